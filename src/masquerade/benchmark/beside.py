@@ -50,7 +50,10 @@ def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores 
 
 
 def beside_paper(table: SuiteTable, ours: OurScores | None) -> str:
-    """The section with the printed table and our lines in it; nothing where there is none."""
+    """Write the Markdown section that adds our scores to the paper's printed table.
+
+    It is empty where the paper prints none.
+    """
     if table.published is None or ours is None:
         return ""
     printed = load_published(table.published)

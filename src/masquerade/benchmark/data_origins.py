@@ -1,4 +1,4 @@
-"""Where the data of a table come from and what may be done with them, to stand beside it."""
+"""The origin and the terms of use of the datasets that a table was measured on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much disk the copies of clips take that a benchmark makes, as its `--list` says it."""
+"""Estimate the disk space of the copies of clips that a benchmark makes, for its `--list`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

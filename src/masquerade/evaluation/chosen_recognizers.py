@@ -20,7 +20,7 @@ from masquerade.models.recognizers import RECOGNIZERS
 
 
 def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
-    """The preset as a configuration has it: its networks and sampling, and notes on the latter."""
+    """The preset with a configuration's networks and sampling, and notes on that sampling."""
     preset = replace(get_preset(config.preset), amp=config.amp)
     return with_sampling(
         with_recognizers(preset, config.recognizers),

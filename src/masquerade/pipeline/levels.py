@@ -1,4 +1,4 @@
-"""Three levels for whoever does not want to choose regions and a method: a face, a person, all.
+"""Named combinations of regions and a method: face, person and figure.
 
 The command's help is made of it, so that what imports torch is imported where it is used.
 """

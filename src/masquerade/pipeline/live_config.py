@@ -15,7 +15,7 @@ Seconds = Annotated[float, at_least(0, 86_400)]
 
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig(RegionConfig):
-    """How live video is anonymized. None: the default of the region source, method or codec."""
+    """The settings of a live run; None takes the default of the region source, method or codec."""
 
     # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
     # --regions and --method.
@@ -53,7 +53,7 @@ class LiveConfig(RegionConfig):
             raise UsageError("live video has no bitrate that is known; give bits, such as 2M.")
 
     def for_pipeline(self) -> PipelineConfig:
-        """What of it a run over a file would be given, too."""
+        """The settings that a run over a file has, too."""
         shared = {one.name for one in fields(PipelineConfig)}
         chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name in shared}
         return PipelineConfig(**chosen)

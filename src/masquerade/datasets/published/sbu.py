@@ -34,7 +34,7 @@ FOLDS = (
     ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
 )
 TEST_SHARE = 1 / 3
-"""Of each pair's takes in the identity's split, as in the lists of Ilic et al.: 94 of 282."""
+"""The share of each pair's takes in the identity's test split, as Ilic et al. have 94 of 282."""
 _TAKE = re.compile(r"(?P<pair>s\d\ds\d\d)/(?P<action>0[1-8])/\d{3}$")
 
 
@@ -69,7 +69,7 @@ def read_sbu(
 
 
 def _clip(take: str, *, action: str, identity: str) -> Clip:
-    """A take with its labels, and its part in each of the two splits."""
+    """Make a take's row of the manifest: its labels, and its part in each of the two splits."""
     pair, number, _ = take.split("/")
     cells = {"action": ACTIONS[int(number) - 1], "identity": _both(pair)}
     return Clip(path=take, cells=cells | {"split_action": action, "split_identity": identity})
