@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,6 +21,7 @@ from masquerade.methods.blacken import Blacken
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.single_file import run_file
 from masquerade.pipeline.stream import anonymize
+from masquerade.regions import face_detectors
 from masquerade.regions.boxes import Box, check_output, read_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.hog_keys import ColourHog
@@ -106,17 +106,12 @@ def test_what_the_face_network_gives_must_be_maps(
     size = -(-info.height // 32) * 8, -(-info.width // 32) * 8
 
     class Network:
-        def setInput(self, blob: Any) -> None: ...
-
-        def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
-            return "537", "538", "539"
-
-        def forward(self, names: tuple[str, ...]) -> list[Any]:
+        def __call__(self, given: Any, outputs: tuple[str, ...]) -> list[Any]:
             maps: list[Any] = [np.zeros((1, c, *size), np.float32) for c in (1, 2, 2)]
             maps[which] = no_numbers(kind, maps[which].shape)
             return maps
 
-    monkeypatch.setattr(cv2.dnn, "readNetFromONNX", lambda path: Network())
+    monkeypatch.setattr(face_detectors, "OnnxNetwork", lambda model: Network())
     assert "CenterFace gave" in nothing_is_written(clip, tmp_path, None)
 
 

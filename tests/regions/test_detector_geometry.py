@@ -170,33 +170,27 @@ class Network:
 
     made: ClassVar[list[Network]] = []
 
-    def __init__(self, file: str) -> None:
-        self.file, self.seen = file, list[NDArray[np.float32]]()
+    def __init__(self, model: bytes) -> None:
+        self.seen: list[NDArray[np.float32]] = []
         self.made.append(self)
 
-    def setInput(self, blob: NDArray[np.float32]) -> None:
+    def __call__(
+        self, blob: NDArray[np.float32], outputs: tuple[str, ...]
+    ) -> list[NDArray[np.float32]]:
+        assert outputs == ("537", "538", "539")
         self.seen.append(blob)
-
-    def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
-        return "537", "538", "539", "540"
-
-    def forward(self, names: tuple[str, ...]) -> list[NDArray[np.float32]]:
-        assert names == self.getUnconnectedOutLayersNames()
-        blob = self.seen[-1]
         assert blob.shape[:2] == (1, 3) and all(side % 32 == 0 for side in blob.shape[2:])
         marks = blob[:, :1].reshape(1, 1, blob.shape[2] // 4, 4, -1, 4).max(axis=(3, 5))
         sizes = np.zeros((1, 2, *marks.shape[2:]), np.float32)
         sizes[:, 0] = np.log(2)
-        landmarks = np.zeros((1, 10, *marks.shape[2:]), np.float32)  # which nobody reads
-        return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes), landmarks]
+        return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes)]
 
 
 @pytest.fixture
 def center(monkeypatch: pytest.MonkeyPatch) -> type[CenterFace]:
     """CenterFace with a network that is made by hand, which sees no smaller copies."""
     monkeypatch.setattr(face_detectors, "COPIES", ())
-    monkeypatch.setattr(face_detectors, "centerface_file", lambda: Path("some.onnx"))
-    monkeypatch.setattr(face_detectors.cv2.dnn, "readNetFromONNX", Network)
+    monkeypatch.setattr(face_detectors, "OnnxNetwork", Network)
     monkeypatch.setattr(Network, "made", [])
     return CenterFace
 
@@ -219,7 +213,7 @@ def test_what_the_network_sees_are_the_frame_s_pixels(center: type[CenterFace]) 
     assert [box.score for box in found] == [1, 1]
     (network,) = Network.made
     assert len(detector.model_sha256 or "") == 64
-    assert network.file == "some.onnx" and network.seen[0].max() == 255
+    assert network.seen[0].max() == 255
     faint = marked(64, 96, (9, 13), level=51)
     assert not detector(faint) and len(center(threshold=0.19)(faint)) == 1
 
@@ -232,22 +226,19 @@ def test_sides_are_stretched_to_multiples_of_32(center: type[CenterFace]) -> Non
         ((95, 96), (96, 96)),
     ):
         found = center()(marked(width, height, (width - 1, height - 1)))
-        assert Network.made[-1].seen[0].shape[:1:-1] == wanted
+        assert Network.made[-1].seen[-1].shape[:1:-1] == wanted
         assert max(box.x1 for box in found) == pytest.approx(width)
         assert max(box.y1 for box in found) == pytest.approx(height)
     center(scale=50)(marked(200, 100))
-    assert Network.made[-1].seen[0].shape[:1:-1] == (64, 32)
+    assert Network.made[-1].seen[-1].shape[:1:-1] == (64, 32)
 
 
-def test_a_network_is_made_for_each_size_and_few_are_kept(
-    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(face_detectors, "MOST_NETWORKS", 2)
+def test_one_network_sees_frames_of_all_sizes(center: type[CenterFace]) -> None:
     detector = center()
-    for side, networks in ((32, 1), (32, 1), (64, 2), (32, 2), (64, 2), (96, 3), (96, 3), (32, 4)):
+    for side in (32, 64, 32, 96):
         detector(marked(side, side))
-        assert len(Network.made) == networks
-        assert len(detector._networks) <= 2
+    (network,) = Network.made
+    assert [blob.shape[2] for blob in network.seen] == [32, 64, 32, 96]
 
 
 def test_copies_show_large_faces_and_the_frame_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,16 +263,6 @@ def test_copies_show_large_faces_and_the_frame_small_ones(monkeypatch: pytest.Mo
     assert found == {(120, 50, 420, 300), (700, 60, 730, 95)}
     answers[160][0] = ([20, 10, 70, 60], 0.4)
     assert (150, 90, 330, 260) in edges(CenterFace()(frame))
-
-
-def test_networks_for_large_frames_are_not_kept_together(
-    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(face_detectors, "MOST_PIXELS", 64 * 96 + 64 * 64)
-    detector = center()
-    for width, height, kept in ((64, 96, 1), (64, 64, 2), (96, 64, 1), (64, 96, 1)):
-        detector(marked(width, height))
-        assert len(detector._networks) == kept
 
 
 def sizes_seen() -> list[tuple[int, int]]:
@@ -363,15 +344,17 @@ def test_the_shrunk_copy_fits_a_tile(
 def test_outputs_of_another_shape_are_refused(
     center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = Network.forward
+    forward = Network.__call__
     for n, at in ((0, np.s_[:, :, 1:]), (0, np.s_[0]), (1, np.s_[:, :1]), (2, np.s_[..., 1:])):
 
-        def cut(self: Network, names: tuple[str, ...], n: int = n, at: Any = at) -> Any:
-            maps = forward(self, names)
+        def cut(
+            self: Network, blob: Any, outputs: tuple[str, ...], n: int = n, at: Any = at
+        ) -> Any:
+            maps = forward(self, blob, outputs)
             maps[n] = maps[n][at]
             return maps
 
-        monkeypatch.setattr(Network, "forward", cut)
+        monkeypatch.setattr(Network, "__call__", cut)
         with pytest.raises(MasqueradeError):
             center()(marked(64, 64))
 

@@ -16,7 +16,7 @@ from frames import FACE, ArrayFrame, clip, portrait
 from masquerade.errors import MissingError
 from masquerade.regions import face_detectors as faces
 from masquerade.regions.boxes import Box, corners, iou
-from masquerade.regions.face_detectors import CenterFace, centerface_file
+from masquerade.regions.face_detectors import CenterFace, centerface_file, with_any_size
 
 
 def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:
@@ -32,12 +32,30 @@ def test_portrait_has_one_face_at_every_scale(scale: int | tuple[int, int] | Non
 
 
 def test_one_detector_serves_frames_of_many_sizes() -> None:
-    """OpenCV's network gives nonsense once its input has changed size."""
     picture, small = ArrayFrame(portrait()), ArrayFrame(portrait()[20:180, 50:200].copy())
     one = CenterFace()
     first = one(picture)
     assert one(small) == CenterFace()(small)
     assert one(picture) == first
+
+
+def test_the_network_gives_the_same_with_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(cv2, "getNumThreads", lambda threads=threads: threads)
+        found.append(CenterFace(threshold=0.01)(ArrayFrame(portrait())))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_model_of_other_sizes_is_refused() -> None:
+    model = centerface_file().read_bytes()
+    free = with_any_size(model)
+    assert len(free) == len(model)
+    for other in (free, b"\x08\x07" + model[2:]):
+        with pytest.raises(ValueError, match="face model"):
+            with_any_size(other)
 
 
 def test_large_frames_are_searched_in_tiles_of_bounded_size(

