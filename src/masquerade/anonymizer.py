@@ -18,6 +18,15 @@ Pixels = U8 | NDArray[np.uint16]
 NONE_MADE = "nothing was written; choose another --method or --weights."
 
 
+class Planes(NamedTuple):
+    """A frame of even size as most files hold it: 8-bit YUV, colour at half the size (4:2:0)."""
+
+    y: U8  # (H, W)
+    cb: U8  # (H / 2, W / 2)
+    cr: U8  # (H / 2, W / 2)
+    full_range: bool  # black is 0 in y, not 16, and white 255, not 235
+
+
 class Person(NamedTuple):
     """One person in one frame, as a region source that finds poses gives them.
 
@@ -67,6 +76,20 @@ def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
         raise MasqueradeError(
             f"the method gave no frames {frames.shape} of {frames.dtype}; {NONE_MADE}"
         )
+    return found
+
+
+def check_planes(found: Any, planes: Planes) -> Planes:
+    """Return what `on_planes` made of a frame; raise MasqueradeError if it is nothing like it.
+
+    A plane that is the source's own was not hidden.
+    """
+    if not isinstance(found, Planes) or found.full_range != planes.full_range:
+        raise MasqueradeError(f"the method gave no planes; {NONE_MADE}")
+    for made, given in zip(found[:3], planes[:3], strict=True):
+        like = isinstance(made, np.ndarray) and made.shape == given.shape
+        if not like or made.dtype != given.dtype or np.may_share_memory(made, given):
+            raise MasqueradeError(f"the method made no new plane {given.shape}; {NONE_MADE}")
     return found
 
 
@@ -347,6 +370,19 @@ class Anonymizer(nn.Module):
         An override gives the pixels of `forward`, rounded, within one level of 255.
         """
         return self.forward_on_pixels(frames, mask=mask, state=state)
+
+    def on_planes(self, planes: Planes) -> Planes:
+        """Hide a whole frame in the planes that its file holds, which is neither made RGB nor back.
+
+        A method may override this if it is `framewise` and has no state; others, and frames that
+        are hidden in part, go by way of `on_pixels`. An override gives what `forward` makes of the
+        frame in RGB, within one level of 255 in each plane wherever RGB holds the frame's colours.
+        It returns new planes and leaves the given ones as they are.
+
+        Args:
+            planes: of the source; read-only.
+        """
+        raise NotImplementedError
 
     def forward_on_pixels(
         self,

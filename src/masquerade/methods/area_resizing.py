@@ -1,6 +1,6 @@
 """Resizing that methods share: area averaging (as cv2.INTER_AREA) and antialiased bilinear."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.anonymizer import Anonymized, Anonymizer, Planes
 from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.models.per_frame import resize_clip
 
@@ -49,6 +49,34 @@ def _nearest(size: int, small: int) -> list[int]:
     return [(2 * i + 1) * small // (2 * size) for i in range(size)]
 
 
+def rewrite_planes(
+    planes: Planes, rewrite: Callable[[U8], U8], *, half: Callable[[U8], U8] | None = None
+) -> Planes:
+    """Rewrite brightness (H, W) by `rewrite`, and colour (H / 2, W / 2) by `half`.
+
+    Without `half` colour is enlarged to the size of the frame, rewritten as brightness is, and
+    averaged over the four pixels that share it, as it is on the way to RGB and back.
+    """
+    if half is None:
+
+        def half(plane: U8) -> U8:
+            return halve(rewrite(double(plane)))
+
+    return planes._replace(y=rewrite(planes.y), cb=half(planes.cb), cr=half(planes.cr))
+
+
+def double(plane: U8) -> U8:
+    """(h, w) to (2h, 2w), each sample repeated."""
+    h, w = plane.shape
+    return np.asarray(cv2.resize(plane, (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def halve(plane: U8) -> U8:
+    """(2h, 2w) to (h, w), the means of squares of four."""
+    h, w = plane.shape
+    return np.asarray(cv2.resize(plane, (w // 2, h // 2), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:
     """(B, C, T, H, W) to (B, C, T, *size), antialiased where it shrinks.
 
@@ -75,6 +103,16 @@ class LowResolution(Anonymizer):
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         return rewrite_regions(frames, self._downsample, mask=mask, full_frame=True), None
+
+    def on_planes(self, planes: Planes) -> Planes:
+        h, w = planes.y.shape
+        height, width = self.size(h, w)
+
+        def rewrite(plane: U8) -> U8:
+            return downsample_bytes(plane, height, width)
+
+        even = h % (2 * height) == 0 and w % (2 * width) == 0  # whole squares of colour
+        return rewrite_planes(planes, rewrite, half=rewrite if even else None)
 
     def _downsample(self, frame: U8) -> U8:
         return downsample_bytes(frame, *self.size(*frame.shape[:2]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes
 from masquerade.methods.blend import U8, blend, rewrite_regions
 
 
@@ -29,3 +29,8 @@ class Blacken(Anonymizer):
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         return rewrite_regions(frames, np.zeros_like, mask=mask), None
+
+    def on_planes(self, planes: Planes) -> Planes:
+        black = np.full_like(planes.y, 0 if planes.full_range else 16)
+        grey = np.full_like(planes.cb, 128)
+        return planes._replace(y=black, cb=grey, cr=grey.copy())

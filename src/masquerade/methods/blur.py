@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
-from masquerade.methods.area_resizing import area_resize
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes, Presets
+from masquerade.methods.area_resizing import area_resize, double, halve, rewrite_planes
 from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.ranges import Allowed, at_least
 
@@ -72,6 +72,16 @@ class Blur(Anonymizer):
         # of the whole frame: a crop would be resampled on another grid
         return rewrite_regions(frames, self._blur, mask=mask, full_frame=True), None
 
+    def on_planes(self, planes: Planes) -> Planes:
+        h, w = planes.y.shape
+        height, width = self._working_size(h, w)
+        smaller = height <= h // 2 and width <= w // 2  # than colour is already
+
+        def half(plane: U8) -> U8:
+            return halve(self._blur(plane if smaller else double(plane), size=(h, w)))
+
+        return rewrite_planes(planes, self._blur, half=half)
+
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) at which a frame is blurred."""
         ratio = min(1.0, self.short / min(height, width)) if self.short else 1.0
@@ -85,8 +95,9 @@ class Blur(Anonymizer):
         planes = F.conv2d(planes, taps.view(1, 1, 1, -1))
         return F.conv2d(planes, taps.view(1, 1, -1, 1)).reshape(n, c, h, w)
 
-    def _blur(self, frame: U8) -> U8:
-        h, w = frame.shape[:2]
+    def _blur(self, frame: U8, *, size: tuple[int, int] | None = None) -> U8:
+        """A frame blurred; of a `size` (height, width), if it is given at a smaller one."""
+        h, w = size or frame.shape[:2]
         height, width = self._working_size(h, w)
         small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         taps = self.weights()

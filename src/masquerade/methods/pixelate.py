@@ -13,7 +13,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes, Presets
+from masquerade.methods.area_resizing import rewrite_planes
 from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.ranges import at_least
 
@@ -69,9 +70,14 @@ class Pixelate(Anonymizer):
         side = self.side(*frames.shape[1:3])
         return rewrite_regions(frames, lambda part: mosaic(part, side), mask=mask, step=side), None
 
+    def on_planes(self, planes: Planes) -> Planes:
+        side = self.side(*planes.y.shape)
+        half = None if side % 2 else lambda plane: mosaic(plane, side // 2)
+        return rewrite_planes(planes, lambda plane: mosaic(plane, side), half=half)
+
 
 def mosaic(frame: U8, side: int) -> U8:
-    """Block means of (H, W, 3), from its upper left corner."""
+    """Block means of (H, W, 3) or (H, W), from its upper left corner."""
     h, w = frame.shape[:2]
     out = np.empty_like(frame)
     for rows in (slice(0, h // side * side), slice(h // side * side, h)):

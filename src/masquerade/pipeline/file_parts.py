@@ -31,7 +31,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
 import torch
 from av import Packet
 
@@ -42,6 +41,7 @@ from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.residual_detail import RegionJudge
 from masquerade.pipeline.single_file import Appear, FileRun, OnProgress, until
 from masquerade.pipeline.stream import (
+    NO_PIXELS,
     AnonymizedFrame,
     closing_if_possible,
     half_precision,
@@ -62,7 +62,6 @@ from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
 SHORTEST = 25  # frames of a part: more than any encoder reorders
-NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame of which regions are counted alone
 REFUSED = {
     "cfr": "--cfr",
     "export_masks": "--export-masks",

@@ -62,11 +62,12 @@ from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.coarse_regions import COARSE, mark_coarse
 from masquerade.video.decoding_process import probe
-from masquerade.video.encoding import codec_for, container_for, lossless_for
+from masquerade.video.encoding import codec_for, container_for, lossless_for, pixel_format
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.read import Reader
+from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.unhidden_samples import has_same_samples, keep_unhidden
 from masquerade.video.write import Writer
 
@@ -379,7 +380,16 @@ class FileRun:
             track_methods=self.pipeline.track_methods,
             state=state,
             keep_unhidden=not config.shadow,
+            in_planes=not config.shadow and self._has_same_planes(),
         )
+
+    def _has_same_planes(self) -> bool:
+        """Whether the output's pictures may have planes of the source's size and meaning."""
+        config, made = self.config, self._output_info()
+        size = {"width": made.width, "height": made.height}
+        deep = made.bit_depth > 8 and not config.force_8bit
+        format = pixel_format(self.encoding, self.container, **size, deep=deep)
+        return made == self.info and has_same_planes(made, format)
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""
@@ -392,10 +402,13 @@ class FileRun:
                     yield item, None
                     continue
                 with self.timer.measure("convert"):
-                    picture = writer.to_picture(_resize(item.pixels, writer.info))
+                    if item.planes is not None:
+                        picture = writer.to_picture(item.planes)
+                    else:
+                        picture = writer.to_picture(_resize(item.pixels, writer.info))
                     if kept and item.unhidden is not None:
                         keep_unhidden(picture, item.unhidden)
-                    if coarse and item.pixels.shape[:2] == (writer.info.height, writer.info.width):
+                    if coarse and item.shape == (writer.info.height, writer.info.width):
                         picture = mark_coarse(picture, item.mask, self.config.noise_qoffset)
                 yield item, picture
 
@@ -519,5 +532,5 @@ def _resize(pixels: Pixels, info: VideoInfo) -> Pixels:
 
 
 def _mask_as_rgb(item: AnonymizedFrame) -> Pixels:
-    mask = np.full(item.pixels.shape[:2], 255, np.uint8) if item.mask is None else item.mask
+    mask = np.full(item.shape, 255, np.uint8) if item.mask is None else item.mask
     return np.repeat(mask[..., None], 3, axis=2)

@@ -23,8 +23,10 @@ from torch import Tensor
 from masquerade.anonymizer import (
     Anonymizer,
     Pixels,
+    Planes,
     check_anonymized,
     check_pixels,
+    check_planes,
     first_state,
 )
 from masquerade.errors import MasqueradeError, UsageError
@@ -35,6 +37,7 @@ from masquerade.video.unhidden_samples import Unhidden, unhidden
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame that is in planes, or only counted
 QUEUE_LENGTH = 4  # frames between two stages: enough to bridge a delay, small in memory
 QUEUE_BYTES = 2**29  # of pixels between two stages; a larger frame passes alone
 
@@ -54,10 +57,17 @@ class AnonymizedFrame(NamedTuple):
     """One anonymized frame."""
 
     frame: Any  # video.frame.Frame of the source: for its time stamps, never for its pixels
-    pixels: Pixels  # (H, W, 3)
+    pixels: Pixels  # (H, W, 3); NO_PIXELS if it is in planes
     region: Region
     mask: U8 | None  # (H, W); None: everywhere
     unhidden: Unhidden | None = None  # what of the source may stay as it is; None: nothing
+    planes: Planes | None = None  # the frame, if it was hidden in them; then `mask` is None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        height, width = self.pixels.shape[:2] if self.planes is None else self.planes.y.shape
+        return height, width
 
 
 @dataclass
@@ -186,11 +196,12 @@ def anonymize_stream(
     batch: int = 0,
     amp: bool = False,
     timer: StageTimer | None = None,
-    watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
+    watch: Callable[[AnonymizedFrame, Any], None] | None = None,
     track_methods: Sequence[TrackMethod] = (),
     threads: bool = True,
     state: Any = None,
     keep_unhidden: bool = False,
+    in_planes: bool = False,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -198,17 +209,20 @@ def anonymize_stream(
     source, `seed` of the method's noise (None: the operating system's entropy), `digest` of the
     source's content, for methods that ask for it. Methods that take any number of frames are given
     `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
-    `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
-    are of people who are hidden by another method. Without `threads` the stages follow each other
-    in the caller's, so that no frame waits in a queue. `state` is that of the method before the
-    first of these frames; None: a video begins with it. With `keep_unhidden` frames know what of
-    the source may stay as it is.
+    `watch` is called with each frame and the source's pixels or planes before it is yielded.
+    `track_methods` are of people who are hidden by another method. Without `threads` the stages
+    follow each other in the caller's, so that no frame waits in a queue. `state` is that of the
+    method before the first of these frames; None: a video begins with it. With `keep_unhidden`
+    frames know what of the source may stay as it is. With `in_planes` frames that are hidden whole
+    may be yielded in planes as their source's.
     """
     timer = timer or StageTimer()
     queued: Callable[[Iterator[Any]], Iterator[Any]] = prefetch if threads else iter
     decoded = queued(timer.measure_each("decode", items))
     paired = queued(pair_with_regions(decoded, source, timer))
-    windows = _group_windows(paired, anonymizer.window or batch or 1)
+    in_planes = in_planes and not track_methods and hides_in_planes(anonymizer)
+    # Which frames are in planes must not depend on others in their window.
+    windows = _group_windows(paired, 1 if in_planes else anonymizer.window or batch or 1)
     if state is None:
         state = first_state(anonymizer, seed=seed, digest=digest)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
@@ -223,8 +237,25 @@ def anonymize_stream(
             timer,
             watch,
             keep_unhidden,
+            in_planes,
         )
     )
+
+
+def hides_in_planes(anonymizer: Anonymizer) -> bool:
+    """Whether a method has a way of its own to hide whole frames in planes.
+
+    One that is derived from such a method, and hides pixels in another way, has it no more.
+    """
+    kind = type(anonymizer)
+    stateless = anonymizer.framewise and kind.init_state is Anonymizer.init_state
+
+    def depth(name: str) -> int:
+        return next(i for i, one in enumerate(kind.__mro__) if name in vars(one))
+
+    others = map(depth, ("forward", "on_bytes", "on_pixels"))
+    own = kind.on_planes is not Anonymizer.on_planes and depth("on_planes") <= min(others)
+    return stateless and own
 
 
 def pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
@@ -326,8 +357,9 @@ def _anonymize_windows(
     others: TrackMethods,
     amp: bool,
     timer: StageTimer,
-    watch: Callable[[AnonymizedFrame, Pixels], None] | None,
+    watch: Callable[[AnonymizedFrame, Any], None] | None,
     keep: bool,
+    in_planes: bool,
 ) -> Iterator[Any]:
     # What is not in the regions is drawn anew by these, or made black.
     draws = anonymizer.full_frame or anonymizer.regions_only or cover.outside == "black"
@@ -337,6 +369,12 @@ def _anonymize_windows(
         for window in windows:
             yield from window.others
             if not window.frames:
+                continue
+            if in_planes and (both := _hide_in_planes(window, anonymizer, cover, timer)):
+                whole, given = both
+                if watch is not None:
+                    watch(whole, given)
+                yield whole
                 continue
             with timer.measure("anonymize"), torch.no_grad(), half:
                 pixels, mask = _stack_window(window, cover)
@@ -356,6 +394,21 @@ def _anonymize_windows(
                 if watch is not None:
                     watch(made, pixels[i])
                 yield made
+
+
+def _hide_in_planes(
+    window: _Window, anonymizer: Anonymizer, cover: Cover, timer: StageTimer
+) -> tuple[AnonymizedFrame, Planes] | None:
+    """The frame of a window of one, hidden whole, and its source; None: it is to be RGB."""
+    (frame,), (region,) = window.frames, window.regions
+    if not region.full_frame or cover.within is not None:
+        return None
+    with timer.measure("anonymize"):
+        given = frame.planes()
+        if given is None:
+            return None
+        made = check_planes(anonymizer.on_planes(given), given)
+    return AnonymizedFrame(frame, NO_PIXELS, region, None, None, made), given
 
 
 def half_precision(amp: bool) -> AbstractContextManager[Any]:

@@ -11,10 +11,12 @@ from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from masquerade.anonymizer import Pixels
+from masquerade.anonymizer import Pixels, Planes
 from masquerade.video.color import FULL, LIMITED, matrix_for
 from masquerade.video.probe import VideoInfo
+from masquerade.video.shared_picture import plane_rows
 
+PLANES = ("yuv420p", "yuvj420p")  # pixel formats of 8 bits with colour at half the size
 MOST_SIZES = 12  # that tables are kept for; making them anew takes longer than scaling a picture
 
 
@@ -59,6 +61,23 @@ class YuvToRgb:
                 dst_color_range=FULL,
             )
         return upright(out.to_ndarray(), self.info.rotation, self.info.mirrored)
+
+    def planes(self, picture: VideoFrame) -> Planes | None:
+        """Upright planes of a picture; see `Frame.planes`."""
+        info, name = self.info, picture.format.name
+        like = (picture.width, picture.height) == info.coded_size and name in PLANES
+        odd = picture.width % 2 or picture.height % 2
+        # what is tagged so is full range whatever the first picture was: some videos change
+        other = name == "yuvj420p" and not info.color.full_range
+        if not like or odd or other or info.has_alpha or picture.interlaced_frame:
+            return None
+        y, cb, cr = (
+            upright(plane_rows(plane)[:, : plane.width], info.rotation, info.mirrored)
+            for plane in picture.planes
+        )
+        for plane in (y, cb, cr):
+            plane.flags.writeable = False
+        return Planes(y, cb, cr, info.color.full_range)
 
     def _scaler(self, key: object) -> tuple[Any, Lock]:
         with self._adding:
@@ -151,6 +170,13 @@ class Frame:
         and always uint8, as detectors want it.
         """
         return self._to_rgb.rgb(self.picture, size)
+
+    def planes(self) -> Planes | None:
+        """The upright planes of the decoder's own picture, which are not to be written to.
+
+        None: it is not of 8 bits in 4:2:0, of odd size, interlaced, or unlike the video's first.
+        """
+        return self._to_rgb.planes(self.picture)
 
     def luma(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Upright luma of a copy scaled to `size`, (width, height), as (h, w) over 0..255.

@@ -1,4 +1,4 @@
-"""Upright RGB to the pictures that an encoder takes, the inverse of `frame.YuvToRgb`."""
+"""Upright RGB or planes to the pictures that an encoder takes, the inverse of `frame.YuvToRgb`."""
 
 from typing import Any
 
@@ -8,9 +8,11 @@ from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from masquerade.anonymizer import Pixels
+from masquerade.anonymizer import Pixels, Planes
 from masquerade.video.color import BT709, FULL, LIMITED, RGB, Color, matrix_for
+from masquerade.video.frame import PLANES
 from masquerade.video.probe import VideoInfo
+from masquerade.video.shared_picture import plane_rows
 
 
 class RgbToYuv:
@@ -41,10 +43,30 @@ class RgbToYuv:
             dst_colorspace=None if self._rgb else self._matrix,
             dst_color_range=None if self._rgb else full,
         )
+        return self._tag(out)
+
+    def from_planes(self, planes: Planes) -> VideoFrame:
+        """The encoder's picture of planes, where `has_same_planes`."""
+        height, width = planes.y.shape
+        out = av.VideoFrame(width, height, self._format)
+        for plane, samples in zip(out.planes, planes[:3], strict=True):
+            plane_rows(plane)[:, : plane.width] = samples
+        return self._tag(out)
+
+    def _tag(self, picture: VideoFrame) -> VideoFrame:
         if not self._rgb:
-            out.colorspace, out.color_range = self.color.matrix, full
-        out.color_primaries, out.color_trc = self.color.primaries, self.color.transfer
-        return out
+            full = FULL if self.color.full_range else LIMITED
+            picture.colorspace, picture.color_range = self.color.matrix, full
+        picture.color_primaries = self.color.primaries
+        picture.color_trc = self.color.transfer
+        return picture
+
+
+def has_same_planes(info: VideoInfo, format: str) -> bool:
+    """Whether an output in a pixel format may be given planes of its source, of the same size."""
+    given, made = info.color, colors_for(info, format)
+    alike = (given.matrix, given.full_range) == (made.matrix, made.full_range)
+    return alike and format in PLANES and not (info.width % 2 or info.height % 2)
 
 
 def colors_for(info: VideoInfo, format: str) -> Color:

@@ -20,7 +20,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from masquerade.anonymizer import Pixels
+from masquerade.anonymizer import Pixels, Planes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
 from masquerade.video.color import FULL, LIMITED, UNTAGGED, Color
@@ -110,11 +110,14 @@ class Writer:
         """The colour tags of its pictures."""
         return self._to_yuv.color
 
-    def to_picture(self, pixels: Pixels) -> VideoFrame:
+    def to_picture(self, pixels: Pixels | Planes) -> VideoFrame:
         """Convert pixels for the encoder, so that another thread than the encoder's can do it.
 
-        They are (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
+        They are (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535; or upright planes, where
+        `has_same_planes`.
         """
+        if isinstance(pixels, Planes):
+            return self._to_yuv.from_planes(pixels)
         return self._to_yuv.convert(pixels)
 
     def write(self, picture: Pixels | VideoFrame, frame: Frame | FrameTime) -> None:
