@@ -45,6 +45,7 @@ RESTORED = (
     "noise is computed away by somebody who knows its seed; `noise guessed`: by somebody who does "
     "not. Published: the anonymized clip itself against the raw one, which is to be beaten. "
     "More is nearer: 60 dB and 1.00 are equal pictures, and a mean picture has 10 to 15 dB. "
+    "`restored nothing`: the attacker gave back what was published, as it found nothing to add. "
     "What attackers read from restored clips is among the attackers above, as `reconstruction`."
 )
 RESTORED_HEAD = [
@@ -386,7 +387,8 @@ def _restored_lines(evaluation: Evaluation) -> list[list[str]]:
     body = []
     for row in evaluation.rows:
         for one in row.restored:
-            decibels = map(_decibels, (one.published_psnr, one.psnr, one.gained_psnr))
+            gained = "restored nothing" if one.nothing else _decibels(one.gained_psnr)
+            decibels = (*map(_decibels, (one.published_psnr, one.psnr)), gained)
             alike = map(with_interval, (one.published_ssim, one.ssim))
             body.append([row.name, one.attacker, *decibels, *alike])
         if row.unrestored:
