@@ -207,10 +207,28 @@ def test_one_bad_file_of_a_folder_stops_nothing(
     write(tmp_path / "black.mp4", black, count=5)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "notes.txt").write_text("not looked at")
-    assert main(["attack", str(tmp_path), "--json", "--quick"]) == 1
-    videos = json.loads(capsys.readouterr().out)["videos"]
+    words = ["attack", str(tmp_path), "--json", "--quick", "--frames", "2"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    videos = report["videos"]
     assert [Path(one["path"]).name for one in videos] == ["bad.mp4", "black.mp4"]
     assert videos[0]["error"] and videos[1]["error"] is None and not videos[1]["recovered"]
+    assert report["exit_code"] == 1 and report["not_attacked"] == [str(tmp_path / "bad.mp4")]
+    assert "bad.mp4 could not be attacked:" in said.err
+
+
+def test_what_is_recovered_hides_no_file_that_was_not_attacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "plain.mp4", count=3)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    page = tmp_path / "page.html"
+    assert main(["attack", str(tmp_path), "--quick", "--frames", "1", "-o", str(page), "-q"]) == 4
+    said = capsys.readouterr()
+    assert "bad.mp4 could not be attacked:" in said.err and "something was recovered" in said.out
+    text = page.read_text()
+    assert text.index("1 of 2 files could not be attacked") < text.index("<h2>")
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(raw: Path, tmp_path: Path) -> None:

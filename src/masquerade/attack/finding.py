@@ -74,10 +74,19 @@ class AttackReport:
 
     @property
     def exit_code(self) -> int:
-        """4 where something was recovered, 1 where an input could not be attacked, else 0."""
+        """4 where something was recovered, 1 where an input could not be attacked, else 0.
+
+        A file that was not attacked does not take back what was recovered from another: 4 wins, and
+        `not_attacked` says which files have yet to be looked at.
+        """
         if any(one.recovered for one in self.videos):
             return 4
-        return 1 if any(one.error for one in self.videos) else 0
+        return 1 if self.not_attacked else 0
+
+    @property
+    def not_attacked(self) -> tuple[VideoAttack, ...]:
+        """The inputs that could not be attacked, each with its `error`."""
+        return tuple(one for one in self.videos if one.error is not None)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -85,6 +94,8 @@ class AttackReport:
             "schema": "masquerade-attack/1",
             "arguments": dict(self.arguments),
             "versions": dict(self.versions),
+            "exit_code": self.exit_code,
+            "not_attacked": [str(one.path) for one in self.not_attacked],
             "videos": [_plain(one) for one in self.videos],
             "folder": [one.plain() for one in self.folder],
         }

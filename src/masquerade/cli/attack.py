@@ -1,6 +1,7 @@
 """`masquerade attack`: try to recover from published videos what was hidden in them."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ MARKS = {"recovered": "[red bold]recovered[/]", "left": "[yellow]left[/]", "noth
 class Options:
     """Try to recover from published videos what was hidden in them, without any label.
 
-    Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: an input could not
-    be attacked.
+    Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: they recovered
+    nothing, but an input could not be attacked. With 4 some may not have been attacked either: they
+    are named on stderr in any case.
     """
 
     inputs: Positional[list[Path]]  # videos and images as they were published, or folders of them.
@@ -64,6 +66,9 @@ def main(argv: list[str]) -> int:
         print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
     else:
         _print(report, options)
+    for video in report.not_attacked:
+        says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
+        print(says, file=sys.stderr)
     return report.exit_code
 
 
@@ -87,7 +92,7 @@ def _print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 def _verdict(video: VideoAttack) -> str:
     if video.error:
-        return f"could not be attacked: {escape(video.error)}"
+        return "could not be attacked."
     if video.recovered:
         return "something was recovered."
     return "these attacks recovered nothing; others may."
