@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack import AttackConfig, VideoAttack, attack_files
+from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
 from masquerade.attack.finding import Finding, spans
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import UsageError
+from masquerade.report.attack_page import render_attack_page
 
 COUNT = 25
 FEW = 4  # frames
@@ -180,6 +181,13 @@ def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Pa
 
     published = write(tmp_path / "published.mp4", lapses, count=8)
     (video,) = attack_files([published], AttackConfig(quick=True), raw=raw).videos
+    (gap,) = found(video, "raw").gaps
+    assert str(gap) == "followed from frame 0 to 7: hidden in 6 of 8, unchanged in 3 to 4"
+    report = AttackReport(videos=(video,), arguments={"raw": "clip.mp4", "frames": 60}, versions={})
+    shared = render_attack_page(report, pictures=False)
+    assert str(gap) in shared and "unchanged face" in shared and "score" in shared
+    assert "data:" not in shared and "<img" not in shared  # no frame of any video
+    assert "data:image" in render_attack_page(report)
     says = found(video, "raw").says
     assert "2 frames (3 to 4), at most 2 of those looked at in a row" in says
     assert "1 of 1 faces followed over frames have gaps" in says
@@ -225,6 +233,7 @@ def test_what_is_recovered_hides_no_file_that_was_not_attacked(
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     page = tmp_path / "page.html"
     assert main(["attack", str(tmp_path), "--quick", "--frames", "1", "-o", str(page), "-q"]) == 4
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
     said = capsys.readouterr()
     assert "bad.mp4 could not be attacked:" in said.err and "something was recovered" in said.out
     text = page.read_text()

@@ -24,6 +24,23 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Somebody of the raw video who is hidden in some frames and not in others."""
+
+    first: int  # number of the frame from which on they are followed
+    last: int
+    looked: int  # frames in which they were looked at
+    unchanged: tuple[int, ...]  # numbers of those in which they are as they were
+
+    def __str__(self) -> str:
+        hidden = self.looked - len(self.unchanged)
+        return (
+            f"followed from frame {self.first} to {self.last}: hidden in {hidden} of {self.looked}, "
+            f"unchanged in {spans(self.unchanged)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What one attack found in one video."""
 
@@ -33,6 +50,7 @@ class Finding:
     work: str  # what was done: frames that were looked at, and how
     frames: tuple[int, ...] = ()  # numbers of the frames concerned
     proofs: tuple[Proof, ...] = ()
+    gaps: tuple[Gap, ...] = ()  # of who is compared with the raw video
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: without pictures."""

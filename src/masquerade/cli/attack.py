@@ -33,6 +33,8 @@ class Options:
     raw: Path | None = None  # the raw video, or a folder of raw videos of the same names.
     # an HTML page with the frames that prove it; guard it.
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    # put frames into the page as proof; --no-pictures: write a page without any, to send on.
+    pictures: bool = True
     overwrite: bool = False  # replace an existing page.
     json: bool = False  # print JSON and nothing else.
     # print the verdict of each file and nothing else.
@@ -60,8 +62,11 @@ def main(argv: list[str]) -> int:
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
     if options.output is not None:
-        with atomic_write(options.output, overwrite=options.overwrite, private=True) as part:
-            part.write_text(render_attack_page(report), encoding="utf-8")
+        page = render_attack_page(report, pictures=options.pictures)
+        with atomic_write(
+            options.output, overwrite=options.overwrite, private=options.pictures
+        ) as part:
+            part.write_text(page, encoding="utf-8")
     if options.json:
         print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
     else:
@@ -81,7 +86,8 @@ def _print(report: AttackReport, options: Options) -> None:
         console.print("All videos together:")
         _print_findings(report.folder, console)
     if options.output is not None and not options.quiet:
-        console.print(f"{escape(options.output)} shows the frames; guard it.", markup=False)
+        shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
+        console.print(f"{escape(options.output)} {shows}.", markup=False)
 
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
