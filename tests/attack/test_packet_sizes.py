@@ -1,4 +1,4 @@
-"""Sizes of packets tell when somebody moves, behind any picture, unless the bit rate is constant."""
+"""Sizes of packets tell when somebody moves behind any picture, unless the rate is constant."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Gap:
     def __str__(self) -> str:
         hidden = self.looked - len(self.unchanged)
         return (
-            f"followed from frame {self.first} to {self.last}: hidden in {hidden} of {self.looked}, "
-            f"unchanged in {spans(self.unchanged)}"
+            f"followed from frame {self.first} to {self.last}: hidden in {hidden} of "
+            f"{self.looked}, unchanged in {spans(self.unchanged)}"
         )
 
 

@@ -63,8 +63,8 @@ ATTACKS = {
     "across": "compare the videos with one another: which may show the same person or scene?",
     "source": "look for each video's raw source among all raw videos",
 }
-"""What is tried, in order: `raw`, `sizes`, `restore` and `source` where raw video is at hand, `across` and
-`source` where there are several videos."""
+"""What is tried, in order: `raw`, `sizes`, `restore` and `source` where raw video is at hand,
+`across` and `source` where there are several videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,8 @@ def attack_file(
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         if noise is not None:
             with ExitStack() as stack:
-                noise.look(next(read_frames(stack, path)).pixels)
+                both = [path] if raw is None else [path, raw]
+                noise.look(*(next(read_frames(stack, one)).pixels for one in both))
         for done, one in enumerate(read_windows(path, raw, chosen), 1):
             again.look(one.number, one.frames, one.at)
             if compared is not None:
