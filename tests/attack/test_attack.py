@@ -188,6 +188,8 @@ def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Pa
     assert str(gap) in shared and "unchanged face" in shared and "score" in shared
     assert "data:" not in shared and "<img" not in shared  # no frame of any video
     assert "data:image" in render_attack_page(report)
+    tried, _, not_tried = shared.rpartition("<td>not tried</td>")
+    assert "<td>raw people</td>" in tried and "undo, noise, " in not_tried  # left out by quick
     says = found(video, "raw").says
     assert "2 frames (3 to 4), at most 2 of those looked at in a row" in says
     assert "1 of 1 faces followed over frames have gaps" in says

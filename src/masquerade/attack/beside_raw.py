@@ -77,6 +77,8 @@ class _Seen:
         shown = [number for number, count in self.frames.items() if count]
         says = f"Of {self.count} {names} in {len(shown)} raw frames "
         says += f"{self.count - len(self.unchanged)} were changed"
+        if not self.count:
+            says = f"No {names} are seen in {len(self.frames)} raw frames, so none were compared"
         if self.pixels:
             says += f", and {self.changed_pixels / self.pixels:.0%} of their pixels"
         if missed:

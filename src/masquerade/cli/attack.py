@@ -92,7 +92,7 @@ def _print(report: AttackReport, options: Options) -> None:
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
     for found in findings:
-        console.print(f"  {MARKS[found.level]:<9} ", end="")
+        console.print(f"  {MARKS[found.level]}{' ' * (10 - len(found.level))}", end="")
         console.print(found.says, markup=False)
 
 

@@ -21,6 +21,11 @@ def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
     environment.filters["picture"] = lambda pixels: embedded(pixels, width=PROOF_WIDTH)
+    every = [*report.folder, *(found for video in report.videos for found in video.findings)]
+    tried = {found.attack for found in every}
     return environment.get_template("attack_page.html").render(
-        report=report, attacks=ATTACKS, pictures=pictures
+        report=report,
+        tried={name: what for name, what in ATTACKS.items() if name in tried},
+        left_out=[name for name in ATTACKS if name not in tried],
+        pictures=pictures,
     )
