@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack import AttackConfig, VideoAttack, attack_files
+from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
 from masquerade.attack.finding import Finding, spans
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import UsageError
+from masquerade.report.attack_page import render_attack_page
 
 COUNT = 25
 FEW = 4  # frames
@@ -180,6 +181,15 @@ def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Pa
 
     published = write(tmp_path / "published.mp4", lapses, count=8)
     (video,) = attack_files([published], AttackConfig(quick=True), raw=raw).videos
+    (gap,) = found(video, "raw").gaps
+    assert str(gap) == "followed from frame 0 to 7: hidden in 6 of 8, unchanged in 3 to 4"
+    report = AttackReport(videos=(video,), arguments={"raw": "clip.mp4", "frames": 60}, versions={})
+    shared = render_attack_page(report, pictures=False)
+    assert str(gap) in shared and "unchanged face" in shared and "score" in shared
+    assert "data:" not in shared and "<img" not in shared  # no frame of any video
+    assert "data:image" in render_attack_page(report)
+    tried, _, not_tried = shared.rpartition("<td>not tried</td>")
+    assert "<td>raw people</td>" in tried and "undo, noise, " in not_tried  # left out by quick
     says = found(video, "raw").says
     assert "2 frames (3 to 4), at most 2 of those looked at in a row" in says
     assert "1 of 1 faces followed over frames have gaps" in says
@@ -207,10 +217,29 @@ def test_one_bad_file_of_a_folder_stops_nothing(
     write(tmp_path / "black.mp4", black, count=5)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "notes.txt").write_text("not looked at")
-    assert main(["attack", str(tmp_path), "--json", "--quick"]) == 1
-    videos = json.loads(capsys.readouterr().out)["videos"]
+    words = ["attack", str(tmp_path), "--json", "--quick", "--frames", "2"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    videos = report["videos"]
     assert [Path(one["path"]).name for one in videos] == ["bad.mp4", "black.mp4"]
     assert videos[0]["error"] and videos[1]["error"] is None and not videos[1]["recovered"]
+    assert report["exit_code"] == 1 and report["not_attacked"] == [str(tmp_path / "bad.mp4")]
+    assert "bad.mp4 could not be attacked:" in said.err
+
+
+def test_what_is_recovered_hides_no_file_that_was_not_attacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "plain.mp4", count=3)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    page = tmp_path / "page.html"
+    assert main(["attack", str(tmp_path), "--quick", "--frames", "1", "-o", str(page), "-q"]) == 4
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    said = capsys.readouterr()
+    assert "bad.mp4 could not be attacked:" in said.err and "something was recovered" in said.out
+    text = page.read_text()
+    assert text.index("1 of 2 files could not be attacked") < text.index("<h2>")
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(raw: Path, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from test_attack import FEW, found, write
 
 from masquerade.attack import AttackConfig, attack_files
 from masquerade.attack.known_noise import LIKE, correlations, draw_noise, subtract
+from masquerade.cli import main
+from masquerade.cli.demo_clip import frames
 from masquerade.methods.selective import Selective
 
 
@@ -41,6 +45,27 @@ def test_a_face_behind_known_noise_is_recovered_where_it_is_not_covered_wholly(
     assert noise.level == level, noise.says
     assert bool(noise.proofs) == (level == "recovered")
     assert ("seed 7" in noise.says) == (seed == 7)
+
+
+@pytest.mark.parametrize("preset", ["code", None])
+def test_a_published_picture_of_the_code_preset_is_inverted_and_of_the_default_is_not(
+    preset: str | None, tmp_path: Path
+) -> None:
+    """The authors' code has one seed for all; the default draws a secret for each file."""
+    raw, published = tmp_path / "raw.png", tmp_path / "published.png"
+    cv2.imwrite(str(raw), cv2.cvtColor(next(iter(frames())), cv2.COLOR_RGB2BGR))
+    words = ["anonymize", str(raw), "-o", str(published), "--regions", "faces", "-q"]
+    words += ["--feather", "60", "--method", "selective"]
+    assert main([*words, *(["--preset", preset, "--seed", "7"] if preset else [])]) == 0
+    (image,) = attack_files([published], AttackConfig(), raw=raw).videos
+    noise = found(image, "noise")
+    decibels = re.search(r"from ([\d.]+) to ([\d.]+) dB of the raw picture", noise.says)
+    if preset is None:
+        assert noise.level == "nothing" and decibels is None, noise.says
+        return
+    assert noise.level == "recovered" and decibels is not None, noise.says
+    before, after = map(float, decibels.groups())
+    assert after > 30 and after > before + 10, noise.says
 
 
 def test_the_strength_of_the_noise_is_that_of_the_mix() -> None:

@@ -75,6 +75,8 @@ ATTACK_STRENGTH = {
     "receipt": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
     "raw": LOOKED + "test_raw_video_tells_which_faces_were_left",
     "raw people": LOOKED + "test_raw_video_tells_which_faces_were_left",
+    "sizes": "tests/attack/test_packet_sizes.py::"
+    "test_packets_follow_what_moves_behind_a_strong_blur",
     "restore": "tests/attack/test_restore.py::"
     "test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video",
     "across": "tests/attack/test_across_videos.py::"

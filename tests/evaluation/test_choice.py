@@ -198,11 +198,24 @@ def test_attackers_of_raw_video_may_do_first_what_a_method_does() -> None:
     assert same["x"] is drawn
     found = score_label(WHO, joined["x"], None, **GIVEN)
     assert found.score.value == 1 and found.strongest == "joints, behind skeleton"
-    trained = given(WHO, ("joints", EVERY, EVERY), runs=2)  # its runs are several
+    runs = given(WHO, ("joints", EVERY, EVERY), runs=2)  # and one seed of raw video
     fewer = drawn.of_clips(np.arange(30))
-    for other in (trained, fewer):
+    for other in (runs, fewer):
         (alone, _) = join_table([("raw", {"x": raw}), ("skeleton", {"x": other})])
         assert len(alone["x"].outputs) == 1
+
+
+def test_attackers_of_raw_video_may_do_first_what_each_run_of_a_trained_method_does() -> None:
+    """One run for each seed; the answers of the runs are averaged, as those of seeds are."""
+    raw = given(WHO, ("eyes", NEVER, NEVER), runs=2, per_run=False)
+    trained = given(WHO, ("joints", EVERY, EVERY), runs=2)
+    (joints,) = trained.outputs
+    doubtful = {WHO.name: 0.3 * joints.test[0][WHO.name] + 0.175}
+    trained = replace(trained, outputs=(replace(joints, test=(joints.test[0], doubtful)),))
+    joined, _ = join_table([("raw", {"x": raw}), ("vita", {"x": trained})])
+    found = score_label(WHO, joined["x"], None, **GIVEN)
+    assert found.score.value == 1 and found.strongest == "joints, behind vita"
+    assert found.runs_sd is None  # raw video is no trained method
 
 
 def test_it_holds_only_where_every_attackers_upper_end_does() -> None:

@@ -21,6 +21,7 @@ from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.reconstruction import (
     ReconstructionTask,
     clip_quality,
+    compare,
     fit_reconstruction,
     mean_quality,
     restored_clips,
@@ -34,6 +35,7 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import build
 from masquerade.report.table import markdown, show
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NETWORK = AttackerModel(modality="stills", network="tiny-2d")
 RESTORING = replace(
     scenes.QUICK,
@@ -141,6 +143,33 @@ def test_runs_and_seeds_are_averaged_by_clip() -> None:
         1: (15.0, pytest.approx(0.3)),
         2: (5.0, 0.0),
     }
+
+
+def quality(gain: np.ndarray) -> dict[int, tuple[float, float]]:
+    """Of clips that differ much among themselves, and are nearer to raw by so many decibels."""
+    psnr = np.linspace(20, 40, len(gain)) + gain
+    return {row: (float(one), 0.5 + float(one) / 100) for row, one in enumerate(psnr)}
+
+
+def test_the_gain_is_paired_by_clip_and_of_nothing_has_no_width() -> None:
+    groups, none = np.repeat(np.arange(12), 2), np.zeros(24)
+    same = compare("network", quality(none), quality(none), groups)
+    gained = same.gained_psnr
+    assert same.nothing and (gained.value, gained.low, gained.high) == (0, 0, 0)
+    some = none + np.random.default_rng(0).normal(1.0, 0.2, 24)
+    better = compare("network", quality(none), quality(some), groups)
+    low, high = better.gained_psnr.low, better.gained_psnr.high
+    assert not better.nothing and low is not None and high is not None
+    assert 0.8 < low < high < 1.2  # the clips themselves spread over 20 dB
+
+
+def test_nothing_restored_is_said_in_words() -> None:
+    """On UT-Interaction the noise of the default covers everything, and weak blur does not."""
+    page = markdown(from_json((RESULTS / "uti.json").read_text("utf-8"))).splitlines()
+    nothing = next(one for one in page if one.startswith("| selective | noise known |"))
+    assert "| restored nothing |" in nothing and "[-" not in nothing
+    something = next(one for one in page if one.startswith("| blur weak | network |"))
+    assert "| 1.0 [0.8, 1.3] |" in something
 
 
 @pytest.fixture(scope="module")

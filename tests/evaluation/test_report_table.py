@@ -9,7 +9,15 @@ import pytest
 from rich.console import Console
 
 from masquerade.evaluation import Evaluation
-from masquerade.report.table import lines, main_columns, markdown, notes, number, show
+from masquerade.report.table import (
+    lines,
+    main_columns,
+    markdown,
+    notes,
+    number,
+    show,
+    with_interval,
+)
 
 
 def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None:
@@ -22,6 +30,21 @@ def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None
     assert "at least as strong" in " ".join(notes(evaluation))
     columns = main_columns(evaluation)
     assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
+
+
+def test_the_best_on_test_is_a_folded_upper_bound(evaluation: Evaluation) -> None:
+    head, _, folded = markdown(evaluation).partition("<details>")
+    assert "best on test, chosen with hindsight: an upper bound" in folded
+    assert "chosen with hindsight" not in head  # it is no result
+    for row in evaluation.rows:
+        for found in row.findings:
+            assert found.highest_score is not None
+            mine = [line for line in folded.splitlines() if line.startswith(f"| {row.name} |")]
+            assert any(
+                with_interval(found.score) in line
+                and f"| {found.highest} | {with_interval(found.highest_score)} |" in line
+                for line in mine
+            ), (row.name, found.label)
 
 
 def test_headings_say_who_is_held_out(evaluation: Evaluation) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from made_rows import HOSTILE
 
 from masquerade.evaluation.results import Evaluation, from_json
@@ -26,6 +27,14 @@ def test_csv_reads_back_to_the_same_numbers(table: Evaluation) -> None:
         assert float(line["low"]) == found.score.low and float(line["high"]) == found.score.high
         leaked = None if found.leakage is None else found.leakage.value
         assert line["leakage"] == ("" if leaked is None else str(leaked))
+
+
+def test_csv_has_the_best_on_test_beside_the_chosen(table: Evaluation) -> None:
+    line = next(csv.DictReader(io.StringIO(csv_table([table]))))
+    known = [line[f"best_on_test{part}"] for part in ("_attacker", "", "_low", "_high")]
+    assert known[0] == "scratch tiny" and list(map(float, known[1:])) == pytest.approx(
+        [0.8, 0.75, 0.85]
+    )
 
 
 def test_csv_has_floor_raw_and_verdict(table: Evaluation) -> None:

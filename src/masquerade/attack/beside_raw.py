@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, spans
+from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
 from masquerade.attack.look_again import SAME, SURE, crop
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
@@ -77,13 +77,16 @@ class _Seen:
         shown = [number for number, count in self.frames.items() if count]
         says = f"Of {self.count} {names} in {len(shown)} raw frames "
         says += f"{self.count - len(self.unchanged)} were changed"
+        if not self.count:
+            says = f"No {names} are seen in {len(self.frames)} raw frames, so none were compared"
         if self.pixels:
             says += f", and {self.changed_pixels / self.pixels:.0%} of their pixels"
         if missed:
             gap = _longest_run([number in missed for number in shown])
             says += f"; unchanged {names} are in {len(missed)} frames ({spans(missed)}), at most "
             says += f"{gap} of those looked at in a row"
-        if gaps := [one for one in self.tracks if 0 < len(one.unchanged) < len(one.frames)]:
+        gaps = [one for one in self.tracks if 0 < len(one.unchanged) < len(one.frames)]
+        if gaps:
             says += f"; {len(gaps)} of {len(self.tracks)} {names} followed over frames have gaps: "
             says += "they are changed in some and unchanged in others"
         if rest:
@@ -96,6 +99,15 @@ class _Seen:
             f"what differs by {SAME_LEVELS:g} of 255 on average at most",
             frames=missed,
             proofs=_surest(self.unchanged),
+            gaps=tuple(
+                Gap(
+                    first=one.frames[0],
+                    last=one.frames[-1],
+                    looked=len(one.frames),
+                    unchanged=tuple(one.unchanged),
+                )
+                for one in gaps
+            ),
         )
 
 

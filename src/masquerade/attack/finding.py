@@ -24,6 +24,23 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Somebody of the raw video who is hidden in some frames and not in others."""
+
+    first: int  # number of the frame from which on they are followed
+    last: int
+    looked: int  # frames in which they were looked at
+    unchanged: tuple[int, ...]  # numbers of those in which they are as they were
+
+    def __str__(self) -> str:
+        hidden = self.looked - len(self.unchanged)
+        return (
+            f"followed from frame {self.first} to {self.last}: hidden in {hidden} of "
+            f"{self.looked}, unchanged in {spans(self.unchanged)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What one attack found in one video."""
 
@@ -33,6 +50,7 @@ class Finding:
     work: str  # what was done: frames that were looked at, and how
     frames: tuple[int, ...] = ()  # numbers of the frames concerned
     proofs: tuple[Proof, ...] = ()
+    gaps: tuple[Gap, ...] = ()  # of who is compared with the raw video
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: without pictures."""
@@ -74,10 +92,19 @@ class AttackReport:
 
     @property
     def exit_code(self) -> int:
-        """4 where something was recovered, 1 where an input could not be attacked, else 0."""
+        """4 where something was recovered, 1 where an input could not be attacked, else 0.
+
+        A file that was not attacked does not take back what was recovered from another: 4 wins, and
+        `not_attacked` says which files have yet to be looked at.
+        """
         if any(one.recovered for one in self.videos):
             return 4
-        return 1 if any(one.error for one in self.videos) else 0
+        return 1 if self.not_attacked else 0
+
+    @property
+    def not_attacked(self) -> tuple[VideoAttack, ...]:
+        """The inputs that could not be attacked, each with its `error`."""
+        return tuple(one for one in self.videos if one.error is not None)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -85,6 +112,8 @@ class AttackReport:
             "schema": "masquerade-attack/1",
             "arguments": dict(self.arguments),
             "versions": dict(self.versions),
+            "exit_code": self.exit_code,
+            "not_attacked": [str(one.path) for one in self.not_attacked],
             "videos": [_plain(one) for one in self.videos],
             "folder": [one.plain() for one in self.folder],
         }

@@ -2,11 +2,14 @@
 
 Ilic et al. (CVPR 2024) mix noise N with the raw picture I by a strength S: O = (1 - S) I + S N.
 Who knows N computes I wherever S < 1 (docs/papers.md 3.7). The noise of `selective` follows from a
-secret, unless a seed was given: seeds are tried here. Noise moves with the raw video's optical
+secret, unless a seed was given: seeds are tried here, with the noise of the paper and that of the
+authors' code, whose values lie above the mean alone. Noise moves with the raw video's optical
 flow, which an attacker does not have, so that the first frame alone is compared.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,17 +19,24 @@ from masquerade.attack.finding import Finding, Proof
 from masquerade.attack.look_again import SURE, crop
 from masquerade.extraction.poses import Picture
 from masquerade.methods.selective import Selective
+from masquerade.metrics.picture_quality import psnr
 from masquerade.regions.face_detectors import CenterFace
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
+Spread = Literal["both", "above"]
 
+SPREADS: tuple[Spread, ...] = ("both", "above")  # how `selective` and its preset `code` draw noise
 SEEDS = range(32)
 BLOCK = 16  # pixels a side of the parts that are compared with noise
 LIKE = 0.4  # correlation from which a part holds the noise: of other noise, 8 standard deviations
 LEAST = 4  # parts that must hold it
 WINDOW = 15  # pixels a side over which the strength of the noise is estimated
 MOST_STRENGTH = 0.95  # of the noise, beyond which too little of the picture is left
+FINE = 3  # pixels a side of the means that are taken off first: noise is finer than a picture
+HIDDEN = 8.0  # mean difference in grey levels from which a part of a frame counts as hidden
+MEASURED = 0.9  # strength of the noise, beyond which nearness to the raw picture is not measured
+NEAR = 30.0  # decibels from which a picture is as near to the raw one as a compressed copy
 
 
 @dataclass(eq=False)
@@ -40,12 +50,16 @@ class KnownNoise:
     _seed: int | None = None
     _compared: bool = False
     _proofs: tuple[Proof, ...] = ()
+    _came: tuple[float, float] | None = None  # dB of the raw picture, published and restored
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
 
-    def look(self, frame: U8) -> None:
-        """Compare a video's first frame (H, W, 3) with the noise of each seed."""
+    def look(self, frame: U8, raw: U8 | None = None) -> None:
+        """Compare a video's first frame (H, W, 3) with the noise of each seed.
+
+        `raw` is that of the raw video, to measure how near to it one comes.
+        """
         if min(frame.shape[:2]) < BLOCK:
             return
         self._compared = True
@@ -53,37 +67,53 @@ class KnownNoise:
             noise = draw_noise(seed, *frame.shape[:2])
             if (correlations(frame, noise) >= LIKE).sum() >= LEAST:
                 self._seed = seed
-                restored = subtract(frame, noise)
-                faces = self._find_faces(Picture(restored))
-                self._proofs = tuple(
-                    Proof(frame=0, score=one.score, says="face", picture=crop(restored, one))
-                    for one in faces
-                )
+                self._subtract(frame, seed, raw)
                 return
+
+    def _subtract(self, frame: U8, seed: int, raw: U8 | None) -> None:
+        """Subtract noise in each way, and keep what shows the most faces and comes the nearest."""
+        for noise, restored in _ways_back(frame, seed):
+            faces = tuple(
+                Proof(frame=0, score=one.score, says="face", picture=crop(restored, one))
+                for one in self._find_faces(Picture(restored))
+            )
+            if sum(one.score for one in faces) > sum(one.score for one in self._proofs):
+                self._proofs = faces
+            if raw is not None and raw.shape == frame.shape:
+                came = _nearness(frame, restored, raw, noise)
+                if came is not None and (self._came is None or came[1] > self._came[1]):
+                    self._came = came
 
     def finding(self) -> Finding:
         """In words."""
         known, faces = self._seed is not None, len(self._proofs)
+        near = self._came is not None and self._came[1] >= NEAR
         says = "The noise of the first frame is that of no seed that was tried."
         if known:
             behind = f"; {faces} faces are seen behind it" if faces else ""
             says = f"The noise of the first frame is that of seed {self._seed}{behind}: anybody "
             says += "can draw it and subtract it where it does not cover the picture wholly."
+            if self._came is not None:
+                says += (
+                    f" There it comes from {self._came[0]:.1f} to {self._came[1]:.1f} dB of the "
+                )
+                says += "raw picture."
         elif not self._compared:
             says = "The first frame is too small to be compared with noise."
         return Finding(
             attack="noise",
-            level="recovered" if faces else "left" if known else "nothing",
+            level="recovered" if faces or near else "left" if known else "nothing",
             says=says,
-            work=f"the first frame, the noise of {len(SEEDS)} seeds from {SEEDS[0]}",
+            work=f"the first frame, the noise of {len(SEEDS)} seeds from {SEEDS[0]}; recovered: a "
+            f"face, or {NEAR:g} dB of the raw picture",
             frames=(0,) if known else (),
             proofs=self._proofs,
         )
 
 
-def draw_noise(seed: int, height: int, width: int) -> U8:
+def draw_noise(seed: int, height: int, width: int, *, spread: Spread = "both") -> U8:
     """(H, W, 3), the noise that `selective` has in the first frame of a video under a seed."""
-    method = Selective()
+    method = Selective(spread=spread)
     blank = np.zeros((1, height, width, 3), np.uint8)
     noise, _ = method.on_bytes(blank, state=method.init_state(seed=seed))
     return np.asarray(noise[0], np.uint8)
@@ -97,19 +127,43 @@ def correlations(frame: U8, noise: U8) -> F32:
     return np.asarray(product / np.maximum(sizes, 1e-6), np.float32)
 
 
-def subtract(frame: U8, noise: U8) -> U8:
-    """The picture behind known noise, (H, W, 3), as far as it is not covered wholly.
+def strength_of(frame: U8, noise: U8, *, fine: bool = False) -> F32:
+    """(H, W), how strong known noise is: the slope of the frame against it around each pixel.
 
-    Its strength is the slope of the frame against the noise around each pixel.
+    `fine`: of what is left when the mean of the nearest pixels is taken off, which is little of the
+    picture and most of the noise, unless an encoder took it.
     """
     own, other = (one.astype(np.float32) for one in (frame, noise))
+    if fine:
+        own, other = (one - cv2.blur(one, (FINE, FINE)) for one in (own, other))
     size = (WINDOW, WINDOW)
     mean, centre = cv2.blur(own, size), cv2.blur(other, size)
     together = (cv2.blur(own * other, size) - mean * centre).mean(axis=2)
     spread = (cv2.blur(other * other, size) - centre * centre).mean(axis=2)
-    strength = (together / np.maximum(spread, 1.0)).clip(0, MOST_STRENGTH)[..., None]
-    raw = (own - strength * other) / (1 - strength)
+    return np.asarray((together / np.maximum(spread, 1.0)).clip(0, MOST_STRENGTH), np.float32)
+
+
+def subtract(frame: U8, noise: U8, *, fine: bool = False) -> U8:
+    """The picture behind known noise, (H, W, 3), as far as it is not covered wholly."""
+    strength = strength_of(frame, noise, fine=fine)[..., None]
+    raw = (frame.astype(np.float32) - strength * noise) / (1 - strength)
     return np.asarray(raw.round().clip(0, 255), np.uint8)
+
+
+def _ways_back(frame: U8, seed: int) -> Iterator[tuple[U8, U8]]:
+    """The noise of a seed and the frame without it, in each way that it may have been mixed."""
+    for spread in SPREADS:
+        noise = draw_noise(seed, *frame.shape[:2], spread=spread)
+        for fine in (False, True):
+            yield noise, subtract(frame, noise, fine=fine)
+
+
+def _nearness(frame: U8, restored: U8, raw: U8, noise: U8) -> tuple[float, float] | None:
+    """PSNR of a published and a restored frame where noise hides and does not cover wholly."""
+    size = (WINDOW, WINDOW)
+    differs = cv2.blur(cv2.absdiff(frame, raw), size).astype(np.float32).mean(axis=2)
+    part = (differs > HIDDEN) & (strength_of(frame, noise, fine=True) < MEASURED)
+    return (psnr(frame[part], raw[part]), psnr(restored[part], raw[part])) if part.any() else None
 
 
 def _centred_parts(picture: U8) -> F32:

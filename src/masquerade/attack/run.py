@@ -21,6 +21,7 @@ from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
 from masquerade.attack.finding import AttackReport, Finding, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.look_again import LookAgain
+from masquerade.attack.packet_sizes import compare_packet_sizes
 from masquerade.attack.paired_frames import (
     read_frames,
     read_windows,
@@ -57,12 +58,13 @@ ATTACKS = {
     "receipt": "look for a receipt beside the file",
     "raw": "look for faces of the raw video that are unchanged",
     "raw people": "look for people of the raw video who are unchanged",
+    "sizes": "compare how large packets are over time with those of the raw file",
     "restore": "train a network on other pairs of published and raw video; restore, look for faces",
     "across": "compare the videos with one another: which may show the same person or scene?",
     "source": "look for each video's raw source among all raw videos",
 }
-"""What is tried, in order: `raw`, `restore` and `source` where raw video is at hand, `across` and
-`source` where there are several videos."""
+"""What is tried, in order: `raw`, `sizes`, `restore` and `source` where raw video is at hand,
+`across` and `source` where there are several videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,8 @@ def attack_file(
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         if noise is not None:
             with ExitStack() as stack:
-                noise.look(next(read_frames(stack, path)).pixels)
+                both = [path] if raw is None else [path, raw]
+                noise.look(*(next(read_frames(stack, one)).pixels for one in both))
         for done, one in enumerate(read_windows(path, raw, chosen), 1):
             again.look(one.number, one.frames, one.at)
             if compared is not None:
@@ -187,6 +190,8 @@ def attack_file(
             *facts,
             *(compared.findings() if compared else []),
         ]
+        if raw is not None and info.kind == "video" and not faces_only:
+            findings.append(compare_packet_sizes(path, raw))
         findings += [restoration.finding()] if restoration else []
     except (VideoError, OSError) as error:
         return VideoAttack(path=path, error=str(error))

@@ -1,6 +1,7 @@
 """`masquerade attack`: try to recover from published videos what was hidden in them."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,17 @@ MARKS = {"recovered": "[red bold]recovered[/]", "left": "[yellow]left[/]", "noth
 class Options:
     """Try to recover from published videos what was hidden in them, without any label.
 
-    Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: an input could not
-    be attacked.
+    Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: they recovered
+    nothing, but an input could not be attacked. With 4 some may not have been attacked either: they
+    are named on stderr in any case.
     """
 
     inputs: Positional[list[Path]]  # videos and images as they were published, or folders of them.
     raw: Path | None = None  # the raw video, or a folder of raw videos of the same names.
     # an HTML page with the frames that prove it; guard it.
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    # put frames into the page as proof; --no-pictures: write a page without any, to send on.
+    pictures: bool = True
     overwrite: bool = False  # replace an existing page.
     json: bool = False  # print JSON and nothing else.
     # print the verdict of each file and nothing else.
@@ -58,12 +62,18 @@ def main(argv: list[str]) -> int:
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
     if options.output is not None:
-        with atomic_write(options.output, overwrite=options.overwrite, private=True) as part:
-            part.write_text(render_attack_page(report), encoding="utf-8")
+        page = render_attack_page(report, pictures=options.pictures)
+        with atomic_write(
+            options.output, overwrite=options.overwrite, private=options.pictures
+        ) as part:
+            part.write_text(page, encoding="utf-8")
     if options.json:
         print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
     else:
         _print(report, options)
+    for video in report.not_attacked:
+        says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
+        print(says, file=sys.stderr)
     return report.exit_code
 
 
@@ -76,18 +86,19 @@ def _print(report: AttackReport, options: Options) -> None:
         console.print("All videos together:")
         _print_findings(report.folder, console)
     if options.output is not None and not options.quiet:
-        console.print(f"{escape(options.output)} shows the frames; guard it.", markup=False)
+        shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
+        console.print(f"{escape(options.output)} {shows}.", markup=False)
 
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
     for found in findings:
-        console.print(f"  {MARKS[found.level]:<9} ", end="")
+        console.print(f"  {MARKS[found.level]}{' ' * (10 - len(found.level))}", end="")
         console.print(found.says, markup=False)
 
 
 def _verdict(video: VideoAttack) -> str:
     if video.error:
-        return f"could not be attacked: {escape(video.error)}"
+        return "could not be attacked."
     if video.recovered:
         return "something was recovered."
     return "these attacks recovered nothing; others may."

@@ -83,13 +83,15 @@ class ScoringInput:
     def with_transformed(self, method: str, other: ScoringInput) -> ScoringInput:
         """Attackers of raw video may first do what a method does: theirs are added to these.
 
-        Trained methods are left out, whose runs are several, and those that lack some clips.
+        Of a trained method, what the run of each seed and fold does, which saw no test clip of that
+        fold. Methods that lack some clips are left out, and those with fewer runs than seeds.
         """
         same = (
             np.array_equal(one.clips, two.clips)
             for one, two in ((self.validation, other.validation), (self.test, other.test))
         )
-        if other.per_run or not all(same):
+        runs = {len(one.test) for one in (*self.outputs, *other.outputs)}
+        if len(runs) > 1 or not all(same):
             return self
         return replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
 

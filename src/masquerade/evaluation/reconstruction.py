@@ -20,7 +20,7 @@ from masquerade.evaluation.results import Restored
 from masquerade.extraction.dataset import ClipDataset, ClipSource, Digests, clip_loader
 from masquerade.metrics.intervals import score
 from masquerade.metrics.picture_quality import MOST_PSNR, WINDOW, psnr, ssim
-from masquerade.metrics.statistic import Floats, difference, mean
+from masquerade.metrics.statistic import Floats, mean
 from masquerade.models.restoration_net import RestorationNet
 from masquerade.storage import atomic_write, save_tensors, weights_digest
 from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
@@ -176,12 +176,15 @@ def compare(attacker: str, published: Quality, restored: Quality, groups: IntArr
         return np.array([quality[row][which] for row in rows])
 
     decibels = [mean(values(one, 0), high=MOST_PSNR) for one in (published, restored)]
+    # one number a clip, so that the interval is that of a mean: a difference of two means whose
+    # clips are all equal would get a width from the scale of 60 dB, which is meant for shares
+    gains = mean(values(restored, 0) - values(published, 0), low=-MOST_PSNR, high=MOST_PSNR)
     alike = [mean(values(one, 1), low=-1.0) for one in (published, restored)]
     return Restored(
         attacker=attacker,
         published_psnr=score(decibels[0], clusters=clusters),
         psnr=score(decibels[1], clusters=clusters),
-        gained_psnr=score(difference(decibels[1], decibels[0]), clusters=clusters),
+        gained_psnr=score(gains, clusters=clusters),
         published_ssim=score(alike[0], clusters=clusters),
         ssim=score(alike[1], clusters=clusters),
     )

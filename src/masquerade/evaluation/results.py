@@ -17,6 +17,7 @@ from masquerade.pipeline.coverage import DatasetCoverage
 
 SCHEMA = "masquerade-evaluation/2"
 T = TypeVar("T")
+ROUNDING = 0.0005  # of PSNR, in decibels, and SSIM, below which two are the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +150,19 @@ class Restored:
     attacker: str  # `network`, which learned from pairs; `noise known`, `noise guessed`
     published_psnr: Score  # of the anonymized clips against the raw ones
     psnr: Score  # of what the attacker made of them
-    gained_psnr: Score  # the second less the first
+    gained_psnr: Score  # the second less the first, clip by clip
     published_ssim: Score
     ssim: Score
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the attacker gave back what it was given, to within rounding."""
+        pairs = ((self.published_psnr, self.psnr), (self.published_ssim, self.ssim))
+        return all(
+            a is not None and b is not None and abs(a - b) < ROUNDING
+            for one, other in pairs
+            for a, b in zip(_numbers(one), _numbers(other), strict=True)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +245,10 @@ def from_json(text: str) -> Evaluation:
         return _as(Evaluation, plain)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"This is no result of `masquerade evaluate`: {error}.") from error
+
+
+def _numbers(one: Score) -> tuple[float | None, float | None, float | None]:
+    return one.value, one.low, one.high
 
 
 def _key(one: Field[Any]) -> str:

@@ -11,10 +11,21 @@ from masquerade.report.page import embedded
 PROOF_WIDTH = 140  # pixels, to which small proofs are enlarged
 
 
-def render_attack_page(report: AttackReport) -> str:
-    """Render a report as HTML, with its proofs as pictures: guard it as you guard the videos."""
+def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
+    """Render a report as HTML.
+
+    With its proofs as pictures it has to be guarded as the videos are. Without `pictures` no frame
+    of any video is in it: what was seen stands there in words, with its frame and its size.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
     environment.filters["picture"] = lambda pixels: embedded(pixels, width=PROOF_WIDTH)
-    return environment.get_template("attack_page.html").render(report=report, attacks=ATTACKS)
+    every = [*report.folder, *(found for video in report.videos for found in video.findings)]
+    tried = {found.attack for found in every}
+    return environment.get_template("attack_page.html").render(
+        report=report,
+        tried={name: what for name, what in ATTACKS.items() if name in tried},
+        left_out=[name for name in ATTACKS if name not in tried],
+        pictures=pictures,
+    )

@@ -26,6 +26,8 @@ from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_cl
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, Guide, Point, Series, bars, lines, scatter, strip
 from masquerade.report.table import (
+    BEST_ON_TEST,
+    HINDSIGHT,
     HOW_TO_READ,
     main_columns,
     notes,
@@ -208,6 +210,8 @@ def render_benchmark(
         files=files,
         meaning=MEANING,
         families=FAMILIES,
+        hindsight=HINDSIGHT,
+        best_on_test=BEST_ON_TEST,
     )
 
 

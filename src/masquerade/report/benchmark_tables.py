@@ -26,7 +26,9 @@ COLUMNS = (
     *("clips", "independent_groups", "score", "low", "high", "at_most"),
     *("floor", "floor_attacker", "raw", "raw_low", "raw_high"),
     *("leakage", "leakage_low", "leakage_high", "f_half", "sd_over_runs"),
-    *("verdict", "why", "strongest_attacker", "highest_attacker", "highest_score"),
+    *("verdict", "why", "strongest_attacker"),
+    # chosen with hindsight: an upper bound
+    *("best_on_test_attacker", "best_on_test", "best_on_test_low", "best_on_test_high"),
 )
 LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -69,7 +71,7 @@ def escape_latex(text: str) -> str:
 
 
 def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...]:
-    score, leaked = found.score, found.leakage
+    score, leaked, best = found.score, found.leakage, found.highest_score
     floor, raw = best_floor(found), raw_score(evaluation, found.label)
     said = verdict(row, found) if found.use == "private" and row.method is not None else None
     return (
@@ -82,7 +84,7 @@ def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...
         *(found.f_half, found.runs_sd),
         *((None, None) if said is None else (said.word, said.why)),
         *(found.strongest, found.highest or None),
-        None if found.highest_score is None else found.highest_score.value,
+        *((None, None, None) if best is None else (best.value, best.low, best.high)),
     )
 
 
