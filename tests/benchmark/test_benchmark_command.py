@@ -87,6 +87,12 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert sorted(shown) == ["black", "black", "trained", "trained"]
     assert len(list((results / "drawn-clips").glob("*.mp4"))) == 4 and len(page) < 1_000_000
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
+    spent = json.loads((done / "spent.json").read_text())
+    black = next(one for name, one in spent.items() if name.startswith("small/drawn/black "))
+    assert black["videos"] == 40 and black["fits"] > 0 and black["seconds"] > 0
+    known = json.loads((done / "durations.json").read_text())
+    for kind in ("anonymize by blacken on drawn", "anonymize by reading", "attack by", "score by"):
+        assert any(name.startswith(kind) for name in known), kind
 
 
 @pytest.mark.slow

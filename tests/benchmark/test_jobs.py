@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from masquerade.benchmark.durations import Durations
 from masquerade.benchmark.jobs import (
-    Durations,
     Job,
     JobRunner,
     Places,

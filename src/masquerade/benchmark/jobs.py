@@ -10,7 +10,6 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +18,12 @@ from typing import NamedTuple
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
+from masquerade.benchmark.durations import Durations
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
-from masquerade.storage import atomic_write, file_digest
+from masquerade.storage import file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,9 @@ class Places:
         """A dataset's name with a digest of what it is and, if it is not drawn, of where it is."""
         drawn = suite.data[name].draw is not None
         where = "" if drawn else str(self.given.absolute())
-        return f"{name}-{_short([self._data_digest(suite, name), where])}"
+        return f"{name}-{short_digest([self.data_digest(suite, name), where])}"
 
-    def _data_digest(self, suite: Suite, name: str) -> str:
+    def data_digest(self, suite: Suite, name: str) -> str:
         """Of what a dataset is: how it is made and of which others, or what its manifest says.
 
         Without the folder of --data, so that a moved one is the same.
@@ -93,7 +93,7 @@ class Places:
         if source.manifest is None:
             words = shlex.split(source.draw or source.convert or "")
             others = [one for one in named_data(suite, source.convert or "") if one != name]
-            return _short([words, *(self._data_digest(suite, other) for other in others)])
+            return short_digest([words, *(self.data_digest(suite, other) for other in others)])
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
 
@@ -111,12 +111,12 @@ class Places:
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
         train = row.train or ""
         data = [table.train_on or table.data, *named_data(suite, train)]
-        known = [shlex.split(train), [(name, self._data_digest(suite, name)) for name in data]]
+        known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
             known.append(self._digest(suite, *first_of(suite, row.start)))
-        return _short(known)
+        return short_digest(known)
 
     def start_words(self, row: SuiteRow) -> tuple[str, ...]:
         """The flags of a training that starts from the image weights."""
@@ -303,44 +303,13 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
     )
 
 
-def _short(known: Sequence[object]) -> str:
+def short_digest(known: Sequence[object]) -> str:
     """A digest that is short enough for a name."""
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
 
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
-
-
-@dataclass(kw_only=True)
-class Durations:
-    """How long jobs took, kept in a file, to judge how long the others will take."""
-
-    path: Path
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # by kind
-
-    def __post_init__(self) -> None:
-        with suppress(OSError, ValueError):
-            self.seconds = json.loads(self.path.read_text("utf-8"))
-
-    def add(self, kind: str, seconds: float) -> None:
-        """Note that a job of a kind took so long."""
-        self.seconds.setdefault(kind, []).append(round(seconds, 1))
-        with atomic_write(self.path, overwrite=True) as part:
-            part.write_text(json.dumps(self.seconds), "utf-8")
-
-    def left(self, jobs: Sequence[tuple[str, float]], *, side_by_side: int) -> float | None:
-        """Seconds until jobs are done; None: it is not known yet how long one of them takes.
-
-        `jobs` are pairs of a kind and the seconds for which a job of it runs already.
-        """
-        left = []
-        for kind, spent in jobs:
-            known = self.seconds.get(kind)
-            if not known:
-                return None
-            left.append(max(0.0, sum(known) / len(known) - spent))
-        return max(sum(left) / side_by_side, *left, 0.0)
 
 
 TOLD_EVERY = 20.0  # seconds after which the time that is left is told anew
