@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from masquerade.benchmark.durations import Durations
+from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.jobs import (
     Job,
     JobRunner,
@@ -82,6 +82,7 @@ def runner_of(folder: Path, told: list[tuple[str, int, int, float | None]]) -> J
     return JobRunner(
         workers=2,
         durations=Durations(path=folder / "durations.json"),
+        spent=SpentTimes(path=folder / "spent.json"),
         report=lambda *about: told.append(about),
     )
 
@@ -101,6 +102,19 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     again = runner_of(tmp_path, told)
     again.run([second, first])
     assert told[-1][1:3] == (2, 2) and first.done.stat().st_mtime_ns == written
+
+
+def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> None:
+    runner = runner_of(tmp_path, [])
+    jobs = [draw(tmp_path, "a"), draw(tmp_path, "b")]
+    began = time.monotonic()
+    runner.run(jobs)
+    passed = time.monotonic() - began
+    kept = SpentTimes(path=tmp_path / "spent.json")
+    each = [kept.of_job(job.done).seconds for job in jobs]
+    assert all(each) and sum(each) <= passed
+    runner_of(tmp_path, []).run(jobs)
+    assert SpentTimes(path=tmp_path / "spent.json").each == kept.each, "they are done already"
 
 
 def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How long work took, kept in files of a folder: to judge what is left, and to state it."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -77,6 +78,10 @@ class SpentTimes:
     def of(self, name: str) -> Spent:
         """What was spent on a piece of work; of one that was not begun, nothing."""
         return self.each.setdefault(name, Spent())
+
+    def of_job(self, done: Path) -> Spent:
+        """What was spent on a job, by what it makes in the folder of the file."""
+        return self.of(os.path.relpath(done, self.path.parent))
 
     def save(self) -> None:
         """Write the file."""

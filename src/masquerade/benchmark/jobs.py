@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
-from masquerade.benchmark.durations import Durations
+from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
@@ -321,6 +321,7 @@ class JobRunner:
 
     workers: int
     durations: Durations
+    spent: SpentTimes
     # told what was done, jobs done, jobs in all, and the seconds that are left where they are known
     report: Callable[[str, int, int, float | None], None]
     commands: Commands = field(default_factory=LocalCommands)  # where the jobs run
@@ -334,6 +335,7 @@ class JobRunner:
         """
         waiting = {job.name: job for job in jobs if not job.done.exists()}
         running: dict[Future[str | None], tuple[Job, float]] = {}
+        shared = time.monotonic()  # until when time was shared among jobs that ran side by side
 
         def tell(what: str) -> None:
             now = time.monotonic()
@@ -355,11 +357,15 @@ class JobRunner:
                             continue
                         undone = {*waiting, *(one.name for one, _ in running.values())}
                         if len(running) < self.workers and undone.isdisjoint(job.after):
+                            shared = self._share_time(running, shared)
+                            if not job.done.parent.exists():  # else what was stopped goes on
+                                self.spent.of_job(job.done).seconds = 0.0
                             future = pool.submit(self._do, waiting.pop(job.name))
                             running[future] = job, time.monotonic()
                     if not running:
                         continue
                     done = wait(running, timeout=TOLD_EVERY, return_when=FIRST_COMPLETED).done
+                    shared = self._share_time(running, shared)
                     for one in done:
                         job, _ = running.pop(one)
                         if (why := one.result()) is not None:
@@ -370,6 +376,17 @@ class JobRunner:
             except BaseException:
                 self.commands.stop()
                 raise
+
+    def _share_time(
+        self, running: Mapping[Future[str | None], tuple[Job, float]], since: float
+    ) -> float:
+        """Count the time that passed for the jobs that ran; gives the time now."""
+        now = time.monotonic()
+        for job, _ in running.values():
+            self.spent.of_job(job.done).seconds += (now - since) / len(running)
+        if running:
+            self.spent.save()
+        return now
 
     def _may(self, job: Job) -> bool:
         """Whether nothing is known that keeps a job from being done."""

@@ -51,6 +51,7 @@ from masquerade.benchmark.suite import (
     split_words,
     suite_names,
 )
+from masquerade.benchmark.time_spent import time_spent
 from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
@@ -59,6 +60,7 @@ from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, 
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.datasets.manifest import Manifest
+from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
@@ -187,10 +189,11 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     command = f"masquerade benchmark {shlex.join(argv)}"
     durations = Durations(path=places.folder / "durations.json")
+    spent = SpentTimes(path=places.folder / "spent.json")
     with StepProgress(quiet=options.json) as progress, _commands(options) as (commands, cores):
         clock = AttackClock(
             durations=durations,
-            spent=SpentTimes(path=places.folder / "spent.json"),
+            spent=spent,
             show=lambda what, done, of, left: progress.follow(what, done, of, left=left),
         )
 
@@ -202,6 +205,7 @@ def main(argv: list[str]) -> int:
             workers=options.workers or cores,
             commands=commands,
             durations=durations,
+            spent=spent,
             report=report,
         )
 
@@ -226,6 +230,7 @@ def main(argv: list[str]) -> int:
                 command,
                 clock,
                 videos=options.videos,
+                on=made_on(cores, options.device),
                 report=progress.print_line,
             )
             for one in attacked()
@@ -379,6 +384,7 @@ def run_table(
     clock: AttackClock,
     *,
     videos: int,
+    on: str,
     report: Callable[[str], None],
 ) -> Evaluation:
     """Attack the rows of a table, and write its results and the clips that its page shows."""
@@ -402,7 +408,8 @@ def run_table(
         by_row.append((row, [replace(found[0], name=row.name), *found[1:]]))
     lines = [line for _, each in by_row for line in each]
     folder = folder_of_attacks(places, table)
-    clock.begin(table_work(suite, planned, places, by_row, (manifest, config)))
+    work = table_work(suite, planned, places, by_row, (manifest, config))
+    clock.begin(work)
     result = evaluate(
         manifest,
         lines,
@@ -433,6 +440,8 @@ def run_table(
         progress=clock.follow,
     )
     clock.end()
+    time = time_spent(clock.spent, work, planned.trainings, on=on)
+    more.insert(0, time.markdown())
     kept = KeptTable(
         name=table.name,
         suite=suite.name,
@@ -444,6 +453,7 @@ def run_table(
         origins=origins,
         shown=shown,
         ablations=table.ablations,
+        time=time,
     )
     evaluation.write_results(
         result,
@@ -489,6 +499,7 @@ def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
         ],
         left_out=kept.shown.left_out,
         ablations=kept.ablations,
+        time=kept.time,
     )
 
 
@@ -499,6 +510,13 @@ def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) ->
     folds = cut_of(table, table.folds)
     runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
     return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
+
+
+def made_on(cores: int, device: str) -> str:
+    """The machine, in words."""
+    chosen = choose_device(device).type
+    of = f"{cores} core{'s' * (cores > 1)}"
+    return of if chosen == "cpu" else f"{of} and {chosen}"
 
 
 def works_of(
