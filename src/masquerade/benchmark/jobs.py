@@ -19,6 +19,7 @@ from typing import NamedTuple
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
 from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.label_digest import label_digest
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
@@ -54,12 +55,14 @@ class Places:
     given: Path  # the folder of --data, with datasets as their authors publish them
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
     image_weights: Path | None = None  # what methods start from that can, as STPrivacy's paper does
+    # digests of label files by what names them, each taken once: a suite asks for it many times
+    _labels: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def whole(self, suite: Suite, name: str) -> Path:
         """The manifest of a whole dataset of the suite.
 
-        One that is made has a digest of what it is made by in its name, so that other words, or
-        another folder of --data, make another one.
+        One that is made has a digest of what it is made by in its name, so that other words, other
+        content of label files, or another folder of --data, make another one.
         """
         source = suite.data[name]
         if source.manifest is not None:
@@ -93,9 +96,17 @@ class Places:
         if source.manifest is None:
             words = shlex.split(source.draw or source.convert or "")
             others = [one for one in named_data(suite, source.convert or "") if one != name]
-            return short_digest([words, *(self.data_digest(suite, other) for other in others)])
+            known = [words, *(self.data_digest(suite, other) for other in others)]
+            return short_digest(known if source.convert is None else [*known, self._of(words)])
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
+
+    def _of(self, words: Sequence[str]) -> str:
+        """The digest of the label files that words name."""
+        text = shlex.join(words)
+        if text not in self._labels:
+            self._labels[text] = label_digest(words, self.given)
+        return self._labels[text]
 
     def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
         """The folder of a training run.
