@@ -65,7 +65,7 @@ from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
-from masquerade.evaluation.published_start import from_published
+from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
 from masquerade.ranges import Checked, Count, Whole
 from masquerade.ray_cluster import ray_cluster, wants_gpu
@@ -417,7 +417,7 @@ def run_table(
         data=table.title,
         folder=folder,
         command=command,
-        limits=(*table.limits, *limits),
+        limits=(*own_limits(table, config, places), *limits),
         held_out=table.held_out,
         progress=clock.follow,
         report=report,
@@ -463,6 +463,17 @@ def run_table(
         others={f"{table.name}{ABOUT}": kept.to_json()},
     )
     return result
+
+
+def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> list[str]:
+    """The notes of a suite on a table, and what networks start from."""
+    preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
+    found = [note.replace("{starts}", starts(preset)) for note in table.limits]
+    begun = [one.name for one in table.rows if one.train is not None and places.start_words(one)]
+    if begun and places.image_weights is not None:
+        file = places.image_weights.name
+        found.append(f"Trainings of {', '.join(begun)} start from {file}, those of others do not.")
+    return found
 
 
 def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> None:
