@@ -12,8 +12,8 @@ from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.mask_only import NAMES
 
-HOW_FAST = ("--workers", "--device", "--store-limit")
-"""Flags with a value that change no result."""
+UNCOUNTED = ("--workers", "--device", "--store-limit", "--data", "--private-data", "--score-on")
+"""Flags with a value that change no result, or whose files are known by their content."""
 
 Lines = Sequence[tuple[SuiteRow, Sequence[EvaluatedMethod]]]
 """Rows of a table but raw video, each with its lines: several where masks are attacked alone."""
@@ -46,11 +46,12 @@ def count_work(
     run = Evaluator(manifest, config, folder_of_attacks(places, table), None)
     videos = len({manifest.path(clip) for clip in manifest.clips})
     data = [(name, places.data_digest(suite, name)) for name in table.attacked]
-    protocol = [_without(words, HOW_FAST), data]
+    protocol = [_without(words, UNCOUNTED), data]
     on = "+".join(table.attacked)
 
     def work(line: EvaluatedMethod, row: SuiteRow | None) -> LineWork:
-        own = [] if row is None else [*row_words[row.name]]
+        here = str(places.folder)  # which may be moved
+        own = [] if row is None else [word.replace(here, "") for word in row_words[row.name]]
         several = 1 if row is None else len(trainings.get(row.name, ())) or 1
         made = "reading" if row is None else row.method or row.train
         return LineWork(
