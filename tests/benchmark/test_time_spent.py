@@ -24,9 +24,11 @@ def job(folder: Path, name: str) -> Job:
 def test_a_table_says_how_long_it_took_in_all_and_by_row() -> None:
     time = TimeSpent(rows=ROWS, scores=60, training=3600, on="2 cores")
     assert time.sentence() == "Made in 64 min on 2 cores (training 60 min, attacks 3.5 min)."
-    by_row = "raw 1.5 min; spact 60 min, of which training 60 min; bdq 60 min, of which training "
-    assert time.by_row() == f"{by_row}60 min; scores 1.0 min"
-    assert time.markdown() == f"## Time\n\n{time.sentence()} By row: {time.by_row()}.\n"
+    by_row = (
+        "raw: 1.5 min; spact: 60 min, of which training 60 min; bdq: 60 min, of which training "
+    )
+    assert time.by_row() == f"{by_row}60 min; scores: 1.0 min"
+    assert time.markdown() == f"## Time\n\n{time.sentence()} By row, {time.by_row()}.\n"
     long = TimeSpent(rows=ROWS[:1], scores=9000, training=None, on="16 cores and cuda")
     assert "Made in 2.5 h on 16 cores and cuda (training 0.0 min, attacks 2.5 h)." in (
         long.sentence()
@@ -39,7 +41,7 @@ def test_a_training_whose_time_was_not_kept_is_not_said_to_take_none() -> None:
     assert time.sentence() == (
         "Made on 2 cores: training, of which it is not known, attacks 1.0 min."
     )
-    assert time.by_row() == "spact 0.5 min and its training; scores 0.5 min"
+    assert time.by_row() == "spact: 0.5 min and its training; scores: 0.5 min"
 
 
 def test_a_training_that_rows_share_counts_once(tmp_path: Path) -> None:

@@ -39,11 +39,11 @@ class TimeSpent:
 
     def by_row(self) -> str:
         """How long each line took, in one line."""
-        return "; ".join(map(_row, self.rows)) + f"; scores {_minutes(self.scores)}"
+        return "; ".join(map(_row, self.rows)) + f"; scores: {_minutes(self.scores)}"
 
     def markdown(self) -> str:
         """Both, to stand under the table."""
-        return f"## Time\n\n{self.sentence()} By row: {self.by_row()}.\n"
+        return f"## Time\n\n{self.sentence()} By row, {self.by_row()}.\n"
 
 
 def time_spent(
@@ -81,11 +81,11 @@ def time_spent(
 
 def _row(row: RowTime) -> str:
     if not row.trained:
-        return f"{row.name} {_minutes(row.attacks)}"
+        return f"{row.name}: {_minutes(row.attacks)}"
     if row.training is None:
-        return f"{row.name} {_minutes(row.attacks)} and its training"
+        return f"{row.name}: {_minutes(row.attacks)} and its training"
     whole = _minutes(row.attacks + row.training)
-    return f"{row.name} {whole}, of which training {_minutes(row.training)}"
+    return f"{row.name}: {whole}, of which training {_minutes(row.training)}"
 
 
 def _minutes(seconds: float) -> str:
