@@ -186,12 +186,17 @@ def ipn(folder: Path) -> None:
 
 
 def kth(folder: Path) -> None:
-    """Videos of four takes of each person and action; people of each part of the split."""
+    """Videos of four takes of each person and action, and the list with one of them to test."""
+    lines = ["video,action,person,background,frames,set"]
     for at, person in enumerate((11, 12, 13, 14, 19, 20, 2, 3)):
         for named, action in {"boxing": "wave", "walking": "clap"}.items():
             for take in range(1, 5):
                 name = f"person{person:02d}_{named}_d{take}_uncomp.avi"
                 video(folder / "KTH" / named / name, action, at, take)
+                part = "test" if take == 1 + at % 4 else "train"
+                about = f"{named},person{person:02d},d{take},{FRAMES},{part}"
+                lines.append(f"{name.removesuffix('.avi')},{about}")
+    put(folder / "KTH" / "metadata.csv", "\n".join(lines))
 
 
 def sbu(folder: Path) -> None:

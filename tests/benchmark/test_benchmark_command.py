@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import SuiteRow, read_suite
 from masquerade.cli import main
-from masquerade.cli.benchmark import Options, places_of, plan_table
+from masquerade.cli.benchmark import Options, own_limits, places_of, plan_table
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.evaluation import from_json
+from masquerade.evaluation import EvaluationConfig, from_json
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.recipes import recipe_function
 from masquerade.training.run import clip_config, training_rows
@@ -87,6 +89,12 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert sorted(shown) == ["black", "black", "trained", "trained"]
     assert len(list((results / "drawn-clips").glob("*.mp4"))) == 4 and len(page) < 1_000_000
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
+    spent = json.loads((done / "spent.json").read_text())
+    black = next(one for name, one in spent.items() if name.startswith("small/drawn/black "))
+    assert black["videos"] == 40 and black["fits"] > 0 and black["seconds"] > 0
+    known = json.loads((done / "durations.json").read_text())
+    for kind in ("anonymize by blacken on drawn", "anonymize by reading", "attack by", "score by"):
+        assert any(name.startswith(kind) for name in known), kind
 
 
 @pytest.mark.slow
@@ -237,6 +245,16 @@ def test_attackers_start_from_weights_that_are_given(
     planned = plan_table(small, full, places_of(small, options), options).options
     assert planned.attackers == "background,published"
     assert planned.attacker_weights == (f"r3d-18={file}",)
+    said = replace(full, limits=("Attackers start from {starts}.",))
+    assert own_limits(said, config_of(planned), places_of(small, options)) == [
+        "Attackers start from random weights, and besides r3d-18 from r3d.safetensors."
+    ]
+    rows = (*small.tables[0].rows[:2], SuiteRow(name="ours", train="stprivacy"))
+    own = Places(folder=tmp_path, given=tmp_path, image_weights=file)
+    assert own_limits(replace(said, rows=rows), EvaluationConfig(), own) == [
+        "Attackers start from random weights.",
+        "Trainings of ours start from r3d.safetensors, those of others do not.",
+    ]
     tried = replace(options, try_out=True)
     planned = plan_table(small, full, places_of(small, tried), tried).options
     assert planned.attacker_weights == (), "a try-out has other networks"

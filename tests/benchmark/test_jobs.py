@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.jobs import (
-    Durations,
     Job,
     JobRunner,
     Places,
@@ -25,6 +25,7 @@ from masquerade.benchmark.jobs import (
     training_jobs,
 )
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, parse_suite
+from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import UsageError
 
 SUITE = parse_suite(
@@ -82,6 +83,7 @@ def runner_of(folder: Path, told: list[tuple[str, int, int, float | None]]) -> J
     return JobRunner(
         workers=2,
         durations=Durations(path=folder / "durations.json"),
+        spent=SpentTimes(path=folder / "spent.json"),
         report=lambda *about: told.append(about),
     )
 
@@ -101,6 +103,19 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     again = runner_of(tmp_path, told)
     again.run([second, first])
     assert told[-1][1:3] == (2, 2) and first.done.stat().st_mtime_ns == written
+
+
+def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> None:
+    runner = runner_of(tmp_path, [])
+    jobs = [draw(tmp_path, "a"), draw(tmp_path, "b")]
+    began = time.monotonic()
+    runner.run(jobs)
+    passed = time.monotonic() - began
+    kept = SpentTimes(path=tmp_path / "spent.json")
+    each = [kept.of_job(job.done).seconds for job in jobs]
+    assert all(each) and sum(each) <= passed
+    runner_of(tmp_path, []).run(jobs)
+    assert SpentTimes(path=tmp_path / "spent.json").each == kept.each, "they are done already"
 
 
 def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
@@ -244,13 +259,94 @@ def test_data_and_trainings_follow_from_the_words_that_data_is_made_by(tmp_path:
     assert moved[0] != made[0] and moved[1] == made[1]
 
     kept = tmp_path / "given" / "kept.csv"
-    kept.parent.mkdir()
+    kept.parent.mkdir(exist_ok=True)
     kept.write_text("path,action\na.mp4,walk\n")
     first = places_of({"manifest": "{data}/kept.csv"})
     assert places_of({"manifest": "{data}/kept.csv"}) == first
     kept.write_text("path,action\na.mp4,run\n")
     again = places_of({"manifest": "{data}/kept.csv"})
     assert again[0] == first[0] == kept and again[1] != first[1]
+
+
+def test_data_follow_from_the_content_of_label_files(tmp_path: Path) -> None:
+    """A corrected list in an unchanged --data is another dataset, and another training."""
+    given = tmp_path / "given"
+    plain = {
+        "title": "S",
+        "about": "a",
+        "data": {
+            "mine": {"convert": "ucf101 {data}/lists --videos {data}/UCF-101"},
+            "kth": {"convert": "kth {data}/KTH"},
+        },
+        "tables": [
+            {"name": "t", "title": "T", "data": "mine", "rows": [{"name": "s", "train": "vita"}]}
+        ],
+    }
+    suite = parse_suite(plain, "mine")
+
+    def places_of(folder: Path = given) -> tuple[Path, Path, Path]:
+        """Where two manifests lie, and the training of a row."""
+        places = Places(folder=tmp_path / "out", given=folder)
+        (jobs,) = training_jobs(
+            suite, suite.tables[0], places, seeds=1, folds=0, device="cpu"
+        ).values()
+        return places.whole(suite, "mine"), places.whole(suite, "kth"), jobs[0].done
+
+    def put(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    listed, video = given / "lists" / "trainlist01.txt", given / "UCF-101" / "a.avi"
+    named = given / "KTH" / "boxing" / "person01_boxing_d1_uncomp.avi"
+    for path in (listed, video, named):
+        put(path, "1")
+    first = places_of()
+    for path in (video, given / "UCF-101" / "b.avi", named, given / "lists" / ".notes.txt"):
+        put(path, "2")
+    assert places_of() == first, "videos are compared by whoever reads them"
+    put(listed, "2")
+    changed = places_of()
+    assert changed[0] != first[0] and changed[2] != first[2] and changed[1] == first[1]
+    put(listed, "1")
+    assert places_of() == first
+    put(named.with_name("person02_boxing_d1_uncomp.avi"), "1")
+    assert places_of()[1] != first[1] and places_of()[0] == first[0], "its names are its labels"
+    given.rename(tmp_path / "moved")
+    assert places_of(tmp_path / "moved")[2] == first[2]
+
+
+def test_a_changed_list_is_read_again_when_a_suite_goes_on(tmp_path: Path) -> None:
+    suite = parse_suite(
+        {
+            "title": "S",
+            "about": "a",
+            "data": {"mine": {"convert": "ucf101 {data}/lists --videos {data}"}},
+            "tables": [
+                {
+                    "name": "t",
+                    "title": "T",
+                    "data": "mine",
+                    "rows": [{"name": "b", "method": "blur"}],
+                }
+            ],
+        },
+        "mine",
+    )
+
+    def actions() -> set[str]:
+        places = Places(folder=tmp_path / "out", given=tmp_path)
+        runner = runner_of(tmp_path / "out", [])
+        runner.run(data_jobs(suite, places, ["mine"]))
+        assert not runner.failures
+        return set(read_manifest(places.whole(suite, "mine")).cells("action"))
+
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "trainlist01.txt").write_text("Jump/v_Jump_g01_c01.avi 1\n")
+    (lists / "testlist01.txt").write_text("Jump/v_Jump_g02_c01.avi\n")
+    assert actions() == {"Jump"}
+    (lists / "trainlist01.txt").write_text("Run/v_Run_g01_c01.avi 1\n")
+    assert actions() == {"Jump", "Run"}
 
 
 def test_data_that_leaves_other_data_out_follows_from_the_others_words(tmp_path: Path) -> None:

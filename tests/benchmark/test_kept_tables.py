@@ -19,6 +19,7 @@ from masquerade.benchmark.kept_tables import (
 )
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
 from masquerade.benchmark.suite import Ablation
+from masquerade.benchmark.time_spent import RowTime, TimeSpent
 from masquerade.cli.benchmark import write_page
 from masquerade.cli.evaluate import write_results
 from masquerade.evaluation.results import Evaluation, from_json
@@ -34,6 +35,7 @@ MEASURED = KeptTable(
     ours=OurScores(title="T", attackers="the strongest", cells={"VITA": {0: "1.23"}}),
     origins=(DataOrigin(name="ward", holds="", origin="ours", terms="Internal."),),
     shown=ShownClips(clips=(ShownClip(row="blur", file="gone.mp4", shows="walk"),)),
+    time=TimeSpent(rows=(RowTime(name="raw", attacks=60),), scores=6, training=0, on="2 cores"),
     ablations=(Ablation(parameter="size", rows={"2": "blur", "4": "blur strong"}),),
 )
 

@@ -115,6 +115,8 @@ def test_suites_that_come_with_masquerade_can_be_read(name: str) -> None:
     for source in suite.data.values():
         assert source.draw is not None or source.origin, "where its files come from is said"
         assert source.draw is not None or source.licence, "what may be done with them is said"
+    for note in (note for table in suite.tables for note in table.limits):
+        assert "random weights" not in note, "what attackers start from follows from what is given"
 
 
 @pytest.mark.parametrize("name", suite_names())

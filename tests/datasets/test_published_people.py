@@ -195,6 +195,28 @@ def test_kth_with_a_missing_take_gives_the_others_the_same_parts(tmp_path: Path)
     assert READERS["kth"](tmp_path).cells("split_identity") == (*full[:2], full[3])
 
 
+def test_the_list_of_selectives_authors_splits_kth_by_take(tmp_path: Path) -> None:
+    names = [f"person{person}_boxing_d{take}_uncomp" for person in (11, 12) for take in (1, 2)]
+    for name in names:
+        put(tmp_path / "boxing" / f"{name}.avi")
+    head = "video,action,person,background,frames,set"
+    lines = [f"{name},boxing,,,360,{'test' if 'd2' in name else 'train'}" for name in names]
+    put(tmp_path / "lists" / "metadata.csv", "\n".join([head, *lines]))
+    manifest = READERS["kth"](tmp_path, splits=tmp_path / "lists")
+    for column in ("split_action", "split_identity"):
+        assert manifest.cells(column) == ("train", "test", "train", "test")
+    assert manifest.cells("identity") == ("person11", "person11", "person12", "person12")
+    put(tmp_path / "lists" / "metadata.csv", "\n".join([head, *lines[1:]]))
+    with pytest.raises(UsageError, match="does not say where person11_boxing_d1 belongs"):
+        READERS["kth"](tmp_path, splits=tmp_path / "lists")
+    put(tmp_path / "lists" / "metadata.csv", "\n".join([head, *lines]).replace("test", "val"))
+    with pytest.raises(UsageError, match="'val' is neither train nor test"):
+        READERS["kth"](tmp_path, splits=tmp_path / "lists")
+    put(tmp_path / "lists" / "metadata.csv", "name,person\n")
+    with pytest.raises(UsageError, match="lacks video or set"):
+        READERS["kth"](tmp_path, splits=tmp_path / "lists")
+
+
 # IPN
 
 

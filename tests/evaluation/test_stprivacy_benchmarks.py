@@ -1,4 +1,4 @@
-"""The commands that plot STPrivacy by keep ratio and make its figure, on a few drawn clips."""
+"""The command that makes STPrivacy's figure, on a few drawn clips."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ import torch
 
 from masquerade.checkpoint import save
 from masquerade.errors import UsageError
-from masquerade.evaluation.results import Finding
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.metrics.intervals import Score
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES, options
 from masquerade.training.recipes.stprivacy import stprivacy
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-JUDGED = ["--judge", "quick", "--seeds", "1", "--workers", "1", "--attackers", "scratch"]
 SMALL: dict[str, Any] = {
     "frames": 4,
     "picture": (16, 16),
@@ -81,32 +78,6 @@ def quick_stprivacy(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "stprivacy", quick_stprivacy)
-
-
-@pytest.mark.slow
-def test_the_dial_is_a_table_and_a_picture(data: Path, run: Path, tmp_path: Path) -> None:
-    dial = benchmark("dial")
-    words = ["--weights", str(run), "--data", str(data), "-o", str(tmp_path), *JUDGED]
-    dial.main([*words, "--alphas", "0.5", "1.0"])
-    page = (tmp_path / "dial.md").read_text()
-    assert "| run | 0.5 |" in page and "| run | 1.0 |" in page and "| best guess |" in page
-    assert "- action: " in page and "![" in page
-    picture = cv2.imread(str(tmp_path / "dial.png"))
-    assert picture is not None and picture.shape[1] > picture.shape[0] > 300
-
-
-def test_a_fall_within_intervals_is_none() -> None:
-    dial = benchmark("dial")
-
-    def found(value: float) -> Finding:
-        score = Score(value, value - 0.1, value + 0.1, 9, 9)
-        given: dict[str, Any] = dict.fromkeys(Finding.__dataclass_fields__)
-        return Finding(**{**given, "score": score})
-
-    assert dial.falls([found(0.5), found(0.6), found(0.45)]) == []
-    assert dial.falls([found(0.5), found(0.8), found(0.4)]) == [2]
-    slowly = [found(0.8), found(0.7), found(0.55)]  # never surely below its neighbour
-    assert dial.falls(slowly) == [2]
 
 
 def test_the_figure_has_three_rows_of_each_action(data: Path, run: Path, tmp_path: Path) -> None:

@@ -24,10 +24,17 @@ from masquerade.benchmark.published import load_published
 from masquerade.benchmark.suite import Ablation
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Evaluation, from_json
-from masquerade.report.ablations import find_ablations, split_name, stated_ablations
+from masquerade.report.ablations import (
+    ablation_panels,
+    find_ablations,
+    split_name,
+    stated_ablations,
+)
 from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
 from masquerade.report.embedded_clips import Clip, embed_clips
 from masquerade.report.printed_tables import Beside, printed_lines
+from masquerade.report.table import number
+from masquerade.report.verdicts import floor_value, headline_columns
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 VOID_TAGS = {"meta", "link", "br", "img", "input", "hr"}
@@ -220,6 +227,15 @@ def test_the_ablations_that_a_suite_states_are_drawn_by_their_parameter(table: E
     context = TableContext(ablations=stated)
     said = text_of(render_benchmark([table], title="Ward", contexts=[context]))
     assert "One parameter at a time" in said and "what draws" in said and "a network" in said
+
+
+def test_a_chart_of_a_parameter_has_intervals_and_a_guess_of_each_label(table: Evaluation) -> None:
+    (panel,) = ablation_panels(table)
+    columns = headline_columns(table)
+    for column in columns:
+        floor = floor_value(column)
+        assert floor is not None and f"; a guess: {number(floor)}</title>" in panel.chart
+    assert panel.chart.count('class="floor"') == len(columns) and 'class="whisker"' in panel.chart
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +18,13 @@ from typing import NamedTuple
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
+from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.label_digest import label_digest
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
-from masquerade.storage import atomic_write, file_digest
+from masquerade.storage import file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,14 @@ class Places:
     given: Path  # the folder of --data, with datasets as their authors publish them
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
     image_weights: Path | None = None  # what methods start from that can, as STPrivacy's paper does
+    # digests of label files by what names them, each taken once: a suite asks for it many times
+    _labels: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def whole(self, suite: Suite, name: str) -> Path:
         """The manifest of a whole dataset of the suite.
 
-        One that is made has a digest of what it is made by in its name, so that other words, or
-        another folder of --data, make another one.
+        One that is made has a digest of what it is made by in its name, so that other words, other
+        content of label files, or another folder of --data, make another one.
         """
         source = suite.data[name]
         if source.manifest is not None:
@@ -82,9 +85,9 @@ class Places:
         """A dataset's name with a digest of what it is and, if it is not drawn, of where it is."""
         drawn = suite.data[name].draw is not None
         where = "" if drawn else str(self.given.absolute())
-        return f"{name}-{_short([self._data_digest(suite, name), where])}"
+        return f"{name}-{short_digest([self.data_digest(suite, name), where])}"
 
-    def _data_digest(self, suite: Suite, name: str) -> str:
+    def data_digest(self, suite: Suite, name: str) -> str:
         """Of what a dataset is: how it is made and of which others, or what its manifest says.
 
         Without the folder of --data, so that a moved one is the same.
@@ -93,9 +96,17 @@ class Places:
         if source.manifest is None:
             words = shlex.split(source.draw or source.convert or "")
             others = [one for one in named_data(suite, source.convert or "") if one != name]
-            return _short([words, *(self._data_digest(suite, other) for other in others)])
+            known = [words, *(self.data_digest(suite, other) for other in others)]
+            return short_digest(known if source.convert is None else [*known, self._of(words)])
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
+
+    def _of(self, words: Sequence[str]) -> str:
+        """The digest of the label files that words name."""
+        text = shlex.join(words)
+        if text not in self._labels:
+            self._labels[text] = label_digest(words, self.given)
+        return self._labels[text]
 
     def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
         """The folder of a training run.
@@ -111,12 +122,12 @@ class Places:
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
         train = row.train or ""
         data = [table.train_on or table.data, *named_data(suite, train)]
-        known = [shlex.split(train), [(name, self._data_digest(suite, name)) for name in data]]
+        known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
             known.append(self._digest(suite, *first_of(suite, row.start)))
-        return _short(known)
+        return short_digest(known)
 
     def start_words(self, row: SuiteRow) -> tuple[str, ...]:
         """The flags of a training that starts from the image weights."""
@@ -303,44 +314,13 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
     )
 
 
-def _short(known: Sequence[object]) -> str:
+def short_digest(known: Sequence[object]) -> str:
     """A digest that is short enough for a name."""
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
 
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
-
-
-@dataclass(kw_only=True)
-class Durations:
-    """How long jobs took, kept in a file, to judge how long the others will take."""
-
-    path: Path
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # by kind
-
-    def __post_init__(self) -> None:
-        with suppress(OSError, ValueError):
-            self.seconds = json.loads(self.path.read_text("utf-8"))
-
-    def add(self, kind: str, seconds: float) -> None:
-        """Note that a job of a kind took so long."""
-        self.seconds.setdefault(kind, []).append(round(seconds, 1))
-        with atomic_write(self.path, overwrite=True) as part:
-            part.write_text(json.dumps(self.seconds), "utf-8")
-
-    def left(self, jobs: Sequence[tuple[str, float]], *, side_by_side: int) -> float | None:
-        """Seconds until jobs are done; None: it is not known yet how long one of them takes.
-
-        `jobs` are pairs of a kind and the seconds for which a job of it runs already.
-        """
-        left = []
-        for kind, spent in jobs:
-            known = self.seconds.get(kind)
-            if not known:
-                return None
-            left.append(max(0.0, sum(known) / len(known) - spent))
-        return max(sum(left) / side_by_side, *left, 0.0)
 
 
 TOLD_EVERY = 20.0  # seconds after which the time that is left is told anew
@@ -352,6 +332,7 @@ class JobRunner:
 
     workers: int
     durations: Durations
+    spent: SpentTimes
     # told what was done, jobs done, jobs in all, and the seconds that are left where they are known
     report: Callable[[str, int, int, float | None], None]
     commands: Commands = field(default_factory=LocalCommands)  # where the jobs run
@@ -365,6 +346,7 @@ class JobRunner:
         """
         waiting = {job.name: job for job in jobs if not job.done.exists()}
         running: dict[Future[str | None], tuple[Job, float]] = {}
+        shared = time.monotonic()  # until when time was shared among jobs that ran side by side
 
         def tell(what: str) -> None:
             now = time.monotonic()
@@ -386,11 +368,15 @@ class JobRunner:
                             continue
                         undone = {*waiting, *(one.name for one, _ in running.values())}
                         if len(running) < self.workers and undone.isdisjoint(job.after):
+                            shared = self._share_time(running, shared)
+                            if not job.done.parent.exists():  # else what was stopped goes on
+                                self.spent.of_job(job.done).seconds = 0.0
                             future = pool.submit(self._do, waiting.pop(job.name))
                             running[future] = job, time.monotonic()
                     if not running:
                         continue
                     done = wait(running, timeout=TOLD_EVERY, return_when=FIRST_COMPLETED).done
+                    shared = self._share_time(running, shared)
                     for one in done:
                         job, _ = running.pop(one)
                         if (why := one.result()) is not None:
@@ -401,6 +387,17 @@ class JobRunner:
             except BaseException:
                 self.commands.stop()
                 raise
+
+    def _share_time(
+        self, running: Mapping[Future[str | None], tuple[Job, float]], since: float
+    ) -> float:
+        """Count the time that passed for the jobs that ran; gives the time now."""
+        now = time.monotonic()
+        for job, _ in running.values():
+            self.spent.of_job(job.done).seconds += (now - since) / len(running)
+        if running:
+            self.spent.save()
+        return now
 
     def _may(self, job: Job) -> bool:
         """Whether nothing is known that keeps a job from being done."""

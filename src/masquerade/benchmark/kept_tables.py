@@ -14,6 +14,7 @@ from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
 from masquerade.benchmark.suite import Ablation
+from masquerade.benchmark.time_spent import RowTime, TimeSpent
 from masquerade.errors import UsageError
 from masquerade.evaluation import Evaluation, from_json
 
@@ -34,6 +35,7 @@ class KeptTable:
     origins: tuple[DataOrigin, ...]  # of its data
     shown: ShownClips
     ablations: tuple[Ablation, ...] = ()  # that its suite states
+    time: TimeSpent | None = None  # None: an earlier version did not keep it
 
     def to_json(self) -> str:
         """The same as JSON."""
@@ -73,7 +75,11 @@ def _read(plain: dict[str, Any]) -> KeptTable:
             for row, mine in ours.pop("cells").items()
         }
         ours = OurScores(cells=cells, **ours)
+    time = plain.pop("time", None)
+    if time is not None:
+        time = TimeSpent(rows=tuple(RowTime(**one) for one in time.pop("rows")), **time)
     return KeptTable(
+        time=time,
         ours=ours,
         origins=tuple(DataOrigin(**one) for one in plain.pop("origins")),
         shown=ShownClips(

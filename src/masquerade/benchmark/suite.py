@@ -92,7 +92,8 @@ class SuiteTable:
     compared_with: tuple[str, ...] = ()
     # what its rows show, one parameter at a time; none: rows are grouped by their names
     ablations: tuple[Ablation, ...] = ()
-    limits: tuple[str, ...] = ()  # notes on the data, to stand under the table
+    # notes on the data, to stand under the table, with {starts} for what attackers start from
+    limits: tuple[str, ...] = ()
 
     @property
     def attacked(self) -> tuple[str, ...]:

@@ -16,11 +16,12 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
+from masquerade.benchmark.attack_clock import AttackClock, TableWork
 from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
 from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
+from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.jobs import (
-    Durations,
     Job,
     JobRunner,
     Part,
@@ -50,17 +51,21 @@ from masquerade.benchmark.suite import (
     split_words,
     suite_names,
 )
+from masquerade.benchmark.time_spent import time_spent
 from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import UsageError, escape
-from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.datasets.manifest import Manifest
+from masquerade.device import choose_device
+from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
-from masquerade.evaluation.published_start import from_published
+from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
 from masquerade.ranges import Checked, Count, Whole
 from masquerade.ray_cluster import ray_cluster, wants_gpu
@@ -183,28 +188,52 @@ def main(argv: list[str]) -> int:
     check_lacking(lacking)
     began = time.monotonic()
     command = f"masquerade benchmark {shlex.join(argv)}"
+    durations = Durations(path=places.folder / "durations.json")
+    spent = SpentTimes(path=places.folder / "spent.json")
     with StepProgress(quiet=options.json) as progress, _commands(options) as (commands, cores):
+        clock = AttackClock(
+            durations=durations,
+            spent=spent,
+            show=lambda what, done, of, left: progress.follow(what, done, of, left=left),
+        )
+
+        def report(what: str, done: int, of: int, left: float | None) -> None:
+            said = str(clock.left().after(left)) if done < of else ""
+            progress.follow("data and training", done, of, now=what, left=said)
+
         runner = JobRunner(
             workers=options.workers or cores,
             commands=commands,
-            durations=Durations(path=places.folder / "durations.json"),
-            report=lambda what, done, of, left: progress.follow(
-                "data and training",
-                done,
-                of,
-                now=what,
-                left=time_left(left) if done < of else "",
-            ),
+            durations=durations,
+            spent=spent,
+            report=report,
         )
+
+        def attacked() -> list[PlannedTable]:
+            """The tables whose data could be made."""
+            failed = {name for name in wanted if f"data {name}" in runner.failures}
+            return [one for one in planned if failed.isdisjoint(datasets(suite, [one.table]))]
+
+        clock.works = works_of(suite, attacked(), places)
         runner.run(making, others=training)
         if places.tried:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
                 write_tried(places.whole(suite, name), places.manifest(suite, name))
+        clock.works = works_of(suite, attacked(), places)
         runner.run(training, others=making)
         results = [
-            run_table(suite, one, places, runner.failures, command, progress, videos=options.videos)
-            for one in planned
-            if not any(f"data {name}" in runner.failures for name in datasets(suite, [one.table]))
+            run_table(
+                suite,
+                one,
+                places,
+                runner.failures,
+                command,
+                clock,
+                videos=options.videos,
+                on=made_on(cores, options.device),
+                report=progress.print_line,
+            )
+            for one in attacked()
         ]
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if results:
@@ -352,20 +381,23 @@ def run_table(
     places: Places,
     failures: Mapping[str, str],
     command: str,
-    progress: StepProgress,
+    clock: AttackClock,
     *,
     videos: int,
+    on: str,
+    report: Callable[[str], None],
 ) -> Evaluation:
     """Attack the rows of a table, and write its results and the clips that its page shows."""
     table, options = planned.table, planned.options
     config = evaluation.config_of(options)
     manifest, limits = evaluation.read_clips(options)
-    lines: list[EvaluatedMethod] = []
+    by_row: list[tuple[SuiteRow, list[EvaluatedMethod]]] = []
     for row in (one for one in table.rows if not one.raw):
         mine = planned.trainings.get(row.name, ())
         failed = [failures[job.name] for job in mine if job.name in failures]
         if failed:
-            lines.append(EvaluatedMethod(name=row.name, not_applicable=f"training: {failed[0]}"))
+            why = f"training: {failed[0]}"
+            by_row.append((row, [EvaluatedMethod(name=row.name, not_applicable=why)]))
             continue
         if row.name in planned.methods:
             given, anonymizer = planned.methods[row.name]
@@ -373,8 +405,11 @@ def run_table(
             given, anonymizer = read_row(suite, planned, row, places)
         found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
         limits += notes
-        lines += [replace(found[0], name=row.name), *found[1:]]
-    folder = places.folder / "attacks" / "-".join(table.attacked)
+        by_row.append((row, [replace(found[0], name=row.name), *found[1:]]))
+    lines = [line for _, each in by_row for line in each]
+    folder = folder_of_attacks(places, table)
+    work = table_work(suite, planned, places, by_row, (manifest, config))
+    clock.begin(work)
     result = evaluate(
         manifest,
         lines,
@@ -382,17 +417,17 @@ def run_table(
         data=table.title,
         folder=folder,
         command=command,
-        limits=(*table.limits, *limits),
+        limits=(*own_limits(table, config, places), *limits),
         held_out=table.held_out,
-        progress=progress.follow,
-        report=progress.print_line,
+        progress=clock.follow,
+        report=report,
     )
     result = replace(result, void=VOID) if places.tried else result
     ours, origins = our_scores(suite, table, result), data_origins(suite, datasets(suite, [table]))
     more = [origins_markdown(origins), beside_paper(table, ours)]
     known = [row.name for row in result.rows]
     if others := [name for name in table.compared_with if name in known]:
-        paired = paired_scores(manifest, lines, config, folder=folder, progress=progress.follow)
+        paired = paired_scores(manifest, lines, config, folder=folder, progress=clock.follow)
         more.append(differences_markdown(result, paired, others))
     shown = show_clips(
         manifest,
@@ -402,8 +437,11 @@ def run_table(
         number=videos,
         drawn=all(suite.data[name].draw is not None for name in table.attacked),
         cache=ClipCache(folder=folder / "clips", limit=config.store_limit * 1e9),
-        progress=progress.follow,
+        progress=clock.follow,
     )
+    clock.end()
+    time = time_spent(clock.spent, work, planned.trainings, on=on)
+    more.insert(0, time.markdown())
     kept = KeptTable(
         name=table.name,
         suite=suite.name,
@@ -415,6 +453,7 @@ def run_table(
         origins=origins,
         shown=shown,
         ablations=table.ablations,
+        time=time,
     )
     evaluation.write_results(
         result,
@@ -424,6 +463,17 @@ def run_table(
         others={f"{table.name}{ABOUT}": kept.to_json()},
     )
     return result
+
+
+def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> list[str]:
+    """The notes of a suite on a table, and what networks start from."""
+    preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
+    found = [note.replace("{starts}", starts(preset)) for note in table.limits]
+    begun = [one.name for one in table.rows if one.train is not None and places.start_words(one)]
+    if begun and places.image_weights is not None:
+        file = places.image_weights.name
+        found.append(f"Trainings of {', '.join(begun)} start from {file}, those of others do not.")
+    return found
 
 
 def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> None:
@@ -460,6 +510,7 @@ def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
         ],
         left_out=kept.shown.left_out,
         ablations=kept.ablations,
+        time=kept.time,
     )
 
 
@@ -472,8 +523,58 @@ def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) ->
     return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
 
 
-def time_left(seconds: float | None) -> str:
-    """How long it takes until methods are attacked, in words."""
-    if seconds is None:
-        return "time left not known yet"
-    return f"about {max(1, round(seconds / 60))} min left until attacks"
+def made_on(cores: int, device: str) -> str:
+    """The machine, in words."""
+    chosen = choose_device(device).type
+    of = f"{cores} core{'s' * (cores > 1)}"
+    return of if chosen == "cpu" else f"{of} and {chosen}"
+
+
+def works_of(
+    suite: Suite, planned: Sequence[PlannedTable], places: Places
+) -> list[TableWork] | None:
+    """What the attacks of tables take; None: that cannot be told before their data are made."""
+    found = []
+    for one in planned:
+        if not all(places.manifest(suite, name).exists() for name in one.table.attacked):
+            return None
+        config = evaluation.config_of(one.options)
+        try:
+            manifest, _ = evaluation.read_clips(one.options)
+            lines: Lines = [
+                (row, lines_of(row, one, manifest)) for row in one.table.rows if not row.raw
+            ]
+            found.append(table_work(suite, one, places, lines, (manifest, config)))
+        except MasqueradeError:  # it is said when the table is attacked
+            return None
+    return found
+
+
+def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[EvaluatedMethod]:
+    """The lines of a row, of one that is to be trained by name alone."""
+    if row.name not in planned.methods:
+        return lines_to_train(row)
+    config = evaluation.config_of(planned.options)
+    found, _ = evaluation.method_lines(*planned.methods[row.name], manifest, config)
+    return [replace(found[0], name=row.name), *found[1:]]
+
+
+def table_work(
+    suite: Suite,
+    planned: PlannedTable,
+    places: Places,
+    lines: Lines,
+    clips: tuple[Manifest, EvaluationConfig],
+) -> TableWork:
+    """What the attacks of a table take."""
+    table = planned.table
+    return count_work(
+        suite,
+        table,
+        places,
+        lines,
+        words=planned.words,
+        row_words={row.name: row_words(suite, table, row, places) for row, _ in lines},
+        trainings=planned.trainings,
+        clips=clips,
+    )

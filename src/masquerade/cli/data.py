@@ -117,7 +117,8 @@ class ReaderOptions(Checked):
 
     # the folder that the clips' (or images') paths start from, where it is another.
     videos: Path | None = None
-    # for vp, the folder of the official split lists; for sbu, of those of Selective's authors.
+    # for vp, the folder of the official split lists; for sbu and kth, of those of Selective's
+    # authors.
     splits: Path | None = None
     split: Annotated[int, at_least(1, 3)] | None = None  # for hmdb51, ucf101 and vp: 1, 2 or 3.
     fold: Annotated[int, at_least(1, 5)] | None = None  # for sbu: 1 to 5, the fold to test on.

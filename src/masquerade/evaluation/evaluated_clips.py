@@ -20,6 +20,8 @@ from masquerade.regions import People
 
 RAW = EvaluatedMethod(name="raw")
 POSE_CONTENTS = ("poses", "joints")
+ANONYMIZING, READING = "anonymizing videos", "reading videos"
+"""What is done for a line, as its progress is told."""
 SAMPLED = 96  # clips of a line in which poses are looked for first, of twice as many or more
 
 
@@ -77,7 +79,7 @@ class EvaluatedClips:
             self._config(method, anonymizer, "poses"),
             cache=self.cache,
             workers=self.workers,
-            progress=self._follow(f"{method.name}: looking for poses in some"),
+            progress=self._follow(method, "looking for poses in some videos"),
         )
 
     def extract(self, method: EvaluatedMethod, contents: Sequence[Content]) -> None:
@@ -89,7 +91,7 @@ class EvaluatedClips:
                 [self._config(method, anonymizer, content) for content in shown],
                 cache=self.cache,
                 workers=self.workers,
-                progress=self._follow(f"{method.name}: anonymizing"),
+                progress=self._follow(method, ANONYMIZING),
             )
             for content in contents:
                 self.of(method, anonymizer, content)
@@ -97,19 +99,19 @@ class EvaluatedClips:
     def _extract(
         self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
     ) -> ClipDataset:
-        doing = "reading" if anonymizer is None else "anonymizing"
+        doing = READING if anonymizer is None else ANONYMIZING
         if content in POSE_CONTENTS:
-            doing = f"looking for the {content} of people in"
+            doing = f"looking for the {content} of people in videos"
         return extract_clips(
             self.manifest,
             self._config(method, anonymizer, content),
             cache=self.cache,
             workers=self.workers,
-            progress=self._follow(f"{method.name}: {doing}"),
+            progress=self._follow(method, doing),
         )
 
-    def _follow(self, doing: str) -> Callable[[int, int], None] | None:
-        return self.progress and partial(self.progress, f"{doing} videos")
+    def _follow(self, method: EvaluatedMethod, doing: str) -> Callable[[int, int], None] | None:
+        return self.progress and partial(self.progress, f"{method.name}: {doing}")
 
     def _config(
         self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content

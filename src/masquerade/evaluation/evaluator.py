@@ -216,16 +216,19 @@ class Evaluator:
 
     def plan(self, methods: Sequence[EvaluatedMethod]) -> str:
         """What is about to be done, in words."""
-        every = self.truth.protocols.values()
-        fits = self.config.seeds * sum(len(protocol.folds) for protocol in every)
-        raw = fits * len(self._fits(RAW))
-        each = fits * max((len(self._fits(one)) for one in methods), default=0)
+        raw, each = self.attackers_of(RAW), max(map(self.attackers_of, methods), default=0)
         return (
             f"About to anonymize {len(self.manifest)} videos by "
             f"{', '.join(method.name for method in methods)}, to train {raw} attackers on raw "
             f"video and {each} on each method's, and a few on shuffled labels, as a control; "
             "then all are scored."
         )
+
+    def attackers_of(self, method: EvaluatedMethod) -> int:
+        """How many attackers are trained on a line, over all seeds and folds."""
+        every = self.truth.protocols.values()
+        fits = self.config.seeds * sum(len(protocol.folds) for protocol in every)
+        return 0 if method.not_applicable else fits * len(self._fits(method))
 
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""

@@ -47,6 +47,8 @@ FITTED_BY = (
 )
 """The files whose code a fit depends on, beside its preset."""
 
+TRAINING, RESTORING = "training attackers", "restoring its clips"
+"""What is done for a line, as its progress is told."""
 
 RESTORED_BYTES = 2 << 30  # of a method's restored clips that are kept while they are attacked
 
@@ -199,7 +201,7 @@ class Executor:
         if len(shown) * len(clips) * math.prod(clips.shape) <= RESTORED_BYTES:
             scratch = TemporaryFolder()
             copies = {file: (scratch.path / file.stem, one) for file, one in shown.items()}
-            self._run_missing(copies.values(), write_clips, f"{method}: restoring its clips")
+            self._run_missing(copies.values(), write_clips, f"{method}: {RESTORING}")
             shown = {file: mapped_clips(*copy, owner=scratch) for file, copy in copies.items()}
         return {key: shown[file] for key, file in files.items()}
 
@@ -218,7 +220,7 @@ class Executor:
                 ready.append((file, task, clips))
             doing = f"{method}: computing features for attackers"
             self._run_missing(features.values(), save_features, doing)
-            doing = f"{method}: training attackers"
+            doing = f"{method}: {TRAINING}"
             self._run_missing(sorted(ready, key=self._is_short), run, doing)
 
     def _run_missing(

@@ -64,6 +64,16 @@ def from_published(
     return replace(preset, attackers={**preset.attackers, **started}), (note,)
 
 
+def starts(preset: Preset) -> str:
+    """What the networks of a preset from `from_published` start from, in words."""
+    files = [
+        f"{name} from {one.published.path.name}"
+        for name, one in preset.attackers.items()
+        if one.published is not None
+    ]
+    return "random weights" + (f", and besides {', '.join(files)}" if files else "")
+
+
 def load_published(net: nn.Module, model: AttackerModel) -> None:
     """Give a fresh recognizer of an attacker the weights of its file, but for heads that differ."""
     inner = net.net if isinstance(net, ModalityRecognizer) else net

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from masquerade.benchmark.suite import Ablation
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.report.svg_charts import SHAPES, Series, lines
-from masquerade.report.verdicts import headline_columns, title_of
+from masquerade.report.verdicts import floor_value, headline_columns, title_of
 
 NUMBER = re.compile(r"(?P<prefix>.+?)[\s=,]+(?P<number>-?(?:\d+\.?\d*|\.\d+))$")
 COLOURS = ("first", "second", "third", "fourth", "fifth")  # CSS classes
@@ -88,7 +88,10 @@ def split_name(name: str) -> tuple[str, float | str]:
 
 
 def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> list[Panel]:
-    """A chart for each ablation: the headline's labels over the parameter, with 95 % intervals."""
+    """A chart for each ablation: the headline's labels over the parameter.
+
+    Each with its 95 % intervals and a guess's score.
+    """
     columns, rows = headline_columns(evaluation)[: len(COLOURS)], evaluation.rows
     found = stated_ablations(rows, stated) if stated else find_ablations(rows)
     return [_panel(one, columns) for one in found]
@@ -101,7 +104,13 @@ def _panel(ablation: ComparedRows, columns: Sequence[Finding]) -> Panel:
         scores = tuple(None if one is None else one.score for one in found)
         shape = SHAPES[index % len(SHAPES)]
         series.append(
-            Series(name=title_of(column), values=scores, kind=COLOURS[index], shape=shape)
+            Series(
+                name=title_of(column),
+                values=scores,
+                kind=COLOURS[index],
+                shape=shape,
+                floor=floor_value(column),
+            )
         )
     chart = lines(
         ablation.values,

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.suite import Ablation
+from masquerade.benchmark.time_spent import TimeSpent
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
@@ -90,6 +91,7 @@ class TableContext:
             is real. Those that show the same stand side by side.
         left_out: sentences about what is not shown.
         ablations: rows that differ in one parameter; empty: they are told by their names.
+        time: how long it took; None: that was not kept.
     """
 
     suite: str = ""
@@ -97,6 +99,7 @@ class TableContext:
     videos: Sequence[Clip] = ()
     left_out: Sequence[str] = ()
     ablations: Sequence[Ablation] = ()
+    time: TimeSpent | None = None
 
 
 class Cell(NamedTuple):

@@ -50,6 +50,7 @@ class Series:
     values: tuple[Score | None, ...]  # one a place on the x axis
     kind: str  # a CSS class
     shape: str  # in SHAPES
+    floor: float | None = None  # a guess's score, a dotted line across the chart; None: not shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +223,8 @@ def lines(
         aside = 0.0 if joined else (number_of - (len(series) - 1) / 2) * 9
         known = [(i, s) for i, s in enumerate(one.values) if s is not None and s.value is not None]
         inner: list[Markup] = []
+        if one.floor is not None:
+            inner.append(_line(left, py(one.floor), width - right, py(one.floor), "floor"))
         if joined and len(known) > 1:
             path = " ".join(f"{_n(px(i))},{_n(py(s.value or 0.0))}" for i, s in known)
             inner.append(Markup('<polyline class="path" points="{}"/>').format(path))
@@ -236,7 +239,8 @@ def lines(
             f"{with_interval(s) if s.low is not None else number(s.value)}"
             for i, s in known
         )
-        shapes.append(_group(f"series {one.kind}", f"{one.name}: {told}", inner))
+        guess = "" if one.floor is None else f"; a guess: {number(one.floor)}"
+        shapes.append(_group(f"series {one.kind}", f"{one.name}: {told}{guess}", inner))
         if known and one.name in wanted:
             ends.append((py(known[-1][1].value or 0.0), one))
     shapes += _end_names(ends, width - right - 8, height - bottom)

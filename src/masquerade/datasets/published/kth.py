@@ -2,17 +2,20 @@
 
 Clips are `person01_boxing_d1_uncomp.avi`; `00sequences.txt` lists the ranges of frames that show
 the person. The official split has other people in test; Ilic et al. (CVPR 2024, 4.1) re-split the
-four takes of a person and action 2/1/1, so that each person is in all three parts.
+four takes of a person and action 2/1/1, so that each person is in all three parts. The list that
+they released, `metadata.csv` (columns video and set), has three takes in train and one in test, and
+they read both action and person on it.
 """
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.label_files import read_lines, videos_named
+from masquerade.datasets.published.label_files import read_csv, read_lines, videos_named
 from masquerade.errors import UsageError
 
 _NAME = r"(?P<name>person\d\d_[a-z]+_d[1-4])"
@@ -22,24 +25,29 @@ _TRAIN = {11, 12, 13, 14, 15, 16, 17, 18}
 _VAL = {19, 20, 21, 23, 24, 25, 1, 4}
 
 
-def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Manifest:
+def read_kth(
+    folder: Path, *, seed: int = 0, splits: Path | None = None, videos: Path | None = None
+) -> Manifest:
     """Read KTH with both splits: `split_action` by person, `split_identity` by take, 2/1/1.
 
     Where `folder` holds `00sequences.txt`, a row is a range of frames, counted from 0, else a clip.
-    The paper's seed of the split by take is not known.
+    The paper's seed of the split by take is not known. With `splits`, the folder of the list of
+    Ilic et al., both splits are this list.
     """
     below = videos or folder
     paths = {match["name"]: path for path, match in videos_named(below, _CLIP)}
     listed = folder / "00sequences.txt"
     whole: list[tuple[int | None, int | None]] = [(None, None)]
     ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
-    part = _split_by_take(sorted(ranges), seed)
+    listed_part = None if splits is None else _listed(splits / "metadata.csv", ranges)
+    part = listed_part or _split_by_take(sorted(ranges), seed)
     clips = []
     for name, each in sorted(ranges.items()):
         person, action, take = name.split("_")
         number = int(person.removeprefix("person"))
-        official = "train" if number in _TRAIN else "val" if number in _VAL else "test"
+        by_person = "train" if number in _TRAIN else "val" if number in _VAL else "test"
         cells = {"action": action, "identity": person, "scene": take}
+        official = by_person if listed_part is None else part[name]
         cells |= {"split_action": official, "split_identity": part[name]}
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
@@ -59,6 +67,20 @@ def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:
             raise UsageError(f"{path}, line {number}: {match['ranges']!r} are no ranges of frames.")
         # The list counts from 1, and has a few ranges twice.
         found[match["name"]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
+    return found
+
+
+def _listed(path: Path, takes: Iterable[str]) -> dict[str, str]:
+    """The part of each take in the list of Ilic et al."""
+    header, *rows = [row for row in read_csv(path) if row] or [[]]
+    if not {"video", "set"} <= set(header) or any(len(row) != len(header) for row in rows):
+        raise UsageError(f"{path} is no list of Selective's authors: it lacks video or set.")
+    video, part = header.index("video"), header.index("set")
+    found = {row[video].removesuffix("_uncomp"): row[part] for row in rows}
+    if wrong := sorted(set(found.values()) - {"train", "test"}):
+        raise UsageError(f"{path}: {wrong[0]!r} is neither train nor test.")
+    if lacking := sorted(set(takes) - set(found)):
+        raise UsageError(f"{path} does not say where {lacking[0]} belongs.")
     return found
 
 

@@ -1,0 +1,50 @@
+"""A digest of the label files that a dataset is converted from, to notice that one was changed."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from masquerade.errors import UsageError
+from masquerade.storage import file_digest
+
+LABELS = (".txt", ".csv", ".tsv", ".json", ".pickle", ".pkl", ".mat", ".xml", ".npy", ".npz", "")
+"""How label files end; of all others, as videos and pictures, the name says what they are."""
+VIDEOS = "--videos"  # names the folder of the videos, which holds no labels
+
+
+def label_digest(words: Sequence[str], folder: Path) -> str:
+    """Digest the labels that the words of `masquerade data convert` name.
+
+    That is of label files their content, and of all other files below a folder their names alone:
+    there may be a million of them, and whoever reads them compares their content.
+
+    Args:
+        words: with {data} for the folder.
+        folder: of --data, which may be moved.
+    """
+    found = hashlib.sha256()
+    for before, word in zip(("", *words), words, strict=False):
+        if "{data}" in word and before != VIDEOS:
+            for name, path in _files(Path(word.replace("{data}", str(folder)))):
+                content = _content(path) if path.suffix.lower() in LABELS else ""
+                found.update(f"{word} {name} {content}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """A file, or all files below a folder but hidden ones, each with its name there, in order."""
+    if path.is_file():
+        yield path.name, path
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".")):
+            one = Path(folder) / name
+            yield one.relative_to(path).as_posix(), one
+
+
+def _content(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
