@@ -22,6 +22,15 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 NO_FFMPEG = "Debian's ffmpeg and ffprobe are not installed"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no NVIDIA GPU is here")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say once what is not installed, which tests that leaves out, and how to install it."""
     if not any(map(shutil.which, ("chromium", "chromium-browser"))):

@@ -23,6 +23,7 @@ from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import parse_suite, suite_names
 from masquerade.cli import attack, benchmark, demo, demo_clip, evaluate, export, train
 from masquerade.cli.anonymize import parse
+from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
 from masquerade.models.recognizers import RECOGNIZERS
 
@@ -78,6 +79,7 @@ def test_the_docs_exports_parse(
     (tmp_path / "run").mkdir()
     masquerade.save(made("spact"), tmp_path / "run" / "anonymizer.safetensors")
     torch.save(RECOGNIZERS["tiny-3d"](classes=10).state_dict(), tmp_path / "raw.weights")
+    torch.save(KeyGraph("dino-s8").net.state_dict(), tmp_path / "dino_deitsmall8_pretrain.pth")
     monkeypatch.chdir(tmp_path)
     options, graph = export.parse(shlex.split(line)[2:])
     assert options.output.suffix == ".onnx" and graph.about["name"] == options.name

@@ -247,14 +247,14 @@ def test_a_method_that_cannot_be_traced_is_refused(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("", 2, "name a method or a recognizer first"),
-        ("blurr -o a.onnx", 2, "there is no method or recognizer 'blurr'"),
+        ("", 2, "name a method or a network first"),
+        ("blurr -o a.onnx", 2, "there is no method or network 'blurr'"),
         ("blur -o a.onnx", 2, "a file of blur is for one size of frames"),
         ("blur --size 24 -o a.onnx", 2, "as 240x320, not '24'"),
         ("blur --size 0x9 -o a.onnx", 2, "as 240x320, not '0x9'"),
-        ("blur --size 24x32 --classes 3 -o a.onnx", 2, "blur is a method, so leave it out"),
+        ("blur --size 24x32 --classes 3 -o a.onnx", 2, "--classes is of recognizers; blur is none"),
         ("tiny-3d -o a.onnx", 2, "with --classes"),
-        ("tiny-3d --classes 2 --preset tiny -o a.onnx", 2, "which has no --preset"),
+        ("tiny-3d --classes 2 --preset tiny -o a.onnx", 2, "no method and has no --preset"),
         ("tiny-3d --classes 2 --modality flow -o a.onnx", 2, "cannot be fed flow"),
         ("tiny-flow --classes 2 --modality motion -o a.onnx", 2, "leave out --modality"),
         ("tiny-3d --classes 2 --weights none -o a.onnx", 3, "no weights file"),
@@ -262,6 +262,13 @@ def test_a_method_that_cannot_be_traced_is_refused(
         ("spact --size 24x32 --weights none -o a.onnx", 3, "no weights file"),
         ("spact --size 24x32 --weights a --preset tiny -o a.onnx", 2, "leave out --preset"),
         ("blur --size 24x32 -o there", 2, "exists already"),
+        ("dino-s8 --classes 3 -o a.onnx", 2, "--classes is of recognizers; dino-s8 is none"),
+        ("dino-s8 --stride 3 -o a.onnx", 2, "it is one of 1, 2, 4, 8, not 3"),
+        ("dino-s8 --size 9x40 -o a.onnx", 2, "12 pixels a side or more"),
+        ("dino-s8 --weights none -o a.onnx", 3, "no weights file"),
+        ("restoration-net --stride 2 -o a.onnx", 2, "--stride is of key networks"),
+        ("restoration-net -o a.onnx", 2, "a file of restoration-net is for one size"),
+        ("restoration-net --preset tiny -o a.onnx", 2, "no method and has no --preset"),
     ],
 )
 def test_wrong_requests_are_refused_in_a_sentence(

@@ -1,10 +1,13 @@
-"""What several tests of live video need: a pipe into which a file is played."""
+"""What several tests need: a pipe into which a file is played, and an S3 server."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,3 +33,44 @@ def feed(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
     for player in players:
         player.kill()
         player.wait()
+
+
+def _moto() -> str | None:
+    beside = Path(sys.prefix) / "moto" / "bin" / "moto_server"
+    return str(beside) if beside.exists() else shutil.which("moto_server")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment in which an S3 server of this machine is found."""
+    pytest.importorskip("s3fs", reason='needs s3fs: pip install "masquerade[remote]"')
+    server = _moto()
+    if server is None:
+        pytest.skip("needs moto_server, in a venv of its own: see .ci/run")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIATESTING",
+        "AWS_SECRET_ACCESS_KEY": "very-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    process = subprocess.Popen(
+        [server, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield {**os.environ, **own}
+    finally:
+        process.terminate()
+        process.wait(30)

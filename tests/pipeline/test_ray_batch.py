@@ -96,6 +96,41 @@ def test_two_workers_make_the_bytes_of_one_process(folder: Path, alone: Path) ->
 
 @RAY
 @pytest.mark.slow
+def test_two_workers_put_each_file_of_a_bucket_once(
+    folder: Path, alone: Path, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store keeps all versions of a file, so that one which was put twice would show."""
+    import s3fs
+
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    bucket = s3fs.S3FileSystem(use_listings_cache=False)
+    for name in ("ward", "safe"):
+        bucket.mkdir(name)
+    kept = {"Status": "Enabled"}
+    bucket.call_s3("put_bucket_versioning", Bucket="safe", VersioningConfiguration=kept)
+    bucket.put(f"{folder}/", "ward/2026/", recursive=True)
+    words = [*COMMAND, "s3://ward/2026", "-o", "s3://safe/2026/", *WORDS, *ON_RAY]
+    record = tmp_path / "made.jsonl"
+    done = subprocess.run(
+        [*words, "--record", str(record)], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 1 and "bad.mp4 is not a video" in done.stderr, done.stderr
+    made = tmp_path / "made"
+    bucket.get("safe/2026/", f"{made}/", recursive=True)
+    assert_same(made, alone)
+    versions = bucket.call_s3("list_object_versions", Bucket="safe")
+    keys = [version["Key"] for version in versions["Versions"]]
+    assert sorted(keys) == [f"2026/{path.name}" for path in sorted(made.iterdir())]
+    assert "DeleteMarkers" not in versions
+    assert recorded(made) == [
+        {**line, "source": f"s3://ward/2026/{Path(line['source']).name}"}
+        for line in recorded(alone)
+    ]
+
+
+@RAY
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_and_doubles_nothing(folder: Path, alone: Path) -> None:
     made = folder.parent / "killed"
     words = [*COMMAND, str(folder), "-o", str(made), *WORDS, *ON_RAY]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,47 +144,6 @@ def test_an_address_is_a_path() -> None:
     assert str(path.parent / "sub" / "c") == "s3://bucket/folder/sub/c"
     assert pickle.loads(pickle.dumps(path)) == path and path.name == "a.mp4"
     assert not isinstance(path_of("s3:/bucket/a.mp4"), RemotePath)
-
-
-def _moto() -> str | None:
-    beside = Path(sys.prefix) / "moto" / "bin" / "moto_server"
-    return str(beside) if beside.exists() else shutil.which("moto_server")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, str]]:
-    """The environment in which an S3 server of this machine is found."""
-    pytest.importorskip("s3fs", reason='needs s3fs: pip install "masquerade[remote]"')
-    server = _moto()
-    if server is None:
-        pytest.skip("needs moto_server, in a venv of its own: see .ci/run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "AKIATESTING",
-        "AWS_SECRET_ACCESS_KEY": "very-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    process = subprocess.Popen(
-        [server, "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield {**os.environ, **own}
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ def test_half_precision_learns_as_well() -> None:
     assert all(p.dtype == torch.float32 for p in fitted.net.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.cuda
 def test_a_gpu_learns_as_well() -> None:
     train, targets = easy()
     given = {**QUICK, "device": "cuda", "amp": True}

@@ -84,7 +84,7 @@ def test_every_flag_is_trained_to_its_end(flag: str, monkeypatch: pytest.MonkeyP
     assert losses and all(np.isfinite(losses))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.cuda
 @pytest.mark.parametrize("objective", ["labels", "nt-xent", "moco", "rotation"])
 def test_a_gpu_trains_as_well(objective: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = spact(epochs=1, objective=objective)

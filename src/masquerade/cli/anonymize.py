@@ -45,7 +45,7 @@ BOXES = {
     "mask": "shape mask_scale feather",
     "method": "preset batch_size device amp size seed",
     "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
-        force_8bit cfr threads receipt report public_receipt""",
+        decoder force_8bit cfr threads receipt report public_receipt""",
     "batch": """suffix name skip_existing resume parts workers engine address record dry_run
         sequence salvage""",
     "message": "json quiet verbose profile no_progress",

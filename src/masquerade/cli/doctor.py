@@ -22,6 +22,7 @@ from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_fil
 from masquerade.regions.litert import LITERT_INSTALL
 from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.video.encoding import CODECS, Encoding, check_encoder
+from masquerade.video.gpu_decoding import decodes_on_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,4 +127,7 @@ def _codecs() -> list[Check]:
             driver = "an NVIDIA GPU with an encoder"
             install = driver if "GPU" in name else "pip install --upgrade av"
             found.append(Check(name, False, str(error), install, needed=name == "encode h264"))
+    gpu = decodes_on_gpu("h264")
+    detail = "works" if gpu else "h264 is decoded on the CPU"
+    found.append(Check("decode h264 on a GPU", gpu, detail, "an NVIDIA GPU with a decoder"))
     return found

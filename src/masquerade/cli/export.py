@@ -1,11 +1,11 @@
-"""`masquerade export`: a method or a recognizer as a file that runs without masquerade."""
+"""`masquerade export`: a method or a network as a file that runs without masquerade."""
 
 import inspect
 import json
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,29 +23,36 @@ from masquerade.cli.arguments import (
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
 from masquerade.export.graph import Graph, MethodGraph
+from masquerade.export.network_graph import NETWORK_GRAPHS, network_graph
 from masquerade.export.recognizer_graph import RecognizerGraph
 from masquerade.export.write import TOLERANCE, Exported, export
 from masquerade.methods import METHODS
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.ranges import Checked, Count
+from masquerade.regions.key_extractors import NETWORKS
 from masquerade.storage import refuse_existing
 
 EXAMPLE = "masquerade export spact --weights run/ --size 240x320 -o spact.onnx"
 BOXES = {
     "": "name output weights preset size format overwrite json",
     "recognizers": "classes frames modality",
+    "key networks": "stride",
 }
-RECOGNIZER_ONLY = ("classes", "frames", "modality")
+OF_NETWORKS: dict[str, Collection[str]] = {
+    **dict.fromkeys(("classes", "frames", "modality"), RECOGNIZERS),
+    "stride": NETWORKS,
+}
+"""Options that only names of some table take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Checked):
-    """Write a method or a recognizer as an ONNX file, compared with PyTorch before it appears."""
+    """Write a method or a network as an ONNX file, compared with PyTorch before it appears."""
 
-    # a method or a recognizer. A method's own arguments follow.
+    # a method, a recognizer, or a network of keys or restoration. A method's own arguments follow.
     name: Positional[str]
     output: Annotated[Path, arg(aliases=["-o"])]  # the file, such as spact.onnx.
-    # a training run or its weights; of a recognizer a file of weights.
+    # a training run or its weights; of a network a file of weights.
     weights: Path | None = None
     # a named setting of a method; a learned one is then exported untrained, to try a file out.
     preset: str | None = None
@@ -59,6 +66,7 @@ class Options(Checked):
     frames: Count | None = None  # of a recognizer's clips; by default as the papers sample them.
     # what a recognizer is fed of a clip: frames, stills, contrast, motion, both, background.
     modality: str = "frames"
+    stride: Count | None = None  # pixels from key to key; by default the network's own.
 
 
 def main(argv: list[str]) -> int:
@@ -82,10 +90,12 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     """Options, and the graph that they name."""
     name = argv[0] if argv and not argv[0].startswith("-") else ""
     if not name and not HELP & set(argv):
-        raise UsageError(f"name a method or a recognizer first, as in: {EXAMPLE}")
-    if name and name not in METHODS and name not in RECOGNIZERS:
-        known = ", ".join([*METHODS, *RECOGNIZERS])
-        raise UsageError(f"there is no method or recognizer {name!r}; choose one of {known}.")
+        raise UsageError(f"name a method or a network first, as in: {EXAMPLE}")
+    known = [*METHODS, *RECOGNIZERS, *NETWORK_GRAPHS]
+    if name and name not in known:
+        raise UsageError(
+            f"there is no method or network {name!r}; choose one of {', '.join(known)}."
+        )
     make = _constructor(name, argv) if name in METHODS else None
     own = {name: Box(make)} if make is not None and inspect.signature(make).parameters else {}
     boxes = boxes_of(Options, BOXES)
@@ -100,11 +110,12 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     options = Options(**ChainMap(*parsed))
     refuse_existing(options.output, overwrite=options.overwrite)
     size = None if options.size is None else parse_size(options.size)
+    for field, table in OF_NETWORKS.items():
+        if name not in table and flag_value(argv, (f"--{field}",)) is not None:
+            whose = "recognizers" if table is RECOGNIZERS else "key networks"
+            raise UsageError(f"--{field} is of {whose}; {name} is none, so leave it out.")
     if make is None:
-        return options, _recognizer(options, size)
-    for field in RECOGNIZER_ONLY:
-        if flag_value(argv, (f"--{field}",)) is not None:
-            raise UsageError(f"--{field} is of recognizers; {name} is a method, so leave it out.")
+        return options, _network(options, size)
     anonymizer = anonymizer or make()
     if options.preset is None:
         anonymizer.check_trained()
@@ -128,11 +139,15 @@ def _constructor(name: str, argv: list[str]) -> Callable[..., Anonymizer]:
     return method_constructor(name, preset)
 
 
-def _recognizer(options: Options, size: tuple[int, int] | None) -> RecognizerGraph:
+def _network(options: Options, size: tuple[int, int] | None) -> Graph:
+    if options.preset is not None:
+        raise UsageError(f"{options.name} is no method and has no --preset; leave it out.")
+    if options.name not in RECOGNIZERS:
+        return network_graph(
+            options.name, weights=options.weights, size=size, stride=options.stride
+        )
     if options.classes is None:
         raise UsageError(f"give the number of outputs of {options.name} with --classes.")
-    if options.preset is not None:
-        raise UsageError(f"{options.name} is a recognizer, which has no --preset; leave it out.")
     return RecognizerGraph(
         options.name,
         classes=options.classes,

@@ -41,6 +41,8 @@ class Graph(nn.Module):
     in_levels: bool = False
     """Whether outputs jump between levels, so that rounding may move one across a limit."""
     trained: bool
+    least: Mapping[str, int] = {}
+    """The shortest length of an open axis, where 1 is too short."""
     least_scale: float = 1.0
     """Differences are relative to the largest output, or to this where that is more."""
 

@@ -23,7 +23,7 @@ Format = Literal["onnx", "torch"]
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 ONNX_INSTALL = 'pip install "masquerade[onnx]"'
 TOLERANCE = 1e-4
-"""Largest difference from PyTorch: of pixels in [0, 1], or as a share of the largest logit."""
+"""Largest difference from PyTorch: of pixels in [0, 1], else as a share of the largest output."""
 JUMPS = 1e-4
 """Largest share of values that rounding may move to a neighbouring level, of outputs in levels."""
 LICENCE = "MIT, of the library; weights are as free as the data they were learned from"
@@ -77,7 +77,8 @@ def export(
 
 def trace(graph: Graph) -> ExportedProgram:
     """The graph's operations on tensors, with lengths that stay open where they have names."""
-    dims = {name: Dim(name) for name in ("batch", "frames", "height", "width")}
+    axes = ("batch", "frames", "height", "width")
+    dims = {name: Dim(name, min=graph.least.get(name)) for name in axes}
     open_axes = {
         name: {at: dims[axis] for at, axis in enumerate(port.shape) if isinstance(axis, str)}
         for name, port in graph.inputs.items()

@@ -51,4 +51,4 @@ class KeyViT(FrameViT):
         assert isinstance(last, Block)
         _, keys, _ = last.attn.split_qkv(last.attn.qkv(last.norm1(tokens)))  # (B, heads, 1 + N, d)
         keys = keys[:, :, 1:].transpose(1, 2)  # (B, N, heads, d)
-        return keys.reshape(len(frames), *self.grid(*frames.shape[2:]), self.width)
+        return keys.reshape(frames.shape[0], *self.grid(*frames.shape[2:]), self.width)

@@ -251,8 +251,8 @@ def check_shape(clip: Tensor, shape: Triple) -> None:
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize positions (1, side * side, D) of a square grid to (rows, columns), bicubically."""
     side = math.isqrt(positions.shape[1])
-    if (side, side) == grid:
-        return positions
+    if all(isinstance(length, int) for length in grid) and (side, side) == grid:
+        return positions  # not of a graph of any size, where a comparison would fix the size
     square = positions.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
     square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
     return square.flatten(2).transpose(1, 2)  # (1, rows * columns, D)

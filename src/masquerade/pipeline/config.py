@@ -136,7 +136,9 @@ class PipelineConfig(RegionConfig):
     # how much coarser than the rest the encoder quantizes noise, 0 to 1 of its range; 0 keeps every
     # grain, and makes files several times as large.
     noise_qoffset: UnitInterval = 0.15
-    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
+    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
+    # cpu, or cuda to decode on an NVIDIA GPU, or on the CPU where that cannot.
+    decoder: Literal["cpu", "cuda"] = "cpu"
     force_8bit: bool = False  # write video of more than 8 bits with 8 bits.
     cfr: Rate | None = None  # write a constant frame rate of this many frames per second.
     # source, or model for the size at which the method works.

@@ -361,6 +361,7 @@ class _PartRun(FileRun):
     def encode(self, part: _Part) -> _Done:
         """Write the part's packets, and save what was found for the check of the output."""
         options: dict[str, Any] = {"info": self.info, "threads": self.config.threads}
+        options["gpu"] = self.config.decoder == "cuda"
         with ExitStack() as stack:
             stack.enter_context(closing(self.detail))
             reader = stack.enter_context(

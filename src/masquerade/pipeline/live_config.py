@@ -34,7 +34,7 @@ class LiveConfig(RegionConfig):
     crf: Whole | None = None  # quality of the encoder, lower is better.
     encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
     bitrate: str | None = None  # bits per second.
-    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
+    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     amp: bool = False  # half precision in networks, on CUDA.
     threads: Annotated[int, at_least(0, 1024)] = 0  # threads of the encoder; 0: all cores.

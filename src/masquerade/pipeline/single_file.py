@@ -227,6 +227,7 @@ class FileRun:
                 salvage=config.salvage,
                 force_8bit=config.force_8bit,
                 threads=config.threads,
+                gpu=config.decoder == "cuda",
             ) as reader,
             closing(self.detail),
         ):
@@ -459,6 +460,11 @@ class FileRun:
             warned.append(
                 f"the source is damaged: {reader.lost} of its frames are lost, and "
                 f"{self.frames} were salvaged."
+            )
+        if config.decoder == "cuda" and not reader.on_gpu:
+            warned.append(
+                f"decoded on the CPU: this machine has no NVIDIA GPU that decodes {info.codec} as "
+                "it is here."
             )
         if reader.end_unknown:
             warned.append(

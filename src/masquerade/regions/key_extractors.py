@@ -76,7 +76,7 @@ class ViTKeys:
                 f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need "
                 "none."
             )
-        state = _select_weights(read_weights(path), self.net, name, Path(path).name)
+        state = select_weights(read_weights(path), self.net, name, Path(path).name)
         self.net.load_state_dict(state, assign=True)
         self.net.eval().to(device)
         self.model_sha256: str | None = file_digest(Path(path))
@@ -142,7 +142,7 @@ def extract_keys(extractor: KeyExtractor, pixels: U8) -> KeyGrid:
     return grid
 
 
-def _select_weights(
+def select_weights(
     weights: dict[str, Tensor], net: KeyViT, name: str, file: str
 ) -> dict[str, Tensor]:
     """The weights that the network has, without training heads; UsageError if they do not fit."""

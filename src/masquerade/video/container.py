@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import NoReturn
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from masquerade.errors import VideoError, escape
@@ -64,8 +65,11 @@ def _regular(path: Path) -> int:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[InputContainer]:
-    """Open a regular file whose format, found by its content, is one of `DEMUXERS`."""
+def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> Iterator[InputContainer]:
+    """Open a regular file whose format, found by its content, is one of `DEMUXERS`.
+
+    What `hwaccel`, a GPU, cannot decode is decoded on the CPU.
+    """
     with os.fdopen(_regular(path), "rb", buffering=0) as file:
         # FFmpeg would take the file's own name for an address.
         source = SimpleNamespace(name="input", read=file.read, seek=file.seek, tell=file.tell)
@@ -82,6 +86,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
                 metadata_errors="replace",
                 buffer_size=1 << 16,
                 io_open=_refuse,
+                hwaccel=hwaccel,
             )
         except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = str(getattr(error, "strerror", None) or "")

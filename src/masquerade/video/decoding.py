@@ -17,6 +17,7 @@ from av.container import InputContainer
 
 from masquerade.errors import VideoError
 from masquerade.video.container import most_pixels, open_container, printable
+from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
 from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
 from masquerade.video.stream_template import StreamTemplate
@@ -33,6 +34,7 @@ class Losses(NamedTuple):
     lost: int = 0  # frames that are missing, as far as the file tells
     repaired: int = 0  # timestamps that were missing, repeated or backward
     end_unknown: bool = False  # nothing in the file says where it ends
+    on_gpu: int = 0  # pictures that a GPU decoded, which is no loss
 
 
 @dataclass(slots=True, eq=False)
@@ -64,8 +66,11 @@ class Decoder:
         *,
         salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
         threads: int = 0,  # 0: as many as there are cores
+        gpu: bool = False,  # decode on an NVIDIA GPU, where there is one that can
     ) -> None:
         self.path, self.info = path, info
+        self._gpu = gpu and info.kind != "sequence" and decodes_on_gpu(info.codec)
+        self._on_gpu = 0
         self.copy: Collection[int] = ()  # streams whose packets are to be given as they are met
         self.sound: Collection[int] = ()  # streams whose sound is to be decoded
         self._damaged = self._lost = 0
@@ -87,7 +92,8 @@ class Decoder:
 
     def __enter__(self) -> Self:
         if self.info.kind != "sequence":
-            self._container = self._resources.enter_context(open_container(self.path))
+            opened = open_container(self.path, hwaccel=cuda_device() if self._gpu else None)
+            self._container = self._resources.enter_context(opened)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,7 +103,8 @@ class Decoder:
     @property
     def losses(self) -> Losses:
         """What was wrong so far."""
-        return Losses(self._damaged, self._lost, self._timestamps.repaired, self._end_unknown)
+        repaired = self._timestamps.repaired
+        return Losses(self._damaged, self._lost, repaired, self._end_unknown, self._on_gpu)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -149,6 +156,8 @@ class Decoder:
     def _frame(self, picture: VideoFrame) -> Decoded:
         if picture.is_corrupt:
             self._damage("holds a damaged picture")
+        if self._gpu and picture.format.name in PLANAR:
+            picture, self._on_gpu = as_planar(picture), self._on_gpu + 1
         pts = self._timestamps.tick(*self._stamps(picture))
         index, self._reached = self._reached, self._reached + 1
         duration = picture.duration or self._timestamps.step

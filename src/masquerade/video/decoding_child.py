@@ -20,6 +20,7 @@ import av
 from masquerade.errors import VideoError
 from masquerade.video.addresses import Address
 from masquerade.video.decoding import Decoded, Decoder, Losses, StreamPacket
+from masquerade.video.gpu_decoding import decodes_on_gpu
 from masquerade.video.live_decoding import LiveDecoder
 from masquerade.video.messages import (
     Message,
@@ -36,6 +37,7 @@ from masquerade.video.stream_template import write_skeleton
 
 BASE_BYTES = 2**30  # beside pictures: libraries, threads' stacks, the container's index
 UNKNOWN_BYTES = 2**32  # until the size of a file's pictures is known
+GPU_BYTES = 2**32  # of the driver, in this process
 PICTURES = 24  # that a decoder may hold: 16 references, those of its threads, and what goes out
 
 
@@ -104,8 +106,10 @@ class Child:
             send(self._channel, {"count": count_frames(path)})
         else:
             info = info_from_plain(request["info"], path)
-            limit_memory(most or memory_limit(info))
-            self._read(Decoder(path, info, salvage=request["salvage"], threads=request["threads"]))
+            options = {name: request[name] for name in ("salvage", "threads", "gpu")}
+            extra = GPU_BYTES if options["gpu"] and decodes_on_gpu(info.codec) else 0
+            limit_memory(most or memory_limit(info) + extra)
+            self._read(Decoder(path, info, **options))
 
     def _read(self, decoder: Decoder) -> None:
         with decoder:

@@ -260,13 +260,14 @@ class RemoteDecoder:
         *,
         salvage: bool = False,
         threads: int = 0,
+        gpu: bool = False,
         limits: Limits = LIMITS,
     ) -> None:
         self.path, self.info = path, info
         self.copy: Collection[int] = ()
         self.sound: Collection[int] = ()
         self.losses = Losses()
-        self._options = {"salvage": salvage, "threads": threads}
+        self._options = {"salvage": salvage, "threads": threads, "gpu": gpu}
         self._limits = limits
         self._talk: Conversation | None = None
         self._about: Message = {"tags": {}, "chapters": [], "streams": []}

@@ -37,12 +37,13 @@ class Reader:
         force_8bit: bool = False,  # give 8 bits even where the source has more
         rate: Fraction | None = None,  # images a second, where the path is a folder of images
         threads: int = 0,  # of the decoder; 0: as many as there are cores
+        gpu: bool = False,  # decode on an NVIDIA GPU, where there is one that can
         trusted: bool = False,  # a file of our own, which is decoded in this process
         limits: Limits = LIMITS,  # of the process that decodes
     ) -> None:
         self.path = Path(path)
         self.copy, self.sound = frozenset(copy), frozenset(sound)
-        options: dict[str, Any] = {"salvage": salvage, "threads": threads}
+        options: dict[str, Any] = {"salvage": salvage, "threads": threads, "gpu": gpu}
         self._decoder: Decoder | RemoteDecoder
         if trusted:
             self.info: VideoInfo = info or probe(self.path, rate=rate)
@@ -73,6 +74,11 @@ class Reader:
     def end_unknown(self) -> bool:
         """Whether nothing in the file says where it ends, once it was read."""
         return self._decoder.losses.end_unknown
+
+    @property
+    def on_gpu(self) -> int:
+        """How many pictures a GPU decoded so far."""
+        return self._decoder.losses.on_gpu
 
     @property
     def repaired(self) -> int:
