@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = (ROOT / "compose.yaml").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+CLEAN_ROOT = runpy.run_path(str(ROOT / ".ci" / "clean_root.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -83,3 +85,27 @@ def test_the_command_in_the_first_lines_of_the_compose_file_is_one() -> None:
     assert service in services() and verb in PROJECT["scripts"] and rest[0] == "anonymize"
     options, _ = parse(rest[1:])
     assert options.engine == "ray" and options.address == "head:6379"
+
+
+def test_a_clean_root_does_the_steps_of_the_dockerfile(tmp_path: Path) -> None:
+    """`.ci/clean_root.py` reads them, so that what it tries is what images are made of."""
+    arguments, stages = CLEAN_ROOT["read_dockerfile"](DOCKERFILE)
+    assert arguments == {"BASE": defaults()["BASE"]}
+    taken = [(word, " ".join(rest.split())) for stage in stages for word, rest in stage.steps]
+    for name in {word for word, _ in taken}:
+        told = [" ".join(rest.split()) for rest in instructions(name)]
+        told = [rest for rest in told if not (name == "ARG" and rest.startswith("BASE="))]
+        assert [rest for word, rest in taken if word == name] == told, name
+    base, steps = CLEAN_ROOT["steps_of"](stages, None)
+    assert base == defaults()["BASE"] and steps[: len(stages[0].steps)] == stages[0].steps
+    image = CLEAN_ROOT["Image"](tmp_path)
+    for word, rest in steps:
+        if word not in ("RUN", "COPY"):  # which need root
+            image.take(word, rest)
+    assert image.env["PATH"].startswith("/opt/masquerade/bin:/usr/local/sbin:")
+    assert (image.user, image.folder, image.entry) == ("masquerade", "/data", ["masquerade"])
+    assert (tmp_path / "data").is_dir() and image.arguments["TORCH"] == defaults()["TORCH"]
+    with pytest.raises(SystemExit, match="HEALTHCHECK is a step that this script does not know"):
+        image.take("HEALTHCHECK", "NONE")
+    with pytest.raises(SystemExit, match="there is no stage tests"):
+        CLEAN_ROOT["steps_of"](stages, "tests")
