@@ -9,6 +9,8 @@ true accuracy of what was chosen, counted on 20,000 more clips of other people. 
 of all attackers hold theirs at once. `at most`: the highest upper end is not below the accuracy of
 the attacker that is truly strongest, nor below that of what was chosen. `gained`: how much more
 accurate what was chosen truly is than the one attacker that validation puts first, in hundredths.
+Of attributes, the mean AUROC of three binary labels that are a person's own, the same holds for
+AUROC instead of accuracy; scores are normal, so that the true one follows from a formula.
 """
 
 from __future__ import annotations
@@ -16,25 +18,33 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import TOGETHER, AttackOutputs
+from masquerade.evaluation.calibration import sigmoid
 from masquerade.evaluation.ground_truth import SplitTruth
-from masquerade.evaluation.metric_specs import MetricSpec
+from masquerade.evaluation.metric_specs import MEAN, MetricSpec
 from masquerade.evaluation.results import Finding
 from masquerade.evaluation.scoring import score_label
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.statistic import Floats
 
+Answers = Callable[[int, IntArray, IntArray], dict[str, Floats]]
+"""Of an attacker, clips and their runs: the probabilities (n, C) of each label."""
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "choice-coverage.md"
 CLASSES, ATTACKERS, FOLDS, SEEDS, HELD_OUT = 4, 12, 5, 3, 8
 MORE_PEOPLE, MORE_CLIPS, MORE_RUNS = 400, 50, 40  # of whom true accuracies are counted
-SPEC = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
+WHO = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
+COLUMNS = ("red_top", "white_top", "black_jacket")
+ATTRIBUTES = MetricSpec(name=MEAN, columns=COLUMNS, use="private", metric="AUROC", protocol="x")
+NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +52,8 @@ class Population:
     """How people and attackers are drawn."""
 
     what: str
-    accuracies: tuple[float, ...]  # of the attackers
+    accuracies: tuple[float, ...]  # of the attackers; of attributes their AUROC
+    spec: MetricSpec = WHO  # what is scored
     people: int = 20
     clips: int = 6  # of each person
     alike: float = 0.2  # correlation of a person's clips
@@ -53,6 +64,7 @@ class Population:
 
 EQUAL = (0.3,) * ATTACKERS
 SPREAD = tuple(np.linspace(0.2, 0.5, ATTACKERS))
+RANKED = tuple(np.linspace(0.5, 0.8, ATTACKERS))  # AUROC
 ONE = (*(0.25,) * (ATTACKERS - 1), 0.35)
 POPULATIONS = (
     Population(what="twelve alike", accuracies=EQUAL),
@@ -62,16 +74,33 @@ POPULATIONS = (
     Population(what="five runs, sd .05", accuracies=SPREAD, runs=5, between=0.05),
     Population(what="three runs, sd .05", accuracies=SPREAD, runs=3, between=0.05),
     Population(what="five runs, sd 0", accuracies=SPREAD, runs=5),
+    Population(what="attributes, twelve alike", accuracies=(0.65,) * ATTACKERS, spec=ATTRIBUTES),
+    Population(what="attributes, all different", accuracies=RANKED, spec=ATTRIBUTES),
+    Population(
+        what="attributes, 60 people", accuracies=RANKED, spec=ATTRIBUTES, people=60, clips=5
+    ),
+    Population(
+        what="attributes, five runs, sd .05",
+        accuracies=RANKED,
+        spec=ATTRIBUTES,
+        runs=5,
+        between=0.05,
+    ),
 )
 
 
 def simulate(rng: np.random.Generator, of: Population) -> ScoringInput:
     """One evaluation: what twelve attackers answer in every fold and seed."""
     person = np.repeat(np.arange(of.people), of.clips)
-    labels = rng.integers(CLASSES, size=len(person))
+    if of.spec is ATTRIBUTES:  # a person's own; classes are a clip's
+        halves = np.arange(of.people) % 2
+        labels = {name: rng.permutation(halves)[person] for name in COLUMNS}
+    else:
+        labels = {"who": rng.integers(CLASSES, size=len(person))}
     fold_of = rng.permutation(of.people) % FOLDS
     count = of.runs if of.runs > 1 else SEEDS
-    rates = accuracies(rng, of)  # (runs, attackers, people)
+    make = attribute_answers if of.spec is ATTRIBUTES else class_answers
+    answers = make(rng, of, person, labels)
     parts: list[tuple[IntArray, IntArray]] = []  # (clips, run) of validation, fold after fold
     for seed in range(count):
         for fold in range(FOLDS):
@@ -83,20 +112,17 @@ def simulate(rng: np.random.Generator, of: Population) -> ScoringInput:
     validation = np.concatenate([clips for clips, _ in parts])
     run = np.concatenate([runs for _, runs in parts])
 
-    def answers(attacker: int, clips: IntArray, runs: IntArray) -> dict[str, Floats]:
-        right = rng.random(len(clips)) < rates[runs, attacker, person[clips]]
-        wrong = (labels[clips] + rng.integers(1, CLASSES, size=len(clips))) % CLASSES
-        return {"who": np.eye(CLASSES)[np.where(right, labels[clips], wrong)]}
-
     def truth(clips: IntArray, folds: IntArray, number: int) -> SplitTruth:
-        uniform = ActionPrior(np.arange(1), np.full((1, CLASSES), 0.25), np.full(CLASSES, 0.25))
+        classes = CLASSES if of.spec is WHO else 2
+        even = np.full(classes, 1 / classes)
+        prior = ActionPrior(np.arange(1), even[None], even)
         return SplitTruth(
             clips=clips,
             fold=folds,
             groups=person[clips],
-            labels={"who": labels[clips]},
+            labels={name: values[clips] for name, values in labels.items()},
             actions=np.zeros(len(clips), np.int64),
-            fold_priors={"who": (uniform,) * number},
+            fold_priors={name: (prior,) * number for name in labels},
         )
 
     outputs = tuple(
@@ -119,6 +145,53 @@ def simulate(rng: np.random.Generator, of: Population) -> ScoringInput:
     )
 
 
+def class_answers(
+    rng: np.random.Generator, of: Population, person: IntArray, labels: dict[str, IntArray]
+) -> Answers:
+    """What an attacker answers of some clips' classes in some runs."""
+    rates = accuracies(rng, of)  # (runs, attackers, people)
+
+    def answers(attacker: int, clips: IntArray, runs: IntArray) -> dict[str, Floats]:
+        true = labels["who"][clips]
+        right = rng.random(len(clips)) < rates[runs, attacker, person[clips]]
+        wrong = (true + rng.integers(1, CLASSES, size=len(clips))) % CLASSES
+        return {"who": np.eye(CLASSES)[np.where(right, true, wrong)]}
+
+    return answers
+
+
+def attribute_answers(
+    rng: np.random.Generator, of: Population, person: IntArray, labels: dict[str, IntArray]
+) -> Answers:
+    """How sure an attacker is that people have each attribute, of some clips in some runs.
+
+    Scores of those who have it lie higher by a distance that gives the AUROC. Around that they vary
+    by 1, of which people have a part of their own, partly the same for all attackers.
+    """
+    apart = distances(rng, of, of.runs)  # (runs, attackers)
+    common = rng.standard_normal((len(COLUMNS), 1, of.people)) * np.sqrt(of.shared)
+    own = rng.standard_normal((len(COLUMNS), ATTACKERS, of.people)) * np.sqrt(1 - of.shared)
+    persons = np.sqrt(of.alike) * (common + own)  # (columns, attackers, people)
+
+    def answers(attacker: int, clips: IntArray, runs: IntArray) -> dict[str, Floats]:
+        found = {}
+        for column, name in enumerate(COLUMNS):
+            noise = np.sqrt(1 - of.alike) * rng.standard_normal(len(clips))
+            has = (labels[name][clips] - 0.5) * apart[runs, attacker]
+            p = sigmoid(has + persons[column, attacker, person[clips]] + noise)
+            found[name] = np.stack([1 - p, p], axis=1)
+        return found
+
+    return answers
+
+
+def distances(rng: np.random.Generator, of: Population, runs: int) -> Floats:
+    """(runs, attackers), how far apart the scores of both classes lie, in standard deviations."""
+    mean = np.array(of.accuracies) + of.between * rng.standard_normal((runs, ATTACKERS))
+    inverse = np.vectorize(NORMAL.inv_cdf)
+    return np.sqrt(2) * np.asarray(inverse(mean.clip(0.02, 0.98)), np.float64)
+
+
 def accuracies(rng: np.random.Generator, of: Population) -> Floats:
     """(runs, attackers, people): each person's own rate, and each run's, around an attacker's.
 
@@ -134,6 +207,35 @@ def accuracies(rng: np.random.Generator, of: Population) -> Floats:
     side = np.where(keep, common, own) * 2.0 - 1.0
     reach = np.minimum(np.sqrt(of.alike * mean * (1 - mean)), np.minimum(mean, 1 - mean))
     return np.asarray(mean + side * reach)
+
+
+def true_auroc(
+    rng: np.random.Generator, of: Population, members: tuple[tuple[str, ...], ...], sizes: IntArray
+) -> float:
+    """The AUROC of what the folds chose, whose clips are ranked together, over people and runs.
+
+    Those who are averaged have a spread of 1 each, and so has what each fold chose.
+    """
+    apart = distances(rng, of, MORE_RUNS * 10 if of.runs > 1 else 1)  # (runs, attackers)
+    spread = np.sqrt(1 + (apart**2).mean(axis=0) / 4)
+    together = of.alike * of.shared  # covariance of two attackers
+    gaps, noises = [], []
+    for names in members:
+        some = [int(name) for name in names]
+        gap = (apart[:, some] / spread[some]).sum(axis=1)  # (runs,)
+        noise = together * (1 / spread[some]).sum() ** 2
+        noise += (1 - together) * (1 / spread[some] ** 2).sum()
+        scale = noise + (gap**2).mean() / 4
+        gaps.append(gap / np.sqrt(scale))
+        noises.append(noise / scale)
+    share = sizes / sizes.sum()
+    total = 0.0
+    cdf = np.vectorize(NORMAL.cdf)
+    for one, first in enumerate(share):
+        for other, second in enumerate(share):
+            z = (gaps[one] + gaps[other]) / 2 / np.sqrt(noises[one] + noises[other])
+            total += first * second * float(cdf(z).mean())
+    return total
 
 
 def true_accuracy(
@@ -160,12 +262,15 @@ def true_accuracy(
 def holds(rng: np.random.Generator, of: Population, mine: ScoringInput) -> dict[str, float]:
     """Whether each claim about one simulated evaluation is true, and what was gained."""
     found: Finding = score_label(
-        SPEC, mine, None, predicted_actions=None, utility=None, void="simulated"
+        of.spec, mine, None, predicted_actions=None, utility=None, void="simulated"
     )
     known = np.array(of.accuracies)
     sizes = np.bincount(mine.test.fold, minlength=FOLDS)
-    true = true_accuracy(rng, of, found.chosen)
-    chosen = float(np.average([true[names] for names in found.chosen], weights=sizes))
+    if of.spec is ATTRIBUTES:
+        chosen = true_auroc(rng, of, found.chosen, sizes)
+    else:
+        true = true_accuracy(rng, of, found.chosen)
+        chosen = float(np.average([true[names] for names in found.chosen], weights=sizes))
     first = float(np.average([known[int(names[0])] for names in found.chosen], weights=sizes))
     single = [one for one in found.attacks if one.family != TOGETHER]
     ends = {int(one.name): (one.test.low or 0.0, one.test.high or 1.0) for one in single}
@@ -181,10 +286,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="populations whose name holds this")
     parser.add_argument("--out", type=Path, default=REPORT)
     asked = parser.parse_args()
     lines, began = [], time.perf_counter()
     for number, of in enumerate(POPULATIONS):
+        if asked.only not in of.what:
+            continue
         rng = np.random.default_rng([asked.seed, number])
         found = [holds(rng, of, simulate(rng, of)) for _ in range(asked.sets)]
         share = {name: 100 * float(np.mean([one[name] for one in found])) for name in found[0]}
@@ -204,7 +312,7 @@ def main() -> int:
         f"|---|{'---|' * len(share)}",
     ]
     asked.out.write_text("\n".join([*head, *lines]) + "\n")
-    print(f"{time.perf_counter() - began:.0f} s")
+    print(f"{time.perf_counter() - began:.0f} s, {time.process_time():.0f} s of CPU")
     return 0
 
 
