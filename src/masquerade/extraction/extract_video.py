@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.anonymizer import Person, Pixels
+from masquerade.anonymizer import Person, Pixels, check_planes
 from masquerade.datasets.clip_sampling import aspect_crops
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
@@ -49,12 +49,12 @@ from masquerade.extraction.region_cache import CachedRegions
 from masquerade.extraction.stacked_clip import small_frame, stacked_clip
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
-from masquerade.pipeline.stream import Cover, anonymize_stream
+from masquerade.pipeline.stream import Cover, anonymize_stream, hides_in_planes
 from masquerade.process_pool import processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
-from masquerade.video.encoding import container_for
+from masquerade.video.encoding import container_for, pixel_format
 from masquerade.video.frame import Frame
 from masquerade.video.probe import (
     PacketFacts,
@@ -64,6 +64,7 @@ from masquerade.video.probe import (
     video_digest,
 )
 from masquerade.video.read import Reader
+from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
 Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3), or (crops, h, w, 3)
@@ -92,6 +93,7 @@ class ShownFrame(NamedTuple):
     frame: Frame
     pixels: Pixels
     people: Sequence[Person] = ()
+    whole: bool = False  # it was hidden whole
 
 
 class VideoRows(NamedTuple):
@@ -215,7 +217,9 @@ def _clip_makers(
         if config.through_file or "packets" in contents:
             folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.scratch))
             published, order = Path(folder) / "anonymized.mp4", list[int]()
-            items = stack.enter_context(closing(_written(items, published, reader.info, order)))
+            items = stack.enter_context(
+                closing(_written(items, published, reader.info, order, config))
+            )
         if _reads_people(config):
             people = {item.frame.index: item.people for item in items}
         else:
@@ -341,7 +345,8 @@ def _anonymized(
     with closing(items):  # type: ignore[type-var]
         for item in items:
             counter.add(item.region, item.mask)
-            yield ShownFrame(item.frame, item.pixels, item.region.people)
+            whole = item.region.full_frame and cover.within is None
+            yield ShownFrame(item.frame, item.pixels, item.region.people, whole)
 
 
 def _reads_people(config: ExtractionConfig) -> bool:
@@ -381,13 +386,25 @@ def _squeeze(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _written(
-    items: Iterable[ShownFrame], out: Path, info: VideoInfo, order: list[int]
+    items: Iterable[ShownFrame],
+    out: Path,
+    info: VideoInfo,
+    order: list[int],
+    config: ExtractionConfig,
 ) -> Generator[ShownFrame]:
     """Write frames to a file as `anonymize` does, and yield them; notes which each of them is."""
     kind = container_for(out, PUBLISHED)
+    size = {"width": info.width, "height": info.height}
+    same = has_same_planes(info, pixel_format(PUBLISHED, kind, **size, deep=False))
+    method = config.method if config.method and hides_in_planes(config.method) and same else None
     with Writer(out, info=info, container=kind, encoding=PUBLISHED, force_8bit=True) as writer:
         for item in items:
-            writer.write(item.pixels, item.frame)
+            given = item.frame.planes() if method and item.whole else None
+            if method and given is not None:  # the file has these, and not what is shown as RGB
+                made = check_planes(method.on_planes(given), given)
+                writer.write(writer.to_picture(made), item.frame)
+            else:
+                writer.write(item.pixels, item.frame)
             order.append(item.frame.index)
             yield item
 
