@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
+STORE_LIMIT = 100.0  # GB that clips take on the disk, unless another limit is given
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 

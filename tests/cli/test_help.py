@@ -37,10 +37,7 @@ EVERY = [
 FLAG = re.compile(r"^│ (?:-\w[^,]*, )?(--[\w-]+)", re.M)
 
 
-WITHOUT_TORCH = ("anonymize", "live", "methods", "studio")
-
-
-@pytest.mark.parametrize("verb", WITHOUT_TORCH)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "benchmark"])
 def test_the_help_does_not_wait_for_torch(verb: str) -> None:
     """It takes most of the time of a start."""
     script = f"""
@@ -54,6 +51,29 @@ finally:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert f"usage: masquerade {verb}" in run.stdout
+
+
+@pytest.mark.parametrize(("verb", "command"), [(v, c) for v in COMMANDS for c in COMMANDS[v]])
+def test_the_help_of_a_command_does_not_wait_for_torch_either(verb: str, command: str) -> None:
+    script = f"""
+import sys
+from masquerade.cli import main
+try:
+    main(["{verb}", "{command}", "--help"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_short_help_of_train_is_that_of_its_first_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a name it is made without the recipe, which imports torch."""
+    assert printed("train", "--help", monkeypatch=monkeypatch) == printed(
+        "train", next(iter(RECIPES)), "--help", monkeypatch=monkeypatch
+    )
 
 
 def printed(*words: str, columns: int = 80, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +194,17 @@ def test_parts_have_the_pictures_of_one_run(clip: Path, tmp_path: Path) -> None:
 def pixels(path: Path) -> list[bytes]:
     with av.open(str(path)) as source:
         return [picture.to_ndarray().tobytes() for picture in source.decode(video=0)]
+
+
+def test_whole_frames_are_hidden_without_what_finds_people(tmp_path: Path) -> None:
+    """In a process of its own, whose start the networks' libraries would make longer."""
+    words = ["anonymize", str(film(tmp_path / "in.mkv")), "-o", str(tmp_path / "out.mp4"), "-q"]
+    script = f"""
+import sys
+from masquerade.cli import main
+assert main({[*words, "--method", "blur", "--regions", "frame"]!r}) == 0
+assert not {{"onnxruntime", "onnx", "ai_edge_litert.interpreter", "matplotlib"}} & set(sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "out.mp4").exists()

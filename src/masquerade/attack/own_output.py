@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from masquerade.attack.run import AttackConfig, attack_file
+from masquerade.attack.config import AttackConfig
+from masquerade.attack.run import attack_file
 from masquerade.errors import OutputError
 
 CHECKED = ("faces", "raw")

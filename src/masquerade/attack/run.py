@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from masquerade.attack.across_videos import (
     rank_sources,
 )
 from masquerade.attack.beside_raw import BesideRaw
+from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
 from masquerade.attack.finding import AttackReport, Finding, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
@@ -43,7 +44,6 @@ from masquerade.attack.undo import UNDO
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.batch import VIDEOS
 from masquerade.pipeline.receipt import library_versions
-from masquerade.ranges import Checked, Count
 from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
 
 ATTACKS = {
@@ -65,20 +65,6 @@ ATTACKS = {
 }
 """What is tried, in order: `raw`, `sizes`, `restore` and `source` where raw video is at hand,
 `across` and `source` where there are several videos."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackConfig(Checked):
-    """How videos are attacked.
-
-    Args:
-        frames: of a video that are looked at at most, spread evenly over it.
-        quick: do not try to undo the anonymization, nor train a network to restore the raw
-            picture, which take most of the time.
-    """
-
-    frames: Count = 60
-    quick: bool = False
 
 
 Progress = Callable[[str, int, int], None]

@@ -1,21 +1,28 @@
-"""`masquerade attack`: try to recover from published videos what was hidden in them."""
+"""`masquerade attack`: try to recover from published videos what was hidden in them.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
+
+from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from masquerade.attack import AttackConfig, AttackReport, Finding, VideoAttack, attack_files
+from masquerade.attack import AttackConfig
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import UsageError, escape
-from masquerade.report.attack_page import render_attack_page
 from masquerade.storage import atomic_write, refuse_existing
+
+if TYPE_CHECKING:
+    from masquerade.attack import AttackReport, Finding, VideoAttack
 
 MARKS = {"recovered": "[red bold]recovered[/]", "left": "[yellow]left[/]", "nothing": "nothing"}
 
@@ -55,6 +62,9 @@ def parse(argv: list[str]) -> tuple[Options, AttackConfig]:
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, config = parse(argv)
+    from masquerade.attack import attack_files
+    from masquerade.report.attack_page import render_attack_page
+
     if options.output is not None:
         if options.output.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{options.output} is no page: let its name end in .html.")

@@ -11,7 +11,7 @@ from masquerade.datasets.manifest import read_manifest, select_actions
 from masquerade.evaluation.attackers import clip_bytes
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.extraction.store import STORE_LIMIT
+from masquerade.storage import STORE_LIMIT
 from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
 
 

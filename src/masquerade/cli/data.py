@@ -18,7 +18,6 @@ from masquerade.datasets.annotator_vote import vote as vote_on
 from masquerade.datasets.check import CheckResult, check_manifest
 from masquerade.datasets.label_floors import FloorsResult, format_score, label_floors
 from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
-from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, random_split
@@ -212,6 +211,8 @@ def mimes(
         out: the folder to make.
         truth: also write part masks, keypoints and flow.
     """
+    from masquerade.datasets.mimes import Mimes, write_mimes  # the help does not wait for torch
+
     drawn = Mimes(**{**vars(benchmark), "actions": benchmark.actions or None})
     path = write_mimes(out, drawn, truth=truth)
     Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)

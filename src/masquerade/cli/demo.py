@@ -1,26 +1,23 @@
-"""`masquerade demo`: anonymize a clip, and show before and after side by side with a report."""
+"""`masquerade demo`: anonymize a clip, and show before and after side by side with a report.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from tyro.conf import Positional, arg
 
-from masquerade.anonymizer import Pixels
-from masquerade.cli.demo_clip import compose
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.methods import build
-from masquerade.pipeline.config import PipelineConfig, build_pipeline
-from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.receipt import Receipt
-from masquerade.pipeline.single_file import Appear, run_file
-from masquerade.report.page import render_page
-from masquerade.video.encoding import Encoding
-from masquerade.video.frame import Frame
-from masquerade.video.read import Reader
-from masquerade.video.write import Writer
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Pixels
+    from masquerade.pipeline.receipt import Receipt
+    from masquerade.pipeline.single_file import Appear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +38,13 @@ def main(argv: list[str]) -> int:
     (options,) = parse_boxes(
         argv, {"": Box(Options)}, verb="masquerade demo", description=str(Options.__doc__)
     )
+    from masquerade.cli.demo_clip import compose
+    from masquerade.methods import build
+    from masquerade.pipeline.config import PipelineConfig, build_pipeline
+    from masquerade.pipeline.outputs import FileTask
+    from masquerade.pipeline.single_file import run_file
+    from masquerade.report.page import render_page
+
     source = options.video
     if source is None:
         source = options.output / "demo.mp4"
@@ -71,6 +75,13 @@ def main(argv: list[str]) -> int:
 
 def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:
     """Write two videos side by side; returns four stills of the second."""
+    import numpy as np
+
+    from masquerade.video.encoding import Encoding
+    from masquerade.video.frame import Frame
+    from masquerade.video.read import Reader
+    from masquerade.video.write import Writer
+
     wanted = {frames * i // 8 for i in (1, 3, 5, 7)}
     stills = []
     with (

@@ -1,4 +1,7 @@
-"""`masquerade doctor`: what works on this machine, and how to add what does not."""
+"""`masquerade doctor`: what works on this machine, and how to add what does not.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
 
 import importlib.util
 import json
@@ -7,22 +10,14 @@ import shutil
 from dataclasses import asdict, dataclass
 from functools import partial
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
-from masquerade.export.write import ONNX_INSTALL, missing_packages
 from masquerade.object_store import REMOTE_INSTALL
-from masquerade.pipeline.receipt import library_versions
 from masquerade.ray_cluster import RAY_INSTALL
-from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
-from masquerade.regions.litert import LITERT_INSTALL
-from masquerade.regions.model_files import MODEL_FILES, model_file
-from masquerade.video.encoding import CODECS, Encoding, check_encoder
-from masquerade.video.gpu_decoding import decodes_on_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +58,10 @@ def main(argv: list[str]) -> int:
 
 
 def _packages() -> list[Check]:
+    from masquerade.export.write import ONNX_INSTALL, missing_packages
+    from masquerade.pipeline.receipt import library_versions
+    from masquerade.regions.litert import LITERT_INSTALL
+
     found = [Check(name, True, version) for name, version in library_versions().items()]
     zoo = importlib.util.find_spec("torchvision") is not None
     install = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
@@ -89,6 +88,9 @@ def _packages() -> list[Check]:
 
 
 def _models() -> list[Check]:
+    from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
+    from masquerade.regions.model_files import MODEL_FILES, model_file
+
     face = partial(centerface_file), "CenterFace", "MIT", CENTERFACE_INSTALL, True
     poses = [
         (partial(model_file, name), file.name, "Apache-2.0", file.install, False)
@@ -108,6 +110,8 @@ def _models() -> list[Check]:
 
 
 def _devices() -> list[Check]:
+    import torch
+
     cuda = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if cuda else "networks run on the CPU"
     cores = f"{os.cpu_count()} cores, {shutil.disk_usage('.').free / 1e9:.0f} GB free here"
@@ -116,6 +120,9 @@ def _devices() -> list[Check]:
 
 
 def _codecs() -> list[Check]:
+    from masquerade.video.encoding import CODECS, Encoding, check_encoder
+    from masquerade.video.gpu_decoding import decodes_on_gpu
+
     encodings = {f"encode {codec}": Encoding(codec=codec) for codec in CODECS}
     encodings["encode h264 on a GPU"] = Encoding(hwaccel="cuda")
     found = []

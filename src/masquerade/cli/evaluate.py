@@ -1,5 +1,11 @@
-"""`masquerade evaluate`: how much a method keeps of the action, and what attackers still find."""
+"""`masquerade evaluate`: how much a method keeps of the action, and what attackers still find.
 
+What imports torch is imported where it is used: the help does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
 import re
 import shlex
 import sys
@@ -8,39 +14,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.console import Console
 from tyro.conf import UseAppendAction, arg
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.cli.arguments import HELP, flag_value, load_trained, parse_with_method, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
-from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
-from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
-from masquerade.evaluation.mask_only import NAMES, REGION_MASK, KeepMask
-from masquerade.evaluation.shared_fits import end_sharing, help_with_fits, helps_with_fits
-from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
-from masquerade.extraction.config import JoinedRegions, RegionFactory, region_names
-from masquerade.extraction.store import STORE_LIMIT
-from masquerade.methods import method_name
-from masquerade.methods.silhouette import Silhouette
-from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import (
     PipelineConfig,
     RegionConfig,
     region_arguments,
     with_default_regions,
 )
-from masquerade.pipeline.stream import Cover
 from masquerade.ranges import Allowed, Count, Weight, Whole
-from masquerade.regions import REGIONS
-from masquerade.report.table import markdown, show
-from masquerade.training.distributed import under_torchrun
+from masquerade.storage import STORE_LIMIT
 from masquerade.transaction import transaction
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
+    from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig
+    from masquerade.extraction.config import RegionFactory
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 BOXES = {
@@ -189,6 +185,11 @@ def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
+    if HELP & set(argv) and "TORCHELASTIC_RUN_ID" not in os.environ:
+        parse(argv)
+    from masquerade.evaluation.shared_fits import end_sharing, help_with_fits, helps_with_fits
+    from masquerade.training.distributed import under_torchrun
+
     if helps_with_fits():
         help_with_fits()
         return 0
@@ -201,6 +202,9 @@ def main(argv: list[str]) -> int:
 
 def _evaluate(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
+    from masquerade.evaluation import evaluate
+    from masquerade.report.table import show
+
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)
     lines, notes = method_lines(options, anonymizer, manifest, config)
@@ -233,6 +237,9 @@ def method_lines(
     options: Options, anonymizer: Anonymizer, manifest: Manifest, config: EvaluationConfig
 ) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
     """The lines of the table that options ask for, and notes on trained ones."""
+    from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
+    from masquerade.methods import method_name
+
     notes: tuple[str, ...] = ()
     line = method_line(method_name(anonymizer), anonymizer, pipeline_config(options))
     if options.weights is not None:
@@ -252,6 +259,8 @@ def method_lines(
 
 def config_of(options: Options) -> EvaluationConfig:
     """The configuration that options ask for."""
+    from masquerade.evaluation import EvaluationConfig
+
     known = {field.name for field in fields(EvaluationConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     for name in ("attackers", "labels", "metrics", "recognizers"):
@@ -300,6 +309,9 @@ def named_files(words: Sequence[str]) -> dict[str, Path]:
 
 def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     """The clips that options ask for, and notes on them to stand under the table."""
+    from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
+    from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
+
     if options.score_on is not None and options.folds:
         raise UsageError("--score-on learns on one dataset and scores on another: give --folds 0.")
     actions = None if options.actions is None else split_commas(options.actions)
@@ -358,6 +370,11 @@ def pipeline_config(options: Options) -> PipelineConfig:
 
 def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
     """A line of the table, whose regions and masks are those that `anonymize` makes of `config`."""
+    from masquerade.evaluation import EvaluatedMethod
+    from masquerade.extraction.config import JoinedRegions
+    from masquerade.pipeline.stream import Cover
+    from masquerade.regions import REGIONS
+
     config = with_default_regions(config, anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
@@ -379,6 +396,12 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
 
     Of a method that hides regions they see where it hides, white on black, whatever it draws there.
     """
+    from masquerade.evaluation import EvaluatedMethod
+    from masquerade.evaluation.mask_only import NAMES, REGION_MASK, KeepMask
+    from masquerade.extraction.config import region_names
+    from masquerade.methods.silhouette import Silhouette
+    from masquerade.methods.stprivacy import STPrivacy
+
     runs = line.runs or ((line.method,),)
     if not all(isinstance(one, STPrivacy) for folds in runs for one in folds):
         everywhere = any(one is None or one.full_frame for folds in runs for one in folds)
@@ -412,6 +435,8 @@ def write_results(
 
     `others` are other files of the folder, texts by name, which appear with them.
     """
+    from masquerade.report.table import markdown
+
     try:
         with transaction(overwrite=True) as path:
             path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")

@@ -1,18 +1,22 @@
-"""`masquerade export`: a method or a network as a file that runs without masquerade."""
+"""`masquerade export`: a method or a network as a file that runs without masquerade.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
+
+from __future__ import annotations
 
 import inspect
 import json
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.cli.arguments import (
     HELP,
     flag_value,
@@ -22,15 +26,13 @@ from masquerade.cli.arguments import (
 )
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
-from masquerade.export.graph import Graph, MethodGraph
-from masquerade.export.network_graph import NETWORK_GRAPHS, network_graph
-from masquerade.export.recognizer_graph import RecognizerGraph
-from masquerade.export.write import TOLERANCE, Exported, export
-from masquerade.methods import METHODS
-from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.ranges import Checked, Count
-from masquerade.regions.key_extractors import NETWORKS
 from masquerade.storage import refuse_existing
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
+    from masquerade.export.graph import Graph
+    from masquerade.export.write import Exported
 
 EXAMPLE = "masquerade export spact --weights run/ --size 240x320 -o spact.onnx"
 BOXES = {
@@ -38,11 +40,8 @@ BOXES = {
     "recognizers": "classes frames modality",
     "key networks": "stride",
 }
-OF_NETWORKS: dict[str, Collection[str]] = {
-    **dict.fromkeys(("classes", "frames", "modality"), RECOGNIZERS),
-    "stride": NETWORKS,
-}
-"""Options that only names of some table take."""
+OF_NETWORKS = {"recognizers": ("classes", "frames", "modality"), "key networks": ("stride",)}
+"""Options that only some networks take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,8 @@ class Options(Checked):
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, graph = parse(argv)
+    from masquerade.export.write import TOLERANCE, export
+
     if not graph.trained:
         print(
             f"masquerade: {options.name} is exported untrained, with random weights: the file is "
@@ -91,29 +92,45 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     name = argv[0] if argv and not argv[0].startswith("-") else ""
     if not name and not HELP & set(argv):
         raise UsageError(f"name a method or a network first, as in: {EXAMPLE}")
+    boxes = boxes_of(Options, BOXES)
+    description = f"{EXAMPLE}\n\n{Options.__doc__}"
+    if not name:
+        parse_boxes(
+            argv,
+            boxes,
+            verb="masquerade export",
+            description=description,
+            short={"": boxes[""]},
+        )
+    from masquerade.export.graph import MethodGraph
+    from masquerade.export.network_graph import NETWORK_GRAPHS
+    from masquerade.methods import METHODS
+    from masquerade.models.recognizers import RECOGNIZERS
+    from masquerade.regions.key_extractors import NETWORKS
+
     known = [*METHODS, *RECOGNIZERS, *NETWORK_GRAPHS]
-    if name and name not in known:
+    if name not in known:
         raise UsageError(
             f"there is no method or network {name!r}; choose one of {', '.join(known)}."
         )
     make = _constructor(name, argv) if name in METHODS else None
     own = {name: Box(make)} if make is not None and inspect.signature(make).parameters else {}
-    boxes = boxes_of(Options, BOXES)
     parsed = parse_boxes(
         argv,
         {**boxes, **own},
         verb="masquerade export",
-        description=f"{EXAMPLE}\n\n{Options.__doc__}",
+        description=description,
         short={"": boxes[""], **own},
     )
     anonymizer = parsed.pop() if own else None
     options = Options(**ChainMap(*parsed))
     refuse_existing(options.output, overwrite=options.overwrite)
     size = None if options.size is None else parse_size(options.size)
-    for field, table in OF_NETWORKS.items():
-        if name not in table and flag_value(argv, (f"--{field}",)) is not None:
-            whose = "recognizers" if table is RECOGNIZERS else "key networks"
-            raise UsageError(f"--{field} is of {whose}; {name} is none, so leave it out.")
+    tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}
+    for whose, fields_of in OF_NETWORKS.items():
+        for field in fields_of if name not in tables[whose] else ():
+            if flag_value(argv, (f"--{field}",)) is not None:
+                raise UsageError(f"--{field} is of {whose}; {name} is none, so leave it out.")
     if make is None:
         return options, _network(options, size)
     anonymizer = anonymizer or make()
@@ -140,6 +157,10 @@ def _constructor(name: str, argv: list[str]) -> Callable[..., Anonymizer]:
 
 
 def _network(options: Options, size: tuple[int, int] | None) -> Graph:
+    from masquerade.export.network_graph import network_graph
+    from masquerade.export.recognizer_graph import RecognizerGraph
+    from masquerade.models.recognizers import RECOGNIZERS
+
     if options.preset is not None:
         raise UsageError(f"{options.name} is no method and has no --preset; leave it out.")
     if options.name not in RECOGNIZERS:
@@ -160,6 +181,8 @@ def _network(options: Options, size: tuple[int, int] | None) -> Graph:
 
 def _lines(made: Exported) -> list[str]:
     """What was written, in words."""
+    from masquerade.export.write import TOLERANCE
+
     lines = []
     for title in ("inputs", "outputs"):
         for name, port in made.about[title].items():

@@ -1,7 +1,10 @@
 """Progress on stderr: a bar and a printed line a file, and a bar for the step of a training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rich import markup
 from rich.console import Console
@@ -18,10 +21,12 @@ from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
 from masquerade.errors import escape
-from masquerade.pipeline.file_outcome import FileOutcome
-from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.receipt import Receipt
-from masquerade.pipeline.single_file import OnProgress
+
+if TYPE_CHECKING:  # what they import is not needed to show it
+    from masquerade.pipeline.file_outcome import FileOutcome
+    from masquerade.pipeline.outputs import FileTask
+    from masquerade.pipeline.receipt import Receipt
+    from masquerade.pipeline.single_file import OnProgress
 
 
 class TimeLeft(TimeRemainingColumn):

@@ -1,4 +1,7 @@
-"""`masquerade templates`: mark a part of a picture once, and hide it by name afterwards."""
+"""`masquerade templates`: mark a part of a picture once, and hide it by name afterwards.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
 
 import json as jsons
 import sys
@@ -6,11 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,17 +20,10 @@ from tyro.conf import arg
 from masquerade.cli.arguments import run_command
 from masquerade.errors import UsageError
 from masquerade.ranges import at_least, checked
-from masquerade.regions.key_extractors import build_key_extractor
-from masquerade.regions.key_weights import fetch as fetch_weights
-from masquerade.regions.template import CONCEPTS, SUBSETS, make_template
-from masquerade.regions.template_library import Library
-from masquerade.regions.template_regions import Templates, parse_point
-from masquerade.report.heatmap import draw_heatmap
 from masquerade.storage import atomic_write
-from masquerade.video.encoding import Encoding, container_for
-from masquerade.video.frame import Frame
-from masquerade.video.read import Reader
-from masquerade.video.write import Writer
+
+if TYPE_CHECKING:
+    from masquerade.video.frame import Frame
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str, tyro.conf.Positional]
@@ -59,6 +53,13 @@ def add(
             dino-s16, dinov2-s14.
         key_weights: the network's file of weights; without it the fetched one.
     """
+    from masquerade.regions.key_extractors import build_key_extractor
+    from masquerade.regions.template import make_template
+    from masquerade.regions.template_library import Library
+    from masquerade.regions.template_regions import parse_point
+    from masquerade.video.frame import Frame
+    from masquerade.video.read import Reader
+
     features = build_key_extractor(keys, weights=key_weights)
     points = [parse_point(point) for point in at]
     held = Library(folder=library)
@@ -107,6 +108,13 @@ def show(
         every: keys in every so many frames; 0: where motion asks for it.
         overwrite: replace an existing output.
     """
+    from masquerade.regions.template_regions import Templates
+    from masquerade.report.heatmap import draw_heatmap
+    from masquerade.video.encoding import Encoding, container_for
+    from masquerade.video.frame import Frame
+    from masquerade.video.read import Reader
+    from masquerade.video.write import Writer
+
     source = Templates(
         templates=(name,), keys=keys, key_weights=key_weights, every=every, library=library
     )
@@ -136,6 +144,8 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     Args:
         json: print them as JSON.
     """
+    from masquerade.regions.template_library import Library
+
     held = Library(folder=library)
     every = [held.load(name) for name in held.names()]
     if json:
@@ -158,6 +168,8 @@ def concepts() -> int:
 
     Example: masquerade templates concepts
     """
+    from masquerade.regions.template import CONCEPTS, SUBSETS
+
     table = Table("concept", "where to point", "subsets")
     for name, about in CONCEPTS.items():
         table.add_row(name, about, ", ".join(k for k, names in SUBSETS.items() if name in names))
@@ -173,6 +185,8 @@ def remove(name: Name, *, library: Folder = None) -> int:
     Args:
         name: of the template.
     """
+    from masquerade.regions.template_library import Library
+
     Library(folder=library).remove(name)
     return 0
 
@@ -191,6 +205,8 @@ def export(
         names: which; without any, all.
         output: the file.
     """
+    from masquerade.regions.template_library import Library
+
     Library(folder=library).export(output, names)
     return 0
 
@@ -203,6 +219,8 @@ def import_file(file: Annotated[Path, tyro.conf.Positional], *, library: Folder 
     Args:
         file: what was exported.
     """
+    from masquerade.regions.template_library import Library
+
     print(", ".join(Library(folder=library).import_(file)), file=sys.stderr)
     return 0
 
@@ -215,12 +233,16 @@ def fetch(name: Name) -> int:
     Args:
         name: dino-s8, dino-s16 or dinov2-s14.
     """
+    from masquerade.regions.key_weights import fetch as fetch_weights
+
     print(fetch_weights(name))
     return 0
 
 
-def _upright(frame: Frame) -> NDArray[np.uint8]:
+def _upright(frame: "Frame") -> Any:
     """(H, W, 3) with 8 bits."""
+    import numpy as np
+
     return np.asarray(frame.rgb((frame.width, frame.height)), np.uint8)
 
 

@@ -1,7 +1,13 @@
-"""`masquerade train`: trains an anonymizer against adversaries that read what is private."""
+"""`masquerade train`: trains an anonymizer against adversaries that read what is private.
+
+What imports torch is imported where it is used: the help does not wait for it.
+"""
+
+from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 from collections import ChainMap
@@ -11,36 +17,24 @@ from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
 
-from masquerade.checkpoint import STATE, arguments
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import HELP, flag_value, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
-from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.evaluation.protocols import protocols
-from masquerade.extraction.store import STORE_LIMIT, ClipCache
-from masquerade.methods import METHODS
 from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
-from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
-from masquerade.training.distributed import is_first_to_fail, is_main_process, under_torchrun
-from masquerade.training.frame_pairs import FREE
-from masquerade.training.objectives import Pairs
-from masquerade.training.recipe import AdversarialRecipe
-from masquerade.training.recipes import RECIPES, recipe_function
-from masquerade.training.run import (
-    TrainingRows,
-    hold_out_validation,
-    private_labels,
-    train,
-    training_rows,
-)
+from masquerade.storage import STORE_LIMIT
+
+if TYPE_CHECKING:
+    from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
+    from masquerade.training.recipe import AdversarialRecipe
+    from masquerade.training.run import TrainingRows
 
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 BOXES = {
@@ -90,8 +84,25 @@ class Options(Checked):
     json: bool = False  # print the result as JSON.
 
 
+@dataclass(frozen=True)
+class _RecipeOptions:
+    """What the help shows of a recipe where no method is named, whose own it would wait for."""
+
+    # Take the settings of tiny (minutes on two cores), paper, or code (the paper's code, where
+    # omega is 1).
+    preset: Literal["tiny", "paper", "code"] = "tiny"
+
+
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
+    if HELP & set(argv) and "TORCHELASTIC_RUN_ID" not in os.environ:
+        parse(argv)
+    from masquerade.checkpoint import STATE
+    from masquerade.device import choose_device
+    from masquerade.extraction.store import ClipCache
+    from masquerade.training.distributed import is_first_to_fail, is_main_process, under_torchrun
+    from masquerade.training.run import private_labels, train
+
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
     choose_device(options.device)  # refused before videos are read
     check_second_input(recipe, stills=options.stills is not None)
@@ -160,20 +171,29 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     """Options, and the recipe that the flags ask for."""
     name = argv[0] if argv and not argv[0].startswith("-") else ""
+    boxes = boxes_of(Options, BOXES)
+
+    def words(method: str) -> dict[str, Any]:
+        about = "`masquerade train METHOD --help-all` lists another's."
+        told = f"{EXAMPLE}\n\n{Options.__doc__}\n\nThese are the flags of {method}; {about}"
+        return {"verb": "masquerade train", "description": told}
+
+    if not name and "--help-all" not in argv and {"-h", "--help"} & set(argv):
+        shown = {"": boxes[""], "recipe": Box(_RecipeOptions, ["preset"])}
+        parse_boxes(argv, {**boxes, **shown}, **words("spact"), short=shown)
+    from masquerade.checkpoint import arguments
+    from masquerade.methods import METHODS
+    from masquerade.training.recipes import RECIPES, recipe_function
+
     if not name and not HELP & set(argv):
         raise UsageError(f"name a method of {', '.join(RECIPES)} first, as in: {EXAMPLE}")
     make_recipe = recipe_function(name or "spact")
     default = make_recipe(preset=flag_value(argv, ("--preset",)) or "tiny")
     make_method = partial(METHODS[default.method], **default.arguments)
-    boxes = boxes_of(Options, BOXES)
     *parsed, recipe, anonymizer = parse_boxes(
         argv,
         {**boxes, "recipe": Box(make_recipe), default.method: Box(make_method)},
-        verb="masquerade train",
-        description=(
-            f"{EXAMPLE}\n\n{Options.__doc__}\n\nThese are the flags of {default.method}; "
-            "`masquerade train METHOD --help-all` lists another's."
-        ),
+        **words(default.method),
         short={"": boxes[""], "recipe": Box(make_recipe, ["preset"])},
     )
     options = Options(**ChainMap(*parsed))
@@ -184,6 +204,8 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
 
 def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     """As `parse`, of whose words on wrong usage or help one process prints its own."""
+    from masquerade.training.distributed import is_first_to_fail
+
     told = StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(told):
@@ -196,6 +218,9 @@ def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
 
 def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
     """The rows that a run may use."""
+    from masquerade.evaluation.protocols import protocols
+    from masquerade.training.run import hold_out_validation, training_rows
+
     if not options.folds:
         if options.fold:
             raise UsageError("--fold is one of --folds; give both.")
@@ -239,6 +264,10 @@ def epoch_line(progress: TrainingProgress) -> str:
 
 def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
     """Raise UsageError where adversaries cannot be given pictures, or pairs with a gap."""
+    from masquerade.methods import METHODS
+    from masquerade.training.frame_pairs import FREE
+    from masquerade.training.objectives import Pairs
+
     spaced = recipe.gap not in (None, FREE)  # else pairs are left out where there are pictures
     if (stills or recipe.gap is not None) and not METHODS[recipe.method].framewise:
         flag = "--stills" if stills else "--gap"
@@ -257,6 +286,8 @@ def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
 def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
     if options.stills is None:
         return None
+    from masquerade.training.run import training_rows
+
     manifest = read_manifest(options.stills)
     if not manifest.of_role("split"):
         raise UsageError(

@@ -8,8 +8,8 @@ from typing import Literal
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.extraction.config import Aspect, RegionFactory
-from masquerade.extraction.store import STORE_LIMIT
 from masquerade.pipeline.stream import Cover
+from masquerade.storage import STORE_LIMIT
 
 
 @dataclass(frozen=True, kw_only=True)

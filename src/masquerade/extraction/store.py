@@ -22,7 +22,6 @@ from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
 from masquerade.pipeline.coverage import FrameCounts
 
-STORE_LIMIT = 100.0  # GB, unless another is given
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
 COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
 ENTRY = KEY + DIGEST + COUNTS.size

@@ -4,7 +4,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 ERRORS_ONLY = 3  # of ONNX Runtime's levels of messages
@@ -20,6 +19,8 @@ class OnnxNetwork:
     """
 
     def __init__(self, model: bytes) -> None:
+        import onnxruntime  # runs that look for no faces do not wait for it
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = cv2.getNumThreads()

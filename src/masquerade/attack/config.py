@@ -1,0 +1,19 @@
+"""How videos are attacked; it imports nothing that the command's help would wait for."""
+
+from dataclasses import dataclass
+
+from masquerade.ranges import Checked, Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackConfig(Checked):
+    """How videos are attacked.
+
+    Args:
+        frames: of a video that are looked at at most, spread evenly over it.
+        quick: do not try to undo the anonymization, nor train a network to restore the raw
+            picture, which take most of the time.
+    """
+
+    frames: Count = 60
+    quick: bool = False
