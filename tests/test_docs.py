@@ -21,7 +21,7 @@ import masquerade.methods.blend
 import masquerade.ranges
 from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import parse_suite, suite_names
-from masquerade.cli import attack, benchmark, demo, demo_clip, evaluate, export, train
+from masquerade.cli import attack, benchmark, demo_clip, evaluate, export, train
 from masquerade.cli.anonymize import parse
 from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
@@ -196,7 +196,7 @@ def test_the_demo_leaves_what_it_says(
     assert "<svg" in page and not re.findall(r"(?:src|href)=.http", page)
     assert called("demo", clip).returncode == 0  # again, over what is there
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(demo, "render_page", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("masquerade.report.page.render_page", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         called("demo", clip)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
