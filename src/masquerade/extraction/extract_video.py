@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.anonymizer import Person, Pixels, check_planes
+from masquerade.anonymizer import Person, Pixels
 from masquerade.datasets.clip_sampling import aspect_crops
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
@@ -49,12 +49,12 @@ from masquerade.extraction.region_cache import CachedRegions
 from masquerade.extraction.stacked_clip import small_frame, stacked_clip
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
-from masquerade.pipeline.stream import Cover, anonymize_stream, hides_in_planes
+from masquerade.pipeline.stream import Cover, anonymize_stream, hide_planes, hides_in_planes
 from masquerade.process_pool import processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
-from masquerade.video.encoding import container_for, pixel_format
+from masquerade.video.encoding import container_for
 from masquerade.video.frame import Frame
 from masquerade.video.probe import (
     PacketFacts,
@@ -64,7 +64,6 @@ from masquerade.video.probe import (
     video_digest,
 )
 from masquerade.video.read import Reader
-from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
 Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3), or (crops, h, w, 3)
@@ -394,15 +393,13 @@ def _written(
 ) -> Generator[ShownFrame]:
     """Write frames to a file as `anonymize` does, and yield them; notes which each of them is."""
     kind = container_for(out, PUBLISHED)
-    size = {"width": info.width, "height": info.height}
-    same = has_same_planes(info, pixel_format(PUBLISHED, kind, **size, deep=False))
-    method = config.method if config.method and hides_in_planes(config.method) and same else None
+    method = config.method
     with Writer(out, info=info, container=kind, encoding=PUBLISHED, force_8bit=True) as writer:
+        in_planes = writer.takes_planes and method is not None and hides_in_planes(method)
         for item in items:
-            given = item.frame.planes() if method and item.whole else None
-            if method and given is not None:  # the file has these, and not what is shown as RGB
-                made = check_planes(method.on_planes(given), given)
-                writer.write(writer.to_picture(made), item.frame)
+            both = hide_planes(method, item.frame) if method and in_planes and item.whole else None
+            if both is not None:  # the file has these, and not what is shown as RGB
+                writer.write(writer.to_picture(both[0]), item.frame)
             else:
                 writer.write(item.pixels, item.frame)
             order.append(item.frame.index)

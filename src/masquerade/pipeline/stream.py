@@ -404,11 +404,19 @@ def _hide_in_planes(
     if not region.full_frame or cover.within is not None:
         return None
     with timer.measure("anonymize"):
-        given = frame.planes()
-        if given is None:
-            return None
-        made = check_planes(anonymizer.on_planes(given), given)
+        both = hide_planes(anonymizer, frame)
+    if both is None:
+        return None
+    made, given = both
     return AnonymizedFrame(frame, NO_PIXELS, region, None, None, made), given
+
+
+def hide_planes(anonymizer: Anonymizer, frame: Any) -> tuple[Planes, Planes] | None:
+    """A frame's planes hidden whole by a method that can, and as they were; None: it has none."""
+    given: Planes | None = frame.planes()
+    if given is None:
+        return None
+    return check_planes(anonymizer.on_planes(given), given), given
 
 
 def half_precision(amp: bool) -> AbstractContextManager[Any]:

@@ -39,7 +39,7 @@ from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
-from masquerade.video.rgb_to_yuv import RgbToYuv
+from masquerade.video.rgb_to_yuv import RgbToYuv, has_same_planes
 from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.truncation import ebml_size
@@ -110,11 +110,16 @@ class Writer:
         """The colour tags of its pictures."""
         return self._to_yuv.color
 
+    @property
+    def takes_planes(self) -> bool:
+        """Whether it may be given the planes of its source, instead of RGB."""
+        return has_same_planes(self.info, self._format)
+
     def to_picture(self, pixels: Pixels | Planes) -> VideoFrame:
         """Convert pixels for the encoder, so that another thread than the encoder's can do it.
 
-        They are (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535; or upright planes, where
-        `has_same_planes`.
+        They are (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535; or upright planes, where it
+        `takes_planes`.
         """
         if isinstance(pixels, Planes):
             return self._to_yuv.from_planes(pixels)
