@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 HELP = {"-h", "--help", "--help-all"}
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether a command asks for its help alone; under torchrun one of the processes gives it."""
+    return bool(HELP & set(argv)) and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def parse_with_method(

@@ -5,7 +5,6 @@ What imports torch is imported where it is used: the help does not wait for it.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -19,7 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.console import Console
 from tyro.conf import UseAppendAction, arg
 
-from masquerade.cli.arguments import HELP, flag_value, load_trained, parse_with_method, split_commas
+from masquerade.cli.arguments import (
+    HELP,
+    asks_for_help,
+    flag_value,
+    load_trained,
+    parse_with_method,
+    split_commas,
+)
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError
@@ -185,7 +191,7 @@ def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
-    if HELP & set(argv) and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if asks_for_help(argv):
         parse(argv)
     from masquerade.evaluation.shared_fits import end_sharing, help_with_fits, helps_with_fits
     from masquerade.training.distributed import under_torchrun

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 from collections import ChainMap
@@ -23,7 +22,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import HELP, flag_value, split_commas
+from masquerade.cli.arguments import HELP, asks_for_help, flag_value, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
@@ -95,7 +94,7 @@ class _RecipeOptions:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
-    if HELP & set(argv) and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if asks_for_help(argv):
         parse(argv)
     from masquerade.checkpoint import STATE
     from masquerade.device import choose_device
