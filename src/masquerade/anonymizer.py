@@ -19,7 +19,7 @@ NONE_MADE = "nothing was written; choose another --method or --weights."
 
 
 class Planes(NamedTuple):
-    """A frame of even size as most files hold it: 8-bit YUV, colour at half the size (4:2:0)."""
+    """The Y, Cb and Cr planes of a frame of even size: 8 bits, 4:2:0, as most files hold them."""
 
     y: U8  # (H, W)
     cb: U8  # (H / 2, W / 2)
@@ -372,7 +372,7 @@ class Anonymizer(nn.Module):
         return self.forward_on_pixels(frames, mask=mask, state=state)
 
     def on_planes(self, planes: Planes) -> Planes:
-        """Hide a whole frame in the planes that its file holds, which is neither made RGB nor back.
+        """Hide a whole frame in its Y, Cb and Cr planes, without converting it to RGB and back.
 
         A method may override this if it is `framewise` and has no state; others, and frames that
         are hidden in part, go by way of `on_pixels`. An override gives what `forward` makes of the

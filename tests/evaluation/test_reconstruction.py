@@ -155,11 +155,11 @@ def test_the_gain_is_paired_by_clip_and_of_nothing_has_no_width() -> None:
     groups, none = np.repeat(np.arange(12), 2), np.zeros(24)
     same = compare("network", quality(none), quality(none), groups)
     gained = same.gained_psnr
-    assert same.nothing and (gained.value, gained.low, gained.high) == (0, 0, 0)
+    assert same.restored_nothing and (gained.value, gained.low, gained.high) == (0, 0, 0)
     some = none + np.random.default_rng(0).normal(1.0, 0.2, 24)
     better = compare("network", quality(none), quality(some), groups)
     low, high = better.gained_psnr.low, better.gained_psnr.high
-    assert not better.nothing and low is not None and high is not None
+    assert not better.restored_nothing and low is not None and high is not None
     assert 0.8 < low < high < 1.2  # the clips themselves spread over 20 dB
 
 

@@ -94,10 +94,8 @@ class KnownNoise:
             says = f"The noise of the first frame is that of seed {self._seed}{behind}: anybody "
             says += "can draw it and subtract it where it does not cover the picture wholly."
             if self._came is not None:
-                says += (
-                    f" There it comes from {self._came[0]:.1f} to {self._came[1]:.1f} dB of the "
-                )
-                says += "raw picture."
+                before, after = self._came
+                says += f" There it comes from {before:.1f} to {after:.1f} dB of the raw picture."
         elif not self._compared:
             says = "The first frame is too small to be compared with noise."
         return Finding(

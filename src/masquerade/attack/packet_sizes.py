@@ -24,7 +24,7 @@ SURE = 3.0  # standard errors from which a correlation is none by chance
 
 
 def compare_packet_sizes(path: Path, raw: Path) -> Finding:
-    """Whether the sizes of two files' packets rise and fall together.
+    """Test whether the packets of two files grow and shrink together over time.
 
     Raises:
         VideoError: a file cannot be read.

@@ -63,8 +63,10 @@ ATTACKS = {
     "across": "compare the videos with one another: which may show the same person or scene?",
     "source": "look for each video's raw source among all raw videos",
 }
-"""What is tried, in order: `raw`, `sizes`, `restore` and `source` where raw video is at hand,
-`across` and `source` where there are several videos."""
+"""The attacks by name, each with what it does, in the order in which they run.
+
+`raw`, `raw people`, `sizes`, `restore` and `source` need raw video, `across` and `source` several
+videos."""
 
 
 Progress = Callable[[str, int, int], None]

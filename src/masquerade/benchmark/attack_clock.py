@@ -17,7 +17,7 @@ SAVED_EVERY = 5.0  # seconds after which what was measured is written
 
 @dataclass(frozen=True, kw_only=True)
 class LineWork:
-    """What a line of a table takes, in things that are counted while they are done."""
+    """How much work a line of a table is: videos to anonymize and attackers to train."""
 
     name: str  # of the line
     key: str  # under which its time is kept
@@ -28,7 +28,7 @@ class LineWork:
 
 @dataclass(frozen=True, kw_only=True)
 class TableWork:
-    """What the attacks of a table take."""
+    """How much work the attacks of a table are."""
 
     name: str
     key: str  # under which the time of its scores is kept
@@ -122,7 +122,7 @@ class AttackClock:
         self._save()
 
     def left(self) -> TimeLeft:
-        """How long all attacks that are left will take."""
+        """Estimate how long the attacks that are left will take."""
         if self.works is None:
             return TimeLeft(None)
         seconds, scored = 0.0, True
@@ -144,7 +144,7 @@ class AttackClock:
         return TimeLeft(seconds, scored)
 
     def _left_of(self, table: TableWork, line: LineWork) -> list[tuple[str, int]]:
-        """Videos and fits of a line that are not done, each with its kind."""
+        """How many videos and attackers a line has left, by kind of work."""
         if line.key in self._over:
             return []
         spent = self.spent.of(line.key)

@@ -24,14 +24,14 @@ class Durations:
             self.seconds = json.loads(self.path.read_text("utf-8"))
 
     def add(self, kind: str, seconds: float) -> None:
-        """Note that a job of a kind took so long."""
+        """Record how many seconds a job of a kind took."""
         known = self.seconds.setdefault(kind, [])
         known.append(_rounded(seconds))
         del known[:-LATEST]
         _write(self.path, self.seconds)
 
     def put(self, seconds: Mapping[str, float]) -> None:
-        """Note what one of each kind takes now, in place of what was known."""
+        """Record how many seconds one of each kind takes, in place of what was known."""
         self.seconds |= {kind: [_rounded(one)] for kind, one in seconds.items()}
         _write(self.path, self.seconds)
 

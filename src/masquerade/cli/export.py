@@ -41,12 +41,12 @@ BOXES = {
     "key networks": "stride",
 }
 OF_NETWORKS = {"recognizers": ("classes", "frames", "modality"), "key networks": ("stride",)}
-"""Options that only some networks take."""
+"""Flags that only one kind of network takes, by the kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Checked):
-    """Write a method or a network as an ONNX file, compared with PyTorch before it appears."""
+    """Write a method or a network as an ONNX file that gives what PyTorch gives: it is compared."""
 
     # a method, a recognizer, or a network of keys or restoration. A method's own arguments follow.
     name: Positional[str]

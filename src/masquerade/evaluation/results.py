@@ -155,7 +155,7 @@ class Restored:
     ssim: Score
 
     @property
-    def nothing(self) -> bool:
+    def restored_nothing(self) -> bool:
         """Whether the attacker gave back what it was given, to within rounding."""
         pairs = ((self.published_psnr, self.psnr), (self.published_ssim, self.ssim))
         return all(

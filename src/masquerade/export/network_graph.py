@@ -69,14 +69,14 @@ class NetworkGraph(Graph):
                 yield run(given)[name], self(**given)[0]
 
     def _describe(self, arguments: dict[str, int | None]) -> None:
-        """Say what the network is, once it has its weights."""
+        """Set what the file says of the network: its name, arguments and digest of weights."""
         digest = weights_digest(self.state_dict())
         self.about = {"kind": "network", "name": self.name, "arguments": arguments}
         self.about["weights_sha256"] = digest
         self.eval()
 
     def _frames(self, batch: int, size: tuple[int, int], *, kind: int) -> Tensors:
-        """Noise, pixels of 0 and 1, dark noise, light noise."""
+        """Random frames to compare on, of one of four kinds: even, black and white, dark, light."""
         sizes = {"batch": batch, "height": size[0], "width": size[1]}
         drawn = torch.Generator().manual_seed(kind)
         frames = torch.rand(self.at(self.inputs["frames"], sizes), generator=drawn)

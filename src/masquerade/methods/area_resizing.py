@@ -66,13 +66,13 @@ def rewrite_planes(
 
 
 def double(plane: U8) -> U8:
-    """(h, w) to (2h, 2w), each sample repeated."""
+    """Enlarge a plane (h, w) to (2h, 2w) by repeating samples."""
     h, w = plane.shape
     return np.asarray(cv2.resize(plane, (2 * w, 2 * h), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def halve(plane: U8) -> U8:
-    """(2h, 2w) to (h, w), the means of squares of four."""
+    """Shrink a plane (2h, 2w) to (h, w) by averaging squares of four."""
     h, w = plane.shape
     return np.asarray(cv2.resize(plane, (w // 2, h // 2), interpolation=cv2.INTER_AREA), np.uint8)
 

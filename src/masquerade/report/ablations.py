@@ -88,9 +88,9 @@ def split_name(name: str) -> tuple[str, float | str]:
 
 
 def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> list[Panel]:
-    """A chart for each ablation: the headline's labels over the parameter.
+    """Draw a chart for each ablation: scores over the values of its parameter.
 
-    Each with its 95 % intervals and a guess's score.
+    Of the main table's labels, each with 95 % intervals and a guess's score.
     """
     columns, rows = headline_columns(evaluation)[: len(COLOURS)], evaluation.rows
     found = stated_ablations(rows, stated) if stated else find_ablations(rows)

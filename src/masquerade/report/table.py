@@ -387,7 +387,7 @@ def _restored_lines(evaluation: Evaluation) -> list[list[str]]:
     body = []
     for row in evaluation.rows:
         for one in row.restored:
-            gained = "restored nothing" if one.nothing else _decibels(one.gained_psnr)
+            gained = "restored nothing" if one.restored_nothing else _decibels(one.gained_psnr)
             decibels = (*map(_decibels, (one.published_psnr, one.psnr)), gained)
             alike = map(with_interval, (one.published_ssim, one.ssim))
             body.append([row.name, one.attacker, *decibels, *alike])

@@ -63,7 +63,7 @@ class YuvToRgb:
         return upright(out.to_ndarray(), self.info.rotation, self.info.mirrored)
 
     def planes(self, picture: VideoFrame) -> Planes | None:
-        """Upright planes of a picture; see `Frame.planes`."""
+        """The Y, Cb and Cr planes of a decoded picture, upright; None where `Frame.planes` says."""
         info, name = self.info, picture.format.name
         like = (picture.width, picture.height) == info.coded_size and name in PLANES
         odd = picture.width % 2 or picture.height % 2
@@ -172,7 +172,7 @@ class Frame:
         return self._to_rgb.rgb(self.picture, size)
 
     def planes(self) -> Planes | None:
-        """The upright planes of the decoder's own picture, which are not to be written to.
+        """The Y, Cb and Cr planes as they were decoded, upright and read-only.
 
         None: it is not of 8 bits in 4:2:0, of odd size, interlaced, or unlike the video's first.
         """

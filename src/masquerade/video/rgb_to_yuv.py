@@ -1,4 +1,4 @@
-"""Upright RGB or planes to the pictures that an encoder takes, the inverse of `frame.YuvToRgb`."""
+"""Convert upright RGB or planes to an encoder's pictures, the inverse of `frame.YuvToRgb`."""
 
 from typing import Any
 
