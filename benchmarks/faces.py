@@ -275,7 +275,10 @@ NAMES = {
     "deface": "deface, full size",
     "full": "ours before tracking, full size",
     "tracked": "ours after tracking (default: {scale}, every {every})",
+    "every 6": "ours after tracking, --every 6",
+    "every 12": "ours after tracking, --every 12",
 }
+EVERY = {"tracked": None, "every 6": 6, "every 12": 12}  # of `Faces`; None: its default
 
 
 def measure(clips: list[Clip], data: Path, python: str) -> Results:
@@ -298,8 +301,10 @@ def measure(clips: list[Clip], data: Path, python: str) -> Results:
                 kept = {n: [b for b in boxes if b.score > t] for n, boxes in found.items()}
                 mask_of = deface_mask if name == "deface" else our_mask
                 results[name, t].append(tally(clip, kept, mask_of, size))
-            found = in_tracks(path, clip, Faces(threshold=t))
-            results["tracked", t].append(tally(clip, found, our_mask, size))
+            for name, every in EVERY.items():
+                spaced = {} if every is None else {"every": every}
+                found = in_tracks(path, clip, Faces(threshold=t, **spaced))
+                results[name, t].append(tally(clip, found, our_mask, size))
     return results
 
 

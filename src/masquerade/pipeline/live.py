@@ -134,7 +134,8 @@ class LiveRun:
         """Compare a frame with its source (H, W, 3) before anybody sees it."""
         before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
         found = self._detail.found_in(made.region)
-        self._detail.judge(self._judge, made.frame.index, before, after, found)
+        source_detail = self._detail.of_source(before, found)
+        self._detail.judge(self._judge, made.frame.index, source_detail, after)
         self._refused = self._judge.left > MAX_LEFT
         if self._refused:
             self._judge = RegionJudge()

@@ -3,9 +3,10 @@
 A method, a mask or an encoder that returns what it was given hides nothing, whatever the receipt
 says. So frames are compared with their source under what the detector found, before any mask grew
 it: once as the method gives them, whatever the encoder makes of them then, and once as they are
-decoded from the finished file. Both sides are high-pass filtered; in a window around each pixel
-that has detail in the source, detail is still there if both are correlated (else noise would do)
-and the output's has a share of the source's amplitude (else the trace that a blur leaves would do).
+decoded again (see `encoded_check`). Both sides are high-pass filtered; in a window around each
+pixel that has detail in the source, detail is still there if both are correlated (else noise would
+do) and the output's has a share of the source's amplitude (else the trace that a blur leaves would
+do).
 """
 
 from array import array
@@ -52,6 +53,21 @@ class Remains(NamedTuple):
     detailed: int  # pixels that have detail in the source
     left: int  # of these, pixels in which it is still there
     left_surely: int  # the same by the stricter limits of small regions
+
+
+class SourceDetail(NamedTuple):
+    """The detail of a region of the source, and what every comparison with it needs."""
+
+    near: tuple[slice, slice]  # what of a copy's region the filters reach, (h, w)
+    inside: F32 | None  # (h, w), 1 in the region and 0 around it; None: all of it
+    step: int  # pixels from one window to the next
+    detail: F32  # (h, w)
+    power: F32  # (h // step, w // step), the mean of its square in each window
+    detailed: NDArray[np.bool_]  # (h // step, w // step), windows that have detail
+
+
+RegionDetail = tuple[int, tuple[slice, slice], SourceDetail | None]
+"""The track of a region, its place in a copy of the frame, and its detail, if it has any."""
 
 
 class _Pool(NamedTuple):
@@ -140,13 +156,18 @@ class FrameDetail:
         if within is not None:
             self._within = self._shrink(within) > 0
 
-    def judge(
-        self, judge: RegionJudge, index: int, before: F32, after: F32, found: FoundRegions
-    ) -> None:
-        """Add up what is left of each region of frame `index`, given the luma of both copies."""
-        for track, place, mask in self._regions(found):
-            remains = residual_detail(before[place], after[place], mask, whole=found.whole)
-            judge.add(track, index, remains)
+    def of_source(self, before: F32, found: FoundRegions) -> list[RegionDetail]:
+        """The detail of each region that was found in a frame, given the luma of its copy."""
+        return [
+            (track, place, source_detail(before[place], mask, whole=found.whole))
+            for track, place, mask in self._regions(found)
+        ]
+
+    @staticmethod
+    def judge(judge: RegionJudge, index: int, source: Iterable[RegionDetail], after: F32) -> None:
+        """Add up what is left of each region of frame `index`, given the luma of the output."""
+        for track, place, detail in source:
+            judge.add(track, index, remaining_detail(detail, after[place]))
 
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
@@ -171,15 +192,18 @@ class FrameDetail:
     def luma(self, pixels: Pixels | Planes) -> F32:
         """The luma, over 0 to 255, of a small copy (h, w) of a frame (H, W, 3) or its planes."""
         if isinstance(pixels, Planes):
-            luma = self._scaled(pixels.y)
-            return luma if pixels.full_range else (luma - 16) * np.float32(255 / 219)
+            return self.scaled(pixels.y, full_range=pixels.full_range)
         levels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-        return self._scaled(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY))
+        return self.scaled(cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY))
 
-    def _scaled(self, luma: Any) -> F32:
+    def scaled(self, luma: Any, *, full_range: bool = True) -> F32:
+        """A small copy (h, w) over 0 to 255 of a luma (H, W) over these, or over 16 to 235."""
         # Down to half the size bilinear scaling reads every pixel, in a fifth of the time.
         way = cv2.INTER_LINEAR if self._scale > 0.5 else cv2.INTER_AREA
-        return np.asarray(cv2.resize(luma, self.size, interpolation=way), np.float32)
+        small: Any = cv2.resize(luma, self.size, interpolation=way)
+        if not full_range:
+            small = cv2.convertScaleAbs(cv2.subtract(small, 16), alpha=255 / 219)  # type: ignore[call-overload]
+        return np.asarray(small, np.float32)
 
     def _regions(
         self, found: FoundRegions
@@ -232,8 +256,10 @@ class DetailCheck:
         self._detail = FrameDetail(size=size, shape=shape, within=within, whole=whole)
         self.size = self._detail.size
         self._found = FoundRegionsFile(self.size)
-        self._made = RegionJudge()
+        self._made, self._encoded = RegionJudge(), RegionJudge()
         self._written = array("L")
+        self._compared = 0  # of the frames that were written
+        self._sources: dict[int, list[RegionDetail]] | None = None  # of frames on their way
 
     def close(self) -> None:
         """Forget what was found."""
@@ -249,11 +275,46 @@ class DetailCheck:
         Raises:
             OutputError: detail that should have gone is still there.
         """
-        found = self._detail.found_in(made.region)
+        found, index = self._detail.found_in(made.region), made.frame.index
         self._found.append(found)
         shown = made.pixels if made.planes is None else made.planes
         before, after = (self._detail.luma(pixels) for pixels in (source, shown))
-        self._judge(self._made, made.frame.index, before, after, found)
+        detail = self._detail.of_source(before, found)
+        if self._sources is not None:
+            self._sources[index] = detail
+        self._judge(self._made, index, detail, after)
+
+    def keep_sources(self) -> None:
+        """From now on keep the source's detail of each frame until `compare_next` needs it."""
+        self._sources = {}
+
+    def compare_next(self, luma: Any, *, full_range: bool) -> None:
+        """Compare the next of the written frames with its source, as it is decoded again.
+
+        Args:
+            luma: (H, W), uint8.
+            full_range: it is over 0 to 255 instead of 16 to 235.
+
+        Raises:
+            OutputError: detail that should have gone is still there.
+        """
+        assert self._sources is not None
+        index = self._written[self._compared]
+        for before in [one for one in self._sources if one < index]:
+            del self._sources[before]
+        self._compared += 1
+        after = self._detail.scaled(luma, full_range=full_range)
+        self._judge(self._encoded, index, self._sources[index], after)
+
+    def compared(self) -> ResidualDetail | None:
+        """The sum of both comparisons, if `compare_next` had every frame that was written.
+
+        Raises:
+            OutputError: detail that should have gone is still there.
+        """
+        if not self._compared or self._compared != len(self._written):
+            return None
+        return self._result(self._encoded, self._written[-1])
 
     def hand_over(self, path: Path) -> RegionJudge:
         """Save what was found in the frames so far; gives the judgement of them."""
@@ -294,9 +355,13 @@ class DetailCheck:
                     before, found, at = next(sources, None), next(regions, None), at + 1
                 if before is None or after is None or found is None:
                     raise OutputError(f"{self._name} holds fewer frames than were written to it.")
-                self._judge(judge, index, before, after, found)
+                self._judge(judge, index, self._detail.of_source(before, found), after)
             if next(outputs, None) is not None:
                 raise OutputError(f"{self._name} holds more frames than were written to it.")
+        return self._result(judge, at)
+
+    def _result(self, judge: RegionJudge, at: int) -> ResidualDetail:
+        """What is left by both comparisons, the last of frame `at`."""
         for each in (self._made, judge):
             each.end(at)
             self._refuse(each)
@@ -309,9 +374,9 @@ class DetailCheck:
         )
 
     def _judge(
-        self, judge: RegionJudge, index: int, before: F32, after: F32, found: FoundRegions
+        self, judge: RegionJudge, index: int, source: Iterable[RegionDetail], after: F32
     ) -> None:
-        self._detail.judge(judge, index, before, after, found)
+        self._detail.judge(judge, index, source, after)
         self._refuse(judge)
 
     def _refuse(self, judge: RegionJudge) -> None:
@@ -336,23 +401,36 @@ def residual_detail(
     In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b. Of a
     `whole` frame only the windows around every third row and column are measured.
     """
+    return remaining_detail(source_detail(before, mask, whole=whole), after)
+
+
+def source_detail(
+    before: F32, mask: NDArray[np.bool_], *, whole: bool = False
+) -> SourceDetail | None:
+    """The detail of a region of the source's luma (h, w); None: it has none."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
-        return Remains(0, 0, 0)
+        return None
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
-    before, after, mask = before[near], after[near], mask[near]
+    mask = mask[near]
     whole = whole and bool(mask.all()) and min(mask.shape) >= WHOLE
     inside, step = (None, STEP) if whole else (mask.astype(np.float32), 1)
-    a = _detail(before, inside)
+    a = _detail(before[near], inside)
     aa = _window_mean(a * a, step)
     n = _whole_window_mean(mask.shape, step) if inside is None else _window_mean(inside)
     detailed = aa > MIN_DETAIL**2 * n
     detailed = detailed if whole else mask & detailed
-    count = int(np.count_nonzero(detailed)) * step**2
-    if not count:
+    return SourceDetail(near, inside, step, a, aa, detailed) if detailed.any() else None
+
+
+def remaining_detail(source: SourceDetail | None, after: F32) -> Remains:
+    """How much of the detail of a region is still there in the output's luma (h, w)."""
+    if source is None:
         return Remains(0, 0, 0)
-    b = _detail(after, inside)
+    near, inside, step, a, aa, detailed = source
+    count = int(np.count_nonzero(detailed)) * step**2
+    b = _detail(after[near], inside)
     # Where there is detail, ab <= max|b| √(aa n) < max|b| aa / MIN_DETAIL (Cauchy and Schwarz).
     if cv2.norm(b, cv2.NORM_INF) < 0.99 * MIN_GAIN * MIN_DETAIL:
         return Remains(count, 0, 0)

@@ -90,6 +90,7 @@ class Writer:
             given.get(index, self._video).metadata.update(tags)
         self.empty = set(given)  # input streams without a packet yet; MP4 leaves such out
         self._clean = _without_sei(self._video)
+        self.on_packet: Callable[[Packet[Any]], object] | None = None  # called with the encoder's
         self._durations: dict[int, int] = {}
         self._written = 0
         if metadata.chapters:
@@ -109,6 +110,16 @@ class Writer:
     def color(self) -> Color:
         """The colour tags of its pictures."""
         return self._to_yuv.color
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the video's codec, whichever encoder writes it."""
+        return self._video.codec_context.codec.canonical_name
+
+    @property
+    def pixel_format(self) -> str:
+        """FFmpeg's name of the format of the pictures that are encoded."""
+        return self._format
 
     @property
     def takes_planes(self) -> bool:
@@ -234,6 +245,8 @@ class Writer:
                 self._put(clean)
 
     def _put(self, packet: Packet[Any]) -> None:
+        if self.on_packet is not None:
+            self.on_packet(packet)
         packet.stream = self._video
         self._out.mux(packet)
 
