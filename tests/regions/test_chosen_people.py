@@ -118,3 +118,6 @@ class _NoNetwork:
 
     def __init__(self, **_: object) -> None:
         pass
+
+    def release(self) -> None:
+        pass

@@ -14,6 +14,8 @@ import pytest
 from frames import FACE, ArrayFrame, clip, portrait
 
 from masquerade.errors import MissingError
+from masquerade.pipeline.memory import give_memory_back
+from masquerade.regions import Faces
 from masquerade.regions import face_detectors as faces
 from masquerade.regions.boxes import Box, corners, iou
 from masquerade.regions.face_detectors import CenterFace, centerface_file, with_any_size
@@ -193,3 +195,19 @@ def test_model_with_another_digest_is_refused(
     with pytest.raises(MissingError, match="not the one"):
         CenterFace()
     assert CenterFace.model_sha256 == faces.CENTERFACE_SHA256
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of memory")
+def test_the_network_gives_its_memory_back_after_a_video() -> None:
+    def resident() -> float:
+        give_memory_back()
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:"))
+
+    frame = ArrayFrame(np.zeros((720, 1280, 3), np.uint8))
+    source = Faces(every=1)
+    regions = source([frame, frame, frame])
+    next(regions)
+    held = resident()
+    assert len(list(regions)) == 2
+    assert held - resident() > 60  # MB, of more than 100 that the network keeps

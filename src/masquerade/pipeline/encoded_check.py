@@ -9,6 +9,7 @@ is unlike what is known here, nothing is said, and the whole file has to be comp
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
@@ -40,6 +41,7 @@ class EncodedCheck:
         self._packets: SimpleQueue[tuple[bytes, int | None] | None] = SimpleQueue()
         self._taken: SimpleQueue[None] = SimpleQueue()
         self._ahead = 0
+        self._writer: Writer | None = None
         self._thread: threading.Thread | None = None
         self._digest: PacketDigest | None = None
         self._error: Exception | None = None  # of the thread, to be raised in the caller's
@@ -71,16 +73,19 @@ class EncodedCheck:
                 self._unlike = True  # what waits is not looked at any more
             self._packets.put(None)
             self._thread.join()
+        if self._writer is not None:  # each knows the other: nothing would be freed soon
+            self._writer.on_packet = None
+            self._writer = None
+        self._detail.forget_sources()
         if kind is None and self._error is not None:
             raise self._error
 
     def _add(self, packet: Packet[Any]) -> None:
         """Take the next packet of the encoder; waits while too many are waiting."""
         if self._digest is None:
-            extradata = self._writer.extradata
-            self._digest = PacketDigest(extradata)
-            arguments = (self._writer.codec, extradata)
-            self._thread = threading.Thread(target=self._work, args=arguments, daemon=True)
+            assert self._writer is not None
+            self._digest = PacketDigest(self._writer.extradata)
+            self._thread = threading.Thread(target=self._work, args=(self._writer,), daemon=True)
             self._thread.start()
         if self._error is not None:
             raise self._error
@@ -92,11 +97,11 @@ class EncodedCheck:
             self._taken.get()
             self._ahead -= 1
 
-    def _work(self, codec: str, extradata: bytes | None) -> None:
+    def _work(self, writer: Writer) -> None:
         """Decode and compare until the last packet; takes them all, whatever happens."""
-        decoder: Any = av.CodecContext.create(codec, "r")
-        decoder.extradata, decoder.thread_count = extradata, 1
-        more = True
+        decoder: Any = av.CodecContext.create(writer.codec, "r")
+        decoder.extradata, decoder.thread_count = writer.extradata, 1
+        full_range, more = writer.color.full_range, True
         while more:
             item = self._packets.get()
             self._taken.put(None)
@@ -105,18 +110,19 @@ class EncodedCheck:
                 continue
             try:
                 with self._timer.measure("verify"):
-                    self._compare(decoder, item)
+                    for luma in _lumas(decoder, item):
+                        self._detail.compare_next(luma, full_range=full_range)
             except (av.FFmpegError, LookupError):
                 self._unlike = True
             except Exception as error:
                 self._error = error
 
-    def _compare(self, decoder: Any, item: tuple[bytes, int | None] | None) -> None:
-        """Compare the frames that a packet completes, or after the last packet the others."""
-        packet = None
-        if item is not None:
-            packet = Packet(item[0])
-            packet.pts = item[1]
-        for picture in decoder.decode(packet):
-            luma = plane_rows(picture.planes[0])[:, : picture.width]
-            self._detail.compare_next(luma, full_range=self._writer.color.full_range)
+
+def _lumas(decoder: Any, item: tuple[bytes, int | None] | None) -> Iterator[Any]:
+    """The luma (H, W) of each frame that a packet completes; None: of all that are left."""
+    packet = None
+    if item is not None:
+        packet = Packet(item[0])
+        packet.pts = item[1]
+    for picture in decoder.decode(packet):
+        yield plane_rows(picture.planes[0])[:, : picture.width]

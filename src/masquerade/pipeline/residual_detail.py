@@ -288,6 +288,10 @@ class DetailCheck:
         """From now on keep the source's detail of each frame until `compare_next` needs it."""
         self._sources = {}
 
+    def forget_sources(self) -> None:
+        """Keep none of them any more."""
+        self._sources = None
+
     def compare_next(self, luma: Any, *, full_range: bool) -> None:
         """Compare the next of the written frames with its source, as it is decoded again.
 

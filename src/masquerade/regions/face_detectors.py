@@ -29,7 +29,7 @@ INPUT = "input.1"
 OUTPUTS = ("537", 1), ("538", 2), ("539", 2)  # names and channels of heatmap, sizes, offsets
 LANDMARKS = ("540", 10)  # that are not used
 VERSION = b"\x08\x04"  # of the file's format, its first field
-MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 140 bytes each; above: in tiles
+MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 170 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
 COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that are looked at, too
 COPIED = 0.6  # of a frame's longest side that a copy may have
@@ -121,6 +121,10 @@ class CenterFace(FaceDetector):
     def __post_init__(self) -> None:
         self._file = centerface_file()
         self._network: OnnxNetwork | None = None  # made where it is used, which may be a thread
+
+    def release(self) -> None:
+        """Give back the memory that is kept for the next frame."""
+        self._network = None
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
         size = _multiples_of_32(*fit_size(frame, self.scale))

@@ -12,7 +12,9 @@ ERRORS_ONLY = 3  # of ONNX Runtime's levels of messages
 class OnnxNetwork:
     """One network; an instance serves one thread at a time.
 
-    It computes with as many threads as OpenCV does, which change nothing in what it gives.
+    It keeps the memory of the largest frame it saw, since to take it anew from the system for each
+    frame would cost as much time as the network. It computes with as many threads as OpenCV does,
+    which change nothing in what it gives.
 
     Args:
         model: the bytes of the ONNX file, whose one input may have any size.
@@ -26,9 +28,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = cv2.getNumThreads()
         # Threads that wait for work sleep: otherwise they take the time of those that encode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Memory is given back after a run: frames of another size would need other pieces of it.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
+        options.enable_mem_pattern = False  # it would be made anew for every size of frames
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )

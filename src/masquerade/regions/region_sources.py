@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import read_boxes
 from masquerade.regions.chosen_people import ChosenPeople
-from masquerade.regions.face_detectors import CenterFace, FaceDetector
+from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import (
@@ -181,7 +181,7 @@ class Faces(TrackedSource):
             max_size=self.max_size,
         )
         self.model_sha256 = self._detector.model_sha256
-        self._search: FaceDetector | None = None
+        self._search: CenterFace | None = None
         if self.turned:
             sides = self.scale if isinstance(self.scale, tuple) else (self.scale or SEARCH_SIDE,)
             self._search = CenterFace(threshold=SCORE, scale=min(SEARCH_SIDE, max(sides)))
@@ -196,8 +196,12 @@ class Faces(TrackedSource):
 
         A pool of one thread detects beside what this thread does meanwhile, `every` frames ahead.
         """
-        found = self._detect_and_track(frames, pool)
-        return (self._chosen.divide(region) for _, region in found)
+        try:
+            for _, region in self._detect_and_track(frames, pool):
+                yield self._chosen.divide(region)
+        finally:
+            for detector in filter(None, (self._detector, self._search)):
+                detector.release()
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         if self._search is None:
