@@ -58,11 +58,15 @@ FILTERS = {
 }
 
 
-def write_clip(path: Path, size: tuple[int, int], seconds: float) -> int:
-    """The demo's picture at a size, played to and fro; gives the number of frames."""
+def write_clip(path: Path, size: tuple[int, int], seconds: float, *, in_order: bool = False) -> int:
+    """The demo's picture at a size, played to and fro; gives the number of frames.
+
+    `in_order` frames are coded in the order in which they are shown.
+    """
     count = round(seconds * RATE)
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        options = {"crf": "18", **({"bf": "0"} if in_order else {})}
+        stream = out.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for number, frame in zip(range(count), looped(), strict=False):
             picture = av.VideoFrame.from_ndarray(cv2.resize(frame, size), format="rgb24")
