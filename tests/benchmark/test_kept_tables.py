@@ -20,7 +20,7 @@ from masquerade.benchmark.kept_tables import (
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
 from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import RowTime, TimeSpent
-from masquerade.cli.benchmark import write_page
+from masquerade.cli.benchmark_run import write_page
 from masquerade.cli.evaluate import write_results
 from masquerade.evaluation.results import Evaluation, from_json
 

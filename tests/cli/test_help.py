@@ -37,7 +37,7 @@ EVERY = [
 FLAG = re.compile(r"^│ (?:-\w[^,]*, )?(--[\w-]+)", re.M)
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "benchmark"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_the_help_does_not_wait_for_torch(verb: str) -> None:
     """It takes most of the time of a start."""
     script = f"""

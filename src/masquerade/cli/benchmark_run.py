@@ -1,0 +1,520 @@
+"""What `masquerade benchmark` does: data, trainings, attacks and the report, in this order."""
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from masquerade import __version__
+from masquerade.anonymizer import Anonymizer
+from masquerade.benchmark.attack_clock import AttackClock, TableWork
+from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
+from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands
+from masquerade.benchmark.data_origins import data_origins, origins_markdown
+from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.jobs import (
+    Job,
+    JobRunner,
+    Part,
+    Places,
+    check_lacking,
+    cut_of,
+    data_jobs,
+    lacking_data,
+    training_jobs,
+    with_needed,
+)
+from masquerade.benchmark.kept_tables import (
+    ABOUT,
+    KeptTable,
+    clips_folder,
+    kept_tables,
+    results_folder,
+)
+from masquerade.benchmark.published import load_published
+from masquerade.benchmark.shown_clips import show_clips
+from masquerade.benchmark.suite import (
+    Suite,
+    SuiteRow,
+    SuiteTable,
+    named_data,
+    read_suite,
+    split_words,
+    suite_names,
+)
+from masquerade.benchmark.time_spent import time_spent
+from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
+from masquerade.cli import evaluate as evaluation
+from masquerade.cli.arguments import split_commas
+from masquerade.cli.benchmark import EXAMPLE, Options
+from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
+from masquerade.cli.progress import StepProgress
+from masquerade.datasets.manifest import Manifest
+from masquerade.device import choose_device
+from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
+from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.paired_comparison import paired_scores
+from masquerade.evaluation.published_start import from_published, starts
+from masquerade.extraction.store import ClipCache
+from masquerade.ray_cluster import ray_cluster, wants_gpu
+from masquerade.report.benchmark_page import TableContext, write_report
+from masquerade.report.differences import differences_markdown
+from masquerade.report.embedded_clips import Clip
+from masquerade.report.printed_tables import Beside
+from masquerade.report.table import show
+from masquerade.training.distributed import refuse_torchrun
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTable:
+    """A table with its protocol, as the flags of `masquerade evaluate` say it."""
+
+    table: SuiteTable
+    words: tuple[str, ...]  # of `masquerade evaluate`, but for the rows' own
+    options: evaluation.Options  # what they mean
+    trainings: Mapping[str, tuple[Job, ...]]  # by row
+    # what the rows say that are not trained, so that a wrong one is refused before all work
+    methods: Mapping[str, tuple[evaluation.Options, Anonymizer]] = field(default_factory=dict)
+
+
+def run(options: Options, argv: Sequence[str]) -> int:
+    """Do what was asked for; gives the exit code: 1 where a part failed or a table is void."""
+    refuse_torchrun("benchmark")
+    console = Console(highlight=False, soft_wrap=True)
+    if options.suite is None:
+        if not options.list:
+            raise UsageError(f"name a suite of {', '.join(suite_names())}, as in: {EXAMPLE}")
+        for name in suite_names():
+            console.print(f"{name:<20} {read_suite(name).about}", markup=False)
+        return 0
+    if options.address is not None and options.engine != "ray":
+        raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
+    suite = read_suite(options.suite)
+    if options.output is None and not options.list:
+        raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
+    places = places_of(suite, options)
+    planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
+    begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
+    every = [*begun, *planned]
+    wanted = datasets(suite, [one.table for one in every])
+    lacking = lacking_data(suite, places, wanted)
+    making = data_jobs(suite, places, wanted)
+    jobs = [job for one in every for mine in one.trainings.values() for job in mine]
+    training = list({job.done: job for job in reversed(jobs)}.values())[::-1]
+    if options.list:
+        for file in lacking:
+            paths = ", ".join(map(str, file.paths))
+            console.print(f"{file.data} lacks {paths}. {file.about}", markup=False)
+        for job in (*making, *training):
+            mark = "done" if job.done.exists() else "    "
+            console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
+        for each in planned:
+            table = each.table
+            made = [places.manifest(suite, name) for name in table.attacked]
+            lines = [len(each.trainings.get(row.name, ())) or not row.raw for row in table.rows]
+            console.print(attacks_line(table.name, made, sum(lines), each.options), markup=False)
+        if training:
+            console.print(trainings_line(training, options.store_limit), markup=False)
+        return 0
+    check_lacking(lacking)
+    began = time.monotonic()
+    command = f"masquerade benchmark {shlex.join(argv)}"
+    durations = Durations(path=places.folder / "durations.json")
+    spent = SpentTimes(path=places.folder / "spent.json")
+    with StepProgress(quiet=options.json) as progress, _commands(options) as (commands, cores):
+        clock = AttackClock(
+            durations=durations,
+            spent=spent,
+            show=lambda what, done, of, left: progress.follow(what, done, of, left=left),
+        )
+
+        def report(what: str, done: int, of: int, left: float | None) -> None:
+            said = str(clock.left().after(left)) if done < of else ""
+            progress.follow("data and training", done, of, now=what, left=said)
+
+        runner = JobRunner(
+            workers=options.workers or cores,
+            commands=commands,
+            durations=durations,
+            spent=spent,
+            report=report,
+        )
+
+        def attacked() -> list[PlannedTable]:
+            """The tables whose data could be made."""
+            failed = {name for name in wanted if f"data {name}" in runner.failures}
+            return [one for one in planned if failed.isdisjoint(datasets(suite, [one.table]))]
+
+        clock.works = works_of(suite, attacked(), places)
+        runner.run(making, others=training)
+        if places.tried:
+            for name in (one for one in wanted if f"data {one}" not in runner.failures):
+                write_tried(places.whole(suite, name), places.manifest(suite, name))
+        clock.works = works_of(suite, attacked(), places)
+        runner.run(training, others=making)
+        results = [
+            run_table(
+                suite,
+                one,
+                places,
+                runner.failures,
+                command,
+                clock,
+                videos=options.videos,
+                on=made_on(cores, options.device),
+                report=progress.print_line,
+            )
+            for one in attacked()
+        ]
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    if results:
+        write_page(places.folder, command, report=partial(errors.print, markup=False))
+    for name, why in runner.failures.items():
+        errors.print(f"masquerade: {name}: {why}", markup=False)
+    if options.json:
+        print(json.dumps([json.loads(one.to_json()) for one in results], indent=1))
+    else:
+        for one in results:
+            show(one, console)
+        if results:
+            minutes = (time.monotonic() - began) / 60
+            where = escape(places.folder / "index.html")
+            console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
+    void = any(one.void for one in results) and not places.tried  # a try-out always is
+    return 1 if runner.failures or void else 0
+
+
+@contextmanager
+def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
+    """What runs the jobs, and how many cores it has."""
+    if options.engine == "processes":
+        yield LocalCommands(), os.cpu_count() or 1
+        return
+    with ray_cluster(options.address, workers=options.workers or None) as ray:
+        commands = RayCommands(ray=ray, gpu=wants_gpu(ray, options.device))
+        yield commands, commands.cores
+
+
+def choose(suite: Suite, options: Options) -> list[SuiteTable]:
+    """The tables that were asked for, with the rows that were asked for."""
+    tables = list(suite.tables)
+    if options.tables is not None:
+        wanted = split_commas(options.tables)
+        _check_names(wanted, [one.name for one in tables], "table")
+        tables = [one for one in tables if one.name in wanted]
+    if options.rows is not None:
+        wanted = split_commas(options.rows)
+        _check_names(wanted, [row.name for one in tables for row in one.rows], "row")
+        tables = [
+            replace(one, rows=rows)
+            for one in tables
+            if (rows := tuple(row for row in one.rows if row.name in wanted))
+        ]
+    return tables
+
+
+def _check_names(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"There is no {what} {name}; choose of {', '.join(known)}.")
+
+
+def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:
+    """Tables with the rows whose trainings others go on from, and which were not asked for."""
+    there = {(one.table.name, row.name) for one in planned for row in one.table.rows}
+    starts = [row.start for one in planned for row in one.table.rows if row.start is not None]
+    lacking = {tuple(start.split("/", 1)) for start in starts} - there
+    found = []
+    for table in suite.tables:
+        rows = tuple(row for row in table.rows if (table.name, row.name) in lacking)
+        if rows:
+            found.append(replace(table, rows=rows))
+    return found
+
+
+def places_of(suite: Suite, options: Options) -> Places:
+    """Where a benchmark keeps what it makes; a try-out in a folder of its own."""
+    folder = (options.output or Path(suite.name)).absolute()
+    folder = folder / "try-out" if options.try_out else folder
+    start = None if options.try_out else options.image_weights  # its networks are tiny
+    return Places(folder=folder, given=options.data, tried=options.try_out, image_weights=start)
+
+
+def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
+    """The names of all datasets of some tables, with those that their flags name."""
+    found: list[str] = []
+    for one in tables:
+        found += one.datasets
+        found += named_data(suite, " ".join([one.evaluate, *(row.train or "" for row in one.rows)]))
+    return list(with_needed(suite, found))
+
+
+def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options) -> PlannedTable:
+    """The protocol of a table and the trainings that it needs."""
+    words = list(attacked_words(places.fill(suite, table.evaluate), tried=places.tried))
+    words += ["--data", str(places.manifest(suite, table.data))]
+    more = {"--private-data": table.private_data, "--score-on": table.score_on}
+    for flag, name in more.items():
+        words += [] if name is None else [flag, str(places.manifest(suite, name))]
+    words += ["--device", options.device, "--workers", str(options.workers)]
+    seeds = 1 if options.try_out and options.seeds is None else options.seeds
+    for flag, value in {"--seeds": seeds, "--store-limit": options.store_limit}.items():
+        words += [] if value is None else [flag, str(value)]
+    parsed, _ = evaluation.parse([*words, "--method", "blur"])
+    if not places.tried and (options.image_weights or options.attacker_weights):
+        words += weights_words(options, parsed.attackers)
+        parsed, _ = evaluation.parse([*words, "--method", "blur"])
+        config = evaluation.config_of(parsed)  # a file that does not fit is refused before all work
+        from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
+    trainings = training_jobs(
+        suite,
+        table,
+        places,
+        seeds=parsed.seeds,
+        folds=parsed.folds,
+        device=options.device,
+        store_limit=options.store_limit,
+    )
+    planned = PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
+    methods = {
+        row.name: read_row(suite, planned, row, places)
+        for row in table.rows
+        if row.method is not None
+    }
+    return replace(planned, methods=methods)
+
+
+def weights_words(options: Options, attackers: str | None) -> list[str]:
+    """The flags of `masquerade evaluate` by which attackers start from published weights too."""
+    words = [] if options.image_weights is None else ["--image-weights", str(options.image_weights)]
+    for named in options.attacker_weights:
+        words += ["--attacker-weights", named]
+    return words if attackers is None else [*words, "--attackers", f"{attackers},published"]
+
+
+def read_row(
+    suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places
+) -> tuple[evaluation.Options, Anonymizer]:
+    """What a row's flags say; of one that is trained, once it is."""
+    table = planned.table
+    given, anonymizer = evaluation.parse([*planned.words, *row_words(suite, table, row, places)])
+    if evaluation.config_of(given) != evaluation.config_of(planned.options):
+        raise UsageError(
+            f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
+            "put flags such as --folds into the table's evaluate."
+        )
+    return given, anonymizer
+
+
+def run_table(
+    suite: Suite,
+    planned: PlannedTable,
+    places: Places,
+    failures: Mapping[str, str],
+    command: str,
+    clock: AttackClock,
+    *,
+    videos: int,
+    on: str,
+    report: Callable[[str], None],
+) -> Evaluation:
+    """Attack the rows of a table, and write its results and the clips that its page shows."""
+    table, options = planned.table, planned.options
+    config = evaluation.config_of(options)
+    manifest, limits = evaluation.read_clips(options)
+    by_row: list[tuple[SuiteRow, list[EvaluatedMethod]]] = []
+    for row in (one for one in table.rows if not one.raw):
+        mine = planned.trainings.get(row.name, ())
+        failed = [failures[job.name] for job in mine if job.name in failures]
+        if failed:
+            why = f"training: {failed[0]}"
+            by_row.append((row, [EvaluatedMethod(name=row.name, not_applicable=why)]))
+            continue
+        if row.name in planned.methods:
+            given, anonymizer = planned.methods[row.name]
+        else:
+            given, anonymizer = read_row(suite, planned, row, places)
+        found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
+        limits += notes
+        by_row.append((row, [replace(found[0], name=row.name), *found[1:]]))
+    lines = [line for _, each in by_row for line in each]
+    folder = folder_of_attacks(places, table)
+    work = table_work(suite, planned, places, by_row, (manifest, config))
+    clock.begin(work)
+    result = evaluate(
+        manifest,
+        lines,
+        config,
+        data=table.title,
+        folder=folder,
+        command=command,
+        limits=(*own_limits(table, config, places), *limits),
+        held_out=table.held_out,
+        progress=clock.follow,
+        report=report,
+    )
+    result = replace(result, void=VOID) if places.tried else result
+    ours, origins = our_scores(suite, table, result), data_origins(suite, datasets(suite, [table]))
+    more = [origins_markdown(origins), beside_paper(table, ours)]
+    known = [row.name for row in result.rows]
+    if others := [name for name in table.compared_with if name in known]:
+        paired = paired_scores(manifest, lines, config, folder=folder, progress=clock.follow)
+        more.append(differences_markdown(result, paired, others))
+    shown = show_clips(
+        manifest,
+        lines,
+        config,
+        clips_folder(places.folder, suite.name, table.name),
+        number=videos,
+        drawn=all(suite.data[name].draw is not None for name in table.attacked),
+        cache=ClipCache(folder=folder / "clips", limit=config.store_limit * 1e9),
+        progress=clock.follow,
+    )
+    clock.end()
+    time = time_spent(clock.spent, work, planned.trainings, on=on)
+    more.insert(0, time.markdown())
+    kept = KeptTable(
+        name=table.name,
+        suite=suite.name,
+        title=suite.title,
+        place=[one.name for one in suite.tables].index(table.name),
+        masquerade=__version__,
+        published=table.published,
+        ours=ours,
+        origins=origins,
+        shown=shown,
+        ablations=table.ablations,
+        time=time,
+    )
+    evaluation.write_results(
+        result,
+        results_folder(places.folder, suite.name),
+        table.name,
+        more="\n".join(filter(None, more)),
+        others={f"{table.name}{ABOUT}": kept.to_json()},
+    )
+    return result
+
+
+def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> list[str]:
+    """The notes of a suite on a table, and what networks start from."""
+    preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
+    found = [note.replace("{starts}", starts(preset)) for note in table.limits]
+    begun = [one.name for one in table.rows if one.train is not None and places.start_words(one)]
+    if begun and places.image_weights is not None:
+        file = places.image_weights.name
+        found.append(f"Trainings of {', '.join(begun)} start from {file}, those of others do not.")
+    return found
+
+
+def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> None:
+    """Write the page and its files anew, of all tables that were ever measured in a folder."""
+    kept = kept_tables(folder, report=report)
+    titles = list(dict.fromkeys(one.title for one, _ in kept))
+    printed: dict[str, list[OurScores]] = {}
+    for one, _ in kept:
+        if one.published is not None and one.ours is not None:
+            printed.setdefault(one.published, []).append(one.ours)
+    write_report(
+        folder,
+        [result for _, result in kept],
+        title=titles[0] if len(titles) == 1 else f"Tables of {len(titles)} benchmarks",
+        published=[Beside(table=load_published(name), ours=ours) for name, ours in printed.items()],
+        contexts=[_context(folder, one, several=len(titles) > 1) for one, _ in kept],
+        about={
+            "masquerade": ", ".join(dict.fromkeys(one.masquerade for one, _ in kept)),
+            "last command": command,
+        },
+        results=[f"{results_folder(Path(), one.suite) / one.name}.json" for one, _ in kept],
+    )
+
+
+def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
+    clips = clips_folder(folder, kept.suite, kept.name)
+    return TableContext(
+        suite=kept.title if several else "",
+        origins=kept.origins,
+        videos=[
+            Clip(one.row, clips / one.file, one.shows)
+            for one in kept.shown.clips
+            if (clips / one.file).exists()  # people may remove what they do not want to be shown
+        ],
+        left_out=kept.shown.left_out,
+        ablations=kept.ablations,
+        time=kept.time,
+    )
+
+
+def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:
+    """The flags of `masquerade evaluate` that a row has of its own."""
+    if row.method is not None:
+        return ["--method", *split_words(row.method, places.given)]
+    folds = cut_of(table, table.folds)
+    runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
+    return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
+
+
+def made_on(cores: int, device: str) -> str:
+    """The machine, in words."""
+    chosen = choose_device(device).type
+    of = f"{cores} core{'s' * (cores > 1)}"
+    return of if chosen == "cpu" else f"{of} and {chosen}"
+
+
+def works_of(
+    suite: Suite, planned: Sequence[PlannedTable], places: Places
+) -> list[TableWork] | None:
+    """What the attacks of tables take; None: that cannot be told before their data are made."""
+    found = []
+    for one in planned:
+        if not all(places.manifest(suite, name).exists() for name in one.table.attacked):
+            return None
+        config = evaluation.config_of(one.options)
+        try:
+            manifest, _ = evaluation.read_clips(one.options)
+            lines: Lines = [
+                (row, lines_of(row, one, manifest)) for row in one.table.rows if not row.raw
+            ]
+            found.append(table_work(suite, one, places, lines, (manifest, config)))
+        except MasqueradeError:  # it is said when the table is attacked
+            return None
+    return found
+
+
+def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[EvaluatedMethod]:
+    """The lines of a row, of one that is to be trained by name alone."""
+    if row.name not in planned.methods:
+        return lines_to_train(row)
+    config = evaluation.config_of(planned.options)
+    found, _ = evaluation.method_lines(*planned.methods[row.name], manifest, config)
+    return [replace(found[0], name=row.name), *found[1:]]
+
+
+def table_work(
+    suite: Suite,
+    planned: PlannedTable,
+    places: Places,
+    lines: Lines,
+    clips: tuple[Manifest, EvaluationConfig],
+) -> TableWork:
+    """What the attacks of a table take."""
+    table = planned.table
+    return count_work(
+        suite,
+        table,
+        places,
+        lines,
+        words=planned.words,
+        row_words={row.name: row_words(suite, table, row, places) for row, _ in lines},
+        trainings=planned.trainings,
+        clips=clips,
+    )
