@@ -5,7 +5,7 @@
 Each script measures its references in the same run and prints ratios to them: the limit of decoding
 and encoding, ffmpeg's own filters, deface, a network written out plainly. Run it where nothing else
 runs. A script that fails stops no other; `docs/results/speed.md` lists what was measured, by which
-versions, and how long it took.
+versions, and how long it took. Tables that are not measured now keep their lines there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,24 +80,34 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def page(done: Sequence[tuple[Table, int, float]]) -> str:
+def earlier_rows(path: Path, done: Collection[str]) -> dict[str, str]:
+    """The lines of an earlier page, by script, of tables that were not measured now."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    found = {m[1]: line for line in lines if (m := re.match(r"\| \[(\w+)\]", line))}
+    return {script: line for script, line in found.items() if script not in done}
+
+
+def page(done: Sequence[tuple[Table, int, float]], earlier: Mapping[str, str]) -> str:
     """The page, as Markdown."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
     ).stdout.strip()
-    lines = [
-        "# Tables of speed",
-        "",
-        f"Made by `python benchmarks/speed.py` at {commit}: {processor()}, {os.cpu_count()} cores;",
-        f"{versions()}. Every table has its references in it, measured in the same run.",
-        "",
-        "| table | of | minutes | |",
-        "| --- | --- | --- | --- |",
-    ]
+    rows = dict(earlier)
     for table, code, seconds in done:
         failed = "" if code == 0 else f"exit code {code}"
         link = f"[{table.script}]({table.page})"
-        lines.append(f"| {link} | {table.about} | {seconds / 60:.0f} | {failed} |")
+        minutes = f"{seconds / 60:.0f}"
+        rows[table.script] = f"| {link} | {table.about} | {minutes} | {commit} | {failed} |"
+    lines = [
+        "# Tables of speed",
+        "",
+        f"Made by `python benchmarks/speed.py`: {processor()}, {os.cpu_count()} cores;",
+        f"{versions()}. Every table has its references in it, measured in the same run.",
+        "",
+        "| table | of | minutes | at | |",
+        "| --- | --- | --- | --- | --- |",
+        *(rows[table.script] for table in TABLES if table.script in rows),
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -116,7 +127,8 @@ def main() -> int:
         deface = given.deface_python and table.script == "anonymize"
         words = ["--deface-python", given.deface_python] if deface else []
         done.append((table, *measure(table, words)))
-    given.out.write_text(page(done), "utf-8")
+    earlier = earlier_rows(given.out, {table.script for table, _, _ in done})
+    given.out.write_text(page(done, earlier), "utf-8")
     return 1 if any(code for _, code, _ in done) else 0
 
 

@@ -90,8 +90,18 @@ def test_the_mean_over_networks_stands_beside_the_strongest(
         assert one.score.value == pytest.approx(wanted)
         assert one.score.low is not None and one.score.low <= wanted <= (one.score.high or 0)
     assert red.trade_offs[0].score.value == pytest.approx(action.score.value)
+    kept = {one.family: one.score.value for one in action.means if one.reads == "clips"}
+    assert not any(one.trade_offs for one in action.means) and len(red.means) == 4
+    for mean in red.means:  # of the action's mean over networks of the same training
+        assert mean.score.value is not None
+        read, own = max(mean.score.value, 0.5), kept[mean.family]
+        assert own is not None
+        found = [one.score.value for one in mean.trade_offs]
+        wanted = [(1 - weight) * own + weight * (1 - read) for weight in (0, 0.25, 1)]
+        assert found == pytest.approx(wanted)
     page = markdown(result)
     assert "## Mean over networks" in page and "## f_lambda" in page
+    assert "mean of stills networks, raw" in page
     plain = replace(result, rows=tuple(_without(one) for one in result.rows))
     assert "## Mean over networks" not in markdown(plain) and "## f_lambda" not in markdown(plain)
 

@@ -15,7 +15,7 @@ from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.presets import AttackerModel, Preset, get_preset, with_sampling
 from masquerade.evaluation.results import NetworkMean, Reads
 from masquerade.metrics.intervals import score, variance_between_runs
-from masquerade.metrics.statistic import average
+from masquerade.metrics.statistic import Statistic, average
 from masquerade.models.recognizers import RECOGNIZERS
 
 
@@ -67,10 +67,11 @@ def recognizer(name: str) -> AttackerModel:
 
 def network_means(
     scored: Sequence[ScoredAttacker], models: Mapping[str, AttackerModel], clusters: IntArray
-) -> tuple[NetworkMean, ...]:
+) -> list[tuple[NetworkMean, Statistic]]:
     """The mean score over the networks of each family, those of clips and of single frames apart.
 
-    Nothing is chosen: weak networks count as strong ones do, and of one network it is its own.
+    Each comes with what it is computed by. Nothing is chosen: weak networks count as strong ones
+    do, and of one network it is its own.
     """
     members: dict[tuple[str, Reads], dict[str, ScoredAttacker]] = {}
     for name, model in models.items():
@@ -87,12 +88,11 @@ def network_means(
         runs = [average(each) for each in zip(*(one.runs for one in every), strict=True)]
         between = variance_between_runs(runs, clusters=clusters)
         mean = average([one.test for one in every])
-        found.append(
-            NetworkMean(
-                family=family,
-                reads=reads,
-                networks=tuple(mine),
-                score=score(mean, clusters=clusters, between=between),
-            )
+        about = NetworkMean(
+            family=family,
+            reads=reads,
+            networks=tuple(mine),
+            score=score(mean, clusters=clusters, between=between),
         )
-    return tuple(found)
+        found.append((about, mean))
+    return found

@@ -37,6 +37,14 @@ Reads = Literal["clips", "stills"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class TradeOff:
+    """f_lambda of the action and one private label, both as the same attackers read them."""
+
+    weight: float = field(metadata={"json": "lambda"})  # of privacy, 0 to 1
+    score: Score  # (1 - weight) action + weight (1 - private label)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkMean:
     """The mean score of several networks on one label, none of which is chosen."""
 
@@ -44,14 +52,8 @@ class NetworkMean:
     reads: Reads
     networks: tuple[str, ...]  # their names
     score: Score
-
-
-@dataclass(frozen=True, kw_only=True)
-class TradeOff:
-    """f_lambda of the action and one private label, both as the strongest attackers read them."""
-
-    weight: float = field(metadata={"json": "lambda"})  # of privacy, 0 to 1
-    score: Score  # (1 - weight) action + weight (1 - private label)
+    # of a private label: with the mean of the same family's networks of clips on the action
+    trade_offs: tuple[TradeOff, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,6 +156,7 @@ def score_method(
     `void` says of labels why their numbers are void, `unread` why a method cannot be said to hold.
     """
     utility = acted = None
+    acted_means: dict[str, Scored] = {}  # by family
     found = []
     for name, one in inputs.items():
         actions = predict_actions(truth, name, one)
@@ -170,18 +171,35 @@ def score_method(
                 strength=(strength or {}).get((name, spec.name)),
                 unread=(unread or {}).get(spec.name),
             )
+            least = 0.5 if spec.metric == "AUROC" else 0.0
+            where = one.test.clips, one.test.groups
             if means_of is not None:
-                scored, groups = score_attackers(spec, one), one.test.groups
-                finding = replace(finding, means=network_means(scored, means_of, groups))
+                means = network_means(score_attackers(spec, one), means_of, one.test.groups)
+                if spec.use == "utility" and not acted_means:
+                    acted_means = {
+                        each.family: (mean, *where) for each, mean in means if each.reads == "clips"
+                    }
+                beside = acted_means if spec.use == "private" else {}
+                about = tuple(
+                    replace(
+                        each,
+                        trade_offs=trade_offs(
+                            beside[each.family], (mean, *where), lambdas, least=least
+                        ),
+                    )
+                    if each.family in beside
+                    else each
+                    for each, mean in means
+                )
+                finding = replace(finding, means=about)
             if lambdas and (acted is None or spec.use == "private"):
                 best = choose(
                     spec, one, score_attackers(spec, one), (strength or {}).get((name, spec.name))
                 )
-                mine: Scored = best.test, one.test.clips, one.test.groups
+                mine: Scored = best.test, *where
                 if spec.use == "utility":
                     acted = mine
                 elif acted is not None:
-                    least = 0.5 if spec.metric == "AUROC" else 0.0
                     finding = replace(
                         finding, trade_offs=trade_offs(acted, mine, lambdas, least=least)
                     )

@@ -32,7 +32,7 @@ class EncodedCheck:
     """Decodes and compares what one writer encodes; a context that is left after the writer is.
 
     Args:
-        detail: compares; its sources are kept from now on.
+        detail: compares; it keeps its sources while a writer is followed.
         timer: adds up the time that this takes.
     """
 

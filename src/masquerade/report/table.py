@@ -11,7 +11,7 @@ from rich.table import Table
 
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME, TAKES
-from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row
+from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -81,7 +81,9 @@ MEANS = (
 MEANS_HEAD = ["video", "label", "trained", "networks of", "networks", "mean"]
 SWEEP = (
     "f_lambda = (1 - lambda) action + lambda (1 - private label) (Ilic et al., CVPR 2024), of the "
-    "strongest attackers, with its 95 % interval over {people}. Lambda is how much privacy counts: "
+    "strongest attackers, and where means over networks were asked for, of those: of networks of "
+    "clips on the action, and of clips or of single frames on the label. With its 95 % interval "
+    "over {people}. Lambda is how much privacy counts: "
     "at 0 it is the action alone, at 1 the private label alone. More is better. A method that "
     "shows nothing reaches it at lambda 1 too, and no floor is in it: read it beside the leakage."
 )
@@ -476,22 +478,21 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
 
 def _sweep_lines(evaluation: Evaluation) -> list[list[str]]:
     """The heading, then f_lambda of each line and private label; nothing if unasked for."""
-    swept = [(row, one) for row in evaluation.rows for one in row.findings if one.trade_offs]
+    swept: list[tuple[list[str], tuple[TradeOff, ...]]] = []
+    for row in evaluation.rows:
+        for found in row.findings:
+            label = found.label + (" (void)" if found.void else "")
+            swept.append(([row.name, label, "the strongest"], found.trade_offs))
+            swept += [
+                ([row.name, label, f"mean of {one.reads} networks, {one.family}"], one.trade_offs)
+                for one in found.means
+            ]
+    swept = [(words, each) for words, each in swept if each]
     if not swept:
         return []
-    weights = [one.weight for one in swept[0][1].trade_offs]
-    head = ["video", "label", *(f"lambda {weight:g}" for weight in weights)]
-    return [
-        head,
-        *(
-            [
-                row.name,
-                found.label + (" (void)" if found.void else ""),
-                *(with_interval(one.score) for one in found.trade_offs),
-            ]
-            for row, found in swept
-        ),
-    ]
+    head = ["video", "label", "attackers"]
+    head += [f"lambda {one.weight:g}" for one in swept[0][1]]
+    return [head, *([*words, *(with_interval(one.score) for one in each)] for words, each in swept)]
 
 
 def _mean_lines(evaluation: Evaluation) -> list[list[str]]:
