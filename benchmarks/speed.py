@@ -56,7 +56,12 @@ TABLES = (
     ),
     Table("decoding", ("--repeats", "5"), "decoding.md", "decoding in a process of its own"),
     Table("fit", (), "fit.md", "training attackers"),
-    Table("scaling", ("--repeats", "5"), "scaling.md", "one worker and two, plain and on Ray"),
+    Table(
+        "scaling",
+        ("--files", "4", "--seconds", "16", "--repeats", "3"),
+        "scaling.md",
+        "one worker and two, plain and on Ray",
+    ),
     Table("cost", (), "cost.md", "what 1,000 hours cost"),
 )
 
