@@ -97,7 +97,8 @@ def page(words: str, hours: float, frames: int, short: Run, long: Run) -> str:
             "| --- | --- |",
             *rows,
             "",
-            f"Growth from the second to the ninth tenth: {growth:+.2f} MB an hour of video.",
+            f"Growth from the second to the ninth tenth: {growth:+.2f} MB an hour of video,",
+            f"{growth * 2**20 * hours / frames:.0f} bytes a frame.",
             "",
         ]
     )
