@@ -2,8 +2,8 @@
 
 Each packet of the encoder is decoded again at once, in a thread, so that the source need not be
 decoded a second time when the file is finished. The finished file is then read once more: if its
-packets are those that were compared, it shows what they show. If they are not, or if anything else
-is unlike what is known here, nothing is said, and the whole file has to be compared instead.
+packets are those that were compared, it shows what they show. If they are not, or if a packet
+cannot be decoded, the whole file is compared instead.
 """
 
 from __future__ import annotations

@@ -365,7 +365,7 @@ class DetailCheck:
         return self._result(judge, at)
 
     def _result(self, judge: RegionJudge, at: int) -> ResidualDetail:
-        """What is left by both comparisons, the last of frame `at`."""
+        """The most detail that is left by either comparison; the last frame was `at`."""
         for each in (self._made, judge):
             each.end(at)
             self._refuse(each)

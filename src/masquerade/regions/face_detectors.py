@@ -123,7 +123,7 @@ class CenterFace(FaceDetector):
         self._network: OnnxNetwork | None = None  # made where it is used, which may be a thread
 
     def release(self) -> None:
-        """Give back the memory that is kept for the next frame."""
+        """Free the memory that the network keeps for the next frame."""
         self._network = None
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
