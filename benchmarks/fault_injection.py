@@ -36,7 +36,7 @@ STAGES: dict[str, tuple[str, int]] = {
     "encode": ("masquerade.video.write:Writer.write", 4),
     "flush": ("masquerade.video.write:Writer.__exit__", 1),
     "read back": ("masquerade.pipeline.single_file:verify_output", 1),
-    "compare": ("masquerade.pipeline.residual_detail:residual_detail", 3),
+    "compare": ("masquerade.pipeline.residual_detail:DetailCheck.compare_next", 3),
     "receipt": ("masquerade.pipeline.receipt:Receipt.to_json", 1),
     "sync": ("masquerade.transaction:complete", 2),
     "journal": ("masquerade.transaction:sync_folder", 1),
@@ -219,6 +219,8 @@ def _run(job: dict[str, Any]) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as the command does
+            signal.signal(number, signal.SIG_IGN)
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()

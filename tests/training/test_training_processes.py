@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -176,9 +177,16 @@ def test_all_processes_decide_by_the_first_ones_held_out_clips(
 def test_draws_and_batch_norms_are_those_of_the_whole_batch(
     one_and_two: list[dict[str, Any]],
 ) -> None:
-    """The loss curve of two processes is that of one with the doubled batch, to 1e-3."""
+    """The loss curve of two processes is that of one with the doubled batch, to 1e-3.
+
+    So is how much outputs vary, in parts of what inputs do: nearly nothing after this training, so
+    that rounding is a large part of it.
+    """
     for alone, here, there in zip(*(found["drawn"] for found in one_and_two), strict=True):
         assert here == pytest.approx(there, nan_ok=True, rel=0, abs=0)
+        varied = here.get("val_variety", math.nan)
+        assert varied == pytest.approx(alone.get("val_variety", math.nan), nan_ok=True, abs=1e-3)
+        here["val_variety"] = alone["val_variety"] = 0
         assert here == pytest.approx(alone, nan_ok=True, rel=1e-3, abs=1e-4)
 
 

@@ -66,9 +66,6 @@ def main(argv: list[str] | None = None) -> int:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             if _reports():
                 print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
-            if argv is None:  # the process ends, and Python gives up our handlers before it does
-                for number in SIGNALS:
-                    signal.signal(number, signal.SIG_IGN)
             return 130
         if isinstance(error, OSError):  # such as a full disk
             place = f"{error.filename}: " if error.filename else ""
@@ -80,6 +77,9 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     finally:
         sys.unraisablehook = hook
+        if argv is None:  # the process ends, and Python gives up our handlers before it does
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _reports() -> bool:
