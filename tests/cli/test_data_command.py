@@ -137,3 +137,27 @@ def test_convert_without_leaves_out_clips_of_another_manifest(
     assert run(*words) == 0
     with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
         run(*words, "--without", tmp_path / "h.csv")
+
+
+def test_two_manifests_of_the_same_files_have_one_split(tmp_path: Path) -> None:
+    """PA-HMDB51's videos, for their actions, and pieces of them, for attributes."""
+    labels = {}
+    for film in range(8):
+        name = f"film{film}_wave_f_nm_np1_fr_med_0.avi"
+        put(tmp_path / "videos" / "wave" / name, str(film))
+        ranges = {one: [[0, 9 + film, 1]] for one in ("skin_color", "face", "gender", "nudity")}
+        labels[name] = {**ranges, "relationship": [[0, 4, 0], [5, 9 + film, 1]]}
+    put(tmp_path / "pa" / "wave.json", json.dumps(labels))
+    words = ["convert", "pa-hmdb51", tmp_path / "pa", "--videos", tmp_path / "videos"]
+    videos, pieces = tmp_path / "videos.csv", tmp_path / "else" / "pieces.csv"
+    pieces.parent.mkdir()
+    shares = ("--test-share", "0.4", "--val-share", "0.2")
+    assert run(*words, "-o", videos, "--by-video", *shares) == 0
+    assert run(*words, "-o", pieces, "--most-frames", 4, "--split-as", videos) == 0
+    whole, cut = read_manifest(videos), read_manifest(pieces)
+    parts = {clip.path.rpartition("/")[2]: clip.cells["split"] for clip in whole.clips}
+    assert len(whole) == 8 and set(parts.values()) == {"train", "val", "test"}
+    assert len(cut) > 24
+    assert all(parts[clip.path.rpartition("/")[2]] == clip.cells["split"] for clip in cut.clips)
+    with pytest.raises(UsageError, match="leave out the shares"):
+        run(*words, "-o", pieces, "--split-as", videos, *shares)

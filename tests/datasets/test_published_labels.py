@@ -188,6 +188,27 @@ def test_pa_hmdb51_by_frame_has_each_labelled_frame_once(tmp_path: Path) -> None
     assert len(set(single.cells("group"))) == 1  # all of a source on one side of a split
 
 
+def test_pa_hmdb51_by_video_has_what_any_frame_has(tmp_path: Path) -> None:
+    whole = READERS["pa-hmdb51"](pa(tmp_path, face=[[0, 4, 1], [5, 9, 0]]), by_video=True)
+    assert [(c.first, c.last) for c in whole.clips] == [(0, 9)]
+    assert [whole.cells(name) for name in ("face", "nudity", "relationship")] == [
+        ("1",),
+        ("0",),
+        ("1",),
+    ]
+    published = READERS["pa-hmdb51"](pa(tmp_path), values="published", by_video=True)
+    assert set(published.cells("face")[0].split("|")) == {"complete", "partial"}
+
+
+def test_pa_hmdb51s_ranges_are_cut_into_rows_of_so_many_frames(tmp_path: Path) -> None:
+    cut = READERS["pa-hmdb51"](pa(tmp_path), most_frames=2, values="published")
+    ends = [(0, 1), (2, 3), (4, 4), (5, 6), (7, 8), (9, 9)]
+    assert [(c.first, c.last) for c in cut.clips] == ends
+    assert cut.cells("face") == ("complete",) * 3 + ("partial",) * 3
+    with pytest.raises(UsageError, match="choose one"):
+        READERS["pa-hmdb51"](pa(tmp_path), by_frame=True, most_frames=2)
+
+
 def test_pa_hmdb51_made_binary(tmp_path: Path) -> None:
     any_, most = (READERS["pa-hmdb51"](pa(tmp_path), values=v) for v in ("any", "most"))
     assert (any_.cells("face"), most.cells("face")) == (("1", "1", "1"), ("1", "0", "0"))

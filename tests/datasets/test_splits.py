@@ -13,6 +13,7 @@ from masquerade.datasets.check import find_split_leaks
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.splits import (
     carve_validation,
+    copy_split,
     grouped_folds,
     linked_groups,
     random_split,
@@ -105,3 +106,29 @@ def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
         carve_validation(people("a", "b"), fraction=share, seed=0)
     with pytest.raises(UsageError, match="between 0 and 1"):
         random_split(people("a", "b"), test=share, seed=0)
+
+
+def test_a_split_is_copied_to_other_clips_of_the_same_files(tmp_path: Path) -> None:
+    """Whatever the names by which both manifests reach the files."""
+    whole = make_manifest(
+        tmp_path,
+        [
+            Clip(path=f"v/{i}.mp4", cells={"split": part})
+            for i, part in enumerate(["train", "test"])
+        ],
+    )
+    pieces = make_manifest(
+        tmp_path / "v",
+        [Clip(path=f"{i}.mp4", cells={}, first=at, last=at) for i in (1, 0) for at in range(3)],
+    )
+    copied = copy_split(pieces, whole)
+    assert copied.cells("split") == ("test",) * 3 + ("train",) * 3
+    assert [column.role for column in copied.columns] == ["split"]
+    other = make_manifest(tmp_path / "v", [Clip(path="9.mp4", cells={})])
+    with pytest.raises(UsageError, match=r"9\.mp4 is in no part of 'split'"):
+        copy_split(other, whole)
+    halves = whole.take([1, 1]).with_cells(whole.column("split"), ["train", "test"])
+    with pytest.raises(UsageError, match=r"1\.mp4 is in several parts"):
+        copy_split(pieces, halves)
+    with pytest.raises(UsageError, match="has none"):
+        copy_split(pieces, pieces)

@@ -20,7 +20,7 @@ from masquerade.datasets.label_floors import FloorsResult, format_score, label_f
 from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
-from masquerade.datasets.splits import carve_validation, random_split
+from masquerade.datasets.splits import carve_validation, copy_split, random_split
 from masquerade.errors import UsageError
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
 
@@ -125,6 +125,9 @@ class ReaderOptions(Checked):
     # names), or from value 2 for face and nudity (most).
     values: Literal["published", "any", "most", "vispr"] | None = None
     by_frame: Flag = False  # for pa-hmdb51: a row for each frame, so that scores count frames.
+    by_video: Flag = False  # for pa-hmdb51: a row for each video, with what any frame has.
+    # for pa-hmdb51: cut ranges without a change into rows of at most so many frames.
+    most_frames: Count | None = None
     attributes: Literal["vispr1", "vispr2"] | None = None  # for vispr: which seven.
     people: Path | None = None  # for ipn: the CSV with the gender of each person.
     suffix: str | None = None  # for vp: how your video files end, such as .avi.
@@ -143,6 +146,7 @@ def convert(
     seed: Seed | None = None,
     test_share: Part | None = None,
     val_share: Part | None = None,
+    split_as: Path | None = None,
 ) -> int:
     """Turn a dataset's published labels into a manifest.
 
@@ -156,7 +160,10 @@ def convert(
         seed: of the random splits: takes of kth and sbu, --test-share, --val-share.
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
+        split_as: another manifest of the same files, whose splits are taken.
     """
+    if split_as is not None and (test_share, val_share) != (None, None):
+        raise UsageError("--split-as takes another's splits: leave out the shares.")
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
@@ -168,6 +175,8 @@ def convert(
             manifest = carve_validation(
                 manifest, name=column.name, fraction=val_share, seed=seed or 0
             )
+    if split_as is not None:
+        manifest = copy_split(manifest, read_manifest(split_as))
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -128,6 +129,30 @@ def random_split(
     drawn = set(_draw_groups(groups, test * len(manifest), seed))
     cells = ["test" if i in drawn else "train" for i in range(len(manifest))]
     return manifest.with_cells(Column(name=name, role="split", kind="classes"), cells)
+
+
+def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
+    """Give each clip the part of a split that another manifest's clips of the same file have.
+
+    Raises:
+        UsageError: the other has no split, or clips of a file that it lacks or has in two parts.
+    """
+    columns = other.of_role("split")
+    if not columns:
+        raise UsageError("The manifest whose split is to be taken has none.")
+    for column in columns:
+        parts: dict[Path, set[str]] = {}
+        for clip in other.clips:
+            parts.setdefault(other.path(clip).resolve(), set()).add(clip.cells[column.name])
+        cells: list[str] = []
+        for clip in manifest.clips:
+            found = parts.get(manifest.path(clip).resolve(), set())
+            if len(found) != 1:
+                where = "several parts" if found else "no part"
+                raise UsageError(f"{clip.path} is in {where} of {column.name!r} there.")
+            cells += found
+        manifest = manifest.with_cells(column, cells)
+    return manifest
 
 
 def _draw_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:

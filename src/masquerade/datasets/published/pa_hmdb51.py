@@ -2,7 +2,7 @@
 
 One JSON an action; per clip and attribute a list of [first, last, value], both ends inclusive,
 value a number or, for several people, a list of them. A row of the manifest is a range of frames
-in which no label changes, or a single frame.
+in which no label changes, all of it or cut into pieces, or a whole video.
 """
 
 from itertools import pairwise
@@ -42,14 +42,21 @@ def read_pa_hmdb51(
     values: Literal["published", "any", "most", "vispr"] = "any",
     videos: Path | None = None,
     by_frame: bool = False,
+    by_video: bool = False,
+    most_frames: int | None = None,
 ) -> Manifest:
     """Read the labels of ranges of frames, as published or made binary.
 
     Of `values`, `published` keeps their names; `any` is 1 from value 1 on; `most` is 1 from value 2
     on for face and nudity, whose values are ordered. The papers do not say which they use. `vispr`
     is `any` under VISPR's names. With `by_frame` each labelled frame is a row of its own, so that
-    scores count frames.
+    scores count frames; with `most_frames` ranges are cut into rows of so many frames and a rest,
+    so that they nearly do and methods see what moves. With `by_video` each video is one row, and
+    has what any of its frames has.
     """
+    if by_frame + by_video + (most_frames is not None) > 1:
+        raise UsageError("Rows are videos, frames or cut ranges: choose one.")
+    longest = 1 if by_frame else most_frames
     names = {ours: a.vispr if values == "vispr" else ours for ours, a in ATTRIBUTES.items()}
     clips: list[Clip] = []
     for path in files_below(folder, [".json"]):
@@ -57,15 +64,19 @@ def read_pa_hmdb51(
             where = f"{path}, {name}"
             ranges = {ours: _ranges(where, labels, a.key) for ours, a in ATTRIBUTES.items()}
             source = hmdb51_source(Path(name).stem, path.stem)
-            for first, last in _stretches(where, ranges):
+            file, rows = f"{path.stem}/{name}", _stretches(where, ranges)
+            if by_video:
+                rows = [(rows[0][0], rows[-1][1])]
+            for first, last in rows:
                 cells = {"action": path.stem}
                 for ours, attribute in ATTRIBUTES.items():
-                    found = _at(ranges[ours], first)
-                    cells[names[ours]] = _cell(attribute, found, values)
+                    cells[names[ours]] = _cell(attribute, _in(ranges[ours], first, last), values)
                 cells["group"] = source
-                file = f"{path.stem}/{name}"
-                parts = [(at, at) for at in range(first, last + 1)] if by_frame else [(first, last)]
-                clips += [Clip(path=file, cells=cells, first=a, last=b) for a, b in parts]
+                step = longest or last - first + 1
+                clips += [
+                    Clip(path=file, cells=cells, first=at, last=min(at + step - 1, last))
+                    for at in range(first, last + 1, step)
+                ]
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
     kinds[names["relationship"]] = "binary"
@@ -91,11 +102,11 @@ def _stretches(where: str, ranges: dict[str, list[Range]]) -> list[tuple[int, in
     if not edges:
         raise UsageError(f"{where}: no frame has a label.")
     pairs = [(a, b - 1) for a, b in pairwise(sorted(edges))]
-    return [(a, b) for a, b in pairs if any(_at(each, a) for each in ranges.values())]
+    return [(a, b) for a, b in pairs if any(_in(each, a, a) for each in ranges.values())]
 
 
-def _at(ranges: list[Range], frame: int) -> tuple[int, ...]:
-    return tuple({v: None for a, b, values in ranges if a <= frame <= b for v in values})
+def _in(ranges: list[Range], first: int, last: int) -> tuple[int, ...]:
+    return tuple({v: None for a, b, values in ranges if a <= last and first <= b for v in values})
 
 
 def _cell(attribute: Attribute, values: tuple[int, ...], wanted: str) -> str:
