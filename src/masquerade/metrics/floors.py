@@ -40,6 +40,7 @@ from masquerade.metrics.statistic import (
 )
 
 _COLUMNS = 64  # labels that are counted at once, of data sets that have thousands
+_ROWS = 1024  # clips whose rates are averaged at once
 _DRAWS = 20  # random guessers over which the standard deviation of their score is taken
 
 
@@ -95,10 +96,15 @@ class ActionPrior:
         """The rates (m, P) of actions (m,), true or predicted; of (m, A) of 0 and 1 their mean."""
         a = np.asarray(actions)
         if a.ndim == 2:
-            weight = (a > 0).astype(np.float64)
-            count = weight.sum(axis=1, keepdims=True)
-            averaged = (weight[:, None] @ self.rates)[:, 0] / np.maximum(count, 1)
-            return np.where(count > 0, averaged, self.overall)
+            averaged = np.tile(self.overall, (len(a), 1))
+            for start in range(0, len(a), _ROWS):
+                clips, codes = np.nonzero(a[start : start + _ROWS] > 0)
+                if len(clips):  # few of hundreds of actions a clip
+                    first = np.flatnonzero(np.diff(clips, prepend=-1))
+                    count = np.diff(first, append=len(clips))[:, None]
+                    sums = np.add.reduceat(self.rates[codes], first, axis=0)
+                    averaged[start + clips[first]] = sums / count
+            return averaged
         place = np.minimum(np.searchsorted(self.actions, a), len(self.actions) - 1)
         known = self.actions[place] == a
         if np.issubdtype(a.dtype, np.number):
