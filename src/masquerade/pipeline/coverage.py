@@ -4,6 +4,7 @@ The rule is one for every verb that anonymizes: `anonymize` and `demo` hold each
 `evaluate` each video of a dataset.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -67,8 +68,9 @@ class CoverageCounter:
     """Adds up the coverage frame by frame; `sources` are the names of the region sources."""
 
     sources: Sequence[str]
-    share: list[float] = field(default_factory=list)
-    regions: list[int] = field(default_factory=list)
+    # of each frame; arrays take a quarter of what lists of numbers do, in videos of hours
+    share: "array[float]" = field(default_factory=lambda: array("d"))
+    regions: "array[int]" = field(default_factory=lambda: array("I"))
     empty: int = 0
     filled: int = 0
     seen: int = 0
