@@ -151,7 +151,7 @@ def test_shares_are_of_the_area_to_five_places() -> None:
     mask[1, 2], mask[2, 6] = 1, 255
     counter.add(Region(), mask)
     counter.add(Region(full_frame=True), mask)
-    assert counter.share == [round(2 / 21, 5)] * 2 and counter.regions == [1, 1]
+    assert [*counter.share] == [round(2 / 21, 5)] * 2 and [*counter.regions] == [1, 1]
     assert (counter.empty, counter.filled_whole) == (0, 1)
     assert counter.total() == Coverage(
         frames=2, span=2, filled_whole=1, share=(0.09524, 0.09524), regions=(1, 1)

@@ -8,7 +8,7 @@ import pytest
 from made_rows import HOSTILE
 
 from masquerade.evaluation.results import Evaluation
-from masquerade.report.table import main_columns
+from masquerade.report.table import main_columns, number
 from masquerade.report.verdicts import (
     at_most,
     beyond_chosen,
@@ -66,6 +66,15 @@ def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) ->
     assert "a guess has 5 and raw video 90" in said.detail
     assert "the action is recognized in 70 of 100 (raw video: 80)" in said.detail
     assert "Attributes: hidden by figure .5." in said.detail
+
+
+@pytest.mark.parametrize("value", [0.175, 0.925, 0.125, 0.375])
+def test_the_headline_rounds_as_the_table_does(table: Evaluation, value: float) -> None:
+    raw, row, *others = table.rows
+    action = replace(row.findings[0], score=replace(row.findings[0].score, value=value))
+    changed = replace(row, findings=(action, *row.findings[1:]))
+    said = headline(replace(table, rows=(raw, changed, *others)))
+    assert f"the action is recognized in {number(value)[1:]} of 100" in said.detail
 
 
 def test_the_headline_does_not_claim_what_was_not_shown(table: Evaluation) -> None:

@@ -273,7 +273,8 @@ def _action(row: Row, columns: Sequence[Finding]) -> str:
 
 
 def _hundred(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.0f}"
+    # rounded as `number` rounds what stands in the table below
+    return "n/a" if value is None else f"{100 * round(value, 2):.0f}"
 
 
 def _listed(names: Sequence[str]) -> str:
