@@ -18,10 +18,13 @@ import pytest
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
 from masquerade.attack.finding import Finding, spans
 from masquerade.attack.look_again import LookAgain
+from masquerade.attack.own_output import check_own_output
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
-from masquerade.errors import UsageError
+from masquerade.errors import OutputError, UsageError
+from masquerade.extraction.poses import Picture
+from masquerade.regions.face_detectors import CenterFace
 from masquerade.report.attack_page import render_attack_page
 
 COUNT = 25
@@ -45,6 +48,17 @@ def write(path: Path, change: Change | None = None, *, count: int = COUNT) -> Pa
 
 def black(frame: np.ndarray, number: int) -> np.ndarray:
     return np.zeros_like(frame)
+
+
+def faceless(frame: np.ndarray, number: int) -> np.ndarray:
+    """With stripes instead of every face, and whoever has it left."""
+    out = frame.copy()
+    for face in CenterFace()(Picture(frame)):
+        x0, y0, x1, y1 = (round(value) for value in (face.x0, face.y0, face.x1, face.y1))
+        part = out[max(0, y0) : y1, max(0, x0) : x1]
+        part[:] = part.mean(axis=(0, 1))
+        part[np.arange(len(part)) % 8 < 4] = 0
+    return out
 
 
 def mosaic(frame: np.ndarray, number: int) -> np.ndarray:
@@ -149,6 +163,46 @@ def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> Non
     assert hidden.level == "nothing" and "4 were changed, and 100%" in hidden.says
     people = found(video, "raw people")
     assert people.level == "left" and people.frames == shown
+
+
+def test_whole_people_who_are_unchanged_are_recovered_where_people_are_to_be_hidden(
+    tmp_path: Path,
+) -> None:
+    """By the option, or by the receipt beside the file; nobody's face is seen here."""
+    raw = write(tmp_path / "raw.mp4", faceless)
+    published = write(tmp_path / "published.mp4", faceless)
+    receipt = tmp_path / "published.mp4.receipt.json"
+
+    def level(hidden: str) -> str:
+        config = AttackConfig(frames=FEW, quick=True, hidden=hidden)  # type: ignore[arg-type]
+        (video,) = attack_files([published], config, raw=raw).videos
+        assert found(video, "raw").level == "nothing"
+        return found(video, "raw people").level
+
+    assert [level("auto"), level("faces"), level("people")] == ["left", "left", "recovered"]
+    for names, expected in ((["faces"], "left"), (["faces", "people"], "recovered")):
+        receipt.write_text(json.dumps({"regions": [{"name": name} for name in names]}))
+        assert level("auto") == expected
+    receipt.write_text("[]")
+    assert level("auto") == "left"
+
+
+def test_videos_in_folders_below_are_attacked_beside_their_own_raw_ones(
+    raw: Path, tmp_path: Path
+) -> None:
+    for folder, change in (("a", black), ("b/c", lambda frame, number: frame)):
+        (tmp_path / "published" / folder).mkdir(parents=True)
+        write(tmp_path / "published" / folder / "clip_anonymized.mp4", change)
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        (tmp_path / "raw" / folder / "clip.mp4").write_bytes(raw.read_bytes())
+    config, published = AttackConfig(frames=FEW, quick=True), tmp_path / "published"
+    report = attack_files([published], config, raw=tmp_path / "raw")
+    assert [one.path.parent.name for one in report.videos] == ["a", "c"]
+    assert [found(one, "raw").level for one in report.videos] == ["nothing", "recovered"]
+    assert report.exit_code == 4
+    (tmp_path / "raw" / "a" / "clip.mp4").unlink()
+    with pytest.raises(UsageError, match=r"raw/a holds no video called clip"):
+        attack_files([published], config, raw=tmp_path / "raw")
 
 
 def fps(source: Path, out: Path, rate: int) -> Path:
@@ -307,3 +361,15 @@ def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     for wrong in (["--regions", "text"], ["--regions", "faces", "--keep-visible", "0"]):
         refused = ["anonymize", str(source), "-o", str(tmp_path / "no.mp4"), "--verify", *wrong]
         assert main(refused) == 2 and "--verify" in capsys.readouterr().err
+
+
+def test_an_output_with_an_unchanged_person_does_not_pass_where_people_are_hidden(
+    tmp_path: Path,
+) -> None:
+    source = write(tmp_path / "clip.mp4", faceless, count=6)
+    output = write(tmp_path / "part.mp4", faceless, count=6)
+    check_own_output(output, source, "out.mp4")
+    with pytest.raises(OutputError, match=r"unchanged people are in 6 frames.* a lower --thr"):
+        check_own_output(output, source, "out.mp4", people=True)
+    words = ["anonymize", str(source), "-o", str(tmp_path / "out.mp4"), "--verify", "-q"]
+    assert main([*words, "--regions", "people"]) == 0

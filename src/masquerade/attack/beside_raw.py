@@ -117,20 +117,20 @@ class BesideRaw:
 
     Args:
         rest: seconds of the raw video after the end of the published one, 0 or more.
-        faces_only: look for no people.
+        people: what it means that somebody is unchanged; None: look for no people.
 
     Raises:
         MissingError: a network is not installed.
     """
 
     rest: float = 0.0
-    faces_only: bool = False
+    people: Level | None = "left"
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
-        if not self.faces_only:
+        if self.people is not None:
             self._find_people = SsdPeople(threshold=SURE)
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
@@ -142,15 +142,16 @@ class BesideRaw:
         sized = [_at_size(one, published) for one in raw]
         differs = [_difference(published, one) for one in sized]
         self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
-        if not self.faces_only:
+        if self.people is not None:
             rows, scores = self._find_people(sized[0], in_tiles=True)
             self._people.add(number, to_boxes(rows, scores, "person"), published, differs)
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
         faces = self._faces.finding("raw", "faces", "recovered", self.rest)
-        people = self._people.finding("raw people", "people", "left", self.rest)
-        return [faces] if self.faces_only else [faces, people]
+        if self.people is None:
+            return [faces]
+        return [faces, self._people.finding("raw people", "people", self.people, self.rest)]
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:

@@ -1,6 +1,7 @@
 """How videos are attacked; it imports nothing that the command's help would wait for."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from masquerade.ranges import Checked, Count
 
@@ -13,7 +14,11 @@ class AttackConfig(Checked):
         frames: of a video that are looked at at most, spread evenly over it.
         quick: do not try to undo the anonymization, nor train a network to restore the raw
             picture, which take most of the time.
+        hidden: what the publisher means to hide. People of the raw video who are unchanged count as
+            recovered where it is people, and else as left. auto: what the receipt beside each file
+            says; without one, faces.
     """
 
     frames: Count = 60
     quick: bool = False
+    hidden: Literal["auto", "faces", "people"] = "auto"

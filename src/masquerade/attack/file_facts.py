@@ -1,5 +1,6 @@
 """What a published file tells beside its pictures: tags, sound, other streams, a receipt."""
 
+import json
 from pathlib import Path
 
 from masquerade.attack.finding import Finding
@@ -58,6 +59,15 @@ def find_receipt(path: Path) -> Finding:
         else "No receipt lies beside the file.",
         work="the file's own folder",
     )
+
+
+def says_people_are_hidden(path: Path) -> bool:
+    """Whether the receipt beside a file says that whole people, or whole frames, were hidden."""
+    try:
+        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+        return bool({"people", "frame"} & {one["name"] for one in receipt["regions"]})
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another's
+        return False
 
 
 def _is_harmless(name: str) -> bool:

@@ -6,29 +6,30 @@ from masquerade.attack.config import AttackConfig
 from masquerade.attack.run import attack_file
 from masquerade.errors import OutputError
 
-CHECKED = ("faces", "raw")
+CHECKED = ("faces", "raw", "raw people")
 """What must be hidden in an output; tags and sound are kept where a user asks for them."""
-QUICK = AttackConfig(quick=True)
 
 
-def check_own_output(part: Path, source: Path | None, name: str) -> None:
+def check_own_output(part: Path, source: Path | None, name: str, *, people: bool = False) -> None:
     """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
 
     Args:
         part: the finished output.
         source: the raw video with the same frames; None: it has others.
         name: what the output will be called.
+        people: whole people are to be hidden: refuse it too where one of the source is unchanged.
 
     Raises:
         OutputError: something was recovered.
         MissingError: a network is not installed.
     """
-    attacked = attack_file(part, QUICK, source, faces_only=True)
+    config = AttackConfig(quick=True, hidden="people" if people else "faces")
+    attacked = attack_file(part, config, source, faces_only=True)
     if attacked.error is not None:
         raise OutputError(f"{name} could not be attacked: {attacked.error}")
     for found in attacked.findings:
         if found.attack in CHECKED and found.level == "recovered":
             raise OutputError(
                 f"{name} did not pass --verify, and was deleted: {found.says} Hide more, as with "
-                "--regions people or a lower --threshold."
+                f"{'' if people else '--regions people or '}a lower --threshold."
             )

@@ -18,8 +18,13 @@ from masquerade.attack.across_videos import (
 )
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
-from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
-from masquerade.attack.finding import AttackReport, Finding, VideoAttack
+from masquerade.attack.file_facts import (
+    find_receipt,
+    read_streams,
+    read_tags,
+    says_people_are_hidden,
+)
+from masquerade.attack.finding import AttackReport, Finding, Level, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.packet_sizes import compare_packet_sizes
@@ -82,10 +87,11 @@ def attack_files(
     """Attack published videos and images, and report what was recovered from each.
 
     Args:
-        paths: files, and folders whose videos and images are attacked.
+        paths: files, and folders whose videos and images are attacked, with those in folders below.
         config: how.
         raw: the raw video of one file, or a folder of raw videos by the names of the published
-            ones, with or without what `anonymize` puts behind a name; None: there is none.
+            ones, with or without what `anonymize` puts behind a name, in the same folders below it
+            or in none; None: there is none.
         progress: called with (file, frames done, frames in all).
 
     Raises:
@@ -94,7 +100,10 @@ def attack_files(
     """
     files = _list_files(paths)
     LookAgain()  # a network that is missing fails here, before any work
-    beside = {file: None if raw is None else _raw_of(file, raw, len(files)) for file in files}
+    beside = {
+        file: None if raw is None else _raw_of(file, below, raw, len(files))
+        for file, below in files.items()
+    }
     restorations = {} if config.quick else _restorations(beside, progress)
     videos = [
         attack_file(file, config, beside[file], progress, restorations.get(file)) for file in files
@@ -143,8 +152,8 @@ def attack_file(
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
-    `restoration` has a network that has not seen it; with `faces_only` no people, poses and text
-    are looked for.
+    `restoration` has a network that has not seen it; with `faces_only` no poses and text are looked
+    for, nor people, unless they are what the publisher means to hide.
     """
     began = time.monotonic()
     try:
@@ -155,7 +164,11 @@ def attack_file(
         noise = None if config.quick else KnownNoise()
         compared = None
         if raw is not None:
-            compared = BesideRaw(rest=rest_of_raw(path, raw), faces_only=faces_only)
+            whole = config.hidden == "people"
+            if config.hidden == "auto":
+                whole = says_people_are_hidden(path)
+            people: Level | None = "recovered" if whole else None if faces_only else "left"
+            compared = BesideRaw(rest=rest_of_raw(path, raw), people=people)
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         if noise is not None:
@@ -248,23 +261,28 @@ def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[Frame
         yield FramePair.of_window(one.frames, one.at, one.raw[0])
 
 
-def _list_files(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
+def _list_files(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Each file once, with its folder below the input that named it."""
+    found: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist; name a video, an image or a folder of them.")
         if path.is_dir():
-            known = VIDEOS | IMAGE_SUFFIXES
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in known and p.is_file())
+            inside = sorted(one for one in path.rglob("*") if _is_input(one))
+            found |= {one: one.parent.relative_to(path) for one in inside}
         else:
-            found.append(path)
+            found[path] = Path()
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
     return found
 
 
-def _raw_of(published: Path, raw: Path, count: int) -> Path:
-    """The raw video of a published one.
+def _is_input(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS | IMAGE_SUFFIXES and path.is_file()
+
+
+def _raw_of(published: Path, below: Path, raw: Path, count: int) -> Path:
+    """The raw video of a published one, whose folder is so far below what was attacked.
 
     Raises:
         UsageError: it is not there, or several could be meant.
@@ -276,9 +294,9 @@ def _raw_of(published: Path, raw: Path, count: int) -> Path:
             raise UsageError(f"{raw} is one raw video for {count} published ones; name a folder.")
         return raw
     stem = published.stem.removesuffix("_anonymized")
-    found = [p for p in sorted(raw.iterdir()) if p.is_file() and p.stem == stem]
-    found = [p for p in found if p.suffix.lower() in VIDEOS | IMAGE_SUFFIXES]
+    folder = raw / below if (raw / below).is_dir() else raw
+    found = [one for one in sorted(folder.iterdir()) if one.stem == stem and _is_input(one)]
     if len(found) != 1:
         held = "no video" if not found else f"{len(found)} videos"
-        raise UsageError(f"{raw} holds {held} called {stem}, for {published.name}.")
+        raise UsageError(f"{folder} holds {held} called {stem}, for {published.name}.")
     return found[0]

@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -90,7 +91,8 @@ class Options(PipelineConfig):
     # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
     # as they are, so keep it private. -o names it.
     list_people: bool = False
-    # attack each output before it gets its name, and delete it where a face is seen in it.
+    # attack each output before it gets its name, and delete it where a face is seen in it, or
+    # somebody is unchanged who was to be hidden.
     verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
@@ -252,7 +254,8 @@ def _with_check(pipeline: Pipeline) -> Pipeline:
         raise UsageError("--verify looks for anybody's face; leave it out where some stay visible.")
     if not {"faces", "people", "frame"} & set(source_names(config)):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
-    return pipeline._replace(check_output=check_own_output)
+    people = bool({"people", "frame"} & set(source_names(config)))
+    return pipeline._replace(check_output=partial(check_own_output, people=people))
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
