@@ -40,8 +40,8 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
     controls: list[Control] = [positive_control(one) for one in alone]
     for name, one in raw.items():
         for spec in specs[name]:
-            floors = next(f.floors for f in alone if f.label == spec.name)
-            controls += channel_controls(spec, channel_scores(spec, one), floors)
+            mine = next(found for found in alone if found.label == spec.name)
+            controls += channel_controls(channel_scores(spec, one), mine)
     controls += [control for one in alone if (control := pose_control(one)) is not None]
     controls += [one for one in old.controls if not is_positive(one)]
     failed = {c.label for c in controls if c.kind == "positive" and not c.passed}

@@ -16,12 +16,13 @@ from masquerade.evaluation.attacker_choice import (
     ScoringInput,
     average_attackers,
     choose,
+    contenders,
     join_table,
     score_attacker,
     score_attackers,
 )
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
-from masquerade.evaluation.controls import unread_channels
+from masquerade.evaluation.controls import channel_controls, unread_channels
 from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec, without_void
 from masquerade.evaluation.protocols import SAME, protocols
@@ -268,6 +269,33 @@ def test_nothing_holds_where_attackers_of_a_channel_fail_on_raw_video() -> None:
     assert "appearance" in unread_channels(controls, build("blur"))["who"]
 
 
+@pytest.mark.parametrize(("low", "passed"), [(0.02, False), (0.085, False), (0.09, True)])
+def test_a_channel_that_reads_no_more_than_counts_as_held_is_not_read(
+    low: float, passed: bool
+) -> None:
+    """Of 128 people attackers of motion once named .03 in raw video: surely more than .01, and
+    nothing that a method could have hidden."""
+    raw = score_label(WHO, given(WHO, ("eyes", EVERY, EVERY)), None, **GIVEN)
+    guess = replace(raw.score, value=0.01, low=0.01, high=0.01)
+    found = replace(raw, floors={"constant": guess}, score=replace(raw.score, value=0.77))
+    score = replace(raw.score, value=low + 0.01, low=low, high=low + 0.02)
+    (control,) = channel_controls({"motion": score}, found)
+    assert (control.kind, control.floor, control.passed) == ("only motion", 0.01, passed)
+
+
+def test_a_score_near_the_guess_says_that_a_channel_was_not_read() -> None:
+    """Also where the interval is too wide to hold; not where something is surely read."""
+    raw, why = given(WHO, ("eyes", EVERY, EVERY)), "no attacker succeeds by motion alone"
+    few = given(WHO, ("eyes", EVERY, np.arange(CLIPS) % 4 == 0))
+    found = score_label(WHO, few, raw, **GIVEN, unread=why)
+    assert found.leakage is not None and found.leakage.protects is False
+    assert found.undecided == why
+    leaking = score_label(WHO, given(WHO, ("eyes", EVERY, EVERY)), raw, **GIVEN, unread=why)
+    assert leaking.undecided is None
+    action = replace(WHO, use="utility")
+    assert score_label(action, few, raw, **GIVEN, unread=why).undecided is None
+
+
 def test_below_chance_is_no_protection() -> None:
     wrong = given(RED, ("eyes", NEVER, NEVER))
     found = score_label(RED, wrong, None, predicted_actions=None, utility=0.8, void=None)
@@ -279,6 +307,12 @@ def test_who_sees_the_background_alone_is_not_called_strongest_of_a_persons_attr
     sky, eyes = mine.outputs
     mine = replace(mine, outputs=(replace(sky, channels=frozenset({"place"})), eyes))
     assert score_label(RED, mine, None, **GIVEN).strongest == "eyes"
+    mean = replace(RED, name="attributes by cMAP", metric="cMAP")
+    assert [one.outputs.name for one in contenders(mean, score_attackers(mean, mine))] == [
+        *("sky", "eyes")
+    ]  # of one column, such as the objects of a room
+    mean = replace(mean, columns=("red", "red"))
+    assert [one.outputs.name for one in contenders(mean, score_attackers(RED, mine))] == ["eyes"]
     place = replace(WHO, columns=("who",))
     mine = given(place, ("sky", EVERY, NEVER), ("eyes", FOLD == 0, EVERY))
     assert score_label(place, mine, None, **GIVEN).strongest == "sky"  # of who it may be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_a_reading_is_the_number_of_the_table(
     assert gap.value == pytest.approx(red.scores["copy"].value - red.scores["black"].value)
     assert gap.low is not None and gap.high is not None
     assert 0 < gap.low < 0.5 < gap.high  # the copy shows what black hides, of which half is a guess
+
+
+def test_labels_that_are_void_in_the_table_are_void_here(
+    manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_red(specs: dict[str, Any], failed: list[str]) -> tuple[dict[str, Any], Any]:
+        return {name: [one for one in s if one.name != "red"] for name, s in specs.items()}, ()
+
+    monkeypatch.setattr("masquerade.evaluation.evaluator.without_void", without_red)
+    assert set(paired_scores(manifest, ENTRIES, CONFIG, folder=kept)) == {"action", "identity"}
 
 
 def test_intervals_of_several_differences_hold_all_at_once() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -763,3 +765,21 @@ def test_regions_that_are_kept_hide_what_found_ones_hide(data: Manifest, tmp_pat
     assert torch.equal(hidden(tmp_path), found)
     assert not torch.equal(hidden(tmp_path, cover=Cover(shape="box")), found)
     assert not torch.equal(hidden(tmp_path, cover=Cover(shape="silhouette", margin=3)), found)
+
+
+def test_the_code_that_clips_are_kept_under_is_all_that_makes_them() -> None:
+    """What it takes from other folders is listed as well, but for what changes no pixel."""
+    package = Path(masquerade.__file__).parent
+    taken = set()
+    for path in (package / "extraction").glob("*.py"):
+        for line in path.read_text("utf-8").splitlines():
+            if found := re.match(r"(?:from|import) masquerade\.([\w.]+)", line):
+                name = found[1].replace(".", "/")
+                taken.add(f"{name}/__init__.py" if (package / name).is_dir() else f"{name}.py")
+    patterns = [each.replace("**/", "") for each in (*READ_BY, *HIDDEN_BY)]
+    listed = {one for one in taken if any(fnmatch(one, each) for each in patterns)}
+    no_pixels = {
+        *("checkpoint.py", "datasets/manifest.py", "errors.py", "pipeline/coverage.py"),
+        *("process_pool.py", "storage.py"),
+    }
+    assert taken - listed == no_pixels

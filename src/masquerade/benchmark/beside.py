@@ -16,6 +16,7 @@ from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
 from masquerade.evaluation.metric_specs import F1_THRESHOLDS, mean_name
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
+from masquerade.metrics.leakage import f_lambda
 
 LABELS = {  # of our manifests, by labels of the printed columns
     "gender": "gender",
@@ -176,7 +177,9 @@ def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedCol
     values = [None if one is None else one.value for one in scores]
     if values[0] is None or values[1] is None:
         return ""
-    f_half = (values[0] + 1 - values[1]) / 2
+    # below chance is no protection: who knows would turn the guess around
+    private_value = max(values[1], 0.5) if private.metric == "AUROC" else values[1]
+    f_half = f_lambda(values[0], private_value)
     return format_score(f_half, column) + (" void" if action.void or private.void else "")
 
 

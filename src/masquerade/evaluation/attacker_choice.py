@@ -144,7 +144,7 @@ def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker
         return mine._scored[spec]
     found = [score_attacker(spec, mine, one) for one in mine.outputs]
     if mine.prior and spec.use == "private" and found:
-        best = strongest(found).outputs
+        best = strongest(contenders(spec, found)).outputs
         informed = [
             score_attacker(spec, mine, _with_action(mine, best, weight)) for weight in PRIOR_WEIGHTS
         ]
@@ -316,7 +316,9 @@ def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[Score
     chance, and says nothing about them.
     """
     able = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
-    if spec.use == "private" and spec.metric not in ("top-1", "cMAP"):
+    # one column that is ranked by class is of a place or of things, not of people
+    of_people = spec.metric != "top-1" and (spec.metric != "cMAP" or len(spec.columns) > 1)
+    if spec.use == "private" and of_people:
         seeing = [one for one in able if one.outputs.channels != {"place"}]
         able = seeing or able
     return able

@@ -25,6 +25,7 @@ from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import Score, score
+from masquerade.metrics.leakage import TOLERANCE
 from masquerade.metrics.statistic import Floats
 
 CHANNEL = "only "  # before the name of the channel that a control is of
@@ -50,20 +51,29 @@ def pose_control(found: Finding) -> Control | None:
     return replace(positive_control(replace(found, score=best.test)), kind="poses")
 
 
-def channel_controls(
-    spec: MetricSpec, scores: Mapping[Channel, Score], floors: Mapping[str, Score]
-) -> list[Control]:
-    """Whether attackers of each channel alone succeed on raw video, one control a channel."""
-    floor = max((one.value for one in floors.values() if one.value is not None), default=1.0)
+def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Control]:
+    """Whether attackers of each channel alone succeed on raw video, one control a channel.
+
+    They do where they surely read more than counts as held, a tenth of the way from the guess to
+    what all attackers together read: less could not tell a method that hides the channel from one
+    that does not.
+
+    Args:
+        scores: what attackers of each channel read.
+        found: what all of them read of the label on raw video.
+    """
+    floors = [one.value for one in found.floors.values() if one.value is not None]
+    floor, raw = max(floors, default=1.0), found.score.value
+    least = floor if raw is None else floor + TOLERANCE * max(0.0, raw - floor)
     return [
         Control(
             kind=CHANNEL + channel,
-            label=spec.name,
-            score=found,
+            label=found.label,
+            score=one,
             floor=floor,
-            passed=found.low is not None and found.low > floor,
+            passed=one.low is not None and one.low > least,
         )
-        for channel, found in scores.items()
+        for channel, one in scores.items()
     ]
 
 

@@ -63,6 +63,7 @@ def paired_scores(
     three.
     """
     run = Evaluator(manifest, config, folder, progress)
+    run.leave_out_void()
     lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
     per_run = any(method.runs for method in methods)
     every = join_table([(name, line.inputs) for name, line in lines.items()])

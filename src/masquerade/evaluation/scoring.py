@@ -60,7 +60,7 @@ from masquerade.metrics.intervals import (
     variance_between_runs,
 )
 from masquerade.metrics.leakage import TOLERANCE, Leakage, f_lambda, leakage
-from masquerade.metrics.statistic import Floats, difference
+from masquerade.metrics.statistic import Floats, Statistic, difference
 
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
 
@@ -233,9 +233,10 @@ def score_label(
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
     )
+    scores = (result, _score(mine, highest, quantile))
     private = spec.use == "private"
     leaked = beyond_action = gain = f_half = None
-    undecided = unread
+    undecided = None
     defined = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
     if private and void is None and defined:
         on_raw = best
@@ -247,12 +248,12 @@ def score_label(
         ends += [_highest_of_run(mine, rivals, run, quantile) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
         runs = len(best.outputs.test)
-        if mine.per_run and runs < LEAST_RUNS:
-            undecided = f"{runs} training runs, and {LEAST_RUNS} are needed"
-        if leaked.protects and undecided:
-            leaked = replace(leaked, protects=None)
-        else:
-            undecided = None
+        few = f"{runs} training runs, and {LEAST_RUNS} are needed"
+        doubt = few if mine.per_run and runs < LEAST_RUNS else unread
+        if leaked.protects and doubt:
+            leaked, undecided = replace(leaked, protects=None), doubt
+        elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
+            undecided = unread  # it may leak where none of these attackers can look
     pooled = _score_pooled(spec, mine, best) if private else None
     informed = strongest_of(scored, "prior")
     if informed and "action prior" in floors:
@@ -281,7 +282,7 @@ def score_label(
         chosen=best.chosen,
         score=result,
         highest=highest.outputs.name,
-        highest_score=_score(mine, highest, quantile),
+        highest_score=scores[1],
         runs_sd=_spread([one.value for one in best.runs]),
         leakage=leaked,
         undecided=undecided,
@@ -360,6 +361,12 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
         return None
     floor, raw = leaked.floor.value or 0.0, leaked.raw.value or 0.0
     return max(end or 0.0 for end in ends) <= floor + TOLERANCE * (raw - floor)
+
+
+def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:
+    """Whether a score is surely above all guesses."""
+    floor = max((one.value for one in floors.values() if not math.isnan(one.value)), default=1.0)
+    return any((one.low or 0.0) > floor for one in scores)
 
 
 def _highest_of_run(

@@ -36,9 +36,12 @@ Content = Literal["frames", "stacked", "flow", "packets", "poses", "joints"]
 Aspect = Literal["squeeze", "crop"]
 PIXELS: tuple[Content, ...] = ("frames", "stacked", "flow")
 """Contents that are made of pixels of some frames, and held in bytes."""
-READ_BY = ("extraction/*.py", "video/*.py", "models/optical_flow.py")
+READ_BY = (
+    *("extraction/*.py", "video/*.py", "models/optical_flow.py", "anonymizer.py"),
+    "datasets/clip_sampling.py",
+)
 FOUND_BY = ("regions/*.py", "models/*.py")
-HIDDEN_BY = (*FOUND_BY, "methods/**/*.py", "pipeline/stream.py")
+HIDDEN_BY = (*FOUND_BY, "methods/**/*.py", "pipeline/stream.py", "anonymizer.py")
 """The files whose code makes clips, regions, and what is hidden: all are made anew when it
 changes."""
 WHOLE = ("squeeze", 1, 1)
