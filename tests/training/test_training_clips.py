@@ -17,6 +17,7 @@ from masquerade.extraction.dataset import from_tensor
 from masquerade.training.adversarial_training import TrainingProgress, train_adversarially
 from masquerade.training.frame_pairs import FREE, frame_pairs
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipes import RECIPES
 from masquerade.training.run import _load_data, extract_training_clips, training_rows
 
 painter = pytest.fixture(autouse=True)(register_painter)
@@ -35,10 +36,11 @@ def test_a_stride_that_is_asked_for_replaces_the_recipes() -> None:
 
 
 def test_papers_recipes_draw_clips_from_the_whole_video_and_keep_the_aspect() -> None:
-    for name in ("spact", "stprivacy", "vita", "noise-features"):
-        for preset, windows, aspect in (("paper", 8, "crop"), ("tiny", 1, "squeeze")):
-            one = asked(name, "--preset", preset)
-            assert (one.windows, one.aspect) == (windows, aspect), name
+    for name in RECIPES:
+        one = asked(name, "--preset", "paper")
+        assert (one.windows, one.aspect) == (4 if name == "bdq" else 8, "crop"), name
+        one = asked(name, "--preset", "tiny")
+        assert (one.windows, one.aspect) == (1, "squeeze"), name
     assert asked("spact", "--aspect", "crop").aspect == "crop"
 
 
@@ -72,6 +74,30 @@ def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
     check_second_input(recipe, stills=True)  # as UCF101 with VISPR's pictures
     pictures = load(stills=(manifest, rows), extract=extract_training_clips)
     assert pictures.pairs is None and pictures.stills is not None
+
+
+@pytest.mark.parametrize("gap", ["near", "far"])
+def test_pairs_some_frames_apart_are_of_the_whole_video_too(gap: str, tmp_path: Path) -> None:
+    drawn = Mimes(size=32, frames=200, clips=24, people=8, actions=("walk", "squat"))
+    manifest = read_manifest(write_mimes(tmp_path / "long", drawn))
+    rows = training_rows(manifest)
+    recipe = replace(asked("spact", "--preset", "paper", "--gap", gap), size=(16, 16), frames=3)
+    load = partial(_load_data, manifest, rows, recipe, private=None, loading=None)
+    found = load(stills=None, extract=extract_training_clips)
+    assert found.pairs is not None and recipe.gap is not None
+    stride = recipe.gap.stride
+    assert stride is not None and found.pairs[0].shape[1] == 8 * 8
+    every = replace(recipe, frames=200, stride=1, windows=1)
+    whole = extract_training_clips(manifest, rows, every)[0][0]
+    last = stride * (-(-200 // stride) - 8)  # where the last window starts
+    assert torch.equal(found.pairs[0][:, :8], whole[:, : 8 * stride : stride])
+    assert torch.equal(found.pairs[0][:, -8:], whole[:, last::stride])
+    pairs, batches = found.pairs.batch(torch.arange(4)), batches_of(recipe, found)
+    two = [
+        batches._pairs(pairs, torch.Generator().manual_seed(at), augmented=False) for at in range(2)
+    ]
+    assert two[0] is not None and two[1] is not None and two[0].shape[2] == 2
+    assert not torch.equal(two[0], two[1])
 
 
 def test_a_resumed_run_draws_the_same_windows(tmp_path: Path) -> None:

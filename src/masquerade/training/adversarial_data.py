@@ -149,7 +149,10 @@ class AdversarialBatches:
         if pictures is None:
             return None
         if self.data.stills is None:
-            two = torch.cat(frame_pairs(pictures, generator, self.recipe.gap), dim=2)
+            gap = self.recipe.gap
+            frames = None if gap is None else gap.frames
+            pictures = random_windows(pictures, frames, generator, step=frames or 1)
+            two = torch.cat(frame_pairs(pictures, generator, gap), dim=2)
             two = two.to(self.device)
             return augment(two, self.recipe.augment, generator) if augmented else two.float() / 255
         views = [augment(pictures.to(self.device), self.still_augment, generator) for _ in range(2)]

@@ -175,8 +175,12 @@ def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
 
 
 def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
-    """The recipe by whose clips pairs of frames with a gap are cut."""
-    return replace(recipe, frames=gap.frames, stride=gap.stride, windows=1, padding="repeat")
+    """The recipe by whose clips pairs of frames with a gap are cut.
+
+    Frames that are some stride apart come from as many places of the video as the recipe's clips.
+    """
+    windows = 1 if gap.stride is None else recipe.windows
+    return replace(recipe, frames=gap.frames, stride=gap.stride, windows=windows, padding="repeat")
 
 
 def of_stills(recipe: AdversarialRecipe) -> AdversarialRecipe:
@@ -257,7 +261,9 @@ def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
     """Refuse videos of which most are too short for pairs of frames with a gap."""
     short = 0
     for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
-        late = clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
+        late = clips[
+            :, :, gap.steps[0] - 1 : gap.frames
+        ]  # the last frame again, where the video has ended
         short += int((late == late[:, :, :1]).flatten(1).all(1).sum())
     if 2 * short > len(learn):
         raise UsageError(
