@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from masquerade.benchmark.commands import LocalCommands, visible_gpus
 from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.jobs import (
     Job,
@@ -25,6 +26,8 @@ from masquerade.benchmark.jobs import (
     training_jobs,
 )
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, parse_suite
+from masquerade.cli.benchmark import Options
+from masquerade.cli.benchmark_run import trainings_at_once
 from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import UsageError
 
@@ -493,3 +496,36 @@ def test_a_command_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     ):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_commands_are_shared_out_among_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sees one, and as many run at a time as there are, unless more are asked for."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus("auto") == visible_gpus("cuda") == ("0", "1")
+    assert visible_gpus("cuda:1") == visible_gpus("cpu") == ()
+    options = Options(suite="quick", output=tmp_path)
+    assert trainings_at_once(options, 16) == 2
+    assert trainings_at_once(replace(options, device="cuda:1"), 16) == 1
+    assert trainings_at_once(replace(options, device="cpu"), 16) == 16
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert visible_gpus("auto") == ("5", "7")
+    seen = []
+
+    class Process:
+        def __init__(self, *given: object, env: dict[str, str], **more: object) -> None:
+            seen.append(env["CUDA_VISIBLE_DEVICES"])
+
+        def wait(self) -> int:
+            if len(seen) < 3:  # the next begin while it runs
+                commands.run(["--version"], tmp_path / "log", side_by_side=3)
+            return 0
+
+    monkeypatch.setattr("subprocess.Popen", Process)
+    commands = LocalCommands(gpus=visible_gpus("auto"))
+    assert commands.run(["--version"], tmp_path / "log", side_by_side=3) == 0
+    assert seen == ["5", "7", "5"]
+    assert commands._used.total() == 0

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,11 +33,18 @@ class Commands(Protocol):
 
 @dataclass(kw_only=True)
 class LocalCommands:
-    """Each command is a process of this machine."""
+    """Each command is a process of this machine.
 
+    Args:
+        gpus: as CUDA_VISIBLE_DEVICES names them; each command sees the one that fewest others use.
+            Without any, each sees what this process does.
+    """
+
+    gpus: Sequence[str] = ()
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _stopped: bool = False
+    _used: Counter[str] = field(default_factory=Counter)
 
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
         """Run `masquerade` in a process of this machine; see `Commands.run`."""
@@ -44,11 +52,14 @@ class LocalCommands:
         with self._lock:
             if self._stopped:
                 return None
-            process = _start(words, log, threads, os.getcwd())
+            gpu = min(self.gpus, key=lambda one: self._used[one], default=None)
+            process = _start(words, log, threads, os.getcwd(), gpu)
             self._running.append(process)
+            self._used[gpu or ""] += 1
         code = process.wait()
         with self._lock:
             self._running.remove(process)
+            self._used[gpu or ""] -= 1
         return code
 
     def stop(self) -> None:
@@ -118,7 +129,26 @@ def run_command(words: Sequence[str], log: str, threads: int, folder: str) -> in
         raise
 
 
-def _start(words: Sequence[str], log: Path, threads: int, folder: str) -> "subprocess.Popen[bytes]":
+def visible_gpus(device: str) -> tuple[str, ...]:
+    """The GPUs among which commands with this `--device` may be shared out.
+
+    Of one that is named, as in cuda:1, and of other devices there are none to choose from.
+    """
+    import torch
+
+    from masquerade.device import choose_device
+
+    chosen = choose_device(device)
+    if chosen.type != "cuda" or chosen.index is not None:
+        return ()
+    count = torch.cuda.device_count()
+    named = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    return tuple(named[:count]) if named else tuple(map(str, range(count)))
+
+
+def _start(
+    words: Sequence[str], log: Path, threads: int, folder: str, gpu: str | None = None
+) -> "subprocess.Popen[bytes]":
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
@@ -128,7 +158,9 @@ def _start(words: Sequence[str], log: Path, threads: int, folder: str) -> "subpr
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            env=os.environ
+            | {"OMP_NUM_THREADS": str(threads)}
+            | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}),
             start_new_session=True,  # a signal to the benchmark is passed on by `stop`
             # else the command of a worker that was killed would write beside its next try
             preexec_fn=(lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)) if prctl else None,

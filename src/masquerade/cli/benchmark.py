@@ -38,7 +38,7 @@ class Options(Checked):
     # published weights from which an attacker starts too, such as resnet-50=resnet50.pth; give it
     # once for each.
     attacker_weights: UseAppendAction[tuple[str, ...]] = ()
-    workers: Whole = 0  # commands and fits side by side; 0: one a core.
+    workers: Whole = 0  # commands and fits side by side; 0: one a core, or one a GPU.
     # where data is made and methods are trained: processes of this machine, or ray, on many
     # machines.
     engine: Literal["processes", "ray"] = "processes"

@@ -16,7 +16,7 @@ from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.attack_clock import AttackClock, TableWork
 from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
-from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands
+from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
 from masquerade.benchmark.durations import Durations, SpentTimes
 from masquerade.benchmark.jobs import (
@@ -160,6 +160,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
                 write_tried(places.whole(suite, name), places.manifest(suite, name))
         clock.works = works_of(suite, attacked(), places)
+        # a GPU's memory is for one training, unless more are asked for
+        runner.workers = options.workers or trainings_at_once(options, cores)
         runner.run(training, others=making)
         results = [
             run_table(
@@ -197,11 +199,18 @@ def run(options: Options, argv: Sequence[str]) -> int:
 def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
     """What runs the jobs, and how many cores it has."""
     if options.engine == "processes":
-        yield LocalCommands(), os.cpu_count() or 1
+        yield LocalCommands(gpus=visible_gpus(options.device)), os.cpu_count() or 1
         return
     with ray_cluster(options.address, workers=options.workers or None) as ray:
         commands = RayCommands(ray=ray, gpu=wants_gpu(ray, options.device))
         yield commands, commands.cores
+
+
+def trainings_at_once(options: Options, cores: int) -> int:
+    """One a core, or one a GPU where trainings run on some; Ray shares them out itself."""
+    if options.engine == "ray" or choose_device(options.device).type == "cpu":
+        return cores
+    return max(1, len(visible_gpus(options.device)))
 
 
 def choose(suite: Suite, options: Options) -> list[SuiteTable]:

@@ -195,7 +195,7 @@ class Evaluator:
             preset=self.preset,
             seeds=config.seeds,
             workers=config.workers or os.cpu_count() or 1,
-            device=choose_device(config.device).type,
+            device=str(choose_device(config.device)),
             progress=self.progress,
         )
         self.clips = EvaluatedClips(
