@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from masquerade.benchmark.beside import beside_paper, our_cells, our_scores
+from masquerade.benchmark.beside import _score, beside_paper, our_cells, our_scores
 from masquerade.benchmark.suite import Suite, parse_suite
 from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
 from masquerade.metrics.intervals import Score
@@ -78,6 +78,21 @@ def suite(published: str, dataset: str, rows: list[dict[str, Any]], **changes: A
 
 
 RAW = {"name": "Raw", "raw": True}
+
+
+def test_a_network_from_published_weights_stands_beside_the_papers_where_there_is_one() -> None:
+    one = finding("action", "top-1", 0.5, use="utility")
+    started = replace(
+        one.attacks[0], family="published", name="published resnet-50", test=score(0.8)
+    )
+    both = replace(one, attacks=(*one.attacks, started))
+    rows = [{"name": "ResNet-50", "raw": True, "network": "resnet-50"}]
+    given = suite("selective-1", "KTH", rows)
+    line = given.tables[0].rows[0]
+    scores = [_score(given.tables[0], line, row("raw"), each) for each in (one, both)]
+    assert [each.value for each in scores if each is not None] == [0.5, 0.8]
+
+
 BLUR = {"name": "WeakBlur", "method": "blur"}
 
 

@@ -17,7 +17,7 @@ import torch
 from masquerade.cli.evaluate import main
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import EvaluationConfig, from_json
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, from_json
 from masquerade.evaluation.attackers import ATTACKERS, get_families, required_fits
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
@@ -26,6 +26,7 @@ from masquerade.evaluation.presets import PRESETS, AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.published_start import from_published, load_published
 from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.methods import build
 from masquerade.models.recognizers import (
     RECOGNIZERS,
     Architecture,
@@ -148,7 +149,47 @@ def test_fits_are_known_by_the_content_of_their_file(manifest: Manifest, tmp_pat
     other = attack_raw(every, weights_file(file, seed=1)) - before - first
     assert len(other) == len(first)
     kept = {path.name.partition(".")[0] for path in tmp_path.glob("out/fits/*/*.weights")}
-    assert kept == {name.removesuffix("-scratch.npz") for name in before}
+    network = {
+        name.rpartition("-")[0] for name in (first | other) if name.endswith("-published.npz")
+    }
+    assert kept == {name.removesuffix("-scratch.npz") for name in before} | network
+
+
+def test_attackers_of_raw_video_start_from_files_too(manifest: Manifest, tmp_path: Path) -> None:
+    """As the recognizers of Ilic et al. do, which learn raw video and are tested on hidden."""
+    file = weights_file(tmp_path / "tiny.pth")
+    config = EvaluationConfig(
+        preset="small",
+        folds=2,
+        seeds=1,
+        workers=1,
+        device="cpu",
+        labels=("red",),
+        attackers=("scratch", "raw"),
+    )
+
+    def attack(config: EvaluationConfig, out: str) -> set[str]:
+        given = Evaluator(manifest, config, tmp_path / out, None)
+        given.predict(EvaluatedMethod(name="copy", method=build("downsample", factor=2)))
+        found = {path.name for path in (tmp_path / out / "fits").glob("copy-*/*.npz")}
+        return {name for name in found if name.endswith("-raw.npz")}
+
+    without = attack(config, "out")
+    given = replace(
+        config,
+        attackers=("scratch", "published", "raw"),
+        attacker_weights={"tiny-2d": file},
+    )
+    both = attack(given, "out")
+    new = both - without
+    assert len(new) == len(without) / len(PRESETS["small"].attackers)  # of one attacker
+    for path in (tmp_path / "out" / "fits").glob("raw-*/*-published.npz"):  # and no raw fit is new
+        path.with_name(path.name.rpartition("-")[0] + ".weights").unlink()
+    for path in (tmp_path / "out" / "fits").glob("copy-*/*-raw.npz"):
+        if path.name in new:
+            path.unlink()
+    with pytest.raises(FileNotFoundError, match="weights"):
+        attack(given, "out")
 
 
 def test_without_files_there_is_no_family_published(tmp_path: Path) -> None:

@@ -146,8 +146,10 @@ def _finding(line: Row, column: PublishedColumn) -> Finding | None:
 def _score(table: SuiteTable, row: SuiteRow, line: Row, finding: Finding) -> Score | None:
     """The score that stands beside the paper's."""
     if row.network is not None:
-        wanted = f"scratch {row.network}"
-        return next((one.test for one in finding.attacks if one.name == wanted), None)
+        found = {one.name: one.test for one in finding.attacks}
+        starts = ("published", "scratch")  # the papers' start from published weights
+        names = (name for start in starts if (name := f"{start} {row.network}") in found)
+        return next((found[name] for name in names), None)
     if finding.means:
         return _mean(table, row, finding)
     if table.published_attackers is None or row.raw or row.train is not None:
@@ -160,7 +162,7 @@ def _mean(table: SuiteTable, row: SuiteRow, finding: Finding) -> Score | None:
     """The mean over networks: of clips for the action, of stills for privacy, as Selective's."""
     families = [table.published_attackers]
     if table.published_attackers is None or row.raw or row.train is not None:
-        families = ["scratch", "raw"]  # raw: of a try-out, which has no others
+        families = ["published", "scratch", "raw"]  # raw: of a try-out, which has no others
     reads = "clips" if finding.use == "utility" else "stills"
     found = {one.family: one.score for one in finding.means if one.reads == reads}
     return next((found[family] for family in families if family in found), None)

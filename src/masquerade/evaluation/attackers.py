@@ -70,7 +70,7 @@ ATTACKERS = {
     ),
     # trained from scratch on the motion alone
     "motion": AttackerFamily("scratch", lambda model: model.motion, ensemble=True),
-    # trained on raw video alone
+    # trained on raw video alone, from published weights where there are any
     "raw": AttackerFamily("raw", _sees_people),
     # sees only the top twelfth of the frame, above people's heads
     "background": AttackerFamily("scratch", lambda model: model.background),

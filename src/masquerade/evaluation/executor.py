@@ -134,10 +134,10 @@ class Executor:
                 fold = protocol.folds[at].for_seed(seed)
                 seen = clips if restored is None else restored[protocol.name, seed, at]
                 plain = attacker.removesuffix(RESTORED)  # whose raw-trained weights it has
-                known = replace(self.preset.attackers[plain], published=None)
+                known, mine = (self.preset.attackers[name] for name in (plain, attacker))
+                if start in ("scratch", "finetuned"):  # the others start from published weights
+                    known, mine = (replace(one, published=None) for one in (known, mine))
                 weights = _fit_name(f"{plain} {known}", seed, shuffle, fold, digest)
-                mine = self.preset.attackers[attacker]
-                mine = mine if start == "published" else replace(mine, published=None)
                 model = f"{attacker} {mine}"
                 model += "" if restored is None else f" {seen.digest}"
                 name = _fit_name(model, seed, shuffle, fold, digest)
@@ -149,7 +149,7 @@ class Executor:
                     classes={label: truth.classes[label] for label in protocol.heads},
                     labels=labels,
                     weights=None if shuffle else base / f"{weights}.weights",
-                    saves_weights=raw is None and start == "scratch",
+                    saves_weights=raw is None and start in ("scratch", "published"),
                 )
                 tasks.append((folder / f"{name}-{start}.npz", task, seen))
         shuffled = ", labels shuffled" if shuffle else ""
