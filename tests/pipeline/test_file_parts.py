@@ -299,7 +299,7 @@ def kill_one_that_writes(folder: Path, run: subprocess.Popen[str]) -> bool:
 @RAY
 @pytest.mark.slow
 def test_errors_of_a_cluster_are_those_of_the_part() -> None:
-    with ray_cluster(workers=1) as ray, RayExecutor(ray, "cpu") as executor:
+    with ray_cluster(workers=1) as ray, RayExecutor(ray, 0) as executor:
         assert executor.submit(os.getcwd).result(60) == os.getcwd()
         with pytest.raises(ValueError, match="invalid literal") as raised:
             executor.submit(int, "x").result(60)

@@ -18,10 +18,10 @@ import pytest
 
 import masquerade
 from masquerade.cli import main
-from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.ray_batch import TRIES, row_of, row_runner
+from masquerade.pipeline.ray_batch import TRIES, gpus_of, row_of, row_runner
 from masquerade.storage import MARK
 
 RAY = pytest.mark.skipif(
@@ -227,3 +227,28 @@ def test_an_address_without_ray_is_refused(
     words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--address", "10.0.0.5:6379"]
     assert main(words) == 2
     assert "--engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "gpus"),
+    [
+        ("blacken", {}, 0),
+        ("selective", {"regions": "faces"}, 0),
+        ("blacken", {"regions": "people", "detector": "torchvision"}, 1),
+        ("blacken", {"decoder": "cuda"}, 1),
+        ("blacken", {"device": "cuda"}, 1),  # it is hidden from a task that asks for none
+        ("blacken", {"device": "cpu", "hwaccel": "cuda"}, 0),
+        ("spact", {}, 1),
+    ],
+)
+def test_a_gpu_is_asked_for_where_it_is_used(
+    method: str, changes: dict[str, Any], gpus: int
+) -> None:
+    """Else 64 files would wait for one GPU that none of them uses."""
+
+    class Cluster:
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": 64.0, "GPU": 1.0}
+
+    pipeline = Pipeline(masquerade.build(method), PipelineConfig(**changes), None)
+    assert gpus_of(Cluster(), pipeline) == gpus

@@ -205,6 +205,13 @@ class Pipeline(NamedTuple):
     # opens what does the parts of a file instead, such as a Ray cluster, one core for each
     open_executor: Callable[[], AbstractContextManager[Executor]] | None = None
 
+    def uses_gpu(self) -> bool:
+        """Whether a part of the work is done by a GPU where there is one."""
+        config = self.config
+        networks = self.anonymizer.learned or config.detector == "torchvision"
+        templates = "templates" in source_names(config)
+        return networks or templates or "cuda" in (config.decoder, config.hwaccel)
+
     def settings(self) -> dict[str, Any]:
         """What a receipt records of the configuration; edits, if any, by their SHA-256."""
         own = {} if self.edits is None else {"edits": self.edits.digest()}

@@ -83,11 +83,20 @@ def run_parts_on_ray(
     try:
         with ray_cluster(address, workers=workers) as ray:
             for task, own in todo:
-                own = own._replace(open_executor=partial(RayExecutor, ray, own.config.device))
+                own = own._replace(open_executor=partial(RayExecutor, ray, gpus_of(ray, own)))
                 yield run_task(task, own, progress(task))
     except BaseException:
         _wait_for_ends(todo)
         raise
+
+
+def gpus_of(ray: Any, pipeline: Pipeline) -> int:
+    """The GPUs that a file is given: one where it is asked for, or would be used.
+
+    With one that it does not use, files would wait for one another.
+    """
+    device = pipeline.config.device
+    return int(wants_gpu(ray, device) and (device != "auto" or pipeline.uses_gpu()))
 
 
 class RayExecutor(Executor):
@@ -95,12 +104,11 @@ class RayExecutor(Executor):
 
     Args:
         ray: the module, joined to a cluster.
-        device: as `--device`; on a cluster with GPUs each task gets one where it may want it.
+        gpus: that each task is given.
     """
 
-    def __init__(self, ray: Any, device: str) -> None:
+    def __init__(self, ray: Any, gpus: int) -> None:
         self._ray = ray
-        gpus = 1 if wants_gpu(ray, device) else 0
         self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(call_in)
         self._made: list[Any] = []
 
@@ -165,7 +173,7 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
         row_runner(pipeline, os.getcwd(), lambda index: ray.get(tries.begin.remote(index))),
         compute=TaskPoolStrategy(size=workers),
         num_cpus=1,
-        num_gpus=1 if wants_gpu(ray, pipeline.config.device) else 0,
+        num_gpus=gpus_of(ray, pipeline),
     )
     with suppress(ray.exceptions.RayError):  # such as a machine that is lost with outcomes on it
         for row in outcomes.iter_rows():
