@@ -119,6 +119,25 @@ def test_each_score_stands_under_its_dataset_label_and_metric() -> None:
     }
 
 
+def test_printed_scores_are_marked_by_what_is_guessed_from_the_labels_here() -> None:
+    """Also of datasets whose labels nobody published."""
+    objects = finding("object", "cMAP", 0.4)
+    floors = {"constant": score(0.3), "action prior": score(0.35), "predicted action": score(0.9)}
+    mine = finding("action", "cMAP", 0.5, use="utility"), replace(objects, floors=floors)
+    of = suite("spact-hvu", "P-HVU", [RAW])
+    found = our_scores(of, of.table("t"), evaluation(row("raw", *mine)))
+    assert found is not None
+    said = {(one.label, one.guess): (one.value, one.knows) for one in found.floors}
+    assert said == {
+        ("objects", "constant"): (pytest.approx(30), "nothing"),
+        ("objects", "action prior"): (pytest.approx(35), "the true action"),
+    }
+    page = section(of, evaluation(row("raw", *mine)))
+    assert "scored by 'constant', who knows nothing of a video (computed from the labels" in page
+    void = replace(evaluation(row("raw", *mine)), void="a try-out")
+    assert "computed from the labels of this run" not in section(of, void)
+
+
 def test_action_and_attributes_may_be_of_two_datasets() -> None:
     mine = (
         finding("action", "top-1", 0.5, use="utility"),

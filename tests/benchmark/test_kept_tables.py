@@ -10,6 +10,7 @@ import pytest
 
 from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.guessing import GuessFloor
 from masquerade.benchmark.kept_tables import (
     ABOUT,
     KeptTable,
@@ -32,7 +33,26 @@ MEASURED = KeptTable(
     place=0,
     masquerade="1.2.3",
     published="stprivacy-known",
-    ours=OurScores(title="T", attackers="the strongest", cells={"VITA": {0: "1.23"}}),
+    ours=OurScores(
+        title="T",
+        attackers="the strongest",
+        cells={"VITA": {0: "1.23"}},
+        floors=(
+            GuessFloor(
+                dataset="VP-UCF101",
+                split="",
+                label="private attributes",
+                metric="cMAP",
+                guess="constant",
+                knows="nothing",
+                value=57.0,
+                per_attribute=None,
+                accuracy=None,
+                how="computed",
+                assumes="",
+            ),
+        ),
+    ),
     origins=(DataOrigin(name="ward", holds="", origin="ours", terms="Internal."),),
     shown=ShownClips(clips=(ShownClip(row="blur", file="gone.mp4", shows="walk"),)),
     time=TimeSpent(rows=(RowTime(name="raw", attacks=60),), scores=6, training=0, on="2 cores"),

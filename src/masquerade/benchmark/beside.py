@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from masquerade.benchmark.guessing import KNOWS_OF, GuessFloor
 from masquerade.benchmark.published import PublishedColumn, load_published
 from masquerade.benchmark.published_markdown import format_score, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
@@ -36,6 +37,7 @@ class OurScores:
     attackers: str  # whose scores they are
     cells: Mapping[str, Mapping[int, str]]  # by row and by column of the printed table
     void: str | None = None  # why they mean nothing; None: they do
+    floors: tuple[GuessFloor, ...] = ()  # what is guessed without any video, by the labels here
 
 
 def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores | None:
@@ -47,7 +49,40 @@ def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores 
         attackers=_attackers(table),
         cells=our_cells(suite, table, found),
         void=found.void,
+        floors=() if found.void else our_floors(suite, table, found),
     )
+
+
+def our_floors(suite: Suite, table: SuiteTable, found: Evaluation) -> tuple[GuessFloor, ...]:
+    """What guesses score on the labels of a table, as floors of the printed table's columns."""
+    line = next((row for row in found.rows if row.findings), None)
+    if table.published is None or line is None:
+        return ()
+    floors = []
+    for column in load_published(table.published).columns:
+        if column.measures == "trade-off" or not _is_of(suite, table, column):
+            continue
+        finding = _finding(line, column)
+        for name, score in ({} if finding is None else finding.floors).items():
+            knows = KNOWS_OF.get(name, "nothing")
+            if score.value is None or knows == "a recognized action":  # by ours, not by the paper's
+                continue
+            floors.append(
+                GuessFloor(
+                    dataset=column.dataset,
+                    split="",
+                    label=column.label,
+                    metric=column.metric,
+                    guess=name,
+                    knows=knows,
+                    value=_in_unit(score.value, column),
+                    per_attribute=None,
+                    accuracy=None,
+                    how="computed from the labels of this run, by its own split",
+                    assumes="",
+                )
+            )
+    return tuple(floors)
 
 
 def beside_paper(table: SuiteTable, ours: OurScores | None) -> str:
@@ -66,7 +101,7 @@ def beside_paper(table: SuiteTable, ours: OurScores | None) -> str:
     parts = ["## Beside the paper", "", how]
     if ours.void:
         parts += ["", f"**Our lines are VOID: {ours.void}**"]
-    parts += ["", markdown(printed, here=ours.cells)]
+    parts += ["", markdown(printed, here=ours.cells, floors=ours.floors)]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -3,7 +3,7 @@
 A private score at or below a floor shows nothing about what is hidden, since whoever saw no video
 scores as much. An action at or below its floor is lost. The floors were computed from published
 labels (docs/papers.md 5.3); `masquerade data floors` computes those of attributes again, and
-`computed_floors` takes its result.
+`computed_floors` takes its result. A benchmark adds those of the labels that it has.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Knows = Literal["nothing", "a recognized action", "the true action"]
 KNOWS: tuple[Knows, ...] = get_args(Knows)  # from least to most
 
 _ATTRIBUTES = "private attributes"
-_KNOWS_OF: dict[str, Knows] = {  # by names of `metrics.floors`; all others know nothing
+KNOWS_OF: dict[str, Knows] = {  # by names of `metrics.floors`; all others know nothing
     "action prior": "the true action",
     "action prior, tuned on train": "the true action",
     "predicted action": "a recognized action",
@@ -71,7 +71,10 @@ class Beaten:
 
 
 def beaten_by_guessing(
-    table: PublishedTable, floors: Sequence[GuessFloor] | None = None
+    table: PublishedTable,
+    floors: Sequence[GuessFloor] | None = None,
+    *,
+    more: Sequence[GuessFloor] = (),
 ) -> tuple[Beaten, ...]:
     """The printed scores that a guess reaches, row by row.
 
@@ -81,9 +84,11 @@ def beaten_by_guessing(
 
     Args:
         floors: None: the published ones of the first split, the only one where there is one.
+        more: others beside them, such as those of the labels that a run has.
     """
     if floors is None:
         floors = [floor for floor in guess_floors() if floor.split in ("", "1")]
+    floors = [*floors, *more]
     found = []
     for i, row in enumerate(table.rows):
         for j, column in enumerate(table.columns):
@@ -134,7 +139,7 @@ def computed_floors(
     for table in result.tables:
         together = any(row.metric in ("cMAP", "F1") for row in table.floors)
         for row in table.floors:
-            knows = _KNOWS_OF.get(row.name, "nothing")
+            knows = KNOWS_OF.get(row.name, "nothing")
             recognized = knows == "a recognized action"
             if row.metric not in UNITS or row.value is None:
                 continue

@@ -12,6 +12,7 @@ from typing import Any
 
 from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.guessing import GuessFloor
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
 from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import RowTime, TimeSpent
@@ -74,7 +75,8 @@ def _read(plain: dict[str, Any]) -> KeptTable:
             row: {int(column): text for column, text in mine.items()}
             for row, mine in ours.pop("cells").items()
         }
-        ours = OurScores(cells=cells, **ours)
+        floors = [GuessFloor(**{**one, "per_attribute": None}) for one in ours.pop("floors", ())]
+        ours = OurScores(cells=cells, floors=tuple(floors), **ours)
     time = plain.pop("time", None)
     if time is not None:
         time = TimeSpent(rows=tuple(RowTime(**one) for one in time.pop("rows")), **time)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from masquerade.benchmark.guessing import KNOWS, Beaten, beaten_by_guessing
+from masquerade.benchmark.guessing import KNOWS, Beaten, GuessFloor, beaten_by_guessing
 from masquerade.benchmark.published import PublishedColumn, PublishedTable
 
 _MARK: dict[str, str] = {"nothing": "\\*", "a recognized action": "†", "the true action": "†"}
@@ -15,6 +15,7 @@ def markdown(
     *,
     marks: bool = True,
     here: Mapping[str, Mapping[int, str]] | None = None,
+    floors: Sequence[GuessFloor] = (),
 ) -> str:
     """The table as markdown: its heading, where it is printed, scores, and what to know of them.
 
@@ -22,13 +23,15 @@ def markdown(
         marks: whether `*` marks scores that a guess reaches which knows nothing of the video, and
             `†` those that it reaches by the action.
         here: our own cells by row and column, each row of which stands under the printed one.
+        floors: of guesses, beside the published ones.
     """
     here = here or {}
     lines = [f"### {table.name}: {table.title}", "", f"{table.citation}, {table.where}.", ""]
     lines += [f"{table.protocol} {table.source}", ""]
     if not table.rows and not here:
         return "\n".join(lines)
-    beaten = {(each.row, each.column): each for each in beaten_by_guessing(table)} if marks else {}
+    found = beaten_by_guessing(table, more=floors) if marks else ()
+    beaten = {(each.row, each.column): each for each in found}
     lines.append("| | " + " | ".join(_heading(column) for column in table.columns) + " |")
     lines.append("| --- |" + " --- |" * len(table.columns))
     for i, row in enumerate(table.rows):

@@ -37,15 +37,17 @@ class PrintedLine(NamedTuple):
 def printed_lines(one: Beside) -> list[PrintedLine]:
     """The lines of a printed table, each of ours under the printed one of its name."""
     table, ours = one.table, _joined(one.ours)
-    reached = {(each.row, each.column): each.floors for each in beaten_by_guessing(table)}
+    floors = list(dict.fromkeys(floor for mine in one.ours for floor in mine.floors))
+    beaten = beaten_by_guessing(table, more=floors)
+    reached = {(each.row, each.column): each.floors for each in beaten}
     found = []
     for i, row in enumerate(table.rows):
         cells = []
         for j, (text, column) in enumerate(zip(row.printed, table.columns, strict=True)):
             said = ""
-            if floors := reached.get((i, j)):
-                best = format_score(floors[0].value, column)
-                said = f"{floors[0].guess} scores {best} and knows {floors[0].knows} of a video"
+            if reaching := reached.get((i, j)):
+                best, least = format_score(reaching[0].value, column), reaching[0]
+                said = f"{least.guess} scores {best} and knows {least.knows} of a video"
             cells.append(PrintedCell(format_printed(text, column), said))
         found.append(PrintedLine(row.name, row.note, False, tuple(cells)))
         found += [_of_ours(*line, table) for line in ours if line[0] == row.name]
