@@ -20,7 +20,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, from_json
 from masquerade.evaluation.attackers import ATTACKERS, get_families, required_fits
 from masquerade.evaluation.evaluator import Evaluator
-from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.fit_predict import FitTask, _learning_rate, fit_predict
 from masquerade.evaluation.predictions import Initialisation, PredictionKey
 from masquerade.evaluation.presets import PRESETS, AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
@@ -190,6 +190,15 @@ def test_attackers_of_raw_video_start_from_files_too(manifest: Manifest, tmp_pat
             path.unlink()
     with pytest.raises(FileNotFoundError, match="weights"):
         attack(given, "out")
+
+
+def test_a_vit_from_images_learns_at_the_rate_of_the_paper() -> None:
+    """1e-3 x batch / 512, 19 times slower than from scratch."""
+    paper = PRESETS["paper"]
+    vit, resnet = paper.attackers["vit-s-video"], paper.attackers["resnet-50"]
+    assert _learning_rate(vit, paper, "published") == pytest.approx(1e-3 * paper.batch / 512)
+    assert _learning_rate(vit, paper, "scratch") == _learning_rate(resnet, paper, "published")
+    assert _learning_rate(vit, paper, "finetuned") == pytest.approx(paper.lr / 3)
 
 
 def test_without_files_there_is_no_family_published(tmp_path: Path) -> None:

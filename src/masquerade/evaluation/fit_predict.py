@@ -16,7 +16,7 @@ from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.ground_truth import is_known, multi_hot
 from masquerade.evaluation.kernel_ridge import KernelRidge, feature_batches, stored_batches
-from masquerade.evaluation.predictions import Block, PredictionKey, Split
+from masquerade.evaluation.predictions import Block, Initialisation, PredictionKey, Split
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.published_start import load_published
@@ -102,6 +102,12 @@ def _predicted(task: FitTask) -> tuple[Split, ...]:
     return SPLITS if task.key.initialisation == "raw" else ("validation", "test")
 
 
+def _learning_rate(model: AttackerModel, preset: Preset, start: Initialisation) -> float:
+    if start == "published":
+        return model.published_lr or preset.lr
+    return preset.lr / 3 if start == "finetuned" else preset.lr
+
+
 def _fit_network(
     task: FitTask, model: AttackerModel, train: ClipDataset, preset: Preset, device: str
 ) -> nn.Module:
@@ -125,10 +131,10 @@ def _fit_network(
             train,
             None,
             targets=task.labels,
-            # what starts from published weights has a new head: it learns as what starts anew does
+            # what starts from published weights has a new head: it learns as long as a new one
             epochs=preset.finetune_epochs if start == "finetuned" else preset.epochs,
             batch=preset.batch,
-            lr=preset.lr / 3 if start == "finetuned" else preset.lr,
+            lr=_learning_rate(model, preset, start),
             weight_decay=preset.weight_decay,
             seed=_seed(task),
             device=device,
