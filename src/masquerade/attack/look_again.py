@@ -26,8 +26,9 @@ POSSIBLE, SURE = 0.2, 0.5  # scores from which a face is looked at, and from whi
 SURE_UNDONE = 0.6  # of a face in a restored picture, whose noise may look like one
 TWICE = 2  # frames in which a restored picture must show a face
 SAME = 0.3  # overlap from which two boxes are of one face
-PERSON, POSE, TEXT = 0.23, 0.3, 0.5  # scores from which they are seen: those of `anonymize`
-BODY = 0.5  # score of a pose's landmarks from which there is a body
+PERSON = 0.23  # score from which `anonymize` hides one; below, the network sees some in black
+TEXT, BODY = (0.35, 0.5), (0.3, 0.5)  # scores from which there may be one, and from which there is
+POSE = 0.2  # score of the place of a pose, whose landmarks then have the score of the body
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
 LARGEST = 1280  # pixels of the longer side of what is undone
 MARGIN = 0.4  # of a box, shown around it
@@ -62,7 +63,7 @@ class LookAgain:
             return
         self._person = SsdPeople(threshold=PERSON)
         self._pose, self._landmarks = PoseDetector(threshold=POSE), PoseLandmarks()
-        self._line = TextDetector(threshold=TEXT)
+        self._line = TextDetector(threshold=TEXT[0])
 
     def look(self, number: int, frames: Sequence[U8], at: int) -> None:
         """Look at one frame (H, W, 3), which is at this place among its neighbours."""
@@ -101,7 +102,7 @@ class LookAgain:
         """The bodies in a frame whose landmarks are found."""
         height, width = frame.shape[:2]
         poses = [self._landmarks(frame, square) for square, _ in self._pose(frame)]
-        boxes = [_around(one).clip(width, height) for one in poses if one.score >= BODY]
+        boxes = [_around(one).clip(width, height) for one in poses if one.score >= BODY[0]]
         return [box for box in boxes if box is not None]
 
     def findings(self) -> list[Finding]:
@@ -112,22 +113,31 @@ class LookAgain:
             found.append(self._faces_undone(work))
         if self.faces_only:
             return found
-        found.append(self._seen("people", self._people, PERSON, "clothes, gait and place tell who"))
+        found.append(
+            self._seen("people", self._people, (PERSON, PERSON), "clothes, gait and place tell who")
+        )
         found.append(self._seen("poses", self._poses, BODY, "how a body moves tells who"))
         found.append(self._seen("text", self._text, TEXT, "there may be names and plates in it"))
         return found
 
-    def _seen(self, attack: str, proofs: Sequence[Proof], least: float, why: str) -> Finding:
-        frames, work = _frames(proofs), f"{self._looked} frames"
+    def _seen(
+        self, attack: str, proofs: Sequence[Proof], scores: tuple[float, float], why: str
+    ) -> Finding:
+        possible, sure = scores
+        found = [proof for proof in proofs if proof.score >= sure]
+        frames, work = _frames(found), f"{self._looked} frames"
+        says = f"No {attack} can be seen in {work}"
+        if frames:
+            says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {why}"
+        if others := {*_frames(proofs)} - {*frames}:
+            says += f"; in {len(others)} more may be some, by scores below {sure}"
         return Finding(
             attack=attack,
             level="left" if frames else "nothing",
-            says=f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {why}."
-            if frames
-            else f"No {attack} can be seen in {work}.",
-            work=f"{work}, one network, scores from {least}",
+            says=f"{says}.",
+            work=f"{work}, one network, scores from {possible}",
             frames=frames,
-            proofs=_best(proofs),
+            proofs=_best(found or proofs),
         )
 
     def _faces_again(self, work: str) -> Finding:
