@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from masquerade.pipeline.live import LiveCounts, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
 from masquerade.video.addresses import parse_address
 from masquerade.video.live_decoding import LiveDecoder
@@ -93,12 +95,48 @@ def test_a_detector_that_stalls_shows_nothing_and_never_a_raw_frame() -> None:
             frame.age = 0.6 if frame.index in stalled else 0.1
             yield FACE
 
-    run = run_of(slow)
-    shown = list(run(Picture(i) for i in range(10)))  # type: ignore[arg-type]
+    run, shown = run_of(slow), []
+    for one in run(Picture(i) for i in range(10)):  # type: ignore[arg-type]
+        one.frame.age = 0.7 if one.frame.index == 9 else one.frame.age  # type: ignore[attr-defined]
+        run.sent(one)
+        shown.append(one)
     assert {one.frame.index for one in shown} == set(range(10)) - stalled
     assert all((one.pixels[12:36, 16:48] == 0).all() for one in shown)
     assert (run.counts.shown, run.counts.late) == (7, 3)
-    assert run.counts.latency(0.5) == run.counts.latency(0.95) == 0.1
+    assert run.counts.latency(0.5) == 0.1 and run.counts.latency(1) == 0.7
+    assert run.counts.sent_late == 1  # it took long to be encoded and sent
+
+
+def test_while_a_detector_sleeps_nothing_is_shown_and_no_face_at_any_time(
+    clip: Path,
+    tmp_path: Path,
+    feed: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    """By the clock, from a pipe to a file, with the network that finds faces."""
+    real, calls = CenterFace.__call__, [0]
+
+    def slow(self: CenterFace, picture: Any) -> list[Box]:
+        calls[0] += 1
+        if calls[0] == 5:
+            time.sleep(2.5)
+        return real(self, picture)
+
+    monkeypatch.setattr(CenterFace, "__call__", slow)
+    out = tmp_path / "out.mp4"
+    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "faces"]
+    assert main(["live", *words, "--max-latency", "1.5", "--duration", "5", "--json"]) == 0
+    receipt = json.loads(capsys.readouterr().out)
+    assert receipt["late"] >= 1 and receipt["shown"] > 1
+    assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
+    monkeypatch.undo()
+    find = CenterFace(threshold=0.5)
+    with Reader(out) as reader:
+        frames = [frame for frame in reader if hasattr(frame, "rgb")]
+        assert not any(find(frame) for frame in frames)
+    times = [frame.time for frame in frames]
+    assert max(b - a for a, b in pairwise(times)) > 1.5
 
 
 def test_where_nobody_is_found_everything_is_hidden_unless_it_is_allowed() -> None:

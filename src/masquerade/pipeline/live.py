@@ -31,7 +31,7 @@ class LiveFrame(NamedTuple):
 
     pixels: Pixels  # (H, W, 3), anonymized
     frame: Frame  # of the source: for its time, never for its pixels
-    latency: float  # seconds since it arrived
+    latency: float  # seconds from its arrival until now
 
 
 @dataclass
@@ -43,14 +43,17 @@ class LiveCounts:
     refused: int = 0  # in which too much detail was left
     hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
     empty: int = 0  # shown as they are: nobody was found in them, which was allowed
+    sent_late: int = (
+        0  # shown in time, and sent on later, since encoding or the network took longer
+    )
     latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
 
     def add_latency(self, seconds: float) -> None:
-        """Count the latency of a frame that is shown."""
+        """Count the latency of a frame that was sent on."""
         self.latencies[min(LONGEST, max(0, round(1000 * seconds)))] += 1
 
     def latency(self, share: float) -> float | None:
-        """The seconds within which this share of the frames was shown; None: there are none."""
+        """The seconds within which this share of the frames was sent on; None: there are none."""
         total = int(self.latencies.sum())
         if not total:
             return None
@@ -120,6 +123,12 @@ class LiveRun:
                 if self._may_be_shown(made):
                     yield LiveFrame(made.pixels, made.frame, self._age(made.frame))
 
+    def sent(self, shown: LiveFrame) -> None:
+        """Count how long a frame took, once it is encoded and sent on."""
+        latency = self._age(shown.frame)
+        self.counts.add_latency(latency)
+        self.counts.sent_late += latency > self._max_latency
+
     def _regions(self, frames: Iterable[Any]) -> Iterator[Region]:
         """What to hide in each frame: all of it where nobody was found."""
         draws = self.pipeline.anonymizer.regions_only or self.pipeline.anonymizer.needs_people
@@ -152,15 +161,13 @@ class LiveRun:
                 )
             return False
         self._in_a_row = 0
-        latency = self._age(made.frame)
-        if latency > self._max_latency:
+        if self._age(made.frame) > self._max_latency:
             counts.late += 1
             return False
         counts.shown += 1
         by_request = "frame" in source_names(self.pipeline.config)
         counts.hidden_whole += region.full_frame and not by_request
         counts.empty += made.mask is not None and not _any(made.mask)
-        counts.add_latency(latency)
         return True
 
 

@@ -71,7 +71,8 @@ class LiveReceipt:
     hidden_whole: int  # of those shown: nobody was found in them
     empty: int  # of those shown: shown as they were, since nobody was found in them
     reconnections: int
-    latency_median: float | None  # seconds from a frame's arrival until it is sent on
+    sent_late: int  # of those shown: encoding or the network took them beyond the bound
+    latency_median: float | None  # seconds from a frame's arrival until it is encoded and sent on
     latency_95: float | None
     max_latency: float
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -223,6 +224,7 @@ class LiveSession:
         for one in frames:
             first = one.frame.pts if first is None else first
             writer.write(one.pixels, FrameTime(one.frame.pts - first, step, one.frame.time_base))
+            run.sent(one)
             if on_frame is not None:
                 on_frame(one, run.counts, self._input.pictures)
 
@@ -240,6 +242,12 @@ class LiveSession:
                 f"{counts.late} frames came later than {self.config.max_latency:g} s and were "
                 "dropped; choose a smaller --scale, or a longer --max-latency."
             )
+        if counts.sent_late:
+            warned.append(
+                f"{counts.sent_late} frames were sent on later than {self.config.max_latency:g} s, "
+                "since encoding or the network took longer; choose a faster --encoder-preset, or "
+                "look at the destination."
+            )
         return LiveReceipt(
             source=self.source.kind,
             destination=self.destination.kind,
@@ -254,6 +262,7 @@ class LiveSession:
             hidden_whole=counts.hidden_whole,
             empty=counts.empty,
             reconnections=self._input.reconnections,
+            sent_late=counts.sent_late,
             latency_median=counts.latency(0.5),
             latency_95=counts.latency(0.95),
             max_latency=self.config.max_latency,

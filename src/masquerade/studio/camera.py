@@ -132,6 +132,7 @@ class Camera:
         try:
             for shown in run(self._frames()):
                 self._done.put(shown)
+                run.sent(shown)
         except MasqueradeError as error:
             self._done.put(error)
         except Exception:  # a library's, whatever it is: the page must not wait for ever
