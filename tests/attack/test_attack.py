@@ -159,6 +159,7 @@ def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> Non
     shown = tuple(number for number in video.attacked if 8 <= number < 17)
     assert left.level == "recovered" and left.frames == shown and left.proofs
     assert "Of 4 faces in 4 raw frames 2 were changed" in left.says
+    assert "up to 6 apart, over which nobody is followed surely: --frames takes more" in left.says
     hidden = found(attacked(write(tmp_path / "black.mp4", black), raw=raw), "raw")
     assert hidden.level == "nothing" and "4 were changed, and 100%" in hidden.says
     people = found(video, "raw people")
@@ -245,6 +246,7 @@ def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Pa
     tried, _, not_tried = shared.rpartition("<td>not tried</td>")
     assert "<td>raw people</td>" in tried and "undo, noise, " in not_tried  # left out by quick
     says = found(video, "raw").says
+    assert "apart" not in says  # every frame was looked at
     assert "2 frames (3 to 4), at most 2 of those looked at in a row" in says
     assert "1 of 1 faces followed over frames have gaps" in says
 

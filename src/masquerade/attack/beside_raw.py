@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 SAME_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is unchanged
+NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
 SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
 
 
@@ -89,6 +91,11 @@ class _Seen:
         if gaps:
             says += f"; {len(gaps)} of {len(self.tracks)} {names} followed over frames have gaps: "
             says += "they are changed in some and unchanged in others"
+        looked = sorted(self.frames)
+        apart = max((b - a for a, b in pairwise(looked)), default=1)
+        if self.count and apart > NEXT:
+            says += f"; frames that were looked at are up to {apart} apart, over which nobody is "
+            says += "followed surely: --frames takes more of them"
         if rest:
             says += f"; the raw video goes on for {rest:.1f} s, which were not compared"
         return Finding(
