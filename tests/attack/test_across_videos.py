@@ -13,6 +13,7 @@ import pytest
 from masquerade.attack import AttackConfig, AttackReport, Finding, attack_files
 from masquerade.attack.across_videos import COLOURS, SCENE, compare_videos, rank_sources
 from masquerade.cli import main
+from masquerade.report.attack_page import render_attack_page
 
 COUNT = 40
 QUICK = AttackConfig(frames=2, quick=True)
@@ -66,6 +67,12 @@ def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: P
     assert "1 are alike" in found.says and "person" not in found.says
     assert not any(name in found.says for name in ("c.mp4", "d.mp4", "e.mp4"))
     assert report.exit_code == 0  # likeness recovers nothing
+    assert [one.says for one in found.proofs] == ["a.mp4, scene", "b.mp4, scene"]
+    assert all(one.picture.std() > 5 for one in found.proofs)
+    folder = render_attack_page(report).partition("All videos together")[2]
+    assert folder.count("<img") == 2 and "a.mp4, scene" in folder
+    shared = render_attack_page(report, pictures=False)
+    assert "<img" not in shared and "(b.mp4, scene, score 0.00)" in shared
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ published video is looked for among them, by all features.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masquerade.attack.finding import Finding
-from masquerade.attack.look_again import PERSON, shrink
+from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
+from masquerade.attack.look_again import PERSON, crop, shrink
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
@@ -68,6 +68,7 @@ class VideoDescriber:
     """
 
     poses: bool = True  # whether pose networks are there
+    shown: Proof | None = None  # of the last video: the surest person, or else its first frame
 
     def __post_init__(self) -> None:
         self._person = SsdPeople(threshold=PERSON)
@@ -78,6 +79,7 @@ class VideoDescriber:
 
     def describe(self, count: int, frames: Iterable[U8]) -> Described:
         """The features of a video of so many frames; `frames` gives them (H, W, 3) in order."""
+        self.shown = None
         if count < LEAST_FRAMES:
             return {}
         halves = [_half(start, end) for start, end in ((0, count // 2), (count // 2, count))]
@@ -96,7 +98,7 @@ class VideoDescriber:
     def _describe(self, looked: Mapping[int, U8], flow: Sequence[U8]) -> Described:
         people, outline, bones, scene = ABOUT
         found: dict[str, NDArray[np.float64]] = {}
-        colours = [one for frame in looked.values() for one in self._colours(frame)]
+        colours = [one for number in looked for one in self._colours(number, looked[number])]
         if colours:
             found[people] = np.sqrt(np.mean(np.square(colours), axis=0))
         energy = gait_energy_image(torch.from_numpy(flow_clip(flow)).float()[None] / 255)
@@ -112,16 +114,27 @@ class VideoDescriber:
             found[scene] = picture
         return found
 
-    def _colours(self, frame: U8) -> list[NDArray[np.float64]]:
+    def _colours(self, number: int, frame: U8) -> list[NDArray[np.float64]]:
         rows, scores = self._person(frame, in_tiles=False, turned=False)
-        crops = [_crop(frame, box) for box in to_boxes(rows, scores, "person")]
+        people = to_boxes(rows, scores, "person")
+        height, width = frame.shape[:2]
+        for box in [Box(0, 0, width, height, score=0.0, label="scene"), *people]:
+            if self.shown is None or box.score > self.shown.score:
+                picture = crop(frame, box)
+                self.shown = Proof(frame=number, score=box.score, says=box.label, picture=picture)
+        crops = [_crop(frame, box) for box in people]
         return [
             colour_histogram(_tensor(crop[None]))[0].double().numpy() for crop in crops if crop.size
         ]
 
 
-def compare_videos(described: Mapping[Path, Described]) -> Finding:
-    """Find the pairs of videos that may show the same person or scene."""
+def compare_videos(
+    described: Mapping[Path, Described], shown: Mapping[Path, Proof] | None = None
+) -> Finding:
+    """Find the pairs of videos that may show the same person or scene.
+
+    `shown` is what the page shows of each video that is in such a pair.
+    """
     pairs = list(combinations(described, 2))
     alike = {
         (a, b): [name for name in ABOUT if _are_alike(described[a], described[b], name)]
@@ -131,20 +144,28 @@ def compare_videos(described: Mapping[Path, Described]) -> Finding:
         for name in ABOUT:
             if 2 * sum(name in names for names in alike.values()) > len(pairs):
                 alike = {pair: [n for n in names if n != name] for pair, names in alike.items()}
-    told = [text for pair, names in alike.items() if (text := _told(pair, names))]
-    shown = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
+    texts = {pair: text for pair, names in alike.items() if (text := _told(pair, names))}
+    told, pictures = list(texts.values()), shown or {}
+    proofs = [
+        replace(pictures[path], says=f"{path.name}, {pictures[path].says}")
+        for pair in texts
+        for path in pair
+        if path in pictures
+    ]
+    listed = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
     kinds = {name for one in described.values() for name in one}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
     return Finding(
         attack="across",
         level="left" if told else "nothing",
-        says=f"Of {len(pairs)} pairs of videos {len(told)} are alike: {shown}. This is likeness "
+        says=f"Of {len(pairs)} pairs of videos {len(told)} are alike: {listed}. This is likeness "
         "and no proof."
         if told
         else f"Of {len(pairs)} pairs of videos none is alike.",
         work=f"{len(described)} videos, {2 * LOOKED} frames of each and {2 * CONSECUTIVE} in a "
         f"row; compared by {', '.join(by)}; "
         f"a person is named by {COLOURS}; nothing was trained",
+        proofs=tuple(proofs[: 2 * (MOST_PROOFS // 2)]),
     )
 
 

@@ -124,7 +124,7 @@ def _attack_folder(
     files = [path for path, count in counts.items() if count >= LEAST_FRAMES]
     if len(files) < 2:
         return
-    describer = VideoDescriber()
+    describer, shown = VideoDescriber(), {}
 
     def describe(path: Path, count: int) -> Described:
         if progress:
@@ -132,8 +132,12 @@ def _attack_folder(
         with ExitStack() as stack:
             return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
 
-    described = {path: describe(path, counts[path]) for path in files}
-    yield compare_videos(described)
+    described = {}
+    for path in files:
+        described[path] = describe(path, counts[path])
+        if describer.shown is not None:
+            shown[path] = describer.shown
+    yield compare_videos(described, shown)
     sources = {path: source for path in files if (source := beside[path]) is not None}
     if sources:
         # as many frames as were published: the rest of a longer raw video is not compared
