@@ -9,7 +9,7 @@ published video is looked for among them, by all features.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -68,7 +68,8 @@ class VideoDescriber:
     """
 
     poses: bool = True  # whether pose networks are there
-    shown: Proof | None = None  # of the last video: the surest person, or else its first frame
+    # of the last video: the surest `person`, where there is one, and the `scene`
+    shown: dict[str, Proof] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._person = SsdPeople(threshold=PERSON)
@@ -79,7 +80,7 @@ class VideoDescriber:
 
     def describe(self, count: int, frames: Iterable[U8]) -> Described:
         """The features of a video of so many frames; `frames` gives them (H, W, 3) in order."""
-        self.shown = None
+        self.shown = {}
         if count < LEAST_FRAMES:
             return {}
         halves = [_half(start, end) for start, end in ((0, count // 2), (count // 2, count))]
@@ -119,9 +120,10 @@ class VideoDescriber:
         people = to_boxes(rows, scores, "person")
         height, width = frame.shape[:2]
         for box in [Box(0, 0, width, height, score=0.0, label="scene"), *people]:
-            if self.shown is None or box.score > self.shown.score:
-                picture = crop(frame, box)
-                self.shown = Proof(frame=number, score=box.score, says=box.label, picture=picture)
+            if box.label not in self.shown or box.score > self.shown[box.label].score:
+                self.shown[box.label] = Proof(
+                    frame=number, score=box.score, says=box.label, picture=crop(frame, box)
+                )
         crops = [_crop(frame, box) for box in people]
         return [
             colour_histogram(_tensor(crop[None]))[0].double().numpy() for crop in crops if crop.size
@@ -129,11 +131,12 @@ class VideoDescriber:
 
 
 def compare_videos(
-    described: Mapping[Path, Described], shown: Mapping[Path, Proof] | None = None
+    described: Mapping[Path, Described],
+    shown: Mapping[Path, Mapping[str, Proof]] | None = None,
 ) -> Finding:
     """Find the pairs of videos that may show the same person or scene.
 
-    `shown` is what the page shows of each video that is in such a pair.
+    `shown` is what the page shows of each video that is in such a pair, see `VideoDescriber`.
     """
     pairs = list(combinations(described, 2))
     alike = {
@@ -145,13 +148,13 @@ def compare_videos(
             if 2 * sum(name in names for names in alike.values()) > len(pairs):
                 alike = {pair: [n for n in names if n != name] for pair, names in alike.items()}
     texts = {pair: text for pair, names in alike.items() if (text := _told(pair, names))}
-    told, pictures = list(texts.values()), shown or {}
-    proofs = [
-        replace(pictures[path], says=f"{path.name}, {pictures[path].says}")
-        for pair in texts
-        for path in pair
-        if path in pictures
-    ]
+    told, proofs = list(texts.values()), []
+    for pair in texts:
+        for path in pair:
+            pictures = (shown or {}).get(path, {})
+            what = "person" if COLOURS in alike[pair] and "person" in pictures else "scene"
+            if what in pictures:
+                proofs.append(replace(pictures[what], says=f"{path.name}, {what}"))
     listed = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
     kinds = {name for one in described.values() for name in one}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]

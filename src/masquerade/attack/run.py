@@ -135,8 +135,7 @@ def _attack_folder(
     described = {}
     for path in files:
         described[path] = describe(path, counts[path])
-        if describer.shown is not None:
-            shown[path] = describer.shown
+        shown[path] = describer.shown
     yield compare_videos(described, shown)
     sources = {path: source for path in files if (source := beside[path]) is not None}
     if sources:
