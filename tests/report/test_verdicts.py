@@ -68,6 +68,19 @@ def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) ->
     assert "Attributes: hidden by figure .5." in said.detail
 
 
+def test_a_method_behind_which_nobody_is_named_is_in_the_headline(table: Evaluation) -> None:
+    raw, row, *others = table.rows
+    action, who, *more = row.findings
+    none = replace(who, score=replace(who.score, value=0.0, low=0.0, high=0.04))
+    changed = replace(row, findings=(action, none, *more))
+    said = headline(replace(table, rows=(raw, changed, *others)))
+    assert said.claim == "Figure .5 hides who people are from these attackers."
+    assert (
+        "Least is read behind figure .5: an attacker still says who it is in 0 of 100"
+        in said.detail
+    )
+
+
 @pytest.mark.parametrize("value", [0.175, 0.925, 0.125, 0.375])
 def test_the_headline_rounds_as_the_table_does(table: Evaluation, value: float) -> None:
     raw, row, *others = table.rows

@@ -178,7 +178,9 @@ def headline(evaluation: Evaluation) -> Headline:
     found = [
         (row, one)
         for row in measured
-        if private is not None and (one := row.finding(private.label)) and one.score.value
+        if private is not None
+        and (one := row.finding(private.label)) is not None
+        and one.score.value is not None  # 0 is a score, too
     ]
     if private is None or not found:
         return Headline("No method was measured.", "There is nothing to compare.")
