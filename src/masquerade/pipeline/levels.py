@@ -27,6 +27,7 @@ class Level(NamedTuple):
 FACES_HIDDEN = 91  # per cent of labelled faces: docs/results/face_recall.md, over time
 BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6  # of points: docs/results/people-real.md
 PAIRS_NAMED, PAIRS_NAMED_RAW = 25, 96  # per cent: docs/results/uti.md, the highest, and raw
+PAIRS_NAMED_WITHIN = 15, 38  # per cent: its 95 % interval
 PAIRS_GUESSED = 4  # per cent, without looking: the highest floor there
 
 LEVELS: dict[LevelName, Level] = {
@@ -48,8 +49,9 @@ LEVELS: dict[LevelName, Level] = {
         "mannequin",
         "people and the scene: everybody is drawn as the same figure, which moves as they do",
         "no pixel of the source is shown; attackers who knew 20 pairs of people named the pair in "
-        f"{PAIRS_NAMED} % of clips by how the figures stand and move, in {PAIRS_NAMED_RAW} % of "
-        f"raw ones, and in {PAIRS_GUESSED} % by guessing; who is not found is not drawn",
+        f"{PAIRS_NAMED} % of clips ({PAIRS_NAMED_WITHIN[0]} to {PAIRS_NAMED_WITHIN[1]}) by how the "
+        f"figures stand and move, in {PAIRS_NAMED_RAW} % of raw ones, and in {PAIRS_GUESSED} % by "
+        "guessing; who is not found is not drawn",
     ),
 }
 HELP = (
