@@ -106,6 +106,7 @@ def test_a_suite_that_is_killed_goes_on_to_the_same_table(tmp_path: Path) -> Non
     assert made(killed) == made(whole), "nothing is there twice"
     assert all(made(whole).values())
     spent = [json.loads((one / "out" / "spent.json").read_text()) for one in (killed, whole)]
-    assert set(spent[0]) == set(spent[1])
-    for mine, its in ((spent[0][name], spent[1][name]) for name in spent[0]):
+    # of data that was made just before the kill nobody could note the time any more
+    assert all(name.startswith("data/") for name in set(spent[0]) ^ set(spent[1]))
+    for mine, its in ((one, spent[1][name]) for name, one in spent[0].items()):
         assert mine["fits"] == its["fits"] and mine["videos"] <= its["videos"], "counted twice"
