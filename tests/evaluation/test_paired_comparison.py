@@ -50,10 +50,12 @@ def test_labels_that_are_void_in_the_table_are_void_here(
     manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_red(specs: dict[str, Any], failed: list[str]) -> tuple[dict[str, Any], Any]:
+        assert failed == ["red"]
         return {name: [one for one in s if one.name != "red"] for name, s in specs.items()}, ()
 
-    monkeypatch.setattr("masquerade.evaluation.evaluator.without_void", without_red)
-    assert set(paired_scores(manifest, ENTRIES, CONFIG, folder=kept)) == {"action", "identity"}
+    monkeypatch.setattr("masquerade.evaluation.paired_comparison.without_void", without_red)
+    found = paired_scores(manifest, ENTRIES, CONFIG, folder=kept, void=["red"])
+    assert set(found) == {"action", "identity"}
 
 
 def test_intervals_of_several_differences_hold_all_at_once() -> None:

@@ -16,6 +16,7 @@ HARMLESS = frozenset(
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""
+WHOLE_PEOPLE = frozenset(("people", "frame"))  # region sources that hide whole people
 RECEIPT = ".receipt.json"  # behind the name of a video
 
 
@@ -65,7 +66,7 @@ def says_people_are_hidden(path: Path) -> bool:
     """Whether the receipt beside a file says that whole people, or whole frames, were hidden."""
     try:
         receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
-        return bool({"people", "frame"} & {one["name"] for one in receipt["regions"]})
+        return bool(WHOLE_PEOPLE & {one["name"] for one in receipt["regions"]})
     except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another's
         return False
 

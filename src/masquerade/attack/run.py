@@ -265,7 +265,7 @@ def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[Frame
 
 
 def _list_files(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Each file once, with its folder below the input that named it."""
+    """List the files to attack, each with its folder relative to the input that named it."""
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
@@ -285,7 +285,7 @@ def _is_input(path: Path) -> bool:
 
 
 def _raw_of(published: Path, below: Path, raw: Path, count: int) -> Path:
-    """The raw video of a published one, whose folder is so far below what was attacked.
+    """Find the raw video of a published one; `below` is its folder relative to the input's.
 
     Raises:
         UsageError: it is not there, or several could be meant.

@@ -17,7 +17,7 @@ from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
 from masquerade.evaluation.metric_specs import F1_THRESHOLDS, mean_name
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import f_lambda
+from masquerade.metrics.leakage import at_least_chance, f_lambda
 
 LABELS = {  # of our manifests, by labels of the printed columns
     "gender": "gender",
@@ -54,7 +54,7 @@ def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores 
 
 
 def our_floors(suite: Suite, table: SuiteTable, found: Evaluation) -> tuple[GuessFloor, ...]:
-    """What guesses score on the labels of a table, as floors of the printed table's columns."""
+    """Compute floors of the printed table's columns from the labels that our own table has."""
     line = next((row for row in found.rows if row.findings), None)
     if table.published is None or line is None:
         return ()
@@ -214,9 +214,7 @@ def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedCol
     values = [None if one is None else one.value for one in scores]
     if values[0] is None or values[1] is None:
         return ""
-    # below chance is no protection: who knows would turn the guess around
-    private_value = max(values[1], 0.5) if private.metric == "AUROC" else values[1]
-    f_half = f_lambda(values[0], private_value)
+    f_half = f_lambda(values[0], at_least_chance(values[1], private.metric))
     return format_score(f_half, column) + (" void" if action.void or private.void else "")
 
 

@@ -207,7 +207,7 @@ def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
 
 
 def trainings_at_once(options: Options, cores: int) -> int:
-    """One a core, or one a GPU where trainings run on some; Ray shares them out itself."""
+    """How many trainings run side by side: one for each core, or for each GPU that they use."""
     if options.engine == "ray" or choose_device(options.device).type == "cpu":
         return cores
     return max(1, len(visible_gpus(options.device)))
@@ -376,7 +376,10 @@ def run_table(
     more = [origins_markdown(origins), beside_paper(table, ours)]
     known = [row.name for row in result.rows]
     if others := [name for name in table.compared_with if name in known]:
-        paired = paired_scores(manifest, lines, config, folder=folder, progress=clock.follow)
+        unread = [c.label for c in result.controls if c.kind == "positive" and not c.passed]
+        paired = paired_scores(
+            manifest, lines, config, folder=folder, void=unread, progress=clock.follow
+        )
         more.append(differences_markdown(result, paired, others))
     shown = show_clips(
         manifest,

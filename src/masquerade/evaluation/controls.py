@@ -25,7 +25,7 @@ from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import Score, score
-from masquerade.metrics.leakage import TOLERANCE
+from masquerade.metrics.leakage import held_limit
 from masquerade.metrics.statistic import Floats
 
 CHANNEL = "only "  # before the name of the channel that a control is of
@@ -36,7 +36,7 @@ SHUFFLES = 2
 
 def positive_control(found: Finding) -> Control:
     """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
-    floor = max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
+    floor = _highest_floor(found)
     passed = found.score.low is not None and found.score.low > floor
     return Control(
         kind="positive", label=found.label, score=found.score, floor=floor, passed=passed
@@ -52,7 +52,7 @@ def pose_control(found: Finding) -> Control | None:
 
 
 def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Control]:
-    """Whether attackers of each channel alone succeed on raw video, one control a channel.
+    """Check on raw video that attackers who see one channel alone succeed, channel by channel.
 
     They do where they surely read more than counts as held, a tenth of the way from the guess to
     what all attackers together read: less could not tell a method that hides the channel from one
@@ -62,9 +62,8 @@ def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Co
         scores: what attackers of each channel read.
         found: what all of them read of the label on raw video.
     """
-    floors = [one.value for one in found.floors.values() if one.value is not None]
-    floor, raw = max(floors, default=1.0), found.score.value
-    least = floor if raw is None else floor + TOLERANCE * max(0.0, raw - floor)
+    floor, raw = _highest_floor(found), found.score.value
+    least = floor if raw is None else held_limit(floor, max(floor, raw))
     return [
         Control(
             kind=CHANNEL + channel,
@@ -75,6 +74,11 @@ def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Co
         )
         for channel, one in scores.items()
     ]
+
+
+def _highest_floor(found: Finding) -> float:
+    """The score of the best guess; of labels without any, 1, which nothing is above."""
+    return max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
 
 
 def unread_channels(controls: Sequence[Control], method: Anonymizer | None) -> dict[str, str]:

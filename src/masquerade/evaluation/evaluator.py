@@ -493,7 +493,10 @@ class Evaluator:
 
     def controls(self) -> tuple[Control, ...]:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
-        self.leave_out_void()
+        findings = score_method(self.raw.inputs, self.truth, self.specs)
+        failed = [one.label for one in map(positive_control, findings) if not one.passed]
+        self.specs, notes = without_void(self.specs, failed)
+        self.notes |= dict.fromkeys(notes)
         findings = score_method(self.raw.inputs, self.truth, self.specs)
         found = [positive_control(one) for one in findings]
         for name, one in self.raw.inputs.items():
@@ -515,13 +518,6 @@ class Evaluator:
             truth = self.truth.of_clips(one.clips)
             found += clip_size_controls(self.manifest, truth, name, self.specs[name])
         return tuple(found)
-
-    def leave_out_void(self) -> None:
-        """Take labels that no attacker reads in raw video out of the means over labels."""
-        findings = score_method(self.raw.inputs, self.truth, self.specs)
-        failed = [one.label for one in map(positive_control, findings) if not one.passed]
-        self.specs, notes = without_void(self.specs, failed)
-        self.notes |= dict.fromkeys(notes)
 
     def _negative_controls(self, protocol: str, attacker: str) -> list[Control]:
         """A control passes at chance in the first shuffle, or else in the second."""

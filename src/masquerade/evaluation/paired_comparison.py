@@ -12,6 +12,7 @@ from masquerade.evaluation.attacker_choice import choose, join_table, score_atta
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import Progress
+from masquerade.evaluation.metric_specs import without_void
 from masquerade.metrics.intervals import (
     Score,
     max_t_quantile,
@@ -53,17 +54,19 @@ def paired_scores(
     config: EvaluationConfig,
     *,
     folder: Path,
+    void: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, PairedScores]:
     """By label the scores under raw video and each method, to be averaged and subtracted.
 
     Arguments are those of `evaluate`, which runs the controls: call it first, with the same folder,
-    and nothing is done twice. Where there are trained lines, whose scores are averaged over runs,
-    all scores are averaged over seeds: an ensemble of three networks would score higher for being
-    three.
+    and nothing is done twice; `void` are the labels that it found nobody to read in raw video,
+    which means over labels leave out. Where there are trained lines, whose scores are averaged over
+    runs, all scores are averaged over seeds: an ensemble of three networks would score higher for
+    being three.
     """
     run = Evaluator(manifest, config, folder, progress)
-    run.leave_out_void()
+    run.specs, _ = without_void(run.specs, void)
     lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
     per_run = any(method.runs for method in methods)
     every = join_table([(name, line.inputs) for name, line in lines.items()])

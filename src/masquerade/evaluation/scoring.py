@@ -59,7 +59,7 @@ from masquerade.metrics.intervals import (
     score,
     variance_between_runs,
 )
-from masquerade.metrics.leakage import TOLERANCE, Leakage, f_lambda, leakage
+from masquerade.metrics.leakage import Leakage, at_least_chance, f_lambda, held_limit, leakage
 from masquerade.metrics.statistic import Floats, Statistic, difference
 
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
@@ -263,8 +263,7 @@ def score_label(
     if retrained and untrained:
         gain = score(difference(retrained.test, untrained.test), clusters=groups)
     if private and utility is not None and result.value is not None:
-        # below chance is no protection: who knows would turn the guess around
-        f_half = f_lambda(utility, max(result.value, 0.5 if spec.metric == "AUROC" else 0.0))
+        f_half = f_lambda(utility, at_least_chance(result.value, spec.metric))
     chosen = Counter(name for names in best.chosen for name in names)
     return Finding(
         label=spec.name,
@@ -360,7 +359,7 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
     if leaked.protects is None or any(end is None for end in ends):
         return None
     floor, raw = leaked.floor.value or 0.0, leaked.raw.value or 0.0
-    return max(end or 0.0 for end in ends) <= floor + TOLERANCE * (raw - floor)
+    return max(end or 0.0 for end in ends) <= held_limit(floor, raw)
 
 
 def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:

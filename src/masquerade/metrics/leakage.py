@@ -34,6 +34,16 @@ class Leakage:
     trivial: str  # its name
 
 
+def held_limit(floor: float, raw: float) -> float:
+    """The score up to which a label counts as held: a tenth of the way from the floor to raw."""
+    return floor + TOLERANCE * (raw - floor)
+
+
+def at_least_chance(value: float, metric: str) -> float:
+    """A score as f_lambda takes it: an AUROC below .5 is no protection, as it could be turned."""
+    return max(value, 0.5) if metric == "AUROC" else value
+
+
 def f_lambda(action: float, privacy: float, *, weight: float = 0.5) -> float:
     """(1 - weight) action + weight (1 - privacy) (Ilic et al., CVPR 2024).
 
@@ -65,7 +75,7 @@ def protects(strongest: Score, raw: Score, floor: Score) -> bool | None:
         return None
     if raw.low <= floor.value:
         return None
-    return strongest.high <= floor.value + TOLERANCE * (raw.value - floor.value)
+    return strongest.high <= held_limit(floor.value, raw.value)
 
 
 def leakage(

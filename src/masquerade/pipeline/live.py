@@ -43,9 +43,7 @@ class LiveCounts:
     refused: int = 0  # in which too much detail was left
     hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
     empty: int = 0  # shown as they are: nobody was found in them, which was allowed
-    sent_late: int = (
-        0  # shown in time, and sent on later, since encoding or the network took longer
-    )
+    sent_late: int = 0  # anonymized in time; encoding or the network took them beyond the bound
     latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
 
     def add_latency(self, seconds: float) -> None:
@@ -124,7 +122,7 @@ class LiveRun:
                     yield LiveFrame(made.pixels, made.frame, self._age(made.frame))
 
     def sent(self, shown: LiveFrame) -> None:
-        """Count how long a frame took, once it is encoded and sent on."""
+        """Record the latency of a frame once it is encoded and sent on."""
         latency = self._age(shown.frame)
         self.counts.add_latency(latency)
         self.counts.sent_late += latency > self._max_latency

@@ -365,7 +365,7 @@ class DetailCheck:
         return self._result(judge, at)
 
     def _result(self, judge: RegionJudge, at: int) -> ResidualDetail:
-        """The most detail that is left by either comparison; the last frame was `at`."""
+        """Join both comparisons into what is reported; the last frame was `at`."""
         for each in (self._made, judge):
             each.end(at)
             self._refuse(each)

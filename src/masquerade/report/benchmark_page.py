@@ -264,7 +264,7 @@ def write_report(
 
 
 def _hyphenated(name: str) -> str:
-    """A kind of attackers as a narrow column's head, which may break inside a long word."""
+    """Add soft hyphens to the name of a kind of attackers, for the head of a narrow column."""
     return re.sub(r"\b(back|fine|recon|trans)(?=[a-z]{4})", "\\1\u00ad", name)
 
 

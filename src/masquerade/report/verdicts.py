@@ -10,7 +10,7 @@ from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import TOLERANCE, f_lambda
+from masquerade.metrics.leakage import at_least_chance, f_lambda, held_limit
 from masquerade.report.table import all_columns, main_columns, number
 
 Word = Literal["held", "undecided", "leaks", "n/a", "void"]
@@ -123,7 +123,7 @@ def held_below(found: Finding) -> float | None:
     if leaked is None or leaked.value is None:
         return None
     floor, raw = leaked.floor.value, leaked.raw.value
-    return None if floor is None or raw is None else floor + TOLERANCE * (raw - floor)
+    return None if floor is None or raw is None else held_limit(floor, raw)
 
 
 def verdict(row: Row, found: Finding) -> Verdict:
@@ -227,7 +227,7 @@ def headline(evaluation: Evaluation) -> Headline:
 def privacy_value(found: Finding) -> float | None:
     """What f_lambda takes: a score below chance is no protection, as a guess could be turned."""
     value = found.score.value
-    return None if value is None else max(value, 0.5 if found.metric == "AUROC" else 0.0)
+    return None if value is None else at_least_chance(value, found.metric)
 
 
 def _best_balance(

@@ -175,7 +175,7 @@ def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
 
 
 def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
-    """The recipe by whose clips pairs of frames with a gap are cut.
+    """Change a recipe so that its clips hold the frames from which pairs with a gap are drawn.
 
     Frames that are some stride apart come from as many places of the video as the recipe's clips.
     """
@@ -261,9 +261,8 @@ def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
     """Refuse videos of which most are too short for pairs of frames with a gap."""
     short = 0
     for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
-        late = clips[
-            :, :, gap.steps[0] - 1 : gap.frames
-        ]  # the last frame again, where the video has ended
+        # the last frame again, where the video has ended
+        late = clips[:, :, gap.steps[0] - 1 : gap.frames]
         short += int((late == late[:, :, :1]).flatten(1).all(1).sum())
     if 2 * short > len(learn):
         raise UsageError(

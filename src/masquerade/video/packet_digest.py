@@ -51,14 +51,14 @@ def digest_of_file(path: Path) -> tuple[int, bytes]:
 
 
 def _separated_units(data: bytes) -> Iterator[bytes]:
-    """The NAL units of a packet between start codes; zeros before a code belong to it."""
+    """Split a packet into its NAL units at start codes; zeros before a code belong to it."""
     for unit in data.split(_START):
         if whole := unit.rstrip(b"\x00"):
             yield whole
 
 
 def _prefixed_units(data: bytes) -> Iterator[bytes]:
-    """The NAL units of a packet in which each follows its length, of four bytes."""
+    """Split a packet into its NAL units, where each follows its length in four bytes."""
     at = 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "big")

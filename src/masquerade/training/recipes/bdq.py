@@ -29,8 +29,8 @@ PAPER = AdversarialRecipe(
     optimizers=dict.fromkeys(
         ROLES, OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-5, cosine=True)
     ),
-    **options.WHOLE_VIDEO
-    | {"size": (224, 224), "windows": 4},  # at this size eight are much to keep
+    # at this size eight windows of each video would be much to keep
+    **options.WHOLE_VIDEO | {"size": (224, 224), "windows": 4},
     batch=256,
 )
 # The code publishes the output of its soft quantiser.
