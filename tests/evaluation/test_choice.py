@@ -20,6 +20,7 @@ from masquerade.evaluation.attacker_choice import (
     join_table,
     score_attacker,
     score_attackers,
+    strengths,
 )
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.controls import channel_controls, unread_channels
@@ -112,8 +113,55 @@ def test_ties_are_broken_by_strength_over_the_whole_table() -> None:
     mine = given(WHO, ("weak", EVERY, NEVER), ("strong", EVERY, EVERY))
     scored = score_attackers(WHO, mine)
     assert choose(WHO, mine, scored).chosen == (("weak",),) * 2  # the first of equals
-    by_strength = choose(WHO, mine, scored, {"weak": 0.3, "strong": 0.6})
-    assert by_strength.chosen == (("strong",),) * 2
+    strength = [{"weak": 0.3, "strong": 0.6}, {"weak": 0.7, "strong": 0.6}]  # of each fold
+    assert choose(WHO, mine, scored, strength).chosen == (("strong",), ("weak",))
+
+
+def test_a_fold_chooses_by_held_out_clips_of_its_own_training_part() -> None:
+    """Whatever attackers say of clips that were held out of another fold's training part."""
+    rng = np.random.default_rng(1)
+    mine = given(WHO, ("one", FOLD == 1, EVERY), ("two", FOLD == 0, EVERY), prior=True)
+    of_first = mine.validation.fold % FOLDS == 0
+
+    def poisoned(one: AttackOutputs) -> AttackOutputs:
+        p = one.validation["who"]
+        noise = rng.dirichlet(np.ones(4), size=len(p))
+        return replace(one, validation={"who": np.where(of_first[:, None], p, noise)})
+
+    other = replace(mine, outputs=tuple(map(poisoned, mine.outputs)))
+    by_fold = []
+    for each in (mine, other):
+        scored = score_attackers(WHO, each)
+        (known, *_) = strengths([{"x": each}], {"x": [WHO]})["x", WHO.name]
+        by_fold.append((choose(WHO, each, scored).chosen[0], known))
+        assert [one.by_fold[0] for one in scored[:2]] == [1.0, 0.0]
+    assert by_fold[0] == by_fold[1] and by_fold[0][0] == ("one",)
+
+
+def test_clips_of_other_folds_stand_in_where_a_folds_own_are_of_one_class() -> None:
+    mine = given(RED, ("wrong", NEVER, EVERY), ("right", EVERY, EVERY))
+    test, labels = mine.test, mine.test.labels["red"]
+    other = mine.validation.clips
+    in_no_test = (test.clips >= 10) & (test.clips < 30)
+    # of the first fold clips of one class alone, and of the second those that are in no test
+    kept = np.where(mine.validation.fold == 0, labels[other] == 1, (other >= 10) & (other < 30))
+    mine = replace(
+        mine,
+        validation=mine.validation.at(kept),
+        test=test.at(~in_no_test),
+        tests=(),
+        outputs=tuple(
+            replace(
+                one,
+                validation={"red": one.validation["red"][kept]},
+                test=({"red": one.test[0]["red"][~in_no_test]},),
+            )
+            for one in mine.outputs
+        ),
+    )
+    scored = score_attackers(RED, mine)
+    assert [one.by_fold for one in scored] == [(0.0, 0.0), (1.0, 1.0)]
+    assert choose(RED, mine, scored).chosen == (("right",),) * 2
 
 
 def sure(rng: np.random.Generator, right: float, labels: np.ndarray) -> np.ndarray:

@@ -12,12 +12,13 @@ from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
-from masquerade.evaluation.attacker_choice import ScoredAttacker, strongest
+from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import (
+    MetricSpec,
     compute_floors,
     measure,
     protocol_specs,
@@ -54,11 +55,14 @@ def test_networks_are_trained_finetuned_and_used_as_raw_trained(
 def test_raw_trained_attackers_are_chosen_only_without_others() -> None:
     def one(name: str, validation: float, *, eligible: bool) -> ScoredAttacker:
         who = AttackOutputs(family="raw", name=name, validation={}, test=(), eligible=eligible)
-        return ScoredAttacker(outputs=who, validation=validation, test=mean([0.0]))
+        return ScoredAttacker(
+            outputs=who, validation=validation, by_fold=(validation,), test=mean([0.0])
+        )
 
     best, next_best = one("untouched", 0.9, eligible=False), one("trained", 0.6, eligible=True)
-    assert strongest([best, next_best]) is next_best
-    assert strongest([best]) is best
+    spec = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
+    assert contenders(spec, [best, next_best]) == [next_best]
+    assert contenders(spec, [best]) == [best]
 
 
 def test_exported_files_can_be_attacked(manifest: Manifest) -> None:

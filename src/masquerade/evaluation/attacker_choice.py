@@ -1,4 +1,4 @@
-"""The choice among attackers: each test fold's strongest, chosen on clips that are not in it.
+"""The choice among attackers: each test fold's strongest, chosen inside its own training part.
 
 The strongest attack together: their predictions are averaged (ensemble selection, Caruana et al.,
 ICML 2004, from a sorted list). Of many attackers that are nearly equal the first is the first by
@@ -29,11 +29,14 @@ from masquerade.metrics.statistic import Floats, Statistic, average
 
 PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
 MOST_TOGETHER = 10  # attackers whose predictions are averaged, at most
+INFORMED = "the strongest + action"  # of each fold
 LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 
 
-Strengths = Mapping[tuple[str, str], Mapping[str, float]]
-"""By protocol and label the mean validation score of each attacker over all rows of a table."""
+Strength = Sequence[Mapping[str, float]]
+"""By test fold the mean validation score of each attacker over all rows of a table."""
+Strengths = Mapping[tuple[str, str], Strength]
+"""The same by protocol and label."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,8 +106,8 @@ class ScoredAttacker:
     outputs: AttackOutputs  # its predictions
     validation: float  # its score there; nan where undefined
     test: Statistic  # the statistic of its score on test
-    # its validation score for each test fold, without clips that are in that fold; of attackers
-    # that were chosen fold by fold, none
+    # its validation score for each test fold, on held-out clips of that fold's training part; of
+    # attackers that were chosen fold by fold, none
     by_fold: tuple[float, ...] = ()
     runs: tuple[Statistic, ...] = ()  # the scores of single training runs, where there are several
     # of what was chosen: by fold the names of those whose predictions are averaged
@@ -114,16 +117,24 @@ class ScoredAttacker:
 def strengths(
     every: Sequence[Mapping[str, ScoringInput]], specs: Mapping[str, Sequence[MetricSpec]]
 ) -> Strengths:
-    """How strong each attacker is over all rows of a table, by which ties are broken."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    """How strong each attacker is over all rows of a table, by which ties are broken.
+
+    For each test fold by clips of that fold's training part alone, as in the choice itself.
+    """
+    found: dict[tuple[str, str], Strength] = {}
     for protocol, several in specs.items():
         for spec in several:
-            by_name: dict[str, list[float]] = {}
+            by_name: list[dict[str, list[float]]] = []
             for inputs in every:
                 for one in score_attackers(spec, inputs[protocol]) if protocol in inputs else ():
-                    if not math.isnan(one.validation):
-                        by_name.setdefault(one.outputs.name, []).append(one.validation)
-            found[protocol, spec.name] = {k: float(np.mean(v)) for k, v in by_name.items()}
+                    by_name.extend({} for _ in one.by_fold[len(by_name) :])
+                    for known, value in zip(by_name, one.by_fold, strict=True):
+                        if not math.isnan(value):
+                            known.setdefault(one.outputs.name, []).append(value)
+            found[protocol, spec.name] = [
+                {name: float(np.mean(values)) for name, values in known.items()}
+                for known in by_name
+            ]
     return found
 
 
@@ -144,37 +155,30 @@ def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker
         return mine._scored[spec]
     found = [score_attacker(spec, mine, one) for one in mine.outputs]
     if mine.prior and spec.use == "private" and found:
-        best = strongest(contenders(spec, found)).outputs
-        informed = [
-            score_attacker(spec, mine, _with_action(mine, best, weight)) for weight in PRIOR_WEIGHTS
-        ]
-        found.append(strongest(informed))
+        found.append(_informed_by_action(spec, mine, found))
     mine._scored[spec] = found
     return found
-
-
-def strongest(
-    scored: Sequence[ScoredAttacker], *, strength: Mapping[str, float] | None = None
-) -> ScoredAttacker:
-    """The one with the best score on all of validation; never looks at test."""
-    return _ranked(scored, [one.validation for one in scored], strength)[0]
 
 
 def choose(
     spec: MetricSpec,
     mine: ScoringInput,
     scored: Sequence[ScoredAttacker],
-    strength: Mapping[str, float] | None = None,
+    strength: Strength | None = None,
+    *,
+    most: int = MOST_TOGETHER,
 ) -> ScoredAttacker:
-    """The strongest attackers of each test fold, by validation clips that are not in that fold.
+    """The strongest attackers of each test fold, by held-out clips of that fold's training part.
 
-    From one to ten of them are averaged, as many as read the most there. Of equals the one comes
+    From one to `most` of them are averaged, as many as read the most there. Of equals the one comes
     first that is stronger over all rows of the table, then the first of the list. What the folds
-    choose predicts its own fold each, and is scored together.
+    choose predicts its own fold each, and is scored together. Never looks at test.
     """
     able = contenders(spec, scored)
-    folds = range(len(able[0].by_fold))
-    by_fold = [_strongest_together(spec, mine, able, fold, strength) for fold in folds]
+    by_fold = [
+        _strongest_together(spec, mine, able, fold, strength[fold] if strength else None, most)
+        for fold in range(len(able[0].by_fold))
+    ]
     names = tuple(tuple(one.outputs.name for one in several) for several in by_fold)
     by_names = {
         name: average_attackers(spec, mine, several)
@@ -182,16 +186,8 @@ def choose(
     }
     if len(by_names) == 1:
         return replace(score_attacker(spec, mine, by_names[names[0]]), chosen=names)
-    outputs = [by_names[name] for name in names]
-    runs = range(len(outputs[0].test))
-    joined = replace(
-        outputs[0],
-        family=TOGETHER,
-        name=TOGETHER_NAME,
-        test=tuple(_join_chosen(spec, mine, outputs, run) for run in runs),
-        channels=frozenset().union(*(one.channels for one in outputs)),
-    )
-    scores = score_attacker(spec, mine, joined)
+    joined = _join_chosen(spec, mine, [by_names[name] for name in names])
+    scores = score_attacker(spec, mine, replace(joined, family=TOGETHER, name=TOGETHER_NAME))
     return replace(scores, validation=math.nan, by_fold=(), chosen=names)
 
 
@@ -234,12 +230,13 @@ def _strongest_together(
     able: Sequence[ScoredAttacker],
     fold: int,
     strength: Mapping[str, float] | None,
+    most_together: int,
 ) -> list[ScoredAttacker]:
     """The attackers to average for a test fold: the first so many of a list sorted by strength.
 
-    As many as score the highest together on validation clips that are not in that fold.
+    As many as score the highest together on validation clips of that fold.
     """
-    ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:MOST_TOGETHER]
+    ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:most_together]
     count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
     sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
     for number, one in enumerate(ranked, 1):
@@ -251,7 +248,7 @@ def _strongest_together(
         together = {
             label: _averaged(spec, truth, label, total / number) for label, total in sums.items()
         }
-        value = validation_score(spec, *_outside(mine, together, fold))
+        value = _validation_of_fold(spec, mine, together, fold)
         if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
             count, most = number, value
     return ranked[:count]
@@ -278,15 +275,12 @@ def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> 
 
 def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
     """One attacker's scores on one label, on validation for each test fold."""
-    on_all = validation_score(spec, mine.validation, one.validation)
-    by_fold = [
-        on_all if truth is mine.validation else validation_score(spec, truth, predicted)
-        for truth, predicted in (_outside(mine, one.validation, fold) for fold in _folds(mine))
-    ]
+    by_fold = [_validation_of_fold(spec, mine, one.validation, fold) for fold in _folds(mine)]
+    defined = [value for value in by_fold if not math.isnan(value)]
     each = tuple(measure(spec, mine.of_seed(run), p) for run, p in enumerate(one.test))
     return ScoredAttacker(
         outputs=one,
-        validation=on_all,
+        validation=float(np.mean(defined)) if defined else math.nan,
         by_fold=tuple(by_fold),
         test=average(each)
         if mine.per_run
@@ -296,17 +290,27 @@ def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> 
 
 
 def _folds(mine: ScoringInput) -> range:
-    return range(int(mine.test.fold.max(initial=0)) + 1)
+    return range(len(next(iter(mine.test.fold_priors.values()))))
 
 
-def _outside(
-    mine: ScoringInput, predicted: Probabilities, fold: int
-) -> tuple[SplitTruth, Probabilities]:
-    """The validation clips that are not in a test fold, and what is predicted of them."""
-    kept = ~np.isin(mine.validation.clips, mine.test.clips[mine.test.fold == fold])
-    if kept.all() or not kept.any():
-        return mine.validation, predicted
-    return mine.validation.at(kept), _at(predicted, kept)
+def _validation_of_fold(
+    spec: MetricSpec, mine: ScoringInput, predicted: Probabilities, fold: int
+) -> float:
+    """The validation score for one test fold, on clips that were held out of its training part.
+
+    Those of all seeds together, each of which holds other people out. Where they are all of one
+    class, so that nothing can be told of them, clips of the other folds' training parts stand in
+    that are not in this test fold.
+    """
+    truth = mine.validation
+    own = truth.fold % len(_folds(mine)) == fold
+    if own.all():
+        return validation_score(spec, truth, predicted)
+    value = validation_score(spec, truth.at(own), _at(predicted, own))
+    if not math.isnan(value):
+        return value
+    others = ~np.isin(truth.clips, mine.test.clips[mine.test.fold == fold])
+    return validation_score(spec, truth.at(others), _at(predicted, others))
 
 
 def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
@@ -329,12 +333,7 @@ def _ranked(
     values: Sequence[float],
     strength: Mapping[str, float] | None,
 ) -> list[ScoredAttacker]:
-    """Those that may be chosen, the strongest by these values first."""
-    pairs = [
-        (one, value)
-        for one, value in zip(scored, values, strict=True)
-        if one.outputs.eligible or not any(other.outputs.eligible for other in scored)
-    ]
+    """The strongest by these values first; of equals the one that is stronger over all rows."""
 
     def order(pair: tuple[ScoredAttacker, float]) -> tuple[float, float]:
         one, value = pair
@@ -343,23 +342,39 @@ def _ranked(
             (strength or {}).get(one.outputs.name, -math.inf),
         )
 
-    return [one for one, _ in sorted(pairs, key=order, reverse=True)]  # equals keep their order
+    pairs = sorted(zip(scored, values, strict=True), key=order, reverse=True)
+    return [one for one, _ in pairs]  # equals keep their order
 
 
 def _join_chosen(
-    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs], seed: int
-) -> dict[str, Floats]:
-    """Each test fold as the attacker that it chose predicts it."""
-    truth = mine.of_seed(seed)
-    joined = {label: np.array(p) for label, p in by_fold[0].test[seed].items()}
-    for label in joined:
-        for fold, one in enumerate(by_fold):
-            at = truth.fold == fold
-            p = one.test[seed][label][at]
-            if _is_ranked(spec, truth, label):
-                p = _equally_sure(mine, one, label, truth.rates[label][at], p)
-            joined[label][at] = p
-    return joined
+    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs]
+) -> AttackOutputs:
+    """Each fold as the attacker that it chose predicts it, on test and on its own validation."""
+
+    def join(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
+        fold_of = truth.fold % len(by_fold)
+
+        def make(label: str) -> Floats:
+            joined = np.array(predicted[0][label])
+            for fold, one in enumerate(by_fold):
+                at = fold_of == fold
+                p = predicted[fold][label][at]
+                if _is_ranked(spec, truth, label):
+                    p = _equally_sure(mine, one, label, truth.rates[label][at], p)
+                joined[at] = p
+            return joined
+
+        return ByLabel(predicted[0], make)
+
+    return replace(
+        by_fold[0],
+        validation=join(mine.validation, [one.validation for one in by_fold]),
+        test=tuple(
+            join(mine.of_seed(run), [one.test[run] for one in by_fold])
+            for run in range(len(by_fold[0].test))
+        ),
+        channels=frozenset().union(*(one.channels for one in by_fold)),
+    )
 
 
 def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
@@ -388,10 +403,33 @@ def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
     return ByLabel(predicted, lambda label: predicted[label][kept])
 
 
+def _informed_by_action(
+    spec: MetricSpec, mine: ScoringInput, scored: Sequence[ScoredAttacker]
+) -> ScoredAttacker:
+    """The strongest attacker of each fold, which is given the true action besides."""
+    able = contenders(spec, scored)
+    folds = range(len(able[0].by_fold))
+    strongest = [_ranked(able, [one.by_fold[fold] for one in able], None)[0] for fold in folds]
+    informed = {
+        one.outputs.name: [
+            score_attacker(spec, mine, _with_action(mine, one.outputs, weight))
+            for weight in PRIOR_WEIGHTS
+        ]
+        for one in strongest
+    }
+    found = [
+        _ranked(several, [one.by_fold[fold] for one in several], None)[0]
+        for fold, several in zip(folds, (informed[a.outputs.name] for a in strongest), strict=True)
+    ]
+    if all(one is found[0] for one in found):
+        return found[0]
+    return score_attacker(spec, mine, _join_chosen(spec, mine, [one.outputs for one in found]))
+
+
 def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:
     return AttackOutputs(
         family="prior",
-        name=f"{one.name} + action",
+        name=INFORMED,
         validation=add_action_prior(one.validation, mine.validation, weight),
         test=tuple(
             add_action_prior(p, mine.of_seed(seed), weight) for seed, p in enumerate(one.test)
@@ -400,7 +438,13 @@ def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> Attac
     )
 
 
-def strongest_of(scored: Sequence[ScoredAttacker], *families: str) -> ScoredAttacker | None:
-    """The strongest attacker of these families; None: there is none."""
-    mine = [one for one in scored if one.outputs.family in families]
-    return strongest(mine) if mine else None
+def strongest_of(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    scored: Sequence[ScoredAttacker],
+    *families: str,
+    strength: Strength | None = None,
+) -> ScoredAttacker | None:
+    """The strongest single attacker of these families, of each fold; None: there is none."""
+    some = [one for one in scored if one.outputs.family in families]
+    return choose(spec, mine, some, strength, most=1) if some else None

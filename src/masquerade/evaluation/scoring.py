@@ -1,7 +1,7 @@
 """Score predictions: a pure function of predictions, ground truth and metric specs.
 
-Who is strongest is chosen for each test fold on validation clips that are not in it, and the test
-split is read once. Beside that stands the highest score of all attackers on test, with intervals
+Who is strongest is chosen for each test fold inside its own training part, and the test split is
+read once. Beside that stands the highest score of all attackers on test, with intervals
 that hold for all of them at once: no choice can miss more than that.
 """
 
@@ -18,6 +18,7 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attacker_choice import (
     ScoredAttacker,
     ScoringInput,
+    Strength,
     Strengths,
     choose,
     contenders,
@@ -217,7 +218,7 @@ def score_label(
     predicted_actions: IntArray | None,
     utility: float | None,
     void: str | None,
-    strength: Mapping[str, float] | None = None,
+    strength: Strength | None = None,
     unread: str | None = None,
 ) -> Finding:
     """What is reported of one label under one method; `utility` is the score of the action."""
@@ -255,11 +256,13 @@ def score_label(
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
             undecided = unread  # it may leak where none of these attackers can look
     pooled = _score_pooled(spec, mine, best) if private else None
-    informed = strongest_of(scored, "prior")
+    informed = strongest_of(spec, mine, scored, "prior")
     if informed and "action prior" in floors:
         beyond_action = score(difference(informed.test, floors["action prior"]), clusters=groups)
-    retrained = strongest_of(scored, "scratch", "motion", "finetuned", "published")
-    untrained = strongest_of(scored, "raw")
+    retrained = strongest_of(
+        spec, mine, scored, "scratch", "motion", "finetuned", "published", strength=strength
+    )
+    untrained = strongest_of(spec, mine, scored, "raw", strength=strength)
     if retrained and untrained:
         gain = score(difference(retrained.test, untrained.test), clusters=groups)
     if private and utility is not None and result.value is not None:

@@ -105,6 +105,10 @@ def leakage(
     ends = _fieller(three, clusters, between) if verdict is not None else None
     if ends is None:
         return Leakage(None, None, None, None, s, r, f, name)
+    if between is not None and s.low is not None and s.high is not None:
+        # Fieller's ends lie alike about the value, and those of a few runs that differ much do not
+        plain = [(end - floor.value) / (raw.value - floor.value) for end in (s.low, s.high)]
+        ends = min(ends[0], plain[0]), max(ends[1], plain[1])
     value = normalised(strongest.value, raw.value, floor.value)
     return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, s, r, f, name)
 
