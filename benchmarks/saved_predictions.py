@@ -71,13 +71,13 @@ def read_saved(given: Namespace) -> SavedTable:
     planned = plan_table(suite, table, places, options)
     manifest, _ = evaluation.read_clips(planned.options)
     config = evaluation.config_of(planned.options)
-    found = protocols(manifest, folds=config.folds)
+    found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
     models = get_preset(config.preset).attackers
     file = places.folder / "attacks" / "-".join(table.attacked) / PREDICTIONS
     return SavedTable(
         predictions=Predictions.load(given.predictions or file),
         truth=GroundTruth.of(manifest, found),
-        specs=metric_specs(manifest, found, ()),
+        specs=metric_specs(manifest, found, config.metrics),
         models=models,
         families=get_families(config.attackers, models),
     )
