@@ -69,7 +69,7 @@ class Population:
 
 EQUAL = (0.3,) * ATTACKERS
 NEAR = (0.34,) * ATTACKERS  # a guess is .25, and up to .315 counts as held
-ON_RAW = (*np.linspace(0.8, 0.9, ATTACKERS),)  # AUROC, or accuracy
+ON_RAW = tuple(np.linspace(0.8, 0.9, ATTACKERS))  # AUROC, or accuracy
 SPREAD = tuple(np.linspace(0.2, 0.5, ATTACKERS))
 RANKED = tuple(np.linspace(0.5, 0.8, ATTACKERS))  # AUROC
 ONE = (*(0.25,) * (ATTACKERS - 1), 0.35)
@@ -232,9 +232,9 @@ def distances(rng: np.random.Generator, of: Population, runs: int) -> Floats:
 
 
 def over_runs(rng: np.random.Generator, of: Population, runs: int) -> Floats:
-    """(runs, attackers), by how much each run differs; of as many as truth is counted on, exactly.
+    """(runs, attackers), how much the accuracies of each run differ from their mean.
 
-    There the mean is 0, or the truth would itself be a draw.
+    Of the many runs on which the truth is counted they add up to 0, or it would itself be a draw.
     """
     own, shared = rng.standard_normal((runs, ATTACKERS)), rng.standard_normal((runs, 1))
     if runs >= MORE_RUNS:
@@ -333,7 +333,6 @@ def holds(
     guess = 0.5 if of.spec is ATTRIBUTES else 1 / CLASSES
     leaked = found.leakage
     assert leaked is not None and leaked.low is not None and leaked.high is not None
-    limit = held_limit(guess, read)
     first = float(np.average([known[int(names[0])] for names in found.chosen], weights=sizes))
     single = [one for one in found.attacks if one.family != TOGETHER]
     ends = {int(one.name): (one.test.low or 0.0, one.test.high or 1.0) for one in single}
@@ -342,7 +341,8 @@ def holds(
         "all": all(low <= known[at] <= high for at, (low, high) in ends.items()),
         "at most": max(one.test.high or 1.0 for one in found.attacks) >= max(known.max(), chosen),
         "leakage": leaked.low <= (chosen - guess) / (read - guess) <= leaked.high,
-        "held wrongly": bool(leaked.protects) and max(known.max(), chosen) > limit,
+        "held wrongly": bool(leaked.protects)
+        and max(known.max(), chosen) > held_limit(guess, read),
         "gained": chosen - first,
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import cmap
-from masquerade.metrics.intervals import Score
+from masquerade.metrics.intervals import Score, Variance
 from masquerade.metrics.leakage import (
     f_lambda,
     f_lambda_sweep,
@@ -141,3 +141,13 @@ def test_fiellers_interval_covers_the_ratio() -> None:
         assert result.low is not None and result.high is not None
         held.append(result.low <= 0.5 <= result.high)
     assert 0.90 <= np.mean(held) <= 0.99
+
+
+def test_the_ends_of_several_runs_are_no_nearer_than_those_of_the_score() -> None:
+    """Where runs differ much: the score's ends lie unevenly about it, Fieller's evenly."""
+    some, raw, floor = (accurate(share, n=200, seed=k) for k, share in enumerate((0.8, 0.9, 0.25)))
+    found = leakage(some, raw, {"guess": floor}, between=Variance(0.01, 4.0))
+    assert found.low is not None and found.strongest.low is not None
+    assert found.high is not None and found.strongest.high is not None
+    plain = [(end - 0.25) / (0.9 - 0.25) for end in (found.strongest.low, found.strongest.high)]
+    assert found.low <= plain[0] + 1e-9 and plain[1] - 1e-9 <= found.high

@@ -34,9 +34,9 @@ LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 
 
 Strength = Sequence[Mapping[str, float]]
-"""By test fold the mean validation score of each attacker over all rows of a table."""
+"""For each test fold the mean validation score of every attacker, by name, over a table's rows."""
 Strengths = Mapping[tuple[str, str], Strength]
-"""The same by protocol and label."""
+"""For each protocol and label, how strong attackers are in each test fold."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +104,7 @@ class ScoredAttacker:
     """One attacker on one label."""
 
     outputs: AttackOutputs  # its predictions
-    validation: float  # its score there; nan where undefined
+    validation: float  # its mean score there over folds; nan where undefined
     test: Statistic  # the statistic of its score on test
     # its validation score for each test fold, on held-out clips of that fold's training part; of
     # attackers that were chosen fold by fold, none
@@ -117,7 +117,7 @@ class ScoredAttacker:
 def strengths(
     every: Sequence[Mapping[str, ScoringInput]], specs: Mapping[str, Sequence[MetricSpec]]
 ) -> Strengths:
-    """How strong each attacker is over all rows of a table, by which ties are broken.
+    """The mean validation score of each attacker over a table's rows, by which ties are broken.
 
     For each test fold by clips of that fold's training part alone, as in the choice itself.
     """
@@ -168,7 +168,7 @@ def choose(
     *,
     most: int = MOST_TOGETHER,
 ) -> ScoredAttacker:
-    """The strongest attackers of each test fold, by held-out clips of that fold's training part.
+    """Choose attackers for each test fold by clips held out of its training part, and score them.
 
     From one to `most` of them are averaged, as many as read the most there. Of equals the one comes
     first that is stronger over all rows of the table, then the first of the list. What the folds
@@ -236,7 +236,7 @@ def _strongest_together(
 
     As many as score the highest together on validation clips of that fold.
     """
-    ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:most_together]
+    ranked = _ranked(able, fold, strength)[:most_together]
     count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
     sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
     for number, one in enumerate(ranked, 1):
@@ -329,27 +329,24 @@ def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[Score
 
 
 def _ranked(
-    scored: Sequence[ScoredAttacker],
-    values: Sequence[float],
-    strength: Mapping[str, float] | None,
+    scored: Sequence[ScoredAttacker], fold: int, strength: Mapping[str, float] | None = None
 ) -> list[ScoredAttacker]:
-    """The strongest by these values first; of equals the one that is stronger over all rows."""
+    """Attackers sorted by validation score for a test fold, highest first; strength breaks ties."""
 
-    def order(pair: tuple[ScoredAttacker, float]) -> tuple[float, float]:
-        one, value = pair
+    def order(one: ScoredAttacker) -> tuple[float, float]:
+        value = one.by_fold[fold]
         return (
             -math.inf if math.isnan(value) else round(value, 12),
             (strength or {}).get(one.outputs.name, -math.inf),
         )
 
-    pairs = sorted(zip(scored, values, strict=True), key=order, reverse=True)
-    return [one for one, _ in pairs]  # equals keep their order
+    return sorted(scored, key=order, reverse=True)  # equals keep their order
 
 
 def _join_chosen(
     spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs]
 ) -> AttackOutputs:
-    """Each fold as the attacker that it chose predicts it, on test and on its own validation."""
+    """One attacker whose predictions of each fold are those of the attacker chosen for it."""
 
     def join(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
         fold_of = truth.fold % len(by_fold)
@@ -406,10 +403,10 @@ def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
 def _informed_by_action(
     spec: MetricSpec, mine: ScoringInput, scored: Sequence[ScoredAttacker]
 ) -> ScoredAttacker:
-    """The strongest attacker of each fold, which is given the true action besides."""
+    """An attacker that knows the true action and what each fold's strongest attacker predicts."""
     able = contenders(spec, scored)
     folds = range(len(able[0].by_fold))
-    strongest = [_ranked(able, [one.by_fold[fold] for one in able], None)[0] for fold in folds]
+    strongest = [_ranked(able, fold)[0] for fold in folds]
     informed = {
         one.outputs.name: [
             score_attacker(spec, mine, _with_action(mine, one.outputs, weight))
@@ -417,10 +414,7 @@ def _informed_by_action(
         ]
         for one in strongest
     }
-    found = [
-        _ranked(several, [one.by_fold[fold] for one in several], None)[0]
-        for fold, several in zip(folds, (informed[a.outputs.name] for a in strongest), strict=True)
-    ]
+    found = [_ranked(informed[strongest[fold].outputs.name], fold)[0] for fold in folds]
     if all(one is found[0] for one in found):
         return found[0]
     return score_attacker(spec, mine, _join_chosen(spec, mine, [one.outputs for one in found]))
@@ -445,6 +439,6 @@ def strongest_of(
     *families: str,
     strength: Strength | None = None,
 ) -> ScoredAttacker | None:
-    """The strongest single attacker of these families, of each fold; None: there is none."""
+    """Choose one attacker of these families for each test fold; None: there is none."""
     some = [one for one in scored if one.outputs.family in families]
     return choose(spec, mine, some, strength, most=1) if some else None
