@@ -273,16 +273,20 @@ def test_the_command_reports_them_and_changes_nothing_else(
     assert [one.label for one in raw.findings][:5] == ["action", "attributes", *new]
     for label in new:
         seen, hidden = raw.finding(label), black.finding(label)
-        assert seen is not None and seen.score is not None and seen.score.value == 1.0
+        # the chosen attackers may miss a clip of the 56 in a fold whose validation has few
+        assert seen is not None and seen.score is not None and seen.score.value is not None
+        assert seen.score.value > 0.95
         assert hidden is not None and hidden.score is not None and hidden.score.value is not None
         best = max(one.value for one in hidden.floors.values() if one.value is not None)
         assert hidden.score.value < best + 0.05
         assert ("all positive" in hidden.floors) == ("F1" in label)
         assert f"{label}: the mean over 2 binary attribute(s), red, cold." in found.limits
         controls = {one.kind: one.passed for one in found.controls if one.label == label}
-        # of 14 people F1 1.00 is not surely above the .65 of who says yes to all
-        assert controls["negative"] and controls["positive"] == ("cMAP" in label)
-        assert (hidden.leakage is None) == (hidden.void is not None) == ("F1" in label)
+        # of 14 people, F1 1.00 is not surely above the .65 of who says yes to all
+        sure = seen.score.low > best
+        assert sure or "F1" in label
+        assert controls["negative"] and controls["positive"] == sure
+        assert (hidden.leakage is None) == (hidden.void is not None) == (not sure)
     page = (tmp_path / "results.md").read_text()
     assert "attributes by F1 (hide; F1, people unseen)" in page and "floor: all positive" in page
     # all else is as it is without the flag
