@@ -126,8 +126,12 @@ def test_while_a_detector_sleeps_nothing_is_shown_and_no_face_at_any_time(
     monkeypatch.setattr(CenterFace, "__call__", slow)
     out = tmp_path / "out.mp4"
     words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "faces"]
-    assert main(["live", *words, "--max-latency", "1.5", "--duration", "5", "--json"]) == 0
-    receipt = json.loads(capsys.readouterr().out)
+    report = tmp_path / "receipt.json"
+    words += ["--max-latency", "1.5", "--duration", "5", "--stall", "2", "--report", str(report)]
+    assert main(["live", *words]) == 0
+    receipt, said = json.loads(report.read_text()), capsys.readouterr().err
+    assert said.index("has been worked on for 2 s") < said.index("it goes on, after a standstill")
+    assert any("nothing was shown for" in one for one in receipt["warnings"])
     assert receipt["late"] >= 1 and receipt["shown"] > 1
     assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
     monkeypatch.undo()

@@ -26,7 +26,9 @@ class LiveConfig(RegionConfig):
     allow_empty: bool = False
     camera_size: str | None = None  # WxH that a camera is asked for.
     camera_rate: Positive | None = None  # frames a second that a camera is asked for.
-    stall: Positive = 10.0  # seconds without a picture after which the source is taken for lost.
+    # seconds without a picture after which the source is taken for lost, and seconds of work on one
+    # picture after which it is said that this hangs.
+    stall: Positive = 10.0
     # seconds for which a lost source or destination is opened again and again; 0: not at all.
     reconnect: Seconds = 60.0
     duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.

@@ -22,6 +22,7 @@ from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.receipt import library_versions
+from masquerade.pipeline.standstill import Standstill
 from masquerade.pipeline.verify import verify_output
 from masquerade.storage import refuse_existing
 from masquerade.transaction import recover, transaction
@@ -100,7 +101,8 @@ class LiveSession:
         destination: where it goes: rtsp://..., rtmp://..., /dev/video9, a pipe, -, or a file.
         anonymizer: the method.
         config: how.
-        say: what a sentence is given to when the source is lost, and when it is back.
+        say: what a sentence is given to when the source is lost or the work on a picture hangs, and
+            when it goes on.
 
     Raises:
         UsageError: the settings contradict each other, or the destination exists.
@@ -136,6 +138,7 @@ class LiveSession:
             reconnect=config.reconnect,
             say=say,
         )
+        self._standstill = Standstill(config.stall, say)
         self._lost: str | None = None
 
     def stop(self) -> None:
@@ -145,13 +148,13 @@ class LiveSession:
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
         """Anonymize until the end; a file appears then, whole and checked, or not at all."""
         began = time.monotonic()
-        with self._input as source:
+        with self._input as source, self._standstill:
             config = self.pipeline.config
             check_memory(source.info, 1, self.pipeline.anonymizer.window or config.batch_size)
             run = LiveRun(
                 self.pipeline, info=source.info, max_latency=self.config.max_latency, age=age
             )
-            frames = self._until_lost(run(self._in_time(source)))
+            frames = self._until_lost(run(self._standstill(self._in_time(source))))
             if self.destination.kind == "file":
                 self._record(frames, run, on_frame)
             else:
@@ -241,6 +244,11 @@ class LiveSession:
             warned.append(
                 f"{counts.late} frames came later than {self.config.max_latency:g} s and were "
                 "dropped; choose a smaller --scale, or a longer --max-latency."
+            )
+        if self._standstill.longest > self.config.stall:
+            warned.append(
+                f"nothing was shown for {self._standstill.longest:.0f} s while one picture was "
+                "worked on: the detector, the method, the encoder or the destination hung."
             )
         if counts.sent_late:
             warned.append(
