@@ -421,6 +421,11 @@ def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> l
     """The notes of a suite on a table, and what networks start from."""
     preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
     found = [note.replace("{starts}", starts(preset)) for note in table.limits]
+    if config.seeds > 1 and any(row.train is not None for row in table.rows):
+        found.append(
+            "Rows of trained methods are means over runs of several seeds, each attacked by "
+            "networks of its own: no attacker gets two anonymized versions of one clip."
+        )
     begun = [one.name for one in table.rows if one.train is not None and places.start_words(one)]
     if begun and places.image_weights is not None:
         file = places.image_weights.name
