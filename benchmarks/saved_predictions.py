@@ -29,7 +29,7 @@ Inputs = Mapping[str, ScoringInput]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SavedTable:
-    """The predictions of all rows of a table, beside the truth; rows of one training each."""
+    """The predictions of all rows of a table, beside the truth."""
 
     predictions: Predictions
     truth: GroundTruth
@@ -47,6 +47,10 @@ class SavedTable:
         """The seeds of attackers."""
         return sorted({key.seed for key in self.predictions.blocks})
 
+    def is_trained(self, row: str) -> bool:
+        """Whether a row is of several trainings, each attacked by itself."""
+        return len({key.run for key in self.predictions.blocks if key.method == row}) > 1
+
     def lines(self, **fields: object) -> list[tuple[str, Inputs]]:
         """Each row and what is scored of it, of predictions whose keys have these values."""
         return [
@@ -57,6 +61,7 @@ class SavedTable:
                     self.truth,
                     families_on_raw(self.families) if row == "raw" else self.families,
                     self.models,
+                    per_run=self.is_trained(row),
                 ),
             )
             for row in self.rows
