@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import read_boxes
+from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Frame, Region
@@ -206,7 +207,9 @@ class Faces(TrackedSource):
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         if self._search is None:
             return super()._detector_of_a_video()
-        return TurnedFaces(DetectOnChange(self._detector), self._search)
+        if self.scale is not None and (self.min_size or self.max_size):
+            return TurnedFaces(DetectOnChange(self._detector), self._search)
+        return TurnedFaces(DetectInChanges(self._detector, self.scale), self._search)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

@@ -35,7 +35,7 @@ class DetectOnChange(Generic[Found]):
 
     def __call__(self, frame: Frame) -> Found:
         """Return the detections of the next keyframe: new ones, or the last ones if it is alike."""
-        turn, now = getattr(frame, "turn", 0), _averaged(frame)
+        turn, now = getattr(frame, "turn", 0), averaged_copy(frame)
         if turn in self._last:
             before, found, left_out = self._last[turn]
             if left_out < MOST and _alike(before, now):
@@ -46,11 +46,16 @@ class DetectOnChange(Generic[Found]):
         return found
 
 
-def _averaged(frame: Frame) -> NDArray[np.uint8]:
+def averaged_copy(frame: Frame) -> NDArray[np.uint8]:
     """A small grey copy in which each pixel is the mean of its cell."""
     small = frame.rgb(fit_size(frame, SIDE))
     return np.asarray(cv2.blur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (CELL, CELL)), np.uint8)
 
 
+def changed_cells(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where two such copies of one size differ, (h, w)."""
+    return np.asarray(cv2.absdiff(before, now) >= CHANGE)
+
+
 def _alike(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> bool:
-    return before.shape == now.shape and int(cv2.absdiff(before, now).max()) < CHANGE
+    return before.shape == now.shape and not changed_cells(before, now).any()

@@ -1,0 +1,217 @@
+"""Runs a face detector on the areas of a keyframe that changed, and keeps its finds elsewhere.
+
+Before a camera that stands still most of the picture is the same from frame to frame, and a network
+that sees every pixel spends most of its time on walls. A face can only come where pixels change. So
+the areas that changed are looked at, with a margin and with all of every find that they touch, and
+finds in the rest stay. A look at the whole frame now and then lets chance finds count.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Frame, fit_size
+from masquerade.regions.unchanged_frames import MOST, averaged_copy, changed_cells
+
+Detect = Callable[[Frame], list[Box]]
+MARGIN = 0.1  # of a frame's longest side that is looked at around what changed
+LARGEST = 0.6  # share of a frame from which all of it is looked at
+STEP = 32  # pixels of the grid that areas lie on, as CenterFace halves a picture five times
+MOST_AREAS = 4
+
+
+class Area(NamedTuple):
+    """A rectangle in pixels: x0 <= x < x1, y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def touches(self, other: "Area") -> bool:
+        """Whether they share a pixel."""
+        return max(self.x0, other.x0) < min(self.x1, other.x1) and max(self.y0, other.y0) < min(
+            self.y1, other.y1
+        )
+
+    def joined(self, other: "Area") -> "Area":
+        """The smallest rectangle around both."""
+        return Area(
+            min(self.x0, other.x0),
+            min(self.y0, other.y0),
+            max(self.x1, other.x1),
+            max(self.y1, other.y1),
+        )
+
+    @property
+    def pixels(self) -> int:
+        """How many it has."""
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedFrame:
+    """An area of a scaled copy of a frame."""
+
+    frame: Frame
+    size: tuple[int, int]  # (w, h) of the copy
+    area: Area  # in its pixels
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.area.x1 - self.area.x0
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.area.y1 - self.area.y0
+
+    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
+        left, top, right, bottom = self.area
+        pixels = self.frame.rgb(self.size)[top:bottom, left:right]
+        if size in (None, (self.width, self.height)):
+            return np.ascontiguousarray(pixels)
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def in_frame(self, box: Box) -> Box:
+        """A box in this area as a box in the frame."""
+        x, y = self.frame.width / self.size[0], self.frame.height / self.size[1]
+        return replace(
+            box,
+            x0=(box.x0 + self.area.x0) * x,
+            y0=(box.y0 + self.area.y0) * y,
+            x1=(box.x1 + self.area.x0) * x,
+            y1=(box.y1 + self.area.y0) * y,
+        )
+
+
+@dataclass(slots=True)
+class _Last:
+    """What is known of the frames of one turn."""
+
+    copy: NDArray[np.uint8]  # (h, w), each area as it was when it was looked at last
+    boxes: list[Box]
+    looks: int = 0  # since all of the frame was looked at
+
+
+class DetectInChanges:
+    """Detects in the areas of keyframes that changed, and repeats its last finds in the rest.
+
+    Args:
+        detect: what finds boxes in a frame, in a part of one, or in a turned one, which is
+            remembered apart.
+        scale: what the detector fits frames into; see `fit_size`.
+    """
+
+    def __init__(self, detect: Detect, scale: tuple[int, int] | int | None = None) -> None:
+        self._detect, self._scale = detect, scale
+        self._last: dict[int, _Last] = {}  # by the turn in degrees
+
+    def __call__(self, frame: Frame) -> list[Box]:
+        """Return the boxes of the next keyframe."""
+        turn, now = getattr(frame, "turn", 0), averaged_copy(frame)
+        last = self._last.get(turn)
+        if last is None or last.looks >= MOST or last.copy.shape != now.shape:
+            return self._look_at_all(frame, turn, now)
+        size = fit_size(frame, self._scale)
+        areas = changed_areas(changed_cells(last.copy, now), frame, size, last.boxes)
+        if areas is None:
+            return self._look_at_all(frame, turn, now)
+        last.looks += 1
+        for area in areas:
+            part = CroppedFrame(frame, size, area)
+            last.boxes = [box for box in last.boxes if not area.touches(_around(box, frame, size))]
+            last.boxes += [part.in_frame(box) for box in self._detect(part)]
+            seen = _scaled(area, size, now.shape[::-1])
+            inside = slice(seen.y0, seen.y1), slice(seen.x0, seen.x1)
+            last.copy[inside] = now[inside]
+        return list(last.boxes)
+
+    def _look_at_all(self, frame: Frame, turn: int, now: NDArray[np.uint8]) -> list[Box]:
+        boxes = self._detect(frame)
+        self._last[turn] = _Last(now, list(boxes))
+        return boxes
+
+
+def changed_areas(
+    cells: NDArray[np.bool_], frame: Frame, size: tuple[int, int], boxes: list[Box]
+) -> list[Area] | None:
+    """The areas, in pixels of a copy of `size` (w, h), that are to be looked at; None: all of it.
+
+    Args:
+        cells: (h, w), where the frame differs from what was looked at last.
+        frame: whose pixels `boxes` are in.
+        size: (w, h).
+        boxes: finds, none of which is cut by an area.
+    """
+    if not cells.any():
+        return []
+    margin = round(MARGIN * max(size))
+    _, _, found, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
+    areas = [
+        _grown(_scaled(Area(x, y, x + w, y + h), cells.shape[::-1], size), margin, size)
+        for x, y, w, h, _ in found[1:].tolist()
+    ]
+    kept = [_around(box, frame, size) for box in boxes]
+    areas = _apart(areas, kept, size)
+    if len(areas) > MOST_AREAS or sum(area.pixels for area in areas) > LARGEST * size[0] * size[1]:
+        return None
+    return areas
+
+
+def _apart(areas: list[Area], boxes: list[Area], size: tuple[int, int]) -> list[Area]:
+    """Areas on the grid that hold what they touch, joined until no two of them touch."""
+    waiting, done = list(areas), list[Area]()
+    while waiting:
+        area = waiting.pop()
+        for other in [*done, *boxes]:
+            if area.touches(other) and area.joined(other) != area:
+                area = area.joined(other)
+        area = _grown(area, 0, size)
+        if touched := [other for other in done if area.touches(other)]:
+            done = [other for other in done if other not in touched]
+            for other in touched:
+                area = area.joined(other)
+            waiting.append(area)
+        elif any(area.touches(box) and area.joined(box) != area for box in boxes):
+            waiting.append(area)
+        else:
+            done.append(area)
+    return done
+
+
+def _grown(area: Area, margin: int, size: tuple[int, int]) -> Area:
+    """The area with a margin, on the grid, inside a frame of a size (w, h)."""
+    return Area(
+        max(0, (area.x0 - margin) // STEP * STEP),
+        max(0, (area.y0 - margin) // STEP * STEP),
+        min(size[0], -(-(area.x1 + margin) // STEP) * STEP),
+        min(size[1], -(-(area.y1 + margin) // STEP) * STEP),
+    )
+
+
+def _scaled(area: Area, before: tuple[int, ...], after: tuple[int, ...]) -> Area:
+    """An area of a picture of one size (w, h) in the pixels of a copy of another size."""
+    x, y = after[0] / before[0], after[1] / before[1]
+    return Area(
+        int(area.x0 * x), int(area.y0 * y), int(np.ceil(area.x1 * x)), int(np.ceil(area.y1 * y))
+    )
+
+
+def _around(box: Box, frame: Frame, size: tuple[int, int]) -> Area:
+    """A find with a quarter of its size around it, in pixels of a copy of size (w, h)."""
+    x, y = size[0] / frame.width, size[1] / frame.height
+    more_x, more_y = box.width / 4, box.height / 4
+    return Area(
+        max(0, int((box.x0 - more_x) * x)),
+        max(0, int((box.y0 - more_y) * y)),
+        min(size[0], int(np.ceil((box.x1 + more_x) * x))),
+        min(size[1], int(np.ceil((box.y1 + more_y) * y))),
+    )
