@@ -15,6 +15,7 @@ import pytest
 import scenes
 
 from masquerade.checkpoint import save
+from masquerade.cli import anonymize as anonymize_verb
 from masquerade.cli.evaluate import (
     Options,
     config_of,
@@ -28,10 +29,12 @@ from masquerade.cli.evaluate import (
 from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError
 from masquerade.evaluation import Evaluation, EvaluationConfig, from_json
+from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
+from masquerade.extraction.extract_dataset import store_name
 from masquerade.methods import build
-from masquerade.pipeline.config import REGION_ARGUMENTS, PipelineConfig
+from masquerade.pipeline.config import REGION_ARGUMENTS, FileConfig, PipelineConfig, RegionConfig
 from masquerade.regions import REGIONS
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.template import make_template
@@ -264,3 +267,94 @@ def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None
     assert line.cover.shape == "box" and line.cover.margin == PipelineConfig().mask_scale
     with pytest.raises(UsageError, match="do not know --keys"):
         method_line("blur", method, pipeline_config(replace(options, keys="dino-s8")))
+
+
+NOT_OF_DATASETS = {
+    **dict.fromkeys(("preview", "salvage", "sequence", "cfr"), "the manifest names the frames"),
+    **dict.fromkeys(("keep_visible", "hide_only", "edits", "at", "list_people"), "of one video"),
+    "region": "an image of one video's size",
+    **dict.fromkeys(("hide", "replacewith"), "short for --regions templates:..., --method"),
+    "seed": "each video has its own stream, which follows from its content",
+    "force_8bit": "attackers see 8 bits",
+    "verify": "what it refuses, attackers find",
+    **dict.fromkeys(("audio", "keep_audio", "metadata", "keep_metadata"), "no attacker reads it"),
+    **dict.fromkeys(("batch_size", "decoder", "threads", "parts"), "the same pixels, sooner"),
+    **dict.fromkeys(("engine", "address"), "where it runs"),
+    **dict.fromkeys(
+        ("inputs", "recursive", "suffix", "name", "skip_existing", "resume", "overwrite", "record"),
+        "which files are read and written",
+    ),
+    **dict.fromkeys(
+        ("receipt", "report", "public_receipt", "export_boxes", "export_masks", "shadow"),
+        "files beside the published one",
+    ),
+    **dict.fromkeys(("dry_run", "quiet", "verbose", "profile", "no_progress"), "what is printed"),
+}
+"""Options of `anonymize` that `evaluate` lacks, and why."""
+OF_ATTACKERS = {"preset", "amp"}
+"""Options that are the attackers' here: of the method are --method-preset, and full precision."""
+
+
+def test_what_changes_the_output_of_anonymize_is_an_option_here() -> None:
+    """A new option of `anonymize` is either taken here too, or listed with the reason."""
+    theirs = {field.name for field in fields(anonymize_verb.Options)}
+    mine = {field.name for field in fields(Options)}
+    assert theirs - mine == set(NOT_OF_DATASETS)
+    taken = {field.name for kind in (RegionConfig, FileConfig) for field in fields(kind)}
+    named = {"level", "method", "weights", "device", "allow_empty", "allow_gaps"}
+    alike = {"output", "workers", "json"}  # that say nothing of what is published
+    assert theirs & mine == taken | named | alike | OF_ATTACKERS
+
+
+@pytest.mark.parametrize(
+    ("level", "method", "regions"),
+    [("face", "selective", "faces"), ("person", "selective", "people")],
+)
+def test_a_level_is_the_method_and_regions_of_anonymize(
+    level: str, method: str, regions: str
+) -> None:
+    options, made = parse(["--data", "clips.csv", "--level", level])
+    line = method_line(method, made, pipeline_config(options))
+    assert type(made) is type(build(method)) and region_names(line.regions) == [regions]
+    for more in (["--method", "blur"], ["--regions", "frame"]):
+        with pytest.raises(UsageError, match="--level chooses regions and a method"):
+            parse(["--data", "clips.csv", "--level", level, *more])
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--codec vp9", "--crf 40", "--encoder-preset fast", "--lossless", "--bitrate 80k",
+     "--noise-qoffset 0", "--hwaccel cuda", "--size model"],
+)  # fmt: skip
+def test_options_of_files_are_refused_where_no_file_is_attacked(words: str) -> None:
+    given = ["--data", "clips.csv", "--method", "blur", *words.split()]
+    with pytest.raises(UsageError, match=f"{words.split()[0]} is of files.* --through-file too"):
+        parse(given)
+    options, _ = parse([*given, "--through-file"])
+    assert pipeline_config(options).file != FileConfig()
+
+
+def test_contradictions_of_encoders_are_refused_before_any_work() -> None:
+    given = ["--data", "clips.csv", "--method", "blur", "--through-file"]
+    with pytest.raises(UsageError, match="exclude each other"):
+        parse([*given, "--crf", "40", "--lossless"])
+    options, method = parse([*given, "--encoder-preset", "hasty"])
+    with pytest.raises(UsageError, match="refuses the preset hasty"):
+        method_line("blur", method, pipeline_config(options))
+
+
+def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    """At low quality frames are others; raw video's file stays, and clips are no older ones."""
+    run: dict[str, np.ndarray] = {}
+    names: set[str] = set()
+    for quality in ("20", "51"):
+        given = ["--data", str(folder / "clips.csv"), "--method", "pixelate", *scenes.FAST]
+        options, method = parse([*given, "--through-file", "--crf", quality])
+        line = method_line("pixelate", method, pipeline_config(options))
+        one = Evaluator(read_manifest(options.data), config_of(options), tmp_path, None)
+        one.clips.manifest = one.manifest.take([0])
+        run[quality] = np.asarray(one.clips.of(line, method)[0]).astype(int)
+        run[f"raw {quality}"] = np.asarray(one.clips.of(RAW, None)[0]).astype(int)
+        names.add(store_name(one.clips._config(line, method, "frames")))
+    assert np.abs(run["20"] - run["51"]).mean() > 1 and len(names) == 2
+    assert np.array_equal(run["raw 20"], run["raw 51"])

@@ -43,6 +43,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.region_cache import _read
 from masquerade.extraction.store import ClipCache
+from masquerade.pipeline.config import FileConfig
 from masquerade.pipeline.coverage import FrameCounts
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
@@ -250,6 +251,13 @@ def test_regions_are_searched_once_for_all_methods(data: Manifest, tmp_path: Pat
     assert torch.equal(clips("mask-mean", cache), clips("mask-mean", None))
 
 
+FILES = [
+    {"codec": "ffv1"}, {"crf": 40}, {"encoder_preset": "fast"}, {"lossless": True},
+    {"bitrate": "80k"}, {"noise_qoffset": 0.5}, {"size": "model"},
+]  # fmt: skip
+"""One setting each that changes a file, or might."""
+
+
 def test_all_that_changes_clips_is_in_the_key(data: Manifest, tmp_path: Path) -> None:
     def passes(**given) -> int:
         args = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "seed": 1, **given}
@@ -272,6 +280,9 @@ def test_all_that_changes_clips_is_in_the_key(data: Manifest, tmp_path: Path) ->
         {"regions": partial(WholeFrame)},
         {"outside": "black"},
         {"through_file": True},
+        *({"through_file": True, "file": FileConfig(**one)} for one in FILES),
+        {"content": "packets"},
+        {"content": "packets", "file": FileConfig(crf=40)},
         {"sample_first": True},
     ]
     assert [passes(**kind) for kind in kinds] == [1] * len(kinds)

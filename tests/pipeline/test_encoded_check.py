@@ -10,7 +10,7 @@ import pytest
 
 import masquerade
 from masquerade.errors import OutputError
-from masquerade.pipeline import encoded_check, single_file
+from masquerade.pipeline import encoded_check, pictures, single_file
 from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import MAX_LEFT, DetailCheck
 from masquerade.video.write import Writer
@@ -102,7 +102,7 @@ def test_what_was_encoded_is_refused_before_the_file_is_finished(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: list[Path]
 ) -> None:
     raw = iter((255 * masquerade.read_video(clip, stop=1).clip[0]).byte().permute(1, 2, 3, 0))
-    monkeypatch.setattr(single_file, "_resize", lambda pixels, info: next(raw).numpy())
+    monkeypatch.setattr(pictures, "_resize", lambda pixels, info: next(raw).numpy())
     with pytest.raises(OutputError, match="of the detail of a region"):
         anonymized(clip, tmp_path / "o.mp4", method="blacken", regions="faces")
     assert not compared and not list(tmp_path.iterdir())

@@ -344,8 +344,8 @@ def test_default_regions_follow_the_method() -> None:
 
 
 def test_settings_reach_the_encoder_and_the_region_source() -> None:
-    config = PipelineConfig(codec="av1", crf=3, encoder_preset="8", hwaccel="none", threads=2)
-    encoding = encoding_for(config)
+    config = PipelineConfig(codec="av1", crf=3, encoder_preset="8", hwaccel="none")
+    encoding = encoding_for(config, threads=2)
     assert (encoding.codec, encoding.crf, encoding.preset) == ("av1", 3, "8")
     assert (encoding.hwaccel, encoding.threads, encoding.bitrate) == ("none", 2, None)
     assert encoding_for(PipelineConfig(codec="ffv1", lossless=True)).lossless

@@ -147,7 +147,7 @@ def test_another_scale_is_refused(text: str) -> None:
     [("2M", 2_000_000), ("1.5m", 1_500_000), ("800k", 800_000), ("7K", 7000), ("123", 123)],
 )
 def test_a_bitrate_is_read(text: str, bits: int) -> None:
-    encoding = encoding_for(PipelineConfig(bitrate=text, codec="h265", crf=None, threads=3))
+    encoding = encoding_for(PipelineConfig(bitrate=text, codec="h265", crf=None), threads=3)
     assert (encoding.bitrate, encoding.codec, encoding.threads) == (bits, "h265", 3)
     assert encoding_for(PipelineConfig(bitrate="source")).bitrate == "source"
     with pytest.raises(UsageError, match="bits a second"):

@@ -16,7 +16,7 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import OutputError
 from masquerade.methods import METHODS
-from masquerade.pipeline import found_regions, single_file, stream
+from masquerade.pipeline import found_regions, pictures, single_file, stream
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.residual_detail import MAX_LEFT, RegionJudge, Remains, residual_detail
 from masquerade.regions.boxes import Box, BoxWriter
@@ -210,7 +210,7 @@ def test_raw_pictures_that_get_to_the_encoder_are_refused(
 ) -> None:
     """The decoded output is compared too, whatever the method gave."""
     raw = iter((255 * masquerade.read_video(clip, stop=0.5).clip[0]).byte().permute(1, 2, 3, 0))
-    monkeypatch.setattr(single_file, "_resize", lambda pixels, info: next(raw).numpy())
+    monkeypatch.setattr(pictures, "_resize", lambda pixels, info: next(raw).numpy())
     refused(clip, tmp_path / "o.mp4", masquerade.build("blacken"), preview=0.2)
 
 

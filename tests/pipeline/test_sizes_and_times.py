@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from masquerade.errors import UsageError, VideoError
-from masquerade.pipeline import memory, single_file
+from masquerade.pipeline import memory, pictures, single_file
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.memory import held_pictures, most_bytes
 from masquerade.pipeline.stream import (
@@ -90,8 +90,8 @@ def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:
 
 def test_pixels_are_made_smaller_only_where_they_must_be() -> None:
     pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    assert single_file._resize(pixels, info(8, 6)) is pixels
-    small = single_file._resize(pixels, info(4, 3))
+    assert pictures._resize(pixels, info(8, 6)) is pixels
+    small = pictures._resize(pixels, info(4, 3))
     assert small.shape == (3, 4, 3)
     mean = pixels.astype(float).reshape(3, 2, 4, 2, 3).mean((1, 3))
     assert np.abs(small - mean).max() <= 0.5

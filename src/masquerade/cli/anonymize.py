@@ -16,6 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
+from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.errors import UsageError, escape
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import (
@@ -40,13 +41,12 @@ BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold keep_visible
         recursive overwrite""",
     "people": "list_people hide_only edits",
-    "detection": """detector models scale min_size max_size every track gap carry lookback region
-        export_boxes export_masks shadow allow_empty allow_gaps""",
-    "template": "hide at keys key_weights combine gamma floor grow calibrated",
-    "mask": "shape mask_scale feather",
-    "method": "preset batch_size device amp size seed",
-    "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
-        decoder force_8bit cfr threads receipt report public_receipt""",
+    "detection": f"{DETECTION} region export_boxes export_masks shadow allow_empty allow_gaps",
+    "template": f"hide at {TEMPLATE}",
+    "mask": MASK,
+    "method": "preset batch_size device amp seed",
+    "output": f"""verify metadata {FILE} decoder force_8bit cfr threads receipt report
+        public_receipt""",
     "batch": """suffix name skip_existing resume parts workers engine address record dry_run
         sequence salvage""",
     "message": "json quiet verbose profile no_progress",

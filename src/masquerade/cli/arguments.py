@@ -79,15 +79,17 @@ def parse_with_method(
     return options(**ChainMap(*parsed)), anonymizer
 
 
-def default_method(argv: list[str], *, beside: tuple[str, ...]) -> str:
-    """The name of the method if none is given: that of `--level`, or selective.
+def default_method(
+    argv: list[str], *, beside: tuple[str, ...], otherwise: str = "selective"
+) -> str:
+    """The name of the method if none is given: that of `--level`, or without one `otherwise`.
 
     Raises:
         UsageError: one of the flags `beside` stands beside a level, which chooses for them.
     """
     level = flag_value(argv, ("--level",))
     if level not in LEVELS:
-        return "selective"
+        return otherwise
     for flag in beside:
         if flag_value(argv, (flag,)):
             raise UsageError(f"--level chooses regions and a method; leave {flag} out, or --level.")

@@ -21,20 +21,25 @@ from tyro.conf import UseAppendAction, arg
 from masquerade.cli.arguments import (
     HELP,
     asks_for_help,
+    default_method,
     flag_value,
     load_trained,
     parse_with_method,
     split_commas,
 )
+from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE, flag
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.config import (
+    FileConfig,
     PipelineConfig,
     RegionConfig,
+    encoding_for,
     region_arguments,
     with_default_regions,
 )
+from masquerade.pipeline.levels import LevelName
 from masquerade.ranges import Allowed, Count, Weight, Whole
 from masquerade.storage import STORE_LIMIT
 from masquerade.transaction import transaction
@@ -46,15 +51,16 @@ if TYPE_CHECKING:
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 BOXES = {
-    "": "data output method weights regions labels preset folds seeds device workers",
+    "": "data output level method weights regions labels preset folds seeds device workers",
     "data": "actions private_data score_on held_out",
     "method": "method_preset outside mask_only",
-    "detection": "detector models threshold scale min_size max_size every track gap carry lookback",
-    "template": "keys key_weights combine gamma floor grow calibrated",
-    "mask": "shape mask_scale feather",
+    "detection": f"threshold {DETECTION}",
+    "template": TEMPLATE,
+    "mask": MASK,
+    "file": f"through_file {FILE}",
     "clips": "stride views aspect",
     "attack": "attackers recognizers average amp attacker_weights image_weights reidentification "
-    "metrics lambdas through_file allow_empty allow_gaps",
+    "metrics lambdas allow_empty allow_gaps",
     "result": "store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first."""
@@ -65,7 +71,7 @@ INSTEAD_OF_SCORED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RegionConfig):
+class Options(RegionConfig, FileConfig):
     """Attack anonymized video, and report how well action and private labels are recognised."""
 
     data: Path  # a manifest: path, action, private attributes; see `masquerade data`.
@@ -80,6 +86,9 @@ class Options(RegionConfig):
     # what the manifest's groups are, which are in train or in test, as tables call them: people,
     # or pairs, of whom one person may be in several.
     held_out: str = "people"
+    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
+    # --regions and --method.
+    level: LevelName | None = None
     # how people are hidden; `masquerade methods` lists them. Its own arguments follow.
     method: str | None = None
     method_preset: str | None = None  # a named setting of the method, such as strong.
@@ -128,7 +137,9 @@ class Options(RegionConfig):
     # also measure videos in which regions were lost for a while, or whole frames were hidden for
     # want of certainty.
     allow_gaps: bool = False
-    through_file: bool = False  # attack exported, re-decoded files instead of tensors.
+    # attack exported, re-decoded files instead of tensors; the options of files are theirs, and
+    # raw video's file is as by default.
+    through_file: bool = False
     # for binary attributes, separated by commas: auroc, which is always reported, and cmap, f1,
     # f1-spact (F1 at the threshold of SPAct's code), as papers print them.
     metrics: str = "auroc"
@@ -149,10 +160,27 @@ class Options(RegionConfig):
     # raw ones too: protect it as you protect the videos.
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.through_file and (given := file_words(self).split(" ", 1)[0]):
+            raise UsageError(
+                f"{given} is of files, and without --through-file attackers see frames before they "
+                f"are encoded: give --through-file too, or leave {given} out."
+            )
+
+
+def file_words(config: FileConfig) -> str:
+    """The flags of what a configuration says of files and the default does not."""
+    words, plain = [], FileConfig()
+    for name in (field.name for field in fields(FileConfig)):
+        if (value := getattr(config, name)) != getattr(plain, name):
+            words.append(flag(name) if value is True else f"{flag(name)} {value}")
+    return " ".join(words)
+
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer, which must be named."""
-    flags = ("--method", "--weights")
+    flags = ("--method", "--weights", "--level")
     if not any(flag_value(argv, (flag,)) for flag in flags) and not HELP & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
     weights = flag_value(argv, ("--weights",)) or ""
@@ -162,7 +190,9 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         Options,
         verb="masquerade evaluate",
         example=EXAMPLE,
-        default="blur",
+        default=default_method(
+            argv, beside=("--method", "--regions", "--weights"), otherwise="blur"
+        ),
         boxes=BOXES,
         preset="--method-preset",
     )
@@ -260,6 +290,8 @@ def method_lines(
                 tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
             )
             line = replace(line, method=None, runs=runs)
+    if words := file_words(options):
+        notes += (f"{line.name}: its files are written with {words}, those of raw video without.",)
     return [line, *(mask_only_lines(line) if options.mask_only else ())], notes
 
 
@@ -369,19 +401,25 @@ def _check_folder(folder: Path) -> None:
 
 
 def pipeline_config(options: Options) -> PipelineConfig:
-    """What `anonymize` would be told about regions and masks."""
-    given = {field.name: getattr(options, field.name) for field in fields(RegionConfig)}
+    """What `anonymize` would be told about regions, masks and files."""
+    names = [field.name for kind in (RegionConfig, FileConfig) for field in fields(kind)]
+    given = {name: getattr(options, name) for name in ("level", *names)}
+    if options.level is not None:  # which names them
+        given["regions"] = None
     return PipelineConfig(**given, device=options.device)
 
 
 def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
-    """A line of the table, whose regions and masks are those that `anonymize` makes of `config`."""
+    """A line of the table: regions, masks and files are as `anonymize` makes them of `config`."""
     from masquerade.evaluation import EvaluatedMethod
     from masquerade.extraction.config import JoinedRegions
     from masquerade.pipeline.stream import Cover
     from masquerade.regions import REGIONS
+    from masquerade.video.encoding import check_encoder
 
     config = with_default_regions(config, anonymizer)
+    if file_words(config):  # a missing encoder is known before any work
+        check_encoder(encoding_for(config), width=256, height=256, deep=False)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     made = source()  # a missing model is known before any work
@@ -394,6 +432,7 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
         regions=source,
         cover=None if own else mine,
         outside=config.outside,
+        file=config.file,
     )
 
 
@@ -424,7 +463,7 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
             tuple(KeepMask(of=one, source=source) for one in folds if isinstance(one, STPrivacy))
             for folds in runs
         )
-        one = EvaluatedMethod(name=f"{line.name}, {name}")
+        one = EvaluatedMethod(name=f"{line.name}, {name}", file=line.file)
         found.append(replace(one, runs=masks) if line.runs else replace(one, method=masks[0][0]))
     return found
 

@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
+from masquerade.cli.option_boxes import DETECTION, MASK, TEMPLATE
 from masquerade.errors import UsageError, escape
 from masquerade.pipeline.live_config import LiveConfig
 
@@ -27,10 +28,9 @@ EXAMPLE = "masquerade live rtsp://camera/stream -o safe.mp4"
 BOXES = {
     "": "source output level regions method weights max_latency duration allow_empty overwrite",
     "source": "camera_size camera_rate stall reconnect",
-    "detection": """detector models threshold scale min_size max_size every gap carry lookback
-        track""",
-    "template": "keys key_weights combine gamma floor grow calibrated",
-    "mask": "shape mask_scale feather outside",
+    "detection": f"threshold {DETECTION}",
+    "template": TEMPLATE,
+    "mask": f"{MASK} outside",
     "method": "preset device amp",
     "output": "codec crf encoder_preset bitrate hwaccel threads report",
     "message": "json quiet",

@@ -7,7 +7,8 @@ from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.extraction.config import Aspect, RegionFactory
+from masquerade.extraction.config import PUBLISHED, Aspect, RegionFactory
+from masquerade.pipeline.config import FileConfig
 from masquerade.pipeline.stream import Cover
 from masquerade.storage import STORE_LIMIT
 
@@ -27,6 +28,8 @@ class EvaluatedMethod:
     cover: Cover | None = None  # how boxes become masks; None: the region source's own shape
     not_applicable: str | None = None  # why it is not run; None: it is
     outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
+    # how its files are sized and encoded where attackers see files; raw video's are as by default
+    file: FileConfig = PUBLISHED
 
     def __post_init__(self) -> None:
         if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):

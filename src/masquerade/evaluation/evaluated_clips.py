@@ -130,6 +130,7 @@ class EvaluatedClips:
             regions=self.people if people else method.regions,
             cover=method.cover,
             outside=method.outside,
+            file=method.file,
             seed=self.config.seed,
             through_file=self.config.through_file,
             sample_first=preset.sample_first and not self.config.through_file,

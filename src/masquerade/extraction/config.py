@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,14 +24,14 @@ from masquerade.extraction.poses import CHANNELS, PEOPLE
 from masquerade.extraction.store import ENTRY
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.models.stgcn import LANDMARKS
+from masquerade.pipeline.config import FileConfig
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
 from masquerade.storage import code_digest, file_digest, weights_digest
-from masquerade.video.encoding import Encoding
 
 RegionFactory = Callable[[], Any]
-PUBLISHED = Encoding(threads=1)
-"""How `anonymize` encodes where nobody asks for something else; one thread gives the same bytes."""
+PUBLISHED = FileConfig()
+"""How `anonymize` sizes and encodes a file where nobody asks for something else."""
 Content = Literal["frames", "stacked", "flow", "packets", "poses", "joints"]
 Aspect = Literal["squeeze", "crop"]
 PIXELS: tuple[Content, ...] = ("frames", "stacked", "flow")
@@ -42,8 +42,9 @@ READ_BY = (
 )
 FOUND_BY = ("regions/*.py", "models/*.py")
 HIDDEN_BY = (*FOUND_BY, "methods/**/*.py", "pipeline/stream.py", "anonymizer.py")
-"""The files whose code makes clips, regions, and what is hidden: all are made anew when it
-changes."""
+WRITTEN_BY = ("pipeline/pictures.py", "pipeline/config.py")
+"""The files whose code makes clips, regions, what is hidden, and files that are read again: all are
+made anew when it changes."""
 WHOLE = ("squeeze", 1, 1)
 """The aspect, windows and crops of a clip that is one view of whole frames."""
 
@@ -80,6 +81,7 @@ class ExtractionConfig:
         seed: of the method's noise, another stream for each video; None: the system's entropy, so
             that a run without a cache differs from the one before.
         through_file: write each anonymized video to a file as a user would, and read it again.
+        file: how that file is sized and encoded, and the one whose `packets` are told.
         sample_first: anonymize only the frames of the clip (the papers' protocol).
         allow_empty: also take videos in which nothing was found to hide.
         allow_gaps: also take those in which regions were lost for a while, or whole frames were
@@ -103,6 +105,7 @@ class ExtractionConfig:
     outside: Literal["keep", "black"] = "keep"
     seed: int | None = None
     through_file: bool = False
+    file: FileConfig = PUBLISHED
     sample_first: bool = False
     allow_empty: bool = False
     allow_gaps: bool = False
@@ -249,9 +252,10 @@ def config_digest(config: ExtractionConfig) -> str:
         content["views"] = [config.aspect, config.windows, config.crops]
     if config.content != "frames":
         content["content"] = config.content
-    if config.content == "packets":
-        content["encoding"] = str(PUBLISHED)
-    elif config.content in ("poses", "joints"):  # own code finds poses, on raw video too
+    if config.through_file or config.content == "packets":
+        content["file"] = asdict(config.file)
+        content["written by"] = code_digest(*WRITTEN_BY)
+    if config.content in ("poses", "joints"):  # own code finds poses, on raw video too
         content |= {"regions": regions, "sources": code_digest(*HIDDEN_BY)}
     if config.method is not None:
         within = None

@@ -35,7 +35,6 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.extraction.config import (
     PIXELS,
-    PUBLISHED,
     Content,
     ExtractionConfig,
     region_class,
@@ -48,13 +47,21 @@ from masquerade.extraction.poses import drawn_people, find_people, pose_sequence
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.extraction.stacked_clip import small_frame, stacked_clip
 from masquerade.methods.drawn_people import DrawnPeople
+from masquerade.pipeline.config import encoding_for
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
-from masquerade.pipeline.stream import Cover, anonymize_stream, hide_planes, hides_in_planes
+from masquerade.pipeline.pictures import PictureMaker, output_info
+from masquerade.pipeline.stream import (
+    AnonymizedFrame,
+    Cover,
+    anonymize_stream,
+    hide_planes,
+    hides_in_planes,
+)
 from masquerade.process_pool import processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
-from masquerade.video.encoding import container_for
+from masquerade.video.encoding import container_for, suffix_for
 from masquerade.video.frame import Frame
 from masquerade.video.probe import (
     PacketFacts,
@@ -92,7 +99,7 @@ class ShownFrame(NamedTuple):
     frame: Frame
     pixels: Pixels
     people: Sequence[Person] = ()
-    whole: bool = False  # it was hidden whole
+    hidden: AnonymizedFrame | None = None  # what hid it knows of it; None: it is raw
 
 
 class VideoRows(NamedTuple):
@@ -210,12 +217,16 @@ def _clip_makers(
     seed = _noise_seed(video, config)
     with ExitStack() as stack:
         reader = stack.enter_context(_open(video.path))
-        size = reader.info.width, reader.info.height
-        items = _anonymized(video, reader, needed[0], config, counter, seed)
+        made = output_info(reader.info, config.method, config.file)
+        size = made.width, made.height  # of the file
+        through = config.through_file and not _reads_people(config)
+        writes = through or "packets" in contents
+        items = _anonymized(video, reader, needed[0], config, counter, seed, writes)
         stack.enter_context(closing(items))
-        if config.through_file or "packets" in contents:
+        if writes:
             folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.scratch))
-            published, order = Path(folder) / "anonymized.mp4", list[int]()
+            suffix = suffix_for(encoding_for(config.file).codec)
+            published, order = Path(folder) / f"anonymized{suffix}", list[int]()
             items = stack.enter_context(
                 closing(_written(items, published, reader.info, order, config))
             )
@@ -224,7 +235,7 @@ def _clip_makers(
         else:
             shown: Iterator[tuple[int, Pixels]]
             shown = ((item.frame.index, item.pixels) for item in items)
-            if config.through_file and contents != ["packets"]:
+            if through and contents != ["packets"]:
                 deque(items, maxlen=0)
                 shown = _read_again(published, order)
             for one, numbers, frames in zip(configs, needed, kept, strict=True):
@@ -256,7 +267,8 @@ def _clip_makers(
             makers.append(partial(_CUT[one.content], frames, one.frames))
         else:
             _check_read(video, numbers, people)
-            makers.append(partial(pose_sequence, people, size=size))
+            shown_size = size if through else (reader.info.width, reader.info.height)
+            makers.append(partial(pose_sequence, people, size=shown_size))
     return makers
 
 
@@ -313,10 +325,11 @@ def _anonymized(
     config: ExtractionConfig,
     counter: CoverageCounter,
     seed: int | None,
+    writes: bool,
 ) -> Generator[ShownFrame]:
     """Yield each frame as it is shown; of raw video only what is read later.
 
-    The `counter` is told what was hidden.
+    The `counter` is told what was hidden. `writes`: whether frames are written to a file.
     """
     frames = (item for item in reader if isinstance(item, Frame))
     raw = config.method is None and not config.through_file and config.content in PIXELS
@@ -340,12 +353,13 @@ def _anonymized(
             yield ShownFrame(frame, frame.rgb())
         return
     cover = cover._replace(outside=config.outside)
-    items = anonymize_stream(frames, config.method, source, cover=cover, seed=seed)
+    items = anonymize_stream(
+        frames, config.method, source, cover=cover, seed=seed, keep_unhidden=writes
+    )
     with closing(items):  # type: ignore[type-var]
         for item in items:
             counter.add(item.region, item.mask)
-            whole = item.region.full_frame and cover.within is None
-            yield ShownFrame(item.frame, item.pixels, item.region.people, whole)
+            yield ShownFrame(item.frame, item.pixels, item.region.people, item)
 
 
 def _reads_people(config: ExtractionConfig) -> bool:
@@ -392,16 +406,22 @@ def _written(
     config: ExtractionConfig,
 ) -> Generator[ShownFrame]:
     """Write frames to a file as `anonymize` does, and yield them; notes which each of them is."""
-    kind = container_for(out, PUBLISHED)
-    method = config.method
-    with Writer(out, info=info, container=kind, encoding=PUBLISHED, force_8bit=True) as writer:
-        in_planes = writer.takes_planes and method is not None and hides_in_planes(method)
+    encoding = encoding_for(config.file, threads=1)  # one thread gives the same bytes each time
+    kind, method = container_for(out, encoding), config.method
+    made = output_info(info, method, config.file)
+    with Writer(out, info=made, container=kind, encoding=encoding, force_8bit=True) as writer:
+        if method is not None:
+            offset = config.file.noise_qoffset
+            picture_of = PictureMaker(writer, info, method, noise_qoffset=offset)
+            in_planes = made == info and writer.takes_planes and hides_in_planes(method)
         for item in items:
-            both = hide_planes(method, item.frame) if method and in_planes and item.whole else None
-            if both is not None:  # the file has these, and not what is shown as RGB
-                writer.write(writer.to_picture(both[0]), item.frame)
-            else:
+            if (hidden := item.hidden) is None or method is None:
                 writer.write(item.pixels, item.frame)
+            else:
+                whole = hidden.mask is None
+                if in_planes and whole and (both := hide_planes(method, item.frame)) is not None:
+                    hidden = hidden._replace(planes=both[0])  # the file has these, and not RGB
+                writer.write(picture_of(hidden), item.frame)
             order.append(item.frame.index)
             yield item
 

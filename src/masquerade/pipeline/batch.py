@@ -27,7 +27,7 @@ from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent, starting_worker
 from masquerade.storage import place_keys
-from masquerade.video.encoding import CONTAINERS, suffix_of
+from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
 
 VIDEOS = {
@@ -141,7 +141,7 @@ def _is_input(file: Path) -> bool:
 def _extension(src: Path, codec: str) -> str:
     if src.suffix.lower() in IMAGE_SUFFIXES and not src.is_dir():
         return src.suffix
-    return suffix_of(next(name for name, codecs in CONTAINERS.items() if codec in codecs))
+    return suffix_for(codec)
 
 
 def _distinct(tasks: list[FileTask]) -> list[FileTask]:

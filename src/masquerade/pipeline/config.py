@@ -108,7 +108,30 @@ class RegionConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineConfig(RegionConfig):
+class FileConfig(Checked):
+    """How the frames of an output are sized and encoded, as far as it changes what is seen."""
+
+    # how the video is compressed; by default as the output's name asks: .webm in vp9, all else in
+    # h264.
+    codec: Codec | None = None
+    crf: Whole | None = None  # quality of the encoder, lower is better.
+    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
+    lossless: bool = False  # write every pixel exactly.
+    bitrate: str | None = None  # bits per second, or source for the input's.
+    # how much coarser than the rest the encoder quantizes noise, 0 to 1 of its range; 0 keeps every
+    # grain, and makes files several times as large.
+    noise_qoffset: UnitInterval = 0.15
+    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
+    # source, or model for the size at which the method works.
+    size: Literal["source", "model"] = "source"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encoding_for(self, "vp9" if (self.crf or 0) > 51 else "h264")  # the name is not known yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(RegionConfig, FileConfig):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
     # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
@@ -126,23 +149,10 @@ class PipelineConfig(RegionConfig):
     audio: Audio = "drop"  # drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
     # strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
     metadata: str = "strip"
-    # how the video is compressed; by default as the output's name asks: .webm in vp9, all else in
-    # h264.
-    codec: Codec | None = None
-    crf: Whole | None = None  # quality of the encoder, lower is better.
-    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
-    lossless: bool = False  # write every pixel exactly.
-    bitrate: str | None = None  # bits per second, or source for the input's.
-    # how much coarser than the rest the encoder quantizes noise, 0 to 1 of its range; 0 keeps every
-    # grain, and makes files several times as large.
-    noise_qoffset: UnitInterval = 0.15
-    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
     # cpu, or cuda to decode on an NVIDIA GPU, or on the CPU where that cannot.
     decoder: Literal["cpu", "cuda"] = "cpu"
     force_8bit: bool = False  # write video of more than 8 bits with 8 bits.
     cfr: Rate | None = None  # write a constant frame rate of this many frames per second.
-    # source, or model for the size at which the method works.
-    size: Literal["source", "model"] = "source"
     # read a folder of images as one video of this many frames per second.
     sequence: Rate | None = None
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
@@ -168,9 +178,10 @@ class PipelineConfig(RegionConfig):
     export_masks: Path | None = None  # write the masks to this video.
     shadow: bool = False  # find regions only; write the receipt and no video.
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        encoding_for(self, "vp9" if (self.crf or 0) > 51 else "h264")  # the name is not known yet
+    @property
+    def file(self) -> FileConfig:
+        """How the output is sized and encoded."""
+        return FileConfig(**{one.name: getattr(self, one.name) for one in fields(FileConfig)})
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
@@ -467,7 +478,7 @@ def parse_scale(text: str) -> tuple[int, int] | int | None:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
 
 
-def encoding_for(config: PipelineConfig, default: Codec = "h264") -> Encoding:
+def encoding_for(config: FileConfig, default: Codec = "h264", *, threads: int = 0) -> Encoding:
     """The encoding of the output, in a codec that is `default` where none is named."""
     bitrate: Any = config.bitrate
     if bitrate is not None and bitrate != "source":
@@ -482,5 +493,5 @@ def encoding_for(config: PipelineConfig, default: Codec = "h264") -> Encoding:
         lossless=config.lossless,
         bitrate=bitrate,
         hwaccel=config.hwaccel,
-        threads=config.threads,
+        threads=threads,
     )

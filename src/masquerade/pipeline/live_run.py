@@ -190,7 +190,7 @@ class LiveSession:
             self._lost = str(error)
 
     def _encoding(self, default: Codec) -> Any:
-        return encoding_for(self.config.for_pipeline(), default)
+        return encoding_for(self.config.for_pipeline(), default, threads=self.config.threads)
 
     def _record(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
         file = Path(self.destination.text)

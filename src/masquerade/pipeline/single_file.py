@@ -39,6 +39,7 @@ from masquerade.pipeline.encoded_check import EncodedCheck
 from masquerade.pipeline.levels import LEVELS, build_level
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
+from masquerade.pipeline.pictures import PictureMaker, output_info
 from masquerade.pipeline.receipt import (
     FileFacts,
     Receipt,
@@ -61,7 +62,6 @@ from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
-from masquerade.video.coarse_regions import COARSE, mark_coarse
 from masquerade.video.decoding_process import probe
 from masquerade.video.encoding import codec_for, container_for, lossless_for, pixel_format
 from masquerade.video.frame import Frame
@@ -69,7 +69,6 @@ from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.read import Reader
 from masquerade.video.rgb_to_yuv import has_same_planes
-from masquerade.video.unhidden_samples import has_same_samples, keep_unhidden
 from masquerade.video.write import Writer
 
 PERSON_LABELS = {"faces": "face", "people": "person"}
@@ -189,7 +188,7 @@ class FileRun:
         self.config = config = pipeline.config
         self.device = choose_device(config.device)
         self.anonymizer = pipeline.anonymizer.to(self.device).eval()
-        self.encoding = encoding_for(config, codec_for(dst))
+        self.encoding = encoding_for(config, codec_for(dst), threads=config.threads)
         self.container = container_for(dst, self.encoding)
         rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
         self.info = probe(src, rate=rate)
@@ -335,10 +334,7 @@ class FileRun:
 
     def _output_info(self) -> VideoInfo:
         """The source as the output's video is to be: of its size, or of the method's."""
-        if self.config.size == "source":
-            return self.info
-        height, width = self.anonymizer.size(self.info.height, self.info.width)
-        return replace(self.info, height=height, width=width)
+        return output_info(self.info, self.anonymizer, self.config)
 
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
@@ -398,23 +394,15 @@ class FileRun:
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""
-        noise = self.anonymizer.noisy and self.config.noise_qoffset > 0
-        coarse = noise and writer.encoding.codec in COARSE and not writer.encoding.lossless
-        kept = has_same_samples(self.info, writer.color)
+        offset = self.config.noise_qoffset
+        picture_of = PictureMaker(writer, self.info, self.anonymizer, noise_qoffset=offset)
         with closing_if_possible(items):
             for item in items:
                 if not isinstance(item, AnonymizedFrame):
                     yield item, None
                     continue
                 with self.timer.measure("convert"):
-                    if item.planes is not None:
-                        picture = writer.to_picture(item.planes)
-                    else:
-                        picture = writer.to_picture(_resize(item.pixels, writer.info))
-                    if kept and item.unhidden is not None:
-                        keep_unhidden(picture, item.unhidden)
-                    if coarse and item.shape == (writer.info.height, writer.info.width):
-                        picture = mark_coarse(picture, item.mask, self.config.noise_qoffset)
+                    picture = picture_of(item)
                 yield item, picture
 
     def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:
@@ -533,12 +521,6 @@ def _load_region_image(path: Path, info: VideoInfo) -> Any:
             f"{info.width}x{info.height}: give --region an image of its size."
         )
     return mask
-
-
-def _resize(pixels: Pixels, info: VideoInfo) -> Pixels:
-    if pixels.shape[:2] == (info.height, info.width):
-        return pixels
-    return cv2.resize(pixels, (info.width, info.height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _mask_as_rgb(item: AnonymizedFrame) -> Pixels:

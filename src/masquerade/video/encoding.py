@@ -173,6 +173,11 @@ def suffix_of(container: str) -> str:
     return "." + _USUAL_SUFFIXES.get(container, container)
 
 
+def suffix_for(codec: str) -> str:
+    """The usual file suffix of a video in this codec, with its dot."""
+    return suffix_of(next(name for name, codecs in CONTAINERS.items() if codec in codecs))
+
+
 def codec_for(path: Path | str) -> Codec:
     """The codec that a file name asks for where none is named: the first of its container's."""
     return cast(Codec, CONTAINERS.get(_SUFFIXES.get(_suffix(path), ""), ("h264",))[0])
