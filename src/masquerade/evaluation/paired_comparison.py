@@ -16,8 +16,7 @@ from masquerade.evaluation.metric_specs import without_void
 from masquerade.metrics.intervals import (
     Score,
     max_t_quantile,
-    score,
-    variance_between_runs,
+    score_over_runs,
 )
 from masquerade.metrics.statistic import Statistic, difference
 
@@ -43,8 +42,7 @@ class PairedScores:
         for gap, (one, other) in zip(gaps, pairs, strict=True):
             both = zip(self.runs.get(one, ()), self.runs.get(other, ()), strict=True)
             runs = [difference(mine, its) for mine, its in both]
-            between = variance_between_runs(runs, clusters=self.groups)
-            found.append(score(gap, clusters=self.groups, quantile=quantile, between=between))
+            found.append(score_over_runs(gap, runs, clusters=self.groups, quantile=quantile))
         return tuple(found)
 
 

@@ -25,8 +25,7 @@ from masquerade.evaluation.results import Reidentification, ReidentificationAtta
 from masquerade.metrics.intervals import (
     Score,
     max_t_quantile,
-    score,
-    variance_between_runs,
+    score_over_runs,
 )
 from masquerade.metrics.reidentification import (
     equal_error_rate,
@@ -396,8 +395,7 @@ class _Scenario:
 def _score(
     runs: Sequence[Statistic], clusters: NDArray[np.generic], quantile: float = 0.0
 ) -> Score:
-    between = variance_between_runs(runs, clusters=clusters)
-    return score(_over_runs(runs), clusters=clusters, between=between, quantile=quantile)
+    return score_over_runs(_over_runs(runs), runs, clusters=clusters, quantile=quantile)
 
 
 def _over_runs(runs: Sequence[Statistic]) -> Statistic:

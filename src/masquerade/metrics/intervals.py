@@ -163,6 +163,22 @@ def variance_between_runs(
     return Variance(max(0.0, between - within) / count, count - 1.0)
 
 
+def score_over_runs(
+    statistic: Statistic,
+    runs: Sequence[Statistic],
+    *,
+    clusters: ArrayLike | None = None,
+    quantile: float = 0.0,
+) -> Score:
+    """The value of a mean over training runs, and its 95 % interval over people and runs alike.
+
+    As `score` where there is a single run or none. `runs` are the same number of each run; theirs
+    need not add up to `statistic` where it is not linear in them (the delta method).
+    """
+    between = variance_between_runs(runs, clusters=clusters)
+    return score(statistic, clusters=clusters, quantile=quantile, between=between)
+
+
 def paired(
     first: Statistic,
     second: Statistic,
