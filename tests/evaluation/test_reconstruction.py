@@ -163,6 +163,19 @@ def test_the_gain_is_paired_by_clip_and_of_nothing_has_no_width() -> None:
     assert 0.8 < low < high < 1.2  # the clips themselves spread over 20 dB
 
 
+def test_pictures_of_runs_that_differ_are_less_sure() -> None:
+    """As scores: over people and runs alike, and of runs that are all the same over people."""
+    groups, none = np.repeat(np.arange(12), 2), np.zeros(24)
+    before, after = quality(none), quality(none + 1.0)
+    people = compare("network", before, after, groups)
+    assert people == compare("network", before, after, groups, runs=[(before, after)] * 3)
+    runs = [(quality(none - far), quality(none + 1.0 + far)) for far in (-1.0, 0.0, 1.0)]
+    both = compare("network", before, after, groups, runs=runs)
+    for one, other in ((both.gained_psnr, people.gained_psnr), (both.psnr, people.psnr)):
+        assert one.value == other.value and (one.high or 0) > (other.high or 0) + 0.1
+        assert (one.low or 0) < (other.low or 0) - 0.1
+
+
 def test_nothing_restored_is_said_in_words() -> None:
     """On UT-Interaction the noise of the default covers everything, and weak blur does not."""
     page = markdown(from_json((RESULTS / "uti.json").read_text("utf-8"))).splitlines()

@@ -68,7 +68,7 @@ from masquerade.evaluation.reconstruction import (
     Quality,
     clip_quality,
     compare,
-    mean_quality,
+    mean_of_both,
     why_not_comparable,
 )
 from masquerade.evaluation.results import (
@@ -289,8 +289,7 @@ class Evaluator:
         """What attackers read from restored clips, and how near these come to the raw picture."""
         fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == "restored"]
         found: list[Predictions] = []
-        before: list[Quality] = []
-        after: list[Quality] = []
+        by_run: dict[int, list[tuple[Quality, Quality]]] = {}  # published and restored
         first = next(iter(self.truth.protocols.values()))
         per_seed = len(method.runs[0]) if method.runs else 1
         for number, clips in enumerate(self.clips.of_each(method)):
@@ -313,10 +312,11 @@ class Evaluator:
             for (protocol, _, at), one in restored.items():
                 if protocol == first.name:
                     test = first.folds[at].of_clips(clips.rows).test
-                    before.append(clip_quality(shown.of_rows(test), wanted))
-                    after.append(clip_quality(one.of_rows(test), wanted))
-        published, groups = mean_quality(before), self.truth.groups
-        quality = [compare("network", published, mean_quality(after), groups)]
+                    before, after = (clip_quality(c.of_rows(test), wanted) for c in (shown, one))
+                    by_run.setdefault(run, []).append((before, after))
+        runs, groups = list(map(mean_of_both, by_run.values())), self.truth.groups
+        published, nearer = mean_of_both(runs)
+        quality = [compare("network", published, nearer, groups, runs=runs)]
         for attacker, inverse in inversions(method):
             clips = self.clips.of(inverse, inverse.method, "frames")
             shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)

@@ -18,9 +18,9 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.results import Restored
 from masquerade.extraction.dataset import ClipDataset, ClipSource, Digests, clip_loader
-from masquerade.metrics.intervals import score
+from masquerade.metrics.intervals import score_over_runs
 from masquerade.metrics.picture_quality import MOST_PSNR, WINDOW, psnr, ssim
-from masquerade.metrics.statistic import Floats, mean
+from masquerade.metrics.statistic import Floats, Statistic, mean
 from masquerade.models.restoration_net import RestorationNet
 from masquerade.storage import atomic_write, save_tensors, weights_digest
 from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
@@ -160,7 +160,14 @@ def is_large_enough(clips: ClipDataset) -> bool:
     return min(clips.shape[2:]) >= WINDOW
 
 
-def compare(attacker: str, published: Quality, restored: Quality, groups: IntArray) -> Restored:
+def compare(
+    attacker: str,
+    published: Quality,
+    restored: Quality,
+    groups: IntArray,
+    *,
+    runs: Sequence[tuple[Quality, Quality]] = (),
+) -> Restored:
     """What is reported of an attacker: both qualities on the clips that it restored.
 
     Args:
@@ -168,6 +175,8 @@ def compare(attacker: str, published: Quality, restored: Quality, groups: IntArr
         published: of the anonymized clips.
         restored: of those that the attacker made of them.
         groups: (N,), the group of people of each row of the manifest.
+        runs: both qualities of single training runs, over which `published` and `restored` are
+            means; none of a method that is not trained.
     """
     rows = sorted(restored)
     clusters = groups[rows]
@@ -175,19 +184,30 @@ def compare(attacker: str, published: Quality, restored: Quality, groups: IntArr
     def values(quality: Quality, which: int) -> Floats:
         return np.array([quality[row][which] for row in rows])
 
-    decibels = [mean(values(one, 0), high=MOST_PSNR) for one in (published, restored)]
-    # one number a clip, so that the interval is that of a mean: a difference of two means whose
-    # clips are all equal would get a width from the scale of 60 dB, which is meant for shares
-    gains = mean(values(restored, 0) - values(published, 0), low=-MOST_PSNR, high=MOST_PSNR)
-    alike = [mean(values(one, 1), low=-1.0) for one in (published, restored)]
-    return Restored(
-        attacker=attacker,
-        published_psnr=score(decibels[0], clusters=clusters),
-        psnr=score(decibels[1], clusters=clusters),
-        gained_psnr=score(gains, clusters=clusters),
-        published_ssim=score(alike[0], clusters=clusters),
-        ssim=score(alike[1], clusters=clusters),
-    )
+    def statistics(before: Quality, after: Quality) -> dict[str, Statistic]:
+        # a gain is one number a clip, so that its interval is that of a mean: a difference of two
+        # means whose clips are all equal would get a width from the scale of 60 dB, which is meant
+        # for shares
+        gains = values(after, 0) - values(before, 0)
+        return {
+            "published_psnr": mean(values(before, 0), high=MOST_PSNR),
+            "psnr": mean(values(after, 0), high=MOST_PSNR),
+            "gained_psnr": mean(gains, low=-MOST_PSNR, high=MOST_PSNR),
+            "published_ssim": mean(values(before, 1), low=-1.0),
+            "ssim": mean(values(after, 1), low=-1.0),
+        }
+
+    each = [statistics(*run) for run in runs]
+    scores = {
+        name: score_over_runs(one, [run[name] for run in each], clusters=clusters)
+        for name, one in statistics(published, restored).items()
+    }
+    return Restored(attacker=attacker, **scores)
+
+
+def mean_of_both(several: Sequence[tuple[Quality, Quality]]) -> tuple[Quality, Quality]:
+    """`mean_quality` of what was published, and of what was restored."""
+    return mean_quality([one for one, _ in several]), mean_quality([one for _, one in several])
 
 
 def mean_quality(several: Sequence[Quality]) -> Quality:
