@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import CONFIG
 
@@ -12,8 +13,20 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation.attacker_choice import ScoringInput
+from masquerade.evaluation.attackers import AttackOutputs
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
+from masquerade.evaluation.metric_specs import MetricSpec
+from masquerade.evaluation.presets import AttackerModel
+from masquerade.evaluation.protocols import UNSEEN
 from masquerade.evaluation.results import from_json
+from masquerade.evaluation.scoring import score_method
+from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.methods import build
+from masquerade.metrics.classification import auroc
+from masquerade.metrics.floors import ActionPrior
+from masquerade.metrics.intervals import Score, score_over_runs
+from masquerade.metrics.statistic import average
 from masquerade.report.table import lines, main_columns, notes
 
 COPY, BLACK = build("downsample", factor=2), build("blacken")
@@ -79,3 +92,125 @@ def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:
         line(manifest, kept, (COPY,) * 4, (COPY,) * 4)
     with pytest.raises(UsageError, match="one method"):
         EvaluatedMethod(name="both", method=COPY, runs=((COPY,),))
+
+
+CLIPS, PEOPLE, CLASSES = 120, 20, 4
+PERSON = np.arange(CLIPS) % PEOPLE
+ACTION = MetricSpec(
+    name="action", columns=("action",), use="utility", metric="top-1", protocol=UNSEEN
+)
+WHO = replace(ACTION, name="who", columns=("who",), use="private")
+LABELS = dict.fromkeys(("action", "who"), PERSON // 2 % CLASSES)
+
+
+def attacked(*rates: float) -> ScoringInput:
+    """Two attackers, one of whom reads who it is in these shares of the clips, by run."""
+    even = ActionPrior(
+        np.arange(CLASSES), np.full((CLASSES,) * 2, 1 / CLASSES), np.full(CLASSES, 1 / CLASSES)
+    )
+    clips = np.arange(CLIPS)
+    sheet = SplitTruth(
+        clips=clips,
+        fold=PERSON % 2,
+        groups=PERSON,
+        labels=LABELS,
+        actions=LABELS["action"],
+        fold_priors=dict.fromkeys(LABELS, (even,) * 2),
+    )
+    rng = np.random.default_rng(0)
+    # who is read at one rate is read at a higher one, too; a few clips of a person are not
+    order = (0.9 * rng.permutation(PEOPLE) / PEOPLE)[PERSON] + 0.1 * rng.random(CLIPS)
+
+    def told(rate: float) -> dict[str, np.ndarray]:
+        return {
+            name: np.eye(CLASSES)[np.where(order < read, labels, (labels + 1) % CLASSES)]
+            for (name, labels), read in zip(LABELS.items(), (0.9, rate), strict=True)
+        }
+
+    outputs = tuple(
+        AttackOutputs(
+            family=family,
+            name=f"{family} eyes",
+            validation=told(0.9),
+            test=tuple(map(told, mine)),
+            eligible=family != "raw",
+        )
+        for family, mine in (("scratch", rates), ("raw", (0.2,) * len(rates)))
+    )
+    return ScoringInput(
+        validation=sheet,
+        test=sheet,
+        tests=(sheet,) * len(rates),
+        outputs=outputs,
+        prior=True,
+        clips=clips,
+        per_run=True,
+    )
+
+
+def intervals(*rates: float) -> dict[str, Score]:
+    """Every interval of the private label behind runs of these rates, by what it is of."""
+    truth = GroundTruth(
+        labels=LABELS,
+        classes=dict.fromkeys(LABELS, CLASSES),
+        action="action",
+        people=PERSON,
+        groups=PERSON,
+        protocols={},
+    )
+    networks = {"eyes": AttackerModel(modality="clips", network="tiny-3d")}
+    _, found = score_method(
+        {UNSEEN: attacked(*rates)},
+        truth,
+        {UNSEEN: (ACTION, WHO)},
+        means_of=networks,
+        lambdas=(0.5, 1.0),
+    )
+    assert found.pooled and found.beyond_action and found.retrained_gain and found.highest_score
+    some = {
+        "score": found.score,
+        "highest": found.highest_score,
+        "pooled": found.pooled,
+        "beyond the action": found.beyond_action,
+        "gain": found.retrained_gain,
+        "f": found.trade_offs[0].score,
+        "f of privacy alone": found.trade_offs[1].score,
+    }
+    mean = {one.family: one for one in found.means}["scratch"]
+    return some | {"mean": mean.score, "f of the mean": mean.trade_offs[0].score}
+
+
+def test_every_interval_grows_where_runs_differ() -> None:
+    """And those of runs that are all the same are those of one run alone, as of other rows."""
+    one, alike, apart = intervals(0.5), intervals(0.5, 0.5, 0.5), intervals(0.2, 0.5, 0.8)
+    for name, mine in alike.items():
+        assert (mine.value, mine.low, mine.high) == pytest.approx(
+            (one[name].value, one[name].low, one[name].high)
+        ), name
+        assert _width(apart[name]) > 1.5 * _width(mine), name
+    score, f = apart["score"], apart["f of privacy alone"]
+    assert (f.low, f.high) == pytest.approx((1 - (score.high or 0), 1 - (score.low or 0)))
+
+
+def _width(one: Score) -> float:
+    assert one.low is not None and one.high is not None
+    return one.high - one.low
+
+
+def test_a_trade_off_counts_no_auroc_below_chance_and_still_tells_runs_apart() -> None:
+    """Who reads less than a guess would turn it around; runs below it are not all the same."""
+    has, order = PERSON % 2, np.random.default_rng(1).random(CLIPS)
+    runs = tuple(auroc(has, order + shift * has) for shift in (-0.5, -0.1, 0.2))
+    read = average(runs)
+    assert read.value < 0.5
+    of_runs, of_people = (
+        trade_offs(*(Scored(read, some, np.arange(CLIPS), PERSON),) * 2, [1.0], metric="AUROC")[0]
+        for some in (runs, ())
+    )
+    assert of_runs.score.value == of_people.score.value == 0.5
+    assert _width(of_people.score) == 0
+    own = score_over_runs(read, runs, clusters=PERSON)  # of the AUROC itself
+    assert _width(of_runs.score) == pytest.approx(_width(own), rel=0.05)
+    plain = Scored(read, (), np.arange(CLIPS), PERSON)
+    (other,) = trade_offs(plain, plain, [1.0], metric="cMAP")  # which is never turned around
+    assert other.score.value == pytest.approx(1 - read.value)

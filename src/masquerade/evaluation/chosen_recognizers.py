@@ -14,7 +14,7 @@ from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.presets import AttackerModel, Preset, get_preset, with_sampling
 from masquerade.evaluation.results import NetworkMean, Reads
-from masquerade.metrics.intervals import score, variance_between_runs
+from masquerade.metrics.intervals import score_over_runs
 from masquerade.metrics.statistic import Statistic, average
 from masquerade.models.recognizers import RECOGNIZERS
 
@@ -67,11 +67,11 @@ def recognizer(name: str) -> AttackerModel:
 
 def network_means(
     scored: Sequence[ScoredAttacker], models: Mapping[str, AttackerModel], clusters: IntArray
-) -> list[tuple[NetworkMean, Statistic]]:
+) -> list[tuple[NetworkMean, Statistic, list[Statistic]]]:
     """The mean score over the networks of each family, those of clips and of single frames apart.
 
-    Each comes with what it is computed by. Nothing is chosen: weak networks count as strong ones
-    do, and of one network it is its own.
+    Each comes with what it is computed by, and with the same of single training runs. Nothing is
+    chosen: weak networks count as strong ones do, and of one network it is its own.
     """
     members: dict[tuple[str, Reads], dict[str, ScoredAttacker]] = {}
     for name, model in models.items():
@@ -86,13 +86,12 @@ def network_means(
     for (family, reads), mine in members.items():
         every = list(mine.values())
         runs = [average(each) for each in zip(*(one.runs for one in every), strict=True)]
-        between = variance_between_runs(runs, clusters=clusters)
         mean = average([one.test for one in every])
         about = NetworkMean(
             family=family,
             reads=reads,
             networks=tuple(mine),
-            score=score(mean, clusters=clusters, between=between),
+            score=score_over_runs(mean, runs, clusters=clusters),
         )
-        found.append((about, mean))
+        found.append((about, mean, runs))
     return found

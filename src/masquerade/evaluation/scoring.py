@@ -55,9 +55,9 @@ from masquerade.evaluation.results import Attack, Finding
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
     Score,
-    Variance,
     max_t_quantile,
     score,
+    score_over_runs,
     variance_between_runs,
 )
 from masquerade.metrics.leakage import Leakage, at_least_chance, f_lambda, held_limit, leakage
@@ -172,37 +172,41 @@ def score_method(
                 strength=(strength or {}).get((name, spec.name)),
                 unread=(unread or {}).get(spec.name),
             )
-            least = 0.5 if spec.metric == "AUROC" else 0.0
             where = one.test.clips, one.test.groups
             if means_of is not None:
                 means = network_means(score_attackers(spec, one), means_of, one.test.groups)
                 if spec.use == "utility" and not acted_means:
                     acted_means = {
-                        each.family: (mean, *where) for each, mean in means if each.reads == "clips"
+                        each.family: Scored(mean, runs, *where)
+                        for each, mean, runs in means
+                        if each.reads == "clips"
                     }
                 beside = acted_means if spec.use == "private" else {}
                 about = tuple(
                     replace(
                         each,
                         trade_offs=trade_offs(
-                            beside[each.family], (mean, *where), lambdas, least=least
+                            beside[each.family],
+                            Scored(mean, runs, *where),
+                            lambdas,
+                            metric=spec.metric,
                         ),
                     )
                     if each.family in beside
                     else each
-                    for each, mean in means
+                    for each, mean, runs in means
                 )
                 finding = replace(finding, means=about)
             if lambdas and (acted is None or spec.use == "private"):
                 best = choose(
                     spec, one, score_attackers(spec, one), (strength or {}).get((name, spec.name))
                 )
-                mine: Scored = best.test, *where
+                mine = Scored(best.test, best.runs, *where)
                 if spec.use == "utility":
                     acted = mine
                 elif acted is not None:
                     finding = replace(
-                        finding, trade_offs=trade_offs(acted, mine, lambdas, least=least)
+                        finding, trade_offs=trade_offs(acted, mine, lambdas, metric=spec.metric)
                     )
             if spec.use == "utility":
                 utility = finding.score.value  # the action is the first label
@@ -258,13 +262,22 @@ def score_label(
     pooled = _score_pooled(spec, mine, best) if private else None
     informed = strongest_of(spec, mine, scored, "prior")
     if informed and "action prior" in floors:
-        beyond_action = score(difference(informed.test, floors["action prior"]), clusters=groups)
+        prior = floors["action prior"]
+        beyond_action = score_over_runs(
+            difference(informed.test, prior),
+            [difference(run, prior) for run in informed.runs],
+            clusters=groups,
+        )
     retrained = strongest_of(
         spec, mine, scored, "scratch", "motion", "finetuned", "published", strength=strength
     )
     untrained = strongest_of(spec, mine, scored, "raw", strength=strength)
     if retrained and untrained:
-        gain = score(difference(retrained.test, untrained.test), clusters=groups)
+        gain = score_over_runs(
+            difference(retrained.test, untrained.test),
+            [difference(*both) for both in zip(retrained.runs, untrained.runs, strict=True)],
+            clusters=groups,
+        )
     if private and utility is not None and result.value is not None:
         f_half = f_lambda(utility, at_least_chance(result.value, spec.metric))
     chosen = Counter(name for names in best.chosen for name in names)
@@ -323,7 +336,7 @@ def channel_scores(spec: MetricSpec, mine: ScoringInput) -> dict[Channel, Score]
             prior=False,
         )
         best = choose(spec, some, score_attackers(spec, some))
-        found[channel] = score(best.test, clusters=mine.test.groups)
+        found[channel] = _score(some, best)
     return found
 
 
@@ -353,8 +366,7 @@ def _score_pooled(spec: MetricSpec, mine: ScoringInput, best: ScoredAttacker) ->
         )
 
     tests = tuple(pooled_by_label(one) for one in best.outputs.test)
-    pooled = score_attacker(spec, mine, replace(best.outputs, test=tests))
-    return score(pooled.test, clusters=mine.test.groups)
+    return _score(mine, score_attacker(spec, mine, replace(best.outputs, test=tests)))
 
 
 def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
@@ -380,9 +392,8 @@ def _highest_of_run(
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
 
-def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Score:
-    between: Variance | None = variance_between_runs(one.runs, clusters=mine.test.groups)
-    return score(one.test, clusters=mine.test.groups, quantile=quantile, between=between)
+def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float = 0.0) -> Score:
+    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantile=quantile)
 
 
 def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Attack:

@@ -2,21 +2,29 @@
 
 Ilic et al. (CVPR 2024, equation 6): (1 - lambda) action + lambda (1 - privacy). The action and a
 label are often scored on other clips, such as those of unseen people and those of known ones; the
-interval is over the people of both.
+interval is over the people of both, and of trained methods over their runs too.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import TradeOff
-from masquerade.metrics.intervals import score
+from masquerade.metrics.intervals import Score, score_over_runs
+from masquerade.metrics.leakage import least_counted
 from masquerade.metrics.statistic import Floats, Statistic
 
-Scored = tuple[Statistic, IntArray, IntArray]
-"""A score, and the row and the group of each of its clips."""
+
+class Scored(NamedTuple):
+    """A score on some clips of a manifest."""
+
+    test: Statistic
+    runs: Sequence[Statistic]  # the same of single training runs, where there are several
+    rows: IntArray  # of the manifest, of each of its clips
+    groups: IntArray  # of people, of each
 
 
 def check_weights(weights: Sequence[float]) -> None:
@@ -26,24 +34,31 @@ def check_weights(weights: Sequence[float]) -> None:
 
 
 def trade_offs(
-    action: Scored, private: Scored, weights: Sequence[float], *, least: float
+    action: Scored, private: Scored, weights: Sequence[float], *, metric: str
 ) -> tuple[TradeOff, ...]:
-    """f_lambda at these weights, with intervals over groups.
+    """f_lambda at these weights, with intervals over groups and training runs.
 
-    A private score below `least`, which is chance, counts as that: who knows would turn it around.
+    A private score, of this metric, counts as no less than chance (`least_counted`).
     """
-    rows, first = np.unique(np.concatenate([action[1], private[1]]), return_index=True)
-    groups = np.concatenate([action[2], private[2]])[first]
-    places = [np.searchsorted(rows, one[1]) for one in (action, private)]
+    rows, first = np.unique(np.concatenate([action.rows, private.rows]), return_index=True)
+    groups = np.concatenate([action.groups, private.groups])[first]
+    places = [np.searchsorted(rows, one.rows) for one in (action, private)]
 
-    def f(weight: float) -> Statistic:
+    def f(weight: float, kept: Statistic, leaked: Statistic, least: float) -> Statistic:
         def weighted(w: Floats) -> Floats:
-            utility = action[0].weighted(w[:, places[0]])
-            read = np.maximum(private[0].weighted(w[:, places[1]]), least)
+            utility = kept.weighted(w[:, places[0]])
+            read = np.maximum(leaked.weighted(w[:, places[1]]), least)
             return (1 - weight) * utility + weight * (1 - read)
 
         return Statistic(len(rows), weighted)
 
-    return tuple(
-        TradeOff(weight=weight, score=score(f(weight), clusters=groups)) for weight in weights
-    )
+    def over_runs(weight: float) -> Score:
+        # of the mean private score f counts no less than chance, and is linear in the runs above:
+        # single runs count as they are, or those below chance would seem to agree
+        return score_over_runs(
+            f(weight, action.test, private.test, least_counted(metric)),
+            [f(weight, *both, 0.0) for both in zip(action.runs, private.runs, strict=True)],
+            clusters=groups,
+        )
+
+    return tuple(TradeOff(weight=weight, score=over_runs(weight)) for weight in weights)

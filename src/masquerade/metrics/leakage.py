@@ -39,9 +39,14 @@ def held_limit(floor: float, raw: float) -> float:
     return floor + TOLERANCE * (raw - floor)
 
 
+def least_counted(metric: str) -> float:
+    """The score that f_lambda counts at least: an AUROC below .5 could be turned around."""
+    return 0.5 if metric == "AUROC" else 0.0
+
+
 def at_least_chance(value: float, metric: str) -> float:
-    """A score as f_lambda takes it: an AUROC below .5 is no protection, as it could be turned."""
-    return max(value, 0.5) if metric == "AUROC" else value
+    """A score as f_lambda takes it, see `least_counted`: below chance is no protection."""
+    return max(value, least_counted(metric))
 
 
 def f_lambda(action: float, privacy: float, *, weight: float = 0.5) -> float:

@@ -83,7 +83,7 @@ SWEEP = (
     "f_lambda = (1 - lambda) action + lambda (1 - private label) (Ilic et al., CVPR 2024), of the "
     "strongest attackers, and where means over networks were asked for, of those: of networks of "
     "clips on the action, and of clips or of single frames on the label. With its 95 % interval "
-    "over {people}. Lambda is how much privacy counts: "
+    "over {people}, and over training runs. Lambda is how much privacy counts: "
     "at 0 it is the action alone, at 1 the private label alone. More is better. A method that "
     "shows nothing reaches it at lambda 1 too, and no floor is in it: read it beside the leakage."
 )
