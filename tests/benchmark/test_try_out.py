@@ -66,10 +66,10 @@ def test_only_what_makes_it_quick_is_changed() -> None:
     assert "--frozen" in words and trained_words(given, tried=False) == tuple(given)
     words = attacked_words(["--preset", "paper", "--folds", "0", "--attackers", "raw,scratch"])
     assert words[:2] == ("--folds", "0") and words[words.index("--preset") + 1] == "tiny"
-    words = attacked_words(
-        ["--recognizers", "x3d-l", "--average", "--views", "5x3", "--folds", "0"]
-    )
+    cut = ["--views", "5", "--test-crop", "0.8", "--padding", "palindrome"]
+    words = attacked_words(["--recognizers", "x3d-l", "--average", *cut, "--folds", "0"])
     assert words[:3] == ("--average", "--folds", "0"), "small networks, one view"
+    assert not {*cut} & {*words}
 
 
 @pytest.fixture(scope="module")

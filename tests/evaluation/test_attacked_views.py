@@ -19,9 +19,9 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
-from masquerade.evaluation.fit_predict import FitTask, _views, fit_predict
+from masquerade.evaluation.fit_predict import FitTask, _augmentation, _views, fit_predict
 from masquerade.evaluation.predictions import PredictionKey
-from masquerade.evaluation.presets import PRESETS, TINY, with_sampling
+from masquerade.evaluation.presets import PAPER, PRESETS, TINY, with_sampling
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.config import ExtractionConfig, config_digest
 from masquerade.extraction.dataset import ClipDataset, from_tensor
@@ -29,6 +29,7 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import build
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.predict import predict
+from masquerade.training.views import Views, iterate_views
 
 VIEWED = replace(scenes.SMALL, stride=1, aspect="crop", views=(3, 2))
 
@@ -181,3 +182,93 @@ def test_the_flag_of_views_is_read() -> None:
     for wrong in ("0", "5x0", "x3", "five", "5x3x2"):
         with pytest.raises(UsageError, match="--views wants windows"):
             config_of(parse([*line, "--views", wrong])[0])
+
+
+def test_spacts_crops_are_of_frames_so_much_larger() -> None:
+    """Tested on the middle .8 at 112 pixels, learned from .6 to 1 of the frame at as many."""
+    preset, (about, *_) = with_sampling(PAPER, views=(5, 1), test_crop=0.8)
+    assert (preset.size, preset.test_side) == ((140, 140), 112) and "5 windows" in about
+    for name in ("r3d-18", "resnet-50", "vit-s-video", "r3d-18 on motion"):
+        model = preset.attackers[name]
+        wanted = Views(times=5, crop=0.8, size=112, whole_stills=True)
+        assert _views(model, preset) == (wanted, 16)
+        how = _augmentation(model, preset)
+        assert how.crop == (pytest.approx(0.6), 1.0) and how.size == 112
+    for name in ("resnet-18 on background", "st-gcn", "tiny-2d on outline", "r3d-18, restored"):
+        model = preset.attackers[name]
+        assert _views(model, preset) == _views(model, replace(PAPER, views=(5, 1)))
+        assert _augmentation(model, preset) == _augmentation(model, PAPER)
+
+
+def test_a_still_is_tested_whole_beside_the_middle_of_a_video() -> None:
+    clips = torch.zeros((2, 3, 4, 10, 10), dtype=torch.uint8)
+    clips[..., 1:9, 1:9] = 200  # the middle .8, with a dark border
+    clips[1, :, 0] += 20  # a video
+    for times in (1, 2):
+        views = Views(times=times, crop=0.8, size=8, whole_stills=True)
+        for still, video in iterate_views(clips, views, frames=2):
+            assert video.shape == still.shape == (3, 2, 8, 8)
+            assert torch.allclose(video[:, 1], torch.full((3, 8, 8), 200 / 255))
+            assert still[..., 0, :].max() < 150 / 255 < still[..., 4, 4].min()
+    with pytest.raises(UsageError, match="have a size"):
+        next(iterate_views(clips, Views(crop=0.8, whole_stills=True)))
+
+
+def test_networks_learn_from_and_are_tested_on_crops_of_one_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[torch.Size] = []
+
+    def watched(*words: Any, **named: Any) -> torch.nn.Module:
+        net = build_recognizer(*words, **named)
+        net.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[2:]))
+        return net
+
+    monkeypatch.setattr("masquerade.evaluation.fit_predict.build_recognizer", watched)
+    noise = torch.Generator().manual_seed(0)
+    clips = from_tensor(torch.randint(0, 256, (12, 3, 12, 20, 20), generator=noise).byte())
+    preset = replace(scenes.SMALL, frames=4, size=(16, 16), stride=1, epochs=1)
+    preset, _ = with_sampling(preset, views=(3, 1), test_crop=0.8)
+    found = fit_predict(task_of("tiny-2d"), clips, preset)["test"].probabilities["action"]
+    assert found.shape == (2, 2) and {*sizes} == {(4, 16, 16)}
+
+
+def test_short_videos_are_played_back_and_forth_where_asked(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """As SPAct's code completes clips, and not by their last frame."""
+    every, _ = frames_of(manifest, tmp_path)
+    folded, run = frames_of(manifest, tmp_path, stride=3, padding="palindrome")
+    assert torch.equal(folded[0], every[0][:, [0, 3, 6, 5, 2, 1, 4, 7]])  # of eight frames
+    assert "Videos shorter than a clip are played back and forth, as was asked for." in run.notes
+
+
+def test_frames_are_kept_so_large_that_a_crop_has_the_presets_size(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    clips, run = frames_of(manifest, tmp_path, stride=1, test_crop=0.8)
+    assert clips.shape == (3, scenes.FRAMES, 1.25 * scenes.SIDE, 1.25 * scenes.SIDE)
+    assert run.preset.test_side == scenes.SIDE
+    assert any(f"0.8 of its side and {scenes.SIDE} pixels" in note for note in run.notes)
+
+
+def test_crops_and_padding_that_make_no_sense_are_refused() -> None:
+    for asked, words in (
+        (dict(padding="palindrome"), "--padding wants a --stride"),
+        (dict(test_crop=0.8), "wants square frames"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            with_sampling(TINY, **asked)  # type: ignore[arg-type]
+    for share in (0.5, 1.1, -0.8, float("nan")):
+        with pytest.raises(UsageError, match=r"a share above \.5, up to 1"):
+            with_sampling(PAPER, test_crop=share)
+    with pytest.raises(UsageError, match="give --views without crops"):
+        with_sampling(PAPER, views=(5, 3), test_crop=0.8)
+
+
+def test_the_flags_of_crops_and_padding_reach_the_settings() -> None:
+    line = ["--data", "a.csv", "--method", "blur"]
+    asked = config_of(parse([*line, "--test-crop", "0.8", "--padding", "palindrome"])[0])
+    assert (asked.test_crop, asked.padding) == (0.8, "palindrome")
+    plain = config_of(parse(line)[0])
+    assert plain.test_crop is None and plain.padding is None

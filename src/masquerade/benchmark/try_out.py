@@ -16,7 +16,8 @@ CLIPS = 2  # of each value of each label in each part of a split
 MOST = 60  # clips of each part in all; datasets of many labels have too many values
 TRAINING = "--preset tiny --epochs 1 --batch 2 --allow-chance"
 ATTACKS = "--preset tiny --attackers raw,background"
-LARGE = ("--recognizers", "--views")  # of whole experiments: large networks, and many views
+LARGE = ("--recognizers", "--views", "--padding", "--test-crop")
+"""Of whole experiments: large networks, and how their clips of one stride are cut."""
 VOID = (
     "this is a try-out on a few clips, by networks that learned next to nothing: its numbers mean "
     "nothing"

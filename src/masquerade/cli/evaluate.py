@@ -58,7 +58,7 @@ BOXES = {
     "template": TEMPLATE,
     "mask": MASK,
     "file": f"through_file {FILE}",
-    "clips": "stride views aspect",
+    "clips": "stride views aspect padding test_crop",
     "attack": "attackers recognizers average amp attacker_weights image_weights reidentification "
     "metrics lambdas allow_empty allow_gaps",
     "result": "store_limit json",
@@ -132,6 +132,12 @@ class Options(RegionConfig, FileConfig):
     # squeeze whole frames to the preset's size, or keep their aspect and crop; by default the
     # preset's: crop of paper.
     aspect: Literal["squeeze", "crop"] | None = None
+    # what of a video that ends before a clip of --stride does: its last frame again (repeat), or
+    # back and forth (palindrome, as SPAct); by default the preset's, repeat.
+    padding: Literal["repeat", "palindrome"] | None = None
+    # test networks on the middle of frames, this share of the side, such as .8 as SPAct, and let
+    # them learn from random crops of which it is the mean; stills are tested whole. By default 1.
+    test_crop: float | None = None
     # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
     allow_empty: bool = False
     # also measure videos in which regions were lost for a while, or whole frames were hidden for

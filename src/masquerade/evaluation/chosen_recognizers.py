@@ -27,6 +27,8 @@ def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
         stride=config.stride,
         views=config.views,
         aspect=config.aspect,
+        padding=config.padding,
+        test_crop=config.test_crop,
     )
 
 

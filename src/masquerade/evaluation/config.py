@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.datasets.clip_sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.extraction.config import PUBLISHED, Aspect, RegionFactory
 from masquerade.pipeline.config import FileConfig
@@ -50,6 +51,10 @@ class EvaluationConfig:
     # preset's size or cropped; None: the preset's
     views: tuple[int, int] | None = None
     aspect: Aspect | None = None
+    # of videos that end before a clip does, and the share of a frame's side, its middle, that
+    # networks are tested on; None: the preset's
+    padding: Padding | None = None
+    test_crop: float | None = None
     # files of published weights, from which the family `published` starts: an image ViT's, for the
     # preset's video ViTs, and those of single attackers by their names in the preset
     image_weights: Path | None = None

@@ -124,6 +124,7 @@ class EvaluatedClips:
             size=preset.size,
             aspect=preset.aspect if content == "frames" else "squeeze",
             stride=preset.stride,
+            padding=preset.padding,
             windows=preset.views[0] if content == "frames" else 1,
             crops=preset.views[1] if content == "frames" else 1,
             method=anonymizer,

@@ -80,9 +80,18 @@ def fit_predict(
 def _views(model: AttackerModel, preset: Preset) -> tuple[Views, int | None]:
     """The views of a clip that are predicted, and the frames of each; None: all of the clip."""
     number = math.prod(preset.views)
-    if model.content == "frames" and number > 1:  # as the papers have them: without mirror images
-        return Views(times=number), preset.frames
-    return ONE_VIEW if model.content == "flow" else MIRRORED, None
+    if model.content != "frames":
+        return ONE_VIEW if model.content == "flow" else MIRRORED, None
+    # several as the papers have them: without mirror images
+    views = Views(times=number) if number > 1 else MIRRORED
+    if _is_cropped(model, preset):  # stills are not, as in SPAct's code (docs/papers.md 2.5)
+        views = replace(views, crop=preset.test_crop, size=preset.test_side, whole_stills=True)
+    return views, preset.frames if number > 1 else None
+
+
+def _is_cropped(model: AttackerModel, preset: Preset) -> bool:
+    """Whether a network sees crops; the background is above them."""
+    return preset.test_crop < 1 and model.content == "frames" and not model.background
 
 
 def _shrink(part: ClipDataset, side: int) -> ClipDataset:
@@ -155,6 +164,9 @@ def _augmentation(model: AttackerModel, preset: Preset) -> Augmentation:
         return NONE
     if model.content == "flow":  # the mirror image would move to the same side
         return replace(preset.augment, flip=0.0)
+    if _is_cropped(model, preset):
+        crops = (2 * preset.test_crop - 1, 1.0)
+        return replace(preset.augment, crop=crops, size=preset.test_side)
     return preset.augment if model.content == "frames" else Augmentation(flip=preset.augment.flip)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.datasets.augmentation import Augmentation
+from masquerade.datasets.clip_sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.extraction.config import Aspect, Content
 from masquerade.extraction.dataset import ClipDataset
@@ -76,6 +77,10 @@ class Preset:
     # from one of them at random, and all else sees the middle one
     views: tuple[int, int] = (1, 1)
     aspect: Aspect = "squeeze"  # of the frame, squeezed to the size; or crop, kept and cut
+    padding: Padding = "repeat"  # of a video that ends before a clip of this stride does
+    # what networks of frames are tested on, the middle of a frame, as a share of its side; they
+    # learn from crops of which that is the mean
+    test_crop: float = 1.0
     # anonymize only the sampled frames (the papers' protocol), not whole videos
     sample_first: bool = False
     attackers: dict[str, AttackerModel]  # models by name
@@ -91,6 +96,11 @@ class Preset:
     weight_decay: float = 0.05  # of AdamW
     # of training clips; not for attackers that see the background only
     augment: Augmentation = LIGHT
+
+    @property
+    def test_side(self) -> int:
+        """The side in pixels of what networks are tested on where they see a crop."""
+        return round(self.test_crop * min(self.size))
 
     def frames_of(self, content: Seen) -> int:
         """T of a clip of this content."""
@@ -254,6 +264,8 @@ def with_sampling(
     stride: int | None = None,
     views: tuple[int, int] | None = None,
     aspect: Aspect | None = None,
+    padding: Padding | None = None,
+    test_crop: float | None = None,
 ) -> tuple[Preset, tuple[str, ...]]:
     """The preset with frames sampled in another way, and a note on what is not its own.
 
@@ -262,6 +274,9 @@ def with_sampling(
         stride: source frames from one of a clip to the next; None: the preset's.
         views: windows in time and crops in space of each video; None: the preset's.
         aspect: of the frame; None: the preset's.
+        padding: of a video that ends before a clip does; None: the preset's.
+        test_crop: share of a frame's side, its middle, that networks are tested on; None: the
+            preset's.
     """
     notes: list[str] = []
     if preset.amp:
@@ -291,9 +306,39 @@ def with_sampling(
             "--views of several windows want a --stride, such as 2: without one a clip is spread "
             "over the whole video."
         )
+    if padding is not None:
+        if preset.stride is None:
+            raise UsageError(
+                "--padding wants a --stride, such as 2: without one a clip is spread over the "
+                "whole video, however short."
+            )
+        preset = replace(preset, padding=padding)
+        done = "their last frame again" if padding == "repeat" else "back and forth"
+        notes.append(f"Videos shorter than a clip are played {done}, as was asked for.")
+    if test_crop is not None:
+        preset = _with_test_crop(preset, test_crop)
+        notes.append(
+            f"Networks are tested on the middle of a frame, {test_crop:g} of its side and "
+            f"{preset.test_side} pixels, stills on all of it, and learn from crops of "
+            f"{2 * test_crop - 1:g} to 1, as was asked for. All else sees whole frames of "
+            f"{preset.size[0]} pixels."
+        )
     if crops > 1 and preset.aspect != "crop":
         raise UsageError("--views of several crops want --aspect crop: a squeezed frame has none.")
     return preset, tuple(notes)
+
+
+def _with_test_crop(preset: Preset, share: float) -> Preset:
+    """The preset with frames so much larger that the crop has the size that frames had."""
+    height, width = preset.size
+    if not 0.5 < share <= 1:
+        raise UsageError(f"--test-crop is a share above .5, up to 1, such as .8, not {share:g}.")
+    if height != width or any(one.side for one in preset.attackers.values()):
+        raise UsageError("--test-crop wants square frames that no network shrinks: --preset paper.")
+    if preset.views[1] > 1:
+        raise UsageError("--test-crop is the middle of a frame: give --views without crops, as 5.")
+    side = round(height / share)
+    return replace(preset, size=(side, side), test_crop=share)
 
 
 def get_preset(name: str) -> Preset:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from masquerade.datasets.augmentation import mirror
 from masquerade.datasets.clip_sampling import crops, evenly_spaced
@@ -18,6 +19,10 @@ class Views:
     times: int = 1  # windows, with starts evenly spaced over the stored frames
     places: int = 1  # square crops, evenly spaced along the longer side
     crop: float = 1.0  # side as a share of the shorter side; 1 and one place: the frame as it is
+    size: int | None = None  # side in pixels that crops are resized to; None: they stay as they are
+    # a still, whose frames are all alike, is shown as the whole frame in place of each crop; it
+    # needs a size, so that both are as large
+    whole_stills: bool = False
     mirror: bool = False  # the mirror image of each too
 
 
@@ -44,7 +49,10 @@ def random_windows(
 
 def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
     """Yield every view of (B, C, T, H, W) clips, each (B, C, frames, h, w)."""
+    if views.whole_stills and views.size is None:
+        raise UsageError("Whole stills and crops of videos are one batch where both have a size.")
     length = clips.shape[2] if frames is None else frames
+    stills = (clips == clips[:, :, :1]).flatten(1).all(1) if views.whole_stills else None
     for start in evenly_spaced(_room(clips, frames), views.times):
         window = clips[:, :, start : start + length]
         parts = [window]
@@ -54,9 +62,22 @@ def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> 
             corners = crops(height, width, side, number=views.places)
             parts = [window[..., y : y + side, x : x + side] for y, x in corners]
         for part in parts:
+            if views.size is not None:
+                part = _resized(part, views.size)
+                if stills is not None and stills.any():
+                    part[stills] = _resized(window[stills], views.size)
             yield part
             if views.mirror:
                 yield mirror(part)
+
+
+def _resized(clips: Tensor, size: int) -> Tensor:
+    """A copy of clips, of size x size pixels and in [0, 1]."""
+    frames = clips.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
+    frames = frames.float() / 255 if clips.dtype == torch.uint8 else frames.clone()
+    if frames.shape[-2:] != (size, size):
+        frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    return frames.reshape(len(clips), -1, *frames.shape[1:]).transpose(1, 2)
 
 
 def _room(clips: Tensor, frames: int | None) -> int:
