@@ -15,7 +15,7 @@ from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.adversarial_training import train_adversarially
 from masquerade.training.frame_pairs import FAR, FREE
-from masquerade.training.objectives import MoCo, NTXent
+from masquerade.training.objectives import Labels, MoCo, NTXent
 from masquerade.training.recipe import Stop, UpdateStep
 from masquerade.training.recipes import RECIPES, recipe_function
 from masquerade.training.recipes.options import ablate
@@ -41,6 +41,19 @@ def test_an_objective_changes_and_its_pairs_stay() -> None:
     assert spact(gap="free").gap is None  # its clips are of the whole video
     assert runs.gap is None and spact(preset="paper", objective="labels").gap is None
     assert spact(preset="paper", no_adversary=True).gap is None
+
+
+def test_spact_against_labels_is_the_supervised_row_of_its_tables() -> None:
+    """The same networks and steps, the rates and batches of its code's supervised settings."""
+    plain, supervised = spact(preset="paper"), spact(preset="paper", objective="labels")
+    assert (supervised.method, supervised.arguments) == (plain.method, plain.arguments)
+    assert (supervised.utility, supervised.phases) == (plain.utility, plain.phases)
+    (adversary,) = supervised.adversaries
+    assert adversary.network == "resnet-50" and isinstance(adversary.objective, Labels)
+    assert (supervised.batch, supervised.still_batch) == (24, 24) and plain.still_batch == 64
+    rates = {role: one.lr for role, one in supervised.optimizers.items()}
+    assert rates == {role: one.lr for role, one in plain.optimizers.items()} | {"adversary": 5e-5}
+    assert spact(objective="labels").optimizers == spact().optimizers
 
 
 def test_thresholds_and_the_temperature_are_those_that_are_asked_for() -> None:

@@ -32,7 +32,7 @@ class AdversarialData:
     utility: Mapping[str, int]  # outputs by label of what is to stay
     private: Mapping[str, int] = field(default_factory=dict)  # of what is to go
     # A second data set, such as pictures, for the adversary, which then has its labels (UCF101 with
-    # VISPR): each is given as two views of itself.
+    # VISPR): each is given as two views of itself, or as one to adversaries that learn labels.
     stills: ClipDataset | None = None
     still_validation: ClipDataset | None = None
     still_targets: Mapping[str, IntArray] = field(default_factory=dict)
@@ -61,7 +61,8 @@ class AdversarialBatch:
     """The clips (B, 3, T, H, W) of one step, in [0, 1], and their codes by label.
 
     `stills` are (B', 3, 2, h, w), two views of each picture or two frames of each video with a gap
-    between them; the private codes are theirs. Without them the adversary is given `clips` too.
+    between them; of adversaries that learn labels one view (B', 3, 1, h, w). The private codes are
+    theirs. Without them the adversary is given `clips` too.
     """
 
     clips: Tensor
@@ -82,6 +83,8 @@ class AdversarialBatches:
         self.processes, self.device = processes, processes.device
         # Two identical views of a picture would make the contrastive task trivial.
         contrastive = any(isinstance(one.objective, Pairs) for one in recipe.adversaries)
+        labelled = all(one.objective.needs_labels for one in recipe.adversaries)
+        self.still_views = 1 if labelled else 2
         plain = contrastive and recipe.augment == NONE
         self.still_augment = SPACT if plain else recipe.augment
         own = data.targets if data.stills is None else data.still_targets
@@ -145,7 +148,10 @@ class AdversarialBatches:
     def _pairs(
         self, pictures: Tensor | None, generator: torch.Generator, *, augmented: bool
     ) -> Tensor | None:
-        """(B, 3, 2, H, W): views of each picture, always augmented, or frames of each video."""
+        """(B, 3, 2, H, W): views of each picture, always augmented, or frames of each video.
+
+        Adversaries that learn labels get one view of each picture, as they will see it.
+        """
         if pictures is None:
             return None
         if self.data.stills is None:
@@ -155,7 +161,10 @@ class AdversarialBatches:
             two = torch.cat(frame_pairs(pictures, generator, gap), dim=2)
             two = two.to(self.device)
             return augment(two, self.recipe.augment, generator) if augmented else two.float() / 255
-        views = [augment(pictures.to(self.device), self.still_augment, generator) for _ in range(2)]
+        views = [
+            augment(pictures.to(self.device), self.still_augment, generator)
+            for _ in range(self.still_views)
+        ]
         return torch.cat([view[:, :, :1] for view in views], dim=2)
 
     def _order(self, epoch: int) -> Iterator[Tensor]:
