@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,19 @@ def test_without_looks_people_differ_in_gait_only() -> None:
     first, *others = plain.people
     assert all(p.build == first.build and p.top == first.top for p in others)
     assert len({p.gait for p in plain.people}) == 128
+
+
+def test_people_of_one_look_and_gait_may_differ_in_build_alone() -> None:
+    drawn = Mimes(clips=2, people=8, frames=2, looks=False, gait=False, builds=True)
+    first, *others = drawn.people
+    assert len({p.build for p in drawn.people}) == 8
+    assert all(replace(p, number=0, part=first.part, build=first.build) == first for p in others)
+    assert not np.array_equal(
+        drawn.clip(0).parts > 0,
+        Mimes(clips=2, people=8, frames=2, looks=False, gait=False).clip(0).parts > 0,
+    )
+    with pytest.raises(UsageError, match="builds already"):
+        Mimes(builds=True)
 
 
 def test_sets_of_actions_and_attributes_are_disjoint(whole: Mimes) -> None:

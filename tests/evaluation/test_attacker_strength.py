@@ -1,7 +1,8 @@
 """Each family of attackers succeeds where it must, so that a low score elsewhere says something.
 
-STRENGTH names the test of each family in ATTACKERS, and of each attack of `masquerade attack`; the
-page on attackers has a card of each.
+STRENGTH names the test of each family in ATTACKERS, CHANNEL_STRENGTH that of those who see one
+channel alone, and ATTACK_STRENGTH that of each attack of `masquerade attack`; the page on attackers
+has a card of each.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ast
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from masquerade.evaluation.presets import (
     STACKED,
     STILL_KERNELS,
     AttackerModel,
+    Channel,
 )
 from masquerade.evaluation.results import Control
 from masquerade.extraction.config import ExtractionConfig
@@ -61,6 +64,14 @@ STRENGTH = {
     "reconstruction": "tests/evaluation/test_reconstruction.py::"
     "test_weak_blur_is_restored_on_people_who_were_not_seen",
     "prior": PLANTED,
+}
+CHANNEL_STRENGTH = {
+    "appearance": HERE + "test_remains_of_three_grey_levels_are_read_like_raw_video",
+    "motion": STRENGTH["gait"],
+    "outline": "tests/evaluation/test_gait_attackers.py::"
+    "test_outlines_name_people_who_differ_in_build_alone",
+    "place": PLANTED,
+    "side channel": STRENGTH["side channel"],
 }
 ATTACK_STRENGTH = {
     "faces": LOOKED + "test_everything_is_recovered_from_a_video_that_was_not_anonymized",
@@ -96,10 +107,23 @@ def headings() -> set[str]:
 def test_every_attacker_has_a_card_and_a_test_of_its_strength(name: str) -> None:
     assert name in headings(), f"docs/attackers.md has no heading with `{name}`"
     table = ATTACK_STRENGTH if name.startswith("attack: ") else STRENGTH
-    path, _, test = table[name.removeprefix("attack: ")].partition("::")
+    look_up(table[name.removeprefix("attack: ")])
+
+
+def look_up(strength: str) -> None:
+    """A test that is there, and that the page on attackers names."""
+    path, _, test = strength.partition("::")
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     assert test in {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
-    assert test in CARDS.read_text("utf-8"), f"the card of {name} does not name its test"
+    assert test in CARDS.read_text("utf-8"), f"no card names {test}"
+
+
+def test_each_channel_has_attackers_who_succeed_by_it_alone() -> None:
+    assert tuple(CHANNEL_STRENGTH) == get_args(Channel)
+    for channel, test in CHANNEL_STRENGTH.items():
+        look_up(test)
+        row = re.search(rf"^\| {channel} \|.*$", CARDS.read_text("utf-8"), re.M)
+        assert row and test.partition("::")[2] in row[0], f"the table lacks the test of {channel}"
 
 
 def test_no_test_is_of_an_attacker_that_is_not_there() -> None:

@@ -203,6 +203,9 @@ class MimesOptions(Checked):
     looks: bool = True
     # show each person in every clip in somebody else's appearance, so that gait is the only cue.
     shuffle_looks: bool = False
+    # with --no-looks: give each person their own build (height, breadths, lengths of limbs); with
+    # --no-gait, too, build is the only cue.
+    builds: bool = False
     actions: tuple[str, ...] = ()  # names of two or more; by default all.
 
 

@@ -66,6 +66,8 @@ class Mimes:
             attributes of appearance are left out.
         shuffle_looks: whether each clip shows its person with somebody else's appearance, drawn for
             that clip; identity is gait alone then, too, and attributes are left out.
+        builds: whether people who otherwise look alike (`looks` False) each have their own build:
+            height, breadths and lengths of limbs. Without `gait` identity is build alone.
         actions: names of `ACTIONS`; None: all.
     """
 
@@ -82,6 +84,7 @@ class Mimes:
         gait: bool = True,
         looks: bool = True,
         shuffle_looks: bool = False,
+        builds: bool = False,
         actions: Sequence[str] | None = None,
     ) -> None:
         if not 32 <= size <= 256 or frames < 1 or clips < 1:
@@ -98,6 +101,8 @@ class Mimes:
             raise UsageError("Give at least two actions, an even number if they are correlated.")
         if shuffle_looks and not looks:
             raise UsageError("People who all look alike cannot be shuffled; leave one of both out.")
+        if builds and looks:
+            raise UsageError("People with looks of their own have builds already: leave one out.")
         self.correlation, self.looks, self.shuffle_looks = correlation, looks, shuffle_looks
         self._attributes = tuple(RATES) if looks and not shuffle_looks else ()
         self.correlated = tuple(correlated) if correlation else ()
@@ -108,6 +113,7 @@ class Mimes:
             correlated=correlated,
             gait=gait,
             looks=looks,
+            builds=builds,
         )
 
     def __len__(self) -> int:

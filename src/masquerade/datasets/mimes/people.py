@@ -6,7 +6,7 @@ rate x (1 - correlation) for odd ones. From this the floors follow in closed for
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,14 @@ class Person:
 
 
 def draw_people(
-    count: int, *, seed: int, correlation: float, correlated: Sequence[str], gait: bool, looks: bool
+    count: int,
+    *,
+    seed: int,
+    correlation: float,
+    correlated: Sequence[str],
+    gait: bool,
+    looks: bool,
+    builds: bool,
 ) -> tuple[Person, ...]:
     """The people of one benchmark; see `Mimes` for the arguments."""
     if count < 4:
@@ -91,6 +98,8 @@ def draw_people(
             stripes=int(rng.integers(3)),
             glasses=bool(rng.random() < 0.4),
         )
+        if builds:
+            person = replace(person, build=draw_build(np.random.default_rng([seed, 9, i])))
         people.append(person)
     return tuple(people)
 
@@ -155,6 +164,23 @@ def _draw_build(broad: int, rng: np.random.Generator) -> Build:
         waist=width * (0.165 if broad else 0.056),
         chest=width * (0.16 if broad else 0.075),
         limb=width * (0.053 if broad else 0.035),
+    )
+
+
+def draw_build(rng: np.random.Generator) -> Build:
+    """A random build: height, lengths of limbs and breadths, each by itself."""
+    legs, arms, torso = rng.uniform(0.88, 1.12, 3)
+    return Build(
+        height=rng.uniform(0.75, 0.87),
+        thigh=0.19 * legs,
+        shin=0.18 * legs,
+        torso=0.28 * torso,
+        upper_arm=0.15 * arms,
+        forearm=0.15 * arms,
+        head=rng.uniform(0.13, 0.16),
+        waist=rng.uniform(0.056, 0.165),
+        chest=rng.uniform(0.075, 0.16),
+        limb=rng.uniform(0.035, 0.053),
     )
 
 
