@@ -73,8 +73,8 @@ def test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video(tmp_path
         assert "learned from 1 other pairs" in finding.work
         proof = finding.proofs[0]
         height, width = proof.picture.shape[:2]
-        left, right = proof.picture[:, : width // 2], proof.picture[:, width // 2 :]
-        assert left.shape == right.shape and height > 10  # restored and raw, of the same place
+        # one place as published, restored and raw, or the last two
+        assert proof.parts in (2, 3) and width % proof.parts == 0 and height > 10
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_black_frames_are_not_restored(tmp_path: Path, monkeypatch: pytest.Monke
     for video in attacked(tmp_path, black):
         finding = found(video)
         assert finding.level == "nothing" and not finding.proofs
-        assert "faces are seen again in 0 of" in finding.says
+        assert "nothing that is looked for is seen again in 0 of" in finding.says
 
 
 def test_the_quick_part_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masquerade.attack.finders import POSSIBLE, crop, shrink
 from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
-from masquerade.attack.look_again import PERSON, crop, shrink
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
@@ -72,7 +72,7 @@ class VideoDescriber:
     shown: dict[str, Proof] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._person = SsdPeople(threshold=PERSON)
+        self._person = SsdPeople(threshold=POSSIBLE["person"])
         try:
             pose_tracker()
         except MissingError:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.attack.finders import SAME, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
-from masquerade.attack.look_again import SAME, SURE, crop
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
@@ -18,6 +18,7 @@ from masquerade.regions.ssd_people import SsdPeople
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
+SURE = 0.5  # score from which a face or a person is in a raw frame
 SAME_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is unchanged
 NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
 SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change

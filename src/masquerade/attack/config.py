@@ -14,11 +14,12 @@ class AttackConfig(Checked):
         frames: of a video that are looked at at most, spread evenly over it.
         quick: do not try to undo the anonymization, nor train a network to restore the raw
             picture, which take most of the time.
-        hidden: what the publisher means to hide. People of the raw video who are unchanged count as
-            recovered where it is people, and else as left. auto: what the receipt beside each file
-            says; without one, faces.
+        hidden: what the publisher means to hide. People of the raw video who are unchanged, and
+            people and poses that restored frames show, count as recovered where it is people or
+            the frame, and else as left; text that restored frames show where it is the frame.
+            auto: what the receipt beside each file says; without one, faces.
     """
 
     frames: Count = 60
     quick: bool = False
-    hidden: Literal["auto", "faces", "people"] = "auto"
+    hidden: Literal["auto", "faces", "people", "frame"] = "auto"

@@ -1,8 +1,10 @@
 """What a published file tells beside its pictures: tags, sound, other streams, a receipt."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
 from masquerade.errors import escape
 from masquerade.video.probe import VideoInfo
@@ -16,7 +18,12 @@ HARMLESS = frozenset(
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""
-WHOLE_PEOPLE = frozenset(("people", "frame"))  # region sources that hide whole people
+HIDES: Mapping[str, frozenset[Kind]] = {
+    "people": frozenset(("person", "pose")),
+    "text": frozenset(("text",)),
+    "frame": frozenset(("person", "pose", "text")),
+}
+"""What region sources hide, beside faces."""
 RECEIPT = ".receipt.json"  # behind the name of a video
 
 
@@ -62,13 +69,20 @@ def find_receipt(path: Path) -> Finding:
     )
 
 
-def says_people_are_hidden(path: Path) -> bool:
-    """Whether the receipt beside a file says that whole people, or whole frames, were hidden."""
-    try:
-        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
-        return bool(WHOLE_PEOPLE & {one["name"] for one in receipt["regions"]})
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another's
-        return False
+def meant_to_hide(path: Path, hidden: str) -> frozenset[Kind]:
+    """What a publisher means to hide: faces, and what an option or the receipt beside a file says.
+
+    `hidden` is that of `AttackConfig`.
+    """
+    names = {hidden}
+    if hidden == "auto":
+        try:
+            receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+            names = {str(one["name"]) for one in receipt["regions"]}
+        except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another's
+            names = set()
+    faces = frozenset[Kind](("face",))
+    return faces.union(*(HIDES.get(name, frozenset()) for name in names))
 
 
 def _is_harmless(name: str) -> bool:

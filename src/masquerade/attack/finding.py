@@ -21,6 +21,7 @@ class Proof:
     score: float  # of the detector, 0 to 1
     says: str  # what is seen, such as `face, 24 x 31 pixels`
     picture: Pixels  # (H, W, 3)
+    parts: int = 1  # pictures of one place in it, side by side
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finding import Finding, Proof
-from masquerade.attack.look_again import SURE, crop
-from masquerade.extraction.poses import Picture
+from masquerade.attack.finders import NAMES, Finders, Kind
+from masquerade.attack.finding import Finding
+from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.methods.selective import Selective
 from masquerade.metrics.picture_quality import psnr
-from masquerade.regions.face_detectors import CenterFace
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -43,17 +42,19 @@ NEAR = 30.0  # decibels from which a picture is as near to the raw one as a comp
 class KnownNoise:
     """Whether a video's first frame holds the noise of a seed, and what is behind it.
 
-    Raises:
-        MissingError: the network for faces is not installed.
+    Args:
+        finders: of what is looked for behind it.
+        hidden: what the publisher means to hide.
     """
 
+    finders: Finders
+    hidden: frozenset[Kind] = frozenset(("face",))
     _seed: int | None = None
     _compared: bool = False
-    _proofs: tuple[Proof, ...] = ()
     _came: tuple[float, float] | None = None  # dB of the raw picture, published and restored
 
     def __post_init__(self) -> None:
-        self._find_faces = CenterFace(threshold=SURE)
+        self._behind, self._most = self._nothing_seen(), 0.0
 
     def look(self, frame: U8, raw: U8 | None = None) -> None:
         """Compare a video's first frame (H, W, 3) with the noise of each seed.
@@ -71,28 +72,32 @@ class KnownNoise:
                 return
 
     def _subtract(self, frame: U8, seed: int, raw: U8 | None) -> None:
-        """Subtract noise in each way, and keep what shows the most faces and comes the nearest."""
+        """Subtract noise in each way, and keep what shows the most and comes the nearest."""
+        scene = Scene(0, frame, self.finders, raw=raw)
         for noise, restored in _ways_back(frame, seed):
-            faces = tuple(
-                Proof(frame=0, score=one.score, says="face", picture=crop(restored, one))
-                for one in self._find_faces(Picture(restored))
-            )
-            if sum(one.score for one in faces) > sum(one.score for one in self._proofs):
-                self._proofs = faces
+            behind = self._nothing_seen()
+            scores = behind.look(scene, "", restored, self.finders.kinds)
+            if scores > self._most or not self._most:
+                self._behind, self._most = behind, scores
             if raw is not None and raw.shape == frame.shape:
                 came = _nearness(frame, restored, raw, noise)
                 if came is not None and (self._came is None or came[1] > self._came[1]):
                     self._came = came
 
+    def _nothing_seen(self) -> SeenAgain:
+        return SeenAgain(hidden=self.hidden, least=1)
+
     def finding(self) -> Finding:
         """In words."""
-        known, faces = self._seed is not None, len(self._proofs)
+        known, seen = self._seed is not None, self._behind.counted()
+        level = self._behind.level()
         near = self._came is not None and self._came[1] >= NEAR
         says = "The noise of the first frame is that of no seed that was tried."
         if known:
-            behind = f"; {faces} faces are seen behind it" if faces else ""
-            says = f"The noise of the first frame is that of seed {self._seed}{behind}: anybody "
-            says += "can draw it and subtract it where it does not cover the picture wholly."
+            says = f"The noise of the first frame is that of seed {self._seed}: anybody can draw "
+            says += "it and subtract it where it does not cover the picture wholly."
+            names = " and ".join(NAMES[kind] for kind in seen)
+            says += f" Behind it are {names}{self._behind.meaning()}." if seen else ""
             if self._came is not None:
                 before, after = self._came
                 says += f" There it comes from {before:.1f} to {after:.1f} dB of the raw picture."
@@ -100,12 +105,12 @@ class KnownNoise:
             says = "The first frame is too small to be compared with noise."
         return Finding(
             attack="noise",
-            level="recovered" if faces or near else "left" if known else "nothing",
+            level="recovered" if near else "left" if known and level == "nothing" else level,
             says=says,
-            work=f"the first frame, the noise of {len(SEEDS)} seeds from {SEEDS[0]}; recovered: a "
-            f"face, or {NEAR:g} dB of the raw picture",
+            work=f"the first frame, the noise of {len(SEEDS)} seeds from {SEEDS[0]}; recovered: "
+            f"{NEAR:g} dB of the raw picture, or what is seen behind it; {self._behind.rule()}",
             frames=(0,) if known else (),
-            proofs=self._proofs,
+            proofs=self._behind.proofs(),
         )
 
 

@@ -15,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masquerade.attack.finders import NAMES, Finders, Kind, at_size, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
-from masquerade.attack.look_again import SAME, SURE, SURE_UNDONE, TWICE, crop
-from masquerade.extraction.poses import Picture
+from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
 from masquerade.models.restoration_net import RestorationNet
-from masquerade.regions.boxes import Box, corners, iou
-from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.boxes import Box
 from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
 
 U8 = NDArray[np.uint8]
@@ -52,9 +51,7 @@ class FramePair:
         """The pair of one frame among its neighbours."""
         around = np.mean(frames, axis=0).round().astype(np.uint8)
         published = frames[at]
-        if raw.shape != published.shape:
-            size = published.shape[1], published.shape[0]
-            raw = np.asarray(cv2.resize(raw, size, interpolation=cv2.INTER_AREA), np.uint8)
+        raw = at_size(raw, (published.shape[1], published.shape[0]))
         return cls(published=published, around=around, raw=raw)
 
     @property
@@ -107,25 +104,26 @@ class Restoration:
         net: trained without these frames; None: there was nothing to learn from.
         learned: what it learned from, in words.
         first: number of the first frame that it may restore.
-
-    Raises:
-        MissingError: the network for faces is not installed.
+        hidden: what the publisher means to hide.
     """
 
     net: RestorationNet | None
     learned: str
     first: int = 0
+    hidden: frozenset[Kind] = frozenset(("face",))
     _before: list[tuple[float, float, float]] = field(default_factory=list)  # see `_measure`
     _after: list[tuple[float, float]] = field(default_factory=list)
-    _faces: list[Proof] = field(default_factory=list)
     _pictures: list[Proof] = field(default_factory=list)
     _looked: int = 0
 
     def __post_init__(self) -> None:
-        self._detector = CenterFace(threshold=SURE)
+        self._again = SeenAgain(hidden=self.hidden)
 
-    def look(self, number: int, pair: FramePair) -> None:
-        """Restore a published frame by the network, and measure how near it is to raw."""
+    def look(self, number: int, pair: FramePair, finders: Finders) -> None:
+        """Restore a published frame by the network, measure how near it is to raw, and search it.
+
+        `finders` are of what is looked for in it.
+        """
         hidden = pair.hidden
         if self.net is None or number < self.first or hidden.mean() < LEAST_HIDDEN:
             return
@@ -138,7 +136,8 @@ class Restoration:
         self._before.append((published, guessed, ssim(pair.published, pair.raw)))
         after = psnr(restored[hidden], pair.raw[hidden]), ssim(restored, pair.raw)
         self._after.append(after)
-        self._look_for_faces(number, pair, restored)
+        scene = Scene(number, pair.published, finders, raw=pair.raw)
+        self._again.look(scene, "", restored, finders.kinds)
         says = f"restored beside raw, {after[0]:.1f} dB where it was hidden"
         box = _bounds(hidden)
         self._pictures.append(
@@ -147,18 +146,9 @@ class Restoration:
                 score=min(1.0, max(0.0, after[0] / MOST_PSNR)),
                 says=says,
                 picture=_beside(restored, pair.raw, box),
+                parts=2,
             )
         )
-
-    def _look_for_faces(self, number: int, pair: FramePair, restored: U8) -> None:
-        """Faces of the raw frame that are seen in the restored one, and not in the published."""
-        pictures = (pair.raw, pair.published, restored)
-        raw, published, again = (list(self._detector(Picture(one))) for one in pictures)
-        for box in again:
-            if box.score >= SURE_UNDONE and _overlaps(box, raw) and not _overlaps(box, published):
-                says = f"face, {box.width:.0f} x {box.height:.0f} pixels, restored beside raw"
-                picture = _beside(restored, pair.raw, box)
-                self._faces.append(Proof(frame=number, score=box.score, says=says, picture=picture))
 
     def finding(self) -> Finding:
         """What was restored in all frames that were looked at."""
@@ -174,23 +164,26 @@ class Restoration:
         before = np.mean([one[:2] for one in self._before], axis=0)  # published, guessed
         after = float(np.mean([one[0] for one in self._after]))
         alike = np.mean([one[2] for one in self._before]), np.mean([one[1] for one in self._after])
-        frames = tuple(sorted({one.frame for one in self._faces}))
-        faces = len(frames) >= TWICE
+        seen, frames = self._again.counted(), self._again.frames()
         nearer = after >= max(before) + GAIN
         says = f"Where something was hidden, a network came from {before[0]:.1f} to {after:.1f} dB "
         says += f"of the raw picture (who sees nothing there guesses {before[1]:.1f}), and the "
         says += f"frames' SSIM from {alike[0]:.2f} to {alike[1]:.2f}"
-        says += f"; faces are seen again in {len(frames)} of {self._looked} frames"
-        proofs = self._faces if faces else self._pictures if nearer else []
+        names = " and ".join(NAMES[kind] for kind in seen) or "nothing that is looked for"
+        verb = "is" if len(seen) == 0 or list(seen) == ["text"] else "are"
+        says += f"; {names} {verb} seen again in {len(frames)} of {self._looked} frames"
+        says += self._again.meaning()
+        pictures = sorted(self._pictures, key=lambda one: -one.score)[:MOST_PROOFS]
+        proofs = self._again.proofs() if seen else tuple(pictures) if nearer else ()
         return Finding(
             attack="restore",
-            level="recovered" if faces or nearer else "nothing",
+            level="recovered" if nearer else self._again.level(),
             says=f"{says}.",
-            work=f"{work}; recovered: faces of the raw frame from a score of {SURE_UNDONE} in "
-            f"{TWICE} frames, or {GAIN:g} dB nearer than the published picture and than the mean "
-            "colour and the surroundings continued",
-            frames=frames if faces else tuple(one.frame for one in proofs),
-            proofs=tuple(sorted(proofs, key=lambda one: -one.score)[:MOST_PROOFS]),
+            work=f"{work}; recovered: {GAIN:g} dB nearer than the published picture and than the "
+            "mean colour and the surroundings continued, or what is seen again; "
+            f"{self._again.rule()}",
+            frames=frames or tuple(sorted(one.frame for one in proofs)),
+            proofs=proofs,
         )
 
 
@@ -210,10 +203,6 @@ def _guesses(raw: U8, hidden: Flags) -> list[U8]:
     filled = cv2.inpaint(small, covered.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
     return [mean, np.where(hidden[..., None], large, raw).astype(np.uint8)]
-
-
-def _overlaps(box: Box, others: Sequence[Box]) -> bool:
-    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME).any())
 
 
 def _bounds(hidden: Flags) -> Box:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,13 +20,13 @@ from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
     find_receipt,
+    meant_to_hide,
     read_streams,
     read_tags,
-    says_people_are_hidden,
 )
 from masquerade.attack.finding import AttackReport, Finding, Level, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
-from masquerade.attack.look_again import LookAgain
+from masquerade.attack.look_again import SEARCHED, LookAgain
 from masquerade.attack.packet_sizes import compare_packet_sizes
 from masquerade.attack.paired_frames import (
     read_frames,
@@ -53,8 +53,9 @@ from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
-    "undo": "stretch contrast, stack neighbours, smooth mosaics, deconvolve; then look for faces",
-    "noise": "look for noise that anybody can draw anew, and subtract it",
+    "undo": "stretch contrast, stack neighbours, smooth mosaics, deconvolve; then look for faces, "
+    "people, poses and text",
+    "noise": "look for noise that anybody can draw anew, subtract it, and look for all behind it",
     "people": "look for people",
     "poses": "look for poses of bodies",
     "text": "look for lines of text",
@@ -64,7 +65,8 @@ ATTACKS = {
     "raw": "look for faces of the raw video that are unchanged",
     "raw people": "look for people of the raw video who are unchanged",
     "sizes": "compare how large packets are over time with those of the raw file",
-    "restore": "train a network on other pairs of published and raw video; restore, look for faces",
+    "restore": "train a network on other pairs of published and raw video; restore, then look for "
+    "faces, people, poses and text",
     "across": "compare the videos with one another: which may show the same person or scene?",
     "source": "look for each video's raw source among all raw videos",
 }
@@ -163,28 +165,32 @@ def attack_file(
         info = probe(path)
         count = count_frames(path) if info.kind == "video" else 1
         chosen = spread_numbers(count, config.frames)
-        again = LookAgain(undo=() if config.quick else tuple(UNDO), faces_only=faces_only)
-        noise = None if config.quick else KnownNoise()
+        hidden = meant_to_hide(path, config.hidden)
+        again = LookAgain(
+            undo=() if config.quick else tuple(UNDO), faces_only=faces_only, hidden=hidden
+        )
+        restoration = restoration and replace(restoration, hidden=hidden)
+        noise = None if config.quick else KnownNoise(again.finders, hidden=hidden)
         compared = None
         if raw is not None:
-            whole = config.hidden == "people"
-            if config.hidden == "auto":
-                whole = says_people_are_hidden(path)
-            people: Level | None = "recovered" if whole else None if faces_only else "left"
+            left: Level | None = None if faces_only else "left"
+            people: Level | None = "recovered" if "person" in hidden else left
             compared = BesideRaw(rest=rest_of_raw(path, raw), people=people)
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
+        searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
         if noise is not None:
             with ExitStack() as stack:
                 both = [path] if raw is None else [path, raw]
                 noise.look(*(next(read_frames(stack, one)).pixels for one in both))
         for done, one in enumerate(read_windows(path, raw, chosen), 1):
-            again.look(one.number, one.frames, one.at)
+            source = one.raw[0] if one.raw else None
+            again.look(one.number, one.frames, one.at, source, search=one.number in searched)
             if compared is not None:
                 compared.look(one.number, one.published, one.raw)
             if restoration is not None and one.number in restored:
                 pair = FramePair.of_window(one.frames, one.at, one.raw[0])
-                restoration.look(one.number, pair)
+                restoration.look(one.number, pair, again.finders)
             if progress:
                 progress(path.name, done, len(chosen))
         facts = [read_tags(info), read_streams(info), find_receipt(path)]

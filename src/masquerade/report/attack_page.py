@@ -8,7 +8,7 @@ from masquerade.attack.finding import AttackReport
 from masquerade.attack.run import ATTACKS
 from masquerade.report.page import embedded
 
-PROOF_WIDTH = 140  # pixels, to which small proofs are enlarged
+PROOF_WIDTH = 140  # pixels of each picture of a place, to which small ones are enlarged
 
 
 def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
@@ -20,7 +20,9 @@ def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
-    environment.filters["picture"] = lambda pixels: embedded(pixels, width=PROOF_WIDTH)
+    environment.filters["picture"] = lambda pixels, parts: embedded(
+        pixels, width=PROOF_WIDTH * parts
+    )
     every = [*report.folder, *(found for video in report.videos for found in video.findings)]
     tried = {found.attack for found in every}
     return environment.get_template("attack_page.html").render(

@@ -1,0 +1,123 @@
+"""What attacks look for in a picture, with every detector at low scores."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.anonymizer import Pixels
+from masquerade.extraction.poses import Picture
+from masquerade.regions.boxes import Box, corners, iou, to_boxes
+from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.pose_detection import PoseDetector
+from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
+from masquerade.regions.ssd_people import SsdPeople
+from masquerade.regions.text import TextDetector
+
+U8 = NDArray[np.uint8]
+Kind = Literal["face", "person", "pose", "text"]
+
+NAMES: dict[Kind, str] = {"face": "faces", "person": "people", "pose": "poses", "text": "text"}
+WHY: dict[Kind, str] = {
+    "person": "clothes, gait and place tell who",
+    "pose": "how a body moves tells who",
+    "text": "there may be names and plates in it",
+}
+"""What it means that somebody or something is seen."""
+POSSIBLE: dict[Kind, float] = {"face": 0.2, "person": 0.23, "pose": 0.3, "text": 0.35}
+"""Scores from which a find is looked at. Of people it is that from which `anonymize` hides one;
+below, the network sees some in black."""
+SURE: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5}
+"""Scores from which a find in a frame as it was filmed or published counts."""
+BODY = 0.2  # score of the place of a body, whose landmarks then have a score of their own
+SQUARE = 1.5  # one side over the other, below which a find of text is no line
+SAME = 0.3  # overlap from which two boxes are of one thing
+MARGIN = 0.4  # of a box, shown around it
+LARGEST = 1280  # pixels of the longer side of what is restored
+
+
+class Finders:
+    """The detectors; an instance serves one thread at a time.
+
+    Args:
+        faces_only: none but that of faces.
+
+    Raises:
+        MissingError: a network is not installed.
+    """
+
+    def __init__(self, *, faces_only: bool = False) -> None:
+        self.kinds: tuple[Kind, ...] = ("face",) if faces_only else tuple(NAMES)
+        self.face = CenterFace(threshold=POSSIBLE["face"])
+        if faces_only:
+            return
+        self._person = SsdPeople(threshold=POSSIBLE["person"])
+        self._pose, self._landmarks = PoseDetector(threshold=BODY), PoseLandmarks()
+        self._line = TextDetector(threshold=POSSIBLE["text"])
+
+    def find(self, kind: Kind, frame: U8, *, faces: Sequence[Box] | None = None) -> list[Box]:
+        """What of one kind is in a frame (H, W, 3), from the lowest score that is looked at.
+
+        `faces` are known to be in it, and are no text; None: look for them.
+        """
+        if kind == "person":
+            return to_boxes(*self._person(frame, in_tiles=True), "person")
+        if kind == "pose":
+            return self._find_poses(frame)
+        found = list(self.face(Picture(frame))) if kind == "face" or faces is None else faces
+        if kind == "face":
+            return list(found)
+        lines = [box for box in to_boxes(*self._line(frame), "text") if _is_line(box)]
+        return [box for box in lines if not overlaps(box, found)]
+
+    def _find_poses(self, frame: U8) -> list[Box]:
+        """The bodies in a frame whose landmarks are found."""
+        height, width = frame.shape[:2]
+        poses = [self._landmarks(frame, square) for square, _ in self._pose(frame)]
+        sure = [_around(one) for one in poses if one.score >= POSSIBLE["pose"]]
+        boxes = [box.clip(width, height) for box in sure]
+        return [box for box in boxes if box is not None]
+
+
+def overlaps(box: Box, others: Sequence[Box]) -> bool:
+    """Whether a box is of the same thing as one of the others."""
+    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME).any())
+
+
+def crop(frame: Pixels, box: Box) -> Pixels:
+    """The part of a frame around a box."""
+    height, width = frame.shape[:2]
+    x, y = MARGIN * box.width, MARGIN * box.height
+    top, bottom = max(0, int(box.y0 - y)), min(height, int(box.y1 + y) + 1)
+    left, right = max(0, int(box.x0 - x)), min(width, int(box.x1 + x) + 1)
+    return np.ascontiguousarray(frame[top:bottom, left:right], np.uint8)
+
+
+def shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
+    """Copies of at most LARGEST pixels a side, since many are held at once, and their scale."""
+    height, width = frames[0].shape[:2]
+    ratio = min(1.0, LARGEST / max(height, width))
+    if ratio == 1.0:
+        return frames, ratio
+    size = round(width * ratio), round(height * ratio)
+    return [at_size(frame, size) for frame in frames], ratio
+
+
+def at_size(frame: U8, size: tuple[int, int]) -> U8:
+    """A frame (H, W, 3) in (w, h) pixels."""
+    if frame.shape[1::-1] == size:
+        return frame
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _around(pose: Pose) -> Box:
+    """The box of a body's landmarks."""
+    (x0, y0), (x1, y1) = pose.landmarks[:, :2].min(axis=0), pose.landmarks[:, :2].max(axis=0)
+    return Box(x0, y0, x1, y1, score=pose.score, label="person")
+
+
+def _is_line(box: Box) -> bool:
+    """Whether a find is no square: drawn heads, which have no face, are taken for characters."""
+    return not 1 / SQUARE < box.width / max(box.height, 1.0) < SQUARE

@@ -1,0 +1,234 @@
+"""What is seen in restored pictures, and not at the same place in the published ones.
+
+A detector at a low score sees people and text in noise and in the ringing of a filter, too. So a
+find counts with a higher score only, if the published frame shows nothing like it there at any
+score, and if it holds: where the raw frame is given, it surely has the same there; where not, it
+is found again in the mirrored picture, which true people and text survive and many false ones do
+not. Several frames must show it, where several were restored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+
+import cv2
+import numpy as np
+
+from masquerade.anonymizer import Pixels
+from masquerade.attack.finders import (
+    NAMES,
+    SURE,
+    U8,
+    WHY,
+    Finders,
+    Kind,
+    at_size,
+    crop,
+    overlaps,
+)
+from masquerade.attack.finding import MOST_PROOFS, Level, Proof
+from masquerade.regions.boxes import Box, area, corners, intersection
+
+SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
+"""Scores from which a find in a restored picture counts, whose noise may look like one."""
+TWICE = 2  # frames in which restored pictures must show it
+INSIDE = 0.5  # share of the smaller of two boxes in the other, from which both show one thing,
+PART = 0.2  # unless it is smaller than this share of the other
+CHANGED = 8.0  # mean difference in grey levels from the raw frame above which a part was hidden
+SHOWS: Mapping[Kind, tuple[Kind, ...]] = {
+    "face": ("face",),
+    "person": ("person", "pose"),
+    "pose": ("pose", "person"),  # the pose of somebody who is seen is no recovery
+    "text": ("text",),
+}
+"""What in the published frame shows each kind as well."""
+
+
+@dataclass(eq=False)
+class Scene:
+    """A published frame, and what is seen in it and in the raw one: restored ones are compared.
+
+    Args:
+        number: of the frame.
+        published: (H, W, 3), as large as restored pictures are.
+        finders: of all that is looked for.
+        seen: what is known to be in the published frame; what is missing is looked for.
+        raw: the raw frame; None: there is none.
+        same_size: what is known was found in a frame of this size.
+    """
+
+    number: int
+    published: U8
+    finders: Finders
+    seen: Mapping[Kind, Sequence[Box]] = field(default_factory=dict)
+    raw: U8 | None = None
+    same_size: bool = True
+    _looked: dict[tuple[Kind, bool], list[Box]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.raw is not None:
+            height, width = self.published.shape[:2]
+            self.raw = at_size(self.raw, (width, height))
+
+    def is_shown(self, kind: Kind, box: Box) -> bool:
+        """Whether the published frame shows as much at a place; of faces, surely."""
+        least = SURE["face"] if kind == "face" else 0.0
+        for one in SHOWS[kind]:
+            seen = list(self.seen.get(one, ()))
+            if one not in self.seen or not (self.same_size or _covers(seen, box)):
+                seen += self._look(one, of_raw=False)  # a smaller copy may show what it does not
+            if _covers([b for b in seen if b.score >= least], box):
+                return True
+        return False
+
+    def holds(self, kind: Kind, box: Box, restored: U8) -> bool:
+        """Whether a find is one: in the raw frame, or without it in the mirrored picture."""
+        if self.raw is not None:
+            boxes = self._look(kind, of_raw=True)
+        else:
+            width = restored.shape[1]
+            mirrored = self.finders.find(kind, np.ascontiguousarray(restored[:, ::-1]))
+            boxes = [replace(b, x0=width - b.x1, x1=width - b.x0) for b in mirrored]
+        return overlaps(box, [b for b in boxes if b.score >= SURE[kind]])
+
+    def is_changed(self, box: Box) -> bool:
+        """Whether the published frame differs from the raw one at a place."""
+        if self.raw is None:
+            return False
+        top, left = max(0, int(box.y0)), max(0, int(box.x0))
+        part = np.s_[top : int(box.y1) + 1, left : int(box.x1) + 1]
+        return bool(cv2.absdiff(self.published[part], self.raw[part]).mean() > CHANGED)
+
+    def beside(self, restored: U8, box: Box) -> list[Pixels]:
+        """A place as published, restored and, where it is given, raw."""
+        every = [self.published, restored, *([] if self.raw is None else [self.raw])]
+        return [crop(one, box) for one in every]
+
+    def _look(self, kind: Kind, *, of_raw: bool) -> list[Box]:
+        """What of one kind is in the raw or the published frame; looked for once."""
+        frame = self.raw if of_raw else self.published
+        if frame is None:
+            return []
+        if (kind, of_raw) not in self._looked:
+            self._looked[kind, of_raw] = self.finders.find(kind, frame)
+        return self._looked[kind, of_raw]
+
+
+@dataclass(eq=False)
+class SeenAgain:
+    """What restored pictures of one video show that its published frames do not.
+
+    Args:
+        hidden: what the publisher means to hide. What else is seen again counts as recovered only
+            if the raw video shows that it was changed.
+        least: frames in which something must be seen.
+    """
+
+    hidden: frozenset[Kind] = frozenset(("face",))
+    least: int = TWICE
+    refused: int = 0  # finds that did not hold
+    beside_raw: bool = False  # whether there are raw frames
+    _found: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)
+    _hidden: dict[tuple[Kind, str], set[int]] = field(default_factory=dict)  # frames
+
+    def look(self, scene: Scene, how: str, restored: U8, kinds: Sequence[Kind]) -> float:
+        """Compare a picture (H, W, 3), restored in the way `how`; the sum of the scores that count.
+
+        What counts is found in a picture of the size of the published frame.
+        """
+        self.beside_raw = scene.raw is not None
+        faces = scene.finders.find("face", restored)
+        total = 0.0
+        for kind in kinds:
+            boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
+            sure = [box for box in boxes if box.score >= SURE_RESTORED[kind]]
+            for box in (one for one in sure if not scene.is_shown(kind, one)):
+                if not scene.holds(kind, box, restored):
+                    self.refused += 1
+                    continue
+                total += box.score
+                self._add(scene, kind, how, box, restored)
+        return total
+
+    def _add(self, scene: Scene, kind: Kind, how: str, box: Box, restored: U8) -> None:
+        parts = scene.beside(restored, box)
+        beside = "published, restored and raw" if len(parts) == 3 else "published and restored"
+        proof = Proof(
+            frame=scene.number,
+            score=box.score,
+            says=f"{kind}, {box.width:.0f} x {box.height:.0f} pixels, {beside}",
+            picture=np.ascontiguousarray(np.hstack(parts), np.uint8),
+            parts=len(parts),
+        )
+        self._found.setdefault((kind, how), []).append(proof)
+        if kind in self.hidden or scene.is_changed(box):
+            self._hidden.setdefault((kind, how), set()).add(scene.number)
+
+    def counted(self) -> dict[Kind, dict[str, list[Proof]]]:
+        """What is seen in frames enough, by kind and by way."""
+        counted: dict[Kind, dict[str, list[Proof]]] = {}
+        for (kind, how), proofs in self._found.items():
+            if len({one.frame for one in proofs}) >= self.least:
+                counted.setdefault(kind, {})[how] = proofs
+        return {kind: counted[kind] for kind in NAMES if kind in counted}
+
+    def level(self) -> Level:
+        """Whether anything was recovered, or left."""
+        ways = [(kind, how) for kind, hows in self.counted().items() for how in hows]
+        if any(len(self._hidden.get(way, ())) >= self.least for way in ways):
+            return "recovered"
+        return "left" if ways else "nothing"
+
+    def rule(self) -> str:
+        """Which finds count, in words."""
+        scores = ", ".join(f"{NAMES[kind]} {score:g}" for kind, score in SURE_RESTORED.items())
+        where = "the raw frame has there" if self.beside_raw else "the mirrored picture shows again"
+        frames = f" in {self.least} frames or more" if self.least > 1 else ""
+        return (
+            f"a find counts{frames} from a score on ({scores}) where the published frame shows "
+            f"nothing like it and {where}"
+        )
+
+    def frames(self) -> tuple[int, ...]:
+        """Numbers of the frames in which it is seen."""
+        every = (one.frame for hows in self.counted().values() for p in hows.values() for one in p)
+        return tuple(sorted(set(every)))
+
+    def proofs(self) -> tuple[Proof, ...]:
+        """The surest of each kind in turn, each of another frame."""
+        kinds = [_of_frames(chain(*hows.values())) for hows in self.counted().values()]
+        turns = chain.from_iterable(zip_longest(*kinds))
+        return tuple([one for one in turns if one is not None][:MOST_PROOFS])
+
+    def meaning(self) -> str:
+        """What it means, in words, and what was not counted."""
+        whys = [WHY[kind] for kind in self.counted() if kind in WHY]
+        says = f": {'; '.join(whys)}" if whys else ""
+        if self.level() == "left":
+            why = "whether it was to be hidden is not known: --hidden or --raw says so"
+            says += f"; {'it is hardly changed there' if self.beside_raw else why}"
+        if self.refused:
+            where = "as nothing like them is seen in the raw frames"
+            if not self.beside_raw:
+                where = "as they are not found again in the mirrored picture"
+            says += f"; finds that were not counted, {where}: {self.refused}"
+        return says
+
+
+def _covers(boxes: Sequence[Box], box: Box) -> bool:
+    """Whether one of the boxes shows what a box shows, or it shows a part of it."""
+    if not boxes:
+        return False
+    if overlaps(box, boxes):
+        return True
+    one, others = corners([box]), corners(boxes)
+    sizes = area(one)[:, None], area(others)[None]
+    smaller, larger = np.minimum(*sizes), np.maximum(*sizes)
+    inside = intersection(one, others) >= INSIDE * np.maximum(smaller, 1.0)
+    return bool((inside & (smaller >= PART * larger)).any())
+
+
+def _of_frames(proofs: "chain[Proof]") -> list[Proof]:
+    """The surest of each frame, the surest first."""
+    best = {one.frame: one for one in sorted(proofs, key=lambda one: one.score)}
+    return sorted(best.values(), key=lambda one: -one.score)

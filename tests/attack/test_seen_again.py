@@ -1,0 +1,161 @@
+"""What counts as seen again in restored frames, and what is a false alarm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import pytest
+from test_attack import faceless
+
+from masquerade.attack.file_facts import meant_to_hide
+from masquerade.attack.finders import Finders, Kind
+from masquerade.attack.finding import Finding
+from masquerade.attack.look_again import LookAgain
+from masquerade.attack.seen_again import Scene, SeenAgain
+from masquerade.cli.demo_clip import frames
+from masquerade.regions.boxes import Box
+
+MEDIAN = "the median of neighbouring frames"
+PUBLISHED, RESTORED, RAW = (np.full((90, 200, 3), level, np.uint8) for level in (100, 150, 200))
+HERE, THERE = Box(20, 20, 60, 50, score=0.9), Box(150, 20, 190, 50, score=0.9)
+ALL: frozenset[Kind] = frozenset(("face", "person", "pose", "text"))
+
+
+class Scripted:
+    """Finds what a test says, by the grey level of the picture; none in any other."""
+
+    kinds: tuple[Kind, ...] = ("face", "person", "pose", "text")
+
+    def __init__(
+        self, kind: Kind, boxes: Mapping[int, Sequence[Box]], mirrored: bool = True
+    ) -> None:
+        self.kind, self.boxes, self.mirrored = kind, boxes, mirrored
+        self.asked: dict[int, int] = {}
+
+    def find(self, kind: Kind, frame: np.ndarray, *, faces: object = None) -> list[Box]:
+        level = int(frame[0, 0, 0])
+        if kind != self.kind:
+            return []
+        self.asked[level] = asked = self.asked.get(level, 0) + 1
+        boxes = list(self.boxes.get(level, ()))
+        if level == 150 and asked % 2 == 0:  # the second look is at the mirrored picture
+            mirrored = [replace(b, x0=200 - b.x1, x1=200 - b.x0) for b in boxes]
+            return mirrored if self.mirrored else []
+        return boxes
+
+
+def again(
+    kind: Kind,
+    boxes: Mapping[int, Sequence[Box]],
+    *,
+    raw: np.ndarray | None = None,
+    hidden: frozenset[Kind] = ALL,
+    count: int = 2,
+    mirrored: bool = True,
+) -> SeenAgain:
+    """What of one kind is seen again in so many frames that are alike."""
+    seen = SeenAgain(hidden=hidden)
+    for number in range(count):
+        finders = cast(Finders, Scripted(kind, boxes, mirrored))
+        seen.look(Scene(number, PUBLISHED, finders, raw=raw), "a way", RESTORED, [kind])
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["face", "person", "pose", "text"])
+def test_a_find_counts_where_published_frames_show_none_and_it_holds(kind: Kind) -> None:
+    assert again(kind, {150: [HERE]}).level() == "recovered"
+    assert again(kind, {150: [HERE], 200: [HERE]}, raw=RAW).level() == "recovered"
+    for boxes, raw, count, mirrored in (
+        ({150: [HERE]}, None, 1, True),  # in one frame alone
+        ({150: [HERE]}, None, 2, False),  # a false alarm
+        ({150: [HERE]}, RAW, 2, True),  # raw frames have nothing
+        ({150: [HERE], 200: [THERE]}, RAW, 2, True),  # or have it elsewhere
+        ({150: [HERE], 200: [replace(HERE, score=0.2)]}, RAW, 2, True),  # or hardly
+        ({150: [replace(HERE, score=0.45)]}, None, 2, True),  # unsure
+        ({150: [HERE], 100: [replace(HERE, score=0.5)]}, None, 2, True),  # seen as published
+        ({150: [HERE], 100: [Box(22, 22, 58, 32, score=0.5)]}, None, 2, True),  # or a part of it
+    ):
+        seen = again(kind, boxes, raw=raw, count=count, mirrored=mirrored)
+        assert seen.level() == "nothing" and not seen.proofs() and not seen.frames()
+    assert again(kind, {150: [HERE], 100: [THERE]}).level() == "recovered"
+
+
+def test_what_did_not_hold_is_said() -> None:
+    says = again("text", {150: [HERE]}, raw=RAW).meaning()
+    assert says.endswith("not counted, as nothing like them is seen in the raw frames: 2")
+
+
+def test_what_was_not_to_be_hidden_is_left_unless_the_raw_frame_shows_that_it_was() -> None:
+    faces: frozenset[Kind] = frozenset(("face",))
+    alone = again("person", {150: [HERE]}, hidden=faces)
+    assert alone.level() == "left" and "whether it was to be hidden is not known" in alone.meaning()
+    boxes: Mapping[int, Sequence[Box]] = {150: [HERE], 200: [HERE]}
+    assert again("person", boxes, hidden=faces, raw=RAW).level() == "recovered"
+    near: Mapping[int, Sequence[Box]] = {150: [HERE], 105: [HERE]}
+    hardly = again("person", near, hidden=faces, raw=np.full_like(RAW, 105))
+    assert hardly.level() == "left" and "hardly changed there" in hardly.meaning()
+
+
+def test_a_proof_shows_the_place_as_published_restored_and_raw() -> None:
+    (proof, _) = again("text", {150: [HERE], 200: [HERE]}, raw=RAW).proofs()
+    levels = [int(part.mean()) for part in np.split(proof.picture, proof.parts, axis=1)]
+    assert levels == [100, 150, 200]
+    assert proof.says == "text, 40 x 30 pixels, published, restored and raw"
+
+
+def undone(
+    shown: np.ndarray, raw: np.ndarray | None, hidden: frozenset[Kind]
+) -> tuple[Finding, Finding]:
+    """What is seen as published, and in the median of 33 frames that drown a picture in noise."""
+    rng = np.random.default_rng(0)
+    noisy = [
+        (shown + rng.normal(0, 500, shown.shape)).clip(0, 255).astype(np.uint8) for _ in range(33)
+    ]
+    look = LookAgain(undo=(MEDIAN,), hidden=hidden)
+    for number in range(2):
+        look.look(number, noisy, 16, raw)
+    found = {one.attack: one for one in look.findings()}
+    assert found["people"].level == found["text"].level == "nothing"
+    return found["text"], found["undo"]
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """Somebody without a face beside a sign."""
+    out = faceless(next(iter(frames())), 0)
+    out[20:90, 300:630] = 255
+    black = (0, 0, 0)
+    return cv2.putText(out, "MAIN STREET", (310, 70), cv2.FONT_HERSHEY_DUPLEX, 1.5, black, 3)
+
+
+def test_people_and_text_are_seen_again_behind_noise(scene: np.ndarray) -> None:
+    _, seen = undone(scene, scene, frozenset(("face",)))
+    assert seen.level == "recovered" and seen.frames == (0, 1)
+    assert f"text in {MEDIAN} (2 frames)" in seen.says and "names and plates" in seen.says
+    assert f"people in {MEDIAN} (2 frames)" in seen.says
+    assert {one.says.partition(",")[0] for one in seen.proofs} >= {"text", "person"}
+    assert "text in 2 of them" in seen.work and "the raw frame has there" in seen.work
+
+
+def test_what_raw_frames_do_not_have_is_not_counted(scene: np.ndarray) -> None:
+    _, seen = undone(scene, np.zeros_like(scene), ALL)
+    assert seen.level == "nothing" and not seen.proofs
+    assert "not counted, as nothing like them is seen in the raw frames: " in seen.says
+
+
+def test_what_is_hidden_is_read_from_the_option_or_the_receipt(tmp_path: Path) -> None:
+    video = tmp_path / "published.mp4"
+    receipt = tmp_path / "published.mp4.receipt.json"
+    people = frozenset(("face", "person", "pose"))
+    assert meant_to_hide(video, "auto") == meant_to_hide(video, "faces") == {"face"}
+    assert meant_to_hide(video, "people") == people and meant_to_hide(video, "frame") == ALL
+    for names, expected in ((["faces", "people"], people), (["text"], {"face", "text"})):
+        receipt.write_text(json.dumps({"regions": [{"name": name} for name in names]}))
+        assert meant_to_hide(video, "auto") == expected
+    assert meant_to_hide(video, "faces") == {"face"}
