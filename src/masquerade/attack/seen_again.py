@@ -29,7 +29,7 @@ from masquerade.attack.finders import (
 from masquerade.attack.finding import MOST_PROOFS, Level, Proof
 from masquerade.regions.boxes import Box, area, corners, intersection
 
-SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
+SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.4, "pose": 0.7, "text": 0.7}
 """Scores from which a find in a restored picture counts, whose noise may look like one."""
 TWICE = 2  # frames in which restored pictures must show it
 INSIDE = 0.5  # share of the smaller of two boxes in the other, from which both show one thing,
@@ -122,10 +122,12 @@ class SeenAgain:
         hidden: what the publisher means to hide. What else is seen again counts as recovered only
             if the raw video shows that it was changed.
         least: frames in which something must be seen.
+        sure: scores from which a find counts.
     """
 
     hidden: frozenset[Kind] = frozenset(("face",))
     least: int = TWICE
+    sure: Mapping[Kind, float] = field(default_factory=lambda: SURE_RESTORED)
     refused: int = 0  # finds that did not hold
     beside_raw: bool = False  # whether there are raw frames
     _found: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)
@@ -141,7 +143,7 @@ class SeenAgain:
         total = 0.0
         for kind in kinds:
             boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
-            sure = [box for box in boxes if box.score >= SURE_RESTORED[kind]]
+            sure = [box for box in boxes if box.score >= self.sure[kind]]
             for box in (one for one in sure if not scene.is_shown(kind, one)):
                 if not scene.holds(kind, box, restored):
                     self.refused += 1
@@ -181,7 +183,7 @@ class SeenAgain:
 
     def rule(self) -> str:
         """Which finds count, in words."""
-        scores = ", ".join(f"{NAMES[kind]} {score:g}" for kind, score in SURE_RESTORED.items())
+        scores = ", ".join(f"{NAMES[kind]} {score:g}" for kind, score in self.sure.items())
         where = "the raw frame has there" if self.beside_raw else "the mirrored picture shows again"
         frames = f" in {self.least} frames or more" if self.least > 1 else ""
         return (
