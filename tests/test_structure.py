@@ -53,6 +53,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "__main__.py",
     "attack/config.py",
     "attack/own_output.py",
+    "cli/option_boxes.py",
     "datasets/published/hmdb51.py",
     "datasets/published/ucf101.py",
     "datasets/published/ucf11.py",

@@ -247,7 +247,7 @@ def _with_check(pipeline: Pipeline) -> Pipeline:
     Raises:
         UsageError: faces are left on purpose, so that every output would be deleted.
     """
-    from masquerade.attack.file_facts import WHOLE_PEOPLE
+    from masquerade.attack.file_facts import HIDES
     from masquerade.attack.own_output import check_own_output
 
     config = pipeline.config
@@ -255,7 +255,7 @@ def _with_check(pipeline: Pipeline) -> Pipeline:
         raise UsageError("--verify looks for anybody's face; leave it out where some stay visible.")
     if not {"faces", "people", "frame"} & set(source_names(config)):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
-    people = bool(WHOLE_PEOPLE & set(source_names(config)))
+    people = any("person" in HIDES.get(name, ()) for name in source_names(config))
     return pipeline._replace(check_output=partial(check_own_output, people=people))
 
 

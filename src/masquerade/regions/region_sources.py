@@ -144,10 +144,10 @@ class TrackedSource(Checked):
 class Faces(TrackedSource):
     """Faces, detected in every N-th frame and tracked through the rest.
 
-    Between looks at the whole frame, every ninth at the latest, only what changed is looked at, with
-    a margin; see `changed_areas`. The defaults favour recall. How large `every` may be depends on how fast heads move, and how
-    small `scale` may be on how small faces are: below about 10 pixels none is found. Arguments that
-    are not listed are those of `TrackedSource`.
+    Between looks at the whole frame, every ninth at the latest, only what changed is looked at,
+    with a margin; see `changed_areas`. The defaults favour recall. How large `every` may be depends
+    on how fast heads move, and how small `scale` may be on how small faces are: below about 10
+    pixels none is found. Arguments that are not listed are those of `TrackedSource`.
 
     Args:
         detector: `centerface`, a network.
