@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from masquerade.pipeline import file_parts
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import RayExecutor, check_shared
 from masquerade.pipeline.single_file import anonymize_file
+from masquerade.process_pool import processes
 from masquerade.ray_cluster import ray_cluster
 from masquerade.storage import MARK
 
@@ -74,6 +76,21 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    with processes(os.cpu_count() or 1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def started_workers(workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run parts in processes that earlier tests started: each would import torch anew."""
+    monkeypatch.setattr(file_parts, "processes", lambda _: nullcontext(workers))
+
+
+WARM = pytest.mark.usefixtures("started_workers")
+
+
 @pytest.fixture
 def boxes(tmp_path: Path) -> str:
     """A file of boxes over the square in all frames."""
@@ -106,6 +123,7 @@ def both(video: Path, tmp_path: Path, method: Any, ending: str = ".mp4", **setti
     return whole, parts, one, three
 
 
+@WARM
 def test_noise_without_a_seed_goes_on_from_part_to_part(
     video: Path, boxes: str, tmp_path: Path
 ) -> None:
@@ -119,6 +137,7 @@ def test_noise_without_a_seed_goes_on_from_part_to_part(
     assert np.abs(frames[0] - frames[60]).mean() > 40
 
 
+@WARM
 @pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
 def test_lossless_parts_have_the_pictures_of_one_run(
     video: Path, boxes: str, tmp_path: Path, method: str
@@ -133,6 +152,7 @@ def test_lossless_parts_have_the_pictures_of_one_run(
     assert one.residual_detail == three.residual_detail
 
 
+@WARM
 @pytest.mark.parametrize("method", ["frame-difference", "bdq", "stprivacy", "noise-features"])
 def test_what_a_method_sees_of_other_frames_is_that_of_one_run(
     made: Callable[[str], Anonymizer],
@@ -170,6 +190,7 @@ def test_lossy_parts_have_the_times_the_sound_and_nearly_the_pictures_of_one_run
     assert three.output is not None and three.output.frames == FRAMES
 
 
+@WARM
 @pytest.mark.parametrize("arguments", [{}, {"gait_jitter": 1.0}, {"warp": "first"}])
 @pytest.mark.parametrize("regions", ["boxes", "frame"])
 def test_noise_of_a_seed_is_that_of_one_run(
@@ -197,6 +218,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return spans
 
 
+@WARM
 @pytest.mark.parametrize("method", ["selective", "blur"])
 def test_parts_are_equally_long_wherever_scenes_begin(
     video: Path, boxes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -206,6 +228,7 @@ def test_parts_are_equally_long_wherever_scenes_begin(
     assert spans == [(0, 30), (30, 60), (60, 90)]
 
 
+@WARM
 @pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1"])
 @pytest.mark.slow
 def test_every_codec_is_joined(video: Path, boxes: str, tmp_path: Path, codec: str) -> None:
@@ -213,6 +236,7 @@ def test_every_codec_is_joined(video: Path, boxes: str, tmp_path: Path, codec: s
     assert decoded(whole)[1] == decoded(parts)[1]
 
 
+@WARM
 def test_a_preview_in_parts_ends_where_one_of_one_run_does(
     video: Path, boxes: str, tmp_path: Path
 ) -> None:
