@@ -32,7 +32,7 @@ def quick_stprivacy(*, preset: Literal["quick"] = "quick") -> AdversarialRecipe:
     """The tiny recipe's last phase alone, for one epoch; no number is asked for here."""
     whole = stprivacy()
     last = replace(whole.phases[-1], epochs=1)
-    return replace(whole, phases=(last,), batch=8, size=(16, 16), tolerance=None)
+    return replace(whole, phases=(last,), batch=8, size=(16, 16), tolerance=None, min_steps=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
