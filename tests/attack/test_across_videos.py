@@ -15,7 +15,7 @@ from masquerade.attack.across_videos import COLOURS, SCENE, compare_videos, rank
 from masquerade.cli import main
 from masquerade.report.attack_page import render_attack_page
 
-COUNT = 40
+COUNT = 24
 QUICK = AttackConfig(frames=2, quick=True)
 
 
