@@ -35,6 +35,7 @@ from masquerade.extraction.config import (
     FOUND_BY,
     HIDDEN_BY,
     READ_BY,
+    WRITTEN_BY,
     ExtractionConfig,
     JoinedRegions,
     config_digest,
@@ -787,7 +788,7 @@ def test_the_code_that_clips_are_kept_under_is_all_that_makes_them() -> None:
             if found := re.match(r"(?:from|import) masquerade\.([\w.]+)", line):
                 name = found[1].replace(".", "/")
                 taken.add(f"{name}/__init__.py" if (package / name).is_dir() else f"{name}.py")
-    patterns = [each.replace("**/", "") for each in (*READ_BY, *HIDDEN_BY)]
+    patterns = [each.replace("**/", "") for each in (*READ_BY, *HIDDEN_BY, *WRITTEN_BY)]
     listed = {one for one in taken if any(fnmatch(one, each) for each in patterns)}
     no_pixels = {
         *("checkpoint.py", "datasets/manifest.py", "errors.py", "pipeline/coverage.py"),

@@ -40,7 +40,7 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Allowed, Count, Weight, Whole
+from masquerade.ranges import Allowed, Count, Share, Weight, Whole
 from masquerade.storage import STORE_LIMIT
 from masquerade.transaction import transaction
 
@@ -92,8 +92,8 @@ class Options(RegionConfig, FileConfig):
     # how people are hidden; `masquerade methods` lists them. Its own arguments follow.
     method: str | None = None
     method_preset: str | None = None  # a named setting of the method, such as strong.
-    # a trained anonymizer, a file or a training run's folder; of several that were trained alike,
-    # as runs/{seed}/{fold}, each fold is anonymized by its own.
+    # a trained anonymizer, a file or a training run's folder; of several, as runs/{seed}/{fold},
+    # each fold has its own.
     weights: Path | None = None
     # what is hidden, as in `masquerade anonymize`: frame, faces, people, hands, text,
     # parts:NAME,..., templates:NAME,..., boxes:FILE, or several as in faces+people.
@@ -137,7 +137,7 @@ class Options(RegionConfig, FileConfig):
     padding: Literal["repeat", "palindrome"] | None = None
     # test networks on the middle of frames, this share of the side, such as .8 as SPAct, and let
     # them learn from random crops of which it is the mean; stills are tested whole. By default 1.
-    test_crop: float | None = None
+    test_crop: Share | None = None
     # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
     allow_empty: bool = False
     # also measure videos in which regions were lost for a while, or whole frames were hidden for

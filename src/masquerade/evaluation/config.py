@@ -11,6 +11,7 @@ from masquerade.errors import UsageError
 from masquerade.extraction.config import PUBLISHED, Aspect, RegionFactory
 from masquerade.pipeline.config import FileConfig
 from masquerade.pipeline.stream import Cover
+from masquerade.ranges import Share
 from masquerade.storage import STORE_LIMIT
 
 
@@ -54,7 +55,7 @@ class EvaluationConfig:
     # of videos that end before a clip does, and the share of a frame's side, its middle, that
     # networks are tested on; None: the preset's
     padding: Padding | None = None
-    test_crop: float | None = None
+    test_crop: Share | None = None
     # files of published weights, from which the family `published` starts: an image ViT's, for the
     # preset's video ViTs, and those of single attackers by their names in the preset
     image_weights: Path | None = None
