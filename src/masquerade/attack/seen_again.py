@@ -142,6 +142,8 @@ class SeenAgain:
         faces = scene.finders.find("face", restored)
         total = 0.0
         for kind in kinds:
+            if kind == "text" and scene.raw is None and kind not in self.hidden:
+                continue  # filters make what looks like text, in mirrored pictures too
             boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
             sure = [box for box in boxes if box.score >= self.sure[kind]]
             for box in (one for one in sure if not scene.is_shown(kind, one)):
