@@ -13,7 +13,7 @@ from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
 
@@ -77,7 +77,8 @@ class LookAgain:
         if not self.undo:
             return
         small, ratio = shrink(frames)
-        known = {kind: [_scaled(box, ratio) for box in boxes] for kind, boxes in seen.items()}
+        scale = ratio, ratio
+        known = {kind: [scaled_box(box, scale) for box in boxes] for kind, boxes in seen.items()}
         scene = Scene(number, small[at], self.finders, known, raw, same_size=ratio == 1.0)
         self._searched += search
         kinds = self.finders.kinds if search else self.finders.kinds[:1]
@@ -92,7 +93,7 @@ class LookAgain:
         return found + [self._others(kind) for kind in self.finders.kinds[1:]]
 
     def _others(self, kind: Kind) -> Finding:
-        """The people, the poses or the text in frames as published."""
+        """The finding on people, poses or text that the published frames show."""
         attack, possible, sure = NAMES[kind], POSSIBLE[kind], SURE[kind]
         proofs = self._seen.get(kind, [])
         found = [proof for proof in proofs if proof.score >= sure]
@@ -134,14 +135,15 @@ class LookAgain:
         )
 
     def _seen_undone(self) -> Finding:
-        """What undone frames show and published ones do not."""
+        """The finding on what undone frames show and published ones do not."""
         undone = self._undone
         ways = [
             f"{NAMES[kind]} in "
             + ", ".join(f"{how} ({len(_frames(p))} frames)" for how, p in hows.items())
             for kind, hows in undone.counted().items()
         ]
-        names = " or ".join(NAMES[kind] for kind in self.finders.kinds)
+        looked_for = [NAMES[kind] for kind in filter(undone.looks_for, self.finders.kinds)]
+        names, others = " or ".join(looked_for), " and ".join(looked_for[1:])
         says = f"None of {len(self.undo)} attempts to undo the anonymization shows {names} that "
         says += "the published frames do not show"
         if ways:
@@ -150,16 +152,12 @@ class LookAgain:
             attack="undo",
             level=undone.level(),
             says=f"{says}{undone.meaning()}.",
-            work=f"{self._looked} frames: {'; '.join(self.undo)}; faces are looked for in all, "
-            f"people, poses and text in {self._searched} of them; {undone.rule()}",
+            work=f"{self._looked} frames: {'; '.join(self.undo)}; faces are looked for in all"
+            + (f", {others} in {self._searched} of them" if others else "")
+            + f"; {undone.rule()}",
             frames=undone.frames(),
             proofs=undone.proofs(),
         )
-
-
-def _scaled(box: Box, ratio: float) -> Box:
-    x0, y0, x1, y1 = (ratio * edge for edge in (box.x0, box.y0, box.x1, box.y1))
-    return replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
 
 
 def _frames(proofs: Sequence[Proof]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -62,6 +62,12 @@ class Box:
         if x1 <= x0 or y1 <= y0:
             return None
         return Box(x0, y0, x1, y1, self.score, self.track, self.source, self.label)
+
+
+def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
+    """The same box in pixels of a copy that is `scale`, (x, y), times as large."""
+    x, y = scale
+    return replace(box, x0=box.x0 * x, y0=box.y0 * y, x1=box.x1 * x, y1=box.y1 * y)
 
 
 def check_output(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:

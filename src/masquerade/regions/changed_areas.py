@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.unchanged_frames import MOST, averaged_copy, changed_cells
 
@@ -34,7 +34,7 @@ class Area(NamedTuple):
     y1: int
 
     def touches(self, other: "Area") -> bool:
-        """Whether they share a pixel."""
+        """Whether two rectangles share a pixel."""
         return max(self.x0, other.x0) < min(self.x1, other.x1) and max(self.y0, other.y0) < min(
             self.y1, other.y1
         )
@@ -50,13 +50,13 @@ class Area(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """How many it has."""
+        """The number of pixels in the rectangle."""
         return (self.x1 - self.x0) * (self.y1 - self.y0)
 
 
 @dataclass(frozen=True, slots=True)
 class CroppedFrame:
-    """An area of a scaled copy of a frame."""
+    """A crop of a scaled frame, which detectors take as a frame of its own."""
 
     frame: Frame
     size: tuple[int, int]  # (w, h) of the copy
@@ -82,19 +82,16 @@ class CroppedFrame:
 
     def in_frame(self, box: Box) -> Box:
         """A box in this area as a box in the frame."""
-        x, y = self.frame.width / self.size[0], self.frame.height / self.size[1]
-        return replace(
-            box,
-            x0=(box.x0 + self.area.x0) * x,
-            y0=(box.y0 + self.area.y0) * y,
-            x1=(box.x1 + self.area.x0) * x,
-            y1=(box.y1 + self.area.y0) * y,
+        left, top = self.area.x0, self.area.y0
+        in_copy = replace(box, x0=box.x0 + left, y0=box.y0 + top, x1=box.x1 + left, y1=box.y1 + top)
+        return scaled_box(
+            in_copy, (self.frame.width / self.size[0], self.frame.height / self.size[1])
         )
 
 
 @dataclass(slots=True)
 class _Last:
-    """What is known of the frames of one turn."""
+    """The last detections in frames of one rotation, and the picture they were made in."""
 
     copy: NDArray[np.uint8]  # (h, w), each area as it was when it was looked at last
     boxes: list[Box]
@@ -167,7 +164,10 @@ def changed_areas(
 
 
 def _apart(areas: list[Area], boxes: list[Area], size: tuple[int, int]) -> list[Area]:
-    """Areas on the grid that hold what they touch, joined until no two of them touch."""
+    """Rectangles that overlap neither each other nor a box that they do not hold wholly.
+
+    Those that would are joined.
+    """
     waiting, done = list(areas), list[Area]()
     while waiting:
         area = waiting.pop()
@@ -188,7 +188,7 @@ def _apart(areas: list[Area], boxes: list[Area], size: tuple[int, int]) -> list[
 
 
 def _grown(area: Area, margin: int, size: tuple[int, int]) -> Area:
-    """The area with a margin, on the grid, inside a frame of a size (w, h)."""
+    """A rectangle with a margin, rounded outwards to multiples of STEP, inside a size (w, h)."""
     return Area(
         max(0, (area.x0 - margin) // STEP * STEP),
         max(0, (area.y0 - margin) // STEP * STEP),
@@ -198,7 +198,7 @@ def _grown(area: Area, margin: int, size: tuple[int, int]) -> Area:
 
 
 def _scaled(area: Area, before: tuple[int, ...], after: tuple[int, ...]) -> Area:
-    """An area of a picture of one size (w, h) in the pixels of a copy of another size."""
+    """A rectangle scaled from one picture size (w, h) to another, rounded outwards."""
     x, y = after[0] / before[0], after[1] / before[1]
     return Area(
         int(area.x0 * x), int(area.y0 * y), int(np.ceil(area.x1 * x)), int(np.ceil(area.y1 * y))
@@ -206,12 +206,12 @@ def _scaled(area: Area, before: tuple[int, ...], after: tuple[int, ...]) -> Area
 
 
 def _around(box: Box, frame: Frame, size: tuple[int, int]) -> Area:
-    """A find with a quarter of its size around it, in pixels of a copy of size (w, h)."""
-    x, y = size[0] / frame.width, size[1] / frame.height
+    """A detected box with a margin of a quarter, in pixels of a copy of size (w, h)."""
+    box = scaled_box(box, (size[0] / frame.width, size[1] / frame.height))
     more_x, more_y = box.width / 4, box.height / 4
     return Area(
-        max(0, int((box.x0 - more_x) * x)),
-        max(0, int((box.y0 - more_y) * y)),
-        min(size[0], int(np.ceil((box.x1 + more_x) * x))),
-        min(size[1], int(np.ceil((box.y1 + more_y) * y))),
+        max(0, int(box.x0 - more_x)),
+        max(0, int(box.y0 - more_y)),
+        min(size[0], int(np.ceil(box.x1 + more_x))),
+        min(size[1], int(np.ceil(box.y1 + more_y))),
     )

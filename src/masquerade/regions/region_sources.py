@@ -208,6 +208,7 @@ class Faces(TrackedSource):
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         if self._search is None:
             return super()._detector_of_a_video()
+        # In a part of a scaled copy the detector knows sizes in the copy's pixels, not the frame's.
         if self.scale is not None and (self.min_size or self.max_size):
             return TurnedFaces(DetectOnChange(self._detector), self._search)
         return TurnedFaces(DetectInChanges(self._detector, self.scale), self._search)

@@ -53,7 +53,7 @@ def averaged_copy(frame: Frame) -> NDArray[np.uint8]:
 
 
 def changed_cells(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where two such copies of one size differ, (h, w)."""
+    """The cells (h, w) in which two averaged copies of one size differ by CHANGE or more."""
     return np.asarray(cv2.absdiff(before, now) >= CHANGE)
 
 

@@ -27,7 +27,7 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.stream import Cover, black_outside, window_masks
 from masquerade.pipeline.track_methods import TrackMethods
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.masks import Mask, rasterize
 from masquerade.regions.region import Region
 from masquerade.studio.copying import Pictures
@@ -235,12 +235,6 @@ def _lies_in(box: Box, others: Sequence[Box]) -> bool:
     """Whether the middle of a box lies in one of others."""
     x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
     return any(one.x0 <= x <= one.x1 and one.y0 <= y <= one.y1 for one in others)
-
-
-def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
-    """A box in pixels of the copy."""
-    x, y = scale
-    return replace(box, x0=box.x0 * x, y0=box.y0 * y, x1=box.x1 * x, y1=box.y1 * y)
 
 
 def scaled_region(region: Region, scale: tuple[float, float]) -> Region:
