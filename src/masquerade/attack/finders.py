@@ -1,4 +1,4 @@
-"""What attacks look for in a picture, with every detector at low scores."""
+"""Detectors of faces, people, poses and text, at low scores, as all attacks use them."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -119,5 +119,8 @@ def _around(pose: Pose) -> Box:
 
 
 def _is_line(box: Box) -> bool:
-    """Whether a find is no square: drawn heads, which have no face, are taken for characters."""
+    """Whether a box is long enough for a line of text.
+
+    The network takes drawn heads without a face for characters, in boxes that are nearly square.
+    """
     return not 1 / SQUARE < box.width / max(box.height, 1.0) < SQUARE

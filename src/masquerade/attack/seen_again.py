@@ -81,15 +81,15 @@ class Scene:
                 return True
         return False
 
-    def holds(self, kind: Kind, box: Box, restored: U8) -> bool:
-        """Whether a find is one: in the raw frame, or without it in the mirrored picture."""
+    def evidence(self, kind: Kind, restored: U8) -> list[Box]:
+        """Boxes of a kind that are sure in the raw frame, or without it in the mirrored picture."""
         if self.raw is not None:
             boxes = self._look(kind, of_raw=True)
         else:
             width = restored.shape[1]
             mirrored = self.finders.find(kind, np.ascontiguousarray(restored[:, ::-1]))
             boxes = [replace(b, x0=width - b.x1, x1=width - b.x0) for b in mirrored]
-        return overlaps(box, [b for b in boxes if b.score >= SURE[kind]])
+        return [box for box in boxes if box.score >= SURE[kind]]
 
     def is_changed(self, box: Box) -> bool:
         """Whether the published frame differs from the raw one at a place."""
@@ -100,12 +100,12 @@ class Scene:
         return bool(cv2.absdiff(self.published[part], self.raw[part]).mean() > CHANGED)
 
     def beside(self, restored: U8, box: Box) -> list[Pixels]:
-        """A place as published, restored and, where it is given, raw."""
+        """Crops around a box of the published, the restored and, if given, the raw frame."""
         every = [self.published, restored, *([] if self.raw is None else [self.raw])]
         return [crop(one, box) for one in every]
 
     def _look(self, kind: Kind, *, of_raw: bool) -> list[Box]:
-        """What of one kind is in the raw or the published frame; looked for once."""
+        """Detections of one kind in the raw or the published frame, kept for the next call."""
         frame = self.raw if of_raw else self.published
         if frame is None:
             return []
@@ -141,18 +141,25 @@ class SeenAgain:
         self.beside_raw = scene.raw is not None
         faces = scene.finders.find("face", restored)
         total = 0.0
-        for kind in kinds:
-            if kind == "text" and scene.raw is None and kind not in self.hidden:
-                continue  # filters make what looks like text, in mirrored pictures too
+        for kind in filter(self.looks_for, kinds):
             boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
             sure = [box for box in boxes if box.score >= self.sure[kind]]
-            for box in (one for one in sure if not scene.is_shown(kind, one)):
-                if not scene.holds(kind, box, restored):
+            new = [box for box in sure if not scene.is_shown(kind, box)]
+            evidence = scene.evidence(kind, restored) if new else []
+            for box in new:
+                if not overlaps(box, evidence):
                     self.refused += 1
                     continue
                 total += box.score
                 self._add(scene, kind, how, box, restored)
         return total
+
+    def looks_for(self, kind: Kind) -> bool:
+        """Whether a kind is looked for; text is not where neither raw frames nor the user tell.
+
+        Filters make what looks like text, in mirrored pictures too.
+        """
+        return kind != "text" or self.beside_raw or kind in self.hidden
 
     def _add(self, scene: Scene, kind: Kind, how: str, box: Box, restored: U8) -> None:
         parts = scene.beside(restored, box)
@@ -184,8 +191,10 @@ class SeenAgain:
         return "left" if ways else "nothing"
 
     def rule(self) -> str:
-        """Which finds count, in words."""
-        scores = ", ".join(f"{NAMES[kind]} {score:g}" for kind, score in self.sure.items())
+        """A sentence on which detections in restored pictures count."""
+        scores = ", ".join(
+            f"{NAMES[kind]} {score:g}" for kind, score in self.sure.items() if self.looks_for(kind)
+        )
         where = "the raw frame has there" if self.beside_raw else "the mirrored picture shows again"
         frames = f" in {self.least} frames or more" if self.least > 1 else ""
         return (
@@ -205,7 +214,7 @@ class SeenAgain:
         return tuple([one for one in turns if one is not None][:MOST_PROOFS])
 
     def meaning(self) -> str:
-        """What it means, in words, and what was not counted."""
+        """A sentence on what the detections mean, and on how many were not counted."""
         whys = [WHY[kind] for kind in self.counted() if kind in WHY]
         says = f": {'; '.join(whys)}" if whys else ""
         if self.level() == "left":
@@ -220,7 +229,7 @@ class SeenAgain:
 
 
 def _covers(boxes: Sequence[Box], box: Box) -> bool:
-    """Whether one of the boxes shows what a box shows, or it shows a part of it."""
+    """Whether a box overlaps another one, or one of them lies mostly inside the other."""
     if not boxes:
         return False
     if overlaps(box, boxes):
