@@ -1,4 +1,7 @@
-"""What an encoder is given of each anonymized frame, in a published file as in an attacked one."""
+"""Conversion of anonymized frames to the pictures that the encoder gets.
+
+Published files and the files that `evaluate --through-file` attacks are made by it alike.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class PictureMaker:
         self._keeps = has_same_samples(source, writer.color)
 
     def __call__(self, item: AnonymizedFrame) -> VideoFrame:
-        """The picture of one frame."""
+        """Convert one anonymized frame to the picture that is encoded."""
         writer = self._writer
         if item.planes is not None:
             picture = writer.to_picture(item.planes)

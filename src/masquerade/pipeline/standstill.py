@@ -1,4 +1,4 @@
-"""Notice that one live picture is worked on for too long, while the thread that works is blocked.
+"""A watchdog thread for live video that reports when the work on one picture hangs.
 
 A network, an encoder or a destination that hangs blocks the thread that would say so. Nothing is
 shown meanwhile, which is safe; whoever watches should know why the picture stands still.
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Standstill:
-    """Says so, once each time, when the work on one picture takes longer than `seconds`.
+    """Reports, once a picture, that the work on it takes longer than `seconds`.
 
     Args:
         seconds: how long a picture may be worked on.

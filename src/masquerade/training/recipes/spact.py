@@ -80,6 +80,6 @@ def spact(
 
 
 def _supervised(recipe: AdversarialRecipe) -> AdversarialRecipe:
-    """The recipe as the paper's code has it against labels: another rate, and fewer pictures."""
+    """The recipe with the adversary's learning rate and batch that SPAct's code has for labels."""
     optimizers = {**recipe.optimizers, "adversary": OptimizerConfig(kind="adam", lr=5e-5)}
     return replace(recipe, optimizers=optimizers, still_batch=24)
