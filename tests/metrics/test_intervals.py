@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,6 +12,7 @@ from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, cmap, f1
 from masquerade.metrics.intervals import (
     MAX_BLOCKS,
+    Variance,
     bootstrap,
     cluster_numbers,
     jackknife,
@@ -253,6 +256,21 @@ def test_the_variance_between_runs_leaves_out_what_the_videos_explain() -> None:
 
     nothing, much = estimated(0.0), estimated(0.08)
     assert much == pytest.approx(0.08**2 / 5, rel=0.25) and nothing < 0.2 * much
+
+
+def test_a_variance_of_few_runs_has_the_quantile_of_few_degrees_of_freedom() -> None:
+    """However large it is: .975 of a sum of two variances needs no less than of either alone."""
+    values = np.random.default_rng(8).random(20)
+    people = jackknife([mean(np.repeat(values, 6))], clusters=TWENTY)
+    error, alone = people.error([1.0])
+    runs = stats.t.ppf(0.975, 2)
+    for share in (0.01, 0.1, 1.0, 10.0, 1000.0):
+        between = Variance(share * error**2, 2.0)
+        both, t = people.error([1.0], between=between)
+        assert both == pytest.approx(error * math.sqrt(1 + share))
+        margins = (alone * error) ** 2 + runs**2 * between.value
+        assert (t * both) ** 2 == pytest.approx(margins, rel=1e-6)
+        assert alone < t < runs
 
 
 def test_runs_that_differ_widen_the_interval() -> None:

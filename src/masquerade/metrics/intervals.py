@@ -79,15 +79,18 @@ class Jackknife:
     ) -> tuple[float, float]:
         """Standard error of a linear combination (S,) of the values, and its t quantile.
 
-        `between` is a variance that is added, such as of training runs.
+        `between` is a variance that is added, such as of training runs. The squares of both
+        margins of error, each at the t quantile of its own degrees of freedom, are added (Banerjee
+        1960), which covers where Satterthwaite's degrees for the sum cover too little: where a
+        variance of few degrees is most of it.
         """
         u = np.asarray(combination, dtype=np.float64) @ self.influence
-        variance, freedom = float((u**2).sum()) * (len(u) - 1) / len(u), _freedom(u)
-        if between is not None and between.value > 0:
-            both = variance + between.value
-            freedom = both**2 / (variance**2 / freedom + between.value**2 / between.freedom)
-            variance = both
-        return math.sqrt(variance), t_quantile(freedom)
+        variance, t = float((u**2).sum()) * (len(u) - 1) / len(u), t_quantile(_freedom(u))
+        if between is None or not between.value > 0:
+            return math.sqrt(variance), t
+        both = variance + between.value
+        margin = t**2 * variance + t_quantile(between.freedom) ** 2 * between.value
+        return math.sqrt(both), math.sqrt(margin / both)
 
 
 def score(
