@@ -361,9 +361,7 @@ def holds(
     rng: np.random.Generator, of: Population, mine: ScoringInput, raw: ScoringInput
 ) -> dict[str, float]:
     """Whether each claim about one simulated evaluation is true, and what was gained."""
-    found: Finding = score_label(
-        of.spec, mine, raw, predicted_actions=None, utility=None, void=None
-    )
+    found: Finding = score_label(of.spec, mine, raw, predicted_actions=(), utility=None, void=None)
     known = np.array(of.accuracies)
     sizes = np.bincount(mine.test.fold, minlength=FOLDS)
     chosen = true_score(rng, of, found.chosen, sizes)

@@ -151,7 +151,7 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     of = sheet(three, unseen)
     rate = np.array([of.labels[name][of.labels[name] >= 0].mean() for name in LABELS])
     actions = np.zeros(len(of.clips), int)
-    floors = {metric: compute_floors(one, of, actions) for metric, one in targets.items()}
+    floors = {metric: compute_floors(one, of, [actions]) for metric, one in targets.items()}
     assert floors["AUROC"]["constant"].value == 0.5
     assert floors["cMAP"]["constant"].value == pytest.approx(rate.mean())
     assert set(floors["cMAP"]) == {"constant", "action prior", "predicted action"}
@@ -231,7 +231,7 @@ def test_who_is_reported_is_chosen_by_the_metric_that_is_reported(
     three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:
     of = case(three, unseen, "ranks", "guesses")
-    given: dict[str, Any] = {"predicted_actions": None, "utility": 0.5, "void": None}
+    given: dict[str, Any] = {"predicted_actions": (), "utility": 0.5, "void": None}
     found = {metric: score_label(one, of, None, **given) for metric, one in targets.items()}
     chosen = {metric: one.strongest for metric, one in found.items()}
     assert chosen == {
@@ -250,7 +250,7 @@ def test_runs_trained_alike_are_averaged_and_do_not_answer_together(
 ) -> None:
     of = case(three, unseen, "ranks+guesses", per_run=True)
     single = [measure(targets["F1"], of.test, one).value for one in of.outputs[0].test]
-    found = score_label(targets["F1"], of, None, predicted_actions=None, utility=None, void=None)
+    found = score_label(targets["F1"], of, None, predicted_actions=(), utility=None, void=None)
     assert found.score is not None and found.score.value == pytest.approx(np.mean(single))
     assert found.attacks[0].seed_sd == pytest.approx(np.std(single, ddof=1))
 

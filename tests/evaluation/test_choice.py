@@ -37,7 +37,7 @@ WHO = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", pr
 RED = MetricSpec(name="red", columns=("red",), use="private", metric="AUROC", protocol="x")
 CLIPS, FOLDS = 40, 2
 FOLD = np.arange(CLIPS) // (CLIPS // FOLDS)
-GIVEN = {"predicted_actions": None, "utility": None, "void": None}
+GIVEN = {"predicted_actions": (), "utility": None, "void": None}
 
 
 def truth(labels: np.ndarray, clips: np.ndarray, fold: np.ndarray, name: str) -> SplitTruth:
@@ -346,7 +346,7 @@ def test_a_score_near_the_guess_says_that_a_channel_was_not_read() -> None:
 
 def test_below_chance_is_no_protection() -> None:
     wrong = given(RED, ("eyes", NEVER, NEVER))
-    found = score_label(RED, wrong, None, predicted_actions=None, utility=0.8, void=None)
+    found = score_label(RED, wrong, None, predicted_actions=(), utility=0.8, void=None)
     assert found.score.value == 0 and found.f_half == pytest.approx(0.5 * 0.8 + 0.5 * 0.5)
 
 

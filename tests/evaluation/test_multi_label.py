@@ -79,7 +79,7 @@ def test_a_constant_guess_has_the_rate_of_positives(
     hot = truth.labels["objects"]
     varied = (hot.min(axis=0) < hot.max(axis=0)).nonzero()[0]
     assert [many.column("objects").values[i] for i in varied] == ["blue", "hat", "red"]
-    constant = compute_floors(objects, truth, None)["constant"].value
+    constant = compute_floors(objects, truth, ())["constant"].value
     assert constant == pytest.approx(hot[:, varied].mean())
     assert measure(objects, truth, {"objects": hot * 0.8 + 0.1}).value == 1.0
 

@@ -80,7 +80,7 @@ def test_a_constant_guess_scores_one_half_over_folds_of_different_rates(
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "test")
     red = next(one for one in protocol_specs(manifest, unseen) if one.name == "red")
-    assert compute_floors(red, truth, None)["constant"].value == 0.5
+    assert compute_floors(red, truth, ())["constant"].value == 0.5
     told = {
         "red": np.stack([1.0 - manifest.targets("red"), manifest.targets("red")], axis=1)[
             truth.clips
@@ -120,12 +120,15 @@ def test_the_action_prior_finds_what_follows_from_the_action(manifest: Manifest)
     unseen = protocols(told, folds=3)[0]
     truth = GroundTruth.of(told, (unseen,)).split(unseen.name, "test")
     red = next(one for one in protocol_specs(told, unseen) if one.name == "red")
-    floors = compute_floors(red, truth, truth.labels["action"])
+    floors = compute_floors(red, truth, [truth.labels["action"]])
     assert {name: floor.value for name, floor in floors.items()} == {
         "constant": 0.5,
         "action prior": 1.0,
         "predicted action": 1.0,
     }
+    misread = np.where(truth.labels["action"] == 0, 1, 0)  # of a run that keeps no action
+    floors = compute_floors(red, truth, [truth.labels["action"], misread])
+    assert floors["predicted action"].value == pytest.approx(0.5), "the mean of 1 and of 0"
 
 
 def test_the_prior_attacker_adds_the_actions_log_odds(manifest: Manifest) -> None:

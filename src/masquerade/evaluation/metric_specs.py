@@ -170,16 +170,23 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
 
 
 def compute_floors(
-    spec: MetricSpec, truth: SplitTruth, predicted_actions: IntArray | None
+    spec: MetricSpec, truth: SplitTruth, predicted_actions: Sequence[IntArray]
 ) -> dict[str, Statistic]:
-    """The trivial attackers of a label: constant guesses and the action prior."""
+    """The trivial attackers of a label: constant guesses and the action prior.
+
+    `predicted_actions` (n,) are what a recognizer reads behind each training run: the guesses from
+    them are averaged like an attacker's scores. Empty: there is no such guess.
+    """
     found = constant_floors(spec, truth)
     if spec.use == "utility":
         return found
     found["action prior"] = measure(spec, truth, truth.priors)
-    if predicted_actions is not None:
-        guess = {name: truth.prior_of(name, predicted_actions) for name in spec.columns}
-        found["predicted action"] = measure(spec, truth, guess)
+    if predicted_actions:
+        guesses = [
+            measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})
+            for one in predicted_actions
+        ]
+        found["predicted action"] = guesses[0] if len(guesses) == 1 else average(guesses)
     return found
 
 

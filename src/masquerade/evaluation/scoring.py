@@ -219,13 +219,16 @@ def score_label(
     mine: ScoringInput,
     raw: ScoringInput | None,
     *,
-    predicted_actions: IntArray | None,
+    predicted_actions: Sequence[IntArray],
     utility: float | None,
     void: str | None,
     strength: Strength | None = None,
     unread: str | None = None,
 ) -> Finding:
-    """What is reported of one label under one method; `utility` is the score of the action."""
+    """What is reported of one label under one method; `utility` is the score of the action.
+
+    `predicted_actions` are those of `predict_actions`; empty: none is guessed from.
+    """
     scored = score_attackers(spec, mine)
     best = choose(spec, mine, scored, strength)
     floors = compute_floors(spec, mine.test, predicted_actions)
@@ -310,10 +313,10 @@ def score_label(
     )
 
 
-def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> IntArray:
-    """(n,) actions that the strongest recognizer predicts for the test clips.
+def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> tuple[IntArray, ...]:
+    """(n,) actions that the strongest recognizer predicts for the test clips, of each training run.
 
-    With trained anonymizers of several seeds those of the first; of several a clip the likeliest.
+    Where a clip has several actions, the likeliest.
     """
     action = truth.action
     metric = "cMAP" if truth.labels[action].ndim == 2 else "top-1"
@@ -321,8 +324,8 @@ def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> In
         name=action, columns=(action,), use="utility", metric=metric, protocol=protocol
     )
     best = choose(spec, mine, score_attackers(spec, mine)).outputs
-    predicted = best.test[0] if mine.per_run else mean_probabilities(best.test)
-    return np.asarray(predicted[action].argmax(axis=1), np.int64)
+    runs = best.test if mine.per_run else (mean_probabilities(best.test),)
+    return tuple(np.asarray(one[action].argmax(axis=1), np.int64) for one in runs)
 
 
 def channel_scores(spec: MetricSpec, mine: ScoringInput) -> dict[Channel, Score]:
