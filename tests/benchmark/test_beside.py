@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from masquerade.benchmark.beside import _score, beside_paper, our_cells, our_scores
+from masquerade.benchmark.beside import beside_paper, our_cells, our_scores
 from masquerade.benchmark.suite import Suite, parse_suite
+from masquerade.errors import UsageError
 from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
 from masquerade.metrics.intervals import Score
 
@@ -86,11 +87,12 @@ def test_a_network_from_published_weights_stands_beside_the_papers_where_there_i
         one.attacks[0], family="published", name="published resnet-50", test=score(0.8)
     )
     both = replace(one, attacks=(*one.attacks, started))
-    rows = [{"name": "ResNet-50", "raw": True, "network": "resnet-50"}]
-    given = suite("selective-1", "KTH", rows)
-    line = given.tables[0].rows[0]
-    scores = [_score(given.tables[0], line, row("raw"), each) for each in (one, both)]
-    assert [each.value for each in scores if each is not None] == [0.5, 0.8]
+    of = suite("selective-1", "KTH", [{"name": "ResNet-50", "raw": True, "network": "resnet-50"}])
+    found = [cells(of, row("raw", each)) for each in (one, both)]
+    assert [list(each["ResNet-50"].values()) for each in found] == [
+        ["50.00 [40.00, 60.00]"],
+        ["80.00 [70.00, 90.00]"],
+    ]
 
 
 BLUR = {"name": "WeakBlur", "method": "blur"}
@@ -200,6 +202,24 @@ def test_a_network_of_raw_video_stands_beside_its_own_line() -> None:
     rows += [{"name": "ViT-B/16", "raw": True, "network": "vit-b-16"}]
     found = cells(suite("selective-1", "SBU", rows), row("raw", finding("identity", "top-1", 0.6)))
     assert found == {"ResNet-50": {5: "60.00 [50.00, 70.00]"}}
+
+
+def test_single_networks_behind_a_row_stand_in_a_line_of_their_own() -> None:
+    line = {"name": "Ours, two", "row": "Ours", "action": "i3d-r50", "private": "resnet-50"}
+    ours = {"name": "Ours", "method": "selective"}
+    of = suite("selective-2", "SBU", [RAW, ours], network_lines=[line], published_attackers="raw")
+    acts = finding("action", "top-1", 0.9, use="utility")
+    i3d = replace(acts.attacks[1], name="raw i3d-r50", test=score(0.7))
+    acts = replace(acts, attacks=(*acts.attacks, i3d))
+    who = finding("identity", "top-1", 0.6, raw=0.2)
+    found = cells(of, row("raw", acts, who), row("Ours", acts, who))
+    assert list(found["Ours, two"].values())[:2] == ["70.00 [60.00, 80.00]", "20.00 [10.00, 30.00]"]
+    assert list(found["Ours, two"].values())[2] == ".75", "f of these two"
+    assert found["Ours"] != found["Ours, two"]
+    out = row("Ours", not_applicable="no weights")
+    assert set(cells(of, row("raw", acts, who), out)["Ours, two"].values()) == {"n/a"}
+    with pytest.raises(UsageError, match="of Theirs, which is none of its rows"):
+        suite("selective-2", "SBU", [RAW, ours], network_lines=[{**line, "row": "Theirs"}])
 
 
 def test_lines_of_ours_stand_under_the_printed_ones_and_under_empty_figures() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from masquerade.benchmark.guessing import KNOWS_OF, GuessFloor
 from masquerade.benchmark.published import PublishedColumn, load_published
@@ -38,6 +38,17 @@ class OurScores:
     cells: Mapping[str, Mapping[int, str]]  # by row and by column of the printed table
     void: str | None = None  # why they mean nothing; None: they do
     floors: tuple[GuessFloor, ...] = ()  # what is guessed without any video, by the labels here
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One of our rows, or of single networks behind it, as a line beside the paper's."""
+
+    name: str
+    row: SuiteRow
+    found: Row
+    action: str | None  # the network that reads the action; None: not a single one
+    private: str | None  # the one that reads private labels
 
 
 def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores | None:
@@ -124,20 +135,33 @@ def our_cells(suite: Suite, table: SuiteTable, found: Evaluation) -> dict[str, d
     if table.published is None:
         return {}
     printed = load_published(table.published)
-    lines = {row.name: row for row in found.rows}
-    raw = found.rows[0] if found.rows else None
     cells: dict[str, dict[int, str]] = {}
-    for row in suite.table(table.name).rows:
-        line = raw if row.raw else lines.get(row.name)
-        if line is not None:
-            mine = {
-                at: cell
-                for at, column in enumerate(printed.columns)
-                if _is_of(suite, table, column) and (cell := _cell(table, row, line, column))
-            }
-            if mine:
-                cells[row.name] = mine
+    for line in _lines(suite.table(table.name), found):
+        mine = {
+            at: cell
+            for at, column in enumerate(printed.columns)
+            if _is_of(suite, table, column) and (cell := _cell(table, line, column))
+        }
+        if mine:
+            cells[line.name] = mine
     return cells
+
+
+def _lines(table: SuiteTable, found: Evaluation) -> list[_Line]:
+    """The lines of ours that may stand beside the paper's."""
+    measured = {row.name: row for row in found.rows}
+    raw = found.rows[0] if found.rows else None
+    lines = [
+        _Line(name=row.name, row=row, found=one, action=row.network, private=row.network)
+        for row in table.rows
+        if (one := raw if row.raw else measured.get(row.name)) is not None
+    ]
+    by_name = {line.name: line for line in lines}
+    return lines + [
+        replace(by_name[one.row], name=one.name, action=one.action, private=one.private)
+        for one in table.network_lines
+        if one.row in by_name
+    ]
 
 
 def _is_of(suite: Suite, table: SuiteTable, column: PublishedColumn) -> bool:
@@ -147,13 +171,13 @@ def _is_of(suite: Suite, table: SuiteTable, column: PublishedColumn) -> bool:
     return suite.data[scored].dataset == column.dataset
 
 
-def _cell(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:
-    if line.not_applicable:
+def _cell(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
+    if line.found.not_applicable:
         return "n/a"
     if column.measures == "trade-off":
-        return _trade_off(table, row, line, column)
-    finding = _finding(line, column)
-    score = None if finding is None else _score(table, row, line, finding)
+        return _trade_off(table, line, column)
+    finding = _finding(line.found, column)
+    score = None if finding is None else _score(table, line, finding)
     if finding is None or score is None or score.value is None:
         return ""
     text = format_score(_in_unit(score.value, column), column)
@@ -178,39 +202,43 @@ def _finding(line: Row, column: PublishedColumn) -> Finding | None:
     return next((one for one in mine if one.metric == column.metric), None)
 
 
-def _score(table: SuiteTable, row: SuiteRow, line: Row, finding: Finding) -> Score | None:
+def _score(table: SuiteTable, line: _Line, finding: Finding) -> Score | None:
     """The score that stands beside the paper's."""
-    if row.network is not None:
-        found = {one.name: one.test for one in finding.attacks}
-        starts = ("published", "scratch")  # the papers' start from published weights
-        names = (name for start in starts if (name := f"{start} {row.network}") in found)
-        return next((found[name] for name in names), None)
+    network = line.action if finding.use == "utility" else line.private
+    if network is not None:
+        attacks = {one.name: one.test for one in finding.attacks}
+        names = (f"{family} {network}" for family in _families(table, line.row))
+        return next((attacks[name] for name in names if name in attacks), None)
     if finding.means:
-        return _mean(table, row, finding)
-    if table.published_attackers is None or row.raw or row.train is not None:
+        means = {one.family: one.score for one in finding.means if one.reads == _reads(finding)}
+        return next((means[one] for one in _families(table, line.row) if one in means), None)
+    if table.published_attackers is None or line.row.raw or line.row.train is not None:
         return finding.score
     best = finding.best(table.published_attackers)
     return None if best is None else best.test
 
 
-def _mean(table: SuiteTable, row: SuiteRow, finding: Finding) -> Score | None:
-    """The mean over networks: of clips for the action, of stills for privacy, as Selective's."""
-    families = [table.published_attackers]
+def _families(table: SuiteTable, row: SuiteRow) -> tuple[str, ...]:
+    """The families of attackers whose scores stand beside the paper's, the first that is there."""
     if table.published_attackers is None or row.raw or row.train is not None:
-        families = ["published", "scratch", "raw"]  # raw: of a try-out, which has no others
-    reads = "clips" if finding.use == "utility" else "stills"
-    found = {one.family: one.score for one in finding.means if one.reads == reads}
-    return next((found[family] for family in families if family in found), None)
+        # The papers' start from published weights. A try-out has no others than those of raw video.
+        return ("published", "scratch", "raw")
+    return (table.published_attackers,)
 
 
-def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:
+def _reads(finding: Finding) -> str:
+    """What the networks see whose mean stands beside the paper's: of privacy single frames."""
+    return "clips" if finding.use == "utility" else "stills"
+
+
+def _trade_off(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
     """f of the two scores that stand beside the paper's, action and privacy in equal parts."""
     label = LABELS[column.label.removeprefix("action and ")]
-    action = next((one for one in line.findings if one.use == "utility"), None)
-    private = line.finding(label)
+    action = next((one for one in line.found.findings if one.use == "utility"), None)
+    private = line.found.finding(label)
     if action is None or private is None:
         return ""
-    scores = [_score(table, row, line, one) for one in (action, private)]
+    scores = [_score(table, line, one) for one in (action, private)]
     values = [None if one is None else one.value for one in scores]
     if values[0] is None or values[1] is None:
         return ""

@@ -55,6 +55,7 @@ class Places:
     given: Path  # the folder of --data, with datasets as their authors publish them
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
     image_weights: Path | None = None  # what methods start from that can, as STPrivacy's paper does
+    key_weights: Path | None = None  # of the network by which rows that name one compare templates
     # digests of label files by what names them, each taken once: a suite asks for it many times
     _labels: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 

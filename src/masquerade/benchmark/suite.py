@@ -62,6 +62,18 @@ class SuiteRow:
     # of a trained method: table and row, as in `mimes/spact`, whose run each run goes on from
     start: str | None = None
     evaluate: str = ""  # flags of `masquerade evaluate` for this row of a trained method
+    # whether it is left out, and the reason said, where templates or weights it needs are not here
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkLine:
+    """A line beside the paper of what two of the preset's networks read behind a row."""
+
+    name: str  # as it is printed
+    row: str  # the name of our row
+    action: str  # the network that reads the action
+    private: str  # the one that reads private labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +100,8 @@ class SuiteTable:
     # the attackers whose scores stand beside the paper's, as `raw`; None: the strongest of all
     published_attackers: str | None = None
     held_out: str = "people"  # what the groups are that are in train or in test
+    # lines beside the paper's that are of one network of the action and one of privacy
+    network_lines: tuple[NetworkLine, ...] = ()
     # rows, or `raw`, that every row is compared with on the same clips
     compared_with: tuple[str, ...] = ()
     # what its rows show, one parameter at a time; none: rows are grouped by their names
@@ -159,7 +173,10 @@ def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
         ablations = tuple(
             _as(Ablation, one, name, where) for one in _list(table, "ablations", name)
         )
-        given = {**table, "rows": rows, "ablations": ablations}
+        lines = tuple(
+            _as(NetworkLine, one, name, where) for one in _list(table, "network_lines", name)
+        )
+        given = {**table, "rows": rows, "ablations": ablations, "network_lines": lines}
         tables.append(_as(SuiteTable, given, name, where))
     sources = plain.get("data", {})
     if not isinstance(sources, Mapping):
@@ -205,6 +222,11 @@ def _check(suite: Suite) -> None:
         for other in table.compared_with:
             if other not in ("raw", *rows):
                 fail(f"table {table.name} is compared with {other}, which is none of its rows.")
+        for line in table.network_lines:
+            if line.row not in rows:
+                fail(
+                    f"line {line.name} of {table.name} is of {line.row}, which is none of its rows."
+                )
         for ablation in table.ablations:
             values = ablation.rows.values() if isinstance(ablation.rows, Mapping) else [""]
             if lacking := [str(row) for row in values if row not in rows]:
@@ -215,6 +237,8 @@ def _check(suite: Suite) -> None:
         for row in table.rows:
             if (row.method is not None) + (row.train is not None) + row.raw != 1:
                 fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")
+            if row.optional and row.method is None:
+                fail(f"row {row.name} of {table.name} is optional, which only methods can be.")
             if row.network is not None and not row.raw:
                 fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
             if row.start is not None and (row.train is None or row.start not in trained):

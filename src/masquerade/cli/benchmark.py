@@ -38,6 +38,8 @@ class Options(Checked):
     # published weights from which an attacker starts too, such as resnet-50=resnet50.pth; give it
     # once for each.
     attacker_weights: UseAppendAction[tuple[str, ...]] = ()
+    # weights of the network whose keys templates are compared by (Selective's: DINO ViT-S/8).
+    key_weights: Path | None = None
     workers: Whole = 0  # commands and fits side by side; 0: one a core, or one a GPU.
     # where data is made and methods are trained: processes of this machine, or ray, on many
     # machines.

@@ -59,7 +59,7 @@ from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, 
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.errors import MasqueradeError, MissingError, UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
@@ -84,6 +84,7 @@ class PlannedTable:
     trainings: Mapping[str, tuple[Job, ...]]  # by row
     # what the rows say that are not trained, so that a wrong one is refused before all work
     methods: Mapping[str, tuple[evaluation.Options, Anonymizer]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)  # by optional row: what is not here
 
 
 def run(options: Options, argv: Sequence[str]) -> int:
@@ -122,6 +123,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
             made = [places.manifest(suite, name) for name in table.attacked]
             lines = [len(each.trainings.get(row.name, ())) or not row.raw for row in table.rows]
             console.print(attacks_line(table.name, made, sum(lines), each.options), markup=False)
+            for name, why in each.left_out.items():
+                console.print(f"{table.name} leaves out {name}: {why}", markup=False)
         if training:
             console.print(trainings_line(training, options.store_limit), markup=False)
         return 0
@@ -255,7 +258,13 @@ def places_of(suite: Suite, options: Options) -> Places:
     folder = (options.output or Path(suite.name)).absolute()
     folder = folder / "try-out" if options.try_out else folder
     start = None if options.try_out else options.image_weights  # its networks are tiny
-    return Places(folder=folder, given=options.data, tried=options.try_out, image_weights=start)
+    return Places(
+        folder=folder,
+        given=options.data,
+        tried=options.try_out,
+        image_weights=start,
+        key_weights=options.key_weights,
+    )
 
 
 def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
@@ -299,7 +308,21 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
         for row in table.rows
         if row.method is not None
     }
-    return replace(planned, methods=methods)
+    left_out = {
+        row.name: why
+        for row in table.rows
+        if row.optional and (why := _lacks(*methods[row.name])) is not None
+    }
+    return replace(planned, methods=methods, left_out=left_out)
+
+
+def _lacks(given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
+    """What a row needs that is not here, such as a template; None: nothing."""
+    try:
+        evaluation.method_line("", anonymizer, evaluation.pipeline_config(given))
+    except MissingError as error:
+        return str(error)
+    return None
 
 
 def weights_words(options: Options, attackers: str | None) -> list[str]:
@@ -342,6 +365,9 @@ def run_table(
     manifest, limits = evaluation.read_clips(options)
     by_row: list[tuple[SuiteRow, list[EvaluatedMethod]]] = []
     for row in (one for one in table.rows if not one.raw):
+        if (why := planned.left_out.get(row.name)) is not None:
+            by_row.append((row, [EvaluatedMethod(name=row.name, not_applicable=why)]))
+            continue
         mine = planned.trainings.get(row.name, ())
         failed = [failures[job.name] for job in mine if job.name in failures]
         if failed:
@@ -474,7 +500,10 @@ def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
 def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:
     """The flags of `masquerade evaluate` that a row has of its own."""
     if row.method is not None:
-        return ["--method", *split_words(row.method, places.given)]
+        words = ["--method", *split_words(row.method, places.given)]
+        if "--keys" in words and places.key_weights is not None:
+            words += ["--key-weights", str(places.key_weights)]
+        return words
     folds = cut_of(table, table.folds)
     runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
     return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
@@ -509,6 +538,8 @@ def works_of(
 
 def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[EvaluatedMethod]:
     """The lines of a row, of one that is to be trained by name alone."""
+    if row.name in planned.left_out:
+        return []
     if row.name not in planned.methods:
         return lines_to_train(row)
     config = evaluation.config_of(planned.options)
