@@ -4,15 +4,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
 import cv2
 import torch
+
+OpenExecutor = Callable[[], AbstractContextManager[Executor]]
+"""Opens what runs tasks on other machines, which see the same folders but no temporary files."""
 
 TERMINAL = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to all processes of a group."""

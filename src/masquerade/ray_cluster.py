@@ -5,13 +5,18 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import chdir, contextmanager, suppress
 from typing import Any
+
+import cv2
 
 from masquerade.errors import MissingError, UsageError
 
 RAY_INSTALL = 'pip install "masquerade[ray]"'
+TRIES = 3  # of one task whose worker process dies each time
 ANSWERS_WITHIN = 10.0  # seconds; Ray itself would try for minutes
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -65,6 +70,63 @@ def wants_gpu(ray: Any, device: str) -> bool:
     """Whether each task is given a GPU; Ray hides all of them from a task that asks for none."""
     wanted = device.partition(":")[0]
     return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+
+
+class RayExecutor(Executor):
+    """Makes calls as tasks of a Ray cluster; one whose worker died is made again.
+
+    Args:
+        ray: the module, joined to a cluster.
+        gpus: that each task is given.
+    """
+
+    def __init__(self, ray: Any, gpus: int) -> None:
+        self._ray = ray
+        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(call_in)
+        self._made: dict[Future[Any], Any] = {}  # those that have not ended
+
+    def submit(self, call: Any, /, *given: Any, **named: Any) -> Future[Any]:
+        """Make a call on some machine, in the folder that this process is in."""
+        found: Future[Any] = Future()
+        self._made[found] = made = self._task.remote(os.getcwd(), call, given, named)
+        made.future().add_done_callback(lambda done: self._settle(found, done))
+        return found
+
+    def _settle(self, found: Future[Any], done: Future[Any]) -> None:
+        """Give a future a task's outcome, which the cluster then need not keep any more.
+
+        A task that Ray gave up raises BrokenProcessPool.
+        """
+        self._made.pop(found, None)
+        if (error := done.exception()) is not None:
+            found.set_exception(BrokenProcessPool(str(error)))
+            return
+        value, raised = done.result()
+        if raised is not None:
+            found.set_exception(raised)
+        else:
+            found.set_result(value)
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        if kind is not None:  # what was not begun is left, and what was is ended
+            for made in list(self._made.values()):
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.cancel(made, force=True)
+
+
+def call_in(
+    folder: str, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
+) -> tuple[Any, Exception | None]:
+    """Make a call in a folder; gives its result and None, or None and the error that it raised.
+
+    An error that leaves a task would come back with Ray's traceback as its text.
+    """
+    cv2.setNumThreads(1)
+    try:
+        with chdir(folder):
+            return call(*given, **named), None
+    except Exception as error:  # whatever it is, it is raised where the result is awaited
+        return None, error
 
 
 def _check_answers(address: str) -> None:

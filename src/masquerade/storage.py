@@ -146,11 +146,12 @@ def sync_folder(folder: Path) -> None:
 class TemporaryFolder:
     """A folder that only its owner can read, removed with this object or at the process's end.
 
-    Those of processes that were killed are removed when the next one is made.
+    Those of processes that were killed are removed when the next one is made in the same `parent`,
+    which is by default the system's folder of temporary files.
     """
 
-    def __init__(self) -> None:
-        parent = Path(tempfile.gettempdir())
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or Path(tempfile.gettempdir())
         for folder in parent.glob(TEMPORARY + "[0-9a-f]" * 16):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
             with suppress(OSError), take_lock(folder, flags) as lock:

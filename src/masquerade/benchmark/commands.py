@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+from masquerade.ray_cluster import RayExecutor
+
 ENDED_AFTER = 20.0  # seconds that a command gets to end by itself when the benchmark is stopped
 RETRIES = 2  # of a command whose worker on a cluster died
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -82,6 +84,10 @@ class RayCommands:
     _running: list[Any] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _stopped: bool = False
+
+    def open_executor(self) -> RayExecutor:
+        """Open what makes calls as tasks on the cluster."""
+        return RayExecutor(self.ray, int(self.gpu))
 
     @property
     def cores(self) -> int:

@@ -41,8 +41,7 @@ class Options(Checked):
     # weights of the network whose keys templates are compared by (Selective's: DINO ViT-S/8).
     key_weights: Path | None = None
     workers: Whole = 0  # commands and fits side by side; 0: one a core, or one a GPU.
-    # where data is made and methods are trained: processes of this machine, or ray, on many
-    # machines.
+    # where methods and attackers are trained: processes of this machine, or ray, on many machines.
     engine: Literal["processes", "ray"] = "processes"
     # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
     # started on this machine.

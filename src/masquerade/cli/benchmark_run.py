@@ -174,6 +174,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
                 runner.failures,
                 command,
                 clock,
+                commands,
                 videos=options.videos,
                 on=made_on(cores, options.device),
                 report=progress.print_line,
@@ -354,6 +355,7 @@ def run_table(
     failures: Mapping[str, str],
     command: str,
     clock: AttackClock,
+    commands: Commands,
     *,
     videos: int,
     on: str,
@@ -361,7 +363,10 @@ def run_table(
 ) -> Evaluation:
     """Attack the rows of a table, and write its results and the clips that its page shows."""
     table, options = planned.table, planned.options
-    config = evaluation.config_of(options)
+    config, open_executor = evaluation.config_of(options), None
+    if isinstance(commands, RayCommands):
+        config = replace(config, workers=config.workers or commands.cores)
+        open_executor = commands.open_executor
     manifest, limits = evaluation.read_clips(options)
     by_row: list[tuple[SuiteRow, list[EvaluatedMethod]]] = []
     for row in (one for one in table.rows if not one.raw):
@@ -394,6 +399,7 @@ def run_table(
         command=command,
         limits=(*own_limits(table, config, places), *limits),
         held_out=table.held_out,
+        open_executor=open_executor,
         progress=clock.follow,
         report=report,
     )

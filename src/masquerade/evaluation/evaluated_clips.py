@@ -16,6 +16,7 @@ from masquerade.extraction.config import Content, ExtractionConfig, RegionFactor
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips, store_contents
 from masquerade.extraction.store import ClipCache
+from masquerade.process_pool import OpenExecutor
 from masquerade.regions import People
 
 RAW = EvaluatedMethod(name="raw")
@@ -48,6 +49,7 @@ class EvaluatedClips:
     preset: Preset  # how clips are cut
     cache: ClipCache
     workers: int
+    open_executor: OpenExecutor | None  # what reaches as many processes of other machines
     progress: Progress | None
     # what finds people on raw video; None: the networks alone
     people: RegionFactory | str | None = None
@@ -79,6 +81,7 @@ class EvaluatedClips:
             self._config(method, anonymizer, "poses"),
             cache=self.cache,
             workers=self.workers,
+            open_executor=self.open_executor,
             progress=self._follow(method, "looking for poses in some videos"),
         )
 
@@ -91,6 +94,7 @@ class EvaluatedClips:
                 [self._config(method, anonymizer, content) for content in shown],
                 cache=self.cache,
                 workers=self.workers,
+                open_executor=self.open_executor,
                 progress=self._follow(method, ANONYMIZING),
             )
             for content in contents:
@@ -107,6 +111,7 @@ class EvaluatedClips:
             self._config(method, anonymizer, content),
             cache=self.cache,
             workers=self.workers,
+            open_executor=self.open_executor,
             progress=self._follow(method, doing),
         )
 

@@ -82,15 +82,13 @@ from masquerade.evaluation.results import (
 )
 from masquerade.evaluation.scoring import channel_scores, score_method, score_table, scoring_inputs
 from masquerade.evaluation.trade_offs import check_weights
-from masquerade.extraction.config import (
-    Content,
-    region_names,
-)
+from masquerade.extraction.config import Content, region_names
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.poses import pose_tracker
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, method_name
 from masquerade.methods.drawn_people import DrawnPeople
+from masquerade.process_pool import OpenExecutor
 from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
@@ -107,6 +105,7 @@ def evaluate(
     command: str = "",
     limits: Sequence[str] = (),
     held_out: str = "people",
+    open_executor: OpenExecutor | None = None,
     progress: Progress | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -122,13 +121,15 @@ def evaluate(
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
         held_out: what the groups are that are in train or in test, as the table calls them.
+        open_executor: opens what reaches `config.workers` processes of other machines, which see
+            the folder and the videos; None: the work is done on this one.
         progress: called with (what, fits done, fits in all).
         report: called with a line about what is to be done, and about the size of a method's clips
             before they are written.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryFolder())
-        run = Evaluator(manifest, config, folder or scratch, progress, report)
+        run = Evaluator(manifest, config, folder or scratch, progress, report, open_executor)
         stack.enter_context(run.executor.opened())
         if report:
             report(run.plan(methods))
@@ -174,6 +175,7 @@ class Evaluator:
     folder: Path
     progress: Progress | None
     report: Callable[[str], None] | None = None
+    open_executor: OpenExecutor | None = None
     _sampled: dict[EvaluatedMethod, PosesSeen | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -195,6 +197,7 @@ class Evaluator:
             preset=self.preset,
             seeds=config.seeds,
             workers=config.workers or os.cpu_count() or 1,
+            open_executor=self.open_executor,
             device=str(choose_device(config.device)),
             progress=self.progress,
         )
@@ -206,6 +209,7 @@ class Evaluator:
                 folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
             ),
             workers=self.executor.workers,
+            open_executor=self.open_executor,
             progress=self.progress,
         )
 

@@ -1,11 +1,12 @@
 """Run the fits of an evaluation: in parallel, cached on disk, resumed after a stop."""
 
+import concurrent.futures
 import hashlib
 import itertools
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,7 +35,7 @@ from masquerade.evaluation.reconstruction import (
 )
 from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
-from masquerade.process_pool import processes
+from masquerade.process_pool import OpenExecutor, processes
 from masquerade.storage import TemporaryFolder, code_digest
 from masquerade.training.distributed import under_torchrun
 
@@ -50,6 +51,7 @@ FITTED_BY = (
 TRAINING, RESTORING = "training attackers", "restoring its clips"
 """What is done for a line, as its progress is told."""
 
+SUBMITTED = 4  # tasks for each process that are handed out at once
 RESTORED_BYTES = 2 << 30  # of a method's restored clips that are kept while they are attacked
 
 Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]
@@ -64,9 +66,11 @@ class Executor:
     preset: Preset  # of clips and attackers
     seeds: int  # networks of each kind
     workers: int = 1  # processes, each on one core; 1: this one, on all of them
-    device: str = "cpu"  # where networks run; a GPU is not shared among processes
+    # what reaches processes of other machines that do the fits; None: `workers` of this one
+    open_executor: OpenExecutor | None = None
+    device: str = "cpu"  # where networks run; a GPU is not shared among processes of one machine
     progress: Progress | None = None  # called with (what, fits done, fits in all)
-    _pool: ProcessPoolExecutor | None = field(default=None, init=False, repr=False)
+    _pool: concurrent.futures.Executor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if any(self.folder.glob("*/clips.npy")):
@@ -81,7 +85,8 @@ class Executor:
         if self._fits_here:
             yield
             return
-        with processes(self.workers) as self._pool:
+        open_executor = self.open_executor or partial(processes, self.workers)
+        with open_executor() as self._pool:
             try:
                 yield
             finally:
@@ -90,7 +95,13 @@ class Executor:
     @property
     def _fits_here(self) -> bool:
         """Whether fits run without worker processes: here, or in those that torchrun started."""
-        return under_torchrun() or self.workers < 2 or self.device != "cpu"
+        alone = self.open_executor is None and (self.workers < 2 or self.device != "cpu")
+        return under_torchrun() or alone
+
+    @property
+    def _shared(self) -> Path | None:
+        """Where temporary files lie that all processes see; None: with those of this machine."""
+        return None if self.open_executor is None else self.folder
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
         """The folder of a method's fits, named by the content of its clips."""
@@ -199,7 +210,7 @@ class Executor:
             for file in dict(tasks)
         }
         if len(shown) * len(clips) * math.prod(clips.shape) <= RESTORED_BYTES:
-            scratch = TemporaryFolder()
+            scratch = TemporaryFolder(self._shared)
             copies = {file: (scratch.path / file.stem, one) for file, one in shown.items()}
             self._run_missing(copies.values(), write_clips, f"{method}: {RESTORING}")
             shown = {file: mapped_clips(*copy, owner=scratch) for file, copy in copies.items()}
@@ -209,7 +220,7 @@ class Executor:
         run = partial(_run, preset=self.preset, device=self.device)
         features: dict[tuple[AttackerModel, int], tuple[Path, ClipDataset, AttackerModel]] = {}
         ready: list[tuple[Path, FitTask, ClipDataset]] = []
-        with TemporaryFolder() as scratch:
+        with TemporaryFolder(self._shared) as scratch:
             for file, task, clips in tasks:
                 model = self.preset.attackers[task.key.attacker]
                 if model.network is None and not file.exists():
@@ -246,8 +257,13 @@ class Executor:
         elif self._fits_here or len(tasks) < 2:
             yield from itertools.starmap(run, tasks)
         elif self._pool is not None:
-            for done in as_completed([self._pool.submit(run, *task) for task in tasks]):
-                yield done.result()
+            waiting: set[Future[None]] = set()
+            for task in tasks:
+                waiting.add(self._pool.submit(run, *task))
+                if len(waiting) >= SUBMITTED * self.workers:  # each holds what its task is given
+                    ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in ended)
+            yield from (one.result() for one in as_completed(waiting))
         else:
             with self.opened():
                 yield from self._each(run, tasks)

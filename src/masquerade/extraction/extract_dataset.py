@@ -32,6 +32,7 @@ from masquerade.extraction.store import (
     stored_bytes,
 )
 from masquerade.pipeline.coverage import FrameCounts, check_dataset_coverage
+from masquerade.process_pool import OpenExecutor
 from masquerade.storage import TemporaryFolder
 from masquerade.video.probe import video_digest
 
@@ -46,6 +47,7 @@ def extract_clips(
     *,
     cache: Path | ClipCache | None = None,
     workers: int = 1,
+    open_executor: OpenExecutor | None = None,
     progress: Progress | None = None,
 ) -> ClipDataset:
     """Anonymize a dataset's videos once, and cut them into small clips.
@@ -60,6 +62,7 @@ def extract_clips(
             the dataset.
         workers: processes; 1: none but this one. A script that asks for more does its work under
             `if __name__ == "__main__":`, since they import it.
+        open_executor: opens what reaches as many processes of other machines; None: of this one.
         progress: called with (videos done, videos in all).
 
     Raises:
@@ -101,7 +104,14 @@ def extract_clips(
         store = ClipStore(index, config.shape, pixels=False, dtype=config.dtype)
     else:
         check_space(folder, new)
-    skipped, passes = _fill([store], videos, [config], workers=workers, progress=progress)
+    skipped, passes = _fill(
+        [store],
+        videos,
+        [config],
+        workers=workers,
+        open_executor=open_executor,
+        progress=progress,
+    )
     found = sorted(
         (row, place, number, i)
         for number, video in enumerate(videos)
@@ -143,6 +153,7 @@ def store_contents(
     *,
     cache: ClipCache,
     workers: int = 1,
+    open_executor: OpenExecutor | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Store clips of several contents for `extract_clips`, by anonymizing each video once.
@@ -156,6 +167,7 @@ def store_contents(
         configs: one a content.
         cache: a folder of clips, and how much it may hold.
         workers: processes; 1: none but this one.
+        open_executor: as of `extract_clips`.
         progress: called with (videos done, videos in all).
 
     Raises:
@@ -187,6 +199,7 @@ def store_contents(
         videos,
         [configs[i] for i in made],
         workers=workers,
+        open_executor=open_executor,
         progress=progress,
     )
 
@@ -244,6 +257,7 @@ def _fill(
     configs: Sequence[ExtractionConfig],
     *,
     workers: int,
+    open_executor: OpenExecutor | None,
     progress: Progress | None,
 ) -> tuple[dict[int, str], int]:
     """Extract the clips that a store lacks; gives why rows have none, and the videos read."""
@@ -264,7 +278,7 @@ def _fill(
     # by store; written a few together: each writing waits for the disk
     waiting: list[dict[bytes, Tensor]] = [{} for _ in stores]
     written = time.monotonic()
-    found = extract_videos(missing, configs, workers=workers)
+    found = extract_videos(missing, configs, workers=workers, open_executor=open_executor)
     try:
         with closing(found):  # after an exception its processes end at once
             for video, extracted in found:
@@ -274,7 +288,8 @@ def _fill(
                         if isinstance(clip, MasqueradeError):
                             skipped[row] = str(clip)
                         elif store.place(key) is None:
-                            ready[key] = torch.from_numpy(clip)
+                            # what another machine's process gave can only be read
+                            ready[key] = torch.from_numpy(np.require(clip, requirements="W"))
                 held = sum(
                     len(ready) * store.clip_bytes
                     for store, ready in zip(stores, waiting, strict=True)

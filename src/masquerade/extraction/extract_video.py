@@ -57,7 +57,7 @@ from masquerade.pipeline.stream import (
     hide_planes,
     hides_in_planes,
 )
-from masquerade.process_pool import processes
+from masquerade.process_pool import OpenExecutor, processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
@@ -122,20 +122,27 @@ class VideoRows(NamedTuple):
 
 
 def extract_videos(
-    videos: Sequence[VideoRows], configs: Sequence[ExtractionConfig], *, workers: int = 1
+    videos: Sequence[VideoRows],
+    configs: Sequence[ExtractionConfig],
+    *,
+    workers: int = 1,
+    open_executor: OpenExecutor | None = None,
 ) -> Generator[tuple[VideoRows, list[ExtractedVideo]]]:
     """Yield each video, and for each content its clips or why there are none, in order.
 
-    Processes share the work where there are enough videos and the method can be sent to them.
+    Processes share the work where there are enough videos and the method can be sent to them; those
+    of this machine, or of others that `open_executor` reaches.
     """
     region_class(configs[0].regions)  # refuse what makes no sense before any work
     if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(configs[0]):
         yield from ((video, extract_contents(video, configs)) for video in videos)
         return
     waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
-    # A process that is ended leaves its temporary files to this one.
-    with TemporaryFolder() as scratch, processes(workers) as pool:
-        configs = [replace(config, scratch=scratch) for config in configs]
+    with ExitStack() as stack:
+        if open_executor is None:  # a process that is ended leaves its temporary files to this one
+            scratch = stack.enter_context(TemporaryFolder())
+            configs = [replace(config, scratch=scratch) for config in configs]
+        pool = stack.enter_context(processes(workers) if open_executor is None else open_executor())
         for video in videos:
             waiting.append((video, pool.submit(extract_contents, video, configs)))
             if len(waiting) > 4 * workers:  # so that finished clips do not pile up in memory

@@ -11,8 +11,6 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, suppress
 from dataclasses import replace
 from functools import partial
@@ -24,10 +22,9 @@ from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.ray_cluster import ray_cluster, wants_gpu
+from masquerade.ray_cluster import TRIES, RayExecutor, ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
-TRIES = 3  # of one file whose worker process dies each time
 ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
 
 Todo = Sequence[tuple[FileTask, Pipeline]]
@@ -97,60 +94,6 @@ def gpus_of(ray: Any, pipeline: Pipeline) -> int:
     """
     device = pipeline.config.device
     return int(wants_gpu(ray, device) and (device != "auto" or pipeline.uses_gpu()))
-
-
-class RayExecutor(Executor):
-    """Makes calls as tasks of a Ray cluster; one whose worker died is made again.
-
-    Args:
-        ray: the module, joined to a cluster.
-        gpus: that each task is given.
-    """
-
-    def __init__(self, ray: Any, gpus: int) -> None:
-        self._ray = ray
-        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(call_in)
-        self._made: list[Any] = []
-
-    def submit(self, call: Any, /, *given: Any, **named: Any) -> Future[Any]:
-        """Make a call on some machine, in the folder that this process is in."""
-        found: Future[Any] = Future()
-        made = self._task.remote(os.getcwd(), call, given, named)
-        self._made.append(made)
-        made.future().add_done_callback(lambda done: _settle(found, done))
-        return found
-
-    def __exit__(self, kind: Any, *error: Any) -> None:
-        if kind is not None:  # what was not begun is left, and what was is ended
-            for made in self._made:
-                with suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(made, force=True)
-
-
-def call_in(
-    folder: str, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
-) -> tuple[Any, Exception | None]:
-    """Make a call in a folder; gives its result and None, or None and the error that it raised.
-
-    An error that leaves a task would come back with Ray's traceback as its text.
-    """
-    try:
-        with chdir(folder):
-            return call(*given, **named), None
-    except Exception as error:  # whatever it is, it is raised where the parts are awaited
-        return None, error
-
-
-def _settle(found: Future[Any], done: Future[Any]) -> None:
-    """Give a future the outcome of a Ray task; one that Ray gave up raises BrokenProcessPool."""
-    if (error := done.exception()) is not None:
-        found.set_exception(BrokenProcessPool(str(error)))
-        return
-    value, raised = done.result()
-    if raised is not None:
-        found.set_exception(raised)
-    else:
-        found.set_result(value)
 
 
 def _died(task: FileTask) -> FileOutcome:
