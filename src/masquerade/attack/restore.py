@@ -169,9 +169,12 @@ class Restoration:
         says = f"Where something was hidden, a network came from {before[0]:.1f} to {after:.1f} dB "
         says += f"of the raw picture (who sees nothing there guesses {before[1]:.1f}), and the "
         says += f"frames' SSIM from {alike[0]:.2f} to {alike[1]:.2f}"
-        names = " and ".join(NAMES[kind] for kind in seen) or "nothing that is looked for"
-        verb = "is" if len(seen) == 0 or list(seen) == ["text"] else "are"
-        says += f"; {names} {verb} seen again in {len(frames)} of {self._looked} frames"
+        if seen:
+            names = " and ".join(NAMES[kind] for kind in seen)
+            verb = "is" if list(seen) == ["text"] else "are"
+            says += f"; {names} {verb} seen again in {len(frames)} of {self._looked} frames"
+        else:
+            says += f"; in none of {self._looked} frames is anything seen again that is looked for"
         says += self._again.meaning()
         pictures = sorted(self._pictures, key=lambda one: -one.score)[:MOST_PROOFS]
         proofs = self._again.proofs() if seen else tuple(pictures) if nearer else ()
