@@ -76,6 +76,9 @@ def test_a_row_whose_template_is_not_here_is_left_out_and_measured_once_it_is(
 def test_key_weights_are_for_rows_that_name_a_network(suite: Path, tmp_path: Path) -> None:
     small = read_suite(str(suite))
     options = Options(suite=str(suite), key_weights=tmp_path / "dino.pth")
+    with pytest.raises(UsageError, match=r"--key-weights: there is no file .*dino\.pth"):
+        places_of(small, options)
+    (tmp_path / "dino.pth").touch()
     (table,) = small.tables
     plain, dino = (row_words(small, table, row, places_of(small, options)) for row in table.rows)
     assert "--key-weights" not in plain

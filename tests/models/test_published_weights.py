@@ -168,7 +168,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"hi\n", b"\x80\x02K"])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match="no file of tensors alone"):

@@ -258,6 +258,8 @@ def places_of(suite: Suite, options: Options) -> Places:
     """Where a benchmark keeps what it makes; a try-out in a folder of its own."""
     folder = (options.output or Path(suite.name)).absolute()
     folder = folder / "try-out" if options.try_out else folder
+    if options.key_weights is not None and not options.key_weights.is_file():
+        raise UsageError(f"--key-weights: there is no file {options.key_weights}.")
     start = None if options.try_out else options.image_weights  # its networks are tiny
     return Places(
         folder=folder,

@@ -3,7 +3,6 @@
 And those that this project's own recognizers save.
 """
 
-import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
         return _unwrap(_load(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(
             f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
         ) from error
@@ -40,7 +39,10 @@ def _load(path: Path) -> Any:
     if path.suffix != ".safetensors":
         with warnings.catch_warnings():  # of newer pickles, refused by torch if it cannot read them
             warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # of half a dozen kinds, by what stands in the file
+                raise ValueError(str(error)) from error
     from safetensors import SafetensorError  # here, so that training needs torch alone
     from safetensors.torch import load_file
 

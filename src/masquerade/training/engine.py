@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -149,7 +148,7 @@ class Trainer:
         """Go on from the state that this training left; optimizers are still to be loaded."""
         try:
             found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # of half a dozen kinds, by what stands in the file
             raise UsageError(
                 f"{path} holds no training that can be resumed here; remove it, or name another."
             ) from error
