@@ -12,16 +12,11 @@ from test_attack import FEW, found, write
 
 from masquerade.attack import AttackConfig, attack_files
 from masquerade.attack.known_noise import LIKE, correlations, draw_noise, subtract
-from masquerade.attack.look_again import LookAgain
 from masquerade.cli import main
 from masquerade.cli.demo_clip import frames
 from masquerade.methods.selective import Selective
 
-
-@pytest.fixture(autouse=True)
-def noise_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other attempt to undo a frame is made, which would take most of the time."""
-    monkeypatch.setattr(LookAgain, "look", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("nothing_undone")
 
 
 def hidden(share: float, seed: int | None) -> object:
