@@ -2,6 +2,7 @@
 
 import pytest
 
+from masquerade.attack.look_again import LookAgain
 from masquerade.errors import MissingError
 from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.model_files import model_file
@@ -15,3 +16,9 @@ def networks() -> None:
         model_file("text detection")
     except MissingError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def nothing_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known noise and restoring networks are tried alone: undoing takes most of the time."""
+    monkeypatch.setattr(LookAgain, "look", lambda *_, **__: None)

@@ -172,12 +172,12 @@ def test_whole_people_who_are_unchanged_are_recovered_where_people_are_to_be_hid
     tmp_path: Path,
 ) -> None:
     """By the option, or by the receipt beside the file; nobody's face is seen here."""
-    raw, published = write(tmp_path / "raw.mp4", faceless, count=8), tmp_path / "published.mp4"
+    raw, published = write(tmp_path / "raw.mp4", faceless, count=2), tmp_path / "published.mp4"
     published.write_bytes(raw.read_bytes())
     receipt = tmp_path / "published.mp4.receipt.json"
 
     def level(hidden: str) -> str:
-        config = AttackConfig(frames=2, quick=True, hidden=hidden)  # type: ignore[arg-type]
+        config = AttackConfig(frames=1, quick=True, hidden=hidden)  # type: ignore[arg-type]
         (video,) = attack_files([published], config, raw=raw).videos
         assert found(video, "raw").level == "nothing"
         return found(video, "raw people").level

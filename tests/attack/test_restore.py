@@ -18,6 +18,7 @@ from masquerade.attack.restore import FramePair, cut_patches
 from masquerade.cli.demo_clip import frames
 from masquerade.models.restoration_net import RestorationNet
 
+pytestmark = pytest.mark.usefixtures("nothing_undone")
 COUNT = 12
 Change = Callable[[np.ndarray], np.ndarray]
 

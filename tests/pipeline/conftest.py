@@ -9,9 +9,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def half_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`clip` at half its width and height, without sound, for tests that ask for neither."""
+    from torch.nn.functional import interpolate
+
+    from masquerade import read_video, write_video
+    from masquerade.cli.demo_clip import compose
+
+    folder = tmp_path_factory.mktemp("half")
+    compose(folder / "whole.mp4", seconds=1)
+    path, whole = folder / "person.mp4", read_video(folder / "whole.mp4")
+    small = interpolate(whole.clip, scale_factor=(1, 0.5, 0.5), mode="area")
+    write_video(path, replace(whole, clip=small))
+    return path
+
+
+@pytest.fixture(scope="session")
+def found_faces(half_size: Path) -> str:
+    """What `regions` takes for the face of `half_size`, which was found once for all tests."""
+    from masquerade import anonymize_file, build
+
+    boxes = half_size.with_name("boxes.json")
+    anonymize_file(
+        half_size, boxes.with_name("o.mp4"), build("blacken"), regions="faces", export_boxes=boxes
+    )
+    return f"boxes:{boxes}"
 
 
 @pytest.fixture

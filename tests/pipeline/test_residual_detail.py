@@ -39,6 +39,11 @@ def named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "unchanged", Unchanged)
 
 
+@pytest.fixture
+def clip(half_size: Path) -> Path:
+    return half_size
+
+
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A textured square that crosses a plain frame, 30 pixels a frame, and its boxes."""
@@ -53,6 +58,12 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 255
     masquerade.write_video(folder / "in.mp4", clip)
     return folder / "in.mp4", folder / "boxes.json"
+
+
+@pytest.fixture
+def faces(found_faces: str) -> dict[str, Any]:
+    """A fifth of a second of the clip, whose face is found already."""
+    return {"regions": found_faces, "preview": 0.2}
 
 
 def refused(src: Path, dst: Path, method: Anonymizer, **settings: Any) -> None:
@@ -88,9 +99,9 @@ def test_every_method_leaves_less_than_half_of_the_limit(
     ],
 )
 def test_a_method_that_returns_its_input_is_refused(
-    clip: Path, tmp_path: Path, suffix: str, settings: dict[str, Any]
+    clip: Path, faces: dict[str, Any], tmp_path: Path, suffix: str, settings: dict[str, Any]
 ) -> None:
-    refused(clip, tmp_path / f"o.{suffix}", Unchanged(), preview=0.2, **settings)
+    refused(clip, tmp_path / f"o.{suffix}", Unchanged(), **faces, **settings)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_a_method_that_returns_its_input_is_refused(
     ],
 )
 def test_what_changes_nothing_is_refused(
-    clip: Path, tmp_path: Path, name: str, arguments: Any, settings: Any
+    clip: Path, faces: dict[str, Any], tmp_path: Path, name: str, arguments: Any, settings: Any
 ) -> None:
     """Settings may be refused earlier by their ranges; the check does not rely on that."""
     try:
@@ -111,7 +122,7 @@ def test_what_changes_nothing_is_refused(
     except masquerade.errors.UsageError:
         return
     with pytest.raises(masquerade.errors.MasqueradeError) as caught:
-        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, preview=0.2, **settings)
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, **faces, **settings)
     assert caught.value.exit_code in (2, 4) and not list(tmp_path.iterdir())
 
 
@@ -199,19 +210,19 @@ def test_tracks_that_wait_are_bounded() -> None:
 
 @pytest.mark.parametrize("settings", [{"crf": 38}, {"crf": 51}, {"bitrate": "20k"}])
 def test_what_the_encoder_blurs_hides_no_defect(
-    clip: Path, tmp_path: Path, settings: dict[str, Any]
+    clip: Path, faces: dict[str, Any], tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """A face that was not hidden is refused though its fine detail is lost in the output."""
-    refused(clip, tmp_path / "o.mp4", Unchanged(), preview=0.2, **settings)
+    refused(clip, tmp_path / "o.mp4", Unchanged(), **faces, **settings)
 
 
 def test_raw_pictures_that_get_to_the_encoder_are_refused(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, faces: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The decoded output is compared too, whatever the method gave."""
     raw = iter((255 * masquerade.read_video(clip, stop=0.5).clip[0]).byte().permute(1, 2, 3, 0))
     monkeypatch.setattr(pictures, "_resize", lambda pixels, info: next(raw).numpy())
-    refused(clip, tmp_path / "o.mp4", masquerade.build("blacken"), preview=0.2)
+    refused(clip, tmp_path / "o.mp4", masquerade.build("blacken"), **faces)
 
 
 def test_what_was_found_in_a_long_video_takes_bounded_memory(
@@ -262,7 +273,7 @@ def turned(src: Path, dst: Path) -> Path:
 
 def test_pictures_that_are_turned_are_compared_upright(clip: Path, tmp_path: Path) -> None:
     src = turned(clip, tmp_path / "turned.mp4")
-    assert masquerade.read_video(src, stop=0.05).clip.shape[-2:] == (640, 480)
+    assert masquerade.read_video(src, stop=0.05).clip.shape[-2:] == (320, 240)
     settings = {"regions": "frame", "preview": 0.2}
     blacken = masquerade.build("blacken")
     receipt = masquerade.anonymize_file(src, tmp_path / "o.mp4", blacken, **settings)
@@ -300,7 +311,7 @@ def test_ten_bits_and_gifs_are_compared(clip: Path, tmp_path: Path) -> None:
     deep, gif = tmp_path / "in" / "deep.mkv", tmp_path / "in" / "a.gif"
     with av.open(str(deep), "w") as out:
         video = out.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 640, 480, "yuv420p10le"
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p10le"
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts = number
@@ -350,6 +361,6 @@ def test_an_output_with_other_frames_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_warning_is_no_error_in_shadow(clip: Path, tmp_path: Path) -> None:
-    receipt = masquerade.anonymize_file(clip, tmp_path / "o.mp4", Unchanged(), shadow=True)
+def test_a_warning_is_no_error_in_shadow(clip: Path, faces: dict[str, Any], tmp_path: Path) -> None:
+    receipt = masquerade.anonymize_file(clip, tmp_path / "o.mp4", Unchanged(), shadow=True, **faces)
     assert receipt.residual_detail is None

@@ -35,6 +35,15 @@ NAN, HUGE = float("nan"), 1e308
 FACE = Box(8.0, 8.0, 40.0, 40.0, 0.9)
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight small frames of noise."""
+    path = tmp_path_factory.mktemp("noise") / "clip.mp4"
+    generator = torch.Generator().manual_seed(0)
+    masquerade.write_video(path, torch.rand(1, 3, 8, 64, 96, generator=generator))
+    return path
+
+
 class Given(Anonymizer):
     """A method that gives what a function makes of the clip."""
 

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, make_dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_type_hints, is_typeddict
@@ -158,11 +158,9 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
     if kind in _asked:
         return None
     box = kind if isinstance(kind, Box) else None
-    if box is not None and not is_dataclass(box.make):
-        spec: Any = _of_function(box.make)
+    if box is not None:
+        spec: Any = _of_dataclass(box.make) if is_dataclass(box.make) else _of_function(box.make)
     else:
-        if box is not None:
-            info = StructTypeInfo.make(box.make, info.default, in_union_context=False)
         _asked.append(info.type)
         try:
             spec = ConstructorRegistry.get_struct_spec(info)
@@ -174,6 +172,17 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
     if box is not None and box.names is not None:
         return StructConstructorSpec(box, tuple(found[name] for name in box.names))
     return replace(spec, fields=tuple(found.values()))
+
+
+@cache
+def _of_dataclass(made: type) -> Any:
+    """The options that are a dataclass's fields, which all of its boxes are made of."""
+    _asked.append(made)
+    try:
+        info = StructTypeInfo.make(made, MISSING_NONPROP, in_union_context=False)
+        return ConstructorRegistry.get_struct_spec(info)
+    finally:
+        _asked.pop()
 
 
 def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
@@ -218,6 +227,10 @@ def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
         kind = Annotated[kind, arg(help_behavior_hint="")]
     help_ = HELPS.get(option.name, option.helptext)
     negated = f"--no-{option.name.replace('_', '-')}: "
+
+    if isinstance(next(iter(get_args(kind)), None), Box):
+        # It says what it is itself; tyro would read the source of all of `types` for a comment.
+        return replace(option, type=kind, helptext=lambda: None)
 
     def text() -> str | None:
         words = help_() if callable(help_) else help_
