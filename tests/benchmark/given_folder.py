@@ -217,7 +217,7 @@ def sbu(folder: Path) -> None:
 
 
 def ut_interaction(folder: Path) -> None:
-    """Videos of pairs of people, as its cut clips are named, and the manifest that is made of them."""
+    """Videos of pairs, named as its cut clips are, and the manifest that is made of them."""
     for pair in range(1, 7):
         for number, action in enumerate(STEPS):
             video(folder / "UTI" / f"{pair}_{pair}_{5 * number}.avi", action, pair)

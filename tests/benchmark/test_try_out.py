@@ -6,19 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from given_folder import MAKERS, ucf11, ut_interaction
 from one_process import HereCommands
 
 from masquerade.benchmark.published import published_tables
-from masquerade.benchmark.suite import SuiteRow, SuiteTable, read_suite
-from masquerade.benchmark.try_out import attacked_words, shrink, trained_words, write_tried
+from masquerade.benchmark.suite import Source, Suite, SuiteRow, SuiteTable, read_suite
+from masquerade.benchmark.try_out import (
+    attacked_words,
+    shrink,
+    small_suite,
+    trained_words,
+    write_tried,
+)
 from masquerade.cli import main
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import from_json
 from masquerade.evaluation.presets import MANY, PRESETS
+from masquerade.training.adversarial_data import AdversarialBatches
+from masquerade.training.recipe import AdversarialRecipe
 
 
 def manifest_of(folder: Path, clips: int) -> Manifest:
@@ -84,15 +93,39 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_fewer_clips_are_drawn_and_fewer_folds_cut() -> None:
+    def changed(draw: str, evaluate: str) -> tuple[str | None, str]:
+        data = {"d": Source(draw=draw), "k": Source(manifest="{data}/k.csv")}
+        table = SuiteTable(name="t", title="T", data="d", rows=(), evaluate=evaluate)
+        small = small_suite(Suite(title="S", about="a", data=data, tables=(table,)))
+        assert small.data["k"] == data["k"]
+        return small.data["d"].draw, small.tables[0].evaluate
+
+    few = "--clips 9 --people 4 --frames 2 --size 32"
+    assert changed(few, "--folds 0 --seeds 3") == (few, "--folds 0 --seeds 3")
+    drawn, evaluated = changed(
+        "--clips=320 --no-looks --size 96 --frames 48", "--folds=5 --average"
+    )
+    assert drawn == "--clips=24 --no-looks --size 64 --frames 8 --people 6"
+    assert evaluated == "--folds=3 --amp"
+    assert changed(few, "")[1].strip() == "--folds 3", "five are the default"
+
+
 ATTACKERS = ("tiny-3d", "kernel on the picture", "kernel on background")
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process, and few attackers: what the others need is tested where they are."""
+    """One process, few attackers, and no clip twice in an epoch; others have their own tests."""
     monkeypatch.setattr("masquerade.cli.benchmark_run.LocalCommands", HereCommands)
     few = {name: MANY.attackers[name] for name in ATTACKERS}
     monkeypatch.setitem(PRESETS, "many", replace(MANY, epochs=1, finetune_epochs=1, attackers=few))
+    begin = AdversarialBatches.__init__
+
+    def short(self: AdversarialBatches, recipe: AdversarialRecipe, *args: Any, **more: Any) -> None:
+        begin(self, replace(recipe, min_steps=1), *args, **more)
+
+    monkeypatch.setattr(AdversarialBatches, "__init__", short)
 
 
 @pytest.mark.slow

@@ -35,9 +35,7 @@ def small_suite(suite: Suite) -> Suite:
         name: source if source.draw is None else replace(source, draw=_at_most(source.draw, DRAWN))
         for name, source in suite.data.items()
     }
-    tables = tuple(
-        replace(one, evaluate=_at_most(one.evaluate, FOLDS)) for one in suite.tables
-    )
+    tables = tuple(replace(one, evaluate=_at_most(one.evaluate, FOLDS)) for one in suite.tables)
     return replace(suite, data=drawn, tables=tables)
 
 

@@ -18,7 +18,7 @@ from masquerade.benchmark.attack_clock import AttackClock, TableWork
 from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
 from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
     Job,
     JobRunner,
@@ -138,8 +138,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
             show=lambda what, done, of, left: progress.follow(what, done, of, left=left),
         )
 
-        def report(what: str, done: int, of: int, left: float | None) -> None:
-            said = str(clock.left().after(left)) if done < of else ""
+        def report(what: str, done: int, of: int, left: TimeLeft) -> None:
+            said = str(left.then(clock.left())) if done < of else ""
             progress.follow("data and training", done, of, now=what, left=said)
 
         runner = JobRunner(
