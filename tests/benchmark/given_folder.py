@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.cli import main
+
 FRAMES, SIDE = 8, 32
 STEPS = {"wave": (0, 2), "clap": (2, 0)}
 PEOPLE = range(8)
@@ -212,6 +214,28 @@ def sbu(folder: Path) -> None:
                 lists[part].append(f"{name},1,4,{person},{number - 1}")
     for part, rows in lists.items():
         (folder / "SBU" / f"{part}.txt").write_text("\n".join(rows))
+
+
+def ut_interaction(folder: Path) -> None:
+    """Videos of pairs, named as its cut clips are, and the manifest that is made of them."""
+    for pair in range(1, 7):
+        for number, action in enumerate(STEPS):
+            video(folder / "UTI" / f"{pair}_{pair}_{5 * number}.avi", action, pair)
+    convert("ut-interaction", folder / "UTI", "-o", folder / "uti.csv")
+
+
+def ucf11(folder: Path) -> None:
+    """Videos in folders of their groups, and the manifest that is made of them, with a split."""
+    for group in PEOPLE:
+        for action in STEPS:
+            for take in (1, 2):
+                place = folder / "UCF11" / action / f"v_{action}_{group + 1:02d}"
+                video(place / f"{place.name}_{take:02d}.mpg", action, group, take)
+    convert("ucf11", folder / "UCF11", "--test-share", "0.4", "-o", folder / "ucf11.csv")
+
+
+def convert(*words: str | Path) -> None:
+    assert main(["data", "convert", *map(str, words)]) == 0
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {

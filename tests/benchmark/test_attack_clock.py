@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from masquerade.benchmark.attack_clock import AttackClock, LineWork, TableWork, TimeLeft
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.attack_clock import AttackClock, LineWork, TableWork
+from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 
 
 def line(name: str, table: str = "t") -> LineWork:
@@ -77,10 +77,10 @@ def test_videos_and_attackers_that_are_left_are_counted(tmp_path: Path) -> None:
     clock = clock_of(tmp_path, watch, [TABLE, LATER])
     attack(clock, watch)
     assert watch.time == 30 + 12 * 5 + 6
-    assert clock.left() == TimeLeft(2 * (10 * 1 + 4 * 5 + 2), True), "the other table"
+    assert clock.left() == TimeLeft(2 * (10 * 1 + 4 * 5 + 2)), "the other table"
     known = clock_of(tmp_path / "again", watch, [TABLE])  # what was measured helps another run
     known.durations = clock.durations
-    assert known.left() == TimeLeft(30 + 60 + 6, True)
+    assert known.left() == TimeLeft(30 + 60 + 6)
 
 
 def test_while_it_runs_the_pace_so_far_counts(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_while_it_runs_the_pace_so_far_counts(tmp_path: Path) -> None:
     step(clock, watch, "blur: wide: anonymizing videos", 10, 2.0)
     step(clock, watch, "raw: reading videos", 10, 1.0)
     step(clock, watch, "raw: training attackers", 2, 60.0)
-    assert clock.left() == TimeLeft(10 * 60, scored=False)
+    assert clock.left() == TimeLeft(10 * 60, "scores")
     assert watch.said[-1] == "about 10 min left until scores"
     clock.follow("raw, labels shuffled: training attackers", 0, 1)
     watch.time += 60  # a control takes time, and is none of the attackers that are counted
@@ -115,7 +115,7 @@ def test_what_is_done_counts_no_more_in_another_run(tmp_path: Path) -> None:
     clock.follow("clips", 0, 1)
 
     again = clock_of(tmp_path, watch, [TABLE])
-    assert again.left() == TimeLeft(6 * 5, scored=False)
+    assert again.left() == TimeLeft(6 * 5, "scores")
     again.begin(TABLE)
     step(again, watch, "blur: anonymizing videos", 10, 1.0, done=10)
     step(again, watch, "raw: training attackers", 4, 5.0, done=4)
@@ -140,5 +140,13 @@ def test_what_is_done_counts_no_more_in_another_run(tmp_path: Path) -> None:
 )
 def test_the_time_is_said_roughly(seconds: float | None, words: str) -> None:
     assert str(TimeLeft(seconds)) == words
-    assert str(TimeLeft(0.0).after(seconds)) == words
-    assert str(TimeLeft(None).after(seconds)) == "time left not known yet"
+    assert str(TimeLeft(0.0).then(TimeLeft(seconds))) == words
+    assert str(TimeLeft(None).then(TimeLeft(seconds))) == "time left not known yet"
+
+
+def test_it_is_said_until_when_the_time_is_known() -> None:
+    assert str(TimeLeft(600.0).then(TimeLeft(None))) == "about 10 min left until attacks"
+    assert TimeLeft(60.0).then(TimeLeft(60.0, "scores")) == TimeLeft(120.0, "scores")
+    assert str(TimeLeft(60.0, "the next job").then(TimeLeft(60.0))) == (
+        "about 1 min left until the next job"
+    )

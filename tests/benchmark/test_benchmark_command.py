@@ -14,11 +14,12 @@ from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import SuiteRow, read_suite
 from masquerade.cli import main
 from masquerade.cli.benchmark import Options
-from masquerade.cli.benchmark_run import own_limits, places_of, plan_table
+from masquerade.cli.benchmark_run import choose, own_limits, places_of, plan_table
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluationConfig, from_json
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.recipes import recipe_function
@@ -125,6 +126,15 @@ def test_what_would_be_done_is_listed(
     assert trainings.startswith("size trainings: the clips that all of them learn from: at most ")
     assert main(["benchmark", "--list"]) == 0
     assert "quick" in capsys.readouterr().out
+
+
+def test_rows_with_commas_in_their_names_can_be_chosen() -> None:
+    wanted = "vita, spact, no adversary,spact,vita, half of the labels"
+    tables = choose(read_suite("trained"), Options(tables="adversary", rows=wanted))
+    (rows,) = ([row.name for row in one.rows] for one in tables)
+    assert rows == ["spact", "spact, no adversary", "vita", "vita, half of the labels"]
+    with pytest.raises(UsageError, match="There is no row half of the labels; choose of spact"):
+        choose(read_suite("trained"), Options(tables="adversary", rows="half of the labels"))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_process import HereCommands
 
 from masquerade.benchmark.commands import LocalCommands, visible_gpus
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
     Job,
     JobRunner,
@@ -29,6 +31,7 @@ from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, parse_suite
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_run import trainings_at_once
 from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import UsageError
 
 SUITE = parse_suite(
@@ -82,7 +85,7 @@ def draw(folder: Path, name: str, *, after: tuple[str, ...] = (), words: tuple[s
     )
 
 
-def runner_of(folder: Path, told: list[tuple[str, int, int, float | None]]) -> JobRunner:
+def runner_of(folder: Path, told: list[tuple[str, int, int, TimeLeft]]) -> JobRunner:
     return JobRunner(
         workers=2,
         durations=Durations(path=folder / "durations.json"),
@@ -92,7 +95,7 @@ def runner_of(folder: Path, told: list[tuple[str, int, int, float | None]]) -> J
 
 
 def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int, float | None]] = []
+    told: list[tuple[str, int, int, TimeLeft]] = []
     first, second = draw(tmp_path, "a"), draw(tmp_path, "b", after=("a",))
     runner = runner_of(tmp_path, told)
     runner.run([second, first])
@@ -100,8 +103,8 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     told[1:] = [about for about in told[1:] if about[0]]  # without those of the time alone
     assert [about[0] for about in told] == ["", "a", "b"]
     assert [about[1:3] for about in told] == [(0, 2), (1, 2), (2, 2)]
-    assert told[0][3] is None  # nothing is known yet of how long it takes
-    assert told[1][3] is not None and told[2][3] == 0
+    assert told[0][3].seconds is None  # nothing is known yet of how long it takes
+    assert told[1][3].seconds is not None and told[2][3].seconds == 0
     written = first.done.stat().st_mtime_ns
     again = runner_of(tmp_path, told)
     again.run([second, first])
@@ -123,35 +126,75 @@ def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> N
 
 def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
     """A resumed run with its data made and a training to do does not say that nothing is left."""
-    told: list[tuple[str, int, int, float | None]] = []
+    told: list[tuple[str, int, int, TimeLeft]] = []
     made, later = draw(tmp_path, "a"), replace(draw(tmp_path, "b"), kind="train")
     runner = runner_of(tmp_path, told)
     runner.run([made], others=[later])
     assert told[0][1:3] == (0, 2) and told[-1][1:3] == (1, 2)
-    assert told[-1][3] is None, "nobody knows yet how long a training takes"
+    assert told[-1][3].seconds is None, "nobody knows yet how long a training takes"
     runner.durations.add("train", 3600.0)
     runner.run([made], others=[later])
-    assert told[-1] == ("", 1, 2, 3600.0)
+    assert told[-1] == ("", 1, 2, TimeLeft(3600.0))
     runner.run([later], others=[made])
-    assert told[-1] == ("b", 2, 2, 0.0)
+    assert told[-1] == ("b", 2, 2, TimeLeft(0.0))
 
 
 def test_jobs_that_cannot_be_done_any_more_take_no_time(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int, float | None]] = []
+    told: list[tuple[str, int, int, TimeLeft]] = []
     bad = draw(tmp_path, "bad", words=("--clips", "-3"))
     after = replace(draw(tmp_path, "after", after=("bad",)), kind="train")
     runner_of(tmp_path, told).run([bad], others=[after])
-    assert told[-1] == ("bad", 2, 2, 0.0)
+    assert told[-1] == ("bad", 2, 2, TimeLeft(0.0))
 
 
 def test_the_time_left_counts_what_runs_already_and_side_by_side(tmp_path: Path) -> None:
     known = Durations(path=tmp_path / "durations.json")
     known.add("train", 100.0)
-    assert known.left([("train", 0.0)] * 4, side_by_side=2) == 200
-    assert known.left([("train", 90.0), ("train", 0.0)], side_by_side=2) == 100, "the longest one"
-    assert known.left([("train", 900.0)], side_by_side=2) == 0
-    assert known.left([("train", 0.0), ("data", 0.0)], side_by_side=2) is None
+    train, data = OpenJob(kind="train"), OpenJob(kind="data")
+    assert known.left([train] * 4, side_by_side=2) == 200
+    begun = OpenJob(kind="train", spent=90.0)
+    assert known.left([begun, train], side_by_side=2) == 100, "the longest one"
+    assert known.left([OpenJob(kind="train", spent=900.0)], side_by_side=2) == 0
+    assert known.left([train, data], side_by_side=2) is None
     assert known.left([], side_by_side=2) == 0
+
+
+def test_a_training_is_judged_by_its_own_pace_too(tmp_path: Path) -> None:
+    known = Durations(path=tmp_path / "durations.json")
+    begun, later = OpenJob(kind="train", spent=30.0, left=90.0), OpenJob(kind="train")
+    assert known.left([begun, later], side_by_side=1) == 90 + 120, "the first of its kind"
+    assert known.left_of(begun) == 90 and known.left_of(later) is None
+    known.add("train", 100.0)
+    assert known.left_of(begun) == 70, "phases may end early, as they did before"
+    assert known.left_of(replace(begun, left=5.0)) == 5, "it was begun by an earlier command"
+    assert known.left_of(replace(begun, spent=110.0)) == 90, "it is slower than the others"
+
+
+@pytest.mark.slow
+def test_the_time_left_of_a_training_is_known_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one, which nobody has measured before."""
+    monkeypatch.setattr("masquerade.benchmark.jobs.TOLD_EVERY", 0.02)
+    write_mimes(tmp_path / "d", Mimes(size=32, frames=2, clips=16, people=4))
+    words = ("train", "spact", "--width", "2", "--short", "16", "--epochs", "1", "--batch", "8")
+    words += ("--no-adversary", "--allow-chance", "--device", "cpu", "--workers", "1")
+    run = tmp_path / "run"
+    words += ("--data", str(tmp_path / "d" / "manifest.csv"), "-o", str(run))
+    done, log = run / "anonymizer.safetensors", tmp_path / "run.log"
+    job = Job(name="a", kind="train", words=words, done=done, log=log)
+    other = replace(job, name="b", kind="another", done=tmp_path / "b")
+    for others, until in (((), ""), ((other,), "the next job")):
+        told: list[tuple[str, int, int, TimeLeft]] = []
+        runner = replace(runner_of(tmp_path, told), workers=1, commands=HereCommands())
+        runner.durations.seconds.clear()
+        runner.run([job], others=others)
+        assert not runner.failures
+        during = [left for what, *_, left in told if not what and left.seconds is not None]
+        assert during and {left.until for left in during} == {until}
+        assert max(left.seconds or 0.0 for left in during) > 0
+        assert not (run / "pace.json").exists()
+        shutil.rmtree(run)
 
 
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_its_flags_can_be_tried_out(name: str, tmp_path: Path) -> None:
     options = Options(suite=name, output=tmp_path, try_out=True)
     for table in suite.tables:
         planned = plan_table(suite, table, places, options)
-        assert (planned.options.preset, planned.options.seeds) == ("tiny", 1)
+        assert (planned.options.preset, planned.options.seeds) == ("many", 1)
         for jobs in planned.trainings.values():
             given, recipe = train.parse(list(jobs[0].words[1:]))
             assert given.allow_chance and {phase.epochs for phase in recipe.phases} == {1}

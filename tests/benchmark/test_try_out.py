@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from given_folder import MAKERS
+from given_folder import MAKERS, ucf11, ut_interaction
+from one_process import HereCommands
 
 from masquerade.benchmark.published import published_tables
-from masquerade.benchmark.suite import SuiteRow, SuiteTable, read_suite
-from masquerade.benchmark.try_out import attacked_words, shrink, trained_words, write_tried
+from masquerade.benchmark.suite import Source, Suite, SuiteRow, SuiteTable, read_suite
+from masquerade.benchmark.try_out import (
+    attacked_words,
+    shrink,
+    small_suite,
+    trained_words,
+    write_tried,
+)
 from masquerade.cli import main
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import from_json
+from masquerade.evaluation.presets import MANY, PRESETS
+from masquerade.training.adversarial_data import AdversarialBatches
+from masquerade.training.recipe import AdversarialRecipe
 
 
 def manifest_of(folder: Path, clips: int) -> Manifest:
@@ -65,7 +77,7 @@ def test_only_what_makes_it_quick_is_changed() -> None:
     assert words.count("--epochs") == 1 and words[words.index("--epochs") + 1] == "1"
     assert "--frozen" in words and trained_words(given, tried=False) == tuple(given)
     words = attacked_words(["--preset", "paper", "--folds", "0", "--attackers", "raw,scratch"])
-    assert words[:2] == ("--folds", "0") and words[words.index("--preset") + 1] == "tiny"
+    assert words[:2] == ("--folds", "0") and words[words.index("--preset") + 1] == "many"
     cut = ["--views", "5", "--test-crop", "0.8", "--padding", "palindrome"]
     words = attacked_words(["--recognizers", "x3d-l", "--average", *cut, "--folds", "0"])
     assert words[:3] == ("--average", "--folds", "0"), "small networks, one view"
@@ -81,10 +93,45 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_fewer_clips_are_drawn_and_fewer_folds_cut() -> None:
+    def changed(draw: str, evaluate: str) -> tuple[str | None, str]:
+        data = {"d": Source(draw=draw), "k": Source(manifest="{data}/k.csv")}
+        table = SuiteTable(name="t", title="T", data="d", rows=(), evaluate=evaluate)
+        small = small_suite(Suite(title="S", about="a", data=data, tables=(table,)))
+        assert small.data["k"] == data["k"]
+        return small.data["d"].draw, small.tables[0].evaluate
+
+    few = "--clips 9 --people 4 --frames 2 --size 32"
+    assert changed(few, "--folds 0 --seeds 3") == (few, "--folds 0 --seeds 3")
+    drawn, evaluated = changed(
+        "--clips=320 --no-looks --size 96 --frames 48", "--folds=5 --average"
+    )
+    assert drawn == "--clips=24 --no-looks --size 64 --frames 8 --people 6"
+    assert evaluated == "--folds=3 --amp"
+    assert changed(few, "")[1].strip() == "--folds 3", "five are the default"
+
+
+ATTACKERS = ("tiny-3d", "kernel on the picture", "kernel on background")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process, few attackers, and no clip twice in an epoch; others have their own tests."""
+    monkeypatch.setattr("masquerade.cli.benchmark_run.LocalCommands", HereCommands)
+    few = {name: MANY.attackers[name] for name in ATTACKERS}
+    monkeypatch.setitem(PRESETS, "many", replace(MANY, epochs=1, finetune_epochs=1, attackers=few))
+    begin = AdversarialBatches.__init__
+
+    def short(self: AdversarialBatches, recipe: AdversarialRecipe, *args: Any, **more: Any) -> None:
+        begin(self, replace(recipe, min_steps=1), *args, **more)
+
+    monkeypatch.setattr(AdversarialBatches, "__init__", short)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [table.name for table in published_tables()])
 def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
-    name: str, given: Path, tmp_path: Path
+    name: str, given: Path, tmp_path: Path, quick: None
 ) -> None:
     """Of each table raw video and one row, a trained one if there is any: all rows take hours.
 
@@ -104,6 +151,34 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     for table in suite.tables:
         rows = [row for row in table.rows if row.name in wanted.split(",")]
         check_table(results, table, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("quick", ["spact"]),
+        ("identity", ["frame difference"]),
+        ("trained", ["downsample 4", "spact, no adversary"]),
+        ("stprivacy-drawn", ["keep 0.5", "stprivacy"]),
+        ("real", ["downsample 4", "selective, bright noise"]),
+    ],
+)
+def test_a_suite_of_our_own_runs_from_its_data_to_its_tables(
+    name: str, rows: list[str], tmp_path: Path, quick: None
+) -> None:
+    for make in {"trained": [ut_interaction], "real": [ut_interaction, ucf11]}.get(name, []):
+        make(tmp_path / "given")
+    suite, results = read_suite(name), tmp_path / "try-out" / "results" / name
+    words = ["benchmark", name, "--data", str(tmp_path / "given"), "-o", str(tmp_path)]
+    words += ["--rows", ",".join(rows), "--try-out", "--device", "cpu", "--workers", "1"]
+    assert main(words) == 0
+    for table in suite.tables:
+        found = from_json((results / f"{table.name}.json").read_text())
+        assert "this is a try-out" in (found.void or "")
+        wanted = [row.name for row in table.rows if row.name in rows]
+        assert [row.name for row in found.rows] == ["raw", *wanted] and wanted
+        assert [row.name for row in found.rows if row.not_applicable] == []
 
 
 def check_table(results: Path, table: SuiteTable, rows: Sequence[SuiteRow]) -> None:

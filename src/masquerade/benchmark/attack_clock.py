@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 from masquerade.evaluation.evaluated_clips import ANONYMIZING, READING
 from masquerade.evaluation.executor import RESTORING, TRAINING
 
@@ -34,29 +34,6 @@ class TableWork:
     key: str  # under which the time of its scores is kept
     kind: str  # tables of one kind have the same attackers and data
     lines: tuple[LineWork, ...]  # raw video first
-
-
-@dataclass(frozen=True)
-class TimeLeft:
-    """Seconds until a benchmark is done."""
-
-    seconds: float | None  # None: nothing was measured yet that says it
-    scored: bool = True  # whether it is known how long scoring takes, which is the last to be done
-
-    def after(self, seconds: float | None) -> "TimeLeft":
-        """The same, after other work that takes so many seconds; None: that is not known."""
-        if seconds is None or self.seconds is None:
-            return TimeLeft(None)
-        return TimeLeft(seconds + self.seconds, self.scored)
-
-    def __str__(self) -> str:
-        if self.seconds is None:
-            return "time left not known yet"
-        minutes = self.seconds / 60
-        rounded = f"{max(1, round(minutes))} min"
-        if minutes >= 90:
-            rounded = f"{round(minutes / 60)} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} d"
-        return f"about {rounded} left{'' if self.scored else ' until scores'}"
 
 
 @dataclass(kw_only=True)
@@ -141,7 +118,7 @@ class AttackClock:
             if table == self._table:
                 rest = max(0.0, rest - (self._time - self._began - self._counted))
             seconds += rest
-        return TimeLeft(seconds, scored)
+        return TimeLeft(seconds, "" if scored else "scores")
 
     def _left_of(self, table: TableWork, line: LineWork) -> list[tuple[str, int]]:
         """How many videos and attackers a line has left, by kind of work."""

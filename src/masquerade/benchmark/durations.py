@@ -12,6 +12,40 @@ from masquerade.storage import atomic_write
 LATEST = 20  # measurements of a kind that are kept: an older machine may have been another
 
 
+@dataclass(frozen=True)
+class TimeLeft:
+    """Seconds until a benchmark is done."""
+
+    seconds: float | None  # None: nothing was measured yet that says it
+    until: str = ""  # what then begins, of which it is not known how long it takes
+
+    def then(self, later: "TimeLeft") -> "TimeLeft":
+        """The same, with attacks that come after it."""
+        if self.seconds is None or self.until:
+            return self
+        if later.seconds is None:
+            return TimeLeft(self.seconds, "attacks") if self.seconds else later
+        return TimeLeft(self.seconds + later.seconds, later.until)
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return "time left not known yet"
+        minutes = self.seconds / 60
+        rounded = f"{max(1, round(minutes))} min"
+        if minutes >= 90:
+            rounded = f"{round(minutes / 60)} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} d"
+        return f"about {rounded} left{f' until {self.until}' if self.until else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenJob:
+    """A job that is not done yet."""
+
+    kind: str
+    spent: float = 0.0  # seconds for which it runs already
+    left: float | None = None  # seconds, by its own pace; None: not known, or it does not run
+
+
 @dataclass(kw_only=True)
 class Durations:
     """How long jobs took, and one of what is counted, to judge how long the others will take."""
@@ -40,18 +74,31 @@ class Durations:
         known = self.seconds.get(kind)
         return sum(known) / len(known) if known else None
 
-    def left(self, jobs: Sequence[tuple[str, float]], *, side_by_side: int) -> float | None:
-        """Seconds until jobs are done; None: it is not known yet how long one of them takes.
+    def left(self, jobs: Sequence[OpenJob], *, side_by_side: int) -> float | None:
+        """Seconds until jobs are done; None: it is not known yet how long one of them takes."""
+        left = [self.left_of(job, jobs) for job in jobs]
+        known = [one for one in left if one is not None]
+        if len(known) < len(left):
+            return None
+        return max(sum(known) / side_by_side, *known, 0.0)
 
-        `jobs` are pairs of a kind and the seconds for which a job of it runs already.
+    def left_of(self, job: OpenJob, others: Sequence[OpenJob] = ()) -> float | None:
+        """Seconds until a job is done; None: they are not known yet.
+
+        They follow from those of its kind that are done or, as long as none is, from its own pace
+        or that of another one of its kind that runs. Its own is believed, too, where it is faster,
+        as of a training that goes on where it was stopped, or where it takes longer than others.
         """
-        left = []
-        for kind, spent in jobs:
-            known = self.mean(kind)
-            if known is None:
-                return None
-            left.append(max(0.0, known - spent))
-        return max(sum(left) / side_by_side, *left, 0.0)
+        mean = self.mean(job.kind)
+        if mean is None:
+            like = [one for one in others if one.kind == job.kind and one.left is not None]
+            each = [one.spent + (one.left or 0.0) for one in like]
+            mean = sum(each) / len(each) if each else None
+        if job.left is None:
+            return None if mean is None else max(0.0, mean - job.spent)
+        if mean is None or mean <= job.spent:
+            return job.left
+        return min(job.left, mean - job.spent)
 
 
 @dataclass(kw_only=True)

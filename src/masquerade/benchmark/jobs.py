@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.label_digest import label_digest
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.storage import file_digest
+from masquerade.training.step_pace import read_pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,6 +326,13 @@ def _plain(name: str) -> str:
 
 
 TOLD_EVERY = 20.0  # seconds after which the time that is left is told anew
+NEXT = "the next job"  # begins, of which and of those after it is not known how long they take
+
+
+def _at_work(job: Job, spent: float) -> OpenJob:
+    """A job that runs for so many seconds; of a training it is known how far it has come."""
+    pace = read_pace(job.done.parent)
+    return OpenJob(kind=job.kind, spent=spent, left=None if pace is None else pace.left)
 
 
 @dataclass(kw_only=True)
@@ -334,8 +342,8 @@ class JobRunner:
     workers: int
     durations: Durations
     spent: SpentTimes
-    # told what was done, jobs done, jobs in all, and the seconds that are left where they are known
-    report: Callable[[str, int, int, float | None], None]
+    # told what was done, jobs done, jobs in all, and the time that is left
+    report: Callable[[str, int, int, TimeLeft], None]
     commands: Commands = field(default_factory=LocalCommands)  # where the jobs run
     failures: dict[str, str] = field(default_factory=dict)  # job to what its command said last
     _lock: Lock = field(default_factory=Lock)
@@ -352,11 +360,16 @@ class JobRunner:
         def tell(what: str) -> None:
             now = time.monotonic()
             undone = [job for job in others if not job.done.exists()]
-            spent = [(job.kind, now - began) for job, began in running.values()]
-            spent += [(job.kind, 0.0) for job in (*waiting.values(), *undone) if self._may(job)]
+            at_work = [_at_work(job, now - began) for job, began in running.values()]
+            later = [job for job in (*waiting.values(), *undone) if self._may(job)]
+            unfinished = at_work + [OpenJob(kind=job.kind) for job in later]
+            left = self.durations.left(unfinished, side_by_side=self.workers)
+            until = ""
+            if left is None:
+                each = [self.durations.left_of(job, at_work) for job in at_work]
+                left, until = min((one for one in each if one is not None), default=None), NEXT
             total = len(jobs) + len(others)
-            left = self.durations.left(spent, side_by_side=self.workers)
-            self.report(what, total - len(spent), total, left)
+            self.report(what, total - len(unfinished), total, TimeLeft(left, until))
 
         tell("")
         with ThreadPoolExecutor(self.workers) as pool:

@@ -4,24 +4,50 @@ Everything of a suite is done once, so that a missing file or a wrong label is f
 and not after days. Nothing is learned in so little, and no number of it means anything.
 """
 
+import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from masquerade.benchmark.suite import Suite
 from masquerade.datasets.manifest import Clip, Column, Manifest, read_manifest, write_manifest
 from masquerade.errors import MasqueradeError
 
 CLIPS = 2  # of each value of each label in each part of a split
 MOST = 60  # clips of each part in all; datasets of many labels have too many values
+DRAWN = {"--clips": 24, "--people": 6, "--frames": 8, "--size": 64}  # at most
+FOLDS = {"--folds": 3}  # at most: each is a training, and attackers
 TRAINING = "--preset tiny --epochs 1 --batch 2 --allow-chance"
-ATTACKS = "--preset tiny --attackers raw,background"
+ATTACKS = "--preset many --attackers raw,background"
 LARGE = ("--recognizers", "--views", "--padding", "--test-crop")
 """Of whole experiments: large networks, and how their clips of one stride are cut."""
 VOID = (
     "this is a try-out on a few clips, by networks that learned next to nothing: its numbers mean "
     "nothing"
 )
+
+
+def small_suite(suite: Suite) -> Suite:
+    """The suite that a try-out runs: the same tables, with fewer clips drawn, and fewer folds."""
+    drawn = {
+        name: source if source.draw is None else replace(source, draw=_at_most(source.draw, DRAWN))
+        for name, source in suite.data.items()
+    }
+    tables = tuple(replace(one, evaluate=_at_most(one.evaluate, FOLDS)) for one in suite.tables)
+    return replace(suite, data=drawn, tables=tables)
+
+
+def _at_most(words: str, most: Mapping[str, int]) -> str:
+    """Flags whose numbers are lowered where they are higher, as all their defaults are."""
+    for flag, limit in most.items():
+        given = re.search(rf"{flag}[ =]+(\d+)", words)
+        if given is None:
+            words = f"{words} {flag} {limit}"
+        elif int(given[1]) > limit:
+            words = f"{words[: given.start(1)]}{limit}{words[given.end(1) :]}"
+    return words
 
 
 def trained_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ...]:

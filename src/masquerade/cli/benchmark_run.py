@@ -18,7 +18,7 @@ from masquerade.benchmark.attack_clock import AttackClock, TableWork
 from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
 from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
-from masquerade.benchmark.durations import Durations, SpentTimes
+from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
     Job,
     JobRunner,
@@ -50,7 +50,7 @@ from masquerade.benchmark.suite import (
     suite_names,
 )
 from masquerade.benchmark.time_spent import time_spent
-from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
+from masquerade.benchmark.try_out import VOID, attacked_words, small_suite, write_tried
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
 from masquerade.cli.benchmark import EXAMPLE, Options
@@ -100,6 +100,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     suite = read_suite(options.suite)
+    suite = small_suite(suite) if options.try_out else suite
     if options.output is None and not options.list:
         raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
     places = places_of(suite, options)
@@ -140,8 +141,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
             show=lambda what, done, of, left: progress.follow(what, done, of, left=left),
         )
 
-        def report(what: str, done: int, of: int, left: float | None) -> None:
-            said = str(clock.left().after(left)) if done < of else ""
+        def report(what: str, done: int, of: int, left: TimeLeft) -> None:
+            said = str(left.then(clock.left())) if done < of else ""
             progress.follow("data and training", done, of, now=what, left=said)
 
         runner = JobRunner(
@@ -221,12 +222,10 @@ def choose(suite: Suite, options: Options) -> list[SuiteTable]:
     """The tables that were asked for, with the rows that were asked for."""
     tables = list(suite.tables)
     if options.tables is not None:
-        wanted = split_commas(options.tables)
-        _check_names(wanted, [one.name for one in tables], "table")
+        wanted = _names(options.tables, [one.name for one in tables], "table")
         tables = [one for one in tables if one.name in wanted]
     if options.rows is not None:
-        wanted = split_commas(options.rows)
-        _check_names(wanted, [row.name for one in tables for row in one.rows], "row")
+        wanted = _names(options.rows, [row.name for one in tables for row in one.rows], "row")
         tables = [
             replace(one, rows=rows)
             for one in tables
@@ -235,10 +234,17 @@ def choose(suite: Suite, options: Options) -> list[SuiteTable]:
     return tables
 
 
-def _check_names(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
-    for name in wanted:
-        if name not in known:
-            raise UsageError(f"There is no {what} {name}; choose of {', '.join(known)}.")
+def _names(text: str, known: Sequence[str], what: str) -> list[str]:
+    """The names that are given, of which some have commas of their own."""
+    words, found = split_commas(text), []
+    while words:
+        many = next((n for n in range(len(words), 0, -1) if ", ".join(words[:n]) in known), 0)
+        if not many:
+            every = ", ".join(dict.fromkeys(known))
+            raise UsageError(f"There is no {what} {words[0]}; choose of {every}.")
+        found.append(", ".join(words[:many]))
+        words = words[many:]
+    return found
 
 
 def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:

@@ -33,6 +33,7 @@ from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
 from masquerade.training.frame_pairs import Gap
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.step_pace import PaceKeeper
 
 VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
 LOG, SAMPLES = "log.csv", "samples"
@@ -106,6 +107,13 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another.") from error
+    pace = PaceKeeper(folder=folder)
+
+    def step(phase: str, done: int, most: int) -> None:
+        pace.follow(phase, done, most)
+        if stepped is not None:
+            stepped(phase, done, most)
+
     trained = train_adversarially(
         recipe,
         data,
@@ -119,7 +127,7 @@ def train(
         allow_chance=allow_chance,
         shard=shard,
         progress=progress,
-        stepped=stepped,
+        stepped=step,
     )
     if is_main_process():
         about = _provenance(trained, data, recipe, seed=seed, command=command)
@@ -128,6 +136,7 @@ def train(
         with atomic_write(folder / WEIGHTS) as part:
             save(trained.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
+        pace.end()
     return trained
 
 
