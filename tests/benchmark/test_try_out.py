@@ -107,7 +107,7 @@ def test_fewer_clips_are_drawn_and_fewer_folds_cut() -> None:
         "--clips=320 --no-looks --size 96 --frames 48", "--folds=5 --average"
     )
     assert drawn == "--clips=24 --no-looks --size 64 --frames 8 --people 6"
-    assert evaluated == "--folds=3 --amp"
+    assert evaluated == "--folds=3 --average"
     assert changed(few, "")[1].strip() == "--folds 3", "five are the default"
 
 

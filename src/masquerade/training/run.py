@@ -110,7 +110,8 @@ def train(
     pace = PaceKeeper(folder=folder)
 
     def step(phase: str, done: int, most: int) -> None:
-        pace.follow(phase, done, most)
+        if is_main_process():
+            pace.follow(phase, done, most)
         if stepped is not None:
             stepped(phase, done, most)
 
