@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from given_folder import MAKERS, ucf11, ut_interaction
 from one_process import HereCommands
 
@@ -26,6 +29,7 @@ from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_man
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import from_json
 from masquerade.evaluation.presets import MANY, PRESETS
+from masquerade.regions.key_extractors import NETWORKS
 from masquerade.training.adversarial_data import AdversarialBatches
 from masquerade.training.recipe import AdversarialRecipe
 
@@ -128,10 +132,32 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AdversarialBatches, "__init__", short)
 
 
+@pytest.fixture
+def small_dino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of a small network under the name of Selective's, and templates of its keys."""
+    network = replace(NETWORKS["dino-s8"], patch=16, stride=16, width=24, depth=2, heads=3)
+    monkeypatch.setitem(NETWORKS, "dino-s8", network)
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "library"))
+    generator = torch.Generator().manual_seed(3)
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * 0.2
+        for name, value in network.build(network.stride).state_dict().items()
+    }
+    path = tmp_path / "dino.pth"
+    torch.save(weights, path)
+    picture = np.random.default_rng(3).integers(0, 256, (60, 80, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "person.png"), picture)
+    for part in ("cheek", "eye", "forehead", "hair", "torso", "arm", "leg"):
+        words = ["templates", "add", part, "--image", str(tmp_path / "person.png")]
+        words += ["--at", "30,20", "--keys", "dino-s8", "--key-weights", str(path)]
+        assert main(words) == 0
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [table.name for table in published_tables()])
 def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
-    name: str, given: Path, tmp_path: Path, quick: None
+    name: str, given: Path, small_dino: Path, tmp_path: Path, quick: None
 ) -> None:
     """Of each table raw video and one row, a trained one if there is any: all rows take hours.
 
@@ -147,6 +173,7 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     wanted = ",".join(dict.fromkeys(row.name for rows in chosen.values() for row in rows))
     words = ["benchmark", name, "--data", str(given), "-o", str(tmp_path), "--try-out"]
     words += ["--rows", wanted, "--device", "cpu", "--workers", "1"]
+    words += ["--key-weights", str(small_dino)]
     assert main(words) == 0
     for table in suite.tables:
         rows = [row for row in table.rows if row.name in wanted.split(",")]
