@@ -368,6 +368,7 @@ def holds(
     on_raw = choose(of.spec, raw, score_attackers(of.spec, raw)).chosen
     read = true_score(rng, raw_video(of), on_raw, sizes)
     guess = 0.5 if of.spec is ATTRIBUTES else 1 / CLASSES
+    true = max(0.0, (chosen - guess) / (read - guess))  # less than a guess is reported as 0, too
     leaked = found.leakage
     assert leaked is not None and leaked.low is not None and leaked.high is not None
     first = float(np.average([known[int(names[0])] for names in found.chosen], weights=sizes))
@@ -377,7 +378,7 @@ def holds(
         "chosen": (found.score.low or 0.0) <= chosen <= (found.score.high or 1.0),
         "all": all(low <= known[at] <= high for at, (low, high) in ends.items()),
         "at most": max(one.test.high or 1.0 for one in found.attacks) >= max(known.max(), chosen),
-        "leakage": leaked.low <= (chosen - guess) / (read - guess) <= leaked.high,
+        "leakage": leaked.low <= true <= leaked.high,
         "held": bool(leaked.protects),
         "held wrongly": bool(leaked.protects)
         and max(known.max(), chosen) > held_limit(guess, read),
