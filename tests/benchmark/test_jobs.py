@@ -193,7 +193,7 @@ def test_the_time_left_of_a_training_is_known_while_it_runs(
         during = [left for what, *_, left in told if not what and left.seconds is not None]
         assert during and {left.until for left in during} == {until}
         assert max(left.seconds or 0.0 for left in during) > 0
-        assert not (run / "pace.json").exists()
+        assert not (run / "step-time.json").exists()
         shutil.rmtree(run)
 
 

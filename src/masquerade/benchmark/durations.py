@@ -43,7 +43,7 @@ class OpenJob:
 
     kind: str
     spent: float = 0.0  # seconds for which it runs already
-    left: float | None = None  # seconds, by its own pace; None: not known, or it does not run
+    left: float | None = None  # seconds, by its own step time; None: not known, or it does not run
 
 
 @dataclass(kw_only=True)
@@ -85,9 +85,10 @@ class Durations:
     def left_of(self, job: OpenJob, others: Sequence[OpenJob] = ()) -> float | None:
         """Seconds until a job is done; None: they are not known yet.
 
-        They follow from those of its kind that are done or, as long as none is, from its own pace
-        or that of another one of its kind that runs. Its own is believed, too, where it is faster,
-        as of a training that goes on where it was stopped, or where it takes longer than others.
+        They follow from jobs of its kind that are done or, as long as none is, from its own steps
+        or those of another one of its kind that runs. Its own steps are believed, too, where they
+        are faster, as of a training that goes on where it was stopped, or where it takes longer
+        than others.
         """
         mean = self.mean(job.kind)
         if mean is None:

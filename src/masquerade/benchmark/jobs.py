@@ -25,7 +25,7 @@ from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.storage import file_digest
-from masquerade.training.step_pace import read_pace
+from masquerade.training.step_time import read_step_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,8 +331,8 @@ NEXT = "the next job"  # begins, of which and of those after it is not known how
 
 def _at_work(job: Job, spent: float) -> OpenJob:
     """A job that runs for so many seconds; of a training it is known how far it has come."""
-    pace = read_pace(job.done.parent)
-    return OpenJob(kind=job.kind, spent=spent, left=None if pace is None else pace.left)
+    measured = read_step_time(job.done.parent)
+    return OpenJob(kind=job.kind, spent=spent, left=None if measured is None else measured.left)
 
 
 @dataclass(kw_only=True)

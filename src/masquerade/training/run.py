@@ -33,7 +33,7 @@ from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
 from masquerade.training.frame_pairs import Gap
 from masquerade.training.recipe import AdversarialRecipe
-from masquerade.training.step_pace import PaceKeeper
+from masquerade.training.step_time import StepTimer
 
 VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
 LOG, SAMPLES = "log.csv", "samples"
@@ -107,11 +107,11 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another.") from error
-    pace = PaceKeeper(folder=folder)
+    timer = StepTimer(folder=folder)
 
     def step(phase: str, done: int, most: int) -> None:
         if is_main_process():
-            pace.follow(phase, done, most)
+            timer.follow(phase, done, most)
         if stepped is not None:
             stepped(phase, done, most)
 
@@ -137,7 +137,7 @@ def train(
         with atomic_write(folder / WEIGHTS) as part:
             save(trained.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
-        pace.end()
+        timer.end()
     return trained
 
 
