@@ -11,8 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
-import cv2
-
 from masquerade.errors import MissingError, UsageError
 
 RAY_INSTALL = 'pip install "masquerade[ray]"'
@@ -121,6 +119,8 @@ def call_in(
 
     An error that leaves a task would come back with Ray's traceback as its text.
     """
+    import cv2  # here: the help does not wait for it
+
     cv2.setNumThreads(1)
     try:
         with chdir(folder):
