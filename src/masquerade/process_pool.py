@@ -15,7 +15,7 @@ import cv2
 import torch
 
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
-"""Opens what runs tasks on other machines, which see the same folders but no temporary files."""
+"""Opens an executor of other machines, which see the same folders but no temporary files."""
 
 TERMINAL = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to all processes of a group."""

@@ -71,7 +71,7 @@ def wants_gpu(ray: Any, device: str) -> bool:
 
 
 class RayExecutor(Executor):
-    """Makes calls as tasks of a Ray cluster; one whose worker died is made again.
+    """An executor whose calls run as tasks of a Ray cluster, again where a worker died.
 
     Args:
         ray: the module, joined to a cluster.

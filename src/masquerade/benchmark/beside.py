@@ -219,7 +219,7 @@ def _score(table: SuiteTable, line: _Line, finding: Finding) -> Score | None:
 
 
 def _families(table: SuiteTable, row: SuiteRow) -> tuple[str, ...]:
-    """The families of attackers whose scores stand beside the paper's, the first that is there."""
+    """Families of attackers whose scores may stand beside the paper's, the preferred one first."""
     if table.published_attackers is None or row.raw or row.train is not None:
         # The papers' start from published weights. A try-out has no others than those of raw video.
         return ("published", "scratch", "raw")
@@ -227,7 +227,7 @@ def _families(table: SuiteTable, row: SuiteRow) -> tuple[str, ...]:
 
 
 def _reads(finding: Finding) -> str:
-    """What the networks see whose mean stands beside the paper's: of privacy single frames."""
+    """What the averaged networks see, as in the paper: clips for the action, else single frames."""
     return "clips" if finding.use == "utility" else "stills"
 
 

@@ -86,7 +86,7 @@ class RayCommands:
     _stopped: bool = False
 
     def open_executor(self) -> RayExecutor:
-        """Open what makes calls as tasks on the cluster."""
+        """Open an executor whose calls run as tasks on the cluster."""
         return RayExecutor(self.ray, int(self.gpu))
 
     @property

@@ -20,7 +20,7 @@ class TimeLeft:
     until: str = ""  # what then begins, of which it is not known how long it takes
 
     def then(self, later: "TimeLeft") -> "TimeLeft":
-        """The same, with attacks that come after it."""
+        """Add the time of the attacks that come afterwards."""
         if self.seconds is None or self.until:
             return self
         if later.seconds is None:
@@ -39,7 +39,7 @@ class TimeLeft:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenJob:
-    """A job that is not done yet."""
+    """A job that runs or waits, and what is known of the time that it still takes."""
 
     kind: str
     spent: float = 0.0  # seconds for which it runs already

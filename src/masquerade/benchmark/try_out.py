@@ -40,7 +40,7 @@ def small_suite(suite: Suite) -> Suite:
 
 
 def _at_most(words: str, most: Mapping[str, int]) -> str:
-    """Flags whose numbers are lowered where they are higher, as all their defaults are."""
+    """Lower the numbers of some flags to at most these, and add the flags that are not there."""
     for flag, limit in most.items():
         given = re.search(rf"{flag}[ =]+(\d+)", words)
         if given is None:

@@ -235,7 +235,7 @@ def choose(suite: Suite, options: Options) -> list[SuiteTable]:
 
 
 def _names(text: str, known: Sequence[str], what: str) -> list[str]:
-    """The names that are given, of which some have commas of their own."""
+    """Split a list of names at its commas, but not at those inside a known name."""
     words, found = split_commas(text), []
     while words:
         many = next((n for n in range(len(words), 0, -1) if ", ".join(words[:n]) in known), 0)

@@ -100,7 +100,7 @@ class Executor:
 
     @property
     def _shared(self) -> Path | None:
-        """Where temporary files lie that all processes see; None: with those of this machine."""
+        """The folder for temporary files that other machines read, too; None: the system's."""
         return None if self.open_executor is None else self.folder
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:

@@ -42,7 +42,7 @@ class StepTimer:
     _kept: tuple[int, float] = field(default=(0, 0.0))
 
     def follow(self, phase: str, done: int, steps: int) -> None:
-        """A step is done; the first of a phase, in which all is new, is not measured."""
+        """Count a step that is done; the first of a phase is not measured, as it is slower."""
         time = self.now()
         if phase != self._phase:
             self._phase, self._first = phase, (done, time)
