@@ -124,6 +124,23 @@ def test_a_picture_on_its_way_is_answered_before_the_camera_ends(
     assert not complaints
 
 
+def test_the_camera_waits_for_the_levels_that_the_server_names(browser: Any, address: str) -> None:
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    held: list[Any] = []
+    page.route("**/api/about", lambda route: held.append(route), times=1)
+    page.reload()
+    page.wait_for_selector("[data-testid=use-camera]:disabled", timeout=LONG)
+    while not held:
+        page.wait_for_timeout(20)
+    held.pop().continue_()
+    page.click("[data-testid=use-camera]")  # once it can be
+    page.check("input[name=camera-level][value=face]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    page.close()
+    assert not complaints
+
+
 def test_a_page_without_a_camera_says_so(browser: Any, address: str) -> None:
     complaints: list[str] = []
     page = new_page(browser, address, complaints)

@@ -144,6 +144,7 @@ function build() {
   );
   find("#camera-levels").replaceChildren(find("#camera-levels legend"), ...choices);
   for (const one of findAll("input", find("#camera-levels"))) one.addEventListener("change", () => running && start());
+  find("#use-camera").disabled = false; // before, there would be no level to hide
 }
 
 function open() {
