@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from browser import chromium, new_page, running_studio
@@ -42,15 +44,10 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def picture(page: Any) -> np.ndarray:
     """What the canvas shows, (h, w, 3)."""
-    size, values = page.evaluate(
-        """() => {
-            const canvas = document.querySelector("#camera-picture");
-            const { width, height } = canvas;
-            const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-            return [[height, width], Array.from(data)];
-        }"""
-    )
-    return np.array(values, np.uint8).reshape(*size, 4)[..., :3]
+    canvas = "document.querySelector('#camera-picture')"
+    png = page.evaluate(f"{canvas}.toDataURL('image/png')").split(",")[1]
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_UNCHANGED)
+    return decoded[..., 2::-1]
 
 
 def test_the_camera_is_shown_hidden_with_its_latency(
