@@ -3,7 +3,6 @@
 Everything on the page is read from results; it needs no network, and no script to be read.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import TimeSpent
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
-from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import f_lambda_sweep, normalised
+from masquerade.metrics.leakage import normalised
 from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
 from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
 from masquerade.report.printed_tables import Beside, printed_lines
-from masquerade.report.svg_charts import Bar, Guide, Point, Series, bars, lines, scatter, strip
+from masquerade.report.svg_charts import Bar, Guide, Point, bars, scatter, strip
 from masquerade.report.table import (
     BEST_ON_TEST,
     HINDSIGHT,
@@ -53,16 +51,14 @@ from masquerade.report.verdicts import (
     headline_columns,
     held_below,
     other_columns,
-    privacy_value,
     raw_score,
     row_verdict,
     title_of,
     verdict,
 )
+from masquerade.report.weight_sweep import WeightSweep, network_mean, weight_sweeps
 from masquerade.transaction import transaction
 
-STEPS = 21  # weights of privacy in the sweep
-BEST = 5  # methods that are listed at each weight
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
     "finetuned": "learned from raw video, then from anonymized video",
@@ -135,13 +131,12 @@ class HeatTable(NamedTuple):
     rows: tuple[tuple[str, tuple[tuple[str, str, int, bool], ...]], ...]  # text, title, %, chosen
 
 
-class Sweep(NamedTuple):
-    """Which method is best at which weight of privacy, for one private label."""
+class MeanTable(NamedTuple):
+    """The mean over networks on each main label, none of which is chosen."""
 
-    found: Finding
-    chart: Markup
-    ranges: tuple[tuple[str, str, str], ...]  # from, to, method
-    best: str  # of every weight, as JSON
+    columns: tuple[Finding, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    averaged: tuple[str, ...]  # the names of the networks, by label
 
 
 class Section(NamedTuple):
@@ -158,7 +153,8 @@ class Section(NamedTuple):
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
     plots: tuple[Markup, ...]
-    sweeps: tuple[Sweep, ...]
+    sweeps: tuple[WeightSweep, ...]
+    means: MeanTable | None
     attributes: tuple[tuple[Finding, Markup], ...]
     heat: tuple[HeatTable, ...]
     panels: tuple[Panel, ...]
@@ -307,7 +303,8 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
             for i, row in enumerate(evaluation.rows)
         ),
         plots=tuple(_plot(evaluation, one, name) for one in trade_off_labels(evaluation)),
-        sweeps=tuple(s for one in private[:2] if (s := _sweep(evaluation, one)) is not None),
+        sweeps=tuple(one for label in private[:2] for one in weight_sweeps(evaluation, label)),
+        means=_means(evaluation, columns),
         attributes=tuple((one, _bars(evaluation, one)) for one in _each_attribute(evaluation)),
         heat=tuple(
             _heat(evaluation, one)
@@ -425,62 +422,25 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
     )
 
 
-def _sweep(evaluation: Evaluation, label: Finding) -> Sweep | None:
-    utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
-    curves: dict[str, list[tuple[float, float]]] = {}
-    raw = ""
+def _means(evaluation: Evaluation, columns: Sequence[Finding]) -> MeanTable | None:
+    """The means over networks that the paper prints; None: they were not asked for."""
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    averaged: dict[str, None] = {}
     for row in evaluation.rows:
-        private = row.finding(label.label)
-        action = None if utility is None else row.finding(utility.label)
-        value = None if action is None else action.score.value
-        read = None if private is None else privacy_value(private)
-        if value is not None and read is not None:
-            curves[row.name] = list(f_lambda_sweep(value, read, steps=STEPS))
-            raw = row.name if row.method is None else raw
-    methods = [name for name in curves if name != raw]
-    if not methods:
-        return None
-    order = [_best(curves, methods, i) for i in range(STEPS)]
-    ranges: list[tuple[str, str, str]] = []
-    weights = [number(weight) for weight, _ in next(iter(curves.values()))]
-    for weight, best in zip(weights, order, strict=True):
-        if ranges and ranges[-1][2] == best[0]:
-            ranges[-1] = (ranges[-1][0], weight, best[0])
-        else:
-            ranges.append((weight, weight, best[0]))
-    winners = list(dict.fromkeys(name for _, _, name in ranges))
-    colours = ("first", "second", "third", "fourth", "fifth")
-    kinds = {name: colours[i % len(colours)] for i, name in enumerate(winners)}
-    kinds |= {raw: "raw"}
-    series = [
-        Series(
-            name=name,
-            values=tuple(Score(f, None, None, 0, 0) for _, f in curve),
-            kind=kinds.get(name, "other"),
-            shape="",
-        )
-        for name, curve in sorted(curves.items(), key=lambda pair: pair[0] in kinds)
-    ]
-    places = [weight for weight, _ in next(iter(curves.values()))]
-    chart = lines(
-        places,
-        series,
-        title=f"f of each method over the weight of {title_of(label).lower()}",
-        across="weight λ of privacy",
-        named=kinds,
-        width=440,
-        height=280,
-    )
-    listed = [[(name, number(curves[name][i][1])) for name in best] for i, best in enumerate(order)]
-    table = json.dumps([weights, listed], ensure_ascii=False)
-    return Sweep(label, chart, tuple(ranges), table.replace("<", "\\u003c"))
-
-
-def _best(
-    curves: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str], step: int
-) -> list[str]:
-    """The methods with the highest f at one weight, the best one first."""
-    return sorted(names, key=lambda name: -curves[name][step][1])[:BEST]
+        cells = []
+        for column in columns:
+            found = row.finding(column.label)
+            mean = None if found is None else network_mean(row, found)
+            cells.append("" if mean is None else with_interval(mean.score))
+            if mean is not None:
+                kind = "clips" if mean.reads == "clips" else "single frames"
+                names = ", ".join(mean.networks)
+                averaged[
+                    f"{title_of(column)}: {len(mean.networks)} networks of {kind}: {names}"
+                ] = None
+        if any(cells):
+            rows.append((row.name, tuple(cells)))
+    return MeanTable(tuple(columns), tuple(rows), tuple(averaged)) if rows else None
 
 
 def _each_attribute(evaluation: Evaluation) -> list[Finding]:
