@@ -216,9 +216,9 @@ def sbu(folder: Path) -> None:
         (folder / "SBU" / f"{part}.txt").write_text("\n".join(rows))
 
 
-def ut_interaction(folder: Path) -> None:
+def ut_interaction(folder: Path, *, pairs: int = 6) -> None:
     """Videos of pairs, named as its cut clips are, and the manifest that is made of them."""
-    for pair in range(1, 7):
+    for pair in range(1, pairs + 1):
         for number, action in enumerate(STEPS):
             video(folder / "UTI" / f"{pair}_{pair}_{5 * number}.avi", action, pair)
     convert("ut-interaction", folder / "UTI", "-o", folder / "uti.csv")

@@ -24,6 +24,7 @@ from masquerade.benchmark.try_out import (
     trained_words,
     write_tried,
 )
+from masquerade.checkpoint import read_provenance
 from masquerade.cli import main
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.errors import MasqueradeError
@@ -206,6 +207,23 @@ def test_a_suite_of_our_own_runs_from_its_data_to_its_tables(
         wanted = [row.name for row in table.rows if row.name in rows]
         assert [row.name for row in found.rows] == ["raw", *wanted] and wanted
         assert [row.name for row in found.rows if row.not_applicable] == []
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_the_run_that_its_row_names(tmp_path: Path, quick: None) -> None:
+    """SPAct on UT-Interaction starts from its run on drawn people, of which its file tells, too."""
+    ut_interaction(tmp_path / "given", pairs=12)
+    words = ["benchmark", "trained", "--data", str(tmp_path / "given"), "-o", str(tmp_path)]
+    words += ["--tables", "uti", "--rows", "spact", "--seeds", "1"]
+    assert main([*words, "--try-out", "--device", "cpu", "--workers", "1"]) == 0
+    runs = {
+        path.parent: read_provenance(path.parent)["learned"]
+        for path in (tmp_path / "try-out").rglob("anonymizer.safetensors")
+    }
+    first, *others = sorted(runs.values(), key=len)
+    assert len(others) == 3, "one of each fold"
+    for each in others:
+        assert set(first) < set(each), "what was seen before is seen by both"
 
 
 def check_table(results: Path, table: SuiteTable, rows: Sequence[SuiteRow]) -> None:

@@ -95,6 +95,8 @@ def test_validation_is_whole_groups_of_train_only(seed: int, who: list[str]) -> 
 def test_the_share_is_reached_where_groups_are_small() -> None:
     manifest = people(*(f"p{i // 2}" for i in range(200)))
     assert carve_validation(manifest, fraction=0.1, seed=4).cells("split").count("val") == 20
+    few = carve_validation(people(*"abcdefghij"), fraction=0.1, least=2, seed=4)
+    assert few.cells("split").count("val") == 2, "of one clip each"
     split = random_split(manifest, test=0.4, seed=4)
     assert split.cells("split").count("test") == 80
     assert not find_split_leaks(split)

@@ -84,14 +84,16 @@ def carve_validation(
     *,
     name: str = "split",
     fraction: float = 0.1,
+    least: int = 1,
     seed: int,
     columns: Sequence[str] | None = None,
 ) -> Manifest:
     """Turn whole groups of train into a validation part, for choices that test must not make.
 
-    `fraction` of the train clips is reached from below or by one group; `columns` link clips to
-    groups as in `linked_groups`. A split of the same people, as `split_identity` of `identity`,
-    keeps them in all its parts: None then leaves that column out.
+    Groups are taken while they fit into `fraction` of the train clips, and more of them where these
+    have fewer than `least` clips; `columns` link clips to groups as in `linked_groups`. A split of
+    the same people, as `split_identity` of `identity`, keeps them in all its parts: None then
+    leaves that column out.
     """
     if columns is None:
         columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
@@ -105,7 +107,7 @@ def carve_validation(
             f"Train of {name!r} is one group of people or sources: nothing can be carved off; "
             "name fewer columns that link clips."
         )
-    for i in _draw_groups(groups, fraction * len(train), seed):
+    for i in _draw_groups(groups, fraction * len(train), seed, least=least):
         cells[train[i]] = "val"
     return manifest.with_cells(replace(manifest.column(name), values=()), cells)
 
@@ -155,10 +157,10 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
     return manifest
 
 
-def _draw_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:
+def _draw_groups(groups: IntArray, wanted: float, seed: int, *, least: int = 1) -> list[int]:
     sizes = np.bincount(groups)
     taken: list[int] = []
     for group in np.random.default_rng(seed).permutation(len(sizes)):
-        if not taken or len(taken) + sizes[group] <= wanted:
+        if len(taken) < least or len(taken) + sizes[group] <= wanted:
             taken += np.flatnonzero(groups == group).tolist()
     return taken

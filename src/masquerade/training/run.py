@@ -36,6 +36,7 @@ from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.step_time import StepTimer
 
 VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
+LEAST_VALIDATION = 2  # clips, as adversarial training wants
 LOG, SAMPLES = "log.csv", "samples"
 
 
@@ -167,7 +168,9 @@ def hold_out_validation(
     manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0
 ) -> TrainingRows:
     """Hold out whole groups of people of some rows, which are all train in a split column."""
-    mine = carve_validation(manifest.take(rows), name=column, fraction=VALIDATION, seed=seed)
+    mine = carve_validation(
+        manifest.take(rows), name=column, fraction=VALIDATION, least=LEAST_VALIDATION, seed=seed
+    )
     cells = np.array(mine.cells(column))
     return TrainingRows(train=rows[cells == "train"], validation=rows[cells == "val"])
 
