@@ -158,7 +158,11 @@ PARTS = {"training": run_training, "evaluation": run_evaluation}
 
 def watch(part: str, work: Path, *, script: str = __file__) -> Peak:
     """Run a part of a script in a process of its own and sample its memory."""
-    words = [sys.executable, script, "--part", part, "--work", str(work)]
+    return watch_command([sys.executable, script, "--part", part, "--work", str(work)])
+
+
+def watch_command(words: list[str], *, fine: tuple[int, ...] = (0,)) -> Peak:
+    """Run a command that may end with some exit codes, and sample its memory."""
     began = time.perf_counter()
     run = subprocess.Popen(words)
     peak, most = 0.0, 0
@@ -167,8 +171,8 @@ def watch(part: str, work: Path, *, script: str = __file__) -> Peak:
         if sum(sizes) > peak:
             peak, most = sum(sizes), len([size for size in sizes if size])
         time.sleep(0.1)
-    if run.returncode:
-        raise SystemExit(f"{part} failed")
+    if run.returncode not in fine:
+        raise SystemExit(f"{' '.join(words)} ended with {run.returncode}")
     return Peak(peak / 1e9, most, time.perf_counter() - began)
 
 
