@@ -24,6 +24,7 @@ from masquerade.training.objectives import (
     ObjectiveBatch,
     Rotation,
     clip_losses,
+    count_labels,
     info_nce,
     nt_xent,
     prior_loss,
@@ -258,14 +259,18 @@ def test_a_negated_loss_has_a_bottom() -> None:
 
 def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:
     learned = torch.tensor([0, 0, 0, 1, -1])  # with one more of each: four of six, two of six
-    lost = prior_loss(torch.tensor([1, 0, -1]), learned)
+    lost = prior_loss(torch.tensor([1, 0, -1]), count_labels(learned))
     assert lost.tolist() == pytest.approx([math.log(3), math.log(1.5), 0])
-    three = prior_loss(torch.tensor([2]), torch.tensor([0, 0, 1, 2]))
+    three = prior_loss(torch.tensor([2]), count_labels(torch.tensor([0, 0, 1, 2])))
     assert float(three) == pytest.approx(-math.log(2 / 7))
-    many = prior_loss(torch.tensor([[1, -1], [0, 0]]), torch.tensor([[0, 1], [0, 1], [0, 0]]))
-    assert many.tolist() == pytest.approx([math.log(5), (math.log(1.25) + math.log(2.5)) / 2])
+    unseen = prior_loss(torch.tensor([2]), count_labels(torch.tensor([0, 0, 1])))
+    assert float(unseen) == pytest.approx(math.log(6))
+    seen = count_labels(torch.tensor([[0, 1], [0, 1], [0, 0], [-1, -1]]))
+    assert seen.tolist() == [[3, 1], [0, 2]]
+    many = prior_loss(torch.tensor([[1, -1], [0, 0], [-1, -1]]), seen)
+    assert many.tolist() == pytest.approx([math.log(5), (math.log(1.25) + math.log(2.5)) / 2, 0])
     codes = {"a": torch.tensor([0, 1]), "b": torch.tensor([1, 1])}
-    known = {"a": torch.tensor([0, 1]), "b": torch.tensor([0, 0])}
+    known = {"a": torch.tensor([1, 1]), "b": torch.tensor([2, 0])}
     wanted = (math.log(2) + math.log(4)) / 2
     assert Labels().chance_loss(codes, 2, known) == pytest.approx(wanted)
     assert Rotation().chance_loss({}, 8, {}) == pytest.approx(math.log(4))
@@ -275,10 +280,10 @@ def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:
 def test_held_out_clips_that_are_all_alike_still_have_a_floor(classes: int) -> None:
     """Of their own labels' rates it would be 0, and every adversary infinitely worse than blind."""
     learned = torch.arange(30) % classes
-    floor = float(prior_loss(torch.zeros(10, dtype=torch.long), learned).mean())
+    floor = float(prior_loss(torch.zeros(10, dtype=torch.long), count_labels(learned)).mean())
     assert floor == pytest.approx(math.log(classes), rel=0.01)
     one_class = torch.zeros(30, dtype=torch.long)
-    assert prior_loss(one_class[:10], one_class).min() > 0.01
+    assert prior_loss(one_class[:10], count_labels(one_class)).min() > 0.01
 
 
 def test_a_turned_frame_is_told_by_who_sees_which_side_is_up() -> None:
@@ -320,7 +325,8 @@ def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
     net.eval()  # a queue, where there is one, moves while its network learns
     clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
     codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
-    assert objective.chance_loss(codes, 4, codes) > 0
+    seen = {name: count_labels(code) for name, code in codes.items()}
+    assert objective.chance_loss(codes, 4, seen) > 0
     loss = objective.loss(net, ObjectiveBatch(clip, codes, drawn(1)))
     wish = objective.adversarial_loss(net, ObjectiveBatch(clip, codes, drawn(1)))
     assert loss.ndim == 1 and loss.shape == wish.shape

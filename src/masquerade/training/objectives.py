@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,9 @@ from masquerade.errors import UsageError
 from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, clip_losses
+
+LabelCounts = Mapping[str, Tensor]  # by private label, from `count_labels`
+COUNTED_AT_ONCE = 4096  # clips
 
 
 class ObjectiveBatch(NamedTuple):
@@ -56,8 +60,14 @@ class Objective:
         """Return what the anonymizer minimises, (n,) by sample: by default the negative loss."""
         return -self.loss(net, batch)
 
-    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
-        """Return the loss of a constant prediction on `count` clips: no input can improve it."""
+    def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
+        """Return the loss of a constant prediction on `count` clips: no input can improve it.
+
+        Args:
+            codes: of the clips, by label.
+            count: how many clips they are.
+            seen: how often each class occurs in training, by label; see `count_labels`.
+        """
         raise NotImplementedError
 
 
@@ -85,8 +95,8 @@ class Labels(Objective):
         parts = [self._anonymizer_loss(logits[name], code) for name, code in batch.codes.items()]
         return batch.share.gather(torch.stack(parts).mean(0))
 
-    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
-        found = [prior_loss(code, training_codes[name]).mean() for name, code in codes.items()]
+    def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
+        found = [prior_loss(code, seen[name]).mean() for name, code in codes.items()]
         return float(torch.stack(found).mean())
 
     def _anonymizer_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
@@ -133,7 +143,7 @@ class NTXent(Pairs):
         a, b = batch.share.gather(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
-    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(2 * count - 1)
 
 
@@ -164,7 +174,7 @@ class MoCo(Pairs):
             net.enqueue(batch.share.gather(keys))  # one queue, of all processes' clips
         return batch.share.gather(each)
 
-    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(1 + self.queue)
 
 
@@ -195,7 +205,7 @@ class Rotation(Objective):
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         return _negated(self.loss(net, batch), self.cap, math.log(4))
 
-    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(4)
 
 
@@ -288,20 +298,41 @@ def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) 
     return F.cross_entropy(similarity, first, reduction="none")
 
 
-def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
+def count_labels(codes: Tensor) -> Tensor:
+    """Count the classes among codes (N,): (C,); of several labels at once (N, L): (2, L).
+
+    Those are of absence and of presence. A negative code is unknown and counts for nothing.
+    """
+    codes = codes.cpu()
+    if codes.ndim == 1:
+        return torch.bincount(codes[codes >= 0].long(), minlength=2)
+    counts = np.zeros((2, codes.shape[1]), np.int64)
+    for first in range(0, len(codes), COUNTED_AT_ONCE):  # all of thousands of labels: gigabytes
+        part = codes[first : first + COUNTED_AT_ONCE].numpy()
+        for value in (0, 1):
+            counts[value] += np.add.reduce(part == value, axis=0, dtype=np.int32)
+    return torch.from_numpy(counts)
+
+
+def prior_loss(codes: Tensor, seen: Tensor) -> Tensor:
     """Return the loss (B,) of predicting the training clips' label rates for every clip.
 
     Each label counts once more than it occurred, so that none is certain: where held-out clips
     are all alike, predicting their own rates would have no loss.
+
+    Args:
+        codes: (B,), or (B, L) of several labels at once, whose mean over those known is given.
+        seen: how often each class occurred in training, from `count_labels`.
     """
-    codes, training_codes = codes.cpu(), training_codes.cpu()
-    if codes.ndim == 2:
-        columns = [prior_loss(*pair) for pair in zip(codes.T, training_codes.T, strict=True)]
-        return torch.stack(columns, 1).sum(1) / (codes >= 0).sum(1).clamp(min=1)
-    classes = max(int(codes.max()), int(training_codes.max()), 1) + 1
-    counts = torch.bincount(training_codes[training_codes >= 0], minlength=classes) + 1
-    losses = -(counts / counts.sum()).log()
-    return torch.where(codes >= 0, losses[codes.clamp(min=0).long()], 0.0)
+    codes = codes.cpu().long()
+    if codes.ndim == 1 and len(codes):  # a class may occur in no training clip
+        seen = F.pad(seen, (0, max(int(codes.max()) + 1 - len(seen), 0)))
+    losses = -((seen + 1) / (seen + 1).sum(0)).log()  # (C,) or (2, L)
+    if codes.ndim == 1:
+        return torch.where(codes >= 0, losses[codes.clamp(min=0)], 0.0)
+    known = codes >= 0
+    each = torch.where(codes == 1, losses[1], losses[0]) * known  # (B, L)
+    return each.sum(1) / known.sum(1).clamp(min=1)
 
 
 def _negated(loss: Tensor, cap: float | None, chance: float) -> Tensor:
