@@ -87,6 +87,8 @@ def test_only_what_makes_it_quick_is_changed() -> None:
     words = attacked_words(["--recognizers", "x3d-l", "--average", *cut, "--folds", "0"])
     assert words[:3] == ("--average", "--folds", "0"), "small networks, one view"
     assert not {*cut} & {*words}
+    own = ("--clip-sampling", "own")
+    assert attacked_words([*cut, *own])[:2] == own, "small networks have a sampling of their own"
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +233,9 @@ def check_table(results: Path, table: SuiteTable, rows: Sequence[SuiteRow]) -> N
     assert "this is a try-out" in (found.void or "")
     assert [row.name for row in found.rows] == ["raw", *(row.name for row in rows if not row.raw)]
     assert [row.name for row in found.rows if row.not_applicable] == []
+    assert [one.attacker for one in found.sampling] == (
+        ["tiny-3d"] if "--clip-sampling own" in table.evaluate else []
+    )
     page = (results / f"{table.name}.md").read_text()
     beside = page.partition("## Beside the paper")[2]
     assert "Our lines are VOID" in beside

@@ -355,6 +355,6 @@ def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path)
         one.clips.manifest = one.manifest.take([0])
         run[quality] = np.asarray(one.clips.of(line, method)[0]).astype(int)
         run[f"raw {quality}"] = np.asarray(one.clips.of(RAW, None)[0]).astype(int)
-        names.add(store_name(one.clips._config(line, method, "frames")))
+        names.add(store_name(one.clips._config(line, method, ("frames", None))))
     assert np.abs(run["20"] - run["51"]).mean() > 1 and len(names) == 2
     assert np.array_equal(run["raw 20"], run["raw 51"])

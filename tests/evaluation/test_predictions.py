@@ -17,7 +17,8 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
 from masquerade.evaluation.attackers import families_on_raw
-from masquerade.evaluation.evaluator import PREDICTIONS, models_within_limit
+from masquerade.evaluation.chosen_recognizers import models_within_limit
+from masquerade.evaluation.evaluator import PREDICTIONS
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import metric_specs
 from masquerade.evaluation.predictions import Block, ByLabel, PredictionKey, Predictions

@@ -22,7 +22,10 @@ FOLDS = {"--folds": 3}  # at most: each is a training, and attackers
 TRAINING = "--preset tiny --epochs 1 --batch 2 --allow-chance"
 ATTACKS = "--preset many --attackers raw,background"
 LARGE = ("--recognizers", "--views", "--padding", "--test-crop")
-"""Of whole experiments: large networks, and how their clips of one stride are cut."""
+"""Of whole experiments: large networks, and how their clips of one stride are cut.
+
+`--clip-sampling` stays: small networks have a sampling of their own, too.
+"""
 VOID = (
     "this is a try-out on a few clips, by networks that learned next to nothing: its numbers mean "
     "nothing"

@@ -58,7 +58,7 @@ BOXES = {
     "template": TEMPLATE,
     "mask": MASK,
     "file": f"through_file {FILE}",
-    "clips": "stride views aspect padding test_crop",
+    "clips": "clip_sampling stride views aspect padding test_crop",
     "attack": "attackers recognizers average amp attacker_weights image_weights reidentification "
     "metrics lambdas allow_empty allow_gaps",
     "result": "store_limit json",
@@ -123,6 +123,9 @@ class Options(RegionConfig, FileConfig):
     # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
     # bags (frames without order), paper.
     preset: str = "tiny"
+    # clips of networks of frames: the preset's, or those that each one's published weights were
+    # trained on, as Ilic et al.: their frames and stride (own-frames), or their size too (own).
+    clip_sampling: Literal["preset", "own-frames", "own"] = "preset"
     # source frames from one frame of a clip to the next, from the video's start; by default the
     # preset's: all but paper (2) spread frames over the whole video.
     stride: Count | None = None

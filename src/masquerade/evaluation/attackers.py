@@ -14,7 +14,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import ByLabel, Initialisation, Predictions
-from masquerade.evaluation.presets import AttackerModel, Channel, Preset
+from masquerade.evaluation.presets import AttackerModel, Channel, Preset, Seen
 from masquerade.extraction.config import ExtractionConfig
 
 Fit = tuple[str, Initialisation]
@@ -149,13 +149,16 @@ def required_fits(
 def clip_bytes(preset: Preset, names: Sequence[str] | None = None) -> int:
     """Bytes of the copies of one clip of one method, for all families or some."""
     fits = required_fits(tuple(ATTACKERS) if names is None else names, preset.attackers, raw=False)
-    seen = dict.fromkeys(["frames", *(preset.attackers[name].content for name, _ in fits)])
+    cut: list[tuple[Seen, Preset]] = [("frames", preset)]
+    seen = [preset.attackers[name] for name, _ in fits]
+    cut += [(one.content, preset.sampled(one.sampling)) for one in seen]
     total = 0
-    for content in seen:
+    # a network's own sampling may be that of others, whose clips it shares
+    kinds = [(content, mine.frames_of(content), mine.stride, mine.size) for content, mine in cut]
+    for content, frames, _, size in dict.fromkeys(kinds):
         if content != "restored" and content != "joints":  # computed anew, and of few methods
-            frames = preset.frames_of(content)
-            frames *= math.prod(preset.views) if content == "frames" else 1
-            total += ExtractionConfig(frames=frames, content=content, size=preset.size).clip_bytes
+            views = math.prod(preset.views) if content == "frames" else 1
+            total += ExtractionConfig(frames=frames * views, content=content, size=size).clip_bytes
     return total
 
 

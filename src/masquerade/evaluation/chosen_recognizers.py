@@ -9,9 +9,12 @@ from dataclasses import replace
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
+from masquerade.evaluation import kernel_ridge
 from masquerade.evaluation.attacker_choice import ScoredAttacker
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.config import EvaluationConfig
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.own_sampling import with_own_sampling
 from masquerade.evaluation.presets import AttackerModel, Preset, get_preset, with_sampling
 from masquerade.evaluation.results import NetworkMean, Reads
 from masquerade.metrics.intervals import score_over_runs
@@ -22,7 +25,7 @@ from masquerade.models.recognizers import RECOGNIZERS
 def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
     """The preset with a configuration's networks and sampling, and notes on that sampling."""
     preset = replace(get_preset(config.preset), amp=config.amp)
-    return with_sampling(
+    preset, notes = with_sampling(
         with_recognizers(preset, config.recognizers),
         stride=config.stride,
         views=config.views,
@@ -30,6 +33,8 @@ def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
         padding=config.padding,
         test_crop=config.test_crop,
     )
+    preset, own = with_own_sampling(preset, config.clip_sampling)
+    return preset, (*notes, *own)
 
 
 def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:
@@ -65,6 +70,28 @@ def recognizer(name: str) -> AttackerModel:
         network=name,
         motion=one.channels == 2,
     )
+
+
+def models_within_limit(
+    models: Mapping[str, AttackerModel], truth: GroundTruth
+) -> tuple[dict[str, AttackerModel], tuple[str, ...]]:
+    """The attackers without kernel machines where these are too many clips, and a note on them."""
+    most = max(len(fold.train) for one in truth.protocols.values() for fold in one.folds)
+    # A finetuned kernel machine learns raw and anonymized clips together.
+    if 2 * most <= kernel_ridge.MOST_CLIPS:
+        return dict(models), ()
+    left = {name: model for name, model in models.items() if model.network is not None}
+    if not left:
+        raise UsageError(
+            f"{most} training clips are too many for the kernel attackers of this preset; choose "
+            "one with networks, such as --preset many."
+        )
+    out = ", ".join(name for name in models if name not in left)
+    note = (
+        f"Kernel attackers are left out ({out}): there are {most} training clips, and "
+        f"they take at most {kernel_ridge.MOST_CLIPS // 2}."
+    )
+    return left, (note,) if out else ()
 
 
 def network_means(

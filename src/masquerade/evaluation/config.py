@@ -14,6 +14,8 @@ from masquerade.pipeline.stream import Cover
 from masquerade.ranges import Share
 from masquerade.storage import STORE_LIMIT
 
+SamplingChoice = Literal["preset", "own-frames", "own"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedMethod:
@@ -56,6 +58,9 @@ class EvaluationConfig:
     # networks are tested on; None: the preset's
     padding: Padding | None = None
     test_crop: Share | None = None
+    # what networks of frames see: clips of the preset, or of the frames and stride (`own-frames`),
+    # and of the size too (`own`), that each one's published weights were trained on
+    clip_sampling: SamplingChoice = "preset"
     # files of published weights, from which the family `published` starts: an image ViT's, for the
     # preset's video ViTs, and those of single attackers by their names in the preset
     image_weights: Path | None = None

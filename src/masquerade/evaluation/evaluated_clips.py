@@ -10,7 +10,7 @@ from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.executor import Progress
 from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import Preset
+from masquerade.evaluation.presets import ClipSampling, Preset
 from masquerade.evaluation.results import PosesSeen, Restored
 from masquerade.extraction.config import Content, ExtractionConfig, RegionFactory, region_class
 from masquerade.extraction.dataset import ClipDataset
@@ -23,6 +23,8 @@ RAW = EvaluatedMethod(name="raw")
 POSE_CONTENTS = ("poses", "joints")
 ANONYMIZING, READING = "anonymizing videos", "reading videos"
 """What is done for a line, as its progress is told."""
+Kind = tuple[Content, ClipSampling | None]
+"""What clips are made of, and the sampling of one network; None: the preset's."""
 SAMPLED = 96  # clips of a line in which poses are looked for first, of twice as many or more
 
 
@@ -53,17 +55,24 @@ class EvaluatedClips:
     progress: Progress | None
     # what finds people on raw video; None: the networks alone
     people: RegionFactory | str | None = None
-    _held: dict[tuple[EvaluatedMethod, Anonymizer | None, Content], ClipDataset] = field(
+    _held: dict[tuple[EvaluatedMethod, Anonymizer | None, Kind], ClipDataset] = field(
         default_factory=dict, init=False, repr=False
     )
 
     def of(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content = "frames"
+        self,
+        method: EvaluatedMethod,
+        anonymizer: Anonymizer | None,
+        content: Content = "frames",
+        sampling: ClipSampling | None = None,
     ) -> ClipDataset:
-        """The clips of one anonymizer of a line, of one content; without one raw clips."""
-        known = method, anonymizer, content
+        """The clips of one anonymizer of a line, of one content; without one raw clips.
+
+        Those of frames may have the sampling of one network; None: the preset's.
+        """
+        known = method, anonymizer, (content, sampling)
         if known not in self._held:
-            self._held[known] = self._extract(method, anonymizer, content)
+            self._held[known] = self._extract(method, anonymizer, (content, sampling))
         return self._held[known]
 
     def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
@@ -78,37 +87,37 @@ class EvaluatedClips:
             return None
         return extract_clips(
             self.manifest.take(range(0, len(self.manifest), step)),
-            self._config(method, anonymizer, "poses"),
+            self._config(method, anonymizer, ("poses", None)),
             cache=self.cache,
             workers=self.workers,
             open_executor=self.open_executor,
             progress=self._follow(method, "looking for poses in some videos"),
         )
 
-    def extract(self, method: EvaluatedMethod, contents: Sequence[Content]) -> None:
-        """Make the clips of some contents, for which each anonymizer of a line works once."""
+    def extract(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
+        """Make the clips of some kinds, for which each anonymizer of a line works once."""
         for anonymizer in _anonymizers(method):
-            shown = [one for one in contents if one != "joints"]  # which no frame is made for
+            shown = [one for one in kinds if one[0] != "joints"]  # which no frame is made for
             store_contents(
                 self.manifest,
-                [self._config(method, anonymizer, content) for content in shown],
+                [self._config(method, anonymizer, kind) for kind in shown],
                 cache=self.cache,
                 workers=self.workers,
                 open_executor=self.open_executor,
                 progress=self._follow(method, ANONYMIZING),
             )
-            for content in contents:
-                self.of(method, anonymizer, content)
+            for kind in kinds:
+                self.of(method, anonymizer, *kind)
 
     def _extract(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: Kind
     ) -> ClipDataset:
         doing = READING if anonymizer is None else ANONYMIZING
-        if content in POSE_CONTENTS:
-            doing = f"looking for the {content} of people in videos"
+        if kind[0] in POSE_CONTENTS:
+            doing = f"looking for the {kind[0]} of people in videos"
         return extract_clips(
             self.manifest,
-            self._config(method, anonymizer, content),
+            self._config(method, anonymizer, kind),
             cache=self.cache,
             workers=self.workers,
             open_executor=self.open_executor,
@@ -119,9 +128,9 @@ class EvaluatedClips:
         return self.progress and partial(self.progress, f"{method.name}: {doing}")
 
     def _config(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: Kind
     ) -> ExtractionConfig:
-        preset = self.preset
+        content, preset = kind[0], self.preset.sampled(kind[1])
         people = content in POSE_CONTENTS and anonymizer is None
         return ExtractionConfig(
             frames=preset.frames_of(content),

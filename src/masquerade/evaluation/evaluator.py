@@ -19,7 +19,6 @@ from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
-from masquerade.evaluation import kernel_ridge
 from masquerade.evaluation.attackers import (
     ATTACKERS,
     SAME_ON_RAW,
@@ -29,7 +28,7 @@ from masquerade.evaluation.attackers import (
     get_families,
     required_fits,
 )
-from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.chosen_recognizers import models_within_limit, preset_of
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
@@ -47,6 +46,7 @@ from masquerade.evaluation.evaluated_clips import (
     RAW,
     AttackedMethod,
     EvaluatedClips,
+    Kind,
     example_of,
     finds_poses,
 )
@@ -54,15 +54,12 @@ from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
 from masquerade.evaluation.noise_inversion import inversions
+from masquerade.evaluation.own_sampling import sampling_of_networks
 from masquerade.evaluation.people_across_clips import PeopleAcrossClips
 from masquerade.evaluation.pose_attackers import HARDLY_SEEN, LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import AttackerModel, Seen
-from masquerade.evaluation.protocols import (
-    label_columns,
-    notes_on_unreported,
-    protocols,
-)
+from masquerade.evaluation.presets import ClipSampling, Seen
+from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
 from masquerade.evaluation.published_start import from_published
 from masquerade.evaluation.reconstruction import (
     Quality,
@@ -163,6 +160,7 @@ def evaluate(
         limits=(*limits, *run.notes),
         rows=rows,
         held_out=held_out,
+        sampling=sampling_of_networks(run.preset),
     )
 
 
@@ -237,7 +235,10 @@ class Evaluator:
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
-            self.clips.extract(method, list(dict.fromkeys(["frames", *self._contents(method)])))
+            kinds: list[Kind] = [("frames", None)]
+            for content in self._contents(method):
+                kinds += [(content, one) for one in self._by_sampling(method, content)]
+            self.clips.extract(method, list(dict.fromkeys(kinds)))
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -366,16 +367,36 @@ class Evaluator:
             return fits
         return tuple(fit for fit in fits if self.models[fit[0]].content != "joints")
 
+    def _by_sampling(
+        self, method: EvaluatedMethod, content: Seen
+    ) -> dict[ClipSampling | None, list[Fit]]:
+        """What attacks a line's clips of one content, by the sampling that it sees."""
+        found: dict[ClipSampling | None, list[Fit]] = {}
+        for fit in self._fits(method):
+            model = self.models[fit[0]]
+            if model.content == content:
+                found.setdefault(model.sampling, []).append(fit)
+        return found
+
     def _predict(
         self, method: EvaluatedMethod, raw: ClipDataset | None, content: Content
     ) -> tuple[ClipDataset, Predictions]:
-        """The clips of a line, of one content, and the predictions of the attackers that see it."""
-        fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == content]
+        """The clips of a line, of one content, and the predictions of the attackers that see it.
+
+        Attackers with a sampling of their own see other clips of that content.
+        """
+        fits = {None: list[Fit](), **self._by_sampling(method, content)}
+        both = [self._predict_sampled(method, raw, (content, one), fits[one]) for one in fits]
+        return both[0][0], both[0][1].merge([predictions for _, predictions in both[1:]])
+
+    def _predict_sampled(
+        self, method: EvaluatedMethod, raw: ClipDataset | None, kind: Kind, fits: Sequence[Fit]
+    ) -> tuple[ClipDataset, Predictions]:
         if raw is not None and any(start != "scratch" for _, start in fits):
-            raw = self.clips.of(RAW, None, content)  # whose fits of these models others start from
+            raw = self.clips.of(RAW, None, *kind)  # whose fits of these models others start from
         if method.runs:
-            return self._predict_runs(method, fits, raw, content)
-        clips = self.clips.of(method, method.method, content)
+            return self._predict_runs(method, fits, raw, kind)
+        clips = self.clips.of(method, method.method, *kind)
         return clips, self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
 
     def _poses_seen(
@@ -412,7 +433,7 @@ class Evaluator:
         method: EvaluatedMethod,
         fits: Sequence[Fit],
         raw: ClipDataset | None,
-        content: Content,
+        kind: Kind,
     ) -> tuple[ClipDataset, Predictions]:
         """Each seed's fold by an anonymizer of its own, and the predictions of its attackers."""
         folds = max(1, self.config.folds)
@@ -426,7 +447,7 @@ class Evaluator:
         datasets, found = [], []
         for seed, run in enumerate(method.runs):
             for fold, one in enumerate(run):
-                datasets.append(self.clips.of(method, one, content))
+                datasets.append(self.clips.of(method, one, *kind))
                 attack = partial(self.executor.predict, run=seed, seeds=[seed], folds=[fold])
                 found.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
         if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
@@ -538,18 +559,17 @@ class Evaluator:
         self, protocol: str, attacker: str, shuffle: int
     ) -> tuple[SplitTruth, Probabilities]:
         """Shuffled labels of the test clips, and what an attacker that learned such predicts."""
-        content = self.models[attacker].content
-        assert content != "restored"
-        clips = self.clips.of(RAW, None, content)
+        model = self.models[attacker]
+        assert model.content != "restored"
+        clips = self.clips.of(RAW, None, model.content, model.sampling)
         truth = replace(self.truth, protocols={protocol: self.truth.protocols[protocol]})
         truth = truth.shuffled(self.config.seed + shuffle)
         predictions = self.executor.predict(
             "raw", clips, [(attacker, "scratch")], truth, shuffle=shuffle, seeds=[0]
         )
         test = truth.of_clips(clips.rows).split(protocol, "test")
-        model = {attacker: self.models[attacker]}
         families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
-        (output, *_) = attack_outputs(families, model, predictions, {0: test})
+        (output, *_) = attack_outputs(families, {attacker: model}, predictions, {0: test})
         return test, output.test[0]
 
 
@@ -559,28 +579,6 @@ def _bytes_of(predictions: Predictions, classes: Mapping[str, int]) -> int:
         8 * len(block.clips) * sum(classes[label] for label in block.probabilities)
         for block in predictions.blocks.values()
     )
-
-
-def models_within_limit(
-    models: Mapping[str, AttackerModel], truth: GroundTruth
-) -> tuple[dict[str, AttackerModel], tuple[str, ...]]:
-    """The attackers without kernel machines where these are too many clips, and a note on them."""
-    most = max(len(fold.train) for one in truth.protocols.values() for fold in one.folds)
-    # A finetuned kernel machine learns raw and anonymized clips together.
-    if 2 * most <= kernel_ridge.MOST_CLIPS:
-        return dict(models), ()
-    left = {name: model for name, model in models.items() if model.network is not None}
-    if not left:
-        raise UsageError(
-            f"{most} training clips are too many for the kernel attackers of this preset; choose "
-            "one with networks, such as --preset many."
-        )
-    out = ", ".join(name for name in models if name not in left)
-    note = (
-        f"Kernel attackers are left out ({out}): there are {most} training clips, and "
-        f"they take at most {kernel_ridge.MOST_CLIPS // 2}."
-    )
-    return left, (note,) if out else ()
 
 
 def _method_name(method: Anonymizer) -> str:

@@ -63,6 +63,7 @@ def fit_predict(
     else:
         if model.side is not None:
             parts = {split: _shrink(part, model.side) for split, part in parts.items()}
+        preset = preset.sampled(model.sampling)
         net = _fit_network(task, model, parts["train"], preset, device)
         views, frames = _views(model, preset)
         predicted = {

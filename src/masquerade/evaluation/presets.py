@@ -1,9 +1,11 @@
 """Presets of attackers: the models, the clips that they see, and how long they are trained."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.datasets.clip_sampling import Padding
@@ -31,6 +33,14 @@ class WeightsFile:
     digest: str  # SHA-256 of its content
 
 
+class ClipSampling(NamedTuple):
+    """How a network's clips are sampled where the preset's are not what it sees."""
+
+    frames: int  # of a clip
+    stride: int | None  # source frames from one to the next; None: spread over the whole video
+    size: tuple[int, int]  # (height, width) in pixels
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackerModel:
     """A model that learns labels from clips."""
@@ -46,6 +56,8 @@ class AttackerModel:
     network: str | None = None
     widths: tuple[int, ...] | None = None  # of a `tiny-3d`; None: its own
     side: int | None = None  # in pixels, to which its clips are shrunk; None: they stay as they are
+    # of a network of frames, as its published weights were trained; None: the preset's
+    sampling: ClipSampling | None = None
     features: str = "picture"  # in FEATURES, where there is no network
     motion: bool = False  # whether it sees motion only
     background: bool = False  # whether it sees the background only
@@ -109,6 +121,10 @@ class Preset:
         if content == "stacked":
             return self.stacked_pictures
         return self.frames if content in ("frames", "restored") else self.pose_frames
+
+    def sampled(self, sampling: ClipSampling | None) -> Preset:
+        """The preset with clips of frames by a network's own sampling; None: as they are."""
+        return self if sampling is None else replace(self, **sampling._asdict())
 
     def middle_view(self, clips: ClipDataset) -> ClipDataset:
         """One view of each clip of frames, from the middle of the video and of the frame."""

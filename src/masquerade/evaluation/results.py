@@ -210,6 +210,17 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkSampling:
+    """How the clips of one network were sampled, which has a sampling of its own."""
+
+    attacker: str  # its name in the preset
+    frames: int  # of a clip
+    stride: int | None  # source frames from one to the next; None: spread over the whole video
+    height: int  # in pixels
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A whole table."""
 
@@ -227,6 +238,8 @@ class Evaluation:
     rows: tuple[Row, ...]  # raw video first
     # who is held out together: people, or pairs of people, some of whom are in several pairs
     held_out: str = "people"
+    # of networks that have clips of their own; none: all see the preset's, and JSON has no such key
+    sampling: tuple[NetworkSampling, ...] = field(default=(), metadata={"left out": ()})
 
     def to_json(self) -> str:
         """The evaluation as JSON."""
@@ -263,7 +276,12 @@ def _has_default(one: Field[Any]) -> bool:
 
 
 def _plain(found: Any) -> dict[str, Any]:
-    return {_key(one): getattr(found, one.name) for one in fields(found)}
+    every = ((one, getattr(found, one.name)) for one in fields(found))
+    return {
+        _key(one): value
+        for one, value in every
+        if "left out" not in one.metadata or value != one.metadata["left out"]
+    }
 
 
 def _as(kind: type[T], plain: Mapping[str, Any]) -> T:

@@ -81,6 +81,8 @@ ClipMaker = Callable[[IntArray], NDArray[Any]]  # a clip of the frames with thes
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
+AHEAD = 4  # videos for each process that are handed out at once
+AHEAD_BYTES = 8 << 30  # of the clips of these videos; one is handed out however large its are
 
 
 NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
@@ -137,6 +139,7 @@ def extract_videos(
     if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(configs[0]):
         yield from ((video, extract_contents(video, configs)) for video in videos)
         return
+    ahead = videos_ahead(videos, configs, workers)
     waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
     with ExitStack() as stack:
         if open_executor is None:  # a process that is ended leaves its temporary files to this one
@@ -145,12 +148,20 @@ def extract_videos(
         pool = stack.enter_context(processes(workers) if open_executor is None else open_executor())
         for video in videos:
             waiting.append((video, pool.submit(extract_contents, video, configs)))
-            if len(waiting) > 4 * workers:  # so that finished clips do not pile up in memory
+            if len(waiting) >= ahead:  # so that finished clips do not pile up in memory
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()
+
+
+def videos_ahead(
+    videos: Sequence[VideoRows], configs: Sequence[ExtractionConfig], workers: int
+) -> int:
+    """Return how many videos may be worked on, or wait to be taken, at once."""
+    largest = max(len(video.rows) for video in videos) * sum(one.clip_bytes for one in configs)
+    return max(1, min(AHEAD * workers, AHEAD_BYTES // largest))
 
 
 def can_run_in_processes(config: ExtractionConfig) -> bool:

@@ -1,0 +1,90 @@
+"""Sample the clips of each network as those were sampled that its published weights come from.
+
+Networks of clips were published with frames and strides of their own, such as 8 x 8 of C2D and
+32 x 2 of CSN, and with a size of their own; Ilic et al. (CVPR 2024) test each by its own
+(docs/papers.md 3.6).
+"""
+
+from dataclasses import replace
+
+from masquerade.errors import UsageError
+from masquerade.evaluation.config import SamplingChoice
+from masquerade.evaluation.presets import AttackerModel, ClipSampling, Preset
+from masquerade.evaluation.results import NetworkSampling
+from masquerade.models.recognizers import RECOGNIZERS
+
+
+def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, tuple[str, ...]]:
+    """The preset whose networks of frames have clips of their own, and a note on these.
+
+    All else keeps the preset's. Videos are then anonymized whole: the clips of all networks are of
+    one anonymized video, whichever of its frames they have.
+
+    Args:
+        preset: of attackers, with the stride, views and crops that were asked for.
+        choice: whose frames, stride and size they are.
+
+    Raises:
+        UsageError: no such choice, or frames that are made larger to be cropped.
+    """
+    if choice == "preset":
+        return preset, ()
+    if choice not in ("own-frames", "own"):
+        raise UsageError(f"--clip-sampling is preset, own-frames or own, not {choice!r}.")
+    if choice == "own" and preset.test_crop != 1:
+        raise UsageError(
+            "--test-crop and --clip-sampling own both say how large frames are: leave --test-crop "
+            "out, or give --clip-sampling own-frames."
+        )
+    attackers = {
+        name: _with_own(model, preset, choice) if _has_own(model) else model
+        for name, model in preset.attackers.items()
+    }
+    preset = replace(preset, attackers=attackers, sample_first=False)
+    each = "; ".join(_words(one) for one in sampling_of_networks(preset))
+    height, width = preset.size
+    apart = "spread over the video" if preset.stride is None else f"{preset.stride} apart"
+    note = (
+        "Networks of frames see clips as their published weights were trained, as was asked for "
+        f"(frames x stride, pixels): {each or 'none'}. Networks of single frames see some frames "
+        f"of the preset's clips; all else that sees frames sees {preset.frames} frames, {apart}, "
+        f"of {width} x {height} pixels. Videos are anonymized whole, and then sampled."
+    )
+    return preset, (note,)
+
+
+def sampling_of_networks(preset: Preset) -> tuple[NetworkSampling, ...]:
+    """What each network of frames with a sampling of its own sees."""
+    return tuple(
+        NetworkSampling(
+            attacker=name,
+            frames=model.sampling.frames,
+            stride=model.sampling.stride,
+            height=model.side or model.sampling.size[0],
+            width=model.side or model.sampling.size[1],
+        )
+        for name, model in preset.attackers.items()
+        if model.sampling is not None
+    )
+
+
+def _has_own(model: AttackerModel) -> bool:
+    """Whether it is a network of frames; what sees the background alone keeps the preset's."""
+    return model.network is not None and model.content == "frames" and not model.background
+
+
+def _with_own(model: AttackerModel, preset: Preset, choice: SamplingChoice) -> AttackerModel:
+    """A network with its own sampling; one of single frames keeps the preset's clips in time."""
+    one = RECOGNIZERS[model.network or ""]
+    frames, stride, side = one.sampling
+    sampling = ClipSampling(
+        frames=preset.frames if one.per_frame else frames,
+        stride=preset.stride if one.per_frame else stride,
+        size=(side, side) if choice == "own" else preset.size,
+    )
+    return replace(model, sampling=sampling, side=None if choice == "own" else model.side)
+
+
+def _words(one: NetworkSampling) -> str:
+    stride = "over the video" if one.stride is None else one.stride
+    return f"{one.attacker} {one.frames} x {stride}, {one.width} x {one.height}"
