@@ -25,7 +25,7 @@ from masquerade.evaluation.attacker_choice import (
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.controls import channel_controls, unread_channels
 from masquerade.evaluation.ground_truth import SplitTruth
-from masquerade.evaluation.metric_specs import MetricSpec, without_void
+from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, without_void
 from masquerade.evaluation.protocols import SAME, protocols
 from masquerade.evaluation.results import Control, from_json
 from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
@@ -342,6 +342,24 @@ def test_a_score_near_the_guess_says_that_a_channel_was_not_read() -> None:
     assert leaking.undecided is None
     action = replace(WHO, use="utility")
     assert score_label(action, few, raw, **GIVEN, unread=why).undecided is None
+
+
+def test_who_draws_a_class_at_random_is_a_floor_where_train_lacks_what_is_tested() -> None:
+    """Folds of the same people hold out what train has least of, so that a constant is wrong."""
+    labels = np.where(np.arange(CLIPS) % 4 > 0, FOLD, 1 - FOLD)  # three of four are of one class
+    priors = []
+    for fold in range(FOLDS):
+        rates = np.bincount(labels[fold != FOLD], minlength=2) / (fold != FOLD).sum()
+        priors.append(ActionPrior(np.arange(1), rates[None], rates))
+    sheet = replace(
+        truth(labels, np.arange(CLIPS), FOLD, "who"), fold_priors={"who": tuple(priors)}
+    )
+    floors = compute_floors(WHO, sheet, ())
+    assert floors["constant"].value < 0.4 and floors["action prior"].value < 0.4
+    assert floors["uniform guess"].value == 0.5
+    unseen = replace(sheet, labels={"who": np.where(np.arange(CLIPS) % 2, labels, -1)})
+    assert compute_floors(WHO, unseen, ())["uniform guess"].value == 0.5
+    assert "uniform guess" not in compute_floors(replace(WHO, metric="AUROC"), sheet, ())
 
 
 def test_below_chance_is_no_protection() -> None:
