@@ -279,6 +279,32 @@ def test_it_holds_only_where_every_attackers_upper_end_does() -> None:
     assert leaked.leakage.protects is False
 
 
+def test_it_does_not_hold_where_one_that_may_not_be_chosen_reads_it() -> None:
+    """Who learned raw video alone and is not recalibrated attacks all the same."""
+    raw = given(WHO, ("eyes", EVERY, EVERY))
+    hidden = given(WHO, ("eyes", EVERY, NEVER), ("raw eyes", EVERY, EVERY))
+    eyes, other = hidden.outputs
+    mine = replace(hidden, outputs=(eyes, replace(other, family="raw", eligible=False)))
+    found = score_label(WHO, mine, raw, **GIVEN)
+    assert found.strongest == "eyes" and found.score.value == 0
+    assert found.leakage is not None and found.leakage.protects is False
+    assert found.highest == "raw eyes" and found.highest_score.value == 1
+
+
+def test_what_is_said_to_hold_lies_below_all_that_is_shown_to_count() -> None:
+    """Of attributes not who sees the background alone, who is right by chance with few groups."""
+    raw = given(RED, ("eyes", EVERY, EVERY))
+    rates = {"red": np.full((CLIPS, 2), 0.5)}
+    mine = given(RED, ("eyes", EVERY, EVERY), ("sky", EVERY, EVERY))
+    eyes, sky = (replace(one, validation=rates, test=(rates,)) for one in mine.outputs)
+    told = {"red": np.eye(2)[mine.test.labels["red"]]}
+    sky = replace(sky, test=(told,), channels=frozenset({"place"}))
+    found = score_label(RED, replace(mine, outputs=(eyes, sky)), raw, **GIVEN)
+    assert found.leakage is not None and found.leakage.protects
+    assert {one.name: one.counts for one in found.attacks} == {"eyes": True, "sky": False}
+    assert next(one for one in found.attacks if one.name == "sky").test.value == 1
+
+
 def test_training_runs_must_be_five_and_each_must_hold() -> None:
     raw = given(WHO, ("eyes", EVERY, EVERY))
     few, enough = (given(WHO, ("eyes", EVERY, NEVER), runs=n) for n in (LEAST_RUNS - 1, LEAST_RUNS))

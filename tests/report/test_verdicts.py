@@ -8,9 +8,8 @@ import pytest
 from made_rows import HOSTILE
 
 from masquerade.evaluation.results import Evaluation
-from masquerade.report.table import main_columns, number
+from masquerade.report.table import at_most, main_columns, number
 from masquerade.report.verdicts import (
-    at_most,
     beyond_chosen,
     headline,
     headline_columns,
@@ -106,6 +105,15 @@ def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> 
     raw, held, *_ = table.rows
     assert at_most(raw, raw.findings[1]) is None and at_most(held, held.findings[0]) is None
     assert at_most(held, held.findings[1]) == pytest.approx(0.08)
+
+
+def test_who_sees_no_people_is_not_in_the_at_most_of_their_attributes(table: Evaluation) -> None:
+    held = table.rows[1]
+    found = held.findings[1]
+    sky = replace(found.attacks[0], family="background", test=replace(found.score, high=0.9))
+    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.9)
+    sky = replace(sky, counts=False)
+    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.08)
 
 
 def test_older_results_give_the_highest_score_instead(table: Evaluation) -> None:

@@ -30,6 +30,8 @@ class Attack:
     test: Score  # its score on test
     # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
+    # whether its score counts against a method; not of attributes of people who sees no people
+    counts: bool = True
 
 
 Reads = Literal["clips", "stills"]

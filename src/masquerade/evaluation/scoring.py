@@ -21,7 +21,7 @@ from masquerade.evaluation.attacker_choice import (
     Strength,
     Strengths,
     choose,
-    contenders,
+    counted,
     join_table,
     score_attacker,
     score_attackers,
@@ -236,7 +236,7 @@ def score_label(
     between = variance_between_runs(best.runs, clusters=groups)
     result = score(best.test, clusters=groups, between=between)
     together = [best] if best.outputs.family == TOGETHER else []
-    rivals = [*contenders(spec, scored), *together]
+    rivals = [*counted(spec, scored), *together]
     quantile = max_t_quantile([one.test for one in rivals], clusters=groups)
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
@@ -291,7 +291,7 @@ def score_label(
         protocol=spec.protocol,
         floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(
-            _attack(spec, mine, one, quantile)
+            _attack(spec, mine, one, quantile, counts=one in rivals)
             for one in (*scored, *together)
             if one.outputs.family != TRANSFORMED
             or one.outputs.name in (*chosen, highest.outputs.name)
@@ -399,7 +399,9 @@ def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float = 0.0) -> Sc
     return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantile=quantile)
 
 
-def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Attack:
+def _attack(
+    spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float, *, counts: bool
+) -> Attack:
     single = [
         measure(spec, mine.of_seed(seed), predicted).value
         for seed, predicted in enumerate(one.outputs.test)
@@ -410,6 +412,7 @@ def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile:
         validation=None if math.isnan(one.validation) else one.validation,
         test=_score(mine, one, quantile),
         seed_sd=_spread(single),
+        counts=counts,
     )
 
 

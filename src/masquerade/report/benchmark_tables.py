@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.report.table import main_columns, number, with_interval
+from masquerade.report.table import at_most, main_columns, number, with_interval
 from masquerade.report.verdicts import (
-    at_most,
     best_floor,
     headline_columns,
     raw_score,

@@ -11,7 +11,7 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda, held_limit
-from masquerade.report.table import all_columns, main_columns, number
+from masquerade.report.table import all_columns, at_most, main_columns, number
 
 Word = Literal["held", "undecided", "leaks", "n/a", "void"]
 WORDS: tuple[Word, ...] = ("leaks", "undecided", "void", "n/a", "held")  # the gravest first
@@ -91,18 +91,11 @@ def raw_score(evaluation: Evaluation, label: str) -> Score | None:
     return None if found is None else found.score
 
 
-def at_most(row: Row, found: Finding) -> float | None:
-    """The highest upper end of all attackers; of raw video, of the action and of one that is not
-    known it says nothing."""
-    ends = [one.test.high for one in found.attacks]
-    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
-        return None
-    return max((end for end in ends if end is not None), default=None)
-
-
 def highest(found: Finding) -> float | None:
-    """The highest score of all attackers on test, which nobody could have chosen beforehand."""
-    known = [one.test.value for one in found.attacks if one.test.value is not None]
+    """The highest score on test of all attackers that count, whom nobody could have chosen
+    beforehand."""
+    every = [one.test.value for one in found.attacks if one.counts]
+    known = [value for value in every if value is not None]
     return max(known, default=None)
 
 
