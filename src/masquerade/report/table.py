@@ -283,7 +283,9 @@ def _cell(row: Row, label: str) -> str:
     leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
         return f"{text}{most} leakage n/a{background}"
-    held = ", held" if leakage.protects else ", undecided" if found.undecided else ""
+    # results of earlier versions did not look at all attackers at once
+    holds = leakage.protects and found.highest_score is not None
+    held = ", held" if holds else ", undecided" if found.undecided else ""
     return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
 
 
