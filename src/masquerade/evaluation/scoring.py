@@ -54,8 +54,10 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Attack, Finding
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
+    NO_QUANTILES,
+    Quantiles,
     Score,
-    max_t_quantile,
+    max_t,
     score,
     score_over_runs,
     variance_between_runs,
@@ -237,11 +239,11 @@ def score_label(
     result = score(best.test, clusters=groups, between=between)
     together = [best] if best.outputs.family == TOGETHER else []
     rivals = [*counted(spec, scored), *together]
-    quantile = max_t_quantile([one.test for one in rivals], clusters=groups)
+    quantiles = max_t([one.test for one in rivals], [one.runs for one in rivals], clusters=groups)
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
     )
-    scores = (result, _score(mine, highest, quantile))
+    scores = (result, _score(mine, highest, quantiles))
     private = spec.use == "private"
     leaked = beyond_action = gain = f_half = None
     undecided = None
@@ -252,8 +254,8 @@ def score_label(
             shared = raw.of_clips(mine.clips)
             on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
         leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
-        ends = [_score(mine, one, quantile).high for one in rivals]
-        ends += [_highest_of_run(mine, rivals, run, quantile) for run in range(len(best.runs))]
+        ends = [_score(mine, one, quantiles).high for one in rivals]
+        ends += [_highest_of_run(mine, rivals, run, quantiles) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
         runs = len(best.outputs.test)
         few = f"{runs} training runs, and {LEAST_RUNS} are needed"
@@ -291,7 +293,7 @@ def score_label(
         protocol=spec.protocol,
         floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(
-            _attack(spec, mine, one, quantile, counts=one in rivals)
+            _attack(spec, mine, one, quantiles, counts=one in rivals)
             for one in (*scored, *together)
             if one.outputs.family != TRANSFORMED
             or one.outputs.name in (*chosen, highest.outputs.name)
@@ -387,20 +389,20 @@ def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:
 
 
 def _highest_of_run(
-    mine: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantile: float
+    mine: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantiles: Quantiles
 ) -> float | None:
     """The upper end of the strongest attacker of one training run."""
     groups = mine.test.groups
-    ends = [score(one.runs[run], clusters=groups, quantile=quantile).high for one in rivals]
+    ends = [score(one.runs[run], clusters=groups, quantiles=quantiles).high for one in rivals]
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
 
-def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float = 0.0) -> Score:
-    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantile=quantile)
+def _score(mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles = NO_QUANTILES) -> Score:
+    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantiles=quantiles)
 
 
 def _attack(
-    spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float, *, counts: bool
+    spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles, *, counts: bool
 ) -> Attack:
     single = [
         measure(spec, mine.of_seed(seed), predicted).value
@@ -410,7 +412,7 @@ def _attack(
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=_score(mine, one, quantile),
+        test=_score(mine, one, quantiles),
         seed_sd=_spread(single),
         counts=counts,
     )
