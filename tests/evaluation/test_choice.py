@@ -457,6 +457,15 @@ def test_clips_of_one_person_tell_more_together() -> None:
     found = score_label(spec, mine, None, **GIVEN)
     assert found.pooled is not None and found.pooled.value == 1.0
     assert found.score.value is not None and 0.5 < found.score.value < 1.0
+    assert found.pooled_floor == 0.25
+    told = ActionPrior(np.arange(4), np.eye(4) * 0.2 + 0.2, np.full(4, 0.25))  # by who does what
+    noisy = np.where(np.arange(CLIPS) % 10 < 6, people, (people + 1 + np.arange(CLIPS) % 3) % 4)
+    acted = replace(sheet, actions=noisy, fold_priors={"who": (told,) * FOLDS})
+    found = score_label(spec, replace(mine, test=acted, tests=(acted,)), None, **GIVEN)
+    assert found.floors["action prior"].value == 0.6 and found.pooled_floor == 1.0
+    more = replace(sheet, groups=np.arange(CLIPS) // 5)  # four of them would be sure of nothing
+    found = score_label(spec, replace(mine, test=more, tests=(more,)), None, **GIVEN)
+    assert found.told_together and found.leakage is not None and not found.leakage.protects
     alone = replace(mine, test=replace(sheet, labels={"who": np.arange(CLIPS)}))
     best = choose(spec, mine, score_attackers(spec, mine))
     assert _score_pooled(spec, alone, best) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_rows import HOSTILE, private
+from made_rows import HOSTILE, private, score
 
 from masquerade.evaluation.results import Evaluation
 from masquerade.report.table import at_most, main_columns, number
@@ -61,6 +61,17 @@ def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation
     shown = headline(replace(table, rows=(raw, row, *others))).detail
     assert "Attributes: no method is shown to hide this." in shown
     assert row_verdict(replace(row, findings=(*first, red)), main_columns(table)).word == "held"
+
+
+def test_what_all_clips_of_a_person_tell_together_leaks(table: Evaluation) -> None:
+    held = table.rows[1]
+    many = replace(held.findings[1], pooled=score(0.5), pooled_floor=0.05)
+    said = verdict(held, many)
+    assert said.word == "leaks" and ".50 is read from all clips of a person" in said.why
+    for floor, value in ((0.6, 0.5), (0.05, 0.15)):  # a guess from as many clips; not surely more
+        mine = replace(many, pooled=score(value), pooled_floor=floor)
+        assert verdict(held, mine).word == "held"
+    assert verdict(held, replace(many, pooled_floor=None)).word == "held"  # of earlier versions
 
 
 def test_nothing_holds_or_leaks_where_all_is_void(table: Evaluation) -> None:

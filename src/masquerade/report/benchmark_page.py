@@ -31,6 +31,7 @@ from masquerade.report.table import (
     main_columns,
     notes,
     number,
+    pooled,
     with_interval,
 )
 from masquerade.report.trade_off import (
@@ -195,6 +196,7 @@ def render_benchmark(
     environment.filters.update(
         number=number,
         interval=with_interval,
+        pooled=pooled,
         title_of=title_of,
         sentence=_sentence,
         hyphenated=_hyphenated,

@@ -475,7 +475,7 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
             "void" if found.void and found.leakage is None else with_interval(found.leakage),
             number(found.f_half),
             with_interval(found.beyond_action),
-            with_interval(found.pooled) if found.pooled else "",
+            pooled(found),
             with_interval(found.retrained_gain) if found.retrained_gain else "",
             YES_NO[found.retrained_holds],
         ]
@@ -483,6 +483,15 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
         for found in row.findings
         if found.use == "private"
     ]
+
+
+def pooled(found: Finding) -> str:
+    """What all clips of a person tell together, beside a guess from as many."""
+    if found.pooled is None:
+        return ""
+    floor = found.pooled_floor
+    beside = "" if floor is None else f", a guess {number(floor)}"
+    return f"{with_interval(found.pooled)}{beside}"
 
 
 def _sweep_lines(evaluation: Evaluation) -> list[list[str]]:
