@@ -128,8 +128,8 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
     if leaked is None or leaked.value is None or limit is None or floor is None:
         return Verdict("n/a", "raw video itself is not surely above a guess")
     if found.told_together and found.pooled is not None:
-        read = f"{number(found.pooled.value)} is read from all clips of a person together"
-        return Verdict("leaks", f"{read}, where a guess has {number(found.pooled_floor)}")
+        told = f"{number(found.pooled.value)} is read from all clips of a person together"
+        return Verdict("leaks", f"{told}, where a guess has {number(found.pooled_floor)}")
     if leaked.protects and found.highest_score is None:
         return Verdict("undecided", "an earlier version did not look at all attackers at once")
     if leaked.protects:
