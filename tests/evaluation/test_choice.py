@@ -25,7 +25,7 @@ from masquerade.evaluation.attacker_choice import (
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.controls import channel_controls, unread_channels
 from masquerade.evaluation.ground_truth import SplitTruth
-from masquerade.evaluation.metric_specs import MetricSpec, without_void
+from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, without_void
 from masquerade.evaluation.protocols import SAME, protocols
 from masquerade.evaluation.results import Control, from_json
 from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
@@ -279,6 +279,32 @@ def test_it_holds_only_where_every_attackers_upper_end_does() -> None:
     assert leaked.leakage.protects is False
 
 
+def test_it_does_not_hold_where_one_that_may_not_be_chosen_reads_it() -> None:
+    """Who learned raw video alone and is not recalibrated attacks all the same."""
+    raw = given(WHO, ("eyes", EVERY, EVERY))
+    hidden = given(WHO, ("eyes", EVERY, NEVER), ("raw eyes", EVERY, EVERY))
+    eyes, other = hidden.outputs
+    mine = replace(hidden, outputs=(eyes, replace(other, family="raw", eligible=False)))
+    found = score_label(WHO, mine, raw, **GIVEN)
+    assert found.strongest == "eyes" and found.score.value == 0
+    assert found.leakage is not None and found.leakage.protects is False
+    assert found.highest == "raw eyes" and found.highest_score.value == 1
+
+
+def test_what_is_said_to_hold_lies_below_all_that_is_shown_to_count() -> None:
+    """Of attributes not who sees the background alone, who is right by chance with few groups."""
+    raw = given(RED, ("eyes", EVERY, EVERY))
+    rates = {"red": np.full((CLIPS, 2), 0.5)}
+    mine = given(RED, ("eyes", EVERY, EVERY), ("sky", EVERY, EVERY))
+    eyes, sky = (replace(one, validation=rates, test=(rates,)) for one in mine.outputs)
+    told = {"red": np.eye(2)[mine.test.labels["red"]]}
+    sky = replace(sky, test=(told,), channels=frozenset({"place"}))
+    found = score_label(RED, replace(mine, outputs=(eyes, sky)), raw, **GIVEN)
+    assert found.leakage is not None and found.leakage.protects
+    assert {one.name: one.counts for one in found.attacks} == {"eyes": True, "sky": False}
+    assert next(one for one in found.attacks if one.name == "sky").test.value == 1
+
+
 def test_training_runs_must_be_five_and_each_must_hold() -> None:
     raw = given(WHO, ("eyes", EVERY, EVERY))
     few, enough = (given(WHO, ("eyes", EVERY, NEVER), runs=n) for n in (LEAST_RUNS - 1, LEAST_RUNS))
@@ -342,6 +368,24 @@ def test_a_score_near_the_guess_says_that_a_channel_was_not_read() -> None:
     assert leaking.undecided is None
     action = replace(WHO, use="utility")
     assert score_label(action, few, raw, **GIVEN, unread=why).undecided is None
+
+
+def test_who_draws_a_class_at_random_is_a_floor_where_train_lacks_what_is_tested() -> None:
+    """Folds of the same people hold out what train has least of, so that a constant is wrong."""
+    labels = np.where(np.arange(CLIPS) % 4 > 0, FOLD, 1 - FOLD)  # three of four are of one class
+    priors = []
+    for fold in range(FOLDS):
+        rates = np.bincount(labels[fold != FOLD], minlength=2) / (fold != FOLD).sum()
+        priors.append(ActionPrior(np.arange(1), rates[None], rates))
+    sheet = replace(
+        truth(labels, np.arange(CLIPS), FOLD, "who"), fold_priors={"who": tuple(priors)}
+    )
+    floors = compute_floors(WHO, sheet, ())
+    assert floors["constant"].value < 0.4 and floors["action prior"].value < 0.4
+    assert floors["uniform guess"].value == 0.5
+    unseen = replace(sheet, labels={"who": np.where(np.arange(CLIPS) % 2, labels, -1)})
+    assert compute_floors(WHO, unseen, ())["uniform guess"].value == 0.5
+    assert "uniform guess" not in compute_floors(replace(WHO, metric="AUROC"), sheet, ())
 
 
 def test_below_chance_is_no_protection() -> None:
@@ -413,6 +457,15 @@ def test_clips_of_one_person_tell_more_together() -> None:
     found = score_label(spec, mine, None, **GIVEN)
     assert found.pooled is not None and found.pooled.value == 1.0
     assert found.score.value is not None and 0.5 < found.score.value < 1.0
+    assert found.pooled_floor == 0.25
+    told = ActionPrior(np.arange(4), np.eye(4) * 0.2 + 0.2, np.full(4, 0.25))  # by who does what
+    noisy = np.where(np.arange(CLIPS) % 10 < 6, people, (people + 1 + np.arange(CLIPS) % 3) % 4)
+    acted = replace(sheet, actions=noisy, fold_priors={"who": (told,) * FOLDS})
+    found = score_label(spec, replace(mine, test=acted, tests=(acted,)), None, **GIVEN)
+    assert found.floors["action prior"].value == 0.6 and found.pooled_floor == 1.0
+    more = replace(sheet, groups=np.arange(CLIPS) // 5)  # four of them would be sure of nothing
+    found = score_label(spec, replace(mine, test=more, tests=(more,)), None, **GIVEN)
+    assert found.told_together and found.leakage is not None and not found.leakage.protects
     alone = replace(mine, test=replace(sheet, labels={"who": np.arange(CLIPS)}))
     best = choose(spec, mine, score_attackers(spec, mine))
     assert _score_pooled(spec, alone, best) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,21 @@ import scenes
 import torch
 from conftest import CONFIG
 
+from masquerade.datasets.augmentation import augment
+from masquerade.datasets.clip_sampling import crops
 from masquerade.datasets.manifest import Column, Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, executor, from_json
 from masquerade.evaluation.attackers import TOGETHER, TRANSFORMED
 from masquerade.evaluation.evaluator import PREDICTIONS, Evaluator
+from masquerade.evaluation.fit_predict import fit_predict
+from masquerade.evaluation.ground_truth import multi_hot
+from masquerade.evaluation.kernel_ridge import KernelRidge
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
-from masquerade.extraction.dataset import from_tensor
+from masquerade.extraction.dataset import ResizedClips, from_tensor
 from masquerade.methods import build
 
 
@@ -175,6 +181,9 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert fits.folder_of("blur", clips) == known
     source = Path(executor.__file__).parents[1]
     assert all(any(source.glob(part)) for part in executor.FITTED_BY)
+    digested = {path for part in executor.FITTED_BY for path in source.glob(part)}
+    for used in (fit_predict, KernelRidge, ResizedClips, crops, augment, multi_hot):
+        assert Path(inspect.getfile(used)) in digested, used
     monkeypatch.setattr(executor, "code_digest", lambda *patterns: "changed")
     assert fits.folder_of("blur", clips) != known
 

@@ -87,6 +87,24 @@ def test_training_runs_that_differ_widen_the_difference() -> None:
     assert apart.high - apart.low > 1.5 * (as_one.high - as_one.low)
 
 
+@pytest.mark.parametrize("trainings", [1, 2, 5])
+def test_a_method_of_fewer_training_runs_than_seeds_is_compared_with_raw_video(
+    trainings: int,
+) -> None:
+    """Raw video has a score for each seed, and the variance of both counts."""
+    groups, rng = np.repeat(np.arange(20), 3), np.random.default_rng(0)
+    runs = {
+        name: tuple(map(mean_of, rng.random((many, 60)) < np.linspace(0.2, 0.9, many)[:, None]))
+        for name, many in (("raw", 3), ("trained", trainings))
+    }
+    scores = {name: average(several) for name, several in runs.items()}
+    runs["trained"] *= trainings > 1  # of a single one nothing is known to differ
+    (gap,) = PairedScores(scores=scores, groups=groups, runs=runs).differences([("trained", "raw")])
+    (as_one,) = PairedScores(scores=scores, groups=groups).differences([("trained", "raw")])
+    assert gap.value == as_one.value
+    assert gap.high - gap.low > 1.5 * (as_one.high - as_one.low)
+
+
 def mean_of(hits: np.ndarray) -> Statistic:
     return Statistic(len(hits), lambda w: (w @ hits) / w.sum(axis=1))
 

@@ -214,3 +214,15 @@ def test_a_trade_off_counts_no_auroc_below_chance_and_still_tells_runs_apart() -
     plain = Scored(read, (), np.arange(CLIPS), PERSON)
     (other,) = trade_offs(plain, plain, [1.0], metric="cMAP")  # which is never turned around
     assert other.score.value == pytest.approx(1 - read.value)
+
+
+def test_a_trade_off_says_how_sure_it_is_of_an_auroc_just_below_chance() -> None:
+    """Other people may be read above chance, though f counts these at it."""
+    has, order = PERSON % 2, np.random.default_rng(1).random(CLIPS)
+    read = auroc(has, order - 0.03 * has)
+    own = score_over_runs(read, (), clusters=PERSON)
+    assert own.value is not None and own.value < 0.5 < (own.high or 0)
+    mine = Scored(read, (), np.arange(CLIPS), PERSON)
+    f = trade_offs(mine, mine, [1.0], metric="AUROC")[0].score
+    assert f.value == f.high == 0.5  # more would count a score below chance as protection
+    assert f.low == pytest.approx(1 - (own.high or 0))

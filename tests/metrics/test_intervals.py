@@ -12,18 +12,22 @@ from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, cmap, f1
 from masquerade.metrics.intervals import (
     MAX_BLOCKS,
+    Quantiles,
     Variance,
     bootstrap,
     cluster_numbers,
     jackknife,
+    max_t,
     max_t_quantile,
+    max_t_quantile_of_runs,
     paired,
     score,
+    score_over_runs,
     t_quantile,
     variance_between_runs,
     wilson,
 )
-from masquerade.metrics.statistic import Floats, Ints, Statistic, difference, mean
+from masquerade.metrics.statistic import Floats, Ints, Statistic, average, difference, mean
 
 TWENTY = np.repeat(np.arange(20), 6)
 
@@ -237,10 +241,39 @@ def test_intervals_of_many_attackers_hold_all_at_once() -> None:
     for _ in range(200):
         every = rivals(rng, 10)
         for name, quantile in (("alone", 0.0), ("at once", max_t_quantile(every, clusters=TWENTY))):
-            ends = [score(one, clusters=TWENTY, quantile=quantile) for one in every]
+            ends = [score(one, clusters=TWENTY, quantiles=Quantiles(quantile)) for one in every]
             covered[name] += all((one.low or 0) <= 0.3 <= (one.high or 1) for one in ends)
     assert covered["alone"] < 160  # .95 to the tenth power is .60
     assert 200 * 0.92 <= covered["at once"] <= 200 * 0.99
+
+
+def test_many_attackers_of_training_runs_need_more_standard_errors_of_the_runs_too() -> None:
+    rng = np.random.default_rng(4)
+    every = [rivals(rng, 5, sd=0.1) for _ in range(12)]
+    alone = stats.t.ppf(0.975, 4)
+    assert max_t_quantile_of_runs(every[:1]) == pytest.approx(alone, rel=0.1)
+    assert max_t_quantile_of_runs(every[:1] * 12) == pytest.approx(alone, rel=0.1)
+    assert alone + 1 < max_t_quantile_of_runs(every) < stats.t.ppf(1 - 0.025 / 12, 4) + 0.5
+    assert max_t_quantile_of_runs([[one[0]] for one in every]) == 0.0  # of a single run
+    assert max_t_quantile_of_runs([[one[0]] * 5 for one in every]) == 0.0
+
+
+def test_intervals_of_many_attackers_of_training_runs_hold_all_at_once() -> None:
+    """Runs that differ by more than the people do, for each attacker by itself."""
+    rng, covered = np.random.default_rng(5), {"people": 0, "both": 0}
+    person = np.repeat(np.arange(40), 15)
+    for _ in range(60):
+        rates = 0.5 + 0.08 * rng.standard_normal((8, 5, 1))
+        runs = [list(map(mean, each)) for each in (rng.random((8, 5, 600)) < rates) * 1.0]
+        every = [average(each) for each in runs]
+        quantiles = max_t(every, runs, clusters=person)
+        for name, used in (("people", Quantiles(quantiles.people)), ("both", quantiles)):
+            found = [
+                score_over_runs(one, each, clusters=person, quantiles=used)
+                for one, each in zip(every, runs, strict=True)
+            ]
+            covered[name] += all((one.low or 0) <= 0.5 <= (one.high or 1) for one in found)
+    assert covered["people"] < 60 * 0.9 <= covered["both"], covered
 
 
 def test_the_variance_between_runs_leaves_out_what_the_videos_explain() -> None:

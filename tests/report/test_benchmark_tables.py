@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,29 @@ def test_csv_has_floor_raw_and_verdict(table: Evaluation) -> None:
     assert mine["floor_attacker"] == "constant" and float(mine["at_most"]) == 0.55
     held = next(x for x in lines if x["video"] == "figure .5" and x["label"] == "identity")
     assert held["verdict"] == "held"
+
+
+def test_files_of_void_results_say_so(table: Evaluation) -> None:
+    """A CSV and a table for LaTeX have no banner above them."""
+    void = replace(table, void="50 % of the dice were loaded.")
+    lines = list(csv.DictReader(io.StringIO(csv_table([void]))))
+    said = {(line["verdict"], line["why"]) for line in lines if line["verdict"]}
+    assert said == {
+        ("void", "50 % of the dice were loaded."),
+        ("void", "nobody reads it on raw video"),
+    }
+    tex = latex_table([void])
+    assert r"Void: 50 \% of the dice were loaded." in tex
+    assert not re.search(r"& (held|leaks|undecided) ", tex) and "& void " in tex
+
+
+def test_latex_marks_labels_that_are_void(table: Evaluation) -> None:
+    raw, row, *others = table.rows
+    first, who, *more = row.findings
+    named = replace(row, findings=(first, replace(who, void="nobody reads it"), *more))
+    body = latex_table([replace(table, rows=(raw, named, *others))]).splitlines()
+    (line,) = (line for line in body if line.startswith(row.name))
+    assert line.split(" & ")[2].endswith(" void")
 
 
 def test_latex_is_balanced_and_escaped(table: Evaluation) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from made_rows import HOSTILE
+from made_rows import HOSTILE, private, score
 
 from masquerade.evaluation.results import Evaluation
-from masquerade.report.table import main_columns, number
+from masquerade.report.table import at_most, main_columns, number
 from masquerade.report.verdicts import (
-    at_most,
     beyond_chosen,
     headline,
     headline_columns,
@@ -49,6 +48,46 @@ def test_a_row_has_the_gravest_verdict_of_its_labels(table: Evaluation) -> None:
     assert [one.word for one in said] == ["held", "undecided", "leaks", "n/a"]
     assert said[2].why == "who it is, attributes"
     assert said[3].why == "frames are <missing>"
+
+
+def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation) -> None:
+    """Though the mean over them, most of which are hidden, is within a tenth."""
+    raw, held, *others = table.rows
+    *first, red = held.findings
+    leaking = private("red_top", 0.7, half=0.02, protects=False)
+    row = replace(held, findings=(*first, leaking))
+    said = row_verdict(row, main_columns(table))
+    assert (said.word, said.why) == ("leaks", "red_top")
+    shown = headline(replace(table, rows=(raw, row, *others))).detail
+    assert "Attributes: no method is shown to hide this." in shown
+    assert row_verdict(replace(row, findings=(*first, red)), main_columns(table)).word == "held"
+
+
+def test_what_all_clips_of_a_person_tell_together_leaks(table: Evaluation) -> None:
+    held = table.rows[1]
+    many = replace(held.findings[1], pooled=score(0.5), pooled_floor=0.05)
+    said = verdict(held, many)
+    assert said.word == "leaks" and ".50 is read from all clips of a person" in said.why
+    for floor, value in ((0.6, 0.5), (0.05, 0.15)):  # a guess from as many clips; not surely more
+        mine = replace(many, pooled=score(value), pooled_floor=floor)
+        assert verdict(held, mine).word == "held"
+    assert verdict(held, replace(many, pooled_floor=None)).word == "held"  # of earlier versions
+
+
+def test_nothing_holds_or_leaks_where_all_is_void(table: Evaluation) -> None:
+    for row in table.rows[1:4]:
+        why = "the dice were loaded"
+        assert row_verdict(row, main_columns(table), void=why).word == "void"
+        assert verdict(row, row.findings[1], void=why) == ("void", why)
+
+
+def test_a_run_that_reads_more_than_the_mean_is_the_reason(table: Evaluation) -> None:
+    row = replace(table.rows[1], runs=5)
+    found = row.findings[1]
+    assert found.leakage is not None
+    one_reads = replace(found, leakage=replace(found.leakage, low=0.0, protects=False))
+    said = verdict(row, one_reads)
+    assert said.word == "undecided" and "in one of them more than .14" in said.why
 
 
 def test_an_attacker_that_nobody_chose_leaks_too(table: Evaluation) -> None:
@@ -108,6 +147,15 @@ def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> 
     assert at_most(held, held.findings[1]) == pytest.approx(0.08)
 
 
+def test_who_sees_no_people_is_not_in_the_at_most_of_their_attributes(table: Evaluation) -> None:
+    held = table.rows[1]
+    found = held.findings[1]
+    sky = replace(found.attacks[0], family="background", test=replace(found.score, high=0.9))
+    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.9)
+    sky = replace(sky, counts=False)
+    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.08)
+
+
 def test_older_results_give_the_highest_score_instead(table: Evaluation) -> None:
     held = table.rows[1]
     found = held.findings[1]
@@ -115,3 +163,4 @@ def test_older_results_give_the_highest_score_instead(table: Evaluation) -> None
     old = replace(found, highest_score=None, score=chosen)
     assert beyond_chosen(held, old) == ("highest", 0.06)
     assert beyond_chosen(held, replace(found, highest_score=None)) is None
+    assert verdict(held, old).word == "undecided"  # others than the chosen one were not looked at

@@ -314,18 +314,22 @@ def _validation_of_fold(
 
 
 def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
-    """Who may be called the strongest.
-
-    Not who sees the background alone, of attributes of people: with few groups it guesses right by
-    chance, and says nothing about them.
-    """
+    """Who may be chosen as the strongest: of those that count, who may be chosen at all."""
     able = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
+    return counted(spec, able)
+
+
+def counted(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
+    """Whose scores count against a method, chosen or not.
+
+    Not those of who sees the background alone, of attributes of people: with few groups it guesses
+    right by chance, and says nothing about them.
+    """
     # one column that is ranked by class is of a place or of things, not of people
     of_people = spec.metric != "top-1" and (spec.metric != "cMAP" or len(spec.columns) > 1)
     if spec.use == "private" and of_people:
-        seeing = [one for one in able if one.outputs.channels != {"place"}]
-        able = seeing or able
-    return able
+        return [one for one in scored if one.outputs.channels != {"place"}] or list(scored)
+    return list(scored)
 
 
 def _ranked(

@@ -27,7 +27,7 @@ from masquerade.metrics.classification import (
     f1,
     top_k,
 )
-from masquerade.metrics.statistic import Floats, Statistic, average, values_left_out
+from masquerade.metrics.statistic import Floats, Statistic, average, mean, values_left_out
 
 MEAN = "attributes"
 COLUMNS = 64  # values of a label that are scored at once
@@ -163,6 +163,8 @@ def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabiliti
 def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]:
     """Floors of attackers who say the same of all clips of a fold."""
     found = {"constant": measure(spec, truth, truth.rates)}
+    if spec.metric == "top-1":  # what is common in train is rare in the test of the same people
+        found["uniform guess"] = _uniform_guess(truth, spec.columns[0])
     if spec.metric in F1_THRESHOLDS:  # rates below the threshold say no to all: F1 has a better one
         yes = {name: np.tile([0.0, 1.0], (len(truth.clips), 1)) for name in spec.columns}
         found["all positive"] = measure(spec, truth, yes)
@@ -188,6 +190,14 @@ def compute_floors(
         ]
         found["predicted action"] = guesses[0] if len(guesses) == 1 else average(guesses)
     return found
+
+
+def _uniform_guess(truth: SplitTruth, label: str) -> Statistic:
+    """How often a class drawn at random is right, of those that are in train, in expectation."""
+    labels, seen = truth.labels[label], truth.rates[label] > 0  # (n, C)
+    known = np.flatnonzero(is_known(labels))
+    right = seen[known, labels[known]] / np.maximum(seen[known].sum(axis=1), 1)
+    return _of_known(mean(right), known, len(truth.clips))
 
 
 def _is_requested_mean(spec: MetricSpec) -> bool:

@@ -15,8 +15,10 @@ from masquerade.evaluation.executor import Progress
 from masquerade.evaluation.metric_specs import without_void
 from masquerade.metrics.intervals import (
     Score,
-    max_t_quantile,
-    score_over_runs,
+    Variance,
+    max_t,
+    score,
+    variance_between_runs,
 )
 from masquerade.metrics.statistic import Statistic, difference
 
@@ -37,13 +39,32 @@ class PairedScores:
         twenty would otherwise seem to differ where none does.
         """
         gaps = [difference(self.scores[one], self.scores[other]) for one, other in pairs]
-        quantile = max_t_quantile(gaps, clusters=self.groups)
+        quantiles = max_t(gaps, [self._runs(*pair) for pair in pairs], clusters=self.groups)
         found = []
-        for gap, (one, other) in zip(gaps, pairs, strict=True):
-            both = zip(self.runs.get(one, ()), self.runs.get(other, ()), strict=True)
-            runs = [difference(mine, its) for mine, its in both]
-            found.append(score_over_runs(gap, runs, clusters=self.groups, quantile=quantile))
+        for gap, pair in zip(gaps, pairs, strict=True):
+            between = self._between_runs(*pair)
+            found.append(score(gap, clusters=self.groups, quantiles=quantiles, between=between))
         return tuple(found)
+
+    def _runs(self, one: str, other: str) -> list[Statistic]:
+        """The difference of each training run; none where lines have other numbers of them."""
+        runs = self.runs.get(one, ()), self.runs.get(other, ())
+        if len(runs[0]) != len(runs[1]):
+            return []
+        return [difference(mine, its) for mine, its in zip(*runs, strict=True)]
+
+    def _between_runs(self, one: str, other: str) -> Variance | None:
+        """The variance of a difference over training runs, of which the lines may have other
+        numbers: raw video has one for each seed, and one training a single one."""
+        both = self._runs(one, other)
+        if both:
+            return variance_between_runs(both, clusters=self.groups)
+        runs = [self.runs.get(name, ()) for name in (one, other)]
+        each = [variance_between_runs(some, clusters=self.groups) for some in runs]
+        known = [one for one in each if one is not None]
+        if not known:
+            return None
+        return Variance(sum(one.value for one in known), min(one.freedom for one in known))
 
 
 def paired_scores(

@@ -23,8 +23,10 @@ from masquerade.evaluation.person_metric import PersonMetric, cosine
 from masquerade.evaluation.protocols import UNSEEN, Fold
 from masquerade.evaluation.results import Reidentification, ReidentificationAttack, Row
 from masquerade.metrics.intervals import (
+    NO_QUANTILES,
+    Quantiles,
     Score,
-    max_t_quantile,
+    max_t,
     score_over_runs,
 )
 from masquerade.metrics.reidentification import (
@@ -136,11 +138,10 @@ def reidentify(
     linked = {name: [one[LINKAGE] for one in mine] for name, mine in by_name.items()}
     ranked = {name: [one[RANK] for one in mine] for name, mine in by_name.items()}
     every = [_over_runs(mine) for mine in ranked.values()]
-    wide = max_t_quantile(every, clusters=groups)
+    wide = max_t(every, list(ranked.values()), clusters=groups)
     chosen = [name for one in matches for name in one.chosen]
-    rivals = max_t_quantile(
-        [_over_runs(ranked[name]) for name in dict.fromkeys(chosen)], clusters=groups
-    )
+    some = [ranked[name] for name in dict.fromkeys(chosen)]
+    rivals = max_t(list(map(_over_runs, some)), some, clusters=groups)
     mine = [scenario.statistics(one.picked) for one in matches]
     scores = {
         name: _score([one[name] for one in mine], scenario.clusters[name], rivals)
@@ -393,9 +394,11 @@ class _Scenario:
 
 
 def _score(
-    runs: Sequence[Statistic], clusters: NDArray[np.generic], quantile: float = 0.0
+    runs: Sequence[Statistic],
+    clusters: NDArray[np.generic],
+    quantiles: Quantiles = NO_QUANTILES,
 ) -> Score:
-    return score_over_runs(_over_runs(runs), runs, clusters=clusters, quantile=quantile)
+    return score_over_runs(_over_runs(runs), runs, clusters=clusters, quantiles=quantiles)
 
 
 def _over_runs(runs: Sequence[Statistic]) -> Statistic:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import Leakage
+from masquerade.metrics.leakage import Leakage, held_limit
 from masquerade.pipeline.coverage import DatasetCoverage
 
 SCHEMA = "masquerade-evaluation/2"
@@ -30,6 +30,8 @@ class Attack:
     test: Score  # its score on test
     # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
+    # whether its score counts against a method; not of attributes of people who sees no people
+    counts: bool = True
 
 
 Reads = Literal["clips", "stills"]
@@ -90,10 +92,22 @@ class Finding:
     runs_sd: float | None = None  # standard deviation of the score over training runs
     # the score where attackers know which test clips show one person; None: each shows another
     pooled: Score | None = None
+    pooled_floor: float | None = None  # of the best guess there, from all that a person does
     undecided: str | None = None  # why a leakage within a tenth does not count as held
     means: tuple[NetworkMean, ...] = ()  # over networks, by family; none: they were not asked for
     # of private labels: f_lambda at each weight that was asked for
     trade_offs: tuple[TradeOff, ...] = ()
+
+    @property
+    def told_together(self) -> bool:
+        """Whether all clips of a person tell surely more than counts as held of one clip.
+
+        What hardly shows in one may show in many, and who has a folder of somebody's has them.
+        """
+        floor, raw = self.pooled_floor, None if self.leakage is None else self.leakage.raw.value
+        if self.pooled is None or self.pooled.low is None or floor is None or raw is None:
+            return False
+        return self.pooled.low > held_limit(floor, max(floor, raw))
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""

@@ -21,7 +21,7 @@ from masquerade.evaluation.attacker_choice import (
     Strength,
     Strengths,
     choose,
-    contenders,
+    counted,
     join_table,
     score_attacker,
     score_attackers,
@@ -46,6 +46,7 @@ from masquerade.evaluation.ground_truth import (
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
+    constant_floors,
     measure,
 )
 from masquerade.evaluation.predictions import ByLabel, Predictions
@@ -54,14 +55,16 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Attack, Finding
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
+    NO_QUANTILES,
+    Quantiles,
     Score,
-    max_t_quantile,
+    max_t,
     score,
     score_over_runs,
     variance_between_runs,
 )
 from masquerade.metrics.leakage import Leakage, at_least_chance, f_lambda, held_limit, leakage
-from masquerade.metrics.statistic import Floats, Statistic, difference
+from masquerade.metrics.statistic import Floats, Statistic, average, difference
 
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
 
@@ -236,12 +239,12 @@ def score_label(
     between = variance_between_runs(best.runs, clusters=groups)
     result = score(best.test, clusters=groups, between=between)
     together = [best] if best.outputs.family == TOGETHER else []
-    rivals = [*contenders(spec, scored), *together]
-    quantile = max_t_quantile([one.test for one in rivals], clusters=groups)
+    rivals = [*counted(spec, scored), *together]
+    quantiles = max_t([one.test for one in rivals], [one.runs for one in rivals], clusters=groups)
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
     )
-    scores = (result, _score(mine, highest, quantile))
+    scores = (result, _score(mine, highest, quantiles))
     private = spec.use == "private"
     leaked = beyond_action = gain = f_half = None
     undecided = None
@@ -252,8 +255,8 @@ def score_label(
             shared = raw.of_clips(mine.clips)
             on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
         leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
-        ends = [_score(mine, one, quantile).high for one in rivals]
-        ends += [_highest_of_run(mine, rivals, run, quantile) for run in range(len(best.runs))]
+        ends = [_score(mine, one, quantiles).high for one in rivals]
+        ends += [_highest_of_run(mine, rivals, run, quantiles) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
         runs = len(best.outputs.test)
         few = f"{runs} training runs, and {LEAST_RUNS} are needed"
@@ -262,7 +265,7 @@ def score_label(
             leaked, undecided = replace(leaked, protects=None), doubt
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
             undecided = unread  # it may leak where none of these attackers can look
-    pooled = _score_pooled(spec, mine, best) if private else None
+    pooled = _score_pooled(spec, mine, best, predicted_actions) if private else None
     informed = strongest_of(spec, mine, scored, "prior")
     if informed and "action prior" in floors:
         prior = floors["action prior"]
@@ -284,14 +287,14 @@ def score_label(
     if private and utility is not None and result.value is not None:
         f_half = f_lambda(utility, at_least_chance(result.value, spec.metric))
     chosen = Counter(name for names in best.chosen for name in names)
-    return Finding(
+    found = Finding(
         label=spec.name,
         use=spec.use,
         metric=spec.metric,
         protocol=spec.protocol,
         floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(
-            _attack(spec, mine, one, quantile)
+            _attack(spec, mine, one, quantiles, counts=one in rivals)
             for one in (*scored, *together)
             if one.outputs.family != TRANSFORMED
             or one.outputs.name in (*chosen, highest.outputs.name)
@@ -304,13 +307,17 @@ def score_label(
         runs_sd=_spread([one.value for one in best.runs]),
         leakage=leaked,
         undecided=undecided,
-        pooled=pooled,
+        pooled=None if pooled is None else pooled[0],
+        pooled_floor=None if pooled is None else pooled[1],
         beyond_action=beyond_action,
         retrained_gain=gain,
         retrained_holds=None if gain is None or gain.high is None else gain.high >= 0,
         f_half=f_half,
         void=void,
     )
+    if found.told_together and leaked is not None and (leaked.protects or undecided):
+        found = replace(found, leakage=replace(leaked, protects=False), undecided=None)
+    return found
 
 
 def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> tuple[IntArray, ...]:
@@ -343,11 +350,17 @@ def channel_scores(spec: MetricSpec, mine: ScoringInput) -> dict[Channel, Score]
     return found
 
 
-def _score_pooled(spec: MetricSpec, mine: ScoringInput, best: ScoredAttacker) -> Score | None:
+def _score_pooled(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    best: ScoredAttacker,
+    predicted_actions: Sequence[IntArray] = (),
+) -> tuple[Score, float | None] | None:
     """The score where attackers know which test clips show one person; None: each shows another.
 
     A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
-    a folder of one patient's videos tells as much.
+    a folder of one patient's videos tells as much. Beside it stands the best guess of the same: a
+    label that goes with actions is guessed from all that a person does.
     """
     who = mine.test.labels[spec.columns[0]] if spec.protocol == SAME else mine.test.groups
     pairs = np.stack([mine.test.fold, who], axis=1)
@@ -369,7 +382,16 @@ def _score_pooled(spec: MetricSpec, mine: ScoringInput, best: ScoredAttacker) ->
         )
 
     tests = tuple(pooled_by_label(one) for one in best.outputs.test)
-    return _score(mine, score_attacker(spec, mine, replace(best.outputs, test=tests)))
+    found = _score(mine, score_attacker(spec, mine, replace(best.outputs, test=tests)))
+    floors, truth = constant_floors(spec, mine.test), mine.test
+    floors["action prior"] = measure(spec, truth, pooled_by_label(truth.priors))
+    if predicted_actions:
+        priors = [
+            {name: truth.prior_of(name, one) for name in spec.columns} for one in predicted_actions
+        ]
+        guesses = [measure(spec, truth, pooled_by_label(one)) for one in priors]
+        floors["predicted action"] = average(guesses)
+    return found, _highest_value(floors)
 
 
 def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
@@ -382,24 +404,31 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
 
 def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:
     """Whether a score is surely above all guesses."""
-    floor = max((one.value for one in floors.values() if not math.isnan(one.value)), default=1.0)
-    return any((one.low or 0.0) > floor for one in scores)
+    floor = _highest_value(floors)
+    return any((one.low or 0.0) > (1.0 if floor is None else floor) for one in scores)
+
+
+def _highest_value(floors: Mapping[str, Statistic]) -> float | None:
+    """The score of the best guess; None: none is defined."""
+    return max((one.value for one in floors.values() if not math.isnan(one.value)), default=None)
 
 
 def _highest_of_run(
-    mine: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantile: float
+    mine: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantiles: Quantiles
 ) -> float | None:
     """The upper end of the strongest attacker of one training run."""
     groups = mine.test.groups
-    ends = [score(one.runs[run], clusters=groups, quantile=quantile).high for one in rivals]
+    ends = [score(one.runs[run], clusters=groups, quantiles=quantiles).high for one in rivals]
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
 
-def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float = 0.0) -> Score:
-    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantile=quantile)
+def _score(mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles = NO_QUANTILES) -> Score:
+    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantiles=quantiles)
 
 
-def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Attack:
+def _attack(
+    spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles, *, counts: bool
+) -> Attack:
     single = [
         measure(spec, mine.of_seed(seed), predicted).value
         for seed, predicted in enumerate(one.outputs.test)
@@ -408,8 +437,9 @@ def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile:
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=_score(mine, one, quantile),
+        test=_score(mine, one, quantiles),
         seed_sd=_spread(single),
+        counts=counts,
     )
 
 

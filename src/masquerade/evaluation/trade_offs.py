@@ -6,6 +6,7 @@ interval is over the people of both, and of trained methods over their runs too.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -55,10 +56,14 @@ def trade_offs(
     def over_runs(weight: float) -> Score:
         # of the mean private score f counts no less than chance, and is linear in the runs above:
         # single runs count as they are, or those below chance would seem to agree
-        return score_over_runs(
-            f(weight, action.test, private.test, least_counted(metric)),
-            [f(weight, *both, 0.0) for both in zip(action.runs, private.runs, strict=True)],
-            clusters=groups,
+        runs = [f(weight, *both, 0.0) for both in zip(action.runs, private.runs, strict=True)]
+        counted, plain = (
+            score_over_runs(f(weight, action.test, private.test, least), runs, clusters=groups)
+            for least in (least_counted(metric), 0.0)
         )
+        # a score below chance may be above it for other people: what f counts as chance stays the
+        # same whoever is left out, and would have an interval of no width
+        ends = [one.low for one in (counted, plain) if one.low is not None]
+        return replace(counted, low=min(ends, default=None))
 
     return tuple(TradeOff(weight=weight, score=over_runs(weight)) for weight in weights)

@@ -65,6 +65,16 @@ class Variance(NamedTuple):
     freedom: float
 
 
+class Quantiles(NamedTuple):
+    """How many standard errors intervals need so that several hold at once, see `max_t`."""
+
+    people: float = 0.0  # of the part that is over clusters, see `max_t_quantile`
+    runs: float = 0.0  # of that over training runs, see `max_t_quantile_of_runs`
+
+
+NO_QUANTILES = Quantiles()  # one interval by itself
+
+
 @dataclass(frozen=True)
 class Jackknife:
     """The jackknife of S statistics over G clusters."""
@@ -75,9 +85,15 @@ class Jackknife:
     exact: bool  # False where leaving out some cluster made a value undefined
 
     def error(
-        self, combination: ArrayLike, *, between: Variance | None = None
+        self,
+        combination: ArrayLike,
+        *,
+        between: Variance | None = None,
+        quantiles: Quantiles = NO_QUANTILES,
     ) -> tuple[float, float]:
         """Standard error of a linear combination (S,) of the values, and its t quantile.
+
+        `quantiles` are the least ones of the clusters' and of the runs' part.
 
         `between` is a variance that is added, such as of training runs. The squares of both
         margins of error, each at the t quantile of its own degrees of freedom, are added (Banerjee
@@ -85,11 +101,13 @@ class Jackknife:
         variance of few degrees is most of it.
         """
         u = np.asarray(combination, dtype=np.float64) @ self.influence
-        variance, t = float((u**2).sum()) * (len(u) - 1) / len(u), t_quantile(_freedom(u))
+        variance = float((u**2).sum()) * (len(u) - 1) / len(u)
+        t = max(t_quantile(_freedom(u)), quantiles.people)
         if between is None or not between.value > 0:
             return math.sqrt(variance), t
         both = variance + between.value
-        margin = t**2 * variance + t_quantile(between.freedom) ** 2 * between.value
+        of_runs = max(t_quantile(between.freedom), quantiles.runs)
+        margin = t**2 * variance + of_runs**2 * between.value
         return math.sqrt(both), math.sqrt(margin / both)
 
 
@@ -97,7 +115,7 @@ def score(
     statistic: Statistic,
     *,
     clusters: ArrayLike | None = None,
-    quantile: float = 0.0,
+    quantiles: Quantiles = NO_QUANTILES,
     between: Variance | None = None,
 ) -> Score:
     """The value of a statistic and its 95 % interval.
@@ -109,7 +127,7 @@ def score(
     Args:
         statistic: one number of the test videos.
         clusters: (n,) the person or group of each video; None: every video stands for itself.
-        quantile: at least so many standard errors lie on each side, see `max_t_quantile`.
+        quantiles: at least so many standard errors lie on each side, see `max_t`.
         between: the variance of the value over training runs, see `variance_between_runs`.
     """
     codes = cluster_numbers(statistic.n, clusters)
@@ -117,7 +135,7 @@ def score(
     value = statistic.value if statistic.n else math.nan
     if math.isnan(value):
         return Score(None, None, None, statistic.n, count)
-    ends = _interval(statistic, value, codes, quantile, between)
+    ends = _interval(statistic, value, codes, quantiles, between)
     return Score(value, *ends, statistic.n, count)
 
 
@@ -146,6 +164,43 @@ def max_t_quantile(
     return float(np.quantile(largest, 0.95))
 
 
+def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]], *, draws: int = 4000) -> float:
+    """As `max_t_quantile`, of what differs between training runs; 0 where nothing does.
+
+    `runs` are those of each statistic. As many runs are drawn as there are, which differ and go
+    together as these do: where all statistics differ by the same runs, as where the anonymizer
+    decides, it is the quantile of Student's t.
+    """
+    quantile = 0.0
+    for count in {len(each) for each in runs if len(each) > 1}:
+        values = np.array([[one.value for one in each] for each in runs if len(each) == count])
+        apart = values - values.mean(axis=1, keepdims=True)  # (S, R)
+        spread = np.sqrt((apart**2).sum(axis=1))
+        varied = ~np.isnan(spread) & (spread > 1e-12)
+        if not varied.any():
+            continue
+        multipliers = np.random.default_rng(3).standard_normal((count, count * draws))
+        drawn = (apart[varied] / spread[varied, None] @ multipliers).reshape(-1, count, draws)
+        error = drawn.std(axis=1, ddof=1) / math.sqrt(count)
+        largest = np.abs(drawn.mean(axis=1) / error).max(axis=0)  # (draws,)
+        quantile = max(quantile, float(np.quantile(largest, 0.95)))
+    return quantile
+
+
+def max_t(
+    statistics: Sequence[Statistic],
+    runs: Sequence[Sequence[Statistic]] = (),
+    *,
+    clusters: ArrayLike | None = None,
+) -> Quantiles:
+    """The quantiles with which intervals of several statistics hold 95 % of the time all at once.
+
+    `runs` are the training runs of each, where there are several.
+    """
+    people = max_t_quantile(statistics, clusters=clusters)
+    return Quantiles(people, max_t_quantile_of_runs(runs))
+
+
 def variance_between_runs(
     runs: Sequence[Statistic], *, clusters: ArrayLike | None = None
 ) -> Variance | None:
@@ -171,7 +226,7 @@ def score_over_runs(
     runs: Sequence[Statistic],
     *,
     clusters: ArrayLike | None = None,
-    quantile: float = 0.0,
+    quantiles: Quantiles = NO_QUANTILES,
 ) -> Score:
     """The value of a mean over training runs, and its 95 % interval over people and runs alike.
 
@@ -179,7 +234,7 @@ def score_over_runs(
     need not add up to `statistic` where it is not linear in them (the delta method).
     """
     between = variance_between_runs(runs, clusters=clusters)
-    return score(statistic, clusters=clusters, quantile=quantile, between=between)
+    return score(statistic, clusters=clusters, quantiles=quantiles, between=between)
 
 
 def paired(
@@ -277,7 +332,7 @@ def _chi_square_shares(freedom: int, draws: int) -> Floats:
 
 
 def _interval(
-    statistic: Statistic, value: float, codes: Ints, quantile: float, between: Variance | None
+    statistic: Statistic, value: float, codes: Ints, quantiles: Quantiles, between: Variance | None
 ) -> tuple[float, float]:
     count = int(codes.max(initial=-1)) + 1
     low, width = statistic.low, statistic.high - statistic.low
@@ -286,8 +341,7 @@ def _interval(
     jack = jackknife([statistic], clusters=codes)
     if not jack.exact:
         return statistic.low, statistic.high
-    error, t = jack.error([1.0], between=between)
-    t = max(t, quantile)
+    error, t = jack.error([1.0], between=between, quantiles=quantiles)
     if error <= 1e-12 * width:  # rounding
         error = 0.0
     if statistic.kind == "difference":

@@ -31,6 +31,7 @@ from masquerade.report.table import (
     main_columns,
     notes,
     number,
+    pooled,
     with_interval,
 )
 from masquerade.report.trade_off import (
@@ -195,6 +196,7 @@ def render_benchmark(
     environment.filters.update(
         number=number,
         interval=with_interval,
+        pooled=pooled,
         title_of=title_of,
         sentence=_sentence,
         hyphenated=_hyphenated,
@@ -338,10 +340,14 @@ def _table_line(evaluation: Evaluation, row: Row, columns: Sequence[Finding], na
         id=name,
         row=row,
         learned=is_learned(row),
-        verdict=None if is_raw else row_verdict(row, main_columns(evaluation)),
+        verdict=None
+        if is_raw
+        else row_verdict(row, main_columns(evaluation), void=evaluation.void),
         cells=tuple(_cell(evaluation, row, one) for one in columns),
         details=tuple(
-            (title_of(one), one, verdict(row, one)) for one in told if one and one.use == "private"
+            (title_of(one), one, verdict(row, one, void=evaluation.void))
+            for one in told
+            if one and one.use == "private"
         ),
     )
 
@@ -353,7 +359,8 @@ def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
     score, beyond = found.score, beyond_chosen(row, found)
     floor, raw = floor_value(found), raw_score(evaluation, column.label)
     raw_value = None if raw is None else raw.value
-    said = verdict(row, found) if found.use == "private" and row.method is not None else None
+    hides = found.use == "private" and row.method is not None
+    said = verdict(row, found, void=evaluation.void) if hides else None
     kind = said.word.replace("/", "") if said else "plain"
     beside = f"guess\N{NO-BREAK SPACE}{number(floor)}"  # which may break after the comma alone
     if row.method is not None:
@@ -388,7 +395,7 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
         private = row.finding(label.label)
         if action is None or private is None:
             continue
-        said = None if row.method is None else verdict(row, private)
+        said = None if row.method is None else verdict(row, private, void=evaluation.void)
         word = "raw video" if said is None else said.word
         points.append(
             Point(
@@ -454,7 +461,7 @@ def _bars(evaluation: Evaluation, label: Finding) -> Markup:
         found = row.finding(label.label)
         if found is None or row.method is None:
             continue
-        said = verdict(row, found)
+        said = verdict(row, found, void=evaluation.void)
         title = f"{row.name}: {with_interval(found.score)}: {said.word}, {said.why}"
         kind = said.word.replace("/", "")
         entries.append(Bar(name=row.name, score=found.score, kind=kind, title=title))

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.report.table import main_columns, number, with_interval
+from masquerade.report.table import at_most, main_columns, number, with_interval
 from masquerade.report.verdicts import (
-    at_most,
     best_floor,
     headline_columns,
     raw_score,
@@ -73,7 +72,8 @@ def escape_latex(text: str) -> str:
 def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...]:
     score, leaked, best = found.score, found.leakage, found.highest_score
     floor, raw = best_floor(found), raw_score(evaluation, found.label)
-    said = verdict(row, found) if found.use == "private" and row.method is not None else None
+    private = found.use == "private" and row.method is not None
+    said = verdict(row, found, void=evaluation.void) if private else None
     return (
         *(evaluation.data, row.name, row.method, row.regions, row.runs),
         *(found.label, found.use, found.metric, found.protocol, score.n, score.clusters),
@@ -100,19 +100,22 @@ def _latex(evaluation: Evaluation, index: int) -> str:
         for column in columns:
             found = row.finding(column.label)
             cells.append(
-                r"\textit{n/a}" if found is None else _cell(found.score, at_most(row, found))
+                r"\textit{n/a}"
+                if found is None
+                else _cell(found.score, at_most(row, found)) + " void" * bool(found.void)
             )
         said = (
             ""
             if row.method is None and row.findings
-            else row_verdict(row, main_columns(evaluation)).word
+            else row_verdict(row, main_columns(evaluation), void=evaluation.void).word
         )
         body.append([escape_latex(row.name), *cells, said])
     label = re.sub(r"[^a-z0-9]+", "-", evaluation.data.lower()).strip("-") or "data"
+    void = f" Void: {escape_latex(evaluation.void)}" if evaluation.void else ""
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(evaluation.data)}. {CAPTION}}}",
+        rf"\caption{{{escape_latex(evaluation.data)}. {CAPTION}{void}}}",
         rf"\label{{tab:{label}-{index}}}",
         rf"\begin{{tabular}}{{l{'l' * len(columns)}l}}",
         r"\toprule",

@@ -10,8 +10,8 @@ from masquerade.report.verdicts import headline_columns
 
 HOW = (
     "Score of the first less that of the second, each read by the attacker that is strongest on "
-    "validation clips. Intervals hold for people and, of trained methods, for training runs, and "
-    "95 % of the time for all lines of a column at once."
+    "validation clips. Intervals hold for people and, of methods that were trained several times, "
+    "for training runs, and 95 % of the time for all lines of a column at once."
 )
 
 

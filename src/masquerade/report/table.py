@@ -20,7 +20,8 @@ HOW_TO_READ = (
     "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are "
     "not in it, of which up to ten are averaged, [its 95 % interval]; `at most`: the highest "
     "upper end of all attackers, of intervals that hold for all of them at once, so that no "
-    "better choice among them reads more; and leakage: 0 is what a guess from labels and actions "
+    "better choice among them reads more (of attributes of people without those who see the "
+    "background alone); and leakage: 0 is what a guess from labels and actions "
     "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no "
     "attacker's upper end is more than a tenth of the way from the guess to raw video. "
     "`undecided`: the same, but attackers of some kind fail on raw video too, there are too few "
@@ -282,16 +283,24 @@ def _cell(row: Row, label: str) -> str:
     leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
         return f"{text}{most} leakage n/a{background}"
-    held = ", held" if leakage.protects else ", undecided" if found.undecided else ""
+    # results of earlier versions did not look at all attackers at once
+    holds = leakage.protects and found.highest_score is not None
+    held = ", held" if holds else ", undecided" if found.undecided else ""
     return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
 
 
+def at_most(row: Row, found: Finding) -> float | None:
+    """The highest upper end of all attackers that count; of raw video, of the action and of one
+    that is not known it says nothing."""
+    ends = [one.test.high for one in found.attacks if one.counts]
+    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
+        return None
+    return max((end for end in ends if end is not None), default=None)
+
+
 def _at_most(row: Row, found: Finding) -> str:
-    """The highest upper end of all attackers; of raw video it says nothing."""
-    ends = [one.test.high for one in found.attacks]
-    if row.method is None or found.highest_score is None or None in ends:
-        return ""
-    return f" at most {number(max(end for end in ends if end is not None))}"
+    most = at_most(row, found)
+    return "" if most is None else f" at most {number(most)}"
 
 
 def _between_runs(row: Row, found: Finding) -> str:
@@ -466,7 +475,7 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
             "void" if found.void and found.leakage is None else with_interval(found.leakage),
             number(found.f_half),
             with_interval(found.beyond_action),
-            with_interval(found.pooled) if found.pooled else "",
+            pooled(found),
             with_interval(found.retrained_gain) if found.retrained_gain else "",
             YES_NO[found.retrained_holds],
         ]
@@ -474,6 +483,15 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
         for found in row.findings
         if found.use == "private"
     ]
+
+
+def pooled(found: Finding) -> str:
+    """What all clips of a person tell together, beside a guess from as many."""
+    if found.pooled is None:
+        return ""
+    floor = found.pooled_floor
+    beside = "" if floor is None else f", a guess {number(floor)}"
+    return f"{with_interval(found.pooled)}{beside}"
 
 
 def _sweep_lines(evaluation: Evaluation) -> list[list[str]]:

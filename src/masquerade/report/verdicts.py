@@ -11,7 +11,7 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda, held_limit
-from masquerade.report.table import all_columns, main_columns, number
+from masquerade.report.table import all_columns, at_most, main_columns, number
 
 Word = Literal["held", "undecided", "leaks", "n/a", "void"]
 WORDS: tuple[Word, ...] = ("leaks", "undecided", "void", "n/a", "held")  # the gravest first
@@ -91,18 +91,11 @@ def raw_score(evaluation: Evaluation, label: str) -> Score | None:
     return None if found is None else found.score
 
 
-def at_most(row: Row, found: Finding) -> float | None:
-    """The highest upper end of all attackers; of raw video, of the action and of one that is not
-    known it says nothing."""
-    ends = [one.test.high for one in found.attacks]
-    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
-        return None
-    return max((end for end in ends if end is not None), default=None)
-
-
 def highest(found: Finding) -> float | None:
-    """The highest score of all attackers on test, which nobody could have chosen beforehand."""
-    known = [one.test.value for one in found.attacks if one.test.value is not None]
+    """The highest score on test of all attackers that count, whom nobody could have chosen
+    beforehand."""
+    every = [one.test.value for one in found.attacks if one.counts]
+    known = [value for value in every if value is not None]
     return max(known, default=None)
 
 
@@ -126,13 +119,19 @@ def held_below(found: Finding) -> float | None:
     return None if floor is None or raw is None else held_limit(floor, raw)
 
 
-def verdict(row: Row, found: Finding) -> Verdict:
-    """Whether a method hides a private label."""
-    if found.void:
-        return Verdict("void", found.void)
+def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
+    """Whether a method hides a private label; `void` says why the whole evaluation is void."""
+    why = found.void or void
+    if why:
+        return Verdict("void", why)
     leaked, limit, floor = found.leakage, held_below(found), floor_value(found)
     if leaked is None or leaked.value is None or limit is None or floor is None:
         return Verdict("n/a", "raw video itself is not surely above a guess")
+    if found.told_together and found.pooled is not None:
+        told = f"{number(found.pooled.value)} is read from all clips of a person together"
+        return Verdict("leaks", f"{told}, where a guess has {number(found.pooled_floor)}")
+    if leaked.protects and found.highest_score is None:
+        return Verdict("undecided", "an earlier version did not look at all attackers at once")
     if leaked.protects:
         return Verdict("held", f"no attacker's upper end is above {number(limit)}")
     if found.undecided:
@@ -142,6 +141,12 @@ def verdict(row: Row, found: Finding) -> Verdict:
         read = max((one.value or 0.0 for one in surely), default=found.score.value)
         return Verdict("leaks", f"{number(read)} is read where a guess has {number(floor)}")
     most = at_most(row, found)
+    if row.runs > 1 and most is not None and most <= limit:
+        return Verdict(
+            "undecided",
+            f"as much as {number(most)} may be read in the mean of {row.runs} training runs, but "
+            f"in one of them more than {number(limit)}, which would count as held",
+        )
     return Verdict(
         "undecided",
         f"no attacker is surely above a guess ({number(floor)}), but as much as {number(most)} may "
@@ -149,12 +154,20 @@ def verdict(row: Row, found: Finding) -> Verdict:
     )
 
 
-def row_verdict(row: Row, columns: Sequence[Finding]) -> Verdict:
-    """The gravest verdict of a method over these private labels, and which labels have it."""
+def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None) -> Verdict:
+    """The gravest verdict of a method over these private labels, and which labels have it.
+
+    A single attribute that leaks counts too, though a mean over them all may hold. `void` says why
+    the whole evaluation is void.
+    """
     if row.not_applicable:
         return Verdict("n/a", row.not_applicable)
-    found = [row.finding(one.label) for one in columns if one.use == "private"]
-    each = [(one, verdict(row, one)) for one in found if one is not None]
+    main = {one.label for one in columns if one.use == "private"}
+    found = [one for one in row.findings if one.use == "private"]
+    every = [(one, verdict(row, one, void=void)) for one in found]
+    each = [(one, said) for one, said in every if one.label in main]
+    if all(said.word != "leaks" for _, said in each):
+        each += [(one, said) for one, said in every if said.word == "leaks"]
     telling = [(one, said) for one, said in each if said.word in ("leaks", "undecided", "held")]
     each = telling or each
     if not each:
@@ -186,7 +199,7 @@ def headline(evaluation: Evaluation) -> Headline:
         return Headline("No method was measured.", "There is nothing to compare.")
     said = [(row, verdict(row, one)) for row, one in found]
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
-    held = [row.name for row, one in said if one.word == "held"]
+    held = [row.name for row, one in found if _is_hidden(row, one)]
     open_ = [row.name for row, one in said if one.word == "undecided"]
     if all(one.word in ("n/a", "void") for _, one in said):
         claim = f"Whether any method hides {what} cannot be told from these clips."
@@ -246,10 +259,18 @@ def _best_balance(
 
 def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
     pairs = [(row, row.finding(column.label)) for row in rows]
-    held = [row.name for row, one in pairs if one and verdict(row, one).word == "held"]
+    held = [row.name for row, one in pairs if one and _is_hidden(row, one)]
     if held:
         return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
     return f"{_plain(column).capitalize()}: no method is shown to hide this."
+
+
+def _is_hidden(row: Row, found: Finding) -> bool:
+    """Whether a label holds; of the mean over attributes, none of which may leak."""
+    others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
+    single = others if found.label == MEAN else []
+    leaks = any(verdict(row, one).word == "leaks" for one in single)
+    return verdict(row, found).word == "held" and not leaks
 
 
 def _is_attribute(found: Finding) -> bool:
