@@ -59,6 +59,16 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its first ten frames, for tests to which the length means nothing."""
+    from masquerade.cli.demo_clip import compose
+
+    path = tmp_path_factory.mktemp("short_clip") / "person.mp4"
+    compose(path, seconds=0.4)
+    return path
+
+
 @pytest.fixture
 def full_after() -> Callable[[int], AbstractContextManager[None]]:
     """Let no file of this process grow above so many bytes, for a while."""

@@ -7,7 +7,7 @@ import runpy
 import shlex
 import tomllib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +41,39 @@ def commands(verb: str = "anonymize") -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def trained(
+    made: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Make a folder as though a method had been trained there as `run`, SPAct as `runs/0/0`."""
+
+    @cache
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        for run, method in (("run", name), ("runs/0/0", "spact")):
+            (folder / run).mkdir(parents=True)
+            masquerade.save(made(method), folder / run / "anonymizer.safetensors")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def exportable(trained: Callable[[str], Path]) -> Path:
+    """The folder with a trained SPAct, and the weights of other networks."""
+    folder = trained("spact")
+    torch.save(RECOGNIZERS["tiny-3d"](classes=10).state_dict(), folder / "raw.weights")
+    torch.save(KeyGraph("dino-s8").net.state_dict(), folder / "dino_deitsmall8_pretrain.pth")
+    return folder
+
+
 @pytest.mark.parametrize("line", commands())
 def test_the_docs_commands_parse(
-    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, trained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for run in ("run", "runs/0/0"):  # as though they had been trained
-        (tmp_path / run).mkdir(parents=True)
-        masquerade.save(made("spact"), tmp_path / run / "anonymizer.safetensors")
     named = re.search(r"--method (\S+)", line)
     learned = named is not None and METHODS[named[1]].learned
-    masquerade.save(
-        made(named[1] if named and learned else "stprivacy"),
-        tmp_path / "run" / "anonymizer.safetensors",
-    )
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(trained(named[1] if named and learned else "stprivacy"))
     options, method = parse(shlex.split(line)[2:])
     assert options.inputs and method is not None
 
@@ -74,25 +93,18 @@ def test_the_docs_trainings_parse(line: str) -> None:
 
 @pytest.mark.parametrize("line", commands("export"))
 def test_the_docs_exports_parse(
-    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, exportable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run").mkdir()
-    masquerade.save(made("spact"), tmp_path / "run" / "anonymizer.safetensors")
-    torch.save(RECOGNIZERS["tiny-3d"](classes=10).state_dict(), tmp_path / "raw.weights")
-    torch.save(KeyGraph("dino-s8").net.state_dict(), tmp_path / "dino_deitsmall8_pretrain.pth")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(exportable)
     options, graph = export.parse(shlex.split(line)[2:])
     assert options.output.suffix == ".onnx" and graph.about["name"] == options.name
 
 
 @pytest.mark.parametrize("line", commands("evaluate"))
 def test_the_docs_evaluations_parse(
-    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, trained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for run in ("run", "runs/0/0"):  # as though they had been trained
-        (tmp_path / run).mkdir(parents=True)
-        masquerade.save(made("spact"), tmp_path / run / "anonymizer.safetensors")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(trained("spact"))
     options, method = evaluate.parse(shlex.split(line)[2:])
     assert options.data.suffix == ".csv" and method is not None
     evaluate.config_of(options)
@@ -153,37 +165,36 @@ def test_every_method_has_a_card_and_a_row() -> None:
         assert f"docs/methods/{name}.md" in readme
 
 
-def test_the_readmes_python_runs(clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "holiday.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "holiday.mp4").write_bytes(short_clip.read_bytes())
     exec(compile(code, "README.md", "exec"), {})
     assert "0 frames in which nothing was hidden" in capsys.readouterr().out
     assert (tmp_path / "safe.mp4").exists()
 
 
 def test_examples_are_short_and_run(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_clip, "compose", partial(demo_clip.compose, seconds=1))
+    monkeypatch.setattr(demo_clip, "compose", partial(demo_clip.compose, seconds=0.4))
     for path in (ROOT / "examples").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path
     picture = tmp_path / "picture.png"
     runpy.run_path(str(ROOT / "examples" / "levels.py"))["main"](str(picture))
     assert cv2.imread(str(picture)).shape == (392, 1040, 3)
     made = tmp_path / "made.mp4"
-    runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(clip), str(made))
-    assert masquerade.read_video(made).clip.shape == masquerade.read_video(clip).clip.shape
+    runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(short_clip), str(made))
+    assert masquerade.read_video(made).clip.shape == masquerade.read_video(short_clip).clip.shape
 
 
 def test_the_demo_leaves_what_it_says(
-    command: Callable[..., Any],
     called: Callable[..., Any],
-    clip: Path,
+    short_clip: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = command("demo", clip)
+    done = called("demo", short_clip)
     assert done.returncode == 0, done.stderr
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made == {
@@ -194,9 +205,9 @@ def test_the_demo_leaves_what_it_says(
     }
     page = (tmp_path / "out" / "person_report.html").read_text()
     assert "<svg" in page and not re.findall(r"(?:src|href)=.http", page)
-    assert called("demo", clip).returncode == 0  # again, over what is there
+    assert called("demo", short_clip).returncode == 0  # again, over what is there
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     monkeypatch.setattr("masquerade.report.page.render_page", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        called("demo", clip)
+        called("demo", short_clip)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

@@ -48,11 +48,16 @@ if __name__ == "__main__":
 """
 
 
-def test_work_is_done_and_errors_come_through() -> None:
-    with processes(2) as pool:
+def test_work_is_done_on_one_thread_of_blas_and_errors_come_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with pytest.raises(ZeroDivisionError), processes(2) as pool:
         assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
         assert pool.submit(os.getpid).result() != os.getpid()
-    with pytest.raises(ZeroDivisionError), processes(1) as pool:
+        assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
         pool.submit(divmod, 1, 0).result()
 
 
@@ -64,16 +69,6 @@ def test_an_error_while_a_process_starts_is_a_broken_pool_only_where_another_die
             pool.submit(os._exit, 1).result()
         with pytest.raises(BrokenProcessPool, match="while another"), starting_worker(pool, ()):
             raise ValueError("bad value(s) in fds_to_keep")
-
-
-def test_a_pools_processes_alone_are_told_to_multiply_on_one_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with processes(1) as pool:
-        assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
 
 
 def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -155,7 +155,13 @@ def test_what_is_hidden_is_read_from_the_option_or_the_receipt(tmp_path: Path) -
     people = frozenset(("face", "person", "pose"))
     assert meant_to_hide(video, "auto") == meant_to_hide(video, "faces") == {"face"}
     assert meant_to_hide(video, "people") == people and meant_to_hide(video, "frame") == ALL
-    for names, expected in ((["faces", "people"], people), (["text"], {"face", "text"})):
+    for names, expected in (
+        (["faces"], {"face"}),
+        (["faces", "people"], people),
+        (["text"], {"face", "text"}),
+    ):
         receipt.write_text(json.dumps({"regions": [{"name": name} for name in names]}))
         assert meant_to_hide(video, "auto") == expected
+    receipt.write_text("[]")
+    assert meant_to_hide(video, "auto") == {"face"}
     assert meant_to_hide(video, "faces") == {"face"}

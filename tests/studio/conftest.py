@@ -20,13 +20,13 @@ TOKEN, HERE = "secret-token", "http://127.0.0.1:8000"
 
 
 @pytest.fixture
-def root(tmp_path: Path, clip: Path) -> Path:
+def root(tmp_path: Path, short_clip: Path) -> Path:
     """A folder that the page may browse, beside one that it may not."""
     folder = tmp_path / "ward"
     (folder / "night").mkdir(parents=True)
-    (folder / "night" / "one.mp4").write_bytes(clip.read_bytes())
+    (folder / "night" / "one.mp4").write_bytes(short_clip.read_bytes())
     (folder / "notes.txt").write_text("no video")
-    (tmp_path / "secret.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "secret.mp4").write_bytes(short_clip.read_bytes())
     (folder / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     return folder
 
@@ -62,11 +62,13 @@ def wait() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def opened(page: TestClient, clip: Path, wait: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+def opened(
+    page: TestClient, short_clip: Path, wait: Callable[..., Any]
+) -> Callable[..., dict[str, Any]]:
     """Upload a clip, choose settings, and wait until its pictures are there, and its people."""
 
     def upload(*, scanned: bool = True, **settings: Any) -> dict[str, Any]:
-        answer = page.post("/api/videos?name=a.mp4", content=clip.read_bytes())
+        answer = page.post("/api/videos?name=a.mp4", content=short_clip.read_bytes())
         assert answer.status_code == 201, answer.text
         address = f"/api/videos/{answer.json()['id']}"
         if settings:

@@ -39,25 +39,21 @@ def test_two_runs_are_queued_with_what_is_asked_for_and_no_more(
         page.delete(f"/api/jobs/{job['id']}")
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
+def test_settings_that_cannot_be_compared_queue_nothing(page: TestClient, opened: Opened) -> None:
+    video = opened(scanned=False, level="face")
+    own = f"/api/videos/{video['id']}"
+    pairs: tuple[tuple[dict[str, str], dict[str, str]], ...] = (
         ({}, {}),
         ({}, {"level": "face"}),  # which is what was decided
         ({}, {"method": "magic"}),
         ({}, {"method": "stprivacy"}),
         ({"level": "face", "method": "blur"}, {"method": "blacken"}),
         ({"level": "all"}, {}),
-    ],
-)
-def test_settings_that_cannot_be_compared_queue_nothing(
-    page: TestClient, opened: Opened, first: dict[str, str], second: dict[str, str]
-) -> None:
-    video = opened(scanned=False, level="face")
-    own = f"/api/videos/{video['id']}"
-    answer = page.post(f"{own}/comparisons", json={"first": first, "second": second})
-    assert answer.status_code in (422, 503) and answer.json()["error"].endswith(".")
-    assert page.get("/api/jobs").json() == []
+    )
+    for first, second in pairs:
+        answer = page.post(f"{own}/comparisons", json={"first": first, "second": second})
+        assert answer.status_code in (422, 503) and answer.json()["error"].endswith("."), second
+        assert page.get("/api/jobs").json() == [], (first, second)
 
 
 def test_a_queue_with_room_for_one_takes_neither(
@@ -105,7 +101,7 @@ def test_both_results_are_seen_frame_by_frame_with_their_receipts(
         assert answer.status_code == 200, answer.text
         return cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
 
-    for number in (0, 20):
+    for number in (0, 9):
         assert frame(first, number).max() < 10 < frame(second, number).mean()
     assert page.get(f"/api/jobs/{first['id']}/frames/9999.jpg").status_code == 422
     assert page.delete(f"/api/jobs/{first['id']}").status_code == 204

@@ -15,6 +15,7 @@ from masquerade.regions.pose_detection import PoseDetector
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.text import TextDetector
+from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE
 
 U8 = NDArray[np.uint8]
 Kind = Literal["face", "person", "pose", "text"]
@@ -51,6 +52,7 @@ class Finders:
     def __init__(self, *, faces_only: bool = False) -> None:
         self.kinds: tuple[Kind, ...] = ("face",) if faces_only else tuple(NAMES)
         self.face = CenterFace(threshold=POSSIBLE["face"])
+        self.small_face = CenterFace(threshold=SCORE, scale=SEARCH_SIDE)  # searches turned copies
         if faces_only:
             return
         self._person = SsdPeople(threshold=POSSIBLE["person"])

@@ -7,7 +7,7 @@ authors' code, whose values lie above the mean alone. Noise moves with the raw v
 flow, which an attacker does not have, so that the first frame alone is compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,9 +64,9 @@ class KnownNoise:
         if min(frame.shape[:2]) < BLOCK:
             return
         self._compared = True
-        for seed in SEEDS:
-            noise = draw_noise(seed, *frame.shape[:2])
-            if (correlations(frame, noise) >= LIKE).sum() >= LEAST:
+        noises = (draw_noise(seed, *frame.shape[:2]) for seed in SEEDS)
+        for seed, found in zip(SEEDS, correlations(frame, noises), strict=True):
+            if (found >= LIKE).sum() >= LEAST:
                 self._seed = seed
                 self._subtract(frame, seed, raw)
                 return
@@ -124,12 +124,14 @@ def draw_noise(seed: int, height: int, width: int, *, spread: Spread = "both") -
     return np.asarray(noise[0], np.uint8)
 
 
-def correlations(frame: U8, noise: U8) -> F32:
-    """How far each part of a frame follows noise, from -1 to 1: (H / 16, W / 16)."""
-    own, other = (_centred_parts(one) for one in (frame, noise))
-    product = (own * other).sum(axis=(2, 3))
-    sizes = np.sqrt((own**2).sum(axis=(2, 3)) * (other**2).sum(axis=(2, 3)))
-    return np.asarray(product / np.maximum(sizes, 1e-6), np.float32)
+def correlations(frame: U8, noises: Iterable[U8]) -> Iterator[F32]:
+    """How far each part of a frame follows each noise, from -1 to 1: (H / 16, W / 16)."""
+    own = _centred_parts(frame)
+    power = _sum_of_products(own, own)
+    for noise in noises:
+        other = _centred_parts(noise)
+        sizes = np.sqrt(power * _sum_of_products(other, other))
+        yield np.asarray(_sum_of_products(own, other) / np.maximum(sizes, 1e-6), np.float32)
 
 
 def strength_of(frame: U8, noise: U8, *, fine: bool = False) -> F32:
@@ -169,6 +171,11 @@ def _nearness(frame: U8, restored: U8, raw: U8, noise: U8) -> tuple[float, float
     differs = cv2.blur(cv2.absdiff(frame, raw), size).astype(np.float32).mean(axis=2)
     part = (differs > HIDDEN) & (strength_of(frame, noise, fine=True) < MEASURED)
     return (psnr(frame[part], raw[part]), psnr(restored[part], raw[part])) if part.any() else None
+
+
+def _sum_of_products(a: F32, b: F32) -> F32:
+    """(H / 16, W / 16), over the pixels and colours of each part."""
+    return np.asarray(np.einsum("yxpc,yxpc->yx", a, b), np.float32)
 
 
 def _centred_parts(picture: U8) -> F32:

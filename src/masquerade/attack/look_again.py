@@ -14,8 +14,7 @@ from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, scaled_box
-from masquerade.regions.face_detectors import CenterFace
-from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
+from masquerade.regions.turned_faces import TurnedFaces
 
 U8 = NDArray[np.uint8]
 
@@ -28,24 +27,22 @@ class LookAgain:
 
     Args:
         undo: which attempts to undo the anonymization are made, names in UNDO.
-        faces_only: look for no people, poses and text.
         hidden: what the publisher means to hide.
+        finders: of what is looked for; several videos may share them, one after another.
 
     Raises:
         MissingError: a network is not installed.
     """
 
     undo: Sequence[str] = tuple(UNDO)
-    faces_only: bool = False
     hidden: frozenset[Kind] = frozenset(("face",))
+    finders: Finders = field(default_factory=Finders)
     _seen: dict[Kind, list[Proof]] = field(default_factory=dict)  # from the lowest scores on
     _looked: int = 0
     _searched: int = 0  # undone frames, for all
 
     def __post_init__(self) -> None:
-        self.finders = Finders(faces_only=self.faces_only)
-        face = self.finders.face
-        self._turned = TurnedFaces(face, CenterFace(threshold=SCORE, scale=SEARCH_SIDE))
+        self._turned = TurnedFaces(self.finders.face, self.finders.small_face)
         self._undone = SeenAgain(hidden=self.hidden)
 
     def look(

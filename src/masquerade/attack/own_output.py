@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from masquerade.attack.config import AttackConfig
+from masquerade.attack.finders import Finders
 from masquerade.attack.run import attack_file
 from masquerade.errors import OutputError
 
@@ -24,7 +25,7 @@ def check_own_output(part: Path, source: Path | None, name: str, *, people: bool
         MissingError: a network is not installed.
     """
     config = AttackConfig(quick=True, hidden="people" if people else "faces")
-    attacked = attack_file(part, config, source, faces_only=True)
+    attacked = attack_file(part, config, source, finders=Finders(faces_only=True))
     if attacked.error is not None:
         raise OutputError(f"{name} could not be attacked: {attacked.error}")
     for found in attacked.findings:

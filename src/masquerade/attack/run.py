@@ -24,6 +24,7 @@ from masquerade.attack.file_facts import (
     read_streams,
     read_tags,
 )
+from masquerade.attack.finders import Finders
 from masquerade.attack.finding import AttackReport, Finding, Level, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.look_again import SEARCHED, LookAgain
@@ -101,14 +102,15 @@ def attack_files(
         MissingError: a network is not installed.
     """
     files = _list_files(paths)
-    LookAgain()  # a network that is missing fails here, before any work
+    finders = Finders()  # a network that is missing fails here, before any work
     beside = {
         file: None if raw is None else _raw_of(file, below, raw, len(files))
         for file, below in files.items()
     }
     restorations = {} if config.quick else _restorations(beside, progress)
     videos = [
-        attack_file(file, config, beside[file], progress, restorations.get(file)) for file in files
+        attack_file(file, config, beside[file], progress, restorations.get(file), finders=finders)
+        for file in files
     ]
     return AttackReport(
         videos=tuple(videos),
@@ -153,24 +155,23 @@ def attack_file(
     progress: Progress | None = None,
     restoration: Restoration | None = None,
     *,
-    faces_only: bool = False,
+    finders: Finders,
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
-    `restoration` has a network that has not seen it; with `faces_only` no poses and text are looked
-    for, nor people, unless they are what the publisher means to hide.
+    `restoration` has a network that has not seen it; `finders` of faces alone no poses and text
+    are looked for, nor people, unless they are what the publisher means to hide.
     """
-    began = time.monotonic()
+    began, faces_only = time.monotonic(), finders.kinds == ("face",)
     try:
         info = probe(path)
         count = count_frames(path) if info.kind == "video" else 1
         chosen = spread_numbers(count, config.frames)
         hidden = meant_to_hide(path, config.hidden)
-        again = LookAgain(
-            undo=() if config.quick else tuple(UNDO), faces_only=faces_only, hidden=hidden
-        )
+        undo = () if config.quick else tuple(UNDO)
+        again = LookAgain(undo=undo, hidden=hidden, finders=finders)
         restoration = restoration and replace(restoration, hidden=hidden)
-        noise = None if config.quick else KnownNoise(again.finders, hidden=hidden)
+        noise = None if config.quick else KnownNoise(finders, hidden=hidden)
         compared = None
         if raw is not None:
             left: Level | None = None if faces_only else "left"
@@ -190,7 +191,7 @@ def attack_file(
                 compared.look(one.number, one.published, one.raw)
             if restoration is not None and one.number in restored:
                 pair = FramePair.of_window(one.frames, one.at, one.raw[0])
-                restoration.look(one.number, pair, again.finders)
+                restoration.look(one.number, pair, finders)
             if progress:
                 progress(path.name, done, len(chosen))
         facts = [read_tags(info), read_streams(info), find_receipt(path)]

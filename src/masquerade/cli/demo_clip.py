@@ -47,13 +47,14 @@ def frames() -> Iterator[U8]:
     """(480, 640, 3) RGB frames in which the portrait sways, turns and comes nearer."""
     face, hills = portrait(), _hills()
     height, width = face.shape[:2]
+    oval = _oval(height, width)
     for number in range(RATE * SECONDS):
         phase = 2 * np.pi * number / (RATE * SECONDS)
         size = 0.62 + 0.1 * np.sin(phase)
         place = cv2.getRotationMatrix2D((width / 2, height / 2), 6 * np.sin(2 * phase), size)
         place[:, 2] += (WIDTH / 2 - width / 2 + 120 * np.sin(phase), HEIGHT / 2 - height / 2 + 20)
         moved = cv2.warpAffine(face, place, (WIDTH, HEIGHT), flags=cv2.INTER_AREA)
-        alpha = cv2.warpAffine(_oval(height, width), place, (WIDTH, HEIGHT))[..., None]
+        alpha = cv2.warpAffine(oval, place, (WIDTH, HEIGHT))[..., None]
         yield np.rint(moved * alpha + hills * (1 - alpha)).astype(np.uint8)
 
 
