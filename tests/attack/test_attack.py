@@ -290,6 +290,8 @@ def test_one_bad_file_of_a_folder_stops_nothing(
     assert videos[0]["error"] and videos[1]["error"] is None and not videos[1]["recovered"]
     assert report["exit_code"] == 1 and report["not_attacked"] == [str(tmp_path / "bad.mp4")]
     assert "bad.mp4 could not be attacked:" in said.err
+    assert report["passed_over"] == [str(tmp_path / "notes.txt")]
+    assert f"no videos by their names: {tmp_path / 'notes.txt'}\n" in said.err
 
 
 def test_what_is_recovered_hides_no_file_that_was_not_attacked(

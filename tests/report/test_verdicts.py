@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from made_rows import HOSTILE, private, score
 
-from masquerade.evaluation.results import Evaluation
-from masquerade.report.table import at_most, main_columns, number
+from masquerade.evaluation.results import Evaluation, Reidentification
+from masquerade.report.table import at_most, lines, main_columns, number
 from masquerade.report.verdicts import (
     beyond_chosen,
     headline,
@@ -72,6 +72,27 @@ def test_what_all_clips_of_a_person_tell_together_leaks(table: Evaluation) -> No
         mine = replace(many, pooled=score(value), pooled_floor=floor)
         assert verdict(held, mine).word == "held"
     assert verdict(held, replace(many, pooled_floor=None)).word == "held"  # of earlier versions
+
+
+def test_who_is_found_again_in_other_clips_is_not_hidden(table: Evaluation) -> None:
+    held = table.rows[1]
+
+    def said(rank: float) -> str:
+        again = Reidentification(
+            gallery="anonymized", scores={"rank-1": score(rank)}, floors={"rank-1": 0.05}
+        )
+        row = replace(held, reidentification=(again,))
+        assert verdict(row, held.findings[2]).word == verdict(held, held.findings[2]).word
+        shown = lines(replace(table, rows=(row,)), [held.findings[1]])
+        word = verdict(row, held.findings[1]).word
+        assert (", held" in str(shown)) == (word == "held")
+        return word
+
+    assert said(0.4) == "leaks"
+    assert said(0.16) == "held", "from .11 on, which is below a tenth of the way to always"
+    unknown = Reidentification(gallery="raw", not_applicable="one clip of each")
+    row = replace(held, reidentification=(unknown,))
+    assert verdict(row, held.findings[1]).word == "held"
 
 
 def test_nothing_holds_or_leaks_where_all_is_void(table: Evaluation) -> None:

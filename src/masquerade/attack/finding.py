@@ -90,6 +90,8 @@ class AttackReport:
     arguments: Mapping[str, Any]  # of the attacks
     versions: Mapping[str, str]  # of what they were made with
     folder: tuple[Finding, ...] = ()  # of all videos together, where there are several
+    # files in the folders that are no video or image by their names, and no receipt of one
+    passed_over: tuple[Path, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -115,6 +117,7 @@ class AttackReport:
             "versions": dict(self.versions),
             "exit_code": self.exit_code,
             "not_attacked": [str(one.path) for one in self.not_attacked],
+            "passed_over": [str(one) for one in self.passed_over],
             "videos": [_plain(one) for one in self.videos],
             "folder": [one.plain() for one in self.folder],
         }

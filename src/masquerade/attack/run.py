@@ -19,6 +19,7 @@ from masquerade.attack.across_videos import (
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
+    RECEIPT,
     find_receipt,
     meant_to_hide,
     read_streams,
@@ -115,6 +116,7 @@ def attack_files(
     return AttackReport(
         videos=tuple(videos),
         folder=tuple(_attack_folder(videos, beside, progress)),
+        passed_over=tuple(_list_others(paths)),
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
         versions=library_versions(),
     )
@@ -285,6 +287,17 @@ def _list_files(paths: Sequence[Path]) -> dict[Path, Path]:
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
     return found
+
+
+def _list_others(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files in folders that are not attacked: no video or image by their names.
+
+    The receipt of a file belongs to the attack on it.
+    """
+    for path in paths:
+        for one in sorted(path.rglob("*")) if path.is_dir() else ():
+            if one.is_file() and not _is_input(one) and not one.name.endswith(RECEIPT):
+                yield one
 
 
 def _is_input(path: Path) -> bool:

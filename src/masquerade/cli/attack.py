@@ -24,6 +24,7 @@ from masquerade.storage import atomic_write, refuse_existing
 if TYPE_CHECKING:
     from masquerade.attack import AttackReport, Finding, VideoAttack
 
+MOST_NAMED = 10  # files that are passed over
 MARKS = {"recovered": "[red bold]recovered[/]", "left": "[yellow]left[/]", "nothing": "nothing"}
 
 
@@ -84,6 +85,11 @@ def main(argv: list[str]) -> int:
     for video in report.not_attacked:
         says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
         print(says, file=sys.stderr)
+    if report.passed_over:
+        names = ", ".join(escape(one) for one in report.passed_over[:MOST_NAMED])
+        more = len(report.passed_over) - MOST_NAMED
+        listed = f"{names} and {more} more" if more > 0 else names
+        print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
     return report.exit_code
 
 

@@ -15,6 +15,7 @@ from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, T
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
+from masquerade.report.linked_clips import linked_clips
 
 HOW_TO_READ = (
     "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are "
@@ -285,7 +286,8 @@ def _cell(row: Row, label: str) -> str:
         return f"{text}{most} leakage n/a{background}"
     # results of earlier versions did not look at all attackers at once
     holds = leakage.protects and found.highest_score is not None
-    held = ", held" if holds else ", undecided" if found.undecided else ""
+    linked = found.protocol == SAME and linked_clips(row) is not None
+    held = "" if linked else ", held" if holds else ", undecided" if found.undecided else ""
     return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
 
 

@@ -11,6 +11,7 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda, held_limit
+from masquerade.report.linked_clips import linked_clips
 from masquerade.report.table import all_columns, at_most, main_columns, number
 
 Word = Literal["held", "undecided", "leaks", "n/a", "void"]
@@ -18,8 +19,9 @@ WORDS: tuple[Word, ...] = ("leaks", "undecided", "void", "n/a", "held")  # the g
 MEANING: dict[Word, str] = {
     "held": "Even the highest upper end of all attackers is within a tenth of the way from a guess "
     "to raw video. It says what these attackers read from these clips.",
-    "undecided": "No attacker is surely above a guess, but that does not show that nothing can be "
-    "read: too few clips, too few training runs, or attackers that fail on raw video too.",
+    "undecided": "No attacker surely reads more than would count as held, but that does not show "
+    "that nothing can be read: too few clips, too few training runs, or attackers that fail on raw "
+    "video too.",
     "leaks": "Some attacker reads surely more than the best guess: its interval lies above it.",
     "n/a": "Raw video itself is not surely above a guess, so that nothing could be shown.",
     "void": "A control failed, and the number means nothing.",
@@ -130,16 +132,21 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
     if found.told_together and found.pooled is not None:
         told = f"{number(found.pooled.value)} is read from all clips of a person together"
         return Verdict("leaks", f"{told}, where a guess has {number(found.pooled_floor)}")
+    doubted = bool(leaked.protects) or bool(found.undecided)
+    surely = [s for s in (found.score, found.highest_score) if s and (s.low or 0.0) > floor]
+    if not doubted and (surely or (leaked.low or 0.0) > 0):
+        read = max((one.value or 0.0 for one in surely), default=found.score.value)
+        return Verdict("leaks", f"{number(read)} is read where a guess has {number(floor)}")
+    linked = linked_clips(row) if is_identity(found) else None
+    if linked is not None:
+        told = f"of {number(linked.value)} of clips the most similar other one shows the same"
+        return Verdict("leaks", f"{told}, where a guess has {number(linked.guess)}")
     if leaked.protects and found.highest_score is None:
         return Verdict("undecided", "an earlier version did not look at all attackers at once")
     if leaked.protects:
         return Verdict("held", f"no attacker's upper end is above {number(limit)}")
     if found.undecided:
         return Verdict("undecided", found.undecided)
-    surely = [s for s in (found.score, found.highest_score) if s and (s.low or 0.0) > floor]
-    if surely or (leaked.low or 0.0) > 0:
-        read = max((one.value or 0.0 for one in surely), default=found.score.value)
-        return Verdict("leaks", f"{number(read)} is read where a guess has {number(floor)}")
     most = at_most(row, found)
     if row.runs > 1 and most is not None and most <= limit:
         return Verdict(
