@@ -241,8 +241,10 @@ def test_every_seed_and_fold_is_trained_and_goes_on_from_its_own_seed(tmp_path: 
     assert last.after == ("data kept", jobs[1].name)
 
 
-def test_rows_that_are_trained_alike_share_their_training(tmp_path: Path) -> None:
-    """Within a suite, and over suites with one folder; other words or data are another one."""
+def test_rows_that_are_trained_alike_share_their_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a suite, and over suites with one folder; other words, data or code: another."""
     places = Places(folder=tmp_path, given=tmp_path)
     first = SUITE.tables[0]
 
@@ -262,6 +264,8 @@ def test_rows_that_are_trained_alike_share_their_training(tmp_path: Path) -> Non
     assert folders(replace(first, evaluate="--folds 3")) == same  # until it is asked for
     (cut,) = training_jobs(SUITE, first, places, seeds=1, folds=3, device="cpu").values()
     assert len({job.done for job in cut}) == 3 and same[0] not in {job.done for job in cut}
+    monkeypatch.setattr("masquerade.benchmark.jobs.code_digest", lambda *patterns: "changed")
+    assert folders(first) != same
 
 
 def test_data_and_trainings_follow_from_the_words_that_data_is_made_by(tmp_path: Path) -> None:

@@ -24,8 +24,14 @@ from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, 
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
-from masquerade.storage import file_digest
+from masquerade.storage import code_digest, file_digest
 from masquerade.training.step_time import read_step_time
+
+TRAINED_BY = (
+    *("training/**/*.py", "models/**/*.py", "methods/*.py"),
+    *("datasets/augmentation.py", "datasets/clip_sampling.py", "extraction/dataset.py"),
+)
+"""The files whose code a training depends on, beside its words and data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +119,8 @@ class Places:
     def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
         """The folder of a training run.
 
-        It follows from what is trained on which data and not from the table, so that rows of
-        several tables, and of several suites with one -o, share their training.
+        It follows from what is trained on which data by which code and not from the table, so that
+        rows of several tables, and of several suites with one -o, share their training.
         """
         data = table.train_on or table.data
         name = f"{(row.train or '').split()[0]}-{data}-{self._digest(suite, table, row)}"
@@ -125,6 +131,7 @@ class Places:
         train = row.train or ""
         data = [table.train_on or table.data, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
+        known.append(code_digest(*TRAINED_BY))
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
