@@ -10,13 +10,20 @@ import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack import AttackConfig, AttackReport, Finding, attack_files
+from masquerade.attack import AttackConfig, AttackReport, Finding, across_videos, attack_files
 from masquerade.attack.across_videos import COLOURS, SCENE, compare_videos, rank_sources
 from masquerade.cli import main
 from masquerade.report.attack_page import render_attack_page
 
 COUNT = 24
-QUICK = AttackConfig(frames=2, quick=True)
+QUICK = AttackConfig(frames=1, quick=True)
+ALONE = pytest.mark.usefixtures("nothing_undone")  # each video's own attacks are tried elsewhere
+
+
+@pytest.fixture
+def no_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for no poses, which takes most of the time and finds none in these pictures."""
+    monkeypatch.setattr(across_videos, "_bones", lambda looked: None)
 
 
 def pictures(place: int, *, take: int = 0) -> list[np.ndarray]:
@@ -55,6 +62,7 @@ def blurred(frames: list[np.ndarray]) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
+@ALONE
 def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", pictures(1))
     write(tmp_path / "b.mp4", pictures(1, take=1))
@@ -76,6 +84,8 @@ def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: P
 
 
 @pytest.mark.slow
+@ALONE
+@pytest.mark.usefixtures("no_poses")
 def test_published_videos_lead_to_their_raw_sources_or_do_not(tmp_path: Path) -> None:
     for place in range(5):
         frames = pictures(place)
@@ -134,6 +144,8 @@ def test_a_guess_of_sources_is_not_called_a_link() -> None:
     assert "0 of 6" in rank_sources(same, same).says  # ties lead nowhere
 
 
+@ALONE
+@pytest.mark.usefixtures("no_poses")
 def test_the_command_prints_what_all_videos_tell_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
