@@ -71,6 +71,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "regions/people_segmentation.py",
     "report/attack_page.py",
     "report/heatmap.py",
+    "report/linked_clips.py",
     "training/seeds.py",
 }
 DRAWERS = {"utils", "util", "core", "base", "helpers", "helper", "common", "manager", "misc"}

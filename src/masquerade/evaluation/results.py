@@ -31,7 +31,7 @@ class Attack:
     # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
     # whether its score counts against a method; not of attributes of people who sees no people
-    counts: bool = True
+    counts: bool = field(default=True, metadata={"left out": True})
 
 
 Reads = Literal["clips", "stills"]
