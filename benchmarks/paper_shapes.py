@@ -6,7 +6,8 @@ Each row of the suites that is trained by `--preset paper` is trained on four dr
 epoch of each phase, in batches of two: so little teaches nothing, and every network, loss and step
 is computed at its full size. Flags that change a number and no shape, such as `--omega`, are left
 out, so that what differs by them alone is trained once. What is reported is how long it took on one
-core and the peak of anonymous memory (RssAnon) of the process. It takes about an hour.
+core and the peak of anonymous memory (RssAnon) of the process. With `--only` nothing is written
+without `-o`, as the page is of all of them.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="trainings whose words contain this")
     parser.add_argument("--work", type=Path, help="a folder for them; without it a temporary one")
-    parser.add_argument("-o", "--output", type=Path, help="the page; without it, docs/results/")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="the page; by default docs/results/, unless --only"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     peaks = {}
@@ -132,7 +135,9 @@ def main() -> None:
                 peaks[words] = run_training(words, clips, stills, work / f"run{number}")
                 print(f"{words}: {peaks[words].seconds:.0f} s", flush=True)
     root = Path(__file__).resolve().parents[1]
-    (given.output or root / "docs/results/paper-shapes.md").write_text(page(peaks))
+    output = given.output or (None if given.only else root / "docs/results/paper-shapes.md")
+    if output is not None:
+        output.write_text(page(peaks))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def attack_files(
         UsageError: there is nothing to attack, or a raw video is missing.
         MissingError: a network is not installed.
     """
-    files = _list_files(paths)
+    files, others = _list_files(paths), tuple(_list_others(paths))
     finders = Finders()  # a network that is missing fails here, before any work
     beside = {
         file: None if raw is None else _raw_of(file, below, raw, len(files))
@@ -116,7 +116,7 @@ def attack_files(
     return AttackReport(
         videos=tuple(videos),
         folder=tuple(_attack_folder(videos, beside, progress)),
-        passed_over=tuple(_list_others(paths)),
+        passed_over=others,
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
         versions=library_versions(),
     )

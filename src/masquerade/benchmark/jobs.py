@@ -31,7 +31,7 @@ TRAINED_BY = (
     *("training/**/*.py", "models/**/*.py", "methods/*.py"),
     *("datasets/augmentation.py", "datasets/clip_sampling.py", "extraction/dataset.py"),
 )
-"""The files whose code a training depends on, beside its words and data."""
+"""Source files that decide what a training learns: their digest is part of its folder's name."""
 
 
 @dataclass(frozen=True, kw_only=True)

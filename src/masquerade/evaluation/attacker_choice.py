@@ -314,13 +314,13 @@ def _validation_of_fold(
 
 
 def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
-    """Who may be chosen as the strongest: of those that count, who may be chosen at all."""
+    """Return the attackers that may be chosen as the strongest on a label."""
     able = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
     return counted(spec, able)
 
 
 def counted(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
-    """Whose scores count against a method, chosen or not.
+    """Return the attackers whose scores count against a method, chosen or not.
 
     Not those of who sees the background alone, of attributes of people: with few groups it guesses
     right by chance, and says nothing about them.

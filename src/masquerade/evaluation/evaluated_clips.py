@@ -95,7 +95,7 @@ class EvaluatedClips:
         )
 
     def extract(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
-        """Make the clips of some kinds, for which each anonymizer of a line works once."""
+        """Anonymize each video once and store its clips of all given contents and samplings."""
         for anonymizer in _anonymizers(method):
             shown = [one for one in kinds if one[0] != "joints"]  # which no frame is made for
             store_contents(

@@ -15,9 +15,9 @@ from masquerade.models.recognizers import RECOGNIZERS
 
 
 def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, tuple[str, ...]]:
-    """The preset whose networks of frames have clips of their own, and a note on these.
+    """Give each network of a preset the sampling that its published weights were trained on.
 
-    All else keeps the preset's. Videos are then anonymized whole: the clips of all networks are of
+    A note says which. All else keeps the preset's. Videos are then anonymized whole: the clips of all networks are of
     one anonymized video, whichever of its frames they have.
 
     Args:
@@ -74,7 +74,10 @@ def _has_own(model: AttackerModel) -> bool:
 
 
 def _with_own(model: AttackerModel, preset: Preset, choice: SamplingChoice) -> AttackerModel:
-    """A network with its own sampling; one of single frames keeps the preset's clips in time."""
+    """Give a network the frames, stride and size that its weights were trained on.
+
+    A network of single frames keeps the frames and the stride of the preset.
+    """
     one = RECOGNIZERS[model.network or ""]
     frames, stride, side = one.sampling
     sampling = ClipSampling(

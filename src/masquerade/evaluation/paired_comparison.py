@@ -47,7 +47,7 @@ class PairedScores:
         return tuple(found)
 
     def _runs(self, one: str, other: str) -> list[Statistic]:
-        """The difference of each training run; none where lines have other numbers of them."""
+        """Return the difference of two methods run by run; empty if they have unequally many runs."""
         runs = self.runs.get(one, ()), self.runs.get(other, ())
         if len(runs[0]) != len(runs[1]):
             return []

@@ -100,7 +100,7 @@ class Finding:
 
     @property
     def told_together(self) -> bool:
-        """Whether all clips of a person tell surely more than counts as held of one clip.
+        """Whether all clips of a person, pooled, surely reveal more than may count as held.
 
         What hardly shows in one may show in many, and who has a folder of somebody's has them.
         """

@@ -193,7 +193,7 @@ def max_t(
     *,
     clusters: ArrayLike | None = None,
 ) -> Quantiles:
-    """The quantiles with which intervals of several statistics hold 95 % of the time all at once.
+    """Return the critical values of simultaneous 95 % intervals of several statistics (max-T).
 
     `runs` are the training runs of each, where there are several.
     """

@@ -57,7 +57,7 @@ from masquerade.report.verdicts import (
     title_of,
     verdict,
 )
-from masquerade.report.weight_sweep import WeightSweep, network_mean, weight_sweeps
+from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
 from masquerade.transaction import transaction
 
 FAMILIES = {  # of attackers, in a few words
@@ -133,7 +133,7 @@ class HeatTable(NamedTuple):
 
 
 class MeanTable(NamedTuple):
-    """The mean over networks on each main label, none of which is chosen."""
+    """The scores of each method averaged over all networks, for each main label."""
 
     columns: tuple[Finding, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
@@ -440,11 +440,9 @@ def _means(evaluation: Evaluation, columns: Sequence[Finding]) -> MeanTable | No
             mean = None if found is None else network_mean(row, found)
             cells.append("" if mean is None else with_interval(mean.score))
             if mean is not None:
-                kind = "clips" if mean.reads == "clips" else "single frames"
-                names = ", ".join(mean.networks)
-                averaged[
-                    f"{title_of(column)}: {len(mean.networks)} networks of {kind}: {names}"
-                ] = None
+                names, kind = ", ".join(mean.networks), READS[mean.reads]
+                said = f"{title_of(column)}: {len(mean.networks)} networks of {kind}: {names}"
+                averaged[said] = None
         if any(cells):
             rows.append((row.name, tuple(cells)))
     return MeanTable(tuple(columns), tuple(rows), tuple(averaged)) if rows else None

@@ -122,7 +122,7 @@ def held_below(found: Finding) -> float | None:
 
 
 def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
-    """Whether a method hides a private label; `void` says why the whole evaluation is void."""
+    """Return whether a method hides a private label; `void`: why the evaluation is void, if so."""
     why = found.void or void
     if why:
         return Verdict("void", why)
@@ -162,7 +162,7 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
 
 
 def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None) -> Verdict:
-    """The gravest verdict of a method over these private labels, and which labels have it.
+    """Return the worst verdict of a method over its private labels, and the labels that have it.
 
     A single attribute that leaks counts too, though a mean over them all may hold. `void` says why
     the whole evaluation is void.

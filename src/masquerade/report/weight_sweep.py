@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from masquerade.evaluation.results import Evaluation, Finding, NetworkMean, Row
+from masquerade.evaluation.results import Evaluation, Finding, NetworkMean, Reads, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
 from masquerade.report.svg_charts import Series, lines
@@ -22,6 +22,9 @@ STEPS = 21  # weights of privacy in the sweep
 BEST = 5  # methods that are listed at each weight
 COLOURS = ("first", "second", "third", "fourth", "fifth")
 TRAINED = ("raw", "scratch", "published", "finetuned")  # families, the paper's first
+
+READS: dict[Reads, str] = {"clips": "clips", "stills": "single frames"}
+"""What networks see, in words."""
 
 Curve = list[tuple[float, float]]  # (lambda, f)
 
@@ -37,7 +40,7 @@ class WeightSweep(NamedTuple):
 
 
 def weight_sweeps(evaluation: Evaluation, label: Finding) -> Iterator[WeightSweep]:
-    """The sweep by the strongest attackers, then that by means over networks, where there are."""
+    """Yield f by the strongest attackers, then by means over networks if these were asked for."""
     utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
     if utility is None:
         return
@@ -99,7 +102,7 @@ def _curves(
 
 
 def _networks(evaluation: Evaluation, utility: Finding, label: Finding) -> str:
-    """Which networks' mean it is, in words."""
+    """Say how many networks are averaged, and whether they see clips or single frames."""
     counts = []
     for column, task in ((utility, "action"), (label, "privacy")):
         one = next(
@@ -107,8 +110,7 @@ def _networks(evaluation: Evaluation, utility: Finding, label: Finding) -> str:
             for row in evaluation.rows
             if (found := row.finding(column.label)) and (mean := network_mean(row, found))
         )
-        kind = "clips" if one.reads == "clips" else "single frames"
-        counts.append(f"{len(one.networks)} of {kind} ({task})")
+        counts.append(f"{len(one.networks)} of {READS[one.reads]} ({task})")
     return f"the mean over networks: {' and '.join(counts)}"
 
 

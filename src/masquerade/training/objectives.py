@@ -299,9 +299,10 @@ def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) 
 
 
 def count_labels(codes: Tensor) -> Tensor:
-    """Count the classes among codes (N,): (C,); of several labels at once (N, L): (2, L).
+    """Count how often each class of a label occurs.
 
-    Those are of absence and of presence. A negative code is unknown and counts for nothing.
+    Codes (N,) give counts (C,); codes (N, L) of L binary labels give (2, L), the counts of absence
+    and of presence. A negative code is unknown and counts for nothing.
     """
     codes = codes.cpu()
     if codes.ndim == 1:
