@@ -17,8 +17,8 @@ from masquerade.models.recognizers import RECOGNIZERS
 def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, tuple[str, ...]]:
     """Give each network of a preset the sampling that its published weights were trained on.
 
-    A note says which. All else keeps the preset's. Videos are then anonymized whole: the clips of all networks are of
-    one anonymized video, whichever of its frames they have.
+    A note says which. All else keeps the preset's. Videos are then anonymized whole: the clips of
+    all networks are of one anonymized video, whichever of its frames they have.
 
     Args:
         preset: of attackers, with the stride, views and crops that were asked for.

@@ -47,7 +47,7 @@ class PairedScores:
         return tuple(found)
 
     def _runs(self, one: str, other: str) -> list[Statistic]:
-        """Return the difference of two methods run by run; empty if they have unequally many runs."""
+        """Return the difference of two methods in each run; empty if their run counts differ."""
         runs = self.runs.get(one, ()), self.runs.get(other, ())
         if len(runs[0]) != len(runs[1]):
             return []
