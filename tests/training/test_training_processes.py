@@ -159,7 +159,8 @@ def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
 def test_two_processes_learn_what_one_learns(one_and_two: list[dict[str, Any]]) -> None:
     one, first, second = (found["weights"] for found in one_and_two)
     assert same(first, second)
-    assert all(torch.allclose(first[name], one[name], atol=1e-5) for name in one)
+    # Rounding that differs between processors grows to 5e-5; what was learned is .1.
+    assert all(torch.allclose(first[name], one[name], atol=5e-4) for name in one)
     assert not torch.allclose(one["mix.weight"], Painter().mix.weight, atol=1e-3)
 
 
