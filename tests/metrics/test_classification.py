@@ -184,13 +184,20 @@ def test_invalid_arguments_are_refused(call: object, word: str) -> None:
         call()  # type: ignore[operator]
 
 
-@given(SEEDS, st.integers(1, 40), st.integers(1, 4), st.sampled_from([0, 2, 5]))
+@given(
+    SEEDS,
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.sampled_from([0, 2, 5]),
+    st.sampled_from([6, 30, 1000]),
+)
 def test_cmap_without_each_cluster_is_that_of_the_others(
-    seed: int, n: int, columns: int, levels: int
+    seed: int, n: int, columns: int, levels: int, clusters: int
 ) -> None:
+    """Few large clusters, some of a few videos, and nearly all of one video."""
     y, s = drawn(seed, n, columns, levels)
     draw = np.random.default_rng(seed)
-    codes = np.unique(draw.integers(0, 6, n), return_inverse=True)[1]
+    codes = np.unique(draw.integers(0, clusters, n), return_inverse=True)[1]
     others = (codes != np.arange(codes.max() + 1)[:, None]) * 1.0
     for undefined in ("skip", "sklearn"):
         statistic = c.cmap(y, s, undefined=undefined)
@@ -198,3 +205,5 @@ def test_cmap_without_each_cluster_is_that_of_the_others(
         np.testing.assert_allclose(
             statistic.left_out(codes), statistic.weighted(others), atol=1e-12
         )
+        once_and_twice = statistic.weighted(np.stack([np.ones(n), np.full(n, 2.0)]))
+        np.testing.assert_allclose(statistic.value, once_and_twice, atol=1e-12)

@@ -54,9 +54,7 @@ class ScoringInput:
     per_run: bool = False
     # the test clips by seed or run, with the training rates of its own attackers; none: as `test`
     tests: tuple[SplitTruth, ...] = ()
-    _scored: dict[MetricSpec, list[ScoredAttacker]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _known: _Known = field(default_factory=lambda: _Known(), init=False, repr=False)
 
     def of_clips(self, clips: IntArray) -> ScoringInput:
         """The same for these clips; training rates stay."""
@@ -96,7 +94,9 @@ class ScoringInput:
         runs = {len(one.test) for one in (*self.outputs, *other.outputs)}
         if len(runs) > 1 or not all(same):
             return self
-        return replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
+        joined = replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
+        joined._known.attackers.update(self._known.attackers)
+        return joined
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,6 +112,22 @@ class ScoredAttacker:
     runs: tuple[Statistic, ...] = ()  # the scores of single training runs, where there are several
     # of what was chosen: by fold the names of those whose predictions are averaged
     chosen: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What was computed of one method's attackers: of thousands of labels it takes minutes."""
+
+    scored: dict[MetricSpec, list[ScoredAttacker]] = field(default_factory=dict)
+    attackers: dict[tuple[MetricSpec, AttackOutputs], ScoredAttacker] = field(default_factory=dict)
+    # of those sorted by strength for a fold, how many are averaged
+    counts: dict[tuple[MetricSpec, int, tuple[AttackOutputs, ...]], int] = field(
+        default_factory=dict
+    )
+    # by the attackers that are averaged in each fold
+    chosen: dict[tuple[MetricSpec, tuple[tuple[AttackOutputs, ...], ...]], ScoredAttacker] = field(
+        default_factory=dict
+    )
 
 
 def strengths(
@@ -151,12 +167,16 @@ def join_table(
 
 def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker]:
     """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
-    if spec in mine._scored:
-        return mine._scored[spec]
-    found = [score_attacker(spec, mine, one) for one in mine.outputs]
+    if spec in mine._known.scored:
+        return mine._known.scored[spec]
+    each = mine._known.attackers
+    for one in mine.outputs:
+        if (spec, one) not in each:
+            each[spec, one] = score_attacker(spec, mine, one)
+    found = [each[spec, one] for one in mine.outputs]
     if mine.prior and spec.use == "private" and found:
         found.append(_informed_by_action(spec, mine, found))
-    mine._scored[spec] = found
+    mine._known.scored[spec] = found
     return found
 
 
@@ -179,6 +199,16 @@ def choose(
         _strongest_together(spec, mine, able, fold, strength[fold] if strength else None, most)
         for fold in range(len(able[0].by_fold))
     ]
+    key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
+    if key not in mine._known.chosen:
+        mine._known.chosen[key] = _score_chosen(spec, mine, by_fold)
+    return mine._known.chosen[key]
+
+
+def _score_chosen(
+    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[Sequence[ScoredAttacker]]
+) -> ScoredAttacker:
+    """Score what the attackers of each fold predict together for it."""
     names = tuple(tuple(one.outputs.name for one in several) for several in by_fold)
     by_names = {
         name: average_attackers(spec, mine, several)
@@ -237,6 +267,16 @@ def _strongest_together(
     As many as score the highest together on validation clips of that fold.
     """
     ranked = _ranked(able, fold, strength)[:most_together]
+    key = spec, fold, tuple(one.outputs for one in ranked)
+    if key not in mine._known.counts:
+        mine._known.counts[key] = _count_together(spec, mine, ranked, fold)
+    return ranked[: mine._known.counts[key]]
+
+
+def _count_together(
+    spec: MetricSpec, mine: ScoringInput, ranked: Sequence[ScoredAttacker], fold: int
+) -> int:
+    """How many of sorted attackers score the highest together on a fold's validation clips."""
     count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
     sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
     for number, one in enumerate(ranked, 1):
@@ -251,7 +291,7 @@ def _strongest_together(
         value = _validation_of_fold(spec, mine, together, fold)
         if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
             count, most = number, value
-    return ranked[:count]
+    return count
 
 
 def _to_average(

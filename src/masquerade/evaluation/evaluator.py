@@ -520,9 +520,11 @@ class Evaluator:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         findings = score_method(self.raw.inputs, self.truth, self.specs)
         failed = [one.label for one in map(positive_control, findings) if not one.passed]
-        self.specs, notes = without_void(self.specs, failed)
+        specs, notes = without_void(self.specs, failed)
         self.notes |= dict.fromkeys(notes)
-        findings = score_method(self.raw.inputs, self.truth, self.specs)
+        if specs != self.specs:
+            self.specs = specs
+            findings = score_method(self.raw.inputs, self.truth, specs)
         found = [positive_control(one) for one in findings]
         for name, one in self.raw.inputs.items():
             for spec in self.specs[name]:

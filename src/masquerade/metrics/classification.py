@@ -8,8 +8,7 @@ same name.
 """
 
 import itertools
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
+from masquerade.metrics.rare_classes import RankedPositives, Undefined
 from masquerade.metrics.statistic import (
     Floats,
     Ints,
@@ -29,10 +29,6 @@ from masquerade.metrics.statistic import (
     ratio,
     same_length,
 )
-
-Undefined = Literal["skip", "sklearn"]
-"""A class without positives (or negatives) in a mean over classes: left out, or counted as
-scikit-learn counts it, as 0 where the attacker cannot score, which looks like privacy."""
 
 THRESHOLDS = {"default": 0.5, "spact-code": 1.0 / (1.0 + np.exp(-0.5))}
 """Probabilities above which F1 predicts a positive. SPAct's code compares raw logits with .5."""
@@ -129,12 +125,19 @@ def cmap_of_columns(
     """
 
     def weighted(weights: Floats) -> Floats:
+        if (weights == 1.0).all():
+            plain = [RankedPositives(y, s).precision(undefined) for y, s in ranked()]
+            return np.full(len(weights), mean_of_defined(np.stack(plain)))
         each = (average_precision(y, s, undefined=undefined) for y, s in columns())
         return mean_of_defined(np.stack([one.weighted(weights) for one in each]))
 
     def left_out(codes: Ints) -> Floats:
-        each = [_precision_left_out(y, s, codes, undefined=undefined) for y, s in columns()]
+        each = [RankedPositives(y, s).precision_left_out(codes, undefined) for y, s in ranked()]
         return mean_of_defined(np.stack(each))
+
+    def ranked() -> Iterator[tuple[Floats, Floats]]:
+        for y, s in columns():
+            yield y, float_array(s, "scores", dimensions=1)
 
     rarest = None
     rare = np.minimum(positives, n - positives)
@@ -143,28 +146,6 @@ def cmap_of_columns(
         y = next(itertools.islice(columns(), at, None))[0]
         rarest = y == (1.0 if 2 * positives[at] <= n else 0.0)
     return Statistic(n, weighted, rarest=rarest, left_out=left_out)
-
-
-def _precision_left_out(y: Floats, s: Floats, codes: Ints, *, undefined: Undefined) -> Floats:
-    """(G,) average precision of (n,) without each cluster.
-
-    Precision counts where a run of equal scores holds a positive, and of these there are few: how
-    many videos and positives of each cluster are at or above each such run is all that is needed.
-    """
-    order = np.argsort(-s, kind="stable")
-    y, codes = y[order], codes[order]
-    ends = run_ends(s[order])
-    hits = np.cumsum(y)[ends]
-    ends = ends[np.diff(hits, prepend=0.0) > 0]  # (K,) of runs with a positive
-    groups = int(codes.max(initial=-1)) + 1
-    run = np.searchsorted(ends, np.arange(len(y)))  # (n,) the run at or after each video
-    cells, shape = codes * (len(ends) + 1) + run, (groups, len(ends) + 1)
-    counts = [
-        np.bincount(cells, weights=weights, minlength=math.prod(shape)).reshape(shape)
-        for weights in (y, np.ones_like(y))
-    ]
-    left, total = (np.cumsum(one.sum(axis=0) - one, axis=1) for one in counts)
-    return precision_area(left, total, undefined=undefined)
 
 
 def f1(

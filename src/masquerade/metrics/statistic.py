@@ -6,9 +6,9 @@ arrays here, and None in the results that turn into JSON; never 0.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,8 @@ class Statistic:
     left_out: Callable[[Ints], Floats] | None = None
     """(n,) cluster of each video, 0 to G - 1 -> (G,) values without each of them; None: these are
     made by `weighted`. Of many columns this is a hundred times as fast."""
+    last_left_out: list[NDArray[Any]] = field(default_factory=list, init=False, repr=False)
+    """The last `codes` that were left out, and the values."""
 
     @cached_property
     def value(self) -> float:
@@ -97,7 +99,10 @@ def difference(first: Statistic, second: Statistic) -> Statistic:
 def values_left_out(statistic: Statistic, codes: Ints) -> Floats:
     """(G,) values without each cluster of the videos, whose numbers (n,) are 0 to G - 1."""
     if statistic.left_out is not None:
-        return statistic.left_out(codes)
+        known = statistic.last_left_out
+        if not known or not np.array_equal(known[0], codes):  # of many columns it takes seconds
+            known[:] = [codes, statistic.left_out(codes)]
+        return known[1]
     return np.concatenate([statistic.weighted(w) for w in _leave_one_out(codes)])
 
 
