@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import torch
 
+from masquerade.freed_memory import keep_freed_memory
+
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
 """Opens an executor of other machines, which see the same folders but no temporary files."""
 
@@ -129,6 +131,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _start_worker() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     end_with_parent()
 
 

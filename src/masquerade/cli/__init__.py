@@ -47,9 +47,11 @@ def main(argv: list[str] | None = None) -> int:
     failed its verification or something was recovered from it, 130 interrupted.
     """
     from masquerade.errors import MasqueradeError
+    from masquerade.freed_memory import keep_freed_memory
 
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
+    keep_freed_memory()
     INTERRUPTED.clear()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import UsageError, VideoError
+from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
 from masquerade.pipeline.config import Engine, Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
@@ -317,3 +318,4 @@ def _exit_on_signals() -> None:
         signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with_parent()
+    keep_freed_memory()
