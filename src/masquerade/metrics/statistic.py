@@ -39,7 +39,9 @@ class Statistic:
     left_out: Callable[[Ints], Floats] | None = None
     """(n,) cluster of each video, 0 to G - 1 -> (G,) values without each of them; None: these are
     made by `weighted`. Of many columns this is a hundred times as fast."""
-    last_left_out: list[NDArray[Any]] = field(default_factory=list, init=False, repr=False)
+    last_left_out: list[NDArray[Any]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
     """The last `codes` that were left out, and the values."""
 
     @cached_property
