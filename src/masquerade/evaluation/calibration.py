@@ -47,7 +47,14 @@ def add_action_prior(
 
 def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
     """The mean of several networks' predictions of the same labels and clips."""
-    return ByLabel(parts[0], lambda label: np.mean([one[label] for one in parts], axis=0))
+
+    def mean(label: str) -> Floats:
+        total = np.array(parts[0][label])
+        for one in parts[1:]:  # one at a time: those of thousands of classes are a gigabyte each
+            total += one[label]
+        return np.asarray(total / len(parts), total.dtype)
+
+    return ByLabel(parts[0], mean)
 
 
 def log_odds(p: Floats) -> Floats:
