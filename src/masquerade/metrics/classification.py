@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
-from masquerade.metrics.rare_classes import RankedPositives, Undefined
 from masquerade.metrics.statistic import (
     Floats,
     Ints,
@@ -29,6 +28,10 @@ from masquerade.metrics.statistic import (
     ratio,
     same_length,
 )
+
+Undefined = Literal["skip", "sklearn"]
+"""A class without positives (or negatives) in a mean over classes: left out, or counted as
+scikit-learn counts it, as 0 where the attacker cannot score, which looks like privacy."""
 
 THRESHOLDS = {"default": 0.5, "spact-code": 1.0 / (1.0 + np.exp(-0.5))}
 """Probabilities above which F1 predicts a positive. SPAct's code compares raw logits with .5."""
@@ -126,18 +129,25 @@ def cmap_of_columns(
 
     def weighted(weights: Floats) -> Floats:
         if (weights == 1.0).all():
-            plain = [RankedPositives(y, s).precision(undefined) for y, s in ranked()]
+            whole = np.zeros(n, np.int64)
+            plain = [
+                precision_area(hits.cumsum(axis=1), total.cumsum(axis=1), undefined=undefined)
+                for hits, total in counts(whole)
+            ]
             return np.full(len(weights), mean_of_defined(np.stack(plain)))
         each = (average_precision(y, s, undefined=undefined) for y, s in columns())
         return mean_of_defined(np.stack([one.weighted(weights) for one in each]))
 
     def left_out(codes: Ints) -> Floats:
-        each = [RankedPositives(y, s).precision_left_out(codes, undefined) for y, s in ranked()]
+        each = [
+            precision_area(_others_above(hits), _others_above(total), undefined=undefined)
+            for hits, total in counts(codes)
+        ]
         return mean_of_defined(np.stack(each))
 
-    def ranked() -> Iterator[tuple[Floats, Floats]]:
+    def counts(codes: Ints) -> Iterator[tuple[Floats, Floats]]:
         for y, s in columns():
-            yield y, float_array(s, "scores", dimensions=1)
+            yield _counts_by_positive(y, float_array(s, "scores", dimensions=1), codes)
 
     rarest = None
     rare = np.minimum(positives, n - positives)
@@ -146,6 +156,27 @@ def cmap_of_columns(
         y = next(itertools.islice(columns(), at, None))[0]
         rarest = y == (1.0 if 2 * positives[at] <= n else 0.0)
     return Statistic(n, weighted, rarest=rarest, left_out=left_out)
+
+
+def _counts_by_positive(y: Floats, s: Floats, codes: Ints) -> tuple[Floats, Floats]:
+    """(G, K + 1) positives and videos of each cluster between the K scores that positives have.
+
+    Precision counts where a positive is, and of these there are few: no other video is sorted. The
+    last column is of what lies below all of them.
+    """
+    best = np.unique(-s[y > 0])
+    shape = int(codes.max(initial=-1)) + 1, len(best) + 1
+    cells = codes * shape[1] + np.searchsorted(best, -s)  # the first such score at or below each
+    hits, total = (
+        np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape).astype(np.float64)
+        for weights in (y, np.ones_like(y))
+    )
+    return hits, total
+
+
+def _others_above(counts: Floats) -> Floats:
+    """(G, K) how many of the other clusters are at or above each score."""
+    return np.cumsum(counts.sum(axis=0) - counts, axis=1)
 
 
 def f1(
