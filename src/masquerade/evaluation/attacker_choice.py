@@ -40,6 +40,22 @@ Strengths = Mapping[tuple[str, str], Strength]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Computed:
+    """Scores of one method's attackers that were computed before, kept to be used again."""
+
+    scored: dict[MetricSpec, list[ScoredAttacker]] = field(default_factory=dict)
+    attackers: dict[tuple[MetricSpec, AttackOutputs], ScoredAttacker] = field(default_factory=dict)
+    # of those sorted by strength for a fold, how many are averaged
+    counts: dict[tuple[MetricSpec, int, tuple[AttackOutputs, ...]], int] = field(
+        default_factory=dict
+    )
+    # by the attackers that are averaged in each fold
+    chosen: dict[tuple[MetricSpec, tuple[tuple[AttackOutputs, ...], ...]], ScoredAttacker] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ScoringInput:
     """One method under one protocol: its attackers' predictions beside the truth."""
 
@@ -54,7 +70,7 @@ class ScoringInput:
     per_run: bool = False
     # the test clips by seed or run, with the training rates of its own attackers; none: as `test`
     tests: tuple[SplitTruth, ...] = ()
-    _known: _Known = field(default_factory=lambda: _Known(), init=False, repr=False)
+    _computed: _Computed = field(default_factory=_Computed, init=False, repr=False)
 
     def of_clips(self, clips: IntArray) -> ScoringInput:
         """The same for these clips; training rates stay."""
@@ -95,7 +111,7 @@ class ScoringInput:
         if len(runs) > 1 or not all(same):
             return self
         joined = replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
-        joined._known.attackers.update(self._known.attackers)
+        joined._computed.attackers.update(self._computed.attackers)
         return joined
 
 
@@ -112,22 +128,6 @@ class ScoredAttacker:
     runs: tuple[Statistic, ...] = ()  # the scores of single training runs, where there are several
     # of what was chosen: by fold the names of those whose predictions are averaged
     chosen: tuple[tuple[str, ...], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Known:
-    """What was computed of one method's attackers: of thousands of labels it takes minutes."""
-
-    scored: dict[MetricSpec, list[ScoredAttacker]] = field(default_factory=dict)
-    attackers: dict[tuple[MetricSpec, AttackOutputs], ScoredAttacker] = field(default_factory=dict)
-    # of those sorted by strength for a fold, how many are averaged
-    counts: dict[tuple[MetricSpec, int, tuple[AttackOutputs, ...]], int] = field(
-        default_factory=dict
-    )
-    # by the attackers that are averaged in each fold
-    chosen: dict[tuple[MetricSpec, tuple[tuple[AttackOutputs, ...], ...]], ScoredAttacker] = field(
-        default_factory=dict
-    )
 
 
 def strengths(
@@ -167,16 +167,16 @@ def join_table(
 
 def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker]:
     """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
-    if spec in mine._known.scored:
-        return mine._known.scored[spec]
-    each = mine._known.attackers
+    if spec in mine._computed.scored:
+        return mine._computed.scored[spec]
+    each = mine._computed.attackers
     for one in mine.outputs:
         if (spec, one) not in each:
             each[spec, one] = score_attacker(spec, mine, one)
     found = [each[spec, one] for one in mine.outputs]
     if mine.prior and spec.use == "private" and found:
         found.append(_informed_by_action(spec, mine, found))
-    mine._known.scored[spec] = found
+    mine._computed.scored[spec] = found
     return found
 
 
@@ -200,9 +200,9 @@ def choose(
         for fold in range(len(able[0].by_fold))
     ]
     key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
-    if key not in mine._known.chosen:
-        mine._known.chosen[key] = _score_chosen(spec, mine, by_fold)
-    return mine._known.chosen[key]
+    if key not in mine._computed.chosen:
+        mine._computed.chosen[key] = _score_chosen(spec, mine, by_fold)
+    return mine._computed.chosen[key]
 
 
 def _score_chosen(
@@ -268,9 +268,9 @@ def _strongest_together(
     """
     ranked = _ranked(able, fold, strength)[:most_together]
     key = spec, fold, tuple(one.outputs for one in ranked)
-    if key not in mine._known.counts:
-        mine._known.counts[key] = _count_together(spec, mine, ranked, fold)
-    return ranked[: mine._known.counts[key]]
+    if key not in mine._computed.counts:
+        mine._computed.counts[key] = _count_together(spec, mine, ranked, fold)
+    return ranked[: mine._computed.counts[key]]
 
 
 def _count_together(

@@ -48,11 +48,9 @@ def add_action_prior(
 def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
     """The mean of several networks' predictions of the same labels and clips."""
 
+    # Summed one at a time: predictions of thousands of classes are a gigabyte each.
     def mean(label: str) -> Floats:
-        total = np.array(parts[0][label])
-        for one in parts[1:]:  # one at a time: those of thousands of classes are a gigabyte each
-            total += one[label]
-        return np.asarray(total / len(parts), total.dtype)
+        return np.asarray(sum(one[label] for one in parts) / len(parts))
 
     return ByLabel(parts[0], mean)
 
