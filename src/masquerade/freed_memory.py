@@ -1,9 +1,8 @@
-"""Memory that was freed is kept for the next frame, instead of being given back and asked for anew.
+"""Keep freed memory in the process, for the next frame, instead of returning it to the system.
 
 glibc gives memory back to the system once a few megabytes at the end of the heap are free, which
 the arrays of one frame are after each frame: the system then fills as many pages with zeros for the
-next one. For noise over whole frames of 640 x 480 that was a quarter of all CPU time, for networks
-that learn on a CPU a tenth (CHANGELOG.md).
+next one. To see the difference, time a command with and without GLIBC_TUNABLES set to anything.
 """
 
 import ctypes
@@ -17,7 +16,7 @@ CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUN
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it freed; False where that is not to be had, or was set before.
+    """Keep freed memory in this process; False where glibc is not used or the user set it already.
 
     It is a setting of the whole process, so that commands make it and a library does not.
     """

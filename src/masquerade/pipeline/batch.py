@@ -269,7 +269,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     there = {task for task, own in todo if any(path.exists() for path in task.outputs(own.config))}
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
     with children_without(ENDING):
-        pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     broken = []
     try:
         futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
@@ -303,6 +303,11 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         yield from _run_in_processes([(task, own)], 1)
 
 
+def _start_worker() -> None:
+    keep_freed_memory()
+    _exit_on_signals()
+
+
 def _exit_on_signals() -> None:
     """In a worker: raise SystemExit on the first signal, so that a half-made output is removed."""
 
@@ -318,4 +323,3 @@ def _exit_on_signals() -> None:
         signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with_parent()
-    keep_freed_memory()
