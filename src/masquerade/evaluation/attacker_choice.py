@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,9 +236,10 @@ def average_attackers(
 
     def average_of(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
         def make(label: str) -> Floats:
-            total = np.zeros(())
-            for one, given in zip(every, predicted, strict=True):  # one at a time: they are large
-                total = total + _to_average(spec, mine, one, truth, label, given[label])
+            total = None
+            for one, given in zip(every, predicted, strict=True):
+                total = _add(total, _to_average(spec, mine, one, truth, label, given[label]))
+            assert total is not None
             return _averaged(spec, truth, label, total / len(every))
 
         return ByLabel(predicted[0], make)
@@ -278,20 +280,34 @@ def _count_together(
 ) -> int:
     """How many of sorted attackers score the highest together on a fold's validation clips."""
     count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
-    sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
+    sums: dict[str, Floats] = {}
     for number, one in enumerate(ranked, 1):
-        for label in sums:
+        for label in spec.columns:
             p = one.outputs.validation[label]
-            sums[label] = sums[label] + _to_average(spec, mine, one.outputs, truth, label, p)
+            part = _to_average(spec, mine, one.outputs, truth, label, p)
+            sums[label] = _add(sums.get(label), part)
+            del p, part  # before the next attacker's are read
         if number == 1:
             continue
-        together = {
-            label: _averaged(spec, truth, label, total / number) for label, total in sums.items()
-        }
+        together = ByLabel(sums, partial(_mean_of, spec, truth, sums, number))
         value = _validation_of_fold(spec, mine, together, fold)
         if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
             count, most = number, value
     return count
+
+
+def _mean_of(
+    spec: MetricSpec, truth: SplitTruth, sums: Mapping[str, Floats], number: int, label: str
+) -> Floats:
+    return _averaged(spec, truth, label, sums[label] / number)
+
+
+def _add(total: Floats | None, part: Floats) -> Floats:
+    """The sum, in place: predictions of thousands of classes are a gigabyte each."""
+    if total is None:
+        return np.array(part, np.float64)
+    total += part
+    return total
 
 
 def _to_average(
@@ -420,8 +436,9 @@ def _join_chosen(
 
 def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
     """Whether a label is scored by ranking clips: AUROC or average precision of two classes."""
-    binary = truth.labels[label].ndim == 1 and truth.rates[label].shape[1] == 2
-    return binary and spec.metric in ("AUROC", "cMAP")
+    if spec.metric not in ("AUROC", "cMAP") or truth.rates_by_fold(label).shape[1] != 2:
+        return False
+    return truth.labels[label].ndim == 1  # last: those of thousands of classes are read for it
 
 
 def _equally_sure(

@@ -10,6 +10,7 @@ from masquerade.metrics.statistic import Floats
 
 LEAST = 1e-4  # a probability of 0 is of what was never seen, not of what cannot be
 FURTHEST = 4.0  # log odds that a recalibration moves: beyond it, sure predictions would turn
+ROWS = 4096  # clips whose log odds are computed at once, of data sets that have thousands of labels
 DOUBT = 0.25  # weight of the training rate in the action prior that is added to predictions
 
 
@@ -36,11 +37,17 @@ def add_action_prior(
     """Predictions of an attacker that knows the true action too: the prior's log odds are added."""
 
     def add(label: str) -> Floats:
-        rate = truth.rates[label]
-        # Few clips of an action: what was never seen with it is rare, not impossible.
-        prior = (1 - DOUBT) * truth.priors[label] + DOUBT * rate
+        given = probabilities[label]
         logit, probability = _link(truth.labels[label].ndim == 2)
-        return probability(logit(probabilities[label]) + weight * (logit(prior) - logit(rate)))
+        found = np.empty(given.shape)
+        for start in range(0, len(given), ROWS):
+            rows = slice(start, start + ROWS)
+            some = truth.at(rows)
+            rate = some.rates[label]
+            # Few clips of an action: what was never seen with it is rare, not impossible.
+            prior = (1 - DOUBT) * some.priors[label] + DOUBT * rate
+            found[rows] = probability(logit(given[rows]) + weight * (logit(prior) - logit(rate)))
+        return found
 
     return ByLabel(probabilities, add)
 
@@ -50,7 +57,11 @@ def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
 
     # Summed one at a time: predictions of thousands of classes are a gigabyte each.
     def mean(label: str) -> Floats:
-        return np.asarray(sum(one[label] for one in parts) / len(parts))
+        total = np.array(parts[0][label], np.float64)
+        for one in parts[1:]:
+            total += one[label]
+        total /= len(parts)
+        return total
 
     return ByLabel(parts[0], mean)
 

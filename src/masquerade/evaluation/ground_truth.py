@@ -52,13 +52,13 @@ class SplitTruth:
 
     def prior_of(self, label: str, actions: IntArray) -> Floats:
         """(n, C) training rates of a label within these actions of the clips."""
-        found = np.empty_like(self.rates[label])
+        found = np.empty((len(self.clips), self.rates_by_fold(label).shape[1]))
         for fold, prior in enumerate(self.fold_priors[label]):
             found[self.fold == fold] = prior.scores(actions[self.fold == fold])
         return found
 
-    def at(self, kept: NDArray[np.bool_]) -> SplitTruth:
-        """The clips of a mask."""
+    def at(self, kept: NDArray[np.bool_] | slice) -> SplitTruth:
+        """The clips of a mask or a slice."""
         return replace(
             self,
             clips=self.clips[kept],
