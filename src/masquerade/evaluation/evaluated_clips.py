@@ -53,6 +53,7 @@ class EvaluatedClips:
     workers: int
     open_executor: OpenExecutor | None  # what reaches as many processes of other machines
     progress: Progress | None
+    device: str = "cpu"  # where networks of methods compute, as torch spells it
     # what finds people on raw video; None: the networks alone
     people: RegionFactory | str | None = None
     _held: dict[tuple[EvaluatedMethod, Anonymizer | None, Kind], ClipDataset] = field(
@@ -151,7 +152,12 @@ class EvaluatedClips:
             sample_first=preset.sample_first and not self.config.through_file,
             allow_empty=self.config.allow_empty,
             allow_gaps=self.config.allow_gaps,
+            device=self.device if self._on_device(anonymizer) else "cpu",
         )
+
+    def _on_device(self, anonymizer: Anonymizer | None) -> bool:
+        """Whether a method is a network, and computed on this machine, whose device is known."""
+        return anonymizer is not None and anonymizer.learned and self.open_executor is None
 
 
 def _anonymizers(method: EvaluatedMethod) -> list[Anonymizer | None]:

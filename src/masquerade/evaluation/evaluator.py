@@ -209,6 +209,7 @@ class Evaluator:
             workers=self.executor.workers,
             open_executor=self.open_executor,
             progress=self.progress,
+            device=self.executor.device,
         )
 
     @cached_property

@@ -89,6 +89,9 @@ class ExtractionConfig:
         region_cache: a folder for the regions that are found, which `extract_clips` chooses; None:
             none is kept.
         scratch: a folder for files that are removed at once; None: the system's.
+        device: where the method computes, as torch spells it: clips differ by its rounding alone.
+            Those that are made on the fly are made on the CPU, since they have to be the same to
+            the bit each time.
     """
 
     frames: int = 16
@@ -111,6 +114,7 @@ class ExtractionConfig:
     allow_gaps: bool = False
     region_cache: Path | None = None
     scratch: Path | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if min(*self.shape, self.stride or 1, self.windows, self.crops) < 1:

@@ -97,7 +97,8 @@ def extract_clips(
     if new and kept.report:
         kept.report(line)
     if on_the_fly:
-        if config.method is not None and config.seed is None:  # each reading gives the same clips
+        config = replace(config, device="cpu")  # each reading gives the same clips
+        if config.method is not None and config.seed is None:
             config = replace(config, seed=secrets.randbits(48))
             temporary = temporary or TemporaryFolder()
         index = (temporary.path if temporary else folder) / name

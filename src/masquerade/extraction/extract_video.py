@@ -9,6 +9,7 @@ papers' protocols do (`docs/papers.md` 6).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import pickle
@@ -81,6 +82,7 @@ ClipMaker = Callable[[IntArray], NDArray[Any]]  # a clip of the frames with thes
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
+GPU_PROCESSES = 8  # at most, that share a GPU: each takes half a gigabyte of it before it begins
 AHEAD = 4  # videos for each process that are handed out at once
 AHEAD_BYTES = 8 << 30  # of the clips of these videos; one is handed out however large its are
 
@@ -136,7 +138,10 @@ def extract_videos(
     of this machine, or of others that `open_executor` reaches.
     """
     region_class(configs[0].regions)  # refuse what makes no sense before any work
+    if configs[0].device != "cpu":
+        workers = min(workers, GPU_PROCESSES)
     if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(configs[0]):
+        configs = _on_device(configs)
         yield from ((video, extract_contents(video, configs)) for video in videos)
         return
     ahead = videos_ahead(videos, configs, workers)
@@ -147,13 +152,32 @@ def extract_videos(
             configs = [replace(config, scratch=scratch) for config in configs]
         pool = stack.enter_context(processes(workers) if open_executor is None else open_executor())
         for video in videos:
-            waiting.append((video, pool.submit(extract_contents, video, configs)))
+            waiting.append((video, pool.submit(_extract_in_process, video, configs)))
             if len(waiting) >= ahead:  # so that finished clips do not pile up in memory
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()
+
+
+def _extract_in_process(
+    video: VideoRows, configs: Sequence[ExtractionConfig]
+) -> list[ExtractedVideo]:
+    """`extract_contents` in a process of its own, which has to take the method to its device."""
+    return extract_contents(video, _on_device(configs))
+
+
+def _on_device(configs: Sequence[ExtractionConfig]) -> Sequence[ExtractionConfig]:
+    """The configurations with a copy of the method on its device, by which videos are anonymized.
+
+    The caller's own stays on the CPU, whence it can be sent to processes.
+    """
+    first = configs[0]
+    if first.device == "cpu" or first.method is None:
+        return configs
+    method = copy.deepcopy(first.method).to(first.device)
+    return [replace(config, method=method) for config in configs]
 
 
 def videos_ahead(
