@@ -179,6 +179,23 @@ def test_gradients_of_soft_decisions_and_of_many_rows_are_those_of_the_formula()
         assert (a - b).abs().max() < 1e-10
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("scores", [1 << 28, 1], ids=["all rows at once", "some at a time"])
+def test_a_gpu_gives_the_cpus_gradients(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masquerade.models.masked_attention.GPU_SCORES", scores)
+    given = [double(2, 3, 150, 8, seed=s) for s in range(3)]
+    given.append(double(2, 150, seed=4).sigmoid().round())
+    upstream = double(2, 3, 150, 8, seed=5)
+    upstream[:, :, ::3] = 0  # rows that nothing reads
+    found = []
+    for device in ("cpu", "cuda"):
+        mine = [one.to(device).requires_grad_() for one in given]
+        loss = (masked_attention(*mine) * upstream.to(device)).sum()
+        found.append(torch.autograd.grad(loss, mine))
+    for a, b in zip(*found, strict=True):
+        assert (a - b.cpu()).abs().max() < 1e-10
+
+
 def test_half_precision_decisions_get_a_gradient_near_that_of_double() -> None:
     scores, keep = double(1, 2, 6, 6), random_mask(1, 6, 3)
     grads = []

@@ -6,6 +6,7 @@ weight, so that dropped tokens leak into kept ones; here their weight is exactly
 rows of kept tokens equal attention over the kept tokens alone.
 """
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,8 @@ e^30 keeps that gradient and its square finite in float32; e^100 times the mask'
 """
 QUERY_CHUNK = 64
 """Rows of scores that are held at once for that gradient."""
+GPU_SCORES = 1 << 28
+"""Scores that a GPU holds at once for it, 1 GiB: few rows at a time leave most of it idle."""
 
 Softmax = Literal["exact", "dynamicvit"]
 
@@ -62,8 +65,9 @@ class _KeepGradient(torch.autograd.Function):
         rows, ones = torch.cat([grad, -inner], -1), v.new_ones(*v.shape[:-1], 1)
         by_column = torch.zeros_like(rows)  # of column j: the sum over i of odds_ij / total_i row_i
         order = _rows_with_gradient(grad)  # (B, R)
-        for first in range(0, order.shape[1], QUERY_CHUNK):
-            own = order[:, None, first : first + QUERY_CHUNK, None]  # (B, 1, r, 1)
+        rows_at_once = _rows_at_once(q)
+        for first in range(0, order.shape[1], rows_at_once):
+            own = order[:, None, first : first + rows_at_once, None]  # (B, 1, r, 1)
             scores = _at_least_float32(_gather_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
             mask = _at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
             mask.scatter_(-1, own, 1)
@@ -79,11 +83,21 @@ class _KeepGradient(torch.autograd.Function):
 def _rows_with_gradient(upstream: Tensor) -> Tensor:
     """(B, R): each clip's rows with a gradient, padded to the clip that has most.
 
-    Dropped tokens' outputs are unused, so in training that is only a part of the rows.
+    Dropped tokens' outputs are unused, so in training that is only a part of the rows. On a GPU
+    they are all rows: to count the others would wait for it, which costs more than they do.
     """
+    if upstream.is_cuda:
+        return torch.arange(upstream.shape[2], device=upstream.device).expand(len(upstream), -1)
     alive = upstream.abs().amax((1, 3)) > 0  # (B, N)
     most = int(alive.sum(1).max())
     return alive.byte().argsort(dim=1, descending=True)[:, :most]
+
+
+def _rows_at_once(q: Tensor) -> int:
+    """How many rows of scores of (B, heads, N, d) are held at once."""
+    if not q.is_cuda:
+        return QUERY_CHUNK
+    return max(QUERY_CHUNK, GPU_SCORES // math.prod(q.shape[:3]))
 
 
 def _gather_rows(values: Tensor, own: Tensor) -> Tensor:
