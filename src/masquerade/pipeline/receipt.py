@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,10 +142,16 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
-    packages = ("masquerade", "torch", "numpy", "av", "opencv-contrib-python-headless")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+    from masquerade import __version__
+
+    packages = ("torch", "numpy", "av", "opencv-contrib-python-headless")
+    own = {"python": platform.python_version(), "masquerade": __version__}
+    return own | {name: _version(name) for name in packages}
 
 
 @cache  # reading it takes longer than hiding a frame, and it is the same for every file
 def _version(package: str) -> str:
-    return version(package)
+    try:
+        return version(package)
+    except PackageNotFoundError:  # built from source, or by another name
+        return "not installed by pip"
