@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from masquerade.extraction.dataset import from_tensor
 from masquerade.training import adversarial_training
 from masquerade.training.adversarial_data import AdversarialData
-from masquerade.training.adversarial_training import TrainedAnonymizer, train_adversarially
+from masquerade.training.adversarial_training import (
+    TrainedAnonymizer,
+    TrainingProgress,
+    train_adversarially,
+)
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
-from masquerade.training.recipes.spact import spact
 
 FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet": ("spact", {"adversary": ("mobilenet-v1",)}),
@@ -85,9 +89,51 @@ def test_every_flag_is_trained_to_its_end(flag: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("objective", ["labels", "nt-xent", "moco", "rotation"])
-def test_a_gpu_trains_as_well(objective: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = spact(epochs=1, objective=objective)
-    found = trained(recipe, monkeypatch, device="cuda", amp=True)
-    assert [row["phase"] for row in found.history] == [1, 2, 3]
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_gpu_has_the_losses_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES[name](epochs=1)
+    here, there = (trained(recipe, monkeypatch, device=where) for where in ("cpu", "cuda"))
+    assert len(here.history) == len(there.history)
+    for one, two in zip(here.history, there.history, strict=True):
+        assert one.keys() == two.keys()
+        for column in one:
+            if column.startswith("train_"):
+                wanted = pytest.approx(one[column], rel=0.1, abs=0.05, nan_ok=True)
+                assert two[column] == wanted, (one["phase"], column)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("amp", [False, True], ids=["full precision", "half precision"])
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_gpu_trains_every_flag_to_its_end(
+    flag: str, amp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, given = FLAGS[flag]
+    recipe = RECIPES[name](**{"epochs": 1, **given})
+    found = trained(recipe, monkeypatch, device="cuda", amp=amp)
+    assert found.history[-1]["phase"] == len(recipe.phases)
+    losses = [
+        found.history[-1][f"train_{loss}"]
+        for step in recipe.phases[-1].updates
+        for loss in step.losses
+    ]
+    assert losses and all(np.isfinite(losses))
     assert all(value.device.type == "cpu" for value in found.anonymizer.state_dict().values())
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_that_was_stopped_goes_on_on_a_gpu(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe, state = RECIPES[name](epochs=1), tmp_path / "state.pt"
+    epochs = len(trained(recipe, monkeypatch, device="cuda").history)
+
+    def stop(progress: TrainingProgress) -> None:
+        if progress.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, monkeypatch, device="cuda", resume=state, progress=stop)
+    found = trained(recipe, monkeypatch, device="cuda", resume=state)
+    assert len(found.history) == epochs
