@@ -15,7 +15,7 @@ from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
-from masquerade.evaluation.controls import clip_sizes
+from masquerade.evaluation.controls import clip_sizes, void_reason
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
@@ -25,7 +25,9 @@ from masquerade.evaluation.metric_specs import (
     validation_score,
 )
 from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.results import Control
 from masquerade.methods import build
+from masquerade.metrics.intervals import Score
 from masquerade.metrics.statistic import mean
 
 
@@ -63,6 +65,26 @@ def test_raw_trained_attackers_are_chosen_only_without_others() -> None:
     spec = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
     assert contenders(spec, [best, next_best]) == [next_best]
     assert contenders(spec, [best]) == [best]
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        ({"action": True, "identity": True}, None),
+        ({"action": False, "identity": True}, "does not learn action"),
+        ({"action": True, "identity": False}, "no attacker finds any private label"),
+        ({"identity": True}, None),  # where all people are linked, the action is not tested
+        ({"identity": False}, "no attacker finds any private label"),
+    ],
+)
+def test_what_was_not_tested_makes_nothing_void(passed: dict[str, bool], said: str | None) -> None:
+    score = Score(0.5, 0.4, 0.6, 10, 5)
+    controls = [
+        Control(kind="positive", label=label, score=score, floor=0.2, passed=one)
+        for label, one in passed.items()
+    ]
+    found = void_reason(controls, "action")
+    assert found is None if said is None else found is not None and said in found
 
 
 def test_exported_files_can_be_attacked(manifest: Manifest) -> None:

@@ -211,7 +211,7 @@ def void_reason(controls: Sequence[Control], utility: str) -> str | None:
             "train and test are not apart, look for clips that are in both."
         )
     passed = {one.label: one.passed for one in controls if one.kind == "positive"}
-    if not passed.pop(utility, False):
+    if not passed.pop(utility, True):  # it is not among them where no unseen people can be tested
         return f"the recognizer does not learn {utility} even from raw video: train it longer."
     if passed and not any(passed.values()):
         return "no attacker finds any private label even in raw video: train it longer."
