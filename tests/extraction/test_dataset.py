@@ -88,3 +88,9 @@ def test_the_loader_gives_the_callers_batches_and_draws_nothing(
     assert torch.equal(torch.rand(2), wanted)
     for batch, clips in zip(batches, found, strict=True):
         assert torch.equal(clips, random_clips(7)[batch])
+
+
+def test_windows_are_the_same_frames_of_whole_clips(dataset: ClipDataset) -> None:
+    view, clips = dataset.take([5, 3, 1]), random_clips(7)
+    found = view.windows(torch.tensor([2, 0]), torch.tensor([1, 0]), 1)
+    assert torch.equal(found, torch.stack([clips[1][:, 1:], clips[5][:, :1]]))

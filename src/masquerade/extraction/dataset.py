@@ -86,6 +86,13 @@ class ClipDataset(Dataset[Tensor]):
         """(B, 3, T, H, W) uint8, the clips at these places of the dataset."""
         return self.__getitems__(indices.tolist())
 
+    def windows(self, indices: Tensor, starts: Tensor, frames: int) -> Tensor:
+        """(B, 3, frames, H, W) uint8: of each of these clips the frames from its start on."""
+        places = self.places[indices.numpy()]
+        if isinstance(self.source, MappedClips):
+            return self.source.read_windows(places, starts, frames)
+        return _windows(self.source.read(places), starts, frames)
+
     def take(self, indices: Iterable[int] | IntArray) -> ClipDataset:
         """Return a view of these clips, by their place in the dataset."""
         at = np.asarray(list(indices), dtype=np.int64)
@@ -174,10 +181,19 @@ class MappedClips:
         self._file: NDArray[Any] | None = None
 
     def read(self, places: IntArray) -> Tensor:
+        return torch.from_numpy(np.asarray(self._open()[places]))  # indexing by an array copies
+
+    def read_windows(self, places: IntArray, starts: Tensor, frames: int) -> Tensor:
+        """(B, 3, frames, H, W): of each clip the frames from its start on, and nothing else."""
+        file = self._open()
+        each = zip(places.tolist(), starts.tolist(), strict=True)
+        return torch.from_numpy(np.stack([file[at][:, s : s + frames] for at, s in each]))
+
+    def _open(self) -> NDArray[Any]:
         if self._file is None:
             shape = (len(self._digests), *self.shape)
             self._file = np.memmap(self.path, self.dtype, mode="r", shape=shape)
-        return torch.from_numpy(np.asarray(self._file[places]))  # indexing by an array copies
+        return self._file
 
     def digests(self, places: IntArray) -> Digests:
         return self._digests[places]
@@ -209,6 +225,11 @@ def mapped_clips(path: Path, clips: ClipDataset, *, owner: object = None) -> Cli
     digests = clips.source.digests(clips.places)
     source = MappedClips(path, clips.shape, digests, owner=owner)
     return replace(clips, source=source, places=np.arange(len(clips)))
+
+
+def _windows(clips: Tensor, starts: Tensor, frames: int) -> Tensor:
+    each = zip(clips, starts.tolist(), strict=True)
+    return torch.stack([clip[:, s : s + frames] for clip, s in each])
 
 
 def digests_of(clips: Iterable[Tensor]) -> Digests:

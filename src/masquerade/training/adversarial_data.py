@@ -19,7 +19,7 @@ from masquerade.training.label_losses import Codes, codes_by_head
 from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.seeds import derive_seed
-from masquerade.training.views import random_windows
+from masquerade.training.views import random_windows, window_starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,17 +109,36 @@ class AdversarialBatches:
             share.take(rows) for share, rows in zip(second_shares, whole_second, strict=True)
         ]
         second = _load(data.stills or data.pairs, second_order)
-        loaded = zip(clip_loader(data.train, order), second, strict=False)
+        loaded = zip(self._windows(order, shares, generator), second, strict=False)
         for step, (clips, pictures) in enumerate(loaded):
-            frames, share, still_share = self.recipe.frames, shares[step], second_shares[step]
+            share, still_share = shares[step], second_shares[step]
             with share.draws():
-                clips = random_windows(clips, frames, generator, step=frames)
                 clips = clips.to(self.device, non_blocking=True)
                 clips = augment(clips, self.recipe.augment, generator)
             with still_share.draws():
                 two = self._pairs(pictures, generator, augmented=True)
             batch = self._batch(clips, "train", order[step], second_order[step], two)
             yield replace(batch, share=share, still_share=still_share)
+
+    def _windows(
+        self, order: Sequence[Tensor], shares: Sequence[Share], generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Random windows of the training clips of each batch; nothing else of stored ones is read.
+
+        Eight windows of 16 frames are stored of each video for the papers' recipes.
+        """
+        train, frames = self.data.train, self.recipe.frames
+        if train.workers or train.shape[1] == frames:  # workers read whole clips ahead
+            for share, clips in zip(shares, clip_loader(train, order), strict=True):
+                with share.draws():
+                    clips = random_windows(clips, frames, generator, step=frames)
+                yield clips
+            return
+        for rows, share in zip(order, shares, strict=True):
+            with share.draws():
+                starts = window_starts(len(rows), train.shape[1], frames, generator, step=frames)
+            assert starts is not None
+            yield train.windows(rows, starts, frames)
 
     def held_out(self) -> Iterator[AdversarialBatch]:
         """Yield validation clips as they are, in order, with the same pairs every time.

@@ -38,13 +38,20 @@ def random_windows(
 
     They start at every `step`-th frame: where that is `frames`, at a stored window's first.
     """
-    room = _room(clips, frames)
-    if not room or frames is None:
+    starts = window_starts(len(clips), clips.shape[2], frames, generator, step=step)
+    if starts is None or frames is None:
         return clips
-    starts = step * torch.randint(room // step + 1, (len(clips),), generator=generator)
     at = starts[:, None] + torch.arange(frames)  # (B, T)
     windows = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
     return windows.transpose(1, 2)
+
+
+def window_starts(
+    count: int, held: int, frames: int | None, generator: torch.Generator, *, step: int = 1
+) -> Tensor | None:
+    """(B,) where `random_windows` begins in clips of `held` frames; None: they are whole."""
+    room = _room(held, frames)
+    return step * torch.randint(room // step + 1, (count,), generator=generator) if room else None
 
 
 def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
@@ -53,7 +60,7 @@ def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> 
         raise UsageError("Whole stills and crops of videos are one batch where both have a size.")
     length = clips.shape[2] if frames is None else frames
     stills = (clips == clips[:, :, :1]).flatten(1).all(1) if views.whole_stills else None
-    for start in evenly_spaced(_room(clips, frames), views.times):
+    for start in evenly_spaced(_room(clips.shape[2], frames), views.times):
         window = clips[:, :, start : start + length]
         parts = [window]
         if views.places > 1 or views.crop != 1:
@@ -80,8 +87,7 @@ def _resized(clips: Tensor, size: int) -> Tensor:
     return frames.reshape(len(clips), -1, *frames.shape[1:]).transpose(1, 2)
 
 
-def _room(clips: Tensor, frames: int | None) -> int:
-    held = clips.shape[2]
+def _room(held: int, frames: int | None) -> int:
     if frames is not None and not 1 <= frames <= held:
         raise UsageError(f"A window of {frames} frames does not fit clips of {held}.")
     return 0 if frames is None else held - frames
