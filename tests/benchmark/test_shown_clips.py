@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import build
+from masquerade.pipeline.config import FileConfig
 from masquerade.regions import Region
 from masquerade.video.frame import Frame
 
@@ -64,6 +66,21 @@ def test_each_row_shows_the_same_clips_and_raw_video_of_drawn_people_alone(
     assert {one.row for one in again.clips} == {"black & white"}, "people may be real"
     left = {path.name for path in (tmp_path / "clips").iterdir()}
     assert left == {one.file for one in again.clips}, "older clips are removed"
+
+
+def test_clips_go_through_the_file_where_attackers_see_it(drawn: Manifest, tmp_path: Path) -> None:
+    """A picture that an encoder spoils says what attackers were given."""
+    rough = FileConfig(crf=51, lossless=False)
+    line = EvaluatedMethod(name="copy", method=build("downsample", factor=2), file=rough)
+    shown = []
+    for through in (False, True):
+        config, folder = replace(CONFIG, through_file=through), tmp_path / str(through)
+        cache = ClipCache(folder=tmp_path / "cache")
+        found = show_clips(drawn, [line], config, folder, number=1, drawn=True, cache=cache)
+        assert found.left_out == ()
+        shown.append({one.row: frames_of(folder / one.file).astype(int) for one in found.clips})
+    tensors, files = shown
+    assert np.abs(tensors["copy"] - files["copy"]).mean() > 1
 
 
 class Nobody:

@@ -135,7 +135,10 @@ def _extraction(
     size: tuple[int, int],
     stride: int,
 ) -> ExtractionConfig:
-    """As attackers' clips are made, but larger, with consecutive frames and without a seed."""
+    """As attackers' clips are made, through files where those are, but larger, and unseeded.
+
+    Their frames are consecutive, or nearly so.
+    """
     return ExtractionConfig(
         frames=FRAMES,
         size=size,
@@ -146,7 +149,9 @@ def _extraction(
         cover=line.cover,
         outside=line.outside,
         seed=None,
-        sample_first=get_preset(config.preset).sample_first,
+        file=line.file,
+        through_file=config.through_file,
+        sample_first=get_preset(config.preset).sample_first and not config.through_file,
         # real people who were not found would be shown as they are
         allow_empty=drawn and config.allow_empty,
         allow_gaps=drawn and config.allow_gaps,
