@@ -92,6 +92,8 @@ class VideoDescriber:
                     flow[half].append(flow_frame(frame))
                 if number in spread:
                     looked[half][number] = shrink([frame])[0][0]
+        if not all((*looked, *flow)):  # fewer frames than were counted
+            return {}
         both = [self._describe(*one) for one in zip(looked, flow, strict=True)]
         shared = [name for name in ABOUT if all(name in one for one in both)]
         return {name: np.stack([one[name] for one in both]) for name in shared}

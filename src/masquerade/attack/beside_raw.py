@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from masquerade.attack.finders import SAME, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
+from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
@@ -126,6 +127,7 @@ class BesideRaw:
     Args:
         rest: seconds of the raw video after the end of the published one, 0 or more.
         people: what it means that somebody is unchanged; None: look for no people.
+        whole: whether all of every frame was to be hidden, so that any detail counts.
 
     Raises:
         MissingError: a network is not installed.
@@ -133,6 +135,8 @@ class BesideRaw:
 
     rest: float = 0.0
     people: Level | None = "left"
+    whole: bool = False
+    _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
 
@@ -149,6 +153,8 @@ class BesideRaw:
         """
         sized = [_at_size(one, published) for one in raw]
         differs = [_difference(published, one) for one in sized]
+        if self.whole:
+            self._frames.look(number, published, sized)
         self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
         if self.people is not None:
             rows, scores = self._find_people(sized[0], in_tiles=True)
@@ -156,10 +162,12 @@ class BesideRaw:
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
-        faces = self._faces.finding("raw", "faces", "recovered", self.rest)
+        found = [self._faces.finding("raw", "faces", "recovered", self.rest)]
+        if self.whole:
+            found.append(self._frames.finding())
         if self.people is None:
-            return [faces]
-        return [faces, self._people.finding("raw people", "people", self.people, self.rest)]
+            return found
+        return [*found, self._people.finding("raw people", "people", self.people, self.rest)]
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:

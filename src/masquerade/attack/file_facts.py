@@ -74,15 +74,25 @@ def meant_to_hide(path: Path, hidden: str) -> frozenset[Kind]:
 
     `hidden` is that of `AttackConfig`.
     """
-    names = {hidden}
-    if hidden == "auto":
-        try:
-            receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
-            names = {str(one["name"]) for one in receipt["regions"]}
-        except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another's
-            names = set()
     faces = frozenset[Kind](("face",))
+    names = _hidden_regions(path, hidden)
     return faces.union(*(HIDES.get(name, frozenset()) for name in names))
+
+
+def hides_whole_frames(path: Path, hidden: str) -> bool:
+    """Whether a publisher means to hide whole frames; `hidden` is that of `AttackConfig`."""
+    return "frame" in _hidden_regions(path, hidden)
+
+
+def _hidden_regions(path: Path, hidden: str) -> set[str]:
+    """The names of the regions that an option names, or the receipt beside a file."""
+    if hidden != "auto":
+        return {hidden}
+    try:
+        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+        return {str(one["name"]) for one in receipt["regions"]}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return set()  # there is none, or it is another's
 
 
 def _is_harmless(name: str) -> bool:

@@ -1,8 +1,9 @@
 """Run the attacks on published videos, one after another."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
     RECEIPT,
     find_receipt,
+    hides_whole_frames,
     meant_to_hide,
     read_streams,
     read_tags,
@@ -48,7 +50,7 @@ from masquerade.attack.restore import (
     fit_on_patches,
 )
 from masquerade.attack.undo import UNDO
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.batch import VIDEOS
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
@@ -66,6 +68,7 @@ ATTACKS = {
     "receipt": "look for a receipt beside the file",
     "raw": "look for faces of the raw video that are unchanged",
     "raw people": "look for people of the raw video who are unchanged",
+    "raw frame": "look for detail of the raw frames, where all of them was to be hidden",
     "sizes": "compare how large packets are over time with those of the raw file",
     "restore": "train a network on other pairs of published and raw video; restore, then look for "
     "faces, people, poses and text",
@@ -102,7 +105,7 @@ def attack_files(
         UsageError: there is nothing to attack, or a raw video is missing.
         MissingError: a network is not installed.
     """
-    files, others = _list_files(paths), tuple(_list_others(paths))
+    files, others, unread = _list_files(paths)
     finders = Finders()  # a network that is missing fails here, before any work
     beside = {
         file: None if raw is None else _raw_of(file, below, raw, len(files))
@@ -113,6 +116,7 @@ def attack_files(
         attack_file(file, config, beside[file], progress, restorations.get(file), finders=finders)
         for file in files
     ]
+    videos += [VideoAttack(path=path, error=why) for path, why in unread.items()]
     return AttackReport(
         videos=tuple(videos),
         folder=tuple(_attack_folder(videos, beside, progress)),
@@ -138,16 +142,29 @@ def _attack_folder(
         with ExitStack() as stack:
             return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
 
-    described = {}
+    described: dict[Path, Described] = {}
+    raw: dict[Path, Described] = {}
     for path in files:
-        described[path] = describe(path, counts[path])
-        shown[path] = describer.shown
-    yield compare_videos(described, shown)
-    sources = {path: source for path in files if (source := beside[path]) is not None}
-    if sources:
-        # as many frames as were published: the rest of a longer raw video is not compared
-        raw = {path: describe(source, counts[path]) for path, source in sources.items()}
-        yield rank_sources(described, raw)
+        # what is damaged behind the frames that were attacked takes nothing back that was found
+        with suppress(VideoError, OSError):
+            described[path] = describe(path, counts[path])
+            shown[path] = describer.shown
+    if len(described) > 1:
+        yield compare_videos(described, shown)
+    for path in described:
+        if (source := beside.get(path)) is not None:
+            with suppress(VideoError, OSError):
+                # as long as was published: the rest of a longer raw video is not compared
+                raw[path] = describe(source, _frames_until(source, path, counts[path]))
+    if len(raw) > 1:
+        yield rank_sources({path: described[path] for path in raw}, raw)
+
+
+def _frames_until(raw: Path, published: Path, count: int) -> int:
+    """How many frames a raw video has until the end of `count` published ones."""
+    rates = [float(probe(one).rate or 0) for one in (raw, published)]
+    wanted = round(count * rates[0] / rates[1]) if all(rates) else count
+    return min(wanted, count_frames(raw))
 
 
 def attack_file(
@@ -178,7 +195,8 @@ def attack_file(
         if raw is not None:
             left: Level | None = None if faces_only else "left"
             people: Level | None = "recovered" if "person" in hidden else left
-            compared = BesideRaw(rest=rest_of_raw(path, raw), people=people)
+            whole = not faces_only and hides_whole_frames(path, config.hidden)
+            compared = BesideRaw(rest=rest_of_raw(path, raw), people=people, whole=whole)
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
@@ -206,8 +224,11 @@ def attack_file(
         if raw is not None and info.kind == "video" and not faces_only:
             findings.append(compare_packet_sizes(path, raw))
         findings += [restoration.finding()] if restoration else []
-    except (VideoError, OSError) as error:
-        return VideoAttack(path=path, error=str(error))
+    except (MissingError, UsageError):
+        raise
+    except Exception as error:  # of whatever kind: the other videos are attacked all the same
+        known = isinstance(error, VideoError | OSError)
+        return VideoAttack(path=path, error=str(error) if known else f"an error of ours: {error!r}")
     return VideoAttack(
         path=path,
         frames=count,
@@ -273,31 +294,57 @@ def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[Frame
         yield FramePair.of_window(one.frames, one.at, one.raw[0])
 
 
-def _list_files(paths: Sequence[Path]) -> dict[Path, Path]:
-    """List the files to attack, each with its folder relative to the input that named it."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; name a video, an image or a folder of them.")
-        if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if _is_input(one))
-            found |= {one: one.parent.relative_to(path) for one in inside}
-        else:
-            found[path] = Path()
-    if not found:
-        raise UsageError("there is no video or image among the inputs; name one.")
-    return found
+def _list_files(
+    paths: Sequence[Path],
+) -> tuple[dict[Path, Path], tuple[Path, ...], dict[Path, str]]:
+    """List what is to be attacked, each file with its folder relative to the input that named it.
 
-
-def _list_others(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files in folders that are not attacked: no video or image by their names.
-
-    The receipt of a file belongs to the attack on it.
+    With it the files in folders that are no video or image by their names, but for receipts, which
+    belong to the attack on their files; and what cannot be read, with the reason.
     """
+    found: dict[Path, Path] = {}
+    others: list[Path] = []
+    unread: dict[Path, str] = {}
     for path in paths:
-        for one in sorted(path.rglob("*")) if path.is_dir() else ():
-            if one.is_file() and not _is_input(one) and not one.name.endswith(RECEIPT):
-                yield one
+        try:
+            path.stat()
+        except FileNotFoundError as error:
+            says = f"{path} does not exist; name a video, an image or a folder of them."
+            raise UsageError(says) from error
+        except OSError as error:
+            unread[path] = f"it cannot be read: {error.strerror}."
+            continue
+        if not path.is_dir():
+            found[path] = Path()
+            continue
+        for one in _inside(path, unread):
+            if _is_input(one):
+                found[one] = one.parent.relative_to(path)
+            elif one.suffix.lower() in VIDEOS | IMAGE_SUFFIXES:
+                unread[one] = "it is no file, or a link to nothing."
+            elif not one.name.endswith(RECEIPT):
+                others.append(one)
+    if not found and not unread:
+        raise UsageError("there is no video or image among the inputs; name one.")
+    return found, tuple(others), unread
+
+
+def _inside(folder: Path, unread: dict[Path, str]) -> Iterator[Path]:
+    """All files below a folder, in order, also by links to folders; those not read are noted."""
+
+    def note(error: OSError) -> None:
+        unread[Path(error.filename)] = f"it cannot be read: {error.strerror}."
+
+    seen: set[tuple[int, int]] = set()
+    found = []
+    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
+        about = os.stat(place)
+        if (about.st_dev, about.st_ino) in seen:  # by a link that leads back
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        found += [Path(place, name) for name in names]
+    yield from sorted(found)
 
 
 def _is_input(path: Path) -> bool:
@@ -315,11 +362,19 @@ def _raw_of(published: Path, below: Path, raw: Path, count: int) -> Path:
     if raw.is_file():
         if count > 1:
             raise UsageError(f"{raw} is one raw video for {count} published ones; name a folder.")
-        return raw
+        return _other_than(published, raw)
     stem = published.stem.removesuffix("_anonymized")
     folder = raw / below if (raw / below).is_dir() else raw
-    found = [one for one in sorted(folder.iterdir()) if one.stem == stem and _is_input(one)]
+    inputs = [one for one in sorted(folder.iterdir()) if _is_input(one)]
+    # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4
+    found = [one for one in inputs if one.name == stem] or [x for x in inputs if x.stem == stem]
     if len(found) != 1:
         held = "no video" if not found else f"{len(found)} videos"
         raise UsageError(f"{folder} holds {held} called {stem}, for {published.name}.")
-    return found[0]
+    return _other_than(published, found[0])
+
+
+def _other_than(published: Path, raw: Path) -> Path:
+    if raw.samefile(published):
+        raise UsageError(f"{raw} is the published file itself; name the raw video by --raw.")
+    return raw

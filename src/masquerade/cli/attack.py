@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,14 +71,9 @@ def main(argv: list[str]) -> int:
         if options.output.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{options.output} is no page: let its name end in .html.")
         refuse_existing(options.output, overwrite=options.overwrite)
+        _check_writable(options.output)
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
-    if options.output is not None:
-        page = render_attack_page(report, pictures=options.pictures)
-        with atomic_write(
-            options.output, overwrite=options.overwrite, private=options.pictures
-        ) as part:
-            part.write_text(page, encoding="utf-8")
     if options.json:
         print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
     else:
@@ -85,12 +81,29 @@ def main(argv: list[str]) -> int:
     for video in report.not_attacked:
         says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
         print(says, file=sys.stderr)
+    if options.output is not None:
+        page = render_attack_page(report, pictures=options.pictures)
+        with atomic_write(
+            options.output, overwrite=options.overwrite, private=options.pictures
+        ) as part:
+            part.write_text(page, encoding="utf-8", errors="backslashreplace")
     if report.passed_over:
         names = ", ".join(escape(one) for one in report.passed_over[:MOST_NAMED])
         more = len(report.passed_over) - MOST_NAMED
         listed = f"{names} and {more} more" if more > 0 else names
         print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
     return report.exit_code
+
+
+class _NotWritten(Exception):
+    """A page that was only tried out."""
+
+
+def _check_writable(page: Path) -> None:
+    """Refuse a place that takes no file before the work of minutes, not after it."""
+    with suppress(_NotWritten), atomic_write(page, overwrite=True) as part:
+        part.touch()
+        raise _NotWritten
 
 
 def _print(report: AttackReport, options: Options) -> None:

@@ -1,0 +1,81 @@
+"""Compare published frames, all of which were to be hidden, with the raw ones: is detail there?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+CELL = 16  # pixels a side, of the cells in which detail is compared
+AROUND = 9  # pixels a side, of the mean that is taken off: what is left is detail
+LEAST_DETAIL = 4.0  # of a raw cell, in levels of 255 on average, to be compared
+UNCHANGED = 0.4  # of a raw cell's detail that differs at most where it is as it was
+LEAST_CELLS = 8  # with detail, of a frame to be compared
+LEAST_SHARE = 0.25  # of these cells unchanged, from which a frame is not hidden
+
+
+@dataclass(eq=False)
+class WholeFrames:
+    """How much detail of raw frames is as it was in the published ones."""
+
+    shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame
+    proofs: list[Proof] = field(default_factory=list)
+
+    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
+        """Compare one frame (H, W, 3) with the raw ones of its time, of the same size."""
+        known = [share for one in raw if (share := unchanged_share(published, one)) is not None]
+        if not known:
+            return
+        self.shares[number] = share = max(known)
+        if share >= LEAST_SHARE:
+            says = f"{share:.0%} of the raw picture's detail is as it was"
+            self.proofs.append(Proof(frame=number, score=share, says=says, picture=published))
+
+    def finding(self) -> Finding:
+        """What was found in all frames that were compared."""
+        shown = tuple(number for number, share in self.shares.items() if share >= LEAST_SHARE)
+        says = f"In {len(shown)} of {len(self.shares)} frames, all of which were to be hidden, "
+        says += f"{LEAST_SHARE:.0%} of the raw picture's detail or more is as it was"
+        says += f" ({spans(shown)})" if shown else ""
+        surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)
+        return Finding(
+            attack="raw frame",
+            level="recovered" if shown else "nothing",
+            says=f"{says}.",
+            work=f"{len(self.shares)} frames with detail, in cells of {CELL} pixels, beside the "
+            "raw ones of the same time",
+            frames=shown,
+            proofs=tuple(surest[:MOST_PROOFS]),
+        )
+
+
+def unchanged_share(published: U8, raw: U8) -> float | None:
+    """The share of a raw frame's cells with detail whose detail is in the published frame.
+
+    None: too few of its cells have any.
+    """
+    here, there = _detail(published), _detail(raw)
+    strength = _means(np.abs(there))
+    busy = strength >= LEAST_DETAIL
+    if busy.sum() < LEAST_CELLS:
+        return None
+    return float((_means(np.abs(here - there))[busy] <= UNCHANGED * strength[busy]).mean())
+
+
+def _detail(frame: U8) -> F32:
+    """(H, W): grey levels less their mean in the neighbourhood."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(grey - cv2.blur(grey, (AROUND, AROUND)), np.float32)
+
+
+def _means(values: F32) -> F32:
+    """(H // 16, W // 16): the mean of each cell."""
+    rows, columns = (side // CELL for side in values.shape)
+    cells = values[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
+    return np.asarray(cells.mean((1, 3)), np.float32)

@@ -1,0 +1,94 @@
+"""What was to be hidden wholly and was not, and what of a folder is never looked at in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_attack import black, mosaic, noisy, write
+
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack.whole_frames import LEAST_SHARE, unchanged_share
+from masquerade.cli import main
+from masquerade.errors import UsageError
+
+QUICK = AttackConfig(frames=2, quick=True, hidden="frame")
+
+
+def test_detail_that_was_removed_is_not_there() -> None:
+    draw = np.random.default_rng(0)
+    raw = cv2.resize(draw.integers(0, 256, (60, 80, 3), np.uint8), (320, 240))
+    assert unchanged_share(raw, raw) == 1
+    half = raw.copy()
+    half[:, :160] = 128
+    share = unchanged_share(half, raw)
+    assert share is not None and abs(share - 0.5) < 0.1
+    for hidden in (cv2.GaussianBlur(raw, (0, 0), 6), mosaic(raw, 0), noisy(raw, 0), raw[::-1]):
+        share = unchanged_share(np.ascontiguousarray(hidden), raw)
+        assert share is not None and share < LEAST_SHARE / 2
+    assert unchanged_share(raw, np.full_like(raw, 90)) is None  # there is nothing to compare
+
+
+def test_frames_that_were_to_be_hidden_and_are_as_they_were_are_recovered(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw.mp4", count=6)
+    for name, change, code in (("same", None, 4), ("black", black, 0)):
+        published = write(tmp_path / f"{name}.mp4", change, count=6)
+        report = attack_files([published], QUICK, raw=raw)
+        (one,) = [x for x in report.videos[0].findings if x.attack == "raw frame"]
+        assert report.exit_code == code and (one.level == "recovered") == (code == 4)
+
+
+def test_the_published_file_is_no_raw_video(tmp_path: Path) -> None:
+    published = write(tmp_path / "a.mp4", black, count=3)
+    os.link(published, tmp_path / "b.mp4")
+    with pytest.raises(UsageError, match="is the published file itself"):
+        attack_files([published], QUICK, raw=tmp_path / "b.mp4")
+
+
+def test_linked_folders_are_attacked_and_broken_links_are_named(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    write(tmp_path / "raw" / "face.mp4", count=3)
+    place = tmp_path / "published"
+    place.mkdir()
+    write(place / "black.mp4", black, count=3)
+    (place / "linked").symlink_to(tmp_path / "raw")
+    (place / "back").symlink_to(place)
+    (place / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    report = attack_files([place], AttackConfig(frames=1, quick=True))
+    assert {one.path.name: one.recovered for one in report.videos} == {
+        "black.mp4": False,
+        "face.mp4": True,
+        "gone.mp4": False,
+    }
+    assert [one.path.name for one in report.not_attacked] == ["gone.mp4"]
+    assert report.exit_code == 4
+
+
+def test_raw_videos_of_fewer_frames_are_compared_as_long_as_they_are(tmp_path: Path) -> None:
+    for folder, count in (("published", 12), ("raw", 5)):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            write(tmp_path / folder / f"{name}.mp4", noisy, count=count)
+    config = AttackConfig(frames=1, quick=True)
+    report = attack_files([tmp_path / "published"], config, raw=tmp_path / "raw")
+    assert len(report.videos) == 2  # refused or compared, each by itself
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_attack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = write(tmp_path / "a.mp4", black, count=3)
+    words = ["attack", str(published), "--quick", "--frames", "1", "-o"]
+    assert main([*words, str(published / "x.html")]) != 0
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_receipt_that_is_no_json_says_nothing(tmp_path: Path) -> None:
+    published = write(tmp_path / "a.mp4", black, count=3)
+    published.with_name("a.mp4.receipt.json").write_text("[" * 100_000)
+    report = attack_files([published], AttackConfig(frames=1, quick=True))
+    assert report.exit_code == 0 and json.dumps(report.plain())
