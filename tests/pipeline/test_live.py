@@ -377,6 +377,27 @@ def test_a_receipt_that_is_there_is_refused_before_anything_is_recorded(
     assert report.read_text() == "another run's"
 
 
+@pytest.mark.parametrize("options", [[], ["-y"]], ids=["new", "overwrite"])
+def test_a_receipt_in_place_of_the_recording_is_refused_before_it(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.mp4"
+    words = ["rtsp://127.0.0.1:1/ward", "-o", str(out), "--report", str(tmp_path / "out.mp4")]
+    assert main(["live", *words, *options]) == 2
+    assert "name another file by --report" in capsys.readouterr().err
+
+
+def test_a_receipt_that_is_there_is_no_more_overwritten_than_a_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.mp4"
+    receipt = tmp_path / "out.mp4.receipt.json"
+    receipt.write_text("another run's")
+    assert main(["live", "rtsp://127.0.0.1:1/ward", "-o", str(out)]) == 2
+    assert "out.mp4.receipt.json" in capsys.readouterr().err
+    assert receipt.read_text() == "another run's"
+
+
 def test_a_smaller_picture_is_for_faces_alone(tmp_path: Path) -> None:
     boxes = tmp_path / "faces.json"
     with BoxWriter(boxes, width=64, height=48) as writer:

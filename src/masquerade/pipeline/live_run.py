@@ -123,10 +123,13 @@ class LiveSession:
         self.source, self.destination = parse_address(source), parse_address(destination)
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
-        if config.report is not None:
-            refuse_existing(config.report, overwrite=config.overwrite)
+        report = self._report()
+        if report is not None:
+            refuse_existing(report, overwrite=config.overwrite)
         if self.destination.kind == "file":
             file = Path(self.destination.text)
+            if report is not None and report.absolute() == file.absolute():
+                raise UsageError(f"{file} is the video; name another file by --report.")
             refuse_existing(file, overwrite=config.overwrite)
             container_for(file, self._encoding(codec_for(file)))
         self.pipeline = build_live_pipeline(anonymizer, config)
@@ -163,15 +166,17 @@ class LiveSession:
 
     def write_receipt(self, receipt: LiveReceipt, text: str) -> Path | None:
         """Write a receipt where one belongs; gives its path."""
-        path = self.config.report
-        if path is None and self.destination.kind == "file":
-            path = Path(self.destination.text + ".receipt.json")
+        path = self._report()
         if path is not None:
-            with transaction(
-                overwrite=self.config.overwrite or path != self.config.report
-            ) as appear:
+            with transaction(overwrite=self.config.overwrite) as appear:
                 appear(path).write_text(text, "utf-8")
         return path
+
+    def _report(self) -> Path | None:
+        """Where the receipt belongs; None: nowhere."""
+        if self.config.report is None and self.destination.kind == "file":
+            return Path(self.destination.text + ".receipt.json")
+        return self.config.report
 
     def _in_time(self, source: LiveSource) -> Iterator[Any]:
         until = self.config.duration
