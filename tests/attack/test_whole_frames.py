@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -92,3 +93,19 @@ def test_a_receipt_that_is_no_json_says_nothing(tmp_path: Path) -> None:
     published.with_name("a.mp4.receipt.json").write_text("[" * 100_000)
     report = attack_files([published], AttackConfig(frames=1, quick=True))
     assert report.exit_code == 0 and json.dumps(report.plain())
+
+
+def test_what_was_salvaged_can_be_verified(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.mp4", count=12)
+    source = tmp_path / "cut.mkv"
+    with av.open(str(whole)) as given, av.open(str(source), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 7 // 10])
+    out_file = tmp_path / "out.mp4"
+    words = ["anonymize", str(source), "-o", str(out_file), "--method", "blacken"]
+    assert main([*words, "--regions", "frame", "--salvage", "--verify"]) == 0
+    assert out_file.exists()

@@ -281,7 +281,7 @@ def test_what_an_encoding_may_be() -> None:
     for codec in ("h264", "h265", "av1"):
         fast = Encoding(codec=codec, preset="5")  # type: ignore[arg-type]
         assert encoder_for(fast, bitrate=None)[1]["preset"] == "5"
-    for bitrate in (1, "source"):
+    for bitrate in (1000, 2_000_000_000, "source"):
         Encoding(bitrate=bitrate)  # type: ignore[arg-type]
         for other in ({"crf": 3}, {"lossless": True}):
             with pytest.raises(UsageError):

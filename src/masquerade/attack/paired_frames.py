@@ -49,9 +49,9 @@ def spread_numbers(count: int, most: int) -> list[int]:
     return [int((i + 0.5) * count / most) for i in range(most)]
 
 
-def read_frames(stack: ExitStack, path: Path) -> Iterator[TimedFrame]:
-    """All frames of a video or image."""
-    reader = stack.enter_context(Reader(path, force_8bit=True))
+def read_frames(stack: ExitStack, path: Path, *, salvage: bool = False) -> Iterator[TimedFrame]:
+    """All frames of a video or image; with `salvage` those that can be read of a damaged one."""
+    reader = stack.enter_context(Reader(path, force_8bit=True, salvage=salvage))
     first: float | None = None
     for item in reader:
         if isinstance(item, Frame):
@@ -74,7 +74,8 @@ def read_windows(path: Path, raw: Path | None, chosen: Sequence[int]) -> Iterato
         return FrameWindow(number=number, frames=[one[1] for one in near], at=at, raw=near[at][2])
 
     with ExitStack() as stack:
-        sources = None if raw is None else _RawFrames(read_frames(stack, raw))
+        # a damaged source may have been published as far as it can be read
+        sources = None if raw is None else _RawFrames(read_frames(stack, raw, salvage=True))
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path)):
             near: Sequence[U8] = ()

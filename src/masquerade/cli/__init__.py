@@ -39,6 +39,8 @@ verbs:
 `masquerade --version` prints the version.
 """
 
+FILE_VERBS = ("anonymize", "attack", "live")  # whose words are names of files
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code.
@@ -103,6 +105,10 @@ def _verb(words: list[str]) -> int:
 
         print(f"masquerade {__version__}")
         return 0
+    if verb in FILE_VERBS and "" in rest:
+        says = "an empty name, as an unset variable gives, would stand for the current folder"
+        print(f"masquerade: {says}: name what is meant, or write `.`.", file=sys.stderr)
+        return 2
     if verb in VERBS:
         from importlib import import_module
 

@@ -14,6 +14,8 @@ from masquerade.errors import MissingError, UsageError
 
 Codec = Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"]
 
+LEAST_BITRATE, MOST_BITRATE = 1000, 2_000_000_000  # that encoders take
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
@@ -48,8 +50,11 @@ class Encoding:
             raise UsageError(f"{self.codec} cannot keep every pixel; choose ffv1 or h264.")
         if self.preset is not None and not spec.presets:
             raise UsageError(f"{self.codec} has no presets; leave it out, or choose h264.")
-        if isinstance(self.bitrate, int) and self.bitrate <= 0:
-            raise UsageError(f"A bitrate of {self.bitrate} holds no video; give a positive one.")
+        if isinstance(self.bitrate, int) and not LEAST_BITRATE <= self.bitrate <= MOST_BITRATE:
+            raise UsageError(
+                f"A bitrate of {self.bitrate} bits a second holds no video; give 1k to 2000M, such "
+                "as 500k or 2M."
+            )
         if self.threads < 0:
             raise UsageError(f"{self.threads} threads cannot work; give 0 for all cores, or more.")
 
