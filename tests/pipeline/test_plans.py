@@ -349,7 +349,7 @@ def test_settings_reach_the_encoder_and_the_region_source() -> None:
     assert (encoding.codec, encoding.crf, encoding.preset) == ("av1", 3, "8")
     assert (encoding.hwaccel, encoding.threads, encoding.bitrate) == ("none", 2, None)
     assert encoding_for(PipelineConfig(codec="ffv1", lossless=True)).lossless
-    assert encoding_for(PipelineConfig(bitrate="0.5k")).bitrate == 500
+    assert encoding_for(PipelineConfig(bitrate="1.5k")).bitrate == 1500
     assert encoding_for(PipelineConfig(hwaccel="cuda")).hwaccel == "cuda"
     assert source_names(PipelineConfig(regions="faces+boxes:x+y")) == ["faces", "boxes"]
     assert source_names(PipelineConfig()) == ["people"]

@@ -144,7 +144,7 @@ def test_another_scale_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "bits"),
-    [("2M", 2_000_000), ("1.5m", 1_500_000), ("800k", 800_000), ("7K", 7000), ("123", 123)],
+    [("2M", 2_000_000), ("1.5m", 1_500_000), ("800k", 800_000), ("7K", 7000), ("1234", 1234)],
 )
 def test_a_bitrate_is_read(text: str, bits: int) -> None:
     encoding = encoding_for(PipelineConfig(bitrate=text, codec="h265", crf=None), threads=3)
