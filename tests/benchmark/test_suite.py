@@ -211,3 +211,21 @@ def test_the_files_are_installed_with_the_code() -> None:
     project = Path(__file__).resolve().parents[2] / "pyproject.toml"
     packaged = tomllib.loads(project.read_text())["tool"]["setuptools"]["package-data"]
     assert "benchmark/suites/*.toml" in packaged["masquerade"]
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "said"),
+    [("../../out", "black", "a table cannot be called"), ("x", "raw", "as raw video is")],
+)
+def test_names_that_stand_for_something_else_are_refused(
+    table: str, row: str, said: str, tmp_path: Path
+) -> None:
+    """A table names a folder of results, and comparisons mean raw video by `raw`."""
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'title = "t"\nabout = "a"\n[data.d]\ndraw = "--clips 8"\n'
+        f'[[tables]]\nname = "{table}"\ntitle = "t"\ndata = "d"\nevaluate = "--folds 2"\n'
+        f'rows = [{{ name = "{row}", method = "blacken" }}]\n'
+    )
+    with pytest.raises(UsageError, match=said):
+        read_suite(str(path))

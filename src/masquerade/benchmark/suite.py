@@ -201,6 +201,13 @@ def _check(suite: Suite) -> None:
     names = [table.name for table in suite.tables]
     if len(set(names)) < len(names):
         fail("two tables have one name.")
+    for name in names:
+        if not name or "/" in name or name.startswith("."):  # it names a folder of results
+            fail(f"a table cannot be called {name!r}: leave out slashes and a dot in front.")
+    for table in suite.tables:
+        for row in table.rows:
+            if not row.name or (row.name == "raw" and not row.raw):
+                fail(f"table {table.name}: a row cannot be called {row.name!r}, as raw video is.")
     trained = {
         f"{table.name}/{row.name}"
         for table in suite.tables
