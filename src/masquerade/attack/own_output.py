@@ -11,13 +11,16 @@ CHECKED = ("faces", "raw", "raw people")
 """What must be hidden in an output; tags and sound are kept where a user asks for them."""
 
 
-def check_own_output(part: Path, source: Path | None, name: str, *, people: bool = False) -> None:
+def check_own_output(
+    part: Path, source: Path | None, name: str, *, people: bool = False, salvage: bool = False
+) -> None:
     """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
 
     Args:
         part: the finished output.
         source: the raw video with the same frames; None: it has others.
         name: what the output will be called.
+        salvage: the source is damaged, and the output was made of what is left of it.
         people: whole people are to be hidden: refuse it too where one of the source is unchanged.
 
     Raises:
@@ -25,7 +28,7 @@ def check_own_output(part: Path, source: Path | None, name: str, *, people: bool
         MissingError: a network is not installed.
     """
     config = AttackConfig(quick=True, hidden="people" if people else "faces")
-    attacked = attack_file(part, config, source, finders=Finders(faces_only=True))
+    attacked = attack_file(part, config, source, finders=Finders(faces_only=True), salvage=salvage)
     if attacked.error is not None:
         raise OutputError(f"{name} could not be attacked: {attacked.error}")
     for found in attacked.findings:

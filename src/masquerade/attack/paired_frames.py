@@ -59,8 +59,13 @@ def read_frames(stack: ExitStack, path: Path, *, salvage: bool = False) -> Itera
             yield TimedFrame(item.time - first, np.asarray(item.rgb(), np.uint8))
 
 
-def read_windows(path: Path, raw: Path | None, chosen: Sequence[int]) -> Iterator[FrameWindow]:
+def read_windows(
+    path: Path, raw: Path | None, chosen: Sequence[int], *, salvage: bool = False
+) -> Iterator[FrameWindow]:
     """The chosen frames of a published video, in order.
+
+    With `salvage` a damaged raw video is read as far as it can be, as its output was made of it.
+    Else it is refused: beside frames that are lost, published ones would look changed.
 
     Raises:
         VideoError: a video cannot be read, or the raw one ends before the published one.
@@ -74,8 +79,7 @@ def read_windows(path: Path, raw: Path | None, chosen: Sequence[int]) -> Iterato
         return FrameWindow(number=number, frames=[one[1] for one in near], at=at, raw=near[at][2])
 
     with ExitStack() as stack:
-        # a damaged source may have been published as far as it can be read
-        sources = None if raw is None else _RawFrames(read_frames(stack, raw, salvage=True))
+        sources = None if raw is None else _RawFrames(read_frames(stack, raw, salvage=salvage))
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path)):
             near: Sequence[U8] = ()

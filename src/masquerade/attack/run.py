@@ -175,11 +175,13 @@ def attack_file(
     restoration: Restoration | None = None,
     *,
     finders: Finders,
+    salvage: bool = False,
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
     `restoration` has a network that has not seen it; `finders` of faces alone no poses and text
-    are looked for, nor people, unless they are what the publisher means to hide.
+    are looked for, nor people, unless they are what the publisher means to hide. `salvage`: what is
+    left of a damaged raw video is compared.
     """
     began, faces_only = time.monotonic(), finders.kinds == ("face",)
     try:
@@ -204,7 +206,7 @@ def attack_file(
             with ExitStack() as stack:
                 both = [path] if raw is None else [path, raw]
                 noise.look(*(next(read_frames(stack, one)).pixels for one in both))
-        for done, one in enumerate(read_windows(path, raw, chosen), 1):
+        for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
             source = one.raw[0] if one.raw else None
             again.look(one.number, one.frames, one.at, source, search=one.number in searched)
             if compared is not None:

@@ -256,7 +256,8 @@ def _with_check(pipeline: Pipeline) -> Pipeline:
     if not {"faces", "people", "frame"} & set(source_names(config)):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
     people = any("person" in HIDES.get(name, ()) for name in source_names(config))
-    return pipeline._replace(check_output=partial(check_own_output, people=people))
+    check = partial(check_own_output, people=people, salvage=config.salvage)
+    return pipeline._replace(check_output=check)
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
