@@ -86,6 +86,8 @@ ATTACK_STRENGTH = {
     "receipt": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
     "raw": LOOKED + "test_raw_video_tells_which_faces_were_left",
     "raw people": LOOKED + "test_raw_video_tells_which_faces_were_left",
+    "raw frame": "tests/attack/test_whole_frames.py::"
+    "test_frames_that_were_to_be_hidden_and_are_as_they_were_are_recovered",
     "sizes": "tests/attack/test_packet_sizes.py::"
     "test_packets_follow_what_moves_behind_a_strong_blur",
     "restore": "tests/attack/test_restore.py::"
