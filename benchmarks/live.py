@@ -75,10 +75,9 @@ def run(clip: Path, case: Case, seconds: float, folder: Path) -> dict[str, Any]:
 def row(case: Case, found: dict[str, Any]) -> str:
     """Its line of the table."""
     shown = found["shown"] / found["pictures"]
-    rate = found["shown"] / found["pictures"] * RATE
     median, most = (1000 * (found[name] or 0) for name in ("latency_median", "latency_95"))
     return (
-        f"| {case.width} x {case.height} | {case.name} | {rate:.1f} | {shown:.0%} | "
+        f"| {case.width} x {case.height} | {case.name} | {shown * RATE:.1f} | {shown:.0%} | "
         f"{median:.0f} | {most:.0f} | {found['late']} | {found['sent_late']} |"
     )
 

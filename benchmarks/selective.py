@@ -189,10 +189,13 @@ def main() -> None:
         for name in columns[0]
     ]
     card = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "no GPU"
+    gpu = "" if asked.device == "cpu" else " on a GPU"
+    words = f"--frames {asked.frames}"
+    words += "" if asked.out == OUT else f" --sizes {' '.join(asked.sizes)} --out {asked.out}"
     lines = [
-        "# Time of a frame of selective, by stage",
+        f"# Time of a frame of selective{gpu}, by stage",
         "",
-        f"Made by `python benchmarks/selective.py --frames {asked.frames}` on {os.cpu_count()} "
+        f"Made by `python benchmarks/selective.py {words}` on {os.cpu_count()} "
         f"cores and {card}: milliseconds a frame, medians, every pixel hidden, stages run one "
         "after another. Keys are those of one key frame (short side 224). The paper reports about "
         "100 ms a frame on an RTX 4080, without saying for which frame size and which stages.",

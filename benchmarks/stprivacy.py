@@ -294,11 +294,12 @@ def report(args: argparse.Namespace) -> str:
     memory = peaks(args)
     share = memory["ours"] / memory["written out"]
     where = platform.machine() if args.device == "cpu" else torch.cuda.get_device_name()
+    output = "" if args.output == REPORT else f" --output {args.output}"
     words = f"--batch {args.batch} --turns {args.turns} --threads {args.threads} --size {args.size}"
     lines = [
-        "# STPrivacy's speed",
+        f"# STPrivacy's speed{'' if args.device == 'cpu' else ' on a GPU'}",
         "",
-        f"`python benchmarks/stprivacy.py {words} --device {args.device}`",
+        f"`python benchmarks/stprivacy.py {words} --device {args.device}{output}`",
         "",
         f"ViT-{args.size.capitalize()}, {args.batch} clips of 16 x 112², {where}, torch "
         f"{torch.__version__}, {args.threads} threads, load {os.getloadavg()[0]:.1f} at the end. "

@@ -161,7 +161,7 @@ def _attack_folder(
 
 
 def _frames_until(raw: Path, published: Path, count: int) -> int:
-    """How many frames a raw video has until the end of `count` published ones."""
+    """Count the raw video's frames up to the time at which `count` published ones end."""
     rates = [float(probe(one).rate or 0) for one in (raw, published)]
     wanted = round(count * rates[0] / rates[1]) if all(rates) else count
     return min(wanted, count_frames(raw))
@@ -230,7 +230,9 @@ def attack_file(
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
         known = isinstance(error, VideoError | OSError)
-        return VideoAttack(path=path, error=str(error) if known else f"an error of ours: {error!r}")
+        return VideoAttack(
+            path=path, error=str(error) if known else f"an unexpected error: {error!r}"
+        )
     return VideoAttack(
         path=path,
         frames=count,
@@ -299,7 +301,7 @@ def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[Frame
 def _list_files(
     paths: Sequence[Path],
 ) -> tuple[dict[Path, Path], tuple[Path, ...], dict[Path, str]]:
-    """List what is to be attacked, each file with its folder relative to the input that named it.
+    """List the files to attack, each with its folder relative to the input that named it.
 
     With it the files in folders that are no video or image by their names, but for receipts, which
     belong to the attack on their files; and what cannot be read, with the reason.

@@ -1,4 +1,4 @@
-"""Compare published frames, all of which were to be hidden, with the raw ones: is detail there?"""
+"""Measure the raw detail that is left in published frames which were to be hidden whole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ LEAST_SHARE = 0.25  # of these cells unchanged, from which a frame is not hidden
 
 @dataclass(eq=False)
 class WholeFrames:
-    """How much detail of raw frames is as it was in the published ones."""
+    """The share of the raw frames' detail that is unchanged in the published frames."""
 
     shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame
     proofs: list[Proof] = field(default_factory=list)
@@ -38,7 +38,7 @@ class WholeFrames:
             self.proofs.append(Proof(frame=number, score=share, says=says, picture=published))
 
     def finding(self) -> Finding:
-        """What was found in all frames that were compared."""
+        """Return the finding for all compared frames: recovered where one is not hidden."""
         shown = tuple(number for number, share in self.shares.items() if share >= LEAST_SHARE)
         says = f"In {len(shown)} of {len(self.shares)} frames, all of which were to be hidden, "
         says += f"{LEAST_SHARE:.0%} of the raw picture's detail or more is as it was"

@@ -206,7 +206,9 @@ def _check(suite: Suite) -> None:
             fail(f"a table cannot be called {name!r}: leave out slashes and a dot in front.")
     for table in suite.tables:
         for row in table.rows:
-            if not row.name or (row.name == "raw" and not row.raw):
+            if not row.name:
+                fail(f"table {table.name}: a row has no name.")
+            if row.name == "raw" and not row.raw:
                 fail(f"table {table.name}: a row cannot be called {row.name!r}, as raw video is.")
     trained = {
         f"{table.name}/{row.name}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,7 @@ from masquerade.attack import AttackConfig
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import UsageError, escape
-from masquerade.storage import atomic_write, refuse_existing
+from masquerade.storage import atomic_write, temporary_file
 
 if TYPE_CHECKING:
     from masquerade.attack import AttackReport, Finding, VideoAttack
@@ -70,8 +69,8 @@ def main(argv: list[str]) -> int:
     if options.output is not None:
         if options.output.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{options.output} is no page: let its name end in .html.")
-        refuse_existing(options.output, overwrite=options.overwrite)
-        _check_writable(options.output)
+        with temporary_file(options.output, overwrite=options.overwrite):
+            pass  # a place that takes no file is refused before the work of minutes, not after it
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
     if options.json:
@@ -93,17 +92,6 @@ def main(argv: list[str]) -> int:
         listed = f"{names} and {more} more" if more > 0 else names
         print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
     return report.exit_code
-
-
-class _NotWritten(Exception):
-    """A page that was only tried out."""
-
-
-def _check_writable(page: Path) -> None:
-    """Refuse a place that takes no file before the work of minutes, not after it."""
-    with suppress(_NotWritten), atomic_write(page, overwrite=True) as part:
-        part.touch()
-        raise _NotWritten
 
 
 def _print(report: AttackReport, options: Options) -> None:

@@ -42,7 +42,7 @@ Strengths = Mapping[tuple[str, str], Strength]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Computed:
-    """Scores of one method's attackers that were computed before, kept to be used again."""
+    """A cache of the scores of one method's attackers."""
 
     scored: dict[MetricSpec, list[ScoredAttacker]] = field(default_factory=dict)
     attackers: dict[tuple[MetricSpec, AttackOutputs], ScoredAttacker] = field(default_factory=dict)
@@ -303,7 +303,7 @@ def _mean_of(
 
 
 def _add(total: Floats | None, part: Floats) -> Floats:
-    """The sum, in place: predictions of thousands of classes are a gigabyte each."""
+    """Add predictions to a total in place: those of thousands of classes are a gigabyte each."""
     if total is None:
         return np.array(part, np.float64)
     total += part

@@ -42,7 +42,7 @@ def add_action_prior(
         found = np.empty(given.shape)
         for start in range(0, len(given), ROWS):
             rows = slice(start, start + ROWS)
-            some = truth.at(rows)
+            some = truth if len(given) <= ROWS else truth.at(rows)  # whose priors are kept
             rate = some.rates[label]
             # Few clips of an action: what was never seen with it is rare, not impossible.
             prior = (1 - DOUBT) * some.priors[label] + DOUBT * rate

@@ -91,7 +91,7 @@ class ClipDataset(Dataset[Tensor]):
         places = self.places[indices.numpy()]
         if isinstance(self.source, MappedClips):
             return self.source.read_windows(places, starts, frames)
-        return _windows(self.source.read(places), starts, frames)
+        return cut_windows(self.source.read(places), starts, frames)
 
     def take(self, indices: Iterable[int] | IntArray) -> ClipDataset:
         """Return a view of these clips, by their place in the dataset."""
@@ -227,7 +227,8 @@ def mapped_clips(path: Path, clips: ClipDataset, *, owner: object = None) -> Cli
     return replace(clips, source=source, places=np.arange(len(clips)))
 
 
-def _windows(clips: Tensor, starts: Tensor, frames: int) -> Tensor:
+def cut_windows(clips: Tensor, starts: Tensor, frames: int) -> Tensor:
+    """(B, C, frames, H, W): of each of (B, C, T, H, W) the frames from its start on."""
     each = zip(clips, starts.tolist(), strict=True)
     return torch.stack([clip[:, s : s + frames] for clip, s in each])
 

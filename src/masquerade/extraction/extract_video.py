@@ -169,7 +169,7 @@ def _extract_in_process(
 
 
 def _on_device(configs: Sequence[ExtractionConfig]) -> Sequence[ExtractionConfig]:
-    """The configurations with a copy of the method on its device, by which videos are anonymized.
+    """Replace the method of the configurations by a copy of it on their device.
 
     The caller's own stays on the CPU, whence it can be sent to processes.
     """

@@ -22,7 +22,7 @@ e^30 keeps that gradient and its square finite in float32; e^100 times the mask'
 QUERY_CHUNK = 64
 """Rows of scores that are held at once for that gradient."""
 GPU_SCORES = 1 << 28
-"""Scores that a GPU holds at once for it, 1 GiB: few rows at a time leave most of it idle."""
+"""The most scores that a GPU holds at once for that gradient, 1 GiB; with few it is idle."""
 
 Softmax = Literal["exact", "dynamicvit"]
 
@@ -94,7 +94,7 @@ def _rows_with_gradient(upstream: Tensor) -> Tensor:
 
 
 def _rows_at_once(q: Tensor) -> int:
-    """How many rows of scores of (B, heads, N, d) are held at once."""
+    """The number of query rows of (B, heads, N, d) whose scores are held in memory at once."""
     if not q.is_cuda:
         return QUERY_CHUNK
     return max(QUERY_CHUNK, GPU_SCORES // math.prod(q.shape[:3]))

@@ -128,7 +128,7 @@ class LiveSession:
             refuse_existing(report, overwrite=config.overwrite)
         if self.destination.kind == "file":
             file = Path(self.destination.text)
-            if report is not None and report.absolute() == file.absolute():
+            if report is not None and report.resolve() == file.resolve():
                 raise UsageError(f"{file} is the video; name another file by --report.")
             refuse_existing(file, overwrite=config.overwrite)
             container_for(file, self._encoding(codec_for(file)))
@@ -173,7 +173,7 @@ class LiveSession:
         return path
 
     def _report(self) -> Path | None:
-        """Where the receipt belongs; None: nowhere."""
+        """Return the path of the receipt; None: none is written."""
         if self.config.report is None and self.destination.kind == "file":
             return Path(self.destination.text + ".receipt.json")
         return self.config.report

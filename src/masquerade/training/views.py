@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from masquerade.datasets.augmentation import mirror
 from masquerade.datasets.clip_sampling import crops, evenly_spaced
 from masquerade.errors import UsageError
+from masquerade.extraction.dataset import cut_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,7 @@ def random_windows(
     starts = window_starts(len(clips), clips.shape[2], frames, generator, step=step)
     if starts is None or frames is None:
         return clips
-    at = starts[:, None] + torch.arange(frames)  # (B, T)
-    windows = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
-    return windows.transpose(1, 2)
+    return cut_windows(clips, starts, frames)
 
 
 def window_starts(
