@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,11 @@ QUICK = ["--width", "2", "--short", "16", "--epochs", "1", "--batch", "8"]
 def mimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn dataset of two actions that a glance tells apart."""
     drawn = Mimes(size=32, frames=4, clips=40, people=10, actions=("walk", "squat"))
-    return write_mimes(tmp_path_factory.mktemp("data") / "mimes", drawn)
+    path = write_mimes(tmp_path_factory.mktemp("data") / "mimes", drawn)
+    header, *rows = path.read_text().splitlines()
+    more = [f"{header},same,empty", *(f"{row},1," for row in rows)]
+    path.write_text("\n".join(more) + "\n")
+    return path
 
 
 def words(data: Path, run: Path) -> list[str]:
@@ -316,6 +321,10 @@ def test_an_interrupted_run_goes_on(
         ("spact --preset big --data x.csv -o r", "no preset"),
         ("vita --data MIMES -o r --gap far", "nt-xent or moco"),
         ("spact --data MIMES -o r --private height", "no column 'height'"),
+        ("spact --data MIMES -o r --private ,", "names no column"),
+        ("spact --data MIMES -o r --private same", "'same' has one value or none"),
+        ("spact --data MIMES -o r --private empty", "'empty' has one value or none"),
+        ("spact --data MIMES -o MIMES", "is a file; choose another -o"),
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
         ("spact --data MIMES -o r --fold 3", "give both"),
@@ -342,6 +351,35 @@ def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) 
     (tmp_path / "m.csv").write_text("\n".join(["path,action,split", *rows]) + "\n")
     done = command("train", "spact", "--data", tmp_path / "m.csv", "-o", "run", *QUICK)
     assert done.returncode == 1 and "Not one clip could be read" in done.stderr
+
+
+def test_clips_that_cannot_be_read_are_counted_and_the_first_is_named(
+    command: Callable[..., Any], mimes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(mimes.parent, tmp_path / "data")
+    manifest = read_manifest(tmp_path / "data" / mimes.name)
+    broken = [manifest.clips[row].path for row in training_rows(manifest).train[:2]]
+    for path in broken:
+        (tmp_path / "data" / path).write_bytes(b"no video")
+    line = [*words(tmp_path / "data" / mimes.name, tmp_path / "run"), "--no-adversary", "--json"]
+    done = command(*line)
+    said = f"2 clips could not be read and are left out, such as {broken[0]}"
+    assert said in " ".join(json.loads(done.stdout)["warnings"])
+    assert f"in doubt: {said}" in done.stderr
+    with safetensors.safe_open(tmp_path / "run" / "anonymizer.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["provenance"])
+    assert any(said in note for note in about["notes"])
+
+
+def test_too_few_readable_clips_are_refused_with_the_reason(mimes: Path, tmp_path: Path) -> None:
+    shutil.copytree(mimes.parent, tmp_path / "data")
+    manifest = read_manifest(tmp_path / "data" / mimes.name)
+    rows = training_rows(manifest)
+    for row in rows.validation:
+        (tmp_path / "data" / manifest.clips[row].path).write_bytes(b"no video")
+    recipe = replace(spact(), size=(16, 16), frames=3)
+    with pytest.raises(MasqueradeError, match=r"two others held out; .* and 0: .*left out, such"):
+        extract_training_clips(manifest, rows, recipe)
 
 
 def test_test_clips_are_never_seen(mimes: Path) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import masquerade
 from masquerade.datasets.manifest import Manifest
-from masquerade.errors import OutputError, UsageError
+from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.extraction.config import (
     JoinedRegions,
     region_names,
@@ -108,7 +108,7 @@ def test_bad_clips_are_reported_and_left_out(data: Manifest) -> None:
     store = extract_clips(broken.take([3, 1, 0]), frames=4, size=16)
     assert "40 frames" in store.skipped[0]
     assert store.of_rows([0, 1, 2]).rows.tolist() == [2]
-    with pytest.raises(UsageError, match="Not one clip"):
+    with pytest.raises(MasqueradeError, match="Not one clip"):
         extract_clips(broken.take([1, 2]), frames=4, size=16)
 
 

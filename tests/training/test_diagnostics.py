@@ -28,7 +28,7 @@ from masquerade.training.adversarial_models import (
 from masquerade.training.adversarial_training import (
     train_adversarially,
 )
-from masquerade.training.diagnostics import find_collapse
+from masquerade.training.diagnostics import find_collapse, find_warnings
 from masquerade.training.recipe import (
     OptimizerConfig,
     Stop,
@@ -37,6 +37,16 @@ from masquerade.training.recipe import (
 from masquerade.training.validation import validate
 
 painter = pytest.fixture(autouse=True)(register_painter)
+
+
+def test_a_run_whose_held_out_clips_show_no_action_is_in_doubt() -> None:
+    """Of a dozen, on which the training does not stop, though the training clips are learned."""
+    row = {"phase": 1, "val_utility": 0.5, "chance_utility": 0.5, "val_adversary_share": math.nan}
+    learned, given = {**row, "train_utility": 0.1}, (recipe(), held_out(12))
+    (said,) = find_warnings([learned], *given)
+    assert "held out is at chance (0.50" in said
+    assert not find_warnings([{**learned, "val_utility": 0.6}], *given)
+    assert not find_warnings([{**row, "train_utility": 1.4}], *given)  # has collapsed: said there
 
 
 def test_collapse_is_found_and_described() -> None:

@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
     rows, stills = select_rows(manifest, options), _read_stills(options)
-    private = split_commas(options.private) if options.private else None
+    private = None if options.private is None else split_commas(options.private)
     try:
         with StepProgress(quiet=options.json or not is_main_process()) as progress:
             talk = progress.print_line
@@ -138,6 +138,7 @@ def main(argv: list[str]) -> int:
                 allow_chance=options.allow_chance,
                 shard=options.shard,
                 command=f"masquerade train {shlex.join(argv)}",
+                report=talk,
                 loading=partial(progress.follow, "reading videos"),
                 progress=lambda epoch: talk(epoch_line(epoch)),
                 stepped=lambda phase, done, of: progress.follow(

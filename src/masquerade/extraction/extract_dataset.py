@@ -66,10 +66,11 @@ def extract_clips(
         progress: called with (videos done, videos in all).
 
     Raises:
-        UsageError: not a single clip could be read; or clips through files are above the limit.
+        UsageError: clips through files are above the limit.
         OutputError: in some videos nothing was found, or was lost for a while, and the
             configuration does not allow it. Their clips are kept in the cache.
-        MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
+        MasqueradeError: not a single clip could be read; the clips do not fit on the disk, or the
+            folder cannot be written.
     """
     if config.method is not None:
         config.method.eval().requires_grad_(False)
@@ -121,7 +122,9 @@ def extract_clips(
     )
     if not found:
         reason = next(iter(skipped.values()), "the manifest is empty")
-        raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
+        raise MasqueradeError(
+            f"Not one clip could be read; the first was left out because: {reason}"
+        )
     coverage = None
     if config.method is not None and config.content != "joints":  # no frame is anonymized for them
         coverage = check_dataset_coverage(

@@ -185,7 +185,8 @@ class AdversarialTrainer(Trainer):
         anonymizer = anonymizer.eval().cpu()
         anonymizer.trained = True
         history, seconds = list(self.history), time.perf_counter() - self.began
-        notes, warnings = self._find_collapse(history[-1]), find_warnings(history, self.recipe)
+        notes = self._find_collapse(history[-1])
+        warnings = find_warnings(history, self.recipe, self.data)
         return TrainedAnonymizer(anonymizer, history, notes, warnings, seconds)
 
     def is_finished(self) -> bool:

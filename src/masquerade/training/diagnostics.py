@@ -64,7 +64,9 @@ def find_collapse(
     return tuple(notes)
 
 
-def find_warnings(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[str, ...]:
+def find_warnings(
+    history: Sequence[Row], recipe: AdversarialRecipe, data: AdversarialData
+) -> tuple[str, ...]:
     """Return what a run's log leaves in doubt, though nothing collapsed, in sentences."""
     found = []
     shares = [row["val_adversary_share"] for row in history]
@@ -74,6 +76,14 @@ def find_warnings(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[st
             f"no adversary was ever clearly better than chance (its lowest loss was "
             f"{lowest:.2f} \N{MULTIPLICATION SIGN} chance), so the training did not hide "
             "anything from it"
+        )
+    last = history[-1]
+    learned = has_learned_action(last, data, auxiliary=False)
+    if learned and last["val_utility"] <= last["chance_utility"]:
+        found.append(
+            f"the action of clips that were held out is at chance ({last['val_utility']:.2f}; "
+            f"chance is {last['chance_utility']:.2f}), though it was learned on the others: "
+            "give more clips"
         )
     for number, phase in enumerate(recipe.phases, 1):
         rows = [row for row in history if row["phase"] == number]

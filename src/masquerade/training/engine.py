@@ -150,12 +150,13 @@ class Trainer:
             found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # of half a dozen kinds, by what stands in the file
             raise UsageError(
-                f"{path} holds no training that can be resumed here; remove it, or name another."
+                f"{path} holds no training that can be resumed here; remove it, or choose another "
+                "folder."
             ) from error
         if found.digest != self.state.digest:
             raise UsageError(
                 f"{path} belongs to another training (other clips, labels, network or settings); "
-                "remove it to begin anew, or name another."
+                "remove it to begin anew, or choose another folder."
             )
         self.state = found
         self.models.load_state_dict(found.models)

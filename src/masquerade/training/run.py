@@ -65,6 +65,7 @@ def train(
     allow_chance: bool = False,
     shard: bool = False,
     command: str = "",
+    report: Callable[[str], None] | None = None,
     loading: Callable[[int, int], None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
     stepped: OnStep | None = None,
@@ -87,6 +88,7 @@ def train(
         allow_chance: go on where the action was not learned, to try a training out.
         shard: divide the anonymizer among the processes that torchrun started.
         command: kept beside the weights.
+        report: called with a line about clips that are left out, before the first epoch.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
         stepped: called after each step.
@@ -97,6 +99,8 @@ def train(
     """
     if (folder / WEIGHTS).exists():
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another -o, a folder.")
     started = None if start is None else _load_start(start, recipe)
     if started is not None:
         recipe = recipe.for_started()
@@ -104,6 +108,13 @@ def train(
     data = _load_data(
         manifest, rows, recipe, private=private, stills=stills, extract=extract, loading=loading
     )
+    left_out = [describe_skipped(manifest, data.train)]
+    if stills is not None and data.stills is not None:
+        left_out.append(describe_skipped(stills[0], data.stills))
+    doubts = tuple(filter(None, left_out))
+    if report is not None:
+        for line in doubts:
+            report(f"{line}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,6 +142,7 @@ def train(
         progress=progress,
         stepped=step,
     )
+    trained = replace(trained, warnings=(*doubts, *trained.warnings))
     if is_main_process():
         about = _provenance(trained, data, recipe, seed=seed, command=command)
         used = [(manifest, rows), *([] if stills is None else [stills])]
@@ -212,18 +224,30 @@ def extract_training_clips(
 ) -> tuple[ClipDataset, ClipDataset]:
     """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
     every = np.sort(np.concatenate([rows.train, rows.validation]))
-    try:
-        found = extract_clips(
-            manifest.take(every),
-            clip_config(recipe),
-            workers=workers,
-            cache=cache,
-            progress=progress,
+    found = extract_clips(
+        manifest.take(every), clip_config(recipe), workers=workers, cache=cache, progress=progress
+    )
+    skipped = {int(every[row]): why for row, why in found.skipped.items()}
+    dataset = replace(found, rows=every[found.rows], skipped=skipped)
+    learn, held_out = dataset.of_rows(rows.train), dataset.of_rows(rows.validation)
+    if min(len(learn), len(held_out)) < LEAST_VALIDATION:
+        unread = describe_skipped(manifest, dataset)
+        raise MasqueradeError(
+            f"Training needs two clips and two others held out; there are {len(learn)} and "
+            f"{len(held_out)}{f': {unread}' if unread else ''}. Give more clips."
         )
-    except UsageError as error:  # not one clip could be read: the data is at fault
-        raise MasqueradeError(str(error)) from error
-    dataset = replace(found, rows=every[found.rows])
-    return dataset.of_rows(rows.train), dataset.of_rows(rows.validation)
+    return learn, held_out
+
+
+def describe_skipped(manifest: Manifest, dataset: ClipDataset) -> str | None:
+    """How many of a manifest's clips could not be read, and why the first; None: all were."""
+    if not dataset.skipped:
+        return None
+    row, why = next(iter(dataset.skipped.items()))
+    return (
+        f"{len(dataset.skipped)} clips could not be read and are left out, such as "
+        f"{manifest.clips[row].path}: {why.rstrip('.')}"
+    )
 
 
 def _load_data(
@@ -240,15 +264,11 @@ def _load_data(
     actions = [one.name for one in manifest.of_role("action") if one.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
-    for name in actions:
-        if len(np.unique(manifest.targets(name)[rows.train])) < 2:
-            raise UsageError(
-                f"All clips to learn from have the same {name}, so there is none to tell "
-                "from another; give clips of several."
-            )
+    _check_actions(manifest, actions, rows.train)
     labelled, labelled_rows = (manifest, rows) if stills is None else stills
     names = private_labels(labelled, labelled_rows, private)
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
+    _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
     data = AdversarialData(
         train=learn,
         validation=held_out,
@@ -268,6 +288,16 @@ def _load_data(
     learn, held_out = extract(*stills, of_stills(recipe))
     codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
     return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
+
+
+def _check_actions(manifest: Manifest, actions: Sequence[str], rows: IntArray) -> None:
+    """Refuse clips to learn from that have one action only."""
+    for name in actions:
+        if len(np.unique(manifest.targets(name)[rows])) < 2:
+            raise UsageError(
+                f"All clips to learn from have the same {name}, so there is none to tell "
+                "from another; give clips of several."
+            )
 
 
 def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
@@ -300,13 +330,29 @@ def private_labels(
     manifest: Manifest, rows: TrainingRows, wanted: Sequence[str] | None
 ) -> list[str]:
     """Return the private labels asked for, or all attributes that differ among the clips."""
-    for name in wanted or ():
+    if wanted is None:
+        names = [one.name for one in manifest.of_role("attribute") if one.kind != "fact"]
+        return [name for name in names if _differs(manifest, name, rows)]
+    if not wanted:
+        raise UsageError("--private names no column; name some, or leave it out to hide all.")
+    for name in wanted:
         if manifest.column(name).role != "attribute":
             raise UsageError(f"Column {name!r} is no private attribute; leave it out.")
-    if wanted is not None:
-        return list(wanted)
-    names = [one.name for one in manifest.of_role("attribute") if one.kind != "fact"]
-    return [name for name in names if len(np.unique(manifest.targets(name)[rows.train])) > 1]
+        if not _differs(manifest, name, rows):
+            raise UsageError(
+                f"Column {name!r} has one value or none in all clips to learn from, so there is "
+                "nothing to hide; leave it out."
+            )
+    return list(wanted)
+
+
+def _differs(manifest: Manifest, name: str, rows: TrainingRows) -> bool:
+    """Whether a label has two values or more among the clips to learn from."""
+    codes = manifest.targets(name)[rows.train]
+    if codes.ndim == 1:
+        return len(np.unique(codes[codes >= 0])) > 1
+    known = codes[(codes >= 0).all(axis=1)]
+    return bool((known != known[:1]).any())
 
 
 def _outputs(manifest: Manifest, name: str) -> int:
