@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -194,3 +195,15 @@ def test_the_real_clips_are_sound_and_a_planted_leak_is_not() -> None:
     cells[0] = "test" if cells[0] == "train" else "train"
     (leak,) = find_split_leaks(manifest.with_cells(split, cells))
     assert leak.by == "identity" and leak.value == manifest.clips[0].cells["identity"]
+
+
+def test_who_is_in_a_clip_and_is_not_told_is_noted(tmp_path: Path) -> None:
+    rows = [
+        Clip(path=f"{i}", cells={"Identity": name, "split": part})
+        for i, (name, part) in enumerate([("p", "train"), ("", "test"), ("q", "test")])
+    ]
+    result = check_manifest(make_manifest(tmp_path, rows), files=False)
+    assert result.ok and "Who is in 1 of 3 clips is unknown (Identity" in result.notes[0]
+    nobody = [replace(one, cells={"split": one.cells["split"]}) for one in rows]
+    (note,) = check_manifest(make_manifest(tmp_path, nobody), files=False).notes
+    assert note.startswith("No column names the people")

@@ -283,3 +283,38 @@ def test_selected_actions_keep_only_their_own_values() -> None:
 def test_unknown_actions_are_refused(given: Manifest, names: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         select_actions(given, names)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (("0", "1", "nan"), "line 4, column hat: 'nan' is none of 0, 1, nothing."),
+        (("0", "1", "None"), "'None' is none of 0, 1"),
+        (("0.0", "1.0", ""), "line 2, column hat: '0.0' is none of 0, 1"),
+        (("red", "NaN", "blue"), "line 3, column hat: 'NaN' is no label; leave the cell"),
+    ],
+)
+def test_what_other_programs_write_for_an_unknown_label_is_no_class(
+    cells: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{i}.mp4,walk,{cell}\n" for i, cell in enumerate(cells))
+    (tmp_path / "m.csv").write_text(f"path,action,hat\n{rows}")
+    with pytest.raises(UsageError, match=re.escape(says)):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text(f"path,action,hat:classes\n{rows}")
+    assert read_manifest(tmp_path / "m.csv").column("hat").kind == "classes"
+
+
+def test_none_is_a_class_among_others(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,glasses\na.mp4,none\nb.mp4,round\n")
+    assert read_manifest(tmp_path / "m.csv").column("glasses").values == ("none", "round")
+
+
+def test_one_file_has_one_spelling_and_a_header_any_case(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,Action,Identity\n./a.mp4,run,p\nb//c.mp4,sit,q\n")
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert [clip.path for clip in manifest.clips] == ["a.mp4", "b/c.mp4"]
+    assert [(one.role, one.kind) for one in manifest.columns] == [
+        ("action", "classes"),
+        ("attribute", "identity"),
+    ]

@@ -33,11 +33,14 @@ from masquerade.evaluation.metric_specs import (
     measure,
     metric_specs,
     notes_on_mean,
+    of_known,
     protocol_specs,
 )
 from masquerade.evaluation.predictions import Split
 from masquerade.evaluation.protocols import Protocol, protocols
 from masquerade.evaluation.scoring import score_label
+from masquerade.metrics.intervals import score
+from masquerade.metrics.statistic import mean
 
 LABELS = ("red", "cold", "rare")
 ROOT = Path(__file__).parents[2]
@@ -311,3 +314,14 @@ def test_metrics_that_make_no_sense_are_refused(manifest: Manifest, three: Manif
     (one,) = protocols(three, folds=4, labels=())
     with pytest.raises(UsageError, match="cMAP would be of binary attributes, and there is none"):
         metric_specs(three, [one], ("cmap",))
+
+
+def test_clips_without_a_label_count_for_nothing() -> None:
+    """Not as clips, and not as people whose agreement makes an interval narrower."""
+    people = np.repeat(np.arange(12), 4)
+    known = np.flatnonzero(people < 5)
+    for right in (np.ones(20), np.tile([1.0, 0.0, 1.0, 1.0], 5), np.repeat([1, 1, 0, 1, 0], 4)):
+        alone = score(mean(right), clusters=people[known])
+        among = score(of_known(mean(right), known, len(people)), clusters=people)
+        assert (among.n, among.clusters) == (alone.n, alone.clusters) == (20, 5)
+        assert among == alone

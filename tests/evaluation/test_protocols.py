@@ -14,7 +14,9 @@ from masquerade.datasets.manifest import Column, Manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate
+from masquerade.evaluation.held_out import describe_held_out
 from masquerade.evaluation.protocols import label_columns, protocols
+from masquerade.report.table import markdown
 
 
 def test_groups_straddle_folds_only_where_identity_is_measured(manifest: Manifest) -> None:
@@ -70,3 +72,65 @@ def test_a_label_of_one_value_in_test_is_left_out_with_a_note(
     result = evaluate(given, [], plan, data="x", folder=tmp_path)
     assert [found.label for found in result.rows[0].findings] == ["action"]
     assert any("red has one value only among the test clips" in one for one in result.limits)
+
+
+def with_split(manifest: Manifest, tested: set[str]) -> Manifest:
+    """Some people in test, and the others in train."""
+    parts = ["test" if name in tested else "train" for name in manifest.cells("identity")]
+    return manifest.with_cells(Column(name="split", role="split", kind="classes"), parts)
+
+
+def test_people_are_called_unseen_only_where_the_manifest_tells_who_is_who(
+    manifest: Manifest,
+) -> None:
+    def described(given: Manifest, folds: int = 0) -> tuple[str, tuple[str, ...]]:
+        return describe_held_out(given, protocols(given, folds=folds))
+
+    apart = with_split(manifest, {"p0", "p1", "p2", "p3"})
+    assert described(apart) == described(manifest, folds=4) == ("people", ())
+
+    cells = list(apart.cells("split"))
+    first = apart.cells("identity").index("p0")
+    cells[first] = "train"
+    name, notes = described(apart.with_cells(apart.column("split"), cells))
+    assert name == "clips" and "people or source videos that are in train too" in notes[0]
+
+    names = list(apart.cells("identity"))
+    names[first] = ""
+    name, notes = described(apart.with_cells(apart.column("identity"), names))
+    assert name == "people" and f"Who is in 1 of {len(manifest)} clips is unknown" in notes[0]
+
+    for column, held_out in (("group", "groups"), ("source", "source videos")):
+        columns = (replace(apart.column("identity"), name=column, role="group", kind="classes"),)
+        clips = tuple(
+            replace(one, cells={**one.cells, column: one.cells["identity"]}) for one in apart.clips
+        )
+        others = tuple(one for one in apart.columns if one.name != "identity")
+        plain = replace(apart, clips=clips, columns=(*others, *columns))
+        name, notes = described(plain)
+        assert name == held_out and "No column names the people" in notes[0]
+    name, notes = described(replace(apart, columns=others))
+    assert name == "clips" and "No column names the people" in notes[0]
+
+
+def test_actions_that_train_does_not_show_are_counted(manifest: Manifest) -> None:
+    people = {"p0", "p1", "p2", "p3"}
+    apart = with_split(manifest, people)
+    actions = [
+        "leap" if who == "p0" else cell
+        for who, cell in zip(apart.cells("identity"), apart.cells("action"), strict=True)
+    ]
+    given = apart.with_cells(apart.column("action"), actions)
+    (note,) = describe_held_out(given, protocols(given, folds=0))[1]
+    assert note.startswith(f"{actions.count('leap')} test clips show an action that none")
+    assert "(leap)" in note
+
+
+def test_a_table_says_whom_its_split_holds_out(manifest: Manifest, tmp_path: Path) -> None:
+    cells = ["train" if i % 3 else "test" for i in range(len(manifest))]
+    given = manifest.with_cells(Column(name="split", role="split", kind="classes"), cells)
+    plan = replace(CONFIG, folds=0, labels=("red",), attackers=("scratch",))
+    result = evaluate(given, [], plan, data="x", folder=tmp_path)
+    assert result.held_out == "clips"
+    assert any("are in train too, by the manifest's own split" in one for one in result.limits)
+    assert "clips unseen" in markdown(result) and "people unseen)" not in markdown(result)

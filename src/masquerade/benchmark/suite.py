@@ -99,7 +99,8 @@ class SuiteTable:
     published: str | None = None  # the paper's table that it stands beside
     # the attackers whose scores stand beside the paper's, as `raw`; None: the strongest of all
     published_attackers: str | None = None
-    held_out: str = "people"  # what the groups are that are in train or in test
+    # what the groups are that are in train or in test; None: as the manifest's columns tell
+    held_out: str | None = None
     # lines beside the paper's that are of one network of the action and one of privacy
     network_lines: tuple[NetworkLine, ...] = ()
     # rows, or `raw`, that every row is compared with on the same clips

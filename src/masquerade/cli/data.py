@@ -284,6 +284,8 @@ def _print_check(result: CheckResult) -> None:
     if result.not_compared:
         pairs = escape("; ".join(result.not_compared))
         console.print(f"\nnot checked, since they share people on purpose: {pairs}")
+    for note in result.notes:
+        console.print(f"\n{escape(note)}", soft_wrap=True, highlight=False)
     if result.ok:
         console.print("[green]nothing found[/]")
 

@@ -84,8 +84,8 @@ class Options(RegionConfig, FileConfig):
     # clips, or on all where it has no split; wants --folds 0.
     score_on: Path | None = None
     # what the manifest's groups are, which are in train or in test, as tables call them: people,
-    # or pairs, of whom one person may be in several.
-    held_out: str = "people"
+    # or pairs, of whom one person may be in several; by default as its columns tell.
+    held_out: str | None = None
     # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
     # --regions and --method.
     level: LevelName | None = None

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.splits import group_columns, shares_people
+from masquerade.datasets.splits import group_columns, notes_on_people, shares_people
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
@@ -50,6 +50,7 @@ class CheckResult:
     duplicates: tuple[tuple[str, ...], ...] = ()  # groups of paths with equal content
     split_leaks: tuple[SplitLeak, ...] = ()  # leaks between the parts of a split
     not_compared: tuple[str, ...] = ()  # `split: column` pairs that share people on purpose
+    notes: tuple[str, ...] = ()  # what a split cannot be checked for, which is no finding
 
     @property
     def ok(self) -> bool:
@@ -97,6 +98,7 @@ def check_manifest(
         duplicates=tuple(duplicates),
         split_leaks=tuple(find_split_leaks(manifest, duplicates)),
         not_compared=tuple(f"{split}: {by}" for split, by in pairs if shares_people(split, by)),
+        notes=notes_on_people(manifest),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -35,6 +35,8 @@ SPLITS = ("train", "val", "test", "")
 _FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
 _PEOPLE = {"identity", "person", "people", "subject", "pair"}
 _GROUPS = {"group", "source"}
+_NO_LABEL = {"nan", "<na>", "n/a", "#n/a", "null"}  # what other programs write for an empty cell
+_NO_NUMBER = _NO_LABEL | {"na", "none", "?", "-", "unknown"}  # in a column of 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +183,8 @@ def select_actions(manifest: Manifest, names: Sequence[str]) -> Manifest:
 
 def role_of(name: str) -> Role:
     """The role of a column, inferred from its name."""
-    stem = name.split("_")[0]
-    if name in _FACTS:
+    stem = name.split("_")[0].lower()
+    if name.lower() in _FACTS:
         return "fact"
     if stem == "split":
         return "split"
@@ -193,7 +195,7 @@ def role_of(name: str) -> Role:
 
 def names_people(name: str) -> bool:
     """Whether a column of this name holds people."""
-    return name.split("_")[0] in _PEOPLE
+    return name.split("_")[0].lower() in _PEOPLE
 
 
 def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
@@ -230,14 +232,28 @@ def read_manifest(path: Path) -> Manifest:
     missing = f"{path} has a header and no rows; add one row a clip."
     manifest = make_manifest(path.parent, clips, kinds=kinds, error_if_empty=missing)
     for column in manifest.columns:
-        allowed = SPLITS if column.role == "split" else ("0", "1", "")
+        wrong = _wrong_cells(column, declared=column.name in kinds)
         for (number, _), cell in zip(lines[1:], manifest.cells(column.name), strict=True):
-            if (column.role == "split" or column.kind == "binary") and cell not in allowed:
-                known = ", ".join(value or "nothing" for value in allowed)
-                raise UsageError(
-                    f"{path}, line {number}, column {column.name}: {cell!r} is none of {known}."
-                )
+            if reason := wrong(cell):
+                raise UsageError(f"{path}, line {number}, column {column.name}: {cell!r} {reason}")
     return manifest
+
+
+def _wrong_cells(column: Column, *, declared: bool) -> Callable[[str], str | None]:
+    """Tell why a cell cannot stand in a column; None: it can."""
+    values = {value.lower() for value in column.values}
+    binary = column.kind == "binary"
+    if column.kind == "classes" and column.role == "attribute" and not declared:
+        numbers = values - _NO_NUMBER
+        binary = bool(numbers) and numbers <= {"0", "1", "0.0", "1.0"}
+    if column.role == "split" or binary:
+        allowed = SPLITS if column.role == "split" else ("0", "1", "")
+        known = ", ".join(value or "nothing" for value in allowed)
+        return lambda cell: None if cell in allowed else f"is none of {known}."
+    if column.role == "fact" or declared:
+        return lambda cell: None
+    empty = "is no label; leave the cell of an unknown label empty."
+    return lambda cell: empty if cell.lower() in _NO_LABEL else None
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -343,4 +359,5 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
             f"{where}, columns first and last: "
             "give both or neither, and last not before first (it is inclusive)."
         )
-    return Clip(path=file, cells=cells, first=first, last=last)
+    # one spelling of a file: ./a.mp4 is a.mp4
+    return Clip(path=Path(os.path.normpath(file)).as_posix(), cells=cells, first=first, last=last)

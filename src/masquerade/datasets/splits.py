@@ -1,5 +1,6 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,34 @@ def group_columns(manifest: Manifest) -> tuple[str, ...]:
         column.name
         for column in manifest.columns
         if column.role == "group" or column.kind == "identity" or names_people(column.name)
+    )
+
+
+def people_columns(manifest: Manifest) -> tuple[str, ...]:
+    """The columns that name people, of one of two merged datasets too."""
+    return tuple(name for name in group_columns(manifest) if names_people(own_name(name)))
+
+
+def own_name(column: str) -> str:
+    """The name that a group column had before its dataset was merged with another."""
+    return re.sub(r"^group_(first|second|\d+)_", "", column)
+
+
+def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
+    """Notes that it is not known, of all clips or of some, who is in them."""
+    people = people_columns(manifest)
+    if not people:
+        return (
+            "No column names the people, such as `identity`: one person may be in train and in "
+            "test.",
+        )
+    cells = np.array([manifest.cells(name) for name in people])  # (columns, rows)
+    unknown = int((cells == "").all(axis=0).sum())
+    if not unknown:
+        return ()
+    return (
+        f"Who is in {unknown} of {len(manifest)} clips is unknown ({' and '.join(people)} is "
+        "empty): people of train may be in test.",
     )
 
 

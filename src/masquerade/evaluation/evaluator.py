@@ -52,6 +52,7 @@ from masquerade.evaluation.evaluated_clips import (
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
+from masquerade.evaluation.held_out import describe_held_out
 from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
 from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.own_sampling import sampling_of_networks
@@ -101,7 +102,7 @@ def evaluate(
     folder: Path | None = None,
     command: str = "",
     limits: Sequence[str] = (),
-    held_out: str = "people",
+    held_out: str | None = None,
     open_executor: OpenExecutor | None = None,
     progress: Progress | None = None,
     report: Callable[[str], None] | None = None,
@@ -117,7 +118,7 @@ def evaluate(
             is kept.
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
-        held_out: what the groups are that are in train or in test, as the table calls them.
+        held_out: what the groups in train or in test are called; None: as the manifest tells.
         open_executor: opens what reaches `config.workers` processes of other machines, which see
             the folder and the videos; None: the work is done on this one.
         progress: called with (what, fits done, fits in all).
@@ -141,7 +142,7 @@ def evaluate(
         if folder is not None:  # before minutes of scoring
             tables = [line.predictions for line in lines if line.predictions is not None]
             joined = tables[0].merge(tables[1:])
-            if _bytes_of(joined, run.truth.classes) <= JOINED_BYTES:
+            if joined.size_in_memory(run.truth.classes) <= JOINED_BYTES:
                 joined.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
@@ -159,7 +160,7 @@ def evaluate(
         void=void_reason(controls, run.truth.action),
         limits=(*limits, *run.notes),
         rows=rows,
-        held_out=held_out,
+        held_out=held_out or run.held_out,
         sampling=sampling_of_networks(run.preset),
     )
 
@@ -185,7 +186,8 @@ class Evaluator:
         self.truth = GroundTruth.of(manifest, found)
         self.specs = metric_specs(manifest, found, config.metrics)
         left_out = (*label_columns(manifest, config.labels)[2], *notes_on_unreported(found))
-        self.notes = dict.fromkeys((*sampling, *starts, *left_out))  # each is said once
+        self.held_out, on_people = describe_held_out(manifest, found)
+        self.notes = dict.fromkeys((*on_people, *sampling, *starts, *left_out))  # each once
         self.models, note = models_within_limit(self.preset.attackers, self.truth)
         self.notes |= dict.fromkeys(note)
         self.families = get_families(config.attackers, self.models)
@@ -574,14 +576,6 @@ class Evaluator:
         families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
         (output, *_) = attack_outputs(families, {attacker: model}, predictions, {0: test})
         return test, output.test[0]
-
-
-def _bytes_of(predictions: Predictions, classes: Mapping[str, int]) -> int:
-    """About how large predictions are, without reading those that are on the disk."""
-    return sum(
-        8 * len(block.clips) * sum(classes[label] for label in block.probabilities)
-        for block in predictions.blocks.values()
-    )
 
 
 def _method_name(method: Anonymizer) -> str:

@@ -197,7 +197,7 @@ def _uniform_guess(truth: SplitTruth, label: str) -> Statistic:
     labels, seen = truth.labels[label], truth.rates[label] > 0  # (n, C)
     known = np.flatnonzero(is_known(labels))
     right = seen[known, labels[known]] / np.maximum(seen[known].sum(axis=1), 1)
-    return _of_known(mean(right), known, len(truth.clips))
+    return of_known(mean(right), known, len(truth.clips))
 
 
 def _is_requested_mean(spec: MetricSpec) -> bool:
@@ -208,7 +208,8 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities
     labels = truth.labels[name]
     known = np.flatnonzero(is_known(labels))
     if not len(known):
-        return Statistic(len(truth.clips), lambda w: np.full(len(w), np.nan))
+        none = np.zeros(len(truth.clips), dtype=bool)
+        return Statistic(len(none), lambda w: np.full(len(w), np.nan), known=none)
     if labels.ndim == 2:
         inner = _cmap(truth, name, predicted, known)
     else:
@@ -223,7 +224,7 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities
             inner = ranked(y, _beyond_rate(p, rate)[:, 1])
     if len(known) == len(truth.clips):
         return inner
-    return _of_known(inner, known, len(truth.clips))
+    return of_known(inner, known, len(truth.clips))
 
 
 def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArray) -> Statistic:
@@ -245,9 +246,9 @@ def _beyond_rate(p: Floats, rate: Floats) -> Floats:
     return np.round(log_odds(p) - log_odds(rate), 9)
 
 
-def _of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
+def of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
     """A statistic of some clips as one of all `count`, of which the others weigh nothing."""
-    rarest = None
+    labelled, rarest = np.isin(np.arange(count), known), None
     if inner.rarest is not None:
         rarest = np.isin(np.arange(count), known[inner.rarest])
 
@@ -264,4 +265,5 @@ def _of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
         weighted=lambda w: inner.weighted(w[:, known]),
         rarest=rarest,
         left_out=None if inner.left_out is None else left_out,
+        known=labelled,
     )

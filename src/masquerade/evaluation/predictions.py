@@ -130,6 +130,13 @@ class Predictions:
         fits = {key._replace(split="test"): one.cpu_seconds for key, one in self.blocks.items()}
         return sum(fits.values())
 
+    def size_in_memory(self, classes: Mapping[str, int]) -> int:
+        """How many bytes these take, roughly, without reading those that are on the disk."""
+        return sum(
+            8 * len(block.clips) * sum(classes[label] for label in block.probabilities)
+            for block in self.blocks.values()
+        )
+
     def save(self, path: Path) -> None:
         """Write the table as one .npz, completely or not at all."""
         arrays: dict[str, NDArray[Any]] = {"people": self.people, "groups": self.groups}

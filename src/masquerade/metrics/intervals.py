@@ -31,6 +31,7 @@ from masquerade.metrics.statistic import (
     Floats,
     Ints,
     Statistic,
+    any_known,
     difference,
     values_left_out,
 )
@@ -131,12 +132,13 @@ def score(
         between: the variance of the value over training runs, see `variance_between_runs`.
     """
     codes = cluster_numbers(statistic.n, clusters)
-    count = int(codes.max(initial=-1)) + 1
+    counted = _counted(statistic, codes)
+    count = len(np.unique(counted))
     value = statistic.value if statistic.n else math.nan
     if math.isnan(value):
-        return Score(None, None, None, statistic.n, count)
+        return Score(None, None, None, len(counted), count)
     ends = _interval(statistic, value, codes, quantiles, between)
-    return Score(value, *ends, statistic.n, count)
+    return Score(value, *ends, len(counted), count)
 
 
 def max_t_quantile(
@@ -271,9 +273,12 @@ def bootstrap(
 
 
 def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None) -> Jackknife:
-    """Leave out one cluster at a time, for several statistics of the same videos."""
+    """Leave out one cluster with a label at a time, for several statistics of the same videos."""
     codes = _blocks(cluster_numbers(statistics[0].n, clusters))
     left = np.stack([values_left_out(one, codes) for one in statistics])  # (S, G)
+    known = any_known(statistics)
+    if known is not None:  # clusters without a label would look like many that agree
+        left = left[:, np.unique(codes[known])]
     values = np.array([s.value for s in statistics])
     centre, count = left.mean(axis=1), left.shape[1]
     influence = centre[:, None] - left
@@ -334,7 +339,8 @@ def _chi_square_shares(freedom: int, draws: int) -> Floats:
 def _interval(
     statistic: Statistic, value: float, codes: Ints, quantiles: Quantiles, between: Variance | None
 ) -> tuple[float, float]:
-    count = int(codes.max(initial=-1)) + 1
+    counted = _counted(statistic, codes)
+    count = len(np.unique(counted))
     low, width = statistic.low, statistic.high - statistic.low
     if count < 2:
         return statistic.low, statistic.high
@@ -349,13 +355,18 @@ def _interval(
         return max(statistic.low, value - half), min(statistic.high, value + half)
     share, error, bias = (value - low) / width, error / width, float(jack.bias[0]) / width
     if statistic.kind == "share":
-        ends = wilson(share, _effective(share, error, statistic.n, count), t)
+        ends = wilson(share, _effective(share, error, len(counted), count), t)
     elif not 1e-12 < share < 1 - 1e-12:
-        rare = codes if statistic.rarest is None else codes[statistic.rarest]
+        rare = counted if statistic.rarest is None else codes[statistic.rarest]
         ends = wilson(min(max(share, 0.0), 1.0), max(1, len(np.unique(rare))), t)
     else:
         ends = _logit_interval(share, error, bias, t)
     return low + width * ends[0], low + width * ends[1]
+
+
+def _counted(statistic: Statistic, codes: Ints) -> Ints:
+    """The clusters of the videos that a statistic counts, without those that have no label."""
+    return codes if statistic.known is None else codes[statistic.known]
 
 
 def _effective(share: float, error: float, n: int, count: int) -> float:

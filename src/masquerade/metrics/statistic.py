@@ -43,6 +43,8 @@ class Statistic:
         default_factory=list, init=False, repr=False, compare=False
     )
     """The last `codes` that were left out, and the values."""
+    known: NDArray[np.bool_] | None = None
+    """(n,), the videos that have a label, which alone are counted; None: all."""
 
     @cached_property
     def value(self) -> float:
@@ -75,7 +77,8 @@ def average(parts: Sequence[Statistic]) -> Statistic:
     rare = [p.rarest for p in parts if p.rarest is not None and p.rarest.any()]
     rarest = min(rare, key=np.sum) if rare else None
     fast = left_out if any(part.left_out for part in parts) else None
-    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest, fast)
+    known = any_known(parts)
+    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest, fast, known=known)
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
@@ -95,7 +98,14 @@ def difference(first: Statistic, second: Statistic) -> Statistic:
         high,
         "difference",
         left_out=fast,
+        known=any_known([first, second]),
     )
+
+
+def any_known(parts: Sequence[Statistic]) -> NDArray[np.bool_] | None:
+    """(n,), the videos that have a label of one of several statistics; None: all."""
+    masks = [part.known for part in parts if part.known is not None]
+    return np.any(masks, axis=0) if len(masks) == len(parts) else None
 
 
 def values_left_out(statistic: Statistic, codes: Ints) -> Floats:

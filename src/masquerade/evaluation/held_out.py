@@ -1,0 +1,63 @@
+"""What a table says is held out for its test: people, where the manifest tells who is who."""
+
+import numpy as np
+
+from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.splits import (
+    group_columns,
+    linked_groups,
+    notes_on_people,
+    own_name,
+    people_columns,
+)
+from masquerade.evaluation.protocols import UNSEEN, Fold, Protocol, action_column
+
+
+def describe_held_out(
+    manifest: Manifest, found: tuple[Protocol, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """What the test clips of unseen people hold out, as a table calls it, and notes on it.
+
+    People are held out where a column names those of every clip, and a split that the manifest
+    has keeps them apart; else source videos, groups, or no more than clips.
+    """
+    folds = [fold for protocol in found if protocol.name == UNSEEN for fold in protocol.folds]
+    columns = group_columns(manifest)
+    notes = (*notes_on_people(manifest), *_notes_on_actions(manifest, folds))
+    groups = linked_groups(manifest)
+    for fold in folds:
+        learned = np.concatenate([fold.train, fold.validation])
+        shared = fold.test[np.isin(groups[fold.test], groups[learned])]
+        if len(shared):
+            whose = "people or source videos" if columns else "files"
+            return "clips", (
+                f"{len(shared)} of {len(fold.test)} test clips are of {whose} that are in train "
+                f"too, by the manifest's own split, such as {manifest.clips[shared[0]].path}: "
+                "their scores are not of people unseen. `masquerade data check` lists them, and "
+                "--folds 5 keeps them apart.",
+                *notes,
+            )
+    if people_columns(manifest):
+        return "people", notes
+    if not columns:
+        return "clips", notes
+    return "source videos" if own_name(columns[0]).lower().startswith("source") else "groups", notes
+
+
+def _notes_on_actions(manifest: Manifest, folds: list[Fold]) -> tuple[str, ...]:
+    """That test clips show an action which no clip of their fold's train shows."""
+    column = manifest.column(action_column(manifest))
+    if column.kind != "classes":
+        return ()
+    codes = manifest.targets(column.name)
+    unlearned: list[int] = []
+    for fold in folds:
+        tested, learned = codes[fold.test], codes[np.concatenate([fold.train, fold.validation])]
+        unlearned += tested[(tested >= 0) & ~np.isin(tested, learned)].tolist()
+    if not unlearned:
+        return ()
+    names = ", ".join(column.values[code] for code in sorted(set(unlearned)))
+    return (
+        f"{len(unlearned)} test clips show an {column.name} that none of their train clips shows "
+        f"({names}): they count as not recognised.",
+    )
