@@ -212,3 +212,19 @@ def test_only_inference_arguments_change_when_weights_are_loaded(name: str, tmp_
         now = getattr(make(), fixed)
         with pytest.raises(masquerade.MasqueradeError, match=f"with its {fixed}"):
             masquerade.load(tmp_path / "w.safetensors", **{fixed: now})
+
+
+def test_weights_that_were_changed_or_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path, method = tmp_path / "run" / "w.safetensors", PRESETS["noise-features"]["tiny"]()
+    path.parent.mkdir()
+    masquerade.save(method, path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(masquerade.MasqueradeError, match=r"run/w.safetensors were changed"):
+        masquerade.load(path)
+    with torch.no_grad():
+        next(method.parameters()).fill_(torch.nan)
+    masquerade.save(method, path)
+    with pytest.raises(masquerade.MasqueradeError, match="not all finite numbers; train it anew"):
+        masquerade.load(path)

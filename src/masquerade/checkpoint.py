@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -43,14 +44,15 @@ def save(
     """
     from masquerade import __version__
 
+    weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}
     about = {
         "format": FORMAT,
         "masquerade": __version__,
         "method": method_name(anonymizer),
         "arguments": json.dumps(arguments(anonymizer)),
         "provenance": json.dumps(provenance or {}),
+        "weights_sha256": weights_digest(weights),
     }
-    weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}
     Path(path).write_bytes(serialize(weights, about))  # `save_file` gives no OSError
 
 
@@ -64,11 +66,15 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
 
     Raises:
         MissingError: there is no such file.
-        UsageError: `save` did not write the file, its weights do not fit its arguments, or an
-            argument is not among the `inference_args`.
+        UsageError: `save` did not write the file, its weights were changed since, are no finite
+            numbers or do not fit its arguments, or an argument is not among the `inference_args`.
     """
     path = _weights_file(path)
     about, weights = _read(path)
+    if about.get("weights_sha256") not in (None, weights_digest(weights)):
+        raise UsageError(f"the weights in {path} were changed since then; get the file anew.")
+    if not all(torch.isfinite(one).all() for one in weights.values()):
+        raise UsageError(f"the weights in {path} are not all finite numbers; train it anew.")
     given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
     if given.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
@@ -105,7 +111,7 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
             names = file.keys() if tensors else ()
             weights = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise UsageError(f"{path.name} is not a safetensors file: {error}.") from error
+        raise UsageError(f"{path} is not a safetensors file: {error}.") from error
     if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
         raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
     return about, weights

@@ -73,12 +73,8 @@ def test_convert_writes_a_manifest_that_checks(
     manifest = read_manifest(out)
     assert manifest.cells("split").count("test") == 4
     assert all(manifest.path(clip).exists() for clip in manifest.clips)
-    assert (
-        run(
-            "convert", "ucf11", tmp_path / "v", "-o", out, "--test-share", ".4", "--val-share", ".2"
-        )
-        == 0
-    )
+    shares = ("--test-share", ".4", "--val-share", ".2")
+    assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares) == 0
     assert set(read_manifest(out).cells("split")) == {"train", "val", "test"}
 
 
@@ -134,9 +130,9 @@ def test_convert_without_leaves_out_clips_of_another_manifest(
         "videos/wave/Jo_wave_f_nm_np1_fr.avi"
     ]
     assert "1 clips. 2 are left out for pa.csv." in capsys.readouterr().err
-    assert run(*words) == 0
+    assert run(*words, "-y") == 0
     with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
-        run(*words, "--without", tmp_path / "h.csv")
+        run(*words, "-y", "--without", tmp_path / "h.csv")
 
 
 def test_two_manifests_of_the_same_files_have_one_split(tmp_path: Path) -> None:
@@ -161,3 +157,24 @@ def test_two_manifests_of_the_same_files_have_one_split(tmp_path: Path) -> None:
     assert all(parts[clip.path.rpartition("/")[2]] == clip.cells["split"] for clip in cut.clips)
     with pytest.raises(UsageError, match="leave out the shares"):
         run(*words, "-o", pieces, "--split-as", videos, *shares)
+
+
+def test_an_existing_manifest_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    old = put(tmp_path / "out.csv", "kept")
+    put(tmp_path / "v/golf/v_golf_01/v_golf_01_01.mpg", "x")
+    both = [put(tmp_path / f"{n}.csv", "path,hat:binary\na,1\n") for n in "ab"]
+    for words in (("vote", *both), ("convert", "ucf11", tmp_path / "v")):
+        with pytest.raises(UsageError, match="exists already"):
+            run(*words, "-o", old)
+        assert old.read_text() == "kept"
+    assert run("vote", *both, "-o", old, "-y") == 0
+    assert read_manifest(old).cells("hat") == ("1",)
+
+
+def test_names_in_brackets_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "a,x,1,0,train\nb,y,0,1,train\nc,x,1,1,test\nd,y,0,0,test\n"
+    path = put(tmp_path / "m.csv", f"path,action,hair[/dark],hat,split\n{rows}")
+    assert run("floors", path) == 0
+    assert "[/dark]" in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_identity_has_a_floor_only_where_train_and_test_share_people() -> None:
     }
     assert ("identity",) not in named["split_action"]
     assert ("identity",) in named["split_identity"]
-    assert named["split_action"][0] == ("red_top", "white_top", "black_jacket")
+    assert named["split_action"][0] == ("red_top", "white_top")  # black_jacket: 0 in test
     assert "No value of identity, clothing" in by("split_action").notes[0]
     (identity,) = [t for t in by("split_identity").tables if t.attributes == ("identity",)]
     assert identity.floors[0].value == 1 / 20
@@ -181,6 +181,21 @@ def test_a_manifest_by_hand(tmp_path: Path) -> None:
     more = label_floors(path, action_accuracy=1.0, resamples=0).tables[0]
     same = {(row.name, row.metric): row.value for row in more.floors}
     assert same["predicted action", "cMAP"] == same["action prior", "cMAP"]
+
+
+def test_columns_that_have_no_floor_are_named_and_stop_no_other(tmp_path: Path) -> None:
+    """Each row's mean is over the same attributes; an empty column is none."""
+    path = tmp_path / "m.csv"
+    path.write_text(
+        "path,action,hat,coat,empty,tags,split\n"
+        "a,run,1,1,,x|y,train\nb,run,0,0,,x,train\nc,sit,1,1,,y,test\nd,run,0,1,,x|y,test\n"
+    )
+    found = label_floors(path, resamples=0)
+    assert [table.attributes for table in found.tables] == [("hat",)]
+    assert (found.tables[0].train, found.tables[0].test) == (2, 2)
+    said = "\n".join(found.notes)
+    assert "coat: no label in train of split split, or one value in test" in said
+    assert "No value of empty is in both" in said and "tags: of several values a clip" in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -306,3 +308,22 @@ def test_invalid_arguments_are_refused(arguments: dict[str, object], word: str) 
 def test_there_is_no_clip_past_the_last() -> None:
     with pytest.raises(UsageError, match="from 0 to 4"):
         Mimes(clips=5).clip(5)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from masquerade.datasets import mimes\nfrom masquerade.datasets.mimes import write\n"
+        "write._fill = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "write.write_mimes(Path(sys.argv[1]), mimes.Mimes(clips=2, people=4))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "m"])
+    assert done.returncode == -9 and len(list(tmp_path.iterdir())) == 1
+    drawn = Mimes(size=32, frames=2, clips=2, people=4)
+    write_mimes(tmp_path / "m", drawn)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_action_is_named_once() -> None:
+    with pytest.raises(UsageError, match="named twice"):
+        Mimes(actions=("walk", "walk"))

@@ -358,3 +358,10 @@ def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path)
         names.add(store_name(one.clips._config(line, method, ("frames", None))))
     assert np.abs(run["20"] - run["51"]).mean() > 1 and len(names) == 2
     assert np.array_equal(run["raw 20"], run["raw 51"])
+
+
+@pytest.mark.parametrize("name", ["attackers", "labels", "metrics", "recognizers"])
+def test_an_empty_list_is_refused(name: str) -> None:
+    options, _ = parse(["--data", "clips.csv", "--method", "blur", f"--{name}", ","])
+    with pytest.raises(UsageError, match=f"--{name} names none"):
+        config_of(options)

@@ -90,17 +90,17 @@ def test_damaged_files_are_refused(
     at = good.index(saved) + 5
     for content in (good[:100], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="no table of predictions"):
+        with pytest.raises(UsageError, match=r"damaged, or no table .* run the command again"):
             Predictions.load(path)
     path.write_bytes(good[:100])
-    with pytest.raises(UsageError, match="no table of predictions"):
+    with pytest.raises(UsageError, match=r"damaged, or no table .* run the command again"):
         Predictions.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no table"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(UsageError, match="no table of predictions"):
+    with pytest.raises(UsageError, match=r"damaged, or no table .* run the command again"):
         Predictions.load(tmp_path / "x.npz")
 
 

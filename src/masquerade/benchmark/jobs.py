@@ -243,7 +243,7 @@ def check_lacking(lacking: Sequence[Lacking]) -> None:
         others = f" {more} more datasets lack files; --list says which." if more else ""
         raise UsageError(
             f"{one.data} needs {', '.join(map(str, one.paths))}, which is not there: give its "
-            f"folder by --data. {one.about}{others}"
+            f"folder by --data. {one.about}{others}".rstrip()
         )
 
 

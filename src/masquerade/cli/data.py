@@ -23,11 +23,13 @@ from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, random_split
 from masquerade.errors import UsageError
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
+from masquerade.storage import refuse_existing
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
 Dataset = tyro.conf.arg(help=f"which published form: {', '.join(READERS)}.")
 Output = tyro.conf.arg(aliases=["-o"])
+Overwrite = Annotated[Flag, tyro.conf.arg(aliases=["-y"])]
 Part = Annotated[float, Allowed("above 0 and below 1", lambda value: 0 < value < 1)]
 Result = TypeVar("Result", CheckResult, VoteResult, FloorsResult)
 _SHOWN = 20  # of each kind of finding; --json has them all
@@ -60,6 +62,7 @@ def vote(
     *,
     out: Annotated[Path | None, Output] = None,
     ties: Ties = "unknown",
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
     """Merge the manifests of several annotators by majority vote and print their agreement.
@@ -71,9 +74,12 @@ def vote(
         out: the CSV to write; without, only the agreement is printed.
         ties: unknown leaves the label empty; present calls a tied 0/1 label 1; first takes the
             first annotator's.
+        overwrite: replace an existing output.
     """
-    if out is not None and out.resolve() in {path.resolve() for path in annotators}:
-        raise UsageError(f"{out} is an annotator's own manifest; choose another -o.")
+    if out is not None:
+        if out.resolve() in {path.resolve() for path in annotators}:
+            raise UsageError(f"{out} is an annotator's own manifest; choose another -o.")
+        refuse_existing(out, overwrite=overwrite)
     result = vote_on([read_manifest(path) for path in annotators], ties=ties)
     if out is not None:
         write_manifest(result.manifest, out)
@@ -147,6 +153,7 @@ def convert(
     test_share: Part | None = None,
     val_share: Part | None = None,
     split_as: Path | None = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Turn a dataset's published labels into a manifest.
 
@@ -161,9 +168,11 @@ def convert(
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
         split_as: another manifest of the same files, whose splits are taken.
+        overwrite: replace an existing output.
     """
     if split_as is not None and (test_share, val_share) != (None, None):
         raise UsageError("--split-as takes another's splits: leave out the shares.")
+    refuse_existing(out, overwrite=overwrite)
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
@@ -305,7 +314,8 @@ def _print_floors(result: FloorsResult) -> None:
         left_out = f", {table.left_out} without a label" if table.left_out else ""
         several = len(table.attributes) > 1
         scores = ("mean", *table.attributes) if several else table.attributes
-        shape = Table("attacker", "metric", *scores, title=title + left_out)
+        heads = ("attacker", "metric", *map(escape, scores))
+        shape = Table(*heads, title=escape(title + left_out))
         for row in table.floors:
             sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
             each = [format_score(row, value) for value in row.per_attribute or () if several]

@@ -313,6 +313,8 @@ def config_of(options: Options) -> EvaluationConfig:
     for name in ("attackers", "labels", "metrics", "recognizers"):
         if given[name] is not None:
             given[name] = split_commas(given[name])
+            if not given[name]:
+                raise UsageError(f"--{name} names none; name some, or leave it out.")
     given["lambdas"] = numbers(options.lambdas)
     given["attacker_weights"] = named_files(options.attacker_weights)
     given["views"] = None if options.views is None else parse_views(options.views)

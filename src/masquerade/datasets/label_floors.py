@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.datasets.published.vp import read_vp
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import Floor, attribute_floors, class_floors
@@ -113,7 +113,10 @@ def _floors(
         raise UsageError("Floors from the action need one column with one action a clip.")
     code = manifest.targets(actions[0].name)
     part = np.array(manifest.cells(split))
-    columns = manifest.of_role("attribute")
+    if not {"train", "test"} <= set(part.tolist()):
+        raise UsageError(f"Split {split!r} has no clip in train, or none in test.")
+    columns = _varied(manifest, split)
+    # each mean is over the same attributes in every row, of clips that have them all
     binary = [column for column in columns if column.kind == "binary"]
     together = [binary] if binary else []
     together += [[column] for column in columns if column.kind in ("classes", "identity")]
@@ -124,7 +127,11 @@ def _floors(
         known = labelled & (code >= 0)
         train, test = (np.flatnonzero((part == name) & known) for name in ("train", "test"))
         if not len(train) or not len(test):
-            raise UsageError(f"Split {split!r} has no labelled clips in train, or none in test.")
+            names = ", ".join(column.name for column in each)
+            raise UsageError(
+                f"Split {split!r} has no clip in train, or none in test, with an action and all of "
+                f"{names}; fill in these labels, or leave a column out."
+            )
         if each is binary:
             given = labels[train], labels[test], code[train], code[test]
             every = labels[labelled]
@@ -147,6 +154,20 @@ def _floors(
     return tuple(tables)
 
 
+def _varied(manifest: Manifest, split: str) -> list[Column]:
+    """The attributes that have a label in train and, where they are binary, both in test."""
+    part = np.array(manifest.cells(split))
+    found = []
+    for column in manifest.of_role("attribute"):
+        if column.kind not in ("binary", "classes", "identity"):
+            continue
+        codes = manifest.targets(column.name)
+        train, test = (np.unique(codes[(part == one) & (codes >= 0)]) for one in ("train", "test"))
+        if len(train) and len(test) >= (2 if column.kind == "binary" else 1):
+            found.append(column)
+    return found
+
+
 def _split_column(manifest: Manifest, name: str) -> str:
     names = [column.name for column in manifest.of_role("split")]
     if name == "1" and len(names) == 1:
@@ -162,9 +183,13 @@ def _notes(
 ) -> Iterator[str]:
     """Which attributes have no floor, how to read the others, and what the paper reports."""
     have = {name for table in tables for name in table.attributes}
-    wanted = [c.name for c in manifest.of_role("attribute") if c.kind in ("classes", "identity")]
-    if missing := ", ".join(name for name in wanted if name not in have):
+    attributes = [c for c in manifest.of_role("attribute") if c.name not in have]
+    if missing := ", ".join(c.name for c in attributes if c.kind in ("classes", "identity")):
         yield f"No value of {missing} is in both train and test of split {split}: no floor."
+    if missing := ", ".join(c.name for c in attributes if c.kind == "binary"):
+        yield f"{missing}: no label in train of split {split}, or one value in test: no floor."
+    if missing := ", ".join(c.name for c in attributes if c.kind == "multi-label"):
+        yield f"{missing}: of several values a clip, whose floors `masquerade evaluate` computes."
     yield (
         "Compare a privacy score with the best of these rows: an attacker who knows the action "
         "reaches the action prior without seeing the video, and useful anonymized video shows the "

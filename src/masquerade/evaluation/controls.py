@@ -202,6 +202,9 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
     return codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]]
 
 
+STRONGER = "give more clips, a --preset of stronger attackers (many, paper) or more --seeds"
+
+
 def void_reason(controls: Sequence[Control], utility: str) -> str | None:
     """Why a whole evaluation is void; None: it is not."""
     found = [one.label for one in controls if one.kind == "negative" and one.passed is False]
@@ -212,7 +215,7 @@ def void_reason(controls: Sequence[Control], utility: str) -> str | None:
         )
     passed = {one.label: one.passed for one in controls if one.kind == "positive"}
     if not passed.pop(utility, True):  # it is not among them where no unseen people can be tested
-        return f"the recognizer does not learn {utility} even from raw video: train it longer."
+        return f"the recognizer does not learn {utility} even from raw video: {STRONGER}."
     if passed and not any(passed.values()):
-        return "no attacker finds any private label even in raw video: train it longer."
+        return f"no attacker finds any private label even in raw video: {STRONGER}."
     return None

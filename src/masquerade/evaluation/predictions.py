@@ -172,7 +172,10 @@ class Predictions:
             about = json.loads(arrays["about"].tobytes())
             schema = about["schema"]
         except Exception as error:  # of a damaged file numpy raises much more than it says
-            raise UsageError(f"{path} is no table of predictions: {error}.") from error
+            raise UsageError(
+                f"{path} is damaged, or no table of predictions ({error}): remove it, and run the "
+                "command again."
+            ) from error
         if schema != SCHEMA:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
         sizes = arrays["sizes"]

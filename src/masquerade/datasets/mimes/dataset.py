@@ -97,6 +97,8 @@ class Mimes:
         for name in self.actions:
             if name not in motion.ACTIONS:
                 raise UsageError(f"No action is called {name!r}: {', '.join(motion.ACTIONS)}.")
+        if len(set(self.actions)) < len(self.actions):
+            raise UsageError("An action is named twice: name each once.")
         if len(self.actions) < 2 or (correlation and len(self.actions) % 2):
             raise UsageError("Give at least two actions, an even number if they are correlated.")
         if shuffle_looks and not looks:

@@ -1,7 +1,5 @@
 """Writing mimes as video files with a manifest and, if wanted, pixel-level ground truth."""
 
-import shutil
-import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 from masquerade.datasets.manifest import write_manifest
 from masquerade.datasets.mimes.dataset import Mimes, clip_path
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.storage import TemporaryFolder
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
 
@@ -30,18 +29,14 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and not empty; name a new folder.")
-    part: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".mimes-", dir=folder.parent))
-        _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
-        part.chmod(0o755)
-        part.replace(folder)
+        with TemporaryFolder(folder.parent) as part:
+            _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
+            part.chmod(0o755)
+            part.replace(folder)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
-    finally:
-        if part is not None and part.exists():
-            shutil.rmtree(part)
     return folder / "manifest.csv"
 
 
