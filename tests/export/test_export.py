@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor
 
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.cli import main
 from masquerade.errors import OutputError, UsageError
 from masquerade.export import write
 from masquerade.export.graph import MethodGraph
@@ -300,6 +303,27 @@ def test_an_untrained_network_is_said_to_be_one(called: Callable[..., Any], tmp_
     about = {"masquerade.json": ""}
     torch.export.load(io.BytesIO((tmp_path / "file.pt2").read_bytes()), extra_files=about)
     assert json.loads(about["masquerade.json"])["trained"] is False
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in REFUSED])
+def test_a_methods_own_arguments_are_in_the_help(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where an option of recognizers has the name of one of them, as --frames of stprivacy."""
+    with pytest.raises(SystemExit) as ended:
+        main(["export", name, "--help-all"])
+    assert ended.value.code == 0
+    flags = re.findall(r"^\W*--(?:no-)?([a-z][a-z-]+)", capsys.readouterr().out, re.M)
+    assert len(flags) == len(set(flags)) and {"classes", "frames"} <= set(flags)
+    own = inspect.signature(METHODS[name]).parameters
+    assert {each.replace("_", "-") for each in own} <= set(flags)
+
+
+def test_frames_are_an_argument_of_stprivacy(called: Callable[..., Any], tmp_path: Path) -> None:
+    words = ("stprivacy", "--preset", "tiny", "--frames", "4", "-o", "file.pt2", "--json")
+    done = called("export", *words, "--format", "torch", "--size", "32x32")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["about"]["inputs"]["clip"]["shape"][2] == 4
 
 
 @pytest.mark.slow

@@ -114,7 +114,12 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
             f"there is no method or network {name!r}; choose one of {', '.join(known)}."
         )
     make = _constructor(name, argv) if name in METHODS else None
-    own = {name: Box(make)} if make is not None and inspect.signature(make).parameters else {}
+    mine = set() if make is None else {*inspect.signature(make).parameters}
+    boxes = {  # --frames is of recognizers, and of stprivacy, which then has it alone
+        title: Box(box.make, [field for field in box.names or () if field not in mine])
+        for title, box in boxes.items()
+    }
+    own = {name: Box(make)} if make is not None and mine else {}
     parsed = parse_boxes(
         argv,
         {**boxes, **own},
@@ -128,7 +133,7 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     size = None if options.size is None else parse_size(options.size)
     tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}
     for whose, fields_of in OF_NETWORKS.items():
-        for field in fields_of if name not in tables[whose] else ():
+        for field in {*fields_of} - mine if name not in tables[whose] else ():
             if flag_value(argv, (f"--{field}",)) is not None:
                 raise UsageError(f"--{field} is of {whose}; {name} is none, so leave it out.")
     if make is None:
