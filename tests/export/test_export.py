@@ -265,6 +265,8 @@ def test_a_method_that_cannot_be_traced_is_refused(
         ("spact --size 24x32 --weights none -o a.onnx", 3, "no weights file"),
         ("spact --size 24x32 --weights a --preset tiny -o a.onnx", 2, "leave out --preset"),
         ("blur --size 24x32 -o there", 2, "exists already"),
+        ("blacken --format torch -o a.onnx", 2, "a.onnx is named as another format"),
+        ("blacken --format onnx -o a.PT2", 2, "end its name in .onnx, or leave --format out"),
         ("dino-s8 --classes 3 -o a.onnx", 2, "--classes is of recognizers; dino-s8 is none"),
         ("dino-s8 --stride 3 -o a.onnx", 2, "it is one of 1, 2, 4, 8, not 3"),
         ("dino-s8 --size 9x40 -o a.onnx", 2, "12 pixels a side or more"),
@@ -282,6 +284,16 @@ def test_wrong_requests_are_refused_in_a_sentence(
     assert done.returncode == code and said in " ".join(done.stderr.split()), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("file", "format"), [("a.pt2", "torch"), ("a.onnx", "onnx")])
+def test_the_suffix_says_the_format(
+    file: str, format: str, called: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = called("export", "blacken", "-o", file, "--json")
+    assert json.loads(done.stdout)["format"] == format
+    kept = (tmp_path / file).read_bytes()
+    assert kept.startswith(b"PK") == (format == "torch"), "programs of PyTorch are ZIP files"
 
 
 def test_a_missing_package_is_named_with_the_line_that_adds_it(
@@ -320,8 +332,8 @@ def test_a_methods_own_arguments_are_in_the_help(
 
 
 def test_frames_are_an_argument_of_stprivacy(called: Callable[..., Any], tmp_path: Path) -> None:
-    words = ("stprivacy", "--preset", "tiny", "--frames", "4", "-o", "file.pt2", "--json")
-    done = called("export", *words, "--format", "torch", "--size", "32x32")
+    words = ("stprivacy", "--preset", "tiny", "--frames", "4", "--size", "32x32")
+    done = called("export", *words, "--format", "torch", "-o", "file", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["about"]["inputs"]["clip"]["shape"][2] == 4
 

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,7 +32,7 @@ from masquerade.storage import refuse_existing
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
     from masquerade.export.graph import Graph
-    from masquerade.export.write import Exported
+    from masquerade.export.write import Exported, Format
 
 EXAMPLE = "masquerade export spact --weights run/ --size 240x320 -o spact.onnx"
 BOXES = {
@@ -40,6 +40,8 @@ BOXES = {
     "recognizers": "classes frames modality",
     "key networks": "stride",
 }
+FORMATS: Mapping[str, Format] = {".onnx": "onnx", ".pt2": "torch"}
+"""Formats by the suffixes of their files."""
 OF_NETWORKS = {"recognizers": ("classes", "frames", "modality"), "key networks": ("stride",)}
 """Flags that only one kind of network takes, by the kind."""
 
@@ -58,7 +60,9 @@ class Options(Checked):
     # height and width of frames, as 240x320; by default any, where one file can do that, and of a
     # recognizer as the papers have it.
     size: str | None = None
-    format: Literal["onnx", "torch"] = "onnx"  # or a program for torch.export.load.
+    # onnx, or torch: a program for torch.export.load; by default as the file's name says: torch of
+    # one that ends in .pt2, else onnx.
+    format: Literal["onnx", "torch"] | None = None
     overwrite: bool = False  # replace an existing file.
     json: bool = False  # print the result as JSON.
     classes: Count | None = None  # outputs of a recognizer; of several labels all of theirs.
@@ -79,7 +83,7 @@ def main(argv: list[str]) -> int:
             "for trying out, and neither hides nor reads anything.",
             file=sys.stderr,
         )
-    made = export(graph, options.output, format=options.format, overwrite=options.overwrite)
+    made = export(graph, options.output, format=format_of(options), overwrite=options.overwrite)
     if options.json:
         print(json.dumps({**asdict(made), "tolerance": TOLERANCE}, indent=1))
     else:
@@ -129,6 +133,7 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     )
     anonymizer = parsed.pop() if own else None
     options = Options(**ChainMap(*parsed))
+    format_of(options)  # refused before any work
     refuse_existing(options.output, overwrite=options.overwrite)
     size = None if options.size is None else parse_size(options.size)
     tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}
@@ -142,6 +147,23 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     if options.preset is None:
         anonymizer.check_trained()
     return options, MethodGraph(anonymizer.eval(), size=size)
+
+
+def format_of(options: Options) -> Format:
+    """The format that is asked for, or the one that the file's suffix stands for.
+
+    Raises:
+        UsageError: the suffix stands for another format than the one that is asked for.
+    """
+    suffix = options.output.suffix.lower()
+    format = options.format or FORMATS.get(suffix, "onnx")
+    if FORMATS.get(suffix, format) != format:
+        ending = next(one for one, of in FORMATS.items() if of == format)
+        raise UsageError(
+            f"{options.output} is named as another format than --format {format}: end its name in "
+            f"{ending}, or leave --format out."
+        )
+    return format
 
 
 def parse_size(text: str) -> tuple[int, int]:
