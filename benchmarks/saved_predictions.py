@@ -11,7 +11,7 @@ from pathlib import Path
 from masquerade.benchmark.suite import read_suite, suite_names
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import Options
-from masquerade.cli.benchmark_run import places_of, plan_table
+from masquerade.cli.benchmark_plan import places_of, plan_table
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import families_on_raw, get_families
 from masquerade.evaluation.evaluator import PREDICTIONS

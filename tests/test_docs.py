@@ -21,7 +21,7 @@ import masquerade.methods.blend
 import masquerade.ranges
 from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import parse_suite, suite_names
-from masquerade.cli import attack, benchmark, benchmark_run, demo_clip, evaluate, export, train
+from masquerade.cli import attack, benchmark, benchmark_plan, demo_clip, evaluate, export, train
 from masquerade.cli.anonymize import parse
 from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
@@ -122,11 +122,11 @@ def test_the_docs_suite_is_one() -> None:
     assert [table.name for table in suite.tables] == ["ward", "drawn", "kth"]
     places = Places(folder=Path("out"), given=Path("given"))
     for table in suite.tables:
-        planned = benchmark_run.plan_table(suite, table, places, benchmark.Options())
+        planned = benchmark_plan.plan_table(suite, table, places, benchmark.Options())
         for jobs in planned.trainings.values():
             train.parse(list(jobs[0].words[1:]))
         for row in (one for one in table.rows if one.method is not None):
-            evaluate.parse([*planned.words, *benchmark_run.row_words(suite, table, row, places)])
+            evaluate.parse([*planned.words, *benchmark_plan.row_words(suite, table, row, places)])
     listed = (ROOT / "docs/benchmark.md").read_text().partition("## The suites")[2]
     assert all(f"`{name}`" in listed for name in suite_names())
 

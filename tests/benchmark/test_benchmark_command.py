@@ -14,7 +14,8 @@ from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import SuiteRow, read_suite
 from masquerade.cli import main
 from masquerade.cli.benchmark import Options
-from masquerade.cli.benchmark_run import choose, own_limits, places_of, plan_table
+from masquerade.cli.benchmark_plan import choose, places_of, plan_table
+from masquerade.cli.benchmark_run import own_limits
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest

@@ -11,7 +11,7 @@ import pytest
 from masquerade.benchmark.suite import read_suite
 from masquerade.cli import main
 from masquerade.cli.benchmark import Options
-from masquerade.cli.benchmark_run import places_of, row_words
+from masquerade.cli.benchmark_plan import places_of, row_words
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import UsageError
 from masquerade.evaluation import from_json

@@ -14,7 +14,7 @@ from masquerade.benchmark.published import PublishedTable, published_tables
 from masquerade.benchmark.suite import parse_suite, read_suite, suite_names
 from masquerade.cli import evaluate, train
 from masquerade.cli.benchmark import Options
-from masquerade.cli.benchmark_run import plan_table
+from masquerade.cli.benchmark_plan import plan_table
 from masquerade.cli.data import MimesOptions
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.datasets.published import READERS

@@ -6,30 +6,24 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from masquerade import __version__
-from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.attack_clock import AttackClock, TableWork
 from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
 from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
 from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
-    Job,
     JobRunner,
-    Part,
     Places,
     check_lacking,
-    cut_of,
     data_jobs,
     lacking_data,
-    training_jobs,
-    with_needed,
 )
 from masquerade.benchmark.kept_tables import (
     ABOUT,
@@ -44,22 +38,29 @@ from masquerade.benchmark.suite import (
     Suite,
     SuiteRow,
     SuiteTable,
-    named_data,
     read_suite,
-    split_words,
     suite_names,
 )
 from masquerade.benchmark.time_spent import time_spent
-from masquerade.benchmark.try_out import VOID, attacked_words, small_suite, write_tried
+from masquerade.benchmark.try_out import VOID, small_suite, write_tried
 from masquerade.cli import evaluate as evaluation
-from masquerade.cli.arguments import split_commas
 from masquerade.cli.benchmark import EXAMPLE, Options
+from masquerade.cli.benchmark_plan import (
+    PlannedTable,
+    choose,
+    datasets,
+    first_runs,
+    places_of,
+    plan_table,
+    read_row,
+    row_words,
+)
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, MissingError, UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
@@ -72,19 +73,6 @@ from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
 from masquerade.training.distributed import refuse_torchrun
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedTable:
-    """A table with its protocol, as the flags of `masquerade evaluate` say it."""
-
-    table: SuiteTable
-    words: tuple[str, ...]  # of `masquerade evaluate`, but for the rows' own
-    options: evaluation.Options  # what they mean
-    trainings: Mapping[str, tuple[Job, ...]]  # by row
-    # what the rows say that are not trained, so that a wrong one is refused before all work
-    methods: Mapping[str, tuple[evaluation.Options, Anonymizer]] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)  # by optional row: what is not here
 
 
 def run(options: Options, argv: Sequence[str]) -> int:
@@ -216,144 +204,6 @@ def trainings_at_once(options: Options, cores: int) -> int:
     if options.engine == "ray" or choose_device(options.device).type == "cpu":
         return cores
     return max(1, len(visible_gpus(options.device)))
-
-
-def choose(suite: Suite, options: Options) -> list[SuiteTable]:
-    """The tables that were asked for, with the rows that were asked for."""
-    tables = list(suite.tables)
-    if options.tables is not None:
-        wanted = _names(options.tables, [one.name for one in tables], "table")
-        tables = [one for one in tables if one.name in wanted]
-    if options.rows is not None:
-        wanted = _names(options.rows, [row.name for one in tables for row in one.rows], "row")
-        tables = [
-            replace(one, rows=rows)
-            for one in tables
-            if (rows := tuple(row for row in one.rows if row.name in wanted))
-        ]
-    return tables
-
-
-def _names(text: str, known: Sequence[str], what: str) -> list[str]:
-    """Split a list of names at its commas, but not at those inside a known name."""
-    words, found = split_commas(text), []
-    while words:
-        many = next((n for n in range(len(words), 0, -1) if ", ".join(words[:n]) in known), 0)
-        if not many:
-            every = ", ".join(dict.fromkeys(known))
-            raise UsageError(f"There is no {what} {words[0]}; choose of {every}.")
-        found.append(", ".join(words[:many]))
-        words = words[many:]
-    return found
-
-
-def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:
-    """Tables with the rows whose trainings others go on from, and which were not asked for."""
-    there = {(one.table.name, row.name) for one in planned for row in one.table.rows}
-    starts = [row.start for one in planned for row in one.table.rows if row.start is not None]
-    lacking = {tuple(start.split("/", 1)) for start in starts} - there
-    found = []
-    for table in suite.tables:
-        rows = tuple(row for row in table.rows if (table.name, row.name) in lacking)
-        if rows:
-            found.append(replace(table, rows=rows))
-    return found
-
-
-def places_of(suite: Suite, options: Options) -> Places:
-    """Where a benchmark keeps what it makes; a try-out in a folder of its own."""
-    folder = (options.output or Path(suite.name)).absolute()
-    folder = folder / "try-out" if options.try_out else folder
-    if options.key_weights is not None and not options.key_weights.is_file():
-        raise UsageError(f"--key-weights: there is no file {options.key_weights}.")
-    start = None if options.try_out else options.image_weights  # its networks are tiny
-    return Places(
-        folder=folder,
-        given=options.data,
-        tried=options.try_out,
-        image_weights=start,
-        key_weights=options.key_weights,
-    )
-
-
-def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
-    """The names of all datasets of some tables, with those that their flags name."""
-    found: list[str] = []
-    for one in tables:
-        found += one.datasets
-        found += named_data(suite, " ".join([one.evaluate, *(row.train or "" for row in one.rows)]))
-    return list(with_needed(suite, found))
-
-
-def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options) -> PlannedTable:
-    """The protocol of a table and the trainings that it needs."""
-    words = list(attacked_words(places.fill(suite, table.evaluate), tried=places.tried))
-    words += ["--data", str(places.manifest(suite, table.data))]
-    more = {"--private-data": table.private_data, "--score-on": table.score_on}
-    for flag, name in more.items():
-        words += [] if name is None else [flag, str(places.manifest(suite, name))]
-    words += ["--device", options.device, "--workers", str(options.workers)]
-    seeds = 1 if options.try_out and options.seeds is None else options.seeds
-    for flag, value in {"--seeds": seeds, "--store-limit": options.store_limit}.items():
-        words += [] if value is None else [flag, str(value)]
-    parsed, _ = evaluation.parse([*words, "--method", "blur"])
-    if not places.tried and (options.image_weights or options.attacker_weights):
-        words += weights_words(options, parsed.attackers)
-        parsed, _ = evaluation.parse([*words, "--method", "blur"])
-        config = evaluation.config_of(parsed)  # a file that does not fit is refused before all work
-        from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
-    trainings = training_jobs(
-        suite,
-        table,
-        places,
-        seeds=parsed.seeds,
-        folds=parsed.folds,
-        device=options.device,
-        store_limit=options.store_limit,
-    )
-    planned = PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
-    methods = {
-        row.name: read_row(suite, planned, row, places)
-        for row in table.rows
-        if row.method is not None
-    }
-    left_out = {
-        row.name: why
-        for row in table.rows
-        if row.optional and (why := _lacks(*methods[row.name])) is not None
-    }
-    return replace(planned, methods=methods, left_out=left_out)
-
-
-def _lacks(given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
-    """What a row needs that is not here, such as a template; None: nothing."""
-    try:
-        evaluation.method_line("", anonymizer, evaluation.pipeline_config(given))
-    except MissingError as error:
-        return str(error)
-    return None
-
-
-def weights_words(options: Options, attackers: str | None) -> list[str]:
-    """The flags of `masquerade evaluate` by which attackers start from published weights too."""
-    words = [] if options.image_weights is None else ["--image-weights", str(options.image_weights)]
-    for named in options.attacker_weights:
-        words += ["--attacker-weights", named]
-    return words if attackers is None else [*words, "--attackers", f"{attackers},published"]
-
-
-def read_row(
-    suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places
-) -> tuple[evaluation.Options, Anonymizer]:
-    """What a row's flags say; of one that is trained, once it is."""
-    table = planned.table
-    given, anonymizer = evaluation.parse([*planned.words, *row_words(suite, table, row, places)])
-    if evaluation.config_of(given) != evaluation.config_of(planned.options):
-        raise UsageError(
-            f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
-            "put flags such as --folds into the table's evaluate."
-        )
-    return given, anonymizer
 
 
 def run_table(
@@ -509,18 +359,6 @@ def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
         ablations=kept.ablations,
         time=kept.time,
     )
-
-
-def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:
-    """The flags of `masquerade evaluate` that a row has of its own."""
-    if row.method is not None:
-        words = ["--method", *split_words(row.method, places.given)]
-        if "--keys" in words and places.key_weights is not None:
-            words += ["--key-weights", str(places.key_weights)]
-        return words
-    folds = cut_of(table, table.folds)
-    runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
-    return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
 
 
 def made_on(cores: int, device: str) -> str:
