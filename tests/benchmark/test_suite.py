@@ -45,6 +45,11 @@ def table(**changes: Any) -> dict[str, Any]:
     return {**SUITE, "tables": [{**TABLE, **changes}]}
 
 
+def row(**keys: Any) -> dict[str, Any]:
+    """A suite of one row b, of one table t."""
+    return table(rows=[{"name": "b", **keys}])
+
+
 @pytest.mark.parametrize(
     ("plain", "why"),
     [
@@ -84,9 +89,48 @@ def table(**changes: Any) -> dict[str, Any]:
         (table(published_attackers="none"), "published_attackers of t is none of scratch"),
         (table(rows=[{"method": "blur"}]), "lacks its name"),
         (table(limits=[3]), "limits of table t is to be text"),
+        (table(limits="A note."), r"limits of table t is to be a list, as in limits = \["),
+        (table(compared_with="b"), "compared_with of table t is to be a list"),
+        ({**SUITE, "data": {"d": {"draw": "", "needs": "UCF11"}}}, "needs of data d is to be a l"),
+        ({**SUITE, "data": {"../d": {"draw": ""}}}, "data cannot be called '../d': leave out sl"),
+        ({**SUITE, "data": {".d": {"draw": ""}}}, "data cannot be called '.d'"),
+        ({**SUITE, "data": {"data": {"draw": ""}}}, "{data} is the folder of --data"),
+        ({**SUITE, "data": {"d": {"convert": "kth 'a"}}}, "convert of data d cannot be split into"),
+        ({**SUITE, "data": {"d": {"convert": " "}}}, "convert of data d is empty"),
+        (table(evaluate='--labels "a'), "evaluate of table t cannot be split .*: no closing quot"),
+        (table(evaluate="--folds"), "evaluate of table t has --folds without a whole number"),
+        (table(evaluate="--folds=x"), "evaluate of table t has --folds without a whole number"),
+        (row(method="blur 'a"), "method of row b of t cannot be split into words as a shell does"),
+        (row(train="spact 'a"), "train of row b of t cannot be split"),
+        (row(train="spact", evaluate="'a"), "evaluate of row b of t cannot be split"),
+        (row(method=""), "method of row b of t is empty"),
+        (row(train=" "), "train of row b of t is empty"),
+        (row(method="blur", evaluate="--mask-only"), "row b of t has evaluate, which is of rows"),
     ],
 )
 def test_what_is_wrong_is_said(plain: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_suite(plain, "mine")
+
+
+@pytest.mark.parametrize(
+    ("plain", "why"),
+    [
+        (table(evaluate="--data x.csv"), "evaluate of table t has --data, which the benchmark set"),
+        (table(evaluate="--workers=2"), "evaluate of table t has --workers, which the benchmark"),
+        (table(evaluate="--private_data x"), "has --private-data, which is a key of the table"),
+        (table(evaluate="--level face"), "has --level, which no table takes: give a method and"),
+        (row(method="blur -o x"), "method of row b of t has -o, which the benchmark sets itself"),
+        (row(method="blur --actions run"), "has --actions, which is of all rows: put it into eval"),
+        (row(train="spact", evaluate="--weights x"), "evaluate of row b of t has --weights, which"),
+        (row(train="spact --seed 3"), "train of row b of t has --seed, which the benchmark sets"),
+        (row(train="spact --fold 1"), "train of row b of t has --fold, which the benchmark sets"),
+        (row(train="spact --start x", start="t/c"), "row b of t has a start: leave --start out"),
+        ({**SUITE, "data": {"d": {"convert": "kth x -o y.csv"}}}, "convert of data d has -o, whi"),
+    ],
+)
+def test_flags_that_a_benchmark_sets_itself_are_refused(plain: dict[str, Any], why: str) -> None:
+    """They were passed over, or won over what the benchmark was told."""
     with pytest.raises(UsageError, match=why):
         parse_suite(plain, "mine")
 

@@ -6,10 +6,10 @@ It has no options of its own for methods and protocols: it holds the flags of `m
 
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from masquerade.benchmark.published import load_published, published_datasets
 from masquerade.errors import UsageError
@@ -20,6 +20,28 @@ SUITES = Path(__file__).parent / "suites"
 FORMS = ("draw", "convert", "manifest")
 """How a dataset comes to be: by `data mimes`, by `data convert`, or it is a manifest."""
 FOLDS = EvaluationConfig.folds
+_SHARED = (
+    *("--data", "--private-data", "--score-on", "--held-out", "--method", "--level", "--json"),
+    *("--device", "--workers", "-o", "--output"),
+)
+NOT_OF_A_SUITE = {
+    "convert": ("-o", "--out"),
+    "table": (*_SHARED, "--weights"),
+    "method": (*_SHARED, "--actions"),
+    "evaluate": (*_SHARED, "--actions", "--weights"),
+    "train": (
+        *("--data", "--folds", "--fold", "--seed", "--device", "--cache", "--json"),
+        *("-o", "--output"),
+    ),
+}
+"""Flags that the benchmark sets or that are not a row's to say, by the key of the suite."""
+INSTEAD = {
+    "--actions": "is of all rows: put it into evaluate of the table",
+    "--level": "no table takes: give a method and --regions",
+    **dict.fromkeys(
+        ("--private-data", "--score-on", "--held-out"), "is a key of the table: give it there"
+    ),
+}
 T = TypeVar("T")
 
 
@@ -191,10 +213,14 @@ def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
 def _check(suite: Suite) -> None:
     """Refuse a suite that names what it does not have."""
 
-    def fail(why: str) -> None:
+    def fail(why: str) -> NoReturn:
         raise UsageError(f"{suite.name}: {why}")
 
     for key, source in suite.data.items():
+        if _is_no_name(key):  # it names a folder or file
+            fail(f"data cannot be called {key!r}: leave out slashes and a dot in front.")
+        if key == "data":
+            fail("data cannot be called 'data': {data} is the folder of --data.")
         if sum(getattr(source, form) is not None for form in FORMS) != 1:
             fail(f"data {key} is to have one of {', '.join(FORMS)}.")
     if not suite.tables:
@@ -203,7 +229,7 @@ def _check(suite: Suite) -> None:
     if len(set(names)) < len(names):
         fail("two tables have one name.")
     for name in names:
-        if not name or "/" in name or name.startswith("."):  # it names a folder of results
+        if _is_no_name(name):  # it names a folder of results
             fail(f"a table cannot be called {name!r}: leave out slashes and a dot in front.")
     for table in suite.tables:
         for row in table.rows:
@@ -211,6 +237,7 @@ def _check(suite: Suite) -> None:
                 fail(f"table {table.name}: a row has no name.")
             if row.name == "raw" and not row.raw:
                 fail(f"table {table.name}: a row cannot be called {row.name!r}, as raw video is.")
+    _check_words(suite, fail)
     trained = {
         f"{table.name}/{row.name}"
         for table in suite.tables
@@ -249,6 +276,11 @@ def _check(suite: Suite) -> None:
                 fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")
             if row.optional and row.method is None:
                 fail(f"row {row.name} of {table.name} is optional, which only methods can be.")
+            if row.evaluate and row.train is None:
+                fail(
+                    f"row {row.name} of {table.name} has evaluate, which is of rows to train: give "
+                    "the flags of a method behind its name."
+                )
             if row.network is not None and not row.raw:
                 fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
             if row.start is not None and (row.train is None or row.start not in trained):
@@ -261,6 +293,44 @@ def _check(suite: Suite) -> None:
                 fail(f"{name} starts from itself, by way of what it starts from.")
             seen.add(start)
             start = starts[start]
+
+
+def _is_no_name(name: str) -> bool:
+    """Whether a name cannot be that of a folder or file."""
+    return not name or "/" in name or name.startswith(".")
+
+
+def _check_words(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+    """Refuse words that no shell could split, and flags that are not a suite's to say."""
+    given = [("convert", f"data {key}", one.convert) for key, one in suite.data.items()]
+    given += [("draw", f"data {key}", one.draw) for key, one in suite.data.items()]
+    for table in suite.tables:
+        given.append(("table", f"table {table.name}", table.evaluate))
+        for row in table.rows:
+            where = f"row {row.name} of {table.name}"
+            given += [("method", where, row.method), ("train", where, row.train)]
+            given.append(("evaluate", where, row.evaluate))
+            if row.start is not None and "--start" in (row.train or ""):
+                fail(f"{where} has a start: leave --start out of its train.")
+    for kind, where, text in given:
+        key = "evaluate" if kind == "table" else kind
+        try:
+            words = shlex.split(text or "")
+        except ValueError as error:  # quotes that are not closed
+            why = str(error).lower()
+            fail(f"{key} of {where} cannot be split into words as a shell does: {why}.")
+        if not words and text is not None and kind in ("convert", "method", "train"):
+            fail(f"{key} of {where} is empty.")
+        for word in words:
+            flag = word.partition("=")[0].replace("_", "-")
+            if flag in NOT_OF_A_SUITE.get(kind, ()):
+                why = INSTEAD.get(flag, "the benchmark sets itself: leave it out")
+                fail(f"{key} of {where} has {flag}, which {why}.")
+    for table in suite.tables:
+        try:
+            _ = table.folds
+        except (ValueError, IndexError):
+            fail(f"evaluate of table {table.name} has --folds without a whole number.")
 
 
 def _source(plain: Mapping[str, Any], name: str, where: str) -> Source:
@@ -315,7 +385,9 @@ def _as(kind: type[T], plain: Mapping[str, Any], name: str, where: str) -> T:
         several = get_origin(hints[key]) is tuple
         if several and isinstance(value, list):
             value = tuple(value)
-        texts = value if several and isinstance(value, tuple) else [value]
+        if several and not isinstance(value, tuple):
+            raise UsageError(f'{name}: {key} of {where} is to be a list, as in {key} = ["..."].')
+        texts = value if several else [value]
         wants_text = hints[key] in (str, str | None, tuple[str, ...])
         if wants_text and not all(isinstance(text, str) for text in texts):
             raise UsageError(f"{name}: {key} of {where} is to be text.")
