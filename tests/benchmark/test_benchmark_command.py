@@ -186,6 +186,8 @@ def test_what_is_lacking_is_listed_with_its_origin_and_terms(
         (["quack", "-o", "x"], "There is no suite quack"),
         (["quick", "-o", "x", "--rows", "blue"], "There is no row blue"),
         (["quick", "-o", "x", "--tables", "blue"], "There is no table blue"),
+        (["quick", "-o", "x", "--tables", ""], "--tables names no table: choose of mimes, or"),
+        (["quick", "-o", "x", "--rows", " ,"], "--rows names no row: choose of downsample 4, sel"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

@@ -55,6 +55,9 @@ def choose(suite: Suite, options: Options) -> list[SuiteTable]:
 def _names(text: str, known: Sequence[str], what: str) -> list[str]:
     """Split a list of names at its commas, but not at those inside a known name."""
     words, found = split_commas(text), []
+    if not words:
+        every = ", ".join(dict.fromkeys(known))
+        raise UsageError(f"--{what}s names no {what}: choose of {every}, or leave it out.")
     while words:
         many = next((n for n in range(len(words), 0, -1) if ", ".join(words[:n]) in known), 0)
         if not many:
