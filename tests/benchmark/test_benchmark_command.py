@@ -246,6 +246,52 @@ def test_trainings_that_read_the_same_clips_are_counted_once(suite: Path, tmp_pa
     assert pairs != one, "other frames"
 
 
+STARTED = """
+title = "Three trainings, each from the one before"
+about = "nothing"
+[data.d]
+draw = "--clips 8 --size 32 --frames 4"
+[[tables]]
+name = "t"
+title = "T"
+data = "d"
+evaluate = "--preset many --folds 2 --seeds 1"
+rows = [
+  { name = "a", train = "spact --epochs 1" },
+  { name = "b", train = "spact --epochs 1", start = "t/a" },
+  { name = "c", train = "spact --epochs 1", start = "t/b" },
+]
+"""
+
+
+def test_trainings_that_others_go_on_from_are_done_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those that are two steps away from the row that was asked for."""
+    path = tmp_path / "s.toml"
+    path.write_text(STARTED)
+    assert main(["benchmark", str(path), "--list", "--rows", "c", "--device", "cpu"]) == 0
+    lines = [one for one in capsys.readouterr().out.splitlines() if " train spact" in one]
+    runs = [line.partition(" -o ")[2].split()[0] for line in lines]
+    begun = [line.partition(" --start ")[2].split()[0] for line in lines if "--start" in line]
+    assert len(set(runs)) == 6 and set(begun) < set(runs)
+
+
+def test_a_row_of_more_seeds_than_what_it_starts_from_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = STARTED.partition("[[tables]]")[2]
+    more = tables.replace('name = "t"', 'name = "u"').replace("--seeds 1", "--seeds 2")
+    path = tmp_path / "s.toml"
+    path.write_text(STARTED + "[[tables]]" + more)
+    words = ["benchmark", str(path), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "row b of u has 2 seeds and starts from t/a, which has 1: give both tables" in said
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--seeds", "2", "--list"]) == 0, "then both have as many"
+
+
 def test_attackers_start_from_weights_that_are_given(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

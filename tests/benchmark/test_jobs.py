@@ -241,6 +241,37 @@ def test_every_seed_and_fold_is_trained_and_goes_on_from_its_own_seed(tmp_path: 
     assert last.after == ("data kept", jobs[1].name)
 
 
+def test_each_fold_goes_on_from_the_training_without_the_same_clips(tmp_path: Path) -> None:
+    """Of the same data; of other data any fold will do, as none of its clips is tested."""
+    places, first = Places(folder=tmp_path, given=tmp_path), SUITE.tables[0]
+    begun = replace(first, name="begun", evaluate="--folds 3", rows=first.rows[1:])
+    later = SuiteRow(name="later", train="spact", start="begun/a spact")
+    ours = replace(begun, name="ours", rows=(later,))
+    suite = replace(SUITE, tables=(begun, ours, replace(ours, name="else", data="kept")))
+
+    def jobs(table: SuiteTable) -> tuple[Job, ...]:
+        (found,) = training_jobs(suite, table, places, seeds=1, folds=3, device="cpu").values()
+        return found
+
+    def started(table: SuiteTable) -> list[Path]:
+        return [Path(job.words[job.words.index("--start") + 1]) for job in jobs(table)]
+
+    runs = [job.done.parent for job in jobs(begun)]
+    assert started(suite.tables[1]) == runs and len(set(runs)) == 3
+    assert [job.after[-1] for job in jobs(suite.tables[1])] == [job.name for job in jobs(begun)]
+    assert started(suite.tables[2]) == [runs[0]] * 3
+
+
+def test_trainings_with_and_without_folds_are_two(tmp_path: Path) -> None:
+    places, (first, _) = Places(folder=tmp_path, given=tmp_path), SUITE.tables
+    every = [
+        *training_jobs(SUITE, first, places, seeds=1, folds=0, device="cpu").values(),
+        *training_jobs(SUITE, first, places, seeds=1, folds=2, device="cpu").values(),
+    ]
+    names = [job.name for jobs in every for job in jobs]
+    assert len(set(names)) == 3, "a job is known by its name, and of two of one name one is done"
+
+
 def test_rows_that_are_trained_alike_share_their_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,56 @@ def test_flags_that_a_benchmark_sets_itself_are_refused(plain: dict[str, Any], w
         parse_suite(plain, "mine")
 
 
+def started(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """A suite in which a row of table second starts from a training of table first."""
+    begun = {**TABLE, "name": "first", "rows": [{"name": "a", "train": "spact"}], **first}
+    later = [{"name": "b", "train": "spact", "start": "first/a"}]
+    data = {name: {"draw": f"--clips {8 * len(name)}"} for name in ("d", "dd")}
+    ours = {**TABLE, "name": "second", "rows": later, **second}
+    return {**SUITE, "data": data, "tables": [begun, ours]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fits"),
+    [
+        ({"evaluate": "--folds 3"}, {"evaluate": "--folds 3"}, True),
+        ({"evaluate": "--folds 0"}, {"evaluate": "--folds 0"}, True),
+        ({"evaluate": "--folds 3"}, {"evaluate": "--folds 4"}, False),
+        ({"evaluate": "--folds 3"}, {"evaluate": "--folds 0"}, False),
+        ({"evaluate": "--folds 0"}, {"evaluate": "--folds 3"}, False),
+        ({"data": "dd"}, {"evaluate": "--folds 3"}, True),
+        ({"data": "dd", "train_on": "d"}, {}, False),
+        ({}, {"train_on": "dd"}, False),
+        ({"data": "dd"}, {"private_data": "dd"}, False),
+        ({"evaluate": "--folds 0"}, {"data": "dd", "score_on": "d", "evaluate": "--folds 0"}, True),
+        (
+            {"evaluate": "--folds 3"},
+            {"data": "dd", "score_on": "d", "evaluate": "--folds 0"},
+            False,
+        ),
+    ],
+)
+def test_a_row_starts_from_no_training_that_learned_from_its_test_clips(
+    first: dict[str, Any], second: dict[str, Any], fits: bool
+) -> None:
+    """Where it would, hours of training could never be evaluated."""
+    plain = started(first, second)
+    if fits:
+        assert parse_suite(plain, "mine").table("second").rows[0].start == "first/a"
+        return
+    with pytest.raises(UsageError, match="row b of second starts from first/a, which learned from"):
+        parse_suite(plain, "mine")
+
+
+def test_what_a_start_started_from_is_not_tested_on_either() -> None:
+    plain = started({"data": "dd"}, {"evaluate": "--folds 0"})
+    between = {"name": "a", "train": "spact", "start": "third/c"}
+    third = {**TABLE, "name": "third", "rows": [{"name": "c", "train": "spact"}]}
+    plain["tables"] = [{**plain["tables"][0], "rows": [between]}, plain["tables"][1], third]
+    with pytest.raises(UsageError, match="row b of second starts from third/c, which learned from"):
+        parse_suite(plain, "mine")
+
+
 def test_a_suite_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"choose of .*quick"):
         read_suite("quack")

@@ -20,7 +20,15 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.label_digest import label_digest
-from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
+from masquerade.benchmark.suite import (
+    Suite,
+    SuiteRow,
+    SuiteTable,
+    cut_of,
+    first_of,
+    named_data,
+    split_words,
+)
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
@@ -122,14 +130,14 @@ class Places:
         It follows from what is trained on which data by which code and not from the table, so that
         rows of several tables, and of several suites with one -o, share their training.
         """
-        data = table.train_on or table.data
+        data = table.learned
         name = f"{(row.train or '').split()[0]}-{data}-{self._digest(suite, table, row)}"
         cut = f"-of{part.folds}" if part.folds else ""
         return self.folder / "runs" / _plain(name) / f"seed{part.seed}-fold{part.fold}{cut}"
 
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
         train = row.train or ""
-        data = [table.train_on or table.data, *named_data(suite, train)]
+        data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
         if self._starts_from_image(row):
@@ -169,13 +177,6 @@ class Lacking:
     data: str  # the suite's name of the dataset
     paths: tuple[Path, ...]
     about: str  # where it comes from, and its terms
-
-
-def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
-    """The table and row that a row's `start` names."""
-    table = suite.table(start.split("/", 1)[0])
-    name = start.split("/", 1)[1]
-    return table, next(row for row in table.rows if row.name == name)
 
 
 def with_needed(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -272,11 +273,6 @@ def training_jobs(
     }
 
 
-def cut_of(table: SuiteTable, folds: int) -> int:
-    """In how many folds the data is cut that a table's methods are trained on; 0: in none."""
-    return folds if table.train_on is None and folds > 1 else 0
-
-
 def _training_job(
     suite: Suite,
     table: SuiteTable,
@@ -285,7 +281,7 @@ def _training_job(
     part: Part,
     more: tuple[str, ...],  # flags that do not change what is learned
 ) -> Job:
-    data, train = table.train_on or table.data, row.train or ""
+    data, train = table.learned, row.train or ""
     folder = places.run(suite, table, row, part)
     words = ("train", *trained_words(places.fill(suite, train), tried=places.tried))
     words += ("--data", str(places.manifest(suite, data)), "-o", str(folder))
@@ -297,7 +293,9 @@ def _training_job(
     after = [_making(name) for name in named]
     if row.start is not None:
         other, first = first_of(suite, row.start)
-        begun = Part(part.seed, 0, cut_of(other, other.folds))
+        cut = cut_of(other, other.folds)
+        same = other.learned == data and cut == part.folds  # without the clips of the same fold
+        begun = Part(part.seed, part.fold if same else 0, cut)
         words += ("--start", str(places.run(suite, other, first, begun)))
         after.append(_training(suite, other, first, begun))
     return Job(
@@ -317,10 +315,8 @@ def _making(name: str) -> str:
 def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str:
     """The name of a training, the same for all rows that share it."""
     start = "" if row.start is None else f" from {row.start}"
-    return (
-        f"train {row.train} on {table.train_on or table.data}{start}, "
-        f"seed {part.seed}, fold {part.fold}"
-    )
+    fold = f"fold {part.fold} of {part.folds}" if part.folds else "fold 0"
+    return f"train {row.train} on {table.learned}{start}, seed {part.seed}, {fold}"
 
 
 def short_digest(known: Sequence[object]) -> str:

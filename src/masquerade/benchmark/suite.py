@@ -144,6 +144,11 @@ class SuiteTable:
         return self.attacked + (() if self.train_on is None else (self.train_on,))
 
     @property
+    def learned(self) -> str:
+        """The dataset that its methods are trained on."""
+        return self.train_on or self.data
+
+    @property
     def folds(self) -> int:
         """Of --folds in its flags; as many as `masquerade evaluate` has without."""
         words = shlex.split(self.evaluate.replace("--folds=", "--folds "))
@@ -293,6 +298,38 @@ def _check(suite: Suite) -> None:
                 fail(f"{name} starts from itself, by way of what it starts from.")
             seen.add(start)
             start = starts[start]
+    _check_seen(suite, fail)
+
+
+def _check_seen(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+    """Refuse trainings that go on from others which learned from clips that they are tested on."""
+    for table in suite.tables:
+        cut = table.folds if table.folds > 1 else 0
+        for row in table.rows:
+            start, each_fold = row.start, cut_of(table, cut) == cut
+            while start is not None:
+                other, begun = first_of(suite, start)
+                like = cut_of(other, other.folds) == cut
+                each_fold = each_fold and like and other.learned == table.learned
+                if other.learned in table.attacked and not (each_fold if cut else like):
+                    fail(
+                        f"row {row.name} of {table.name} starts from {start}, which learned from "
+                        f"clips of {other.learned} that {table.name} is tested on: give both "
+                        "tables the same data and --folds."
+                    )
+                start = begun.start
+
+
+def cut_of(table: SuiteTable, folds: int) -> int:
+    """In how many folds the data is cut that a table's methods are trained on; 0: in none."""
+    return folds if table.train_on is None and folds > 1 else 0
+
+
+def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
+    """The table and row that a row's `start` names."""
+    table = suite.table(start.split("/", 1)[0])
+    name = start.split("/", 1)[1]
+    return table, next(row for row in table.rows if row.name == name)
 
 
 def _is_no_name(name: str) -> bool:

@@ -9,11 +9,18 @@ from masquerade.benchmark.jobs import (
     Job,
     Part,
     Places,
-    cut_of,
     training_jobs,
     with_needed,
 )
-from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
+from masquerade.benchmark.suite import (
+    Suite,
+    SuiteRow,
+    SuiteTable,
+    cut_of,
+    first_of,
+    named_data,
+    split_words,
+)
 from masquerade.benchmark.try_out import attacked_words
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
@@ -70,15 +77,36 @@ def _names(text: str, known: Sequence[str], what: str) -> list[str]:
 
 def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:
     """Tables with the rows whose trainings others go on from, and which were not asked for."""
-    there = {(one.table.name, row.name) for one in planned for row in one.table.rows}
-    starts = [row.start for one in planned for row in one.table.rows if row.start is not None]
-    lacking = {tuple(start.split("/", 1)) for start in starts} - there
+    there = {f"{one.table.name}/{row.name}" for one in planned for row in one.table.rows}
+    starts = {f"{one.name}/{row.name}": row.start for one in suite.tables for row in one.rows}
+    lacking: set[str] = set()
+    for name in there:
+        start = starts[name]
+        while start is not None:
+            lacking |= {start} - there
+            start = starts[start]
     found = []
     for table in suite.tables:
-        rows = tuple(row for row in table.rows if (table.name, row.name) in lacking)
+        rows = tuple(row for row in table.rows if f"{table.name}/{row.name}" in lacking)
         if rows:
             found.append(replace(table, rows=rows))
     return found
+
+
+def check_seeds(suite: Suite, planned: Sequence[PlannedTable]) -> None:
+    """Refuse rows of which each seed goes on from that of another row, which has fewer."""
+    seeds = {one.table.name: one.options.seeds for one in planned}
+    for one in planned:
+        for row in one.table.rows:
+            if row.start is None:
+                continue
+            others = seeds[first_of(suite, row.start)[0].name]
+            if others < one.options.seeds:
+                raise UsageError(
+                    f"{suite.name}: row {row.name} of {one.table.name} has {one.options.seeds} "
+                    f"seeds and starts from {row.start}, which has {others}: give both tables the "
+                    "same --seeds."
+                )
 
 
 def places_of(suite: Suite, options: Options) -> Places:

@@ -47,6 +47,7 @@ from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import EXAMPLE, Options
 from masquerade.cli.benchmark_plan import (
     PlannedTable,
+    check_seeds,
     choose,
     datasets,
     first_runs,
@@ -95,6 +96,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
     planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
     begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
     every = [*begun, *planned]
+    check_seeds(suite, every)
     wanted = datasets(suite, [one.table for one in every])
     lacking = lacking_data(suite, places, wanted)
     making = data_jobs(suite, places, wanted)
