@@ -329,6 +329,56 @@ def test_attackers_start_from_weights_that_are_given(
     assert "missing.pth" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "why"),
+    [
+        ("--no-such 3", 'method = "blur"', "evaluate of table t: Unrecognized options: --no-such"),
+        ("--views x", 'method = "blur"', "evaluate of table t: --views wants windows in time"),
+        ("", 'method = "blur --no-such"', "method of row b of t: Unrecognized options: --no-such"),
+        ("", 'method = "blurr"', "method of row b of t: there is no method 'blurr'"),
+        ("", 'train = "nothing"', "train of row b of t: "),
+        (
+            "",
+            'train = "spact --no-such 3"',
+            "train of row b of t: Unrecognized options: --no-such, 3.",
+        ),
+        ("", 'train = "spact --epochs x"', "parsing --epochs: 'x' is not a whole number."),
+        ("", 'train = "spact --preset none"', "train of row b of t: spact has no preset 'none'"),
+        (
+            "--folds 2",
+            'train = "spact --split a"',
+            "train of row b of t: --folds leaves no room for",
+        ),
+        ("", 'train = "bdq --stills {d}"', "train of row b of t: bdq needs the frames around"),
+        ("", 'train = "spact"\nevaluate = "--keep .5"', "evaluate of row b of t: Unrecognized opt"),
+        (
+            "",
+            'train = "spact"\nevaluate = "--folds 3"',
+            "row b has another protocol than its table",
+        ),
+    ],
+)
+def test_wrong_flags_are_found_before_all_work(
+    table: str, row: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of trainings, which were found once all before them was done."""
+    path, out = tmp_path / "s.toml", tmp_path / "out"
+    path.write_text(
+        'title = "S"\nabout = "a"\n[data.d]\ndraw = "--clips 8"\n[[tables]]\nname = "t"\n'
+        f'title = "T"\ndata = "d"\nevaluate = "{table}"\n[[tables.rows]]\nname = "b"\n{row}\n'
+    )
+    assert main(["benchmark", str(path), "-o", str(out), "--device", "cpu"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("masquerade: s: ") and why in said and not out.exists()
+
+
+def test_flags_of_a_trained_method_that_need_no_training_are_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    text = STARTED.replace('"spact --epochs 1" }', '"stprivacy", evaluate = "--keep .5" }')
+    path.write_text(text)
+    assert main(["benchmark", str(path), "--list", "--rows", "a", "--device", "cpu"]) == 0
+
+
 def test_a_row_may_not_have_a_protocol_of_its_own(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,11 +199,13 @@ def test_the_time_left_of_a_training_is_known_while_it_runs(
 
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     bad = draw(tmp_path, "bad", words=("--clips", "-3"))
-    jobs = [bad, draw(tmp_path, "after", after=("bad",)), draw(tmp_path, "good")]
+    boxed = draw(tmp_path, "boxed", words=("--no-such", "3"))  # tyro says what is wrong in a box
+    jobs = [bad, draw(tmp_path, "after", after=("bad",)), draw(tmp_path, "good"), boxed]
     runner = runner_of(tmp_path, [])
     runner.run(jobs)
-    assert set(runner.failures) == {"bad", "after"}
-    assert "clips" in runner.failures["bad"] or "-3" in runner.failures["bad"]
+    assert set(runner.failures) == {"bad", "after", "boxed"}
+    assert runner.failures["bad"] == "--clips must be 1 or more, not -3."
+    assert runner.failures["boxed"] == "Unrecognized options: --no-such, 3."
     assert runner.failures["after"] == "bad failed."
     assert jobs[2].done.exists() and not jobs[1].log.exists()
 

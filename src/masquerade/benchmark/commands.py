@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -133,6 +134,20 @@ def run_command(words: Sequence[str], log: str, threads: int, folder: str) -> in
     except BaseException:  # the task was cancelled
         _end([process])
         raise
+
+
+def reason_in(printed: str) -> str:
+    """Why a command ended, of what it printed: its last line, or of wrong usage the first words.
+
+    Empty where it printed nothing. Wrong usage is printed in a box, of dashes where lines cannot be
+    drawn: under its title is what is wrong, and under a rule how to get help.
+    """
+    lines = [line.strip(" │") for line in printed.strip().splitlines()]
+    if not any(line.startswith("For full helptext") for line in lines):
+        return lines[-1].removeprefix("masquerade: ") if lines else ""
+    under = dropwhile(lambda line: not line.startswith(("╭", "---")), lines)
+    said = takewhile(lambda line: line.strip("─-"), islice(under, 1, None))
+    return f"{' '.join(said).rstrip('.')}."
 
 
 def visible_gpus(device: str) -> tuple[str, ...]:

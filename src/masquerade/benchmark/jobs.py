@@ -17,7 +17,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.benchmark.commands import Commands, LocalCommands
+from masquerade.benchmark.commands import Commands, LocalCommands, reason_in
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.label_digest import label_digest
 from masquerade.benchmark.suite import (
@@ -430,6 +430,5 @@ class JobRunner:
             with self._lock:
                 self.durations.add(job.kind, time.monotonic() - began)
             return None
-        lines = job.log.read_text("utf-8", "replace").strip().splitlines()
-        said = lines[-1].removeprefix("masquerade: ") if lines else ""
+        said = reason_in(job.log.read_text("utf-8", "replace"))
         return said or f"it ended with {code} and said nothing."

@@ -22,7 +22,7 @@ FORMS = ("draw", "convert", "manifest")
 FOLDS = EvaluationConfig.folds
 _SHARED = (
     *("--data", "--private-data", "--score-on", "--held-out", "--method", "--level", "--json"),
-    *("--device", "--workers", "-o", "--output"),
+    *("--device", "--workers", "-o", "--output", "-h", "--help", "--help-all"),
 )
 NOT_OF_A_SUITE = {
     "convert": ("-o", "--out"),
@@ -31,13 +31,14 @@ NOT_OF_A_SUITE = {
     "evaluate": (*_SHARED, "--actions", "--weights"),
     "train": (
         *("--data", "--folds", "--fold", "--seed", "--device", "--cache", "--json"),
-        *("-o", "--output"),
+        *("-o", "--output", "-h", "--help", "--help-all"),
     ),
 }
 """Flags that the benchmark sets or that are not a row's to say, by the key of the suite."""
 INSTEAD = {
     "--actions": "is of all rows: put it into evaluate of the table",
     "--level": "no table takes: give a method and --regions",
+    **dict.fromkeys(("-h", "--help", "--help-all"), "does nothing but print: leave it out"),
     **dict.fromkeys(
         ("--private-data", "--score-on", "--held-out"), "is a key of the table: give it there"
     ),

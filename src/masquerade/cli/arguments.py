@@ -169,13 +169,21 @@ def trained_constructor(weights: str, trained: Anonymizer) -> Callable[..., Anon
     def load_with(**chosen: Any) -> Anonymizer:
         return load(weights, **chosen)
 
+    defaults = {name: getattr(trained, name) for name in trained.inference_args}
+    return with_inference_args(load_with, type(trained), defaults)
+
+
+def with_inference_args(
+    make: Callable[..., Any], method: type[Anonymizer], defaults: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Give a function the arguments of a method that may change without new training."""
     free = [
-        parameter.replace(default=getattr(trained, name))
-        for name, parameter in inspect.signature(type(trained)).parameters.items()
-        if name in trained.inference_args
+        parameter.replace(default=defaults[name])
+        for name, parameter in inspect.signature(method).parameters.items()
+        if name in method.inference_args
     ]
-    hints = get_type_hints(type(trained).__init__)
-    load_with.__signature__ = inspect.Signature(free)  # type: ignore[attr-defined]
-    load_with.__annotations__ = {parameter.name: hints[parameter.name] for parameter in free}
-    load_with.__doc__ = type(trained).__doc__
-    return load_with
+    hints = get_type_hints(method.__init__)
+    make.__signature__ = inspect.Signature(free)  # type: ignore[attr-defined]
+    make.__annotations__ = {parameter.name: hints[parameter.name] for parameter in free}
+    make.__doc__ = method.__doc__
+    return make

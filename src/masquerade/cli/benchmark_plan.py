@@ -25,6 +25,7 @@ from masquerade.benchmark.try_out import attacked_words
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
 from masquerade.cli.benchmark import Options
+from masquerade.cli.benchmark_flags import naming, read_training, read_untrained
 from masquerade.errors import MissingError, UsageError
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.published_start import from_published
@@ -145,7 +146,9 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
     seeds = 1 if options.try_out and options.seeds is None else options.seeds
     for flag, value in {"--seeds": seeds, "--store-limit": options.store_limit}.items():
         words += [] if value is None else [flag, str(value)]
-    parsed, _ = evaluation.parse([*words, "--method", "blur"])
+    with naming(f"{suite.name}: evaluate of table {table.name}"):
+        parsed, _ = evaluation.parse([*words, "--method", "blur"])
+        evaluation.config_of(parsed)
     if not places.tried and (options.image_weights or options.attacker_weights):
         words += weights_words(options, parsed.attackers)
         parsed, _ = evaluation.parse([*words, "--method", "blur"])
@@ -161,6 +164,9 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
         store_limit=options.store_limit,
     )
     planned = PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
+    for row in table.rows:
+        if row.train is not None:
+            check_training(suite, planned, row, places)
     methods = {
         row.name: read_row(suite, planned, row, places)
         for row in table.rows
@@ -195,14 +201,34 @@ def read_row(
     suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places
 ) -> tuple[evaluation.Options, Anonymizer]:
     """What a row's flags say; of one that is trained, once it is."""
-    table = planned.table
-    given, anonymizer = evaluation.parse([*planned.words, *row_words(suite, table, row, places)])
+    table, key = planned.table, "evaluate" if row.method is None else "method"
+    words = [*planned.words, *row_words(suite, table, row, places)]
+    with naming(f"{suite.name}: {key} of row {row.name} of {table.name}"):
+        given, anonymizer = evaluation.parse(words)
+    check_protocol(suite, planned, row, given)
+    return given, anonymizer
+
+
+def check_training(suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places) -> None:
+    """Refuse flags of a row that is trained before hours of work."""
+    table, (first, *_) = planned.table, planned.trainings[row.name]
+    with naming(f"{suite.name}: train of row {row.name} of {table.name}"):
+        recipe = read_training(first.words[1:])
+    words = [*planned.words, *row_words(suite, table, row, places)]
+    with naming(f"{suite.name}: evaluate of row {row.name} of {table.name}"):
+        given = read_untrained(words, recipe)
+    check_protocol(suite, planned, row, given)
+
+
+def check_protocol(
+    suite: Suite, planned: PlannedTable, row: SuiteRow, given: evaluation.Options
+) -> None:
+    """Refuse a row with another protocol than its table, whose rows are compared."""
     if evaluation.config_of(given) != evaluation.config_of(planned.options):
         raise UsageError(
-            f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
-            "put flags such as --folds into the table's evaluate."
+            f"{suite.name}: row {row.name} has another protocol than its table "
+            f"{planned.table.name}: put flags such as --folds into the table's evaluate."
         )
-    return given, anonymizer
 
 
 def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:

@@ -199,6 +199,12 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     options = Options(**ChainMap(*parsed))
     if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
         raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
+    if options.fold and not options.folds:
+        raise UsageError("--fold is one of --folds; give both.")
+    if options.folds and options.split is not None:
+        raise UsageError("--folds leaves no room for a --split; give one of them.")
+    if options.folds and options.fold >= options.folds:
+        raise UsageError("--fold is from 0 to below --folds.")
     return options, recipe.with_arguments(arguments(anonymizer))
 
 
@@ -222,13 +228,7 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
     from masquerade.training.run import hold_out_validation, training_rows
 
     if not options.folds:
-        if options.fold:
-            raise UsageError("--fold is one of --folds; give both.")
         return training_rows(manifest, column=options.split, seed=options.seed)
-    if options.split is not None:
-        raise UsageError("--folds leaves no room for a --split; give one of them.")
-    if options.fold >= options.folds:
-        raise UsageError("--fold is from 0 to below --folds.")
     found = protocols(manifest, folds=options.folds)
     tested = np.concatenate([protocol.folds[options.fold].test for protocol in found])
     rows = np.setdiff1d(np.arange(len(manifest)), tested)
