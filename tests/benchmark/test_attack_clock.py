@@ -83,6 +83,16 @@ def test_videos_and_attackers_that_are_left_are_counted(tmp_path: Path) -> None:
     assert known.left() == TimeLeft(30 + 60 + 6)
 
 
+def test_a_table_that_failed_takes_no_more_time(tmp_path: Path) -> None:
+    watch = Watch()
+    clock = clock_of(tmp_path, watch, [TABLE, LATER])
+    attack(clock, watch)
+    clock.begin(LATER)
+    step(clock, watch, "blur: anonymizing videos", 10, 1.0)
+    clock.leave("u")
+    assert clock.left() == TimeLeft(0)
+
+
 def test_while_it_runs_the_pace_so_far_counts(tmp_path: Path) -> None:
     watch = Watch()
     clock = clock_of(tmp_path, watch, [TABLE])

@@ -12,15 +12,15 @@ from safetensors.torch import save_file
 
 from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import SuiteRow, read_suite
-from masquerade.cli import main
+from masquerade.cli import INTERRUPTED, main
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_plan import choose, places_of, plan_table
-from masquerade.cli.benchmark_run import own_limits
+from masquerade.cli.benchmark_run import noting, own_limits
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluationConfig, from_json
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.recipes import recipe_function
@@ -377,6 +377,70 @@ def test_flags_of_a_trained_method_that_need_no_training_are_its_rows(tmp_path: 
     text = STARTED.replace('"spact --epochs 1" }', '"stprivacy", evaluate = "--keep .5" }')
     path.write_text(text)
     assert main(["benchmark", str(path), "--list", "--rows", "a", "--device", "cpu"]) == 0
+
+
+FAILING = """
+title = "One of two tables fails"
+about = "seconds"
+[data.d]
+draw = "--clips 32 --people 8 --size 32 --frames 4 --actions walk squat"
+[[tables]]
+name = "failing"
+title = "F"
+data = "d"
+evaluate = "--preset many --folds 0 --seeds 1 --labels nobody"
+rows = [{ name = "black", method = "blacken" }]
+[[tables]]
+name = "good"
+title = "G"
+data = "d"
+evaluate = "--preset many --folds 0 --seeds 1 --attackers background --labels dark --allow-empty"
+rows = [{ name = "black", method = "blacken" }]
+"""
+
+
+def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "failing.toml", tmp_path / "out"
+    path.write_text(FAILING)
+    given = ["benchmark", str(path), "-o", str(out), "--device", "cpu", "--workers", "1"]
+    assert main([*given, "--videos", "0", "--json"]) == 1
+    printed = capsys.readouterr()
+    (result,) = json.loads(printed.out)
+    assert result["data"] == "G" and "G" in (out / "index.html").read_text()
+    (why,) = (line for line in printed.err.splitlines() if line.startswith("masquerade: "))
+    assert why.startswith("masquerade: table failing: ") and "nobody" in why
+    (out / "index.html").unlink()
+    assert main(given) == 2, "the data are there, so that it is known before all work"
+    said = capsys.readouterr().err
+    assert said.startswith("masquerade: failing: table failing: ") and "nobody" in said
+    assert not (out / "index.html").exists()
+
+
+def test_an_interruption_is_no_failure_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg may swallow it and fail for another reason, and the others are not to begin then."""
+    failures: dict[str, str] = {}
+    with noting("table t", failures):
+        raise MasqueradeError("why")
+    assert failures == {"table t": "why"}
+    monkeypatch.setattr(INTERRUPTED, "is_set", lambda: True)
+    with pytest.raises(MasqueradeError), noting("table u", failures):
+        raise MasqueradeError("why")
+    assert list(failures) == ["table t"]
+
+
+def test_a_manifest_that_is_there_is_read_before_all_work(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = (suite.parent / "mimes" / "manifest.csv").read_text()
+    folder = tmp_path / "mimes"
+    folder.mkdir()
+    (folder / "manifest.csv").write_text(made + made.splitlines()[-1] + "\n")
+    (tmp_path / "small.toml").write_text(SUITE)
+    assert main(words(tmp_path / "small.toml", tmp_path / "out")) == 2
+    said = capsys.readouterr().err
+    assert "manifest.csv, line 42: repeats line 41" in said and not (tmp_path / "out").exists()
 
 
 def test_a_row_may_not_have_a_protocol_of_its_own(

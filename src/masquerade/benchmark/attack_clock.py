@@ -98,6 +98,11 @@ class AttackClock:
         self._table = None
         self._save()
 
+    def leave(self, name: str) -> None:
+        """No more time is spent on a table, whether it was finished or failed."""
+        self._finished.add(name)
+        self._table = None
+
     def left(self) -> TimeLeft:
         """Estimate how long the attacks that are left will take."""
         if self.works is None:

@@ -43,8 +43,10 @@ from masquerade.benchmark.suite import (
 )
 from masquerade.benchmark.time_spent import time_spent
 from masquerade.benchmark.try_out import VOID, small_suite, write_tried
+from masquerade.cli import INTERRUPTED
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import EXAMPLE, Options
+from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import (
     PlannedTable,
     check_seeds,
@@ -59,11 +61,12 @@ from masquerade.cli.benchmark_plan import (
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
 from masquerade.cli.progress import StepProgress
-from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
@@ -120,6 +123,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
             console.print(trainings_line(training, options.store_limit), markup=False)
         return 0
     check_lacking(lacking)
+    check_data(suite, wanted, planned, places)
     began = time.monotonic()
     command = f"masquerade benchmark {shlex.join(argv)}"
     durations = Durations(path=places.folder / "durations.json")
@@ -152,26 +156,29 @@ def run(options: Options, argv: Sequence[str]) -> int:
         runner.run(making, others=training)
         if places.tried:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
-                write_tried(places.whole(suite, name), places.manifest(suite, name))
+                with noting(f"data {name}", runner.failures):
+                    write_tried(places.whole(suite, name), places.manifest(suite, name))
         clock.works = works_of(suite, attacked(), places)
         # a GPU's memory is for one training, unless more are asked for
         runner.workers = options.workers or trainings_at_once(options, cores)
         runner.run(training, others=making)
-        results = [
-            run_table(
-                suite,
-                one,
-                places,
-                runner.failures,
-                command,
-                clock,
-                commands,
-                videos=options.videos,
-                on=made_on(cores, options.device),
-                report=progress.print_line,
-            )
-            for one in attacked()
-        ]
+        results = []
+        for mine in attacked():
+            with noting(f"table {mine.table.name}", runner.failures):
+                result = run_table(
+                    suite,
+                    mine,
+                    places,
+                    runner.failures,
+                    command,
+                    clock,
+                    commands,
+                    videos=options.videos,
+                    on=made_on(cores, options.device),
+                    report=progress.print_line,
+                )
+                results.append(result)
+            clock.leave(mine.table.name)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if results:
         write_page(places.folder, command, report=partial(errors.print, markup=False))
@@ -188,6 +195,32 @@ def run(options: Options, argv: Sequence[str]) -> int:
             console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
     void = any(one.void for one in results) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
+
+
+def check_data(
+    suite: Suite, wanted: Sequence[str], planned: Sequence[PlannedTable], places: Places
+) -> None:
+    """Refuse manifests that are there already, and cannot be used, before hours of work."""
+    for name in wanted:
+        if (path := places.whole(suite, name)).exists():
+            read_manifest(path)
+    for one in planned:
+        if all(places.manifest(suite, name).exists() for name in one.table.attacked):
+            with naming(f"{suite.name}: table {one.table.name}"):
+                manifest, _ = evaluation.read_clips(one.options)
+                config = evaluation.config_of(one.options)
+                Evaluator(manifest, config, folder_of_attacks(places, one.table), None)
+
+
+@contextmanager
+def noting(part: str, failures: dict[str, str]) -> Iterator[None]:
+    """Note why a part of a benchmark failed, so that the others are done all the same."""
+    try:
+        yield
+    except MasqueradeError as error:
+        if INTERRUPTED.is_set():  # which may be why it failed
+            raise
+        failures[part] = str(error)
 
 
 @contextmanager
