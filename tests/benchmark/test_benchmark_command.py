@@ -418,6 +418,25 @@ def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time
     assert not (out / "index.html").exists()
 
 
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError("half a frame")])
+def test_who_interrupts_it_is_told_how_to_go_on(
+    failure: BaseException,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*args: object) -> None:
+        INTERRUPTED.set()
+        raise failure
+
+    monkeypatch.setattr("masquerade.cli.benchmark_run.check_lacking", interrupted)
+    assert main(["benchmark", "quick", "-o", str(tmp_path), "--device", "cpu"]) == 130
+    INTERRUPTED.clear()
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("masquerade: interrupted; ")
+    assert said.endswith(": run the same command again to resume.")
+
+
 def test_an_interruption_is_no_failure_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg may swallow it and fail for another reason, and the others are not to begin then."""
     failures: dict[str, str] = {}
