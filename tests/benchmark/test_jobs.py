@@ -21,6 +21,7 @@ from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeL
 from masquerade.benchmark.jobs import (
     Job,
     JobRunner,
+    Part,
     Places,
     check_lacking,
     data_jobs,
@@ -262,6 +263,14 @@ def test_each_fold_goes_on_from_the_training_without_the_same_clips(tmp_path: Pa
     assert started(suite.tables[1]) == runs and len(set(runs)) == 3
     assert [job.after[-1] for job in jobs(suite.tables[1])] == [job.name for job in jobs(begun)]
     assert started(suite.tables[2]) == [runs[0]] * 3
+
+
+def test_a_training_follows_from_the_folds_of_what_it_goes_on_from(tmp_path: Path) -> None:
+    """Of two suites with one folder, which differ in what the first training left out."""
+    places, (first, second) = Places(folder=tmp_path, given=tmp_path), SUITE.tables
+    cut = replace(SUITE, tables=(replace(first, evaluate="--folds 3"), second))
+    runs = {places.run(one, second, second.rows[0], Part(0, 0, 0)) for one in (SUITE, cut)}
+    assert len(runs) == 2
 
 
 def test_trainings_with_and_without_folds_are_two(tmp_path: Path) -> None:

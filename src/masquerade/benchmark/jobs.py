@@ -143,7 +143,8 @@ class Places:
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
-            known.append(self._digest(suite, *first_of(suite, row.start)))
+            other, first = first_of(suite, row.start)
+            known += [self._digest(suite, other, first), cut_of(other, other.folds)]
         return short_digest(known)
 
     def start_words(self, row: SuiteRow) -> tuple[str, ...]:
