@@ -151,3 +151,24 @@ def test_the_ends_of_several_runs_are_no_nearer_than_those_of_the_score() -> Non
     assert found.high is not None and found.strongest.high is not None
     plain = [(end - 0.25) / (0.9 - 0.25) for end in (found.strongest.low, found.strongest.high)]
     assert found.low <= plain[0] + 1e-9 and plain[1] - 1e-9 <= found.high
+
+
+def test_the_interval_reaches_beyond_any_guess_that_may_be_the_best() -> None:
+    """The best of two guesses on a few videos is better than it is on others."""
+    rng = np.random.default_rng(3)
+    people = np.repeat(np.arange(30), 4)
+    lucky = mean((rng.random(120) < 0.3).astype(float))
+    even = mean(np.full(120, lucky.value - 0.06))  # not surely worse
+    bad = mean(np.zeros(120))  # surely
+    strongest, raw = (mean((rng.random(120) < p).astype(float)) for p in (0.3, 0.9))
+
+    def ends(**floors: Statistic) -> tuple[float, float]:
+        found = leakage(strongest, raw, floors, clusters=people)
+        assert found.low is not None and found.high is not None
+        assert found.trivial == "lucky" and found.floor.value == lucky.value
+        return found.low, found.high
+
+    alone = ends(lucky=lucky)
+    assert ends(lucky=lucky, bad=bad) == alone
+    both = ends(lucky=lucky, even=even, bad=bad)
+    assert both[0] == alone[0] and both[1] > alone[1]

@@ -95,8 +95,10 @@ def leakage(
 
     All scores must be of one metric in which more is worse for privacy, on the same test videos.
     Choose the strongest attacker on validation, not here. Of the trivial attackers, `floors` by
-    name, the best one counts; `clusters` (n,) are the person or group of each video; `between` is
-    the variance of the strongest attacker's score over training runs.
+    name, the best one counts, and the interval reaches up to what would be leaked beyond any that
+    is not surely worse: the best of several on a few videos is better than it is on others.
+    `clusters` (n,) are the person or group of each video; `between` is the variance of the
+    strongest attacker's score over training runs.
     """
     defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
     if not defined:
@@ -106,16 +108,40 @@ def leakage(
     s = score(strongest, clusters=clusters, between=between)
     r, f = (score(one, clusters=clusters) for one in (raw, floor))
     verdict = protects(s, r, f)
-    three = [strongest, raw, floor]
-    ends = _fieller(three, clusters, between) if verdict is not None else None
-    if ends is None:
+    found = None if verdict is None else _ends(strongest, raw, floor, s, clusters, between)
+    if found is None:
         return Leakage(None, None, None, None, s, r, f, name)
-    if between is not None and s.low is not None and s.high is not None:
-        # Fieller's ends lie alike about the value, and those of a few runs that differ much do not
-        plain = [(end - floor.value) / (raw.value - floor.value) for end in (s.low, s.high)]
-        ends = min(ends[0], plain[0]), max(ends[1], plain[1])
+    low, high = found
+    for other in defined.keys() - {name}:
+        if _is_as_good(floors[other], floor, clusters):
+            ends = _ends(strongest, raw, floors[other], s, clusters, between)
+            high = high if ends is None else max(high, ends[1])
     value = normalised(strongest.value, raw.value, floor.value)
-    return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, s, r, f, name)
+    return Leakage(value, max(0.0, low), max(0.0, high), verdict, s, r, f, name)
+
+
+def _is_as_good(other: Statistic, best: Statistic, clusters: ArrayLike | None) -> bool:
+    """Whether a trivial attacker is not surely worse than the best one on these videos."""
+    error, t = jackknife([best, other], clusters=clusters).error([1.0, -1.0])
+    return best.value - other.value <= t * error
+
+
+def _ends(
+    strongest: Statistic,
+    raw: Statistic,
+    floor: Statistic,
+    reported: Score,
+    clusters: ArrayLike | None,
+    between: Variance | None,
+) -> tuple[float, float] | None:
+    """The ends of the interval of the leakage beyond one trivial attacker; None: unbounded."""
+    ends = _fieller([strongest, raw, floor], clusters, between)
+    if ends is None or between is None or reported.low is None or reported.high is None:
+        return ends
+    # Fieller's ends lie alike about the value, and those of a few runs that differ much do not
+    span = raw.value - floor.value
+    low, high = ((end - floor.value) / span for end in (reported.low, reported.high))
+    return min(ends[0], low), max(ends[1], high)
 
 
 def _fieller(
