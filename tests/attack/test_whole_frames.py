@@ -52,6 +52,29 @@ def test_the_published_file_is_no_raw_video(tmp_path: Path) -> None:
         attack_files([published], QUICK, raw=tmp_path / "b.mp4")
 
 
+def test_a_published_file_without_its_raw_video_stops_nothing_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, names in (("published", ("a", "b")), ("raw", ("a",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            write(tmp_path / folder / f"{name}.mp4", black, count=2 + (folder == "raw"))
+    published, raw, page = tmp_path / "published", tmp_path / "raw", tmp_path / "page.html"
+    words = ["attack", str(published), "--raw", str(raw), "--quick", "--frames", "1"]
+    assert main([*words, "--json", "-o", str(page)]) == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    compared, alone = report["videos"]
+    assert "raw" in {one["attack"] for one in compared["findings"]}
+    assert {one["attack"] for one in alone["findings"]} >= {"faces", "tags"}  # all that needs none
+    assert compared["without_raw"] is None and "no video called b" in alone["without_raw"]
+    assert report["without_raw"] == [str(published / "b.mp4")] and not report["not_attacked"]
+    assert "b.mp4 was not compared with a raw video:" in said.err
+    assert "1 of 2 files was not compared" in page.read_text()
+    (raw / "a.mp4").rename(raw / "c.mp4")  # none has one: another folder was meant
+    assert main(words) == 2
+
+
 def test_linked_folders_are_attacked_and_broken_links_are_named(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     write(tmp_path / "raw" / "face.mp4", count=3)

@@ -75,6 +75,7 @@ class VideoAttack:
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
     error: str | None = None  # why it could not be attacked
+    without_raw: str | None = None  # why it was not compared with a raw video, where it was to be
 
     @property
     def recovered(self) -> bool:
@@ -95,19 +96,24 @@ class AttackReport:
 
     @property
     def exit_code(self) -> int:
-        """4 where something was recovered, 1 where an input could not be attacked, else 0.
+        """4 where something was recovered, 1 where an input was not attacked or compared, else 0.
 
         A file that was not attacked does not take back what was recovered from another: 4 wins, and
-        `not_attacked` says which files have yet to be looked at.
+        `not_attacked` and `without_raw` say which files have yet to be looked at.
         """
         if any(one.recovered for one in self.videos):
             return 4
-        return 1 if self.not_attacked else 0
+        return 1 if self.not_attacked or self.without_raw else 0
 
     @property
     def not_attacked(self) -> tuple[VideoAttack, ...]:
         """The inputs that could not be attacked, each with its `error`."""
         return tuple(one for one in self.videos if one.error is not None)
+
+    @property
+    def without_raw(self) -> tuple[VideoAttack, ...]:
+        """Those that were to be compared with raw videos and have none, each with `without_raw`."""
+        return tuple(one for one in self.videos if one.without_raw is not None)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -117,6 +123,7 @@ class AttackReport:
             "versions": dict(self.versions),
             "exit_code": self.exit_code,
             "not_attacked": [str(one.path) for one in self.not_attacked],
+            "without_raw": [str(one.path) for one in self.without_raw],
             "passed_over": [str(one) for one in self.passed_over],
             "videos": [_plain(one) for one in self.videos],
             "folder": [one.plain() for one in self.folder],
@@ -132,6 +139,7 @@ def _plain(one: VideoAttack) -> dict[str, Any]:
         "attacked": list(one.attacked),
         "seconds": round(one.seconds, 1),
         "error": one.error,
+        "without_raw": one.without_raw,
         "recovered": one.recovered,
         "findings": [finding.plain() for finding in one.findings],
     }

@@ -1,6 +1,5 @@
 """Run the attacks on published videos, one after another."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -20,7 +19,6 @@ from masquerade.attack.across_videos import (
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
-    RECEIPT,
     find_receipt,
     hides_whole_frames,
     meant_to_hide,
@@ -38,6 +36,7 @@ from masquerade.attack.paired_frames import (
     rest_of_raw,
     spread_numbers,
 )
+from masquerade.attack.published_files import list_published, pair_with_raw
 from masquerade.attack.restore import (
     LEARNED_FRAMES,
     NETWORKS,
@@ -51,9 +50,8 @@ from masquerade.attack.restore import (
 )
 from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError
-from masquerade.pipeline.batch import VIDEOS
 from masquerade.pipeline.receipt import library_versions
-from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
+from masquerade.video.probe import count_frames, probe
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
@@ -102,18 +100,20 @@ def attack_files(
         progress: called with (file, frames done, frames in all).
 
     Raises:
-        UsageError: there is nothing to attack, or a raw video is missing.
+        UsageError: there is nothing to attack, or no raw video belongs to any of the files.
         MissingError: a network is not installed.
     """
-    files, others, unread = _list_files(paths)
+    files, others, unread = list_published(paths)
     finders = Finders()  # a network that is missing fails here, before any work
-    beside = {
-        file: None if raw is None else _raw_of(file, below, raw, len(files))
-        for file, below in files.items()
-    }
+    beside, without_raw = pair_with_raw(files, raw)
     restorations = {} if config.quick else _restorations(beside, progress)
     videos = [
-        attack_file(file, config, beside[file], progress, restorations.get(file), finders=finders)
+        replace(
+            attack_file(
+                file, config, beside[file], progress, restorations.get(file), finders=finders
+            ),
+            without_raw=without_raw.get(file),
+        )
         for file in files
     ]
     videos += [VideoAttack(path=path, error=why) for path, why in unread.items()]
@@ -296,89 +296,3 @@ def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restor
 def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[FramePair]:
     for one in read_windows(path, raw, chosen):
         yield FramePair.of_window(one.frames, one.at, one.raw[0])
-
-
-def _list_files(
-    paths: Sequence[Path],
-) -> tuple[dict[Path, Path], tuple[Path, ...], dict[Path, str]]:
-    """List the files to attack, each with its folder relative to the input that named it.
-
-    With it the files in folders that are no video or image by their names, but for receipts, which
-    belong to the attack on their files; and what cannot be read, with the reason.
-    """
-    found: dict[Path, Path] = {}
-    others: list[Path] = []
-    unread: dict[Path, str] = {}
-    for path in paths:
-        try:
-            path.stat()
-        except FileNotFoundError as error:
-            says = f"{path} does not exist; name a video, an image or a folder of them."
-            raise UsageError(says) from error
-        except OSError as error:
-            unread[path] = f"it cannot be read: {error.strerror}."
-            continue
-        if not path.is_dir():
-            found[path] = Path()
-            continue
-        for one in _inside(path, unread):
-            if _is_input(one):
-                found[one] = one.parent.relative_to(path)
-            elif one.suffix.lower() in VIDEOS | IMAGE_SUFFIXES:
-                unread[one] = "it is no file, or a link to nothing."
-            elif not one.name.endswith(RECEIPT):
-                others.append(one)
-    if not found and not unread:
-        raise UsageError("there is no video or image among the inputs; name one.")
-    return found, tuple(others), unread
-
-
-def _inside(folder: Path, unread: dict[Path, str]) -> Iterator[Path]:
-    """All files below a folder, in order, also by links to folders; those not read are noted."""
-
-    def note(error: OSError) -> None:
-        unread[Path(error.filename)] = f"it cannot be read: {error.strerror}."
-
-    seen: set[tuple[int, int]] = set()
-    found = []
-    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
-        about = os.stat(place)
-        if (about.st_dev, about.st_ino) in seen:  # by a link that leads back
-            folders.clear()
-            continue
-        seen.add((about.st_dev, about.st_ino))
-        found += [Path(place, name) for name in names]
-    yield from sorted(found)
-
-
-def _is_input(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS | IMAGE_SUFFIXES and path.is_file()
-
-
-def _raw_of(published: Path, below: Path, raw: Path, count: int) -> Path:
-    """Find the raw video of a published one; `below` is its folder relative to the input's.
-
-    Raises:
-        UsageError: it is not there, or several could be meant.
-    """
-    if not raw.exists():
-        raise UsageError(f"{raw} does not exist; name a raw video or a folder of them.")
-    if raw.is_file():
-        if count > 1:
-            raise UsageError(f"{raw} is one raw video for {count} published ones; name a folder.")
-        return _other_than(published, raw)
-    stem = published.stem.removesuffix("_anonymized")
-    folder = raw / below if (raw / below).is_dir() else raw
-    inputs = [one for one in sorted(folder.iterdir()) if _is_input(one)]
-    # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4
-    found = [one for one in inputs if one.name == stem] or [x for x in inputs if x.stem == stem]
-    if len(found) != 1:
-        held = "no video" if not found else f"{len(found)} videos"
-        raise UsageError(f"{folder} holds {held} called {stem}, for {published.name}.")
-    return _other_than(published, found[0])
-
-
-def _other_than(published: Path, raw: Path) -> Path:
-    if raw.samefile(published):
-        raise UsageError(f"{raw} is the published file itself; name the raw video by --raw.")
-    return raw

@@ -33,8 +33,8 @@ class Options:
     """Try to recover from published videos what was hidden in them, without any label.
 
     Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: they recovered
-    nothing, but an input could not be attacked. With 4 some may not have been attacked either: they
-    are named on stderr in any case.
+    nothing, but an input could not be attacked, or has no raw video where --raw names a folder.
+    With 4 some may not have been attacked either: they are named on stderr in any case.
     """
 
     inputs: Positional[list[Path]]  # videos and images as they were published, or folders of them.
@@ -79,6 +79,9 @@ def main(argv: list[str]) -> int:
         _print(report, options)
     for video in report.not_attacked:
         says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
+        print(says, file=sys.stderr)
+    for video in report.without_raw:
+        says = f"{escape(video.path)} was not compared with a raw video: {video.without_raw}"
         print(says, file=sys.stderr)
     if options.output is not None:
         page = render_attack_page(report, pictures=options.pictures)
