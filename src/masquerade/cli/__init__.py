@@ -48,9 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     0 all done, 1 an input failed, 2 wrong usage, 3 a model or device is missing, 4 an output
     failed its verification or something was recovered from it, 130 interrupted.
     """
+    from masquerade.cli.standard_streams import keep_standard_streams
     from masquerade.errors import MasqueradeError
     from masquerade.freed_memory import keep_freed_memory
 
+    if argv is None:
+        keep_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
     keep_freed_memory()
@@ -62,10 +65,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     try:
-        return _verb(words)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
-        return 1
+        code = _verb(words)
+        print(end="", flush=True)  # here a full disk is still an error that is said
+        return code
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             if _reports():

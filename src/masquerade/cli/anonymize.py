@@ -17,6 +17,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
+from masquerade.cli.standard_streams import refuse_closed
 from masquerade.errors import UsageError, escape
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import (
@@ -288,6 +289,8 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
 def _inputs(options: Options) -> list[str]:
     if not options.inputs:
         raise UsageError(f"name a video, as in: {EXAMPLE}")
+    if "-" in options.inputs:
+        refuse_closed("stdin")
     words: list[str] = []
     for word in options.inputs:
         words += _listed(sys.stdin.buffer.read()) if word == "-" else [word]

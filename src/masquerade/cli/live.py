@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, MASK, TEMPLATE
+from masquerade.cli.standard_streams import refuse_closed
 from masquerade.errors import UsageError, escape
 from masquerade.pipeline.live_config import LiveConfig
 
@@ -80,6 +81,9 @@ def main(argv: list[str]) -> int:
 
     if options.source is None or options.output is None:
         raise UsageError(f"name a source and a destination, as in: {EXAMPLE}")
+    for word, name in ((options.source, "stdin"), (options.output, "stdout")):
+        if word == "-":
+            refuse_closed(name)
     if options.output == "-" and options.json:
         raise UsageError("--json would be written into the video on standard output; leave it out.")
     quiet = options.quiet or options.json
