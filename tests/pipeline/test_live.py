@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_command import needs_ffmpeg
+from live_command import HIDDEN, live, needs_ffmpeg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import main
@@ -314,6 +314,53 @@ def test_a_pipe_without_a_video_is_closed(tmp_path: Path, capsys: Any) -> None:
     assert "holds no video, only audio" in capsys.readouterr().err
 
 
+def test_a_pipe_to_which_nobody_writes_is_given_up(tmp_path: Path, capsys: Any) -> None:
+    pipe, out = tmp_path / "camera", tmp_path / "out.mp4"
+    os.mkfifo(pipe)
+    words = [str(pipe), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(["live", *words, "--stall", "0.2"]) == 1
+    assert "start the program that writes to it" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_wait_for_a_pipe_to_which_nobody_writes(tmp_path: Path) -> None:
+    pipe, out = tmp_path / "camera", tmp_path / "out.mp4"
+    os.mkfifo(pipe)
+    with live(pipe, "-o", out, *HIDDEN, "--stall", 300) as run:
+        until = time.monotonic() + 30
+        while str(pipe) not in map(os.path.realpath, Path(f"/proc/{run.pid}/fd").iterdir()):
+            assert time.monotonic() < until and run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and "interrupted" in said and not out.exists()
+
+
+@needs_ffmpeg
+def test_why_nothing_was_shown_is_said(clip: Path, tmp_path: Path) -> None:
+    stream = tmp_path / "clip.ts"
+    convert = ["ffmpeg", "-v", "error", "-i", str(clip), "-an", "-c", "copy", str(stream)]
+    subprocess.run(convert, check=True)
+    words = ["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--max-latency", "0.0001"]
+    with stream.open("rb") as played:
+        run = subprocess.run(
+            [sys.executable, "-m", "masquerade", *words], stdin=played, stderr=subprocess.PIPE
+        )
+    assert run.returncode == 1
+    said = run.stderr.decode()
+    assert "no frame was shown, so there is no file: " in said
+    assert "frames came later than 0.0001 s" in said
+
+
+def test_what_is_no_video_on_standard_input_is_said_with_what_to_send(tmp_path: Path) -> None:
+    words = ["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN]
+    run = subprocess.run(
+        [sys.executable, "-m", "masquerade", *words], input=b"hello", stderr=subprocess.PIPE
+    )
+    said = run.stderr.decode()
+    assert run.returncode == 1
+    assert "standard input is no video that can be read" in said and "send MPEG-TS" in said
+
+
 def test_ctrl_c_ends_it_and_keeps_what_was_shown(
     clip: Path, tmp_path: Path, feed: Callable[[Path], Path]
 ) -> None:
@@ -350,6 +397,10 @@ def test_a_source_that_cannot_be_opened_is_one_sentence_without_its_password(
         ([], 2, "name a source and a destination"),
         (["/dev/video99", "-o", "out.mp4"], 1, "cannot be opened"),
         (["rtsp://127.0.0.1/a", "-o", "out.xyz"], 2, "No video is written as"),
+        (["rtsp://127.0.0.1/a", "-o", "out.gif"], 2, "end in .mp4, .mkv, .mov, .webm or .avi"),
+        (["rtsp://127.0.0.1/a", "-o", "out.jpg"], 2, "out.jpg would be a picture"),
+        (["rtsp://127.0.0.1/a", "-o", "safe/"], 2, "name a file in it: safe/safe.mp4"),
+        (["rtsp://127.0.0.1/a", "-o", "."], 2, "names a folder"),
         (["here.mp4", "-o", "out.mp4"], 2, "is no camera, network stream or pipe"),
         (["gopher://127.0.0.1/a", "-o", "out.mp4"], 2, "no live video at gopher://"),
         (["-", "-o", "-", "--json"], 2, "--json"),

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from tyro.conf import Positional, arg
 
@@ -17,7 +17,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError, VideoError, escape
 from masquerade.pipeline.live_config import LiveConfig
 
 if TYPE_CHECKING:
@@ -94,8 +94,13 @@ def main(argv: list[str]) -> int:
         options.config(),
         say=(lambda sentence: None) if quiet else _say,
     )
-    with _EndedBySignals(session):
-        receipt = session.run(None if quiet else _Talk())
+    with _EndedBySignals(session) as ended:
+        try:
+            receipt = session.run(None if quiet else _Talk())
+        except VideoError as error:
+            if ended.early:  # whatever waited for the first picture failed for that
+                raise KeyboardInterrupt from error
+            raise
     text = json.dumps(receipt.as_dict(), indent=1) + "\n"
     path = session.write_receipt(receipt, text)
     if options.json:
@@ -117,12 +122,14 @@ class _EndedBySignals:
     def __init__(self, session: "LiveSession") -> None:
         self._session = session
         self._before: dict[int, Any] = {}
+        self.early = False  # before the source gave a picture
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.getsignal(number)
             if self._before[number] is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -131,6 +138,7 @@ class _EndedBySignals:
     def _stop(self, number: int, frame: Any) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+        self.early = not self._session.pictures
         self._session.stop()
 
 

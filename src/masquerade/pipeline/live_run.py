@@ -27,7 +27,7 @@ from masquerade.pipeline.verify import verify_output
 from masquerade.storage import refuse_existing
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
-from masquerade.video.encoding import Codec, check_encoder, codec_for, container_for
+from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for
 from masquerade.video.live_decoding import TICKS
 from masquerade.video.live_output import ReconnectingWriter
 from masquerade.video.live_source import LiveSource, age
@@ -120,18 +120,25 @@ class LiveSession:
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.config = config
-        self.source, self.destination = parse_address(source), parse_address(destination)
+        self.source = parse_address(source)
+        self.destination = parse_address(destination, output=True)
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
         report = self._report()
-        if report is not None:
-            refuse_existing(report, overwrite=config.overwrite)
         if self.destination.kind == "file":
             file = Path(self.destination.text)
+            if file.is_dir() or destination.endswith("/"):
+                raise UsageError(f"{file} names a folder; name a file in it: {file / 'safe.mp4'}")
+            if container_for(file, self._encoding(codec_for(file))) in IMAGES:
+                raise UsageError(
+                    f"{file} would be a picture, which holds no recording; let its name end in "
+                    ".mp4, .mkv, .mov, .webm or .avi."
+                )
             if report is not None and report.resolve() == file.resolve():
                 raise UsageError(f"{file} is the video; name another file by --report.")
             refuse_existing(file, overwrite=config.overwrite)
-            container_for(file, self._encoding(codec_for(file)))
+        if report is not None:
+            refuse_existing(report, overwrite=config.overwrite)
         self.pipeline = build_live_pipeline(anonymizer, config)
         self._input = LiveSource(
             self.source,
@@ -208,7 +215,7 @@ class LiveSession:
             with Writer(part, info=info, container=container, encoding=encoding) as writer:
                 self._write(frames, writer, run, on_frame)
             if not run.counts.shown:
-                raise VideoError(self._lost or "no frame was shown, so there is no file.")
+                raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
             verify_output(part, file, others=0)
 
     def _send(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
@@ -236,9 +243,16 @@ class LiveSession:
             if on_frame is not None:
                 on_frame(one, run.counts, self._input.pictures)
 
-    def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
-        counts, pictures = run.counts, self._input.pictures
-        looked_at = counts.shown + counts.late + counts.refused
+    def _reason(self, run: LiveRun) -> str:
+        """Why no frame was shown, in a sentence."""
+        if warned := self._warnings(run.counts):
+            return " ".join(warned)
+        if not self.pictures:
+            return f"{self.source.name} ended before it gave a picture."
+        return f"it ended before any of its {self.pictures} pictures was anonymized."
+
+    def _warnings(self, counts: LiveCounts) -> list[str]:
+        """What went wrong, in sentences."""
         warned = [self._lost] if self._lost else []
         if counts.refused:
             warned.append(
@@ -261,6 +275,11 @@ class LiveSession:
                 "since encoding or the network took longer; choose a faster --encoder-preset, or "
                 "look at the destination."
             )
+        return warned
+
+    def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
+        counts, pictures = run.counts, self._input.pictures
+        looked_at = counts.shown + counts.late + counts.refused
         return LiveReceipt(
             source=self.source.kind,
             destination=self.destination.kind,
@@ -280,8 +299,13 @@ class LiveSession:
             latency_95=counts.latency(0.95),
             max_latency=self.config.max_latency,
             stage_seconds={key: round(s, 3) for key, s in run.timer.seconds.items()},
-            warnings=tuple(warned),
+            warnings=tuple(self._warnings(counts)),
         )
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the source gave so far."""
+        return self._input.pictures
 
     @property
     def lost(self) -> str | None:

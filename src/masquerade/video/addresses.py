@@ -36,12 +36,14 @@ class Address(NamedTuple):
     text: str  # as it was given: it may hold a password, so that no message shows it
     kind: Kind
     scheme: str = ""  # of a network stream
+    output: bool = False  # whether video goes there
 
     @property
     def name(self) -> str:
         """What to call it in messages and receipts: without user, password and query."""
         if self.kind != "network":
-            return "standard input or output" if self.text == "-" else escape(self.text)
+            standard = "standard output" if self.output else "standard input"
+            return standard if self.text == "-" else escape(self.text)
         parts = urlsplit(self.text)
         try:
             port = f":{parts.port}" if parts.port else ""
@@ -50,28 +52,34 @@ class Address(NamedTuple):
         return escape(f"{self.scheme}://{parts.hostname or ''}{port}{parts.path}")
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, *, output: bool = False) -> Address:
     """What a word of the command line names: `-`, /dev/video0, rtsp://... or a file.
+
+    `output` says that video goes there.
 
     Raises:
         UsageError: it is an address of a kind that is not known.
     """
+    return Address(text, *_kind(text), output)
+
+
+def _kind(text: str) -> tuple[Kind, str]:
+    """The kind of an address, and the scheme of a network stream."""
     if text == "-":
-        return Address(text, "pipe")
+        return "pipe", ""
     scheme = re.match("([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if scheme is not None:
         name = scheme[1].lower()
         if name not in PROTOCOLS:
             known = ", ".join(f"{one}://" for one in PROTOCOLS)
             raise UsageError(f"there is no live video at {name}://; what is known is {known}.")
-        return Address(text, "network", name)
-    path = Path(text)
+        return "network", name
     if re.fullmatch("/dev/video[0-9]+", text):
-        return Address(text, "camera")
+        return "camera", ""
     try:
-        mode = path.stat().st_mode
+        mode = Path(text).stat().st_mode
     except OSError:
-        return Address(text, "file")
+        return "file", ""
     if stat.S_ISCHR(mode):
-        return Address(text, "camera")
-    return Address(text, "pipe" if stat.S_ISFIFO(mode) else "file")
+        return "camera", ""
+    return "pipe" if stat.S_ISFIFO(mode) else "file", ""

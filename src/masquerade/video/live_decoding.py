@@ -25,6 +25,7 @@ from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
 WAITED = 0.01  # seconds for a packet, after which it is one that has only just come
+STREAMED = "send MPEG-TS, Matroska, or MP4 in fragments (-movflags frag_keyframe+empty_moov)"
 LIVE_DEMUXERS = f"rtsp,rtp,sdp,mpjpeg,video4linux2,v4l2,{DEMUXERS}"
 
 
@@ -113,7 +114,8 @@ class LiveDecoder:
                 for picture in self._pictures(packet):
                     check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
                     return picture
-        raise VideoError(f"{self.address.name} has no picture in it that can be decoded.")
+        hint = f": {STREAMED}" if self.address.kind == "pipe" else ""
+        raise VideoError(f"{self.address.name} has no picture in it that can be decoded{hint}.")
 
     def _decode(self, stream: Any, path: Path) -> None:
         why = ""
@@ -180,6 +182,9 @@ class LiveDecoder:
             )
         except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
+            if address.kind == "pipe":
+                says = f"what comes from {address.name} is no video that can be read ({why})"
+                raise VideoError(f"{says}: {STREAMED}.") from None
             raise VideoError(f"{address.name} cannot be opened ({why}).") from None
 
 

@@ -6,6 +6,7 @@ sees a late one for want of speed. A source that is lost is opened again.
 
 import mmap
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,11 @@ class LiveSource:
         self.pictures = 0  # that came so far
 
     def __enter__(self) -> Self:
-        self.info = self._connect()
+        try:
+            self.info = self._connect()
+        except BaseException:
+            self._disconnect()
+            raise
         self._to_rgb = YuvToRgb(self.info, force_8bit=True)
         return self
 
@@ -145,12 +150,33 @@ class LiveSource:
         if self.address.text == "-":
             self._talk.give(sys.stdin.fileno())
             return
+        descriptor = self._open_pipe()
         try:
-            descriptor = os.open(self.address.text, os.O_RDONLY)
+            self._talk.give(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _open_pipe(self) -> int:
+        """Open a named pipe, and wait until something comes from it; gives its descriptor.
+
+        Where nobody writes to it, opening it in the usual way would wait for that without an end.
+        """
+        name = self.address.name
+        try:
+            descriptor = os.open(self.address.text, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise VideoError(f"{self.address.name} cannot be opened: {error.strerror}.") from None
-        self._talk.give(descriptor)
-        os.close(descriptor)
+            raise VideoError(f"{name} cannot be opened: {error.strerror}.") from None
+        comes, until = select.poll(), time.monotonic() + self._stall
+        comes.register(descriptor, select.POLLIN)
+        while not comes.poll(50):  # milliseconds
+            if self._stopped or time.monotonic() >= until:
+                os.close(descriptor)
+                raise VideoError(
+                    f"nothing came from {name} within {self._stall:g} s: start the program that "
+                    "writes to it, or give a longer --stall."
+                )
+        os.set_blocking(descriptor, True)
+        return descriptor
 
     def _disconnect(self) -> None:
         talk, self._talk = self._talk, None
