@@ -59,8 +59,10 @@ def test_quality_is_judged_by_the_codec_of_the_name(tmp_path: Path) -> None:
     assert encoding_for(config, codec_for("b.webm")).crf == 60
     with pytest.raises(UsageError, match="crf of h264 goes from 0 to 51"):
         check_outputs([FileTask(tmp_path / "a.mp4", tmp_path / "b.mp4")], config)
-    with pytest.raises(UsageError, match="crf of vp9 goes from 0 to 63"):
+    with pytest.raises(UsageError, match="No codec has a crf of 64: those of h264"):
         PipelineConfig(crf=64)
+    with pytest.raises(UsageError, match="crf of av1 goes from 0 to 63"):
+        PipelineConfig(crf=64, codec="av1")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from masquerade.ranges import (
     check_ranges,
 )
 from masquerade.video.audio import Audio
-from masquerade.video.encoding import Codec, Encoding
+from masquerade.video.encoding import CODECS, Codec, Encoding
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -127,6 +127,11 @@ class FileConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.codec is None and (self.crf or 0) > max(one.max_crf for one in CODECS.values()):
+            raise UsageError(
+                f"No codec has a crf of {self.crf}: those of h264 and h265 go from 0 to 51, those "
+                "of vp9 and av1 to 63."
+            )
         encoding_for(self, "vp9" if (self.crf or 0) > 51 else "h264")  # the name is not known yet
 
 
