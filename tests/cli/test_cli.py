@@ -58,6 +58,8 @@ def test_help_opens_with_a_line_to_copy(
         (["anonymize", "a.mp4", "--device", "gpu"], 2, "say auto, cpu, cuda (an NVIDIA GPU)"),
         (["anonymize", "a.mp4", "--device", "gpu", "--dry-run"], 2, "say auto, cpu, cuda"),
         (["anonymize", "a.mp4", "-o", "a.mpg"], 2, "name it .mp4"),
+        (["anonymize", "a.mp4", "-o", "a.jpg", "--lossless"], 2, "name a picture .png"),
+        (["anonymize", "a.mp4", "-o", "a.gif", "--lossless"], 2, ".gif does not keep every pixel"),
         (["anonymize", "a.mp4", "--weights", "w.safetensors"], 3, "w.safetensors"),
         (["anonymise", "a.mp4"], 2, "did you mean anonymize"),
         ([], 2, ""),

@@ -155,15 +155,16 @@ class ImageSpec:
     encoder: str
     formats: tuple[str, str | None]  # pixel formats for 8 and for 16 bits
     moving: bool = False  # whether it may hold several frames
+    exact: bool = True  # whether it keeps every pixel
 
 
 IMAGES = {
     "png": ImageSpec("image2pipe", "png", ("rgb24", "rgb48be")),
-    "jpeg": ImageSpec("image2pipe", "mjpeg", ("yuvj420p", None)),
+    "jpeg": ImageSpec("image2pipe", "mjpeg", ("yuvj420p", None), exact=False),
     "bmp": ImageSpec("image2pipe", "bmp", ("bgr24", None)),
     "tiff": ImageSpec("image2pipe", "tiff", ("rgb24", "rgb48le")),
-    "webp": ImageSpec("image2pipe", "libwebp", ("bgra", None)),
-    "gif": ImageSpec("gif", "gif", ("pal8", None), moving=True),
+    "webp": ImageSpec("image2pipe", "libwebp", ("bgra", None), exact=False),
+    "gif": ImageSpec("gif", "gif", ("pal8", None), moving=True, exact=False),
 }
 _SUFFIXES = {
     "mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi",
@@ -213,6 +214,11 @@ def container_for(path: Path | str, encoding: Encoding) -> str:
         raise UsageError(
             f"{suffix or container} cannot hold {encoding.codec}; name the file "
             f"{suffix_of(fits)}, or choose --codec {CONTAINERS[container][0]}."
+        )
+    if encoding.lossless and container in IMAGES and not IMAGES[container].exact:
+        raise UsageError(
+            f".{suffix} does not keep every pixel, as --lossless asks; name a picture .png and a "
+            "video .mkv, or leave --lossless out."
         )
     return container
 
