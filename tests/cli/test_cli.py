@@ -84,7 +84,7 @@ def test_an_existing_output_is_named_with_the_flag_that_names_another(
     there = tmp_path / "there.mkv"
     there.write_bytes(b"mine")
     done = called(*words, *([] if flag == "-o" else ["-o", tmp_path / "new.mkv"]), flag, there)
-    assert done.returncode == 1 and there.read_bytes() == b"mine"
+    assert done.returncode == 2 and there.read_bytes() == b"mine"
     assert f"{there} exists already; choose another {flag}, or give --overwrite" in done.stderr
 
 

@@ -68,6 +68,7 @@ def test_files_go_from_and_to_this_machine(clip: Path, tmp_path: Path, store: An
     store.pipe("/in/a.mp4", clip.read_bytes())
     assert main(["anonymize", "memory://in/*.mp4", "-o", str(tmp_path / "o"), *BLACK]) == 0
     assert main(["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]) == 0
+    assert main(["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]) == 2, "it is there"
     address = (tmp_path / "c.mp4").as_uri()
     assert main(["anonymize", clip.as_uri(), "-o", address, *BLACK]) == 0
     expected = (tmp_path / "o" / "a.mp4").read_bytes()

@@ -177,7 +177,9 @@ def main(argv: list[str]) -> int:
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     read = [path for path in (options.weights, config.edits, options.record) if path]
-    check_outputs(tasks, config, inputs=read)
+    may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
+    # of several inputs those whose outputs are there fail, and the rest are done
+    check_outputs(tasks, config, inputs=read, overwrite=may_exist or len(tasks) > 1)
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     chosen = bool(config.keep_visible or config.hide_only or config.edits)

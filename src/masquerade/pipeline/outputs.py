@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from masquerade.errors import UsageError, VideoError
-from masquerade.object_store import refuse_address
+from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
 from masquerade.pipeline.config import PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import codec_for, container_for, lossless_for
@@ -93,6 +93,8 @@ def check_outputs(
             raise UsageError(f"two outputs would be called {path}; give each its own name.")
         first.add(key)
         refuse_existing(path, overwrite=overwrite, flag=flags.get(path, "-o"))
+        if isinstance(path, RemotePath) and not overwrite:
+            refuse_existing_remote(path)
 
 
 def _stat(path: Path) -> os.stat_result | None:
