@@ -252,6 +252,10 @@ def refuse_existing(destination: Path, *, overwrite: bool, flag: str = "-o") -> 
         link = stat.S_ISLNK(destination.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError as error:
+        raise UsageError(
+            f"{destination} cannot be reached: {error.strerror}; choose another {flag}."
+        ) from error
     except (OSError, ValueError) as error:  # such as a name of 300 characters
         reason = getattr(error, "strerror", error)
         raise UsageError(

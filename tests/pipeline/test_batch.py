@@ -11,7 +11,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +33,8 @@ from masquerade.pipeline.file_outcome import exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.storage import MARK
 from masquerade.video.probe import video_digest
+
+PICTURE = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
 
 
 @pytest.fixture
@@ -166,6 +171,73 @@ def test_an_output_folder_inside_the_input_is_not_read_again(tree: Path) -> None
         assert "safe" not in {task.src.parent.name for task in tasks} and tasks
     named = plan_tasks([str(safe / "a.mp4")], output=f"{safe}/", suffix="-x")
     assert [task.src for task in named] == [safe / "a.mp4"]  # whoever names it means it
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of folders that nobody may read, not even who runs the tests."""
+    scandir, stat, lstat = os.scandir, os.stat, os.lstat
+
+    def guarded(real: Any, held: Any) -> Any:
+        def look(path: Any = ".", *words: Any, **more: Any) -> Any:
+            if held(path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *words, **more)
+
+        return look
+
+    def inside(path: Any) -> bool:
+        return isinstance(path, str | Path) and Path(path).parent.name == "locked"
+
+    monkeypatch.setattr(os, "scandir", guarded(scandir, lambda one: Path(one).name == "locked"))
+    monkeypatch.setattr(os, "stat", guarded(stat, inside))
+    monkeypatch.setattr(os, "lstat", guarded(lstat, inside))
+    return "locked"
+
+
+def test_folders_by_links_are_done_once_and_what_cannot_be_read_is_named(
+    clip: Path, tmp_path: Path, locked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, other, out = tmp_path / "in", tmp_path / "other", tmp_path / "safe"
+    for folder in (place / "sub", place / locked, other):
+        folder.mkdir(parents=True)
+    for file in (place / "sub" / "a.png", other / "b.png"):
+        file.write_bytes(PICTURE)
+    for name, to in (("0", "sub"), ("by link", other), ("loop", place), ("gone.mp4", "nothing")):
+        (place / name).symlink_to(to)
+    words = ["anonymize", str(place), "-r", "-o", str(out), "--method", "blacken", "--json"]
+    assert main([*words, "--regions", "frame"]) == 1
+    said = {one["source"]: one for one in json.loads(capsys.readouterr().out)}
+    done = {key for key, one in said.items() if one["status"] == "done"}
+    assert done == {str(place / "sub" / "a.png"), str(place / "by link" / "b.png")}
+    assert (out / "sub" / "a.png").exists() and (out / "by link" / "b.png").exists()
+    assert "Permission denied" in said[str(place / locked)]["error"]
+    assert "a link to nothing" in said[str(place / "gone.mp4")]["error"]
+    assert len(said) == 4
+    assert main([*words[:3], "--dry-run"]) == 1
+    assert "gone.mp4: it is no file" in capsys.readouterr().err
+
+
+def test_an_earlier_output_is_no_input_by_a_link_either(tree: Path) -> None:
+    safe = tree.parent / "safe"
+    safe.mkdir()
+    (safe / "made.mp4").write_bytes(b"made before")
+    (tree / "done").symlink_to(safe)
+    tasks = plan_tasks([str(tree)], output=str(safe), recursive=True)
+    assert "made.mp4" not in {task.src.name for task in tasks} and tasks
+
+
+def test_a_source_that_cannot_be_read_is_blamed_and_not_its_output(
+    tmp_path: Path, locked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / locked).mkdir()
+    source = tmp_path / locked / "a.mp4"
+    assert main(["anonymize", str(source.parent)]) == 1
+    assert "locked: it cannot be read: Permission denied" in capsys.readouterr().err
+    for output in ([], ["-o", str(tmp_path / "safe.mp4")]):
+        assert main(["anonymize", str(source), *output, "--regions", "frame"]) == 1
+        said = capsys.readouterr().err
+        assert f"{source} cannot be read: Permission denied" in said and "safe.mp4" not in said
 
 
 def test_names_that_differ_in_case_collide_where_the_file_system_says_so(

@@ -1,13 +1,11 @@
 """Which published files are attacked, and the raw video of each."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masquerade.attack.file_facts import RECEIPT
 from masquerade.errors import UsageError, VideoError
-from masquerade.pipeline.batch import VIDEOS
-from masquerade.video.probe import IMAGE_SUFFIXES
+from masquerade.pipeline.folder_files import files_inside, has_video_name
 
 
 def list_published(
@@ -33,38 +31,14 @@ def list_published(
         if not path.is_dir():
             found[path] = Path()
             continue
-        for one in _inside(path, unread):
-            if _is_input(one):
+        for one in sorted(files_inside(path, unread)):
+            if has_video_name(one):
                 found[one] = one.parent.relative_to(path)
-            elif one.suffix.lower() in VIDEOS | IMAGE_SUFFIXES:
-                unread[one] = "it is no file, or a link to nothing."
             elif not one.name.endswith(RECEIPT):
                 others.append(one)
     if not found and not unread:
         raise UsageError("there is no video or image among the inputs; name one.")
     return found, tuple(others), unread
-
-
-def _inside(folder: Path, unread: dict[Path, str]) -> Iterator[Path]:
-    """All files below a folder, in order, also by links to folders; those not read are noted."""
-
-    def note(error: OSError) -> None:
-        unread[Path(error.filename)] = f"it cannot be read: {error.strerror}."
-
-    seen: set[tuple[int, int]] = set()
-    found = []
-    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
-        about = os.stat(place)
-        if (about.st_dev, about.st_ino) in seen:  # by a link that leads back
-            folders.clear()
-            continue
-        seen.add((about.st_dev, about.st_ino))
-        found += [Path(place, name) for name in names]
-    yield from sorted(found)
-
-
-def _is_input(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS | IMAGE_SUFFIXES and path.is_file()
 
 
 def pair_with_raw(
@@ -107,7 +81,7 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
     stem = published.stem.removesuffix("_anonymized")
     folder = raw / below if (raw / below).is_dir() else raw
     try:
-        inputs = [one for one in sorted(folder.iterdir()) if _is_input(one)]
+        inputs = [one for one in sorted(folder.iterdir()) if has_video_name(one) and one.is_file()]
     except OSError as error:
         raise VideoError(f"{folder} cannot be read: {error.strerror}.") from error
     # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4

@@ -160,11 +160,12 @@ def main(argv: list[str]) -> int:
     from masquerade.cli.progress import BatchProgress
     from masquerade.device import choose_device
     from masquerade.pipeline.batch import anonymize_batch, plan_tasks
-    from masquerade.pipeline.file_outcome import exit_code
-    from masquerade.pipeline.outputs import check_outputs
+    from masquerade.pipeline.file_outcome import FileOutcome, exit_code
+    from masquerade.pipeline.outputs import FileTask, check_outputs
     from masquerade.pipeline.run_record import run_record
 
     config = options.config()
+    unread: dict[Path, str] = {}
     tasks = plan_tasks(
         _inputs(options),
         output=options.output,
@@ -173,6 +174,7 @@ def main(argv: list[str]) -> int:
         name=options.name,
         codec=config.codec or "h264",
         sequence=config.sequence is not None,
+        unread=unread,
     )
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
@@ -195,7 +197,9 @@ def main(argv: list[str]) -> int:
             build_pipeline(None, config)
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
-        return 0
+        for path, why in unread.items():
+            print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
+        return 1 if unread else 0
     pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
         pipeline = _with_check(pipeline)
@@ -210,7 +214,7 @@ def main(argv: list[str]) -> int:
     together = side_by_side and options.parts == 1
     with (
         BatchProgress(
-            files=len(tasks),
+            files=len(tasks) + len(unread),
             bar=bar,
             quiet=quiet,
             verbose=options.verbose,
@@ -234,6 +238,11 @@ def main(argv: list[str]) -> int:
         for outcome in batch:
             if INTERRUPTED.is_set():
                 raise KeyboardInterrupt
+            progress.print_outcome(outcome)
+            add_to_record(outcome)
+            outcomes.append(outcome)
+        for path, why in unread.items():
+            outcome = FileOutcome(FileTask(path, Path(options.output or path)), "failed", why, 1)
             progress.print_outcome(outcome)
             add_to_record(outcome)
             outcomes.append(outcome)

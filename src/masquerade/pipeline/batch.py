@@ -22,6 +22,7 @@ from masquerade.object_store import RemotePath, find_remote, path_of, remote_dig
 from masquerade.pipeline.config import Engine, Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
+from masquerade.pipeline.folder_files import files_inside, has_video_name
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
@@ -31,10 +32,6 @@ from masquerade.storage import place_keys
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
 
-VIDEOS = {
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-    ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
-}  # fmt: skip
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_SUFFIX = "_anonymized"
 _busy = threading.Event()  # in a worker: it anonymizes a file
@@ -51,20 +48,29 @@ def plan_tasks(
     name: Naming = "keep",
     codec: str = "h264",
     sequence: bool = False,
+    unread: dict[Path, str] | None = None,
 ) -> list[FileTask]:
     """Find the files to anonymize and name the output of each, before any work.
 
     `inputs` are files, folders and patterns; with `sequence` a folder is one video. `output` is a
     file if there is one input, else a folder (also if it ends in a slash); one inside an input's
     folder is not searched. `suffix` is put behind each name; None: "_anonymized" beside the input,
-    nothing in a folder. The codec decides the container of videos.
+    nothing in a folder. The codec decides the container of videos. What cannot be read in folders
+    is noted in `unread`, with the reason.
+
+    Raises:
+        UsageError: there is nothing to anonymize, or two outputs would have one name.
+        VideoError: there is nothing to anonymize that can be read.
     """
+    unread = {} if unread is None else unread
     folder_or_file = None if output is None else path_of(output)
     names_file = folder_or_file is not None and not (
         os.path.isdir(folder_or_file) or str(output).endswith("/") or folder_or_file.suffix == ""
     )
     into = None if names_file else folder_or_file
-    found = list(_expand(inputs, recursive=recursive, sequence=sequence, output=into))
+    found = list(_expand(inputs, unread, recursive=recursive, sequence=sequence, output=into))
+    if unread and not found:
+        raise VideoError("; ".join(f"{path}: {why.rstrip('.')}" for path, why in unread.items()))
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
     if folder_or_file is not None:
@@ -87,7 +93,12 @@ def plan_tasks(
 
 
 def _expand(
-    inputs: Iterable[str], *, recursive: bool, sequence: bool, output: Path | None
+    inputs: Iterable[str],
+    unread: dict[Path, str],
+    *,
+    recursive: bool,
+    sequence: bool,
+    output: Path | None,
 ) -> Iterator[tuple[Path, Path]]:
     """Each file once, with its folder below the input that named it."""
     made = None if output is None else Path(os.path.realpath(output))
@@ -108,35 +119,35 @@ def _expand(
         if not os.path.exists(root) and glob.has_magic(root):
             paths = [Path(match) for match in sorted(glob.glob(root, recursive=True))]
             root = os.path.dirname(root[: glob.magic_check.search(root).start()])  # type: ignore[attr-defined]
-        within = made and Path(os.path.realpath(root)) in made.parents
+        whole = Path(os.path.realpath(root))
+        apart = made if made not in (whole, *whole.parents) else None
         for path in paths:
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
-                entries = list(_list_folder(path, recursive=recursive))
+                lost: dict[Path, str] = {}
+                inside = filter(_is_input, files_inside(path, lost, recursive=recursive))
+                entries = [(file, file.parent.relative_to(path)) for file in inside]
+                for one, why in lost.items():
+                    place = Path(os.path.realpath(one.parent))
+                    wanted = _is_input(one) or not has_video_name(one)  # or it is a folder
+                    if wanted and apart not in (place, *place.parents):
+                        unread[one] = why
             for file, below in entries:
                 key = Path(os.path.realpath(file))  # a link to a file already listed adds nothing
-                if within and made in key.parents:  # what an earlier run wrote there
+                if apart in key.parents:  # what an earlier run wrote there
                     continue
                 if key not in seen:
                     seen.add(key)
                     yield file, below
 
 
-def _list_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """The videos and images of a folder, without our own outputs."""
-    for root, folders, names in os.walk(folder):  # links to folders are not followed
-        folders.sort()
-        if not recursive:
-            folders.clear()
-        for name in sorted(names):
-            file = Path(root) / name
-            if _is_input(file):
-                yield file, Path(root).relative_to(folder)
-
-
 def _is_input(file: Path) -> bool:
-    supported = file.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
-    return supported and not file.name.startswith(".") and not file.stem.endswith(OWN_SUFFIX)
+    """Whether a file of a folder is to be anonymized: none of our own outputs is."""
+    return (
+        has_video_name(file)
+        and not file.name.startswith(".")
+        and not file.stem.endswith(OWN_SUFFIX)
+    )
 
 
 def _extension(src: Path, codec: str) -> str:

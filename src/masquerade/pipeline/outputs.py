@@ -69,7 +69,7 @@ def check_outputs(
     flags: dict[Path | None, str] = {}
     for task in tasks:
         own = config_of(task, config, tasks)
-        outputs += task.outputs(own)
+        outputs += task.outputs(own) if _is_reached(task.src) else []
         flags |= {own.report: "--report", own.export_boxes: "--export-boxes"}
         flags |= {own.export_masks: "--export-masks", task.dst: "-o"}
     for path in outputs:
@@ -95,6 +95,17 @@ def check_outputs(
         refuse_existing(path, overwrite=overwrite, flag=flags.get(path, "-o"))
         if isinstance(path, RemotePath) and not overwrite:
             refuse_existing_remote(path)
+
+
+def _is_reached(src: Path) -> bool:
+    """Whether the folder of a source can be entered; that it cannot is said when its turn comes."""
+    try:
+        os.stat(src)
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        pass
+    return True
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -139,9 +139,7 @@ def run_file(
     share_memory()
     try:
         task = FileTask(src, dst)
-        for folder in {path.parent for path in task.outputs(config)}:
-            recover(folder)
-        if not src.exists():
+        if not is_there(src):
             if re.match("[a-z]{2,}:/", str(src), re.IGNORECASE):
                 address = str(src).replace(":/", "://", 1)
                 raise VideoError(
@@ -149,6 +147,8 @@ def run_file(
                     "`masquerade live`."
                 )
             raise VideoError(f"{src} does not exist; check the name.")
+        for folder in {path.parent for path in task.outputs(config)}:
+            recover(folder)
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp and choose_device(config.device).type != "cuda":
             raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
@@ -169,6 +169,19 @@ def run_file(
         raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
+
+
+def is_there(src: Path) -> bool:
+    """Whether there is such a source.
+
+    Raises:
+        VideoError: nobody can tell, as its folder cannot be read.
+    """
+    try:
+        return src.exists()
+    except OSError as error:
+        says = f"{src} cannot be read: {error.strerror}; see who may read its folder."
+        raise VideoError(says) from error
 
 
 class FileRun:

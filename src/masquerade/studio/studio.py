@@ -19,9 +19,9 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.pipeline.batch import VIDEOS
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.edits import EditedSource, Edits
+from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.storage import TemporaryFolder, file_digest
 from masquerade.studio.copying import Pictures

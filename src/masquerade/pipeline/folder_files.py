@@ -1,0 +1,47 @@
+"""The files of a folder and of those below it, also by links, and what of it cannot be read."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from masquerade.video.probe import IMAGE_SUFFIXES
+
+VIDEOS = {
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
+    ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
+}  # fmt: skip
+
+
+def has_video_name(path: Path) -> bool:
+    """Whether a file is called as a video or an image is."""
+    return path.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
+
+
+def files_inside(
+    folder: Path, unread: dict[Path, str], *, recursive: bool = True
+) -> Iterator[Path]:
+    """The files of a folder, each folder's in order, and with `recursive` of those below it.
+
+    Links to folders are followed once all others are done, so that a folder that is reached by both
+    goes by its own name, and each once. What cannot be read is noted in `unread`, with the reason.
+    """
+
+    def note(error: OSError) -> None:
+        unread[Path(error.filename)] = f"it cannot be read: {error.strerror}."
+
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        for place, folders, names in os.walk(waiting.pop(0), onerror=note):
+            about = os.stat(place)
+            if (about.st_dev, about.st_ino) in seen:  # by a link that leads back
+                folders.clear()
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            folders[:] = sorted(folders) if recursive else []
+            waiting += [path for name in folders if (path := Path(place, name)).is_symlink()]
+            for path in (Path(place, name) for name in sorted(names)):
+                if not os.path.isfile(path) and has_video_name(path):
+                    unread[path] = "it is no file that can be read, or a link to nothing."
+                else:
+                    yield path
