@@ -367,9 +367,33 @@ def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     assert "did not pass --verify, and was deleted: Faces are seen in 3 of 3 frames" in error
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
-    for wrong in (["--regions", "text"], ["--regions", "faces", "--keep-visible", "0"]):
-        refused = ["anonymize", str(source), "-o", str(tmp_path / "no.mp4"), "--verify", *wrong]
-        assert main(refused) == 2 and "--verify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["", "dry"])
+def test_what_an_attack_on_the_output_cannot_check_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    source = write(tmp_path / "clip.mp4", count=3)
+    words = ["anonymize", str(source), "-o", str(tmp_path / "no.mp4"), "--verify", *dry]
+    for wrong in (
+        ["--regions", "text"],
+        ["--regions", "parts:torso,eyes"],
+        ["--regions", "faces", "--keep-visible", "0"],
+        ["--regions", "faces", "--shadow"],
+    ):
+        assert main([*words, *wrong]) == 2 and "--verify" in capsys.readouterr().err
+    for right in ("parts:torso,head", "text+parts:face", "faces+parts:torso"):
+        assert main([*words[:5], "--dry-run", "--regions", right]) == 0
+
+
+def test_an_output_whose_heads_alone_are_hidden_is_attacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = write(tmp_path / "clip.mp4", count=3), tmp_path / "out.mp4"
+    words = ["anonymize", str(source), "-o", str(out), "--regions", "parts:head", "--verify", "-q"]
+    assert main([*words, "--method", "blacken"]) == 0 and out.exists()
+    assert main([*words, "--method", "blur", "--preset", "weak", "-y"]) == 4
+    assert "did not pass --verify" in capsys.readouterr().err
 
 
 def test_an_output_with_an_unchanged_person_does_not_pass_where_people_are_hidden(

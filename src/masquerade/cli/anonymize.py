@@ -6,6 +6,7 @@ Its help is made of what is imported here; what imports torch is imported where 
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -192,9 +193,12 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         choose_device(config.device)  # each refuses what cannot be done
         if config.edits is None:
-            region_arguments(with_default_regions(config, anonymizer))
+            full = with_default_regions(config, anonymizer)
+            region_arguments(full)
         else:
-            build_pipeline(None, config)
+            full = build_pipeline(None, config).config
+        if options.verify:
+            _output_check(full)
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
         for path, why in unread.items():
@@ -202,7 +206,7 @@ def main(argv: list[str]) -> int:
         return 1 if unread else 0
     pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
-        pipeline = _with_check(pipeline)
+        pipeline = pipeline._replace(check_output=_output_check(pipeline.config))
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
@@ -253,23 +257,25 @@ def main(argv: list[str]) -> int:
     return exit_code(outcomes)
 
 
-def _with_check(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with an attack on each output.
+def _output_check(config: PipelineConfig) -> Callable[[Path, Path | None, str], None]:
+    """The attack on each output of a run.
 
     Raises:
-        UsageError: faces are left on purpose, so that every output would be deleted.
+        UsageError: there is no output, or faces are left on purpose: every output would be deleted.
     """
     from masquerade.attack.file_facts import HIDES
     from masquerade.attack.own_output import check_own_output
 
-    config = pipeline.config
+    if config.shadow:
+        raise UsageError("--shadow writes no output that --verify could look at; leave out one.")
     if config.keep_visible or config.hide_only:
         raise UsageError("--verify looks for anybody's face; leave it out where some stay visible.")
-    if not {"faces", "people", "frame"} & set(source_names(config)):
+    names = source_names(config)
+    parts = (config.regions or "").partition(":")[2].split(",") if "parts" in names else ()
+    if not {"faces", "people", "frame"} & set(names) and not {"head", "face"} & set(parts):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
-    people = any("person" in HIDES.get(name, ()) for name in source_names(config))
-    check = partial(check_own_output, people=people, salvage=config.salvage)
-    return pipeline._replace(check_output=check)
+    people = any("person" in HIDES.get(name, ()) for name in names)
+    return partial(check_own_output, people=people, salvage=config.salvage)
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
