@@ -88,6 +88,8 @@ ATTACK_STRENGTH = {
     "raw people": LOOKED + "test_raw_video_tells_which_faces_were_left",
     "raw frame": "tests/attack/test_whole_frames.py::"
     "test_frames_that_were_to_be_hidden_and_are_as_they_were_are_recovered",
+    "raw text": "tests/attack/test_raw_text.py::"
+    "test_text_is_recovered_where_it_was_to_be_hidden_and_can_be_read",
     "sizes": "tests/attack/test_packet_sizes.py::"
     "test_packets_follow_what_moves_behind_a_strong_blur",
     "restore": "tests/attack/test_restore.py::"

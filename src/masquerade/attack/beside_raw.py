@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import SAME, crop
+from masquerade.attack.finders import SAME, Finders, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
+from masquerade.attack.raw_text import RawText
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
@@ -128,6 +129,7 @@ class BesideRaw:
         rest: seconds of the raw video after the end of the published one, 0 or more.
         people: what it means that somebody is unchanged; None: look for no people.
         whole: whether all of every frame was to be hidden, so that any detail counts.
+        text: finders, where lines of text were to be hidden; None: text is not compared.
 
     Raises:
         MissingError: a network is not installed.
@@ -136,12 +138,14 @@ class BesideRaw:
     rest: float = 0.0
     people: Level | None = "left"
     whole: bool = False
+    text: Finders | None = None
     _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
+        self._text = None if self.text is None else RawText(self.text)
         if self.people is not None:
             self._find_people = SsdPeople(threshold=SURE)
 
@@ -155,6 +159,8 @@ class BesideRaw:
         differs = [_difference(published, one) for one in sized]
         if self.whole:
             self._frames.look(number, published, sized)
+        if self._text is not None:
+            self._text.look(number, published, sized)
         self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
         if self.people is not None:
             rows, scores = self._find_people(sized[0], in_tiles=True)
@@ -165,6 +171,8 @@ class BesideRaw:
         found = [self._faces.finding("raw", "faces", "recovered", self.rest)]
         if self.whole:
             found.append(self._frames.finding())
+        if self._text is not None:
+            found.append(self._text.finding())
         if self.people is None:
             return found
         return [*found, self._people.finding("raw people", "people", self.people, self.rest)]

@@ -14,12 +14,13 @@ class AttackConfig(Checked):
         frames: of a video that are looked at at most, spread evenly over it.
         quick: do not try to undo the anonymization, nor train a network to restore the raw
             picture, which take most of the time.
-        hidden: what the publisher means to hide. People of the raw video who are unchanged, and
-            people and poses that restored frames show, count as recovered where it is people or
-            the frame, and else as left; text that restored frames show where it is the frame.
-            auto: what the receipt beside each file says; without one, faces.
+        hidden: what the publisher means to hide, beside faces. People of the raw video who are
+            unchanged, and people and poses that restored frames show, count as recovered where it
+            is people or the frame, and else as left; text of the raw video that is still there, and
+            text that restored frames show, where it is text or the frame. auto: what the receipt
+            beside each file says; without one, faces.
     """
 
     frames: Count = 60
     quick: bool = False
-    hidden: Literal["auto", "faces", "people", "frame"] = "auto"
+    hidden: Literal["auto", "faces", "people", "text", "frame"] = "auto"

@@ -100,6 +100,8 @@ class LookAgain:
             says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {WHY[kind]}"
         if others := {*_frames(proofs)} - {*frames}:
             says += f"; in {len(others)} more may be some, by scores below {sure}"
+        if frames and kind == "text" and "text" in self.hidden:
+            says += "; text was to be hidden, and --raw tells whether this is some of it"
         return Finding(
             attack=attack,
             level="left" if frames else "nothing",

@@ -67,6 +67,7 @@ ATTACKS = {
     "raw": "look for faces of the raw video that are unchanged",
     "raw people": "look for people of the raw video who are unchanged",
     "raw frame": "look for detail of the raw frames, where all of them was to be hidden",
+    "raw text": "look for lines of text of the raw video, where text was to be hidden",
     "sizes": "compare how large packets are over time with those of the raw file",
     "restore": "train a network on other pairs of published and raw video; restore, then look for "
     "faces, people, poses and text",
@@ -75,8 +76,8 @@ ATTACKS = {
 }
 """The attacks by name, each with what it does, in the order in which they run.
 
-`raw`, `raw people`, `sizes`, `restore` and `source` need raw video, `across` and `source` several
-videos."""
+`raw` and those that begin so, `sizes`, `restore` and `source` need raw video, `across` and `source`
+several videos."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -198,7 +199,12 @@ def attack_file(
             left: Level | None = None if faces_only else "left"
             people: Level | None = "recovered" if "person" in hidden else left
             whole = not faces_only and hides_whole_frames(path, config.hidden)
-            compared = BesideRaw(rest=rest_of_raw(path, raw), people=people, whole=whole)
+            compared = BesideRaw(
+                rest=rest_of_raw(path, raw),
+                people=people,
+                whole=whole,
+                text=finders if "text" in hidden and not faces_only else None,
+            )
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}

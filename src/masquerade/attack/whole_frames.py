@@ -60,7 +60,7 @@ def unchanged_share(published: U8, raw: U8) -> float | None:
 
     None: too few of its cells have any.
     """
-    here, there = _detail(published), _detail(raw)
+    here, there = detail_of(published), detail_of(raw)
     strength = _means(np.abs(there))
     busy = strength >= LEAST_DETAIL
     if busy.sum() < LEAST_CELLS:
@@ -68,7 +68,7 @@ def unchanged_share(published: U8, raw: U8) -> float | None:
     return float((_means(np.abs(here - there))[busy] <= UNCHANGED * strength[busy]).mean())
 
 
-def _detail(frame: U8) -> F32:
+def detail_of(frame: U8) -> F32:
     """(H, W): grey levels less their mean in the neighbourhood."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.asarray(grey - cv2.blur(grey, (AROUND, AROUND)), np.float32)

@@ -1,0 +1,77 @@
+"""Compare a published video with the raw one: which lines of text are there as they were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.attack.finders import SURE, Finders, crop, overlaps
+from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
+from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
+from masquerade.regions.boxes import Box
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class RawText:
+    """The lines of text in raw frames that were to be hidden, and whether they are still there.
+
+    One is where its detail is as it was, which is what makes text readable (a faint line that was
+    blurred away hardly differs in its levels), or where text is seen in its place.
+    """
+
+    finders: Finders
+    lines: dict[int, int] = field(default_factory=dict)  # how many were compared, by frame
+    proofs: list[Proof] = field(default_factory=list)  # of those that are there
+
+    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
+        """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first."""
+        boxes = self._find(raw[0])
+        self.lines[number] = 0
+        if not boxes:
+            return
+        seen = self._find(published)
+        here, there = detail_of(published), [detail_of(one) for one in raw]
+        for box in boxes:
+            left = [share for one in there if (share := _changed(here, one, box)) is not None]
+            self.lines[number] += bool(left)
+            if left and (min(left) <= UNCHANGED or overlaps(box, seen)):
+                says = f"text, {box.width:.0f} x {box.height:.0f} pixels"
+                self.proofs.append(
+                    Proof(frame=number, score=box.score, says=says, picture=crop(published, box))
+                )
+
+    def _find(self, frame: U8) -> list[Box]:
+        return [one for one in self.finders.find("text", frame) if one.score >= SURE["text"]]
+
+    def finding(self) -> Finding:
+        """What was found in all frames that were compared: recovered where a line is there."""
+        count, frames = sum(self.lines.values()), tuple(sorted({one.frame for one in self.proofs}))
+        says = f"Of {count} lines of text in {len(self.lines)} raw frames, which were to be "
+        says += f"hidden, {len(self.proofs)} are there in published ones"
+        says += f": in {len(frames)} frames ({spans(frames)})" if frames else ""
+        if not count:
+            says = f"No text is seen in {len(self.lines)} raw frames, so none was compared"
+        surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)
+        return Finding(
+            attack="raw text",
+            level="recovered" if frames else "nothing",
+            says=f"{says}.",
+            work=f"{len(self.lines)} frames beside the raw ones of the same time; a line is there "
+            f"where its detail differs by {UNCHANGED:.0%} at most, or where text is seen",
+            frames=frames,
+            proofs=tuple(surest[:MOST_PROOFS]),
+        )
+
+
+def _changed(published: F32, raw: F32, box: Box) -> float | None:
+    """The share of a line's raw detail that differs; None: there is too little to be compared."""
+    top, left = max(0, int(box.y0)), max(0, int(box.x0))
+    part = slice(top, int(box.y1) + 1), slice(left, int(box.x1) + 1)
+    strength = float(np.abs(raw[part]).mean()) if raw[part].size else 0.0
+    if strength < LEAST_DETAIL:
+        return None
+    return float(np.abs(published[part] - raw[part]).mean()) / strength

@@ -1,0 +1,86 @@
+"""Text of the raw video that was to be hidden is recovered where it is still there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_attack import Change, found, write
+
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack.finders import Finders
+from masquerade.attack.raw_text import RawText
+
+LINES = ((40, 120, "Ward 7 Mrs Example", 1.1, 255), (300, 300, "B-XY 1234", 0.8, 10))
+
+
+def scene(frame: np.ndarray, number: int = 0) -> np.ndarray:
+    """Two lines of text on a soft ground, without anybody."""
+    draw = np.random.default_rng(0).integers(60, 200, (12, 16, 3), np.uint8)
+    out = cv2.resize(draw, (640, 480), interpolation=cv2.INTER_CUBIC)
+    for x, y, text, size, grey in LINES:
+        cv2.putText(out, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (grey,) * 3, 3)
+    return np.asarray(out, np.uint8)
+
+
+def blurred(frame: np.ndarray, number: int = 0) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(scene(frame), (0, 0), 8), np.uint8)
+
+
+def half_hidden(frame: np.ndarray, number: int = 0) -> np.ndarray:
+    out = scene(frame)
+    out[80:140] = 0
+    return out
+
+
+BLANK = np.zeros((480, 640, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "there"), [(scene, 2), (half_hidden, 1), (blurred, 0)], ids=["all", "one", "none"]
+)
+def test_lines_that_are_there_are_counted(change: Change, there: int) -> None:
+    text = RawText(Finders())
+    raw, published = scene(BLANK), change(BLANK, 0)
+    text.look(3, published, [np.zeros_like(raw), raw])  # it may be any frame of its time
+    assert text.lines == {3: 0}  # lines are looked for in the nearest frame
+    text.look(4, published, [raw, np.zeros_like(raw)])
+    assert text.lines[4] == 2 and len(text.proofs) == there
+    assert text.finding().level == ("recovered" if there else "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "regions", "level", "code"),
+    [
+        (scene, "text", "recovered", 4),
+        (half_hidden, "text", "recovered", 4),
+        (blurred, "text", "nothing", 0),
+        (scene, "faces", None, 0),  # it was not to be hidden
+    ],
+    ids=["there", "one line", "hidden", "not meant"],
+)
+def test_text_is_recovered_where_it_was_to_be_hidden_and_can_be_read(
+    tmp_path: Path, change: Change, regions: str, level: str | None, code: int
+) -> None:
+    raw = write(tmp_path / "raw.mp4", scene, count=4)
+    published = write(tmp_path / "published.mp4", change, count=4)
+    receipt = published.with_name("published.mp4.receipt.json")
+    receipt.write_text(json.dumps({"regions": [{"name": regions}]}))
+    report = attack_files([published], AttackConfig(frames=2, quick=True), raw=raw)
+    levels = {one.attack: one.level for one in report.videos[0].findings}
+    assert levels.get("raw text") == level and report.exit_code == code
+    if code == 0 and change is scene:
+        assert levels["text"] == "left"
+
+
+def test_text_that_is_seen_without_a_raw_video_is_said_to_be_to_be_compared(
+    tmp_path: Path,
+) -> None:
+    published = write(tmp_path / "published.mp4", scene, count=4)
+    for hidden, asked in (("text", True), ("faces", False)):
+        config = AttackConfig(frames=2, quick=True, hidden=hidden)  # type: ignore[arg-type]
+        (video,) = attack_files([published], config).videos
+        assert ("text was to be hidden" in found(video, "text").says) == asked
