@@ -89,6 +89,22 @@ def test_a_box_with_a_long_size_hides_no_missing_end(tmp_path: Path) -> None:
         frames(path)
 
 
+@pytest.mark.parametrize("index", ["last", "first"])
+def test_an_mp4_that_was_copied_in_part_is_said_to_be_cut_short(tmp_path: Path, index: str) -> None:
+    """Its index stands behind the frames, or before them as web servers have it."""
+    flags = ("-movflags", "+faststart") if index == "first" else ()
+    path = make(tmp_path / "a.mp4", *X264, *flags)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    says = r"a\.mp4 is cut short or was never finished.* copy it again"
+    if index == "first":
+        says = r"a\.mp4 ends early after \d+ frames; copy it again .*--salvage"
+    with pytest.raises(VideoError, match=says):
+        frames(path)
+    (tmp_path / "no.mp4").write_bytes(b"hello, this is no video")
+    with pytest.raises(VideoError, match="is not a video that can be read"):
+        frames(tmp_path / "no.mp4")
+
+
 def test_transport_streams_of_cameras_are_whole_or_refused(tmp_path: Path) -> None:
     """Blu-ray and AVCHD put four bytes before each packet."""
     path = make(tmp_path / "a.m2ts", *X264, "-mpegts_m2ts_mode", 1, "-f", "mpegts")

@@ -14,6 +14,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from masquerade.errors import VideoError, escape
+from masquerade.video.truncation import mp4_end
 
 STILLS = ("png_pipe", "jpeg_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe")
 DEMUXERS = (  # that may read a file, by FFmpeg's names
@@ -89,6 +90,12 @@ def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> Iterator[In
                 hwaccel=hwaccel,
             )
         except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
+            if not mp4_end(path)[1]:
+                raise VideoError(
+                    f"{printable(path)} is cut short or was never finished: the index, without "
+                    "which no frame of an MP4 can be read, is missing; copy it again from where "
+                    "it came."
+                ) from None
             reason = str(getattr(error, "strerror", None) or "")
             why = "" if reason in _VAGUE else f" ({reason.lower()})"
             raise VideoError(f"{printable(path)} is not a video that can be read{why}.") from None

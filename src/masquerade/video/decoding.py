@@ -22,7 +22,7 @@ from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
 from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import TimestampRepair
-from masquerade.video.truncation import is_truncated
+from masquerade.video.truncation import is_truncated, mp4_end
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
 
@@ -245,15 +245,16 @@ class Decoder:
             self._seconds = max(self._seconds, end)
         wanted = packet.stream.index in {self.info.video_index, *self.copy, *self.sound}
         if wanted and packet.is_corrupt and packet.size:
-            self._damage("holds a damaged packet")
+            cut = not self._salvage and mp4_end(self.path)[0]
+            self._damage("ends early" if cut else "holds a damaged packet")
 
     def _damage(self, what: str, *, lost: int = 0) -> None:
         self._damaged += 1
         self._lost += lost
         if not self._salvage:
             raise VideoError(
-                f"{printable(self.path)} {what} after {self._reached} frames; "
-                "`anonymize --salvage` takes what is there."
+                f"{printable(self.path)} {what} after {self._reached} frames; copy it again from "
+                "where it came, or `anonymize --salvage` takes what is there."
             )
 
     def _check_whole(self, last: Decoded) -> None:

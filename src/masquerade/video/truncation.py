@@ -5,6 +5,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from zlib import crc32
 
+MOST_BOXES = 100_000  # of an MP4, that are looked at
+
 
 def is_truncated(path: Path, container: str) -> bool | None:
     """Whether part of a file is missing or overwritten; None: nothing in it says where it ends.
@@ -17,6 +19,28 @@ def is_truncated(path: Path, container: str) -> bool | None:
         return False
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         return check(data)
+
+
+def mp4_end(path: Path) -> tuple[bool, bool]:
+    """Whether an MP4's last box runs past the file's end, and whether its index is there.
+
+    (False, True) for another format, and for more boxes than a file has.
+    """
+    size, place, names = path.stat().st_size, 0, set[bytes]()
+    with path.open("rb") as file:
+        for _ in range(MOST_BOXES):
+            if place >= size:
+                return place > size, b"moov" in names
+            file.seek(place)
+            head = file.read(16)
+            length, name = int.from_bytes(head[:4], "big"), head[4:8]
+            if not names and name != b"ftyp":
+                return False, True
+            names.add(name)
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            place += length if length >= 8 else size - place  # 0: up to the end
+    return False, True
 
 
 def _riff(data: mmap) -> bool | None:
