@@ -120,6 +120,8 @@ def test_a_person_is_named_by_colours_and_never_without_a_scene() -> None:
     assert "may show the same person or scene, by the colours of people." in says(COLOURS)
     assert "none is alike" in says(OUTLINE)  # it hardly tells people apart
     assert "none is alike" in says(*PEOPLE, shift=3.0)
+    same_name = {Path("x/a.mp4"): described(0, COLOURS), Path("y/a.mp4"): described(0, COLOURS)}
+    assert "x/a.mp4 and y/a.mp4 may show" in compare_videos(same_name).says
 
 
 def test_colours_are_near_by_themselves_and_not_by_how_far_apart_halves_are() -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
-from masquerade.attack.finding import Finding, spans
+from masquerade.attack.file_facts import find_receipt
+from masquerade.attack.finding import Finding, spans, told_apart
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.own_output import check_own_output
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
@@ -355,6 +356,29 @@ def test_large_frames_are_undone_small_and_faces_seen_before_are_not_new() -> No
 def test_frame_numbers_are_said_in_words() -> None:
     assert spans([3, 9, 7, 8, 3]) == "3, 7 to 9"
     assert spans(range(0, 60, 2)).endswith("and 18 more")
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    paths = [Path(one) for one in ("/p/a/x.mp4", "/p/b/x.mp4", "/q/b/x.mp4", "/p/y.mp4")]
+    assert list(told_apart(paths).values()) == ["y.mp4", "a/x.mp4", "p/b/x.mp4", "q/b/x.mp4"]
+    assert told_apart([Path("x.mp4"), Path("b/x.mp4")])[Path("x.mp4")] == "x.mp4"
+    videos = tuple(VideoAttack(path=path, error="it is black") for path in paths)
+    page = render_attack_page(AttackReport(videos=videos, arguments={}, versions={}))
+    assert "<h2>a/x.mp4</h2>" in page and "a/x.mp4, p/b/x.mp4, q/b/x.mp4, y.mp4" in page
+
+
+def test_a_public_receipt_is_not_said_to_name_the_source(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    words = ["anonymize", str(clip), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    for more, level, says in (
+        ([], "left", "names the source"),
+        (["--public-receipt", "-y"], "nothing", "does not name the source"),
+    ):
+        assert main([*words, "--preview", "0.1", "-q", *more]) == 0
+        finding = find_receipt(out)
+        assert finding.level == level and says in finding.says
+    out.with_name("out.mp4.receipt.json").write_text("{}")
+    assert find_receipt(out).level == "left"  # nobody knows what is in it
 
 
 def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE, crop, shrink
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
+from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, told_apart
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
@@ -149,14 +149,19 @@ def compare_videos(
         for name in ABOUT:
             if 2 * sum(name in names for names in alike.values()) > len(pairs):
                 alike = {pair: [n for n in names if n != name] for pair, names in alike.items()}
-    texts = {pair: text for pair, names in alike.items() if (text := _told(pair, names))}
+    called = {path: escape(name) for path, name in told_apart(described).items()}
+    texts = {
+        (a, b): text
+        for (a, b), names in alike.items()
+        if (text := _told((called[a], called[b]), names))
+    }
     told, proofs = list(texts.values()), []
     for pair in texts:
         for path in pair:
             pictures = (shown or {}).get(path, {})
             what = "person" if COLOURS in alike[pair] and "person" in pictures else "scene"
             if what in pictures:
-                proofs.append(replace(pictures[what], says=f"{path.name}, {what}"))
+                proofs.append(replace(pictures[what], says=f"{called[path]}, {what}"))
     listed = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
     kinds = {name for one in described.values() for name in one}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
@@ -211,8 +216,8 @@ def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Describ
     )
 
 
-def _told(pair: tuple[Path, Path], names: Sequence[str]) -> str:
-    a, b = (escape(one.name) for one in pair)
+def _told(pair: tuple[str, str], names: Sequence[str]) -> str:
+    a, b = pair
     if COLOURS in names:  # of which the place behind people is a part, so that it is always said
         return f"{a} and {b} may show the same person or scene, by {' and '.join(names)}"
     return f"{a} and {b} may show the same scene" if SCENE in names else ""

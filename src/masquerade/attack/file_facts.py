@@ -56,17 +56,31 @@ def read_streams(info: VideoInfo) -> Finding:
 
 
 def find_receipt(path: Path) -> Finding:
-    """Whether a receipt lies beside the file, which names its source."""
+    """Whether a receipt lies beside the file, which names its source unless it is a public one."""
     beside = path.with_name(path.name + RECEIPT)
+    name, left = escape(beside.name), beside.exists() and not _is_public(beside)
+    if left:
+        says = f"{name} lies beside the file: it names the source and its digest, so keep it to "
+        says += "yourself."
+    elif beside.exists():
+        says = f"{name} lies beside the file: it is a public one, which does not name the source."
+    else:
+        says = "No receipt lies beside the file."
     return Finding(
         attack="receipt",
-        level="left" if beside.exists() else "nothing",
-        says=f"{escape(beside.name)} lies beside the file: it names the source and its digest, so "
-        "keep it to yourself."
-        if beside.exists()
-        else "No receipt lies beside the file.",
+        level="left" if left else "nothing",
+        says=says,
         work="the file's own folder",
     )
+
+
+def _is_public(receipt: Path) -> bool:
+    """Whether a receipt names neither its source nor that one's digest."""
+    try:
+        source = json.loads(receipt.read_text("utf-8"))["source"]
+        return source["name"] is None and source["sha256"] is None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False  # nobody knows what is in it
 
 
 def meant_to_hide(path: Path, hidden: str) -> frozenset[Kind]:

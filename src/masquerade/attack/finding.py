@@ -1,6 +1,7 @@
 """What attacks on published videos found: in words, with frames as proof."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -143,6 +144,19 @@ def _plain(one: VideoAttack) -> dict[str, Any]:
         "recovered": one.recovered,
         "findings": [finding.plain() for finding in one.findings],
     }
+
+
+def told_apart(paths: Iterable[Path]) -> dict[Path, str]:
+    """What to call each file: its name, with as many folders before it as no other file shares."""
+    names: dict[Path, str] = {}
+    left, count = [*dict.fromkeys(paths)], 1
+    while left:
+        ends = {path: path.parts[-count:] for path in left}
+        shared = Counter(ends.values())
+        unique = [path for path in left if shared[ends[path]] == 1 or count >= len(path.parts)]
+        names |= {path: str(Path(*ends[path])) for path in unique}
+        left, count = [path for path in left if path not in names], count + 1
+    return names
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from masquerade.attack.finding import AttackReport
+from masquerade.attack.finding import AttackReport, told_apart
 from masquerade.attack.run import ATTACKS
 from masquerade.report.page import embedded
 
@@ -23,10 +23,13 @@ def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
     environment.filters["picture"] = lambda pixels, parts: embedded(
         pixels, width=PROOF_WIDTH * parts
     )
+    called = told_apart([*(one.path for one in report.videos), *report.passed_over])
+    environment.filters["called"] = called.__getitem__
     every = [*report.folder, *(found for video in report.videos for found in video.findings)]
     tried = {found.attack for found in every}
     return environment.get_template("attack_page.html").render(
         report=report,
+        called=called,
         tried={name: what for name, what in ATTACKS.items() if name in tried},
         left_out=[name for name in ATTACKS if name not in tried],
         pictures=pictures,
