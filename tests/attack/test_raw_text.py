@@ -12,7 +12,10 @@ from test_attack import Change, found, write
 
 from masquerade.attack import AttackConfig, attack_files
 from masquerade.attack.finders import Finders
+from masquerade.attack.own_output import check_own_output
 from masquerade.attack.raw_text import RawText
+from masquerade.cli import main
+from masquerade.errors import OutputError, UsageError
 
 LINES = ((40, 120, "Ward 7 Mrs Example", 1.1, 255), (300, 300, "B-XY 1234", 0.8, 10))
 
@@ -84,3 +87,29 @@ def test_text_that_is_seen_without_a_raw_video_is_said_to_be_to_be_compared(
         config = AttackConfig(frames=2, quick=True, hidden=hidden)  # type: ignore[arg-type]
         (video,) = attack_files([published], config).videos
         assert ("text was to be hidden" in found(video, "text").says) == asked
+
+
+def test_an_output_in_which_text_is_left_does_not_pass_where_it_was_to_be_hidden(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = write(tmp_path / "clip.mp4", scene, count=3), tmp_path / "part.mp4"
+    write(output, half_hidden, count=3)
+    check_own_output(output, source, "out.mp4")
+    with pytest.raises(OutputError, match=r"did not pass --verify.*Of 6 lines of text .* 3 are"):
+        check_own_output(output, source, "out.mp4", text=True)
+    words = ["anonymize", str(source), "-o", str(tmp_path / "out.mp4"), "--verify", "-q"]
+    words += ["--regions", "faces+text", "--allow-empty"]
+    assert main([*words, "--method", "blacken"]) == 0
+    assert main([*words, "--method", "blacken", "--threshold", "1", "-y"]) == 4
+    assert "lines of text" in capsys.readouterr().err
+
+
+def test_several_kinds_are_said_to_be_hidden(tmp_path: Path) -> None:
+    output = write(tmp_path / "out.mp4", scene, count=2)
+    raw = write(tmp_path / "raw.mp4", scene, count=2)
+    for hidden, level in (("people+text", "recovered"), ("people", None)):
+        config = AttackConfig(quick=True, hidden=hidden)
+        (video,) = attack_files([output], config, raw=raw).videos
+        assert {one.attack: one.level for one in video.findings}.get("raw text") == level
+    with pytest.raises(UsageError, match=r"--hidden takes auto, or of faces, .* not 'eyes'"):
+        AttackConfig(hidden="eyes")

@@ -101,7 +101,7 @@ def hides_whole_frames(path: Path, hidden: str) -> bool:
 def _hidden_regions(path: Path, hidden: str) -> set[str]:
     """The names of the regions that an option names, or the receipt beside a file."""
     if hidden != "auto":
-        return {hidden}
+        return set(hidden.split("+"))
     try:
         receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
         return {str(one["name"]) for one in receipt["regions"]}

@@ -43,21 +43,22 @@ class Finders:
     """The detectors; an instance serves one thread at a time.
 
     Args:
-        faces_only: none but that of faces.
+        kinds: what they find, faces first; others are not loaded.
 
     Raises:
         MissingError: a network is not installed.
     """
 
-    def __init__(self, *, faces_only: bool = False) -> None:
-        self.kinds: tuple[Kind, ...] = ("face",) if faces_only else tuple(NAMES)
+    def __init__(self, *, kinds: tuple[Kind, ...] = tuple(NAMES)) -> None:
+        self.kinds = kinds
         self.face = CenterFace(threshold=POSSIBLE["face"])
         self.small_face = CenterFace(threshold=SCORE, scale=SEARCH_SIDE)  # searches turned copies
-        if faces_only:
-            return
-        self._person = SsdPeople(threshold=POSSIBLE["person"])
-        self._pose, self._landmarks = PoseDetector(threshold=BODY), PoseLandmarks()
-        self._line = TextDetector(threshold=POSSIBLE["text"])
+        if "person" in kinds:
+            self._person = SsdPeople(threshold=POSSIBLE["person"])
+        if "pose" in kinds:
+            self._pose, self._landmarks = PoseDetector(threshold=BODY), PoseLandmarks()
+        if "text" in kinds:
+            self._line = TextDetector(threshold=POSSIBLE["text"])
 
     def find(self, kind: Kind, frame: U8, *, faces: Sequence[Box] | None = None) -> list[Box]:
         """What of one kind is in a frame (H, W, 3), from the lowest score that is looked at.

@@ -7,12 +7,18 @@ from masquerade.attack.finders import Finders
 from masquerade.attack.run import attack_file
 from masquerade.errors import OutputError
 
-CHECKED = ("faces", "raw", "raw people")
+CHECKED = ("faces", "raw", "raw people", "raw text")
 """What must be hidden in an output; tags and sound are kept where a user asks for them."""
 
 
 def check_own_output(
-    part: Path, source: Path | None, name: str, *, people: bool = False, salvage: bool = False
+    part: Path,
+    source: Path | None,
+    name: str,
+    *,
+    people: bool = False,
+    text: bool = False,
+    salvage: bool = False,
 ) -> None:
     """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
 
@@ -22,13 +28,16 @@ def check_own_output(
         name: what the output will be called.
         salvage: the source is damaged, and the output was made of what is left of it.
         people: whole people are to be hidden: refuse it too where one of the source is unchanged.
+        text: text is to be hidden: refuse it too where a line of the source is still there.
 
     Raises:
         OutputError: something was recovered.
         MissingError: a network is not installed.
     """
-    config = AttackConfig(quick=True, hidden="people" if people else "faces")
-    attacked = attack_file(part, config, source, finders=Finders(faces_only=True), salvage=salvage)
+    hidden = [name for name, wanted in (("people", people), ("text", text)) if wanted]
+    config = AttackConfig(quick=True, hidden="+".join(hidden) or "faces")
+    finders = Finders(kinds=("face", "text") if text else ("face",))
+    attacked = attack_file(part, config, source, finders=finders, salvage=salvage)
     if attacked.error is not None:
         raise OutputError(f"{name} could not be attacked: {attacked.error}")
     for found in attacked.findings:

@@ -180,11 +180,11 @@ def attack_file(
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
-    `restoration` has a network that has not seen it; `finders` of faces alone no poses and text
-    are looked for, nor people, unless they are what the publisher means to hide. `salvage`: what is
-    left of a damaged raw video is compared.
+    `restoration` has a network that has not seen it; without `finders` of people, these are looked
+    for in the raw video alone, and only where the publisher means to hide them. `salvage`: what
+    is left of a damaged raw video is compared.
     """
-    began, faces_only = time.monotonic(), finders.kinds == ("face",)
+    began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
     try:
         info = probe(path)
         count = count_frames(path) if info.kind == "video" else 1
@@ -196,14 +196,14 @@ def attack_file(
         noise = None if config.quick else KnownNoise(finders, hidden=hidden)
         compared = None
         if raw is not None:
-            left: Level | None = None if faces_only else "left"
+            left: Level | None = None if own else "left"
             people: Level | None = "recovered" if "person" in hidden else left
-            whole = not faces_only and hides_whole_frames(path, config.hidden)
+            whole = not own and hides_whole_frames(path, config.hidden)
             compared = BesideRaw(
                 rest=rest_of_raw(path, raw),
                 people=people,
                 whole=whole,
-                text=finders if "text" in hidden and not faces_only else None,
+                text=finders if "text" in hidden.intersection(finders.kinds) else None,
             )
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
@@ -229,7 +229,7 @@ def attack_file(
             *facts,
             *(compared.findings() if compared else []),
         ]
-        if raw is not None and info.kind == "video" and not faces_only:
+        if raw is not None and info.kind == "video" and not own:
             findings.append(compare_packet_sizes(path, raw))
         findings += [restoration.finding()] if restoration else []
     except (MissingError, UsageError):

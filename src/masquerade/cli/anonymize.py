@@ -94,7 +94,7 @@ class Options(PipelineConfig):
     # as they are, so keep it private. -o names it.
     list_people: bool = False
     # attack each output before it gets its name, and delete it where a face is seen in it, or
-    # somebody is unchanged who was to be hidden.
+    # somebody is unchanged, or a line of text is still there, who or which was to be hidden.
     verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
@@ -275,7 +275,7 @@ def _output_check(config: PipelineConfig) -> Callable[[Path, Path | None, str], 
     if not {"faces", "people", "frame"} & set(names) and not {"head", "face"} & set(parts):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
     people = any("person" in HIDES.get(name, ()) for name in names)
-    return partial(check_own_output, people=people, salvage=config.salvage)
+    return partial(check_own_output, people=people, text="text" in names, salvage=config.salvage)
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
