@@ -86,6 +86,25 @@ def test_a_find_counts_where_published_frames_show_none_and_it_holds(kind: Kind)
     assert again(kind, {150: [HERE], 100: [THERE]}).level() == "recovered"
 
 
+@pytest.mark.parametrize(
+    ("kind", "raw", "needed"),
+    [("person", None, 3), ("pose", None, 3), ("face", None, 2), ("person", RAW, 2)],
+)
+def test_a_body_must_be_seen_in_three_of_many_frames_without_the_raw_ones(
+    kind: Kind, raw: np.ndarray | None, needed: int
+) -> None:
+    """The outline of what hides people may look like one in two."""
+    for count in (needed - 1, needed):
+        seen = SeenAgain(hidden=ALL)
+        for number in range(12):
+            boxes = {150: [HERE], 200: [HERE]} if number < count else {}
+            scene = Scene(number, PUBLISHED, cast(Finders, Scripted(kind, boxes)), raw=raw)
+            seen.look(scene, "a way", RESTORED, [kind])
+        assert seen.level() == ("recovered" if count == needed else "nothing")
+    if raw is None and kind != "face":
+        assert "(people and poses 3)" in seen.rule()
+
+
 def test_what_did_not_hold_is_said() -> None:
     says = again("text", {150: [HERE]}, raw=RAW).meaning()
     assert says.endswith("not counted, as nothing like them is seen in the raw frames: 2")
