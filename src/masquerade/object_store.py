@@ -53,7 +53,7 @@ def path_of(text: str) -> Path:
     scheme, rest = _split(text)
     if scheme in ("file", "local") and "://" in text:
         return Path(rest)
-    if scheme not in STORES or "://" not in text:
+    if not is_address(text):
         return Path(text)
     host = rest.partition("/")[0]
     if ":" in host.rpartition("@")[0] or "?" in text:
@@ -64,6 +64,11 @@ def path_of(text: str) -> Path:
     if ".." in rest.split("/"):
         raise UsageError(f"{text} holds '..'; write the address without it.")
     return RemotePath(text)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text names a file of an object store."""
+    return "://" in text and _split(text)[0] in STORES
 
 
 def is_remote(path: Path) -> bool:
@@ -79,8 +84,8 @@ def refuse_address(path: Path, flag: str) -> None:
 
 def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
     """The files that an address, a folder or a pattern names, each with its folder below that."""
-    files, text = _filesystem(given), str(given)
     with _told(given):
+        files, text = _filesystem(given), str(given)
         if not glob.has_magic(text):
             if files.isfile(text):
                 yield given, Path()

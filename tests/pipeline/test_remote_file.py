@@ -132,6 +132,43 @@ def test_addresses_that_cannot_be_served(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "mimes", "memory://in/mimes", "--clips", "1"],
+        ["data", "check", "s3://bucket/clips.csv"],
+        ["export", "silhouette", "--output=s3://bucket/s.onnx"],
+        ["train", "spact", "--data", "clips.csv", "-o", "s3://bucket/run"],
+        ["evaluate", "--data", "sftp://me:secret@host/a.csv", "--method", "blur"],
+        ["templates", "export", "-o", "gs://bucket/mine.safetensors"],
+    ],
+)
+def test_a_verb_of_this_machine_refuses_an_address(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Taken for a path it would be a folder called `s3:` here."""
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"{words[0]} reads and writes files of this machine alone" in said
+    assert "secret" not in said and not list(tmp_path.iterdir())
+
+
+def test_a_store_whose_package_does_not_start_is_one_short_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError("Unable to load libjvm\n" + "dlopen(/usr/lib/jvm/libjvm.so)\n" * 100)
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", failing)
+    assert main(["anonymize", "hdfs://bucket/a.mp4", "-o", "o.mp4", *BLACK]) == 1
+    said = capsys.readouterr().err
+    assert "hdfs://bucket/a.mp4 cannot be reached" in said and "dlopen" not in said
+
+
 def test_a_key_that_climbs_out_of_the_output_folder_is_refused(store: Any) -> None:
     store.store["/in/x/../../a.mp4"] = store.pipe("/t", b"") or store.store["/t"]
     with pytest.raises(UsageError, match="rename it"):

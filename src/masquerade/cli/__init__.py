@@ -39,7 +39,8 @@ verbs:
 `masquerade --version` prints the version.
 """
 
-FILE_VERBS = ("anonymize", "attack", "live")  # whose words are names of files
+MAY_BE_EMPTY = ("benchmark", "doctor", "methods")  # verbs that an empty word is no file's name to
+READ_ADDRESSES = ("anonymize", "live")  # verbs whose files may lie in an object store
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,13 +108,10 @@ def _verb(words: list[str]) -> int:
 
         print(f"masquerade {__version__}")
         return 0
-    if verb in FILE_VERBS and "" in rest:
-        says = "an empty name, as an unset variable gives, would stand for the current folder"
-        print(f"masquerade: {says}: name what is meant, or write `.`.", file=sys.stderr)
-        return 2
     if verb in VERBS:
         from importlib import import_module
 
+        _check_words(verb, rest)
         return int(import_module(f"masquerade.cli.{verb}").main(rest))
     import difflib
 
@@ -121,6 +119,30 @@ def _verb(words: list[str]) -> int:
     hint = f"; did you mean {near[0]}?" if near else "; see masquerade --help."
     print(f"masquerade: there is no verb {verb!r}{hint}", file=sys.stderr)
     return 2
+
+
+def _check_words(verb: str, words: list[str]) -> None:
+    """Refuse what would be taken for a place on this machine, and is meant for none.
+
+    Raises:
+        UsageError: a name is empty, or an address of a store stands where only files are read.
+    """
+    from masquerade.errors import UsageError
+    from masquerade.object_store import is_address
+
+    values = [w.partition("=")[2] if w.startswith("--") and "=" in w else w for w in words]
+    if verb not in MAY_BE_EMPTY and "" in (words if verb in READ_ADDRESSES else values):
+        raise UsageError(
+            "an empty name, as an unset variable gives, would stand for the current folder: name "
+            "what is meant, or write `.`."
+        )
+    address = next(filter(is_address, values), None)
+    if address is not None and verb not in READ_ADDRESSES:
+        store = address.partition("://")[0]  # the rest may hold a password
+        raise UsageError(
+            f"{verb} reads and writes files of this machine alone, and no {store}:// address: copy "
+            "what is there to this machine, or name a file."
+        )
 
 
 def _end(number: int, frame: Any) -> None:
