@@ -341,6 +341,29 @@ def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, 
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mine", ["log.csv", "samples/0001.png"])
+def test_a_folder_with_files_that_a_run_would_replace_is_refused(
+    mimes: Path, tmp_path: Path, mine: str
+) -> None:
+    file = tmp_path / "run" / mine
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(UsageError, match=f"holds a {mine[:7]}.* that no training wrote"):
+        main(words(mimes, tmp_path / "run")[1:])
+    assert file.read_text() == "mine"
+
+
+def test_what_a_run_killed_before_its_first_state_left_is_replaced(
+    mimes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "samples").mkdir(parents=True)
+    (run / "samples" / "0001.png").write_bytes(b"killed")
+    (run / "log.csv").write_text("epoch,phase\n1,1\n")
+    assert main([*words(mimes, run)[1:], "--no-adversary"]) in (0, 1)
+    assert (run / "samples" / "0001.png").read_bytes() != b"killed"
+
+
 def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"{i}.mp4").write_bytes(b"no video")

@@ -101,6 +101,7 @@ def train(
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another -o, a folder.")
+    _refuse_others_files(folder)
     started = None if start is None else _load_start(start, recipe)
     if started is not None:
         recipe = recipe.for_started()
@@ -152,6 +153,23 @@ def train(
         (folder / STATE).unlink(missing_ok=True)
         timer.end()
     return trained
+
+
+def _refuse_others_files(folder: Path) -> None:
+    """Refuse a folder in which a run would replace what no run wrote.
+
+    A run writes its log, empty at first, before anything else.
+    """
+    log, samples = folder / LOG, folder / SAMPLES
+    try:
+        with log.open("rb") as file:
+            named = None if file.read(6) in (b"", b"epoch,") else LOG
+    except FileNotFoundError:
+        named = SAMPLES if samples.is_dir() and any(samples.iterdir()) else None
+    except OSError:  # such as a folder of that name
+        named = LOG
+    if named is not None:
+        raise UsageError(f"{folder} holds a {named} that no training wrote; choose another -o.")
 
 
 def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> TrainingRows:
