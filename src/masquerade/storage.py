@@ -273,6 +273,16 @@ def refuse_existing(destination: Path, *, overwrite: bool, flag: str = "-o") -> 
         )
 
 
+def refuse_replacing(destination: Path, *read: Path | None, flag: str = "-o") -> None:
+    """Refuse an output that is one of the files that are read, whatever names these have."""
+    for source in filter(None, read):
+        with suppress(OSError, ValueError):  # one of them is not there
+            if os.path.samefile(destination, source):
+                raise UsageError(
+                    f"{destination} would replace {source}, which is read; choose another {flag}."
+                )
+
+
 def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):

@@ -96,9 +96,32 @@ def test_every_dataset_reader_is_a_choice(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_vote_does_not_replace_what_an_annotator_wrote(tmp_path: Path) -> None:
     one, two = (put(tmp_path / f"{n}.csv", "path,action\na.mp4,x\n") for n in "ab")
-    with pytest.raises(UsageError, match="own manifest"):
-        run("vote", one, two, "-o", tmp_path / "." / "a.csv")
-    assert one.read_text() == "path,action\na.mp4,x\n"
+    (tmp_path / "link.csv").hardlink_to(two)
+    for out, read in (("./a.csv", one), ("link.csv", two)):
+        with pytest.raises(UsageError, match=f"would replace {read}, which is read"):
+            run("vote", one, two, "-o", tmp_path / out, "-y")
+        assert read.read_text() == "path,action\na.mp4,x\n"
+
+
+@pytest.mark.parametrize("flag", ["--without", "--split-as"])
+def test_convert_does_not_replace_the_manifest_that_it_reads(tmp_path: Path, flag: str) -> None:
+    put(tmp_path / "v/golf/v_golf_01/v_golf_01_01.mpg", "x")
+    test = put(tmp_path / "test.csv", "path,action,split\nv/golf/a.mpg,golf,test\n")
+    before = test.read_text()
+    with pytest.raises(UsageError, match="which is read"):
+        run("convert", "ucf11", tmp_path / "v", "-o", test, flag, test, "-y")
+    assert test.read_text() == before
+
+
+def test_convert_does_not_replace_the_lists_that_it_reads(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        put(tmp_path / f"{name}list01.txt", f"Run/v_Run_g0{len(name)}_c01.avi 1\n")
+    listed = tmp_path / "trainlist01.txt"
+    with pytest.raises(UsageError, match="is no manifest"):
+        run("convert", "ucf101", tmp_path, "-o", listed, "-y")
+    assert listed.read_text().endswith("_c01.avi 1\n")
+    for _ in range(2):  # its own manifest, which may lie beside the lists, is replaced
+        assert run("convert", "ucf101", tmp_path, "-o", tmp_path / "ucf101.csv", "-y") == 0
 
 
 @pytest.mark.parametrize(
@@ -131,8 +154,9 @@ def test_convert_without_leaves_out_clips_of_another_manifest(
     ]
     assert "1 clips. 2 are left out for pa.csv." in capsys.readouterr().err
     assert run(*words, "-y") == 0
+    again = ("convert", "hmdb51", tmp_path / "lists", *videos, "-o", tmp_path / "again.csv")
     with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
-        run(*words, "-y", "--without", tmp_path / "h.csv")
+        run(*again, "--without", tmp_path / "h.csv")
 
 
 def test_two_manifests_of_the_same_files_have_one_split(tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ def test_a_template_is_added_shown_used_and_exported(
         main(["remove", "disc"])
 
 
+def test_no_output_replaces_what_is_read_or_was_not_asked_to_go(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(mine))
+    main(["add", "disc", "--image", str(moving), "--at", f"0:{SPOT[0]},{SPOT[1]}"])
+    (tmp_path / "link.mp4").hardlink_to(moving)
+    for words, says in (
+        (["show", "disc", str(moving), "-o", str(tmp_path / "link.mp4"), "-y"], "which is read"),
+        (["export", "-o", str(moving)], "exists already"),
+        (["export", "-o", str(mine / "disc.safetensors"), "-y"], "among the templates themselves"),
+    ):
+        before = {path: path.read_bytes() for path in (moving, mine / "disc.safetensors")}
+        with pytest.raises(UsageError, match=says):
+            main(words)
+        assert all(path.read_bytes() == content for path, content in before.items())
+    assert main(["list"]) == 0
+    assert main(["export", "-o", str(tmp_path / "all.safetensors")]) == 0
+    assert main(["export", "-o", str(tmp_path / "all.safetensors"), "-y"]) == 0
+
+
 @pytest.mark.parametrize("by", ["name", "point"])
 def test_what_the_points_mark_is_hidden_and_the_rest_stays(
     moving: Path,

@@ -265,6 +265,7 @@ def test_a_method_that_cannot_be_traced_is_refused(
         ("spact --size 24x32 --weights none -o a.onnx", 3, "no weights file"),
         ("spact --size 24x32 --weights a --preset tiny -o a.onnx", 2, "leave out --preset"),
         ("blur --size 24x32 -o there", 2, "exists already"),
+        ("tiny-3d --classes 2 --weights there -o there --overwrite", 2, "which is read"),
         ("blacken --format torch -o a.onnx", 2, "a.onnx is named as another format"),
         ("blacken --format onnx -o a.PT2", 2, "end its name in .onnx, or leave --format out"),
         ("dino-s8 --classes 3 -o a.onnx", 2, "--classes is of recognizers; dino-s8 is none"),

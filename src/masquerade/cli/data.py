@@ -1,5 +1,6 @@
 """`masquerade data`: check and convert manifests, vote on labels, floors, the mimes benchmark."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, random_split
 from masquerade.errors import UsageError
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
-from masquerade.storage import refuse_existing
+from masquerade.storage import refuse_existing, refuse_replacing
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
@@ -77,8 +78,7 @@ def vote(
         overwrite: replace an existing output.
     """
     if out is not None:
-        if out.resolve() in {path.resolve() for path in annotators}:
-            raise UsageError(f"{out} is an annotator's own manifest; choose another -o.")
+        refuse_replacing(out, *annotators)
         refuse_existing(out, overwrite=overwrite)
     result = vote_on([read_manifest(path) for path in annotators], ties=ties)
     if out is not None:
@@ -172,7 +172,9 @@ def convert(
     """
     if split_as is not None and (test_share, val_share) != (None, None):
         raise UsageError("--split-as takes another's splits: leave out the shares.")
+    refuse_replacing(out, source, without, split_as, reader.people)
     refuse_existing(out, overwrite=overwrite)
+    _refuse_list(out, source, reader.splits)
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
@@ -244,6 +246,19 @@ def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     every = (check, vote, floors, convert, mimes)
     return run_command(argv, {each.__name__: each for each in every}, verb="masquerade data")
+
+
+def _refuse_list(out: Path, *folders: Path | None) -> None:
+    """Refuse to replace a file of published lists; a manifest may lie among them."""
+    above = Path(os.path.realpath(out)).parents
+    inside = any(folder and Path(os.path.realpath(folder)) in above for folder in folders)
+    if inside and out.exists():
+        try:
+            read_manifest(out)
+        except UsageError:
+            raise UsageError(
+                f"{out} is no manifest and may be read as one of the lists; choose another -o."
+            ) from None
 
 
 def _print(result: Result, show: Callable[[Result], None], *, json: bool) -> None:

@@ -27,7 +27,7 @@ from masquerade.cli.arguments import (
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
 from masquerade.ranges import Checked, Count
-from masquerade.storage import refuse_existing
+from masquerade.storage import refuse_existing, refuse_replacing
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -134,6 +134,7 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     anonymizer = parsed.pop() if own else None
     options = Options(**ChainMap(*parsed))
     format_of(options)  # refused before any work
+    refuse_replacing(options.output, options.weights)
     refuse_existing(options.output, overwrite=options.overwrite)
     size = None if options.size is None else parse_size(options.size)
     tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}

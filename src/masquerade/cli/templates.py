@@ -20,7 +20,7 @@ from tyro.conf import arg
 from masquerade.cli.arguments import run_command
 from masquerade.errors import UsageError
 from masquerade.ranges import at_least, checked
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, refuse_replacing
 
 if TYPE_CHECKING:
     from masquerade.video.frame import Frame
@@ -29,6 +29,7 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str, tyro.conf.Positional]
 Folder = Annotated[Path | None, arg(help="folder of templates; without it your own.")]
 Output = Annotated[Path, arg(aliases=["-o"])]
+Overwrite = Annotated[Flag, arg(aliases=["-y"])]
 
 
 def add(
@@ -91,7 +92,7 @@ def show(
     key_weights: Path | None = None,
     every: Annotated[int, at_least(0, 1000)] = 0,
     library: Folder = None,
-    overwrite: Annotated[Flag, arg(aliases=["-y"])] = False,
+    overwrite: Overwrite = False,
 ) -> int:
     """Draw a heat map of how strongly a template would hide each place of a picture or video.
 
@@ -115,6 +116,7 @@ def show(
     from masquerade.video.read import Reader
     from masquerade.video.write import Writer
 
+    refuse_replacing(output, video, key_weights)
     source = Templates(
         templates=(name,), keys=keys, key_weights=key_weights, every=every, library=library
     )
@@ -196,6 +198,7 @@ def export(
     *,
     output: Output,
     library: Folder = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Write templates into one file, for `import` on another machine.
 
@@ -204,10 +207,11 @@ def export(
     Args:
         names: which; without any, all.
         output: the file.
+        overwrite: replace an existing file.
     """
     from masquerade.regions.template_library import Library
 
-    Library(folder=library).export(output, names)
+    Library(folder=library).export(output, names, overwrite=overwrite)
     return 0
 
 

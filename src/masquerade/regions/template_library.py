@@ -102,14 +102,20 @@ class Library:
         path.unlink()
         path.with_suffix(".safetensors").unlink(missing_ok=True)
 
-    def export(self, file: Path, names: Iterable[str] = ()) -> None:
-        """Write the templates of these names, or all, into one .safetensors file."""
+    def export(self, file: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
+        """Write the templates of these names, or all, into one .safetensors file.
+
+        Raises:
+            UsageError: the file lies in this library, or exists and `overwrite` is off.
+        """
+        if os.path.realpath(file.parent) == os.path.realpath(self.folder):
+            raise UsageError(f"{file} lies among the templates themselves; choose another -o.")
         chosen = [self.load(name) for name in names or self.names()]
         if not chosen:
             raise UsageError(f"there are no templates in {self.folder.name} to export.")
         cards = json.dumps([_card(template) for template in chosen])
         content = _bytes({t.name: t.keys for t in chosen}, {"masquerade templates": cards})
-        with atomic_write(file, overwrite=True) as part:
+        with atomic_write(file, overwrite=overwrite) as part:
             part.write_bytes(content)
 
     def import_(self, file: Path) -> list[str]:
