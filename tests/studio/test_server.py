@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -298,6 +299,46 @@ def test_only_what_lies_under_the_root_is_opened(
     assert page.delete(own).status_code == 204 and (root / "night" / "one.mp4").exists()
 
 
+def test_a_folder_of_odd_names_is_listed_and_opened(
+    page: TestClient, root: Path, wait: Wait
+) -> None:
+    """One name that is not UTF-8, or a link to itself, ended the list of the whole folder."""
+    odd = root / os.fsdecode(b"h\xf4tel")
+    odd.mkdir()
+    shutil.copy(root / "night" / "one.mp4", odd / os.fsdecode(b"n\xe9.mp4"))
+    (root / "loop").symlink_to("loop")
+    assert page.get("/api/root").json()["folders"] == ["h\\udcf4tel", "night"]
+    listed = page.get("/api/root", params={"path": "h\\udcf4tel"}).json()
+    assert listed["path"] == "h\\udcf4tel"
+    assert [one["name"] for one in listed["videos"]] == ["n\\udce9.mp4"]
+    video = page.post("/api/videos/open", json={"path": "h\\udcf4tel/n\\udce9.mp4"}).json()
+    assert video["name"] == "n\\udce9.mp4"
+    own = f"/api/videos/{video['id']}"
+    page.put(f"{own}/settings", json={"regions": "frame", "method": "blacken"})
+    page.post(f"{own}/jobs", json={"kind": "anonymize"})
+    done = wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
+    assert done["files"]["saved"] == "h\\udcf4tel/n\\udce9_anonymized.mp4"
+    assert (odd / "n\\udce9_anonymized.mp4").exists()
+    assert page.get(done["files"]["result"]).status_code == 200
+    for place in ("..\\udce9", "../\\udce9", "night/\\udce9.mp4", "loop"):
+        assert page.post("/api/videos/open", json={"path": place}).status_code == 422
+
+
+def test_a_long_name_leaves_room_for_the_endings_of_the_result(
+    page: TestClient, short_clip: Path, wait: Wait
+) -> None:
+    """120 letters that take three bytes each, as a name in Japanese has them."""
+    name = "\u65e5" * 116 + ".mp4"
+    video = page.post("/api/videos", params={"name": name}, content=short_clip.read_bytes()).json()
+    assert video["name"] == name
+    own = f"/api/videos/{video['id']}"
+    page.put(f"{own}/settings", json={"regions": "frame", "method": "blacken"})
+    page.post(f"{own}/jobs", json={"kind": "anonymize"})
+    ended = ("done", "failed")
+    job = wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] in ended)
+    assert job["state"] == "done", job["error"]
+
+
 def test_a_report_of_a_benchmark_is_opened_apart_from_the_page(
     page: TestClient, root: Path
 ) -> None:
@@ -316,13 +357,14 @@ def test_a_report_of_a_benchmark_is_opened_apart_from_the_page(
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.mp4", b""), ("a.mp4", b"no video" * 99), ("../../../x", b"\0" * 9)]
+    ("name", "content"), [("a.mp4", b""), ("a.mp4", b"no video" * 99), ("../../../x_1", b"\0" * 9)]
 )
 def test_what_is_no_video_is_refused_and_leaves_nothing(
     page: TestClient, studio: Studio, name: str, content: bytes
 ) -> None:
     answer = page.post("/api/videos", params={"name": name}, content=content)
     assert answer.status_code == 422 and answer.json()["error"].endswith(".")
+    assert answer.json()["error"].startswith(f"{plain_name(name)} is ")
     assert "/tmp" not in answer.text.replace("/tmp/pytest", "/tmp")
     assert page.get("/api/videos").json() == []
     assert not list(studio._temporary.path.iterdir())

@@ -62,10 +62,18 @@ class Job:
                 files["page"] = f"{address}/page"
             else:
                 files = {"result": f"{address}/result", "receipt": f"{address}/receipt"}
-        return {**found, "files": {**files, **({"saved": self.saved} if self.saved else {})}}
+        return {
+            **found,
+            "files": {**files, **({"saved": readable(self.saved)} if self.saved else {})},
+        }
 
 
 HIDDEN = ("result", "saved", "content")
+
+
+def readable(name: str) -> str:
+    """A file's name as an answer can hold it; what is not UTF-8 is escaped, as `n\\udce9.mp4`."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class Jobs:

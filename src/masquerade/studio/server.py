@@ -98,7 +98,8 @@ def _add_errors(app: FastAPI) -> None:
 
 def _sentence(error: Exception) -> str:
     text = str(error)
-    return text[:1].upper() + text[1:]
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text  # else the name of a file
 
 
 def _add_about(app: FastAPI, studio: Studio) -> None:

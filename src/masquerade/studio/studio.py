@@ -26,17 +26,19 @@ from masquerade.pipeline.outputs import receipt_path
 from masquerade.storage import TemporaryFolder, file_digest
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import History
-from masquerade.studio.jobs import Job, Jobs
+from masquerade.studio.jobs import Job, Jobs, readable
 from masquerade.studio.kept_edits import HELD_BACK, KeptEdits
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.result_pictures import ResultPictures
 from masquerade.studio.scans import ScanQueue
 from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
+from masquerade.video.container import printable
 from masquerade.video.segments import Picture
 
 LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
 MOST_OPEN = 50  # videos at once
+MOST_OF_A_NAME = 200  # bytes of the name of a result; file systems take 255 with all endings
 CONFIG = PipelineConfig()
 
 
@@ -151,7 +153,8 @@ class Studio:
             return there
         folder = self._new_folder()
         try:
-            return self._open(path.name, path, file_digest(path), folder, saved_beside=True)
+            name = readable(path.name)
+            return self._open(name, path, file_digest(path), folder, saved_beside=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -163,12 +166,13 @@ class Studio:
             raise UsageError(f"there is no folder {place!r}.")
         assert self.root is not None
         listed = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=_by_name)
-        inside = [p for p in listed if p.resolve().is_relative_to(self.root)]
+        real = ((p, Path(os.path.realpath(p))) for p in listed)  # also of a link to itself
+        inside = [p for p, target in real if target.is_relative_to(self.root)]
         return {
-            "path": "" if path == self.root else str(path.relative_to(self.root)),
-            "folders": [p.name for p in inside if p.is_dir()],
+            "path": "" if path == self.root else readable(str(path.relative_to(self.root))),
+            "folders": [readable(p.name) for p in inside if p.is_dir()],
             "videos": [
-                {"name": p.name, "bytes": p.stat().st_size}
+                {"name": readable(p.name), "bytes": p.stat().st_size}
                 for p in inside
                 if p.is_file() and p.suffix.lower() in VIDEOS
             ],
@@ -211,7 +215,7 @@ class Studio:
     ) -> Job:
         """Anonymize a whole video by what was decided now; refused where `seen` is older."""
         video = self._checked(id, seen)
-        named, suffix = f"{Path(video.name).stem}_anonymized", _suffix(video.name)
+        named, suffix = f"{_stem(video.name)}_anonymized", _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
@@ -244,7 +248,7 @@ class Studio:
         for place, given, one in zip(("first", "second"), settings, edits, strict=True):
             label = _label(given, one)
             about = {"group": group, "place": place, "label": label, "setting": dict(given)}
-            named = f"{Path(video.name).stem}_{label.replace(', ', '_').replace(' ', '_')}"
+            named = f"{_stem(video.name)}_{label.replace(', ', '_').replace(' ', '_')}"
             try:
                 job = self._add_run(video, one, flags, named + _suffix(video.name), compared=about)
             except BaseException:
@@ -355,7 +359,10 @@ class Studio:
         self, name: str, path: Path, sha256: str, folder: Path, *, saved_beside: bool = False
     ) -> VideoSession:
         (folder / "copy").mkdir(mode=0o700)
-        pictures = Pictures(path, folder / "copy")
+        try:
+            pictures = Pictures(path, folder / "copy")
+        except VideoError as error:  # which calls an upload by the name of its file here
+            raise VideoError(f"{name} {str(error).removeprefix(f'{printable(path)} ')}") from error
         try:
             history = self._history(name, sha256, pictures)
         except BaseException:
@@ -402,12 +409,21 @@ class Studio:
         if self.root is None:
             raise UsageError("the studio was started without --root, so there is nothing to open.")
         try:
-            path = (self.root / place).resolve()
+            path = _named(self.root, place).resolve()
         except (OSError, ValueError, RuntimeError):
             raise UsageError("there is no such place.") from None
         if not path.is_relative_to(self.root) or not path.exists():
             raise UsageError("there is no such place.")
         return path
+
+
+def _named(folder: Path, place: str) -> Path:
+    """The path that a place below a folder stands for, whose names are `readable`."""
+    for part in Path(place).parts:
+        if "\\" in part and not (folder / part).exists():
+            part = next((p.name for p in folder.iterdir() if readable(p.name) == part), part)
+        folder = folder / part
+    return folder
 
 
 def _is_report(path: Path) -> bool:
@@ -419,6 +435,11 @@ def _suffix(name: str) -> str:
     """The ending of the result of a video."""
     found = Path(name).suffix.lower()
     return found if found in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
+
+
+def _stem(name: str) -> str:
+    """The name of a video without its ending, so short that its result and receipt can have it."""
+    return Path(name).stem.encode()[:MOST_OF_A_NAME].decode(errors="ignore")
 
 
 def _label(setting: Mapping[str, str], edits: Edits) -> str:
