@@ -9,13 +9,13 @@ from typing import Annotated
 
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MissingError, UsageError
-from masquerade.ranges import Positive, at_least
+from masquerade.ranges import Checked, above, at_least
 
 GIGABYTE = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Checked):
     """Anonymize videos on a page in your browser: look, point, mend, run.
 
     The page is served to this machine alone, and needs no network.
@@ -27,7 +27,7 @@ class Options:
     # weights), dino-s8, dino-s16, dinov2-s14.
     keys: str = "colour-hog"
     key_weights: Path | None = None  # file of that network's weights; by default the fetched one.
-    most_upload: Positive = 32.0  # gigabytes of a video that is uploaded.
+    most_upload: Annotated[float, above(0, 1e6)] = 32.0  # gigabytes of a video that is uploaded.
     no_browser: bool = False  # print the address, and open no browser.
 
 
