@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import masquerade
 from masquerade import cli
@@ -69,6 +70,14 @@ def test_help_opens_with_a_line_to_copy(
         (["anonymize", "a.mp4", "-o", "a.gif", "--lossless"], 2, ".gif does not keep every pixel"),
         (["anonymize", "a.mp4", "--weights", "w.safetensors"], 3, "w.safetensors"),
         (["anonymise", "a.mp4"], 2, "did you mean anonymize"),
+        (["data", "mimes", "m", "--clips", "9" * 20], 2, "--clips must be from 1 to 10000000"),
+        (["data", "mimes", "m", "--frames", "9" * 9], 2, "--frames must be from 1 to 10000"),
+        (["data", "mimes", "m", "--people", "9" * 9], 2, "--people must be from 1 to 1000000"),
+        (
+            ["export", "tiny-3d", "-o", "a.onnx", "--classes", "9" * 20],
+            2,
+            "--classes must be from 1 to 1000000",
+        ),
         ([], 2, ""),
     ],
 )
@@ -128,6 +137,18 @@ def test_an_error_of_the_disk_is_one_sentence_whatever_was_asked_for(
     for words, place in (([], ""), (["a\x1b.csv"], "a\\x1b.csv: ")):
         assert cli.main(words) == 1
         assert capsys.readouterr().err == f"masquerade: {place}No space left on device.\n"
+
+
+@pytest.mark.parametrize("of", ["Python", "torch"])
+def test_too_little_memory_is_one_sentence(
+    of: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(words: list[str]) -> int:
+        return len(torch.empty(2**60)) if of == "torch" else len(bytearray(2**60))
+
+    monkeypatch.setattr(cli, "_verb", failing)
+    assert cli.main(["export"]) == 1
+    assert "not enough memory; close other programs" in capsys.readouterr().err
 
 
 def test_json_is_all_that_is_on_stdout(

@@ -77,6 +77,10 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, OSError):  # such as a full disk
             place = f"{error.filename}: " if error.filename else ""
             error = MasqueradeError(f"{place}{error.strerror or error}.")
+        if _is_of_memory(error):
+            error = MasqueradeError(
+                "there was not enough memory; close other programs, or ask for less at once."
+            )
         if not isinstance(error, MasqueradeError):
             raise
         if _reports():
@@ -87,6 +91,12 @@ def main(argv: list[str] | None = None) -> int:
         if argv is None:  # the process ends, and Python gives up our handlers before it does
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch says so in words, and on a GPU by a class of its own."""
+    said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _reports() -> bool:

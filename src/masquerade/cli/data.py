@@ -200,10 +200,10 @@ def convert(
 class MimesOptions(Checked):
     """What the drawn clips show."""
 
-    clips: Count = 1024  # how many.
+    clips: Annotated[int, at_least(1, 10_000_000)] = 1024  # how many.
     size: Annotated[int, at_least(32, 256)] = 64  # side of the frames in pixels.
-    frames: Count = 16  # of a clip.
-    people: Count = 128  # how many.
+    frames: Annotated[int, at_least(1, 10_000)] = 16  # of a clip.
+    people: Annotated[int, at_least(1, 1_000_000)] = 128  # how many.
     seed: Seed = 0  # of everything; the same seed gives the same clips.
     correlation: UnitInterval = 0.0  # from 0 to 1, of the correlated attributes with the action.
     correlated: tuple[str, ...] = ("warm",)  # names of binary attributes.

@@ -26,7 +26,7 @@ from masquerade.cli.arguments import (
 )
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
-from masquerade.ranges import Checked, Count
+from masquerade.ranges import Checked, Count, at_least
 from masquerade.storage import refuse_existing, refuse_replacing
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ class Options(Checked):
     format: Literal["onnx", "torch"] | None = None
     overwrite: bool = False  # replace an existing file.
     json: bool = False  # print the result as JSON.
-    classes: Count | None = None  # outputs of a recognizer; of several labels all of theirs.
-    frames: Count | None = None  # of a recognizer's clips; by default as the papers sample them.
+    # outputs of a recognizer; of several labels all of theirs.
+    classes: Annotated[int, at_least(1, 1_000_000)] | None = None
+    # of a recognizer's clips; by default as the papers sample them.
+    frames: Annotated[int, at_least(1, 10_000)] | None = None
     # what a recognizer is fed of a clip: frames, stills, contrast, motion, both, background.
     modality: str = "frames"
     stride: Count | None = None  # pixels from key to key; by default the network's own.
