@@ -159,6 +159,26 @@ def test_convert_without_leaves_out_clips_of_another_manifest(
         run(*again, "--without", tmp_path / "h.csv")
 
 
+def test_convert_without_leaves_out_clips_of_a_test_set_whose_files_are_not_here(
+    tmp_path: Path,
+) -> None:
+    """Its sizes are not known; before, every clip of it was then taken for another one."""
+    for name in ("1", "2"):
+        put(tmp_path / f"v/golf/v_golf_0{name}/v_golf_0{name}_01.mpg", name)
+    test = put(tmp_path / "test.csv", "path,action\nelsewhere/v_golf_01_01.mpg,golf\n")
+    out = tmp_path / "golf.csv"
+    assert run("convert", "ucf11", tmp_path / "v", "-o", out, "--without", test) == 0
+    assert [Path(clip.path).name for clip in read_manifest(out).clips] == ["v_golf_02_01.mpg"]
+
+
+def test_a_manifest_votes_once(tmp_path: Path) -> None:
+    """Named twice it would agree with itself."""
+    one = put(tmp_path / "a.csv", "path,action\na.mp4,x\n")
+    (tmp_path / "b.csv").symlink_to(one)
+    with pytest.raises(UsageError, match=r"b.csv is given twice|a.csv is given twice"):
+        run("vote", one, tmp_path / "b.csv")
+
+
 def test_two_manifests_of_the_same_files_have_one_split(tmp_path: Path) -> None:
     """PA-HMDB51's videos, for their actions, and pieces of them, for attributes."""
     labels = {}

@@ -58,6 +58,10 @@ def test_vp_matches_classes_without_regard_to_case(ucf: Path, tmp_path: Path) ->
         HandstandPushups__v_HandStandPushups_g08_c01=[1, 0, 1, 0, 1],
         Archery__v_Archery_g01_c02=[0, 0, 0, 1, 1],
     )
+    for suffix in ("/avi", "."):
+        with pytest.raises(UsageError, match=r"such as \.avi, not"):
+            READERS["vp"](path, splits=ucf, suffix=suffix)
+    assert READERS["vp"](path, splits=ucf, suffix="avi").clips[1].path.endswith("_c01.avi")
     manifest = READERS["vp"](path, splits=ucf, suffix=".avi")
     assert row(manifest, 1) == whole(
         "HandstandPushups/v_HandStandPushups_g08_c01.avi",

@@ -77,6 +77,10 @@ def vote(
             first annotator's.
         overwrite: replace an existing output.
     """
+    once = {os.path.realpath(path): path for path in annotators}
+    if len(once) < len(annotators):
+        twice = next(p for p in annotators if once[os.path.realpath(p)] is not p)
+        raise UsageError(f"{twice} is given twice: name the manifest of each annotator once.")
     if out is not None:
         refuse_replacing(out, *annotators)
         refuse_existing(out, overwrite=overwrite)

@@ -275,7 +275,7 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
         start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]
         if any(mark in cell for cell in row for mark in "\r\n\0"):
-            raise UsageError(f"A line break in a cell of {clip.path!r}: remove it.")
+            raise UsageError(f"A line break or a NUL in a cell of {clip.path!r}: remove it.")
         if ranged:
             row += ["" if frame is None else str(frame) for frame in (clip.first, clip.last)]
         rows.append(row)

@@ -5,8 +5,9 @@ Clips are compared by fingerprints, short digests that tell whether they have fr
 
 import hashlib
 import math
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +38,15 @@ class Overlap:
 def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
     """Find the rows of a data set that overlap with another one, the test set.
 
-    Files are compared by name and size, not by folder. People and sources are those of the first
-    one's columns, linked through shared files: a person called p01 in both need not be one.
+    Files are compared by name and size, not by folder; where one of them is not there, by name
+    alone. People and sources are those of the first one's columns, linked through shared files: a
+    person called p01 in both need not be one.
     """
-    mine, theirs = (fingerprints(one, range(len(one))) for one in (manifest, other))
+    paths = [one.path(clip) for one in (manifest, other) for clip in one.clips]
+    unsized = {path.name for path in paths if not os.path.exists(path)}
+    mine, theirs = (
+        [_fingerprint(one, clip, unsized) for clip in one.clips] for one in (manifest, other)
+    )
     same = np.array(overlapping(mine, theirs), dtype=np.int64)
     files = {_parsed(fingerprint)[0] for fingerprint in theirs}
     groups = linked_groups(manifest)
@@ -90,9 +96,12 @@ def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
     return found
 
 
-def _fingerprint(manifest: Manifest, clip: Clip) -> str:
+def _fingerprint(manifest: Manifest, clip: Clip, unsized: Collection[str] = ()) -> str:
+    """The fingerprint of a clip, without the size where the file's name is among `unsized`."""
     path = manifest.path(clip)
     try:
+        if path.name in unsized:
+            raise FileNotFoundError(path)
         size = _folder_digest(path) if path.is_dir() else str(path.stat().st_size)
     except OSError:
         size = "0"  # a file that cannot be read is in no training set

@@ -40,9 +40,18 @@ def read_vp(
     clips = []
     for name in sorted(flags):
         cells = official[_key(name)]  # action, group and split
-        path = str(PurePosixPath(name).with_suffix(suffix)) if suffix else name
+        path = _with_suffix(name, suffix) if suffix else name
         clips.append(Clip(path=path, cells={"action": cells["action"], **flags[name], **cells}))
     return make_manifest(videos or labels.parent, clips, kinds=dict.fromkeys(ATTRIBUTES, "binary"))
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    try:
+        return str(PurePosixPath(name).with_suffix(f".{suffix.removeprefix('.')}"))
+    except ValueError:
+        raise UsageError(
+            f"--suffix is the ending of files, such as .avi, not {suffix!r}."
+        ) from None
 
 
 def _five(labels: Path, name: str, value: IntArray) -> dict[str, str]:
