@@ -67,6 +67,34 @@ def test_a_template_is_added_shown_used_and_exported(
         main(["remove", "disc"])
 
 
+def test_nothing_is_added_where_a_point_is_missing(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    add = ["add", "disc", "--image", str(moving)]
+    assert main([*add, "--at", "0:96,64"]) == 0
+    before = (tmp_path / "mine" / "disc.json").read_bytes()
+    with pytest.raises(UsageError, match="say where disc is with --at"):
+        main(add)
+    with pytest.raises(UsageError, match="has no frame 999"):
+        main([*add, "--at", "3:90,60", "--at", "999:1,1"])
+    assert (tmp_path / "mine" / "disc.json").read_bytes() == before
+
+
+def test_a_damaged_template_is_named_and_the_others_are_listed(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    for name in ("badge", "disc"):
+        main(["add", name, "--image", str(moving), "--at", "0:96,64"])
+    (tmp_path / "mine" / "badge.json").write_text("{")
+    capsys.readouterr()
+    assert main(["list", "--json"]) == 1
+    said = capsys.readouterr()
+    assert [one["name"] for one in json.loads(said.out)] == ["disc"]
+    assert "template badge is damaged" in said.err and "remove and add it" in said.err
+
+
 def test_no_output_replaces_what_is_read_or_was_not_asked_to_go(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

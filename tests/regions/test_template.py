@@ -13,6 +13,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.template import CONCEPTS, SUBSETS, Template, make_template
 from masquerade.regions.template_library import Library, library_folder
+from masquerade.storage import publish
 
 KEYS = ColourHog()
 
@@ -115,6 +116,35 @@ def test_export_and_import(tmp_path: Path) -> None:
     assert third.names() == ["hair"]  # all of a file or nothing
     with pytest.raises(UsageError, match="no templates"):
         Library(folder=tmp_path / "none").export(tmp_path / "x.safetensors")
+
+
+def test_what_is_imported_or_pointed_at_again_is_there_once(tmp_path: Path) -> None:
+    library = Library(folder=tmp_path / "kept")
+    library.add(made())
+    library.export(tmp_path / "all.safetensors")
+    library.import_(tmp_path / "all.safetensors")
+    library.add(made())
+    assert same(library.load("eye"), made())
+
+
+def test_an_interruption_between_the_two_files_of_a_template_keeps_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(folder=tmp_path)
+    library.add(made())
+    given = []
+
+    def interrupted(part: Path, destination: Path, *, overwrite: bool) -> None:
+        if given:
+            raise KeyboardInterrupt
+        given.append(destination)
+        publish(part, destination, overwrite=overwrite)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("masquerade.transaction.publish", interrupted)
+        library.add(made(seed=5))
+    assert len(given) == 1 and same(library.load("eye"), made())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["eye.json", "eye.safetensors"]
 
 
 @pytest.mark.parametrize("content", [b"", b"not it", b"\x10" + bytes(40)])

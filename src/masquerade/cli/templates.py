@@ -63,6 +63,9 @@ def add(
 
     features = build_key_extractor(keys, weights=key_weights)
     points = [parse_point(point) for point in at]
+    if not points:
+        raise UsageError(f"say where {name} is with --at X,Y, or FRAME:X,Y of a video.")
+    made = []
     held = Library(folder=library)
     with Reader(image, force_8bit=True) as reader:
         frames = {frame for frame, _, _ in points}
@@ -71,12 +74,16 @@ def add(
                 own = [(x, y) for frame, x, y in points if frame == each.index]
                 which = None if reader.info.frames == 1 else each.index
                 picture = _upright(each)
-                held.add(make_template(name, picture, own, features, image=image.name, frame=which))
+                made.append(
+                    make_template(name, picture, own, features, image=image.name, frame=which)
+                )
                 frames.discard(each.index)
             if not frames:
                 break
     if frames:
         raise UsageError(f"{image.name} has no frame {min(frames)}; frames are counted from 0.")
+    for template in made:
+        held.add(template)
     count = len(held.load(name).picks)
     print(f"{name}: {count} point(s), keys {features.fingerprint}.", file=sys.stderr)
     return 0
@@ -149,20 +156,27 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     from masquerade.regions.template_library import Library
 
     held = Library(folder=library)
-    every = [held.load(name) for name in held.names()]
+    every, damaged = [], False
+    for name in held.names():
+        try:
+            every.append(held.load(name))
+        except UsageError as error:
+            damaged = True
+            print(f"masquerade: {error}", file=sys.stderr)
     if json:
         found = [
             {"name": t.name, "keys": t.extractor, "picks": [p.image for p in t.picks]}
             for t in every
         ]
         print(jsons.dumps(found, indent=1))
-        return 0
+        return int(damaged)
     table = Table("template", "points", "pictures", "keys")
     for one in every:
         pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
         table.add_row(one.name, str(len(one.picks)), escape(pictures), one.extractor)
-    Console().print(table if every else "There are none yet: masquerade templates add --help")
-    return 0
+    empty = "There are none yet: masquerade templates add --help"
+    Console().print(table if every or damaged else empty)
+    return int(damaged)
 
 
 def concepts() -> int:

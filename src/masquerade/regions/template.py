@@ -72,10 +72,13 @@ class Template:
         return tuple(pick.level for pick in self.picks)
 
     def merge(self, other: Template) -> Template:
-        """This template with the picks of another of the same extractor added."""
+        """This template with the picks of another of the same extractor added, if they are new."""
         check_extractor(other, self.extractor)
-        keys = np.concatenate([self.keys, other.keys])
-        return replace(self, keys=keys, picks=self.picks + other.picks)
+        known = {(pick, key.tobytes()) for pick, key in zip(self.picks, self.keys, strict=True)}
+        pairs = zip(other.picks, other.keys, strict=True)
+        new = [i for i, (pick, key) in enumerate(pairs) if (pick, key.tobytes()) not in known]
+        keys = np.concatenate([self.keys, other.keys[new]])
+        return replace(self, keys=keys, picks=(*self.picks, *(other.picks[i] for i in new)))
 
 
 def check_name(name: str) -> str:

@@ -25,6 +25,7 @@ from masquerade.regions.template import (
     check_name,
 )
 from masquerade.storage import atomic_write, file_digest
+from masquerade.transaction import recover, transaction
 
 VERSION = 1
 
@@ -46,6 +47,7 @@ class Library:
 
     def __init__(self, *, folder: Path | None = None) -> None:
         self.folder = folder or library_folder()
+        recover(self.folder)
 
     def names(self) -> list[str]:
         """All templates, in order."""
@@ -138,12 +140,11 @@ class Library:
 
     def _write(self, template: Template) -> None:
         path = self.folder / f"{template.name}.json"
-        keys = path.with_suffix(".safetensors")
-        with atomic_write(keys, overwrite=True) as part:
-            part.write_bytes(_bytes({"keys": template.keys}, {}))
-        card = {**_card(template), "sha256": file_digest(keys)}
-        with atomic_write(path, overwrite=True) as part:
-            part.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+        with transaction(overwrite=True) as part:
+            card, keys = part(path), part(path.with_suffix(".safetensors"))
+            keys.write_bytes(_bytes({"keys": template.keys}, {}))
+            about = {**_card(template), "sha256": file_digest(keys)}
+            card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
 def _card(template: Template) -> dict[str, Any]:
