@@ -322,6 +322,7 @@ def test_an_interrupted_run_goes_on(
         ("vita --data MIMES -o r --gap far", "nt-xent or moco"),
         ("spact --data MIMES -o r --private height", "no column 'height'"),
         ("spact --data MIMES -o r --private ,", "names no column"),
+        ("spact --data MIMES -o r --actions ,", "--actions names none; choose of squat, walk"),
         ("spact --data MIMES -o r --private same", "'same' has one value or none"),
         ("spact --data MIMES -o r --private empty", "'empty' has one value or none"),
         ("spact --data MIMES -o MIMES", "is a file; choose another -o"),

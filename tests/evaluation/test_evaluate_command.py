@@ -360,8 +360,42 @@ def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path)
     assert np.array_equal(run["raw 20"], run["raw 51"])
 
 
-@pytest.mark.parametrize("name", ["attackers", "labels", "metrics", "recognizers"])
+@pytest.mark.parametrize("name", ["attackers", "labels", "metrics", "recognizers", "lambdas"])
 def test_an_empty_list_is_refused(name: str) -> None:
     options, _ = parse(["--data", "clips.csv", "--method", "blur", f"--{name}", ","])
     with pytest.raises(UsageError, match=f"--{name} names none"):
         config_of(options)
+
+
+def test_what_a_list_names_twice_is_asked_for_once() -> None:
+    words = ["--data", "clips.csv", "--method", "blur", "--lambdas", "0,1,0.0", "--labels", "a,b,a"]
+    config = config_of(parse(words)[0])
+    assert config.lambdas == (0, 1) and config.labels == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({"command": "masquerade evaluate --method elr"}, "evaluate --method elr` in"),
+        ({"command": None}, "The results in"),
+        ([], ""),
+    ],
+)
+def test_results_of_another_command_are_named_before_they_are_replaced(
+    folder: Path,
+    tmp_path: Path,
+    there: object,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ended(*_: object, **__: object) -> Evaluation:
+        raise MasqueradeError("ended")
+
+    monkeypatch.setattr("masquerade.evaluation.evaluate", ended)
+    (tmp_path / "results.json").write_text(json.dumps(there))
+    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "-o", str(tmp_path)]
+    with pytest.raises(MasqueradeError, match="ended"):
+        main(words)
+    said = capsys.readouterr().err
+    assert told in said and ("will be replaced" in said) == bool(told)

@@ -5,6 +5,7 @@ What imports torch is imported where it is used: the help does not wait for it.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -30,7 +31,7 @@ from masquerade.cli.arguments import (
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE, flag
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.pipeline.config import (
     FileConfig,
     PipelineConfig,
@@ -256,6 +257,9 @@ def _evaluate(argv: list[str]) -> int:
     limits += notes
     if options.output is not None:
         _check_folder(options.output)
+        if (older := _older_command(options.output)) not in (None, command):
+            whose = f" of `{older}`" if older else ""
+            print(f"The results{whose} in {options.output} will be replaced.", file=sys.stderr)
     with StepProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
@@ -312,7 +316,7 @@ def config_of(options: Options) -> EvaluationConfig:
     given = {name: value for name, value in vars(options).items() if name in known}
     for name in ("attackers", "labels", "metrics", "recognizers"):
         if given[name] is not None:
-            given[name] = split_commas(given[name])
+            given[name] = tuple(dict.fromkeys(split_commas(given[name])))
             if not given[name]:
                 raise UsageError(f"--{name} names none; name some, or leave it out.")
     given["lambdas"] = numbers(options.lambdas)
@@ -333,8 +337,11 @@ def parse_views(words: str) -> tuple[int, int]:
 
 def numbers(words: str | None) -> tuple[float, ...]:
     """The weights of privacy in a list such as 0,0.5,1."""
+    given = () if words is None else split_commas(words)
+    if words is not None and not given:
+        raise UsageError("--lambdas names none; name some, or leave it out.")
     try:
-        return tuple(float(word) for word in split_commas(words or ""))
+        return tuple(dict.fromkeys(float(word) for word in given))
     except ValueError:
         raise UsageError(
             f"--lambdas wants numbers from 0 to 1, such as 0,0.5,1, not {words!r}."
@@ -397,6 +404,15 @@ def data_name(options: Options) -> str:
     given = [one for one in (options.data, options.private_data) if one is not None]
     scored = "" if options.score_on is None else f", scored on {dataset_name(options.score_on)}"
     return " and ".join(dataset_name(one) for one in given) + scored
+
+
+def _older_command(folder: Path) -> str | None:
+    """The command whose results lie in a folder, "" of a script; None: there are none to read."""
+    try:
+        found = json.loads((folder / "results.json").read_text("utf-8"))
+        return escape(found["command"] or "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _check_folder(folder: Path) -> None:

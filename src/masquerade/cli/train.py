@@ -109,7 +109,9 @@ def main(argv: list[str]) -> int:
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
     rows, stills = select_rows(manifest, options), _read_stills(options)
-    private = None if options.private is None else split_commas(options.private)
+    private = None
+    if options.private is not None:
+        private = tuple(dict.fromkeys(split_commas(options.private)))
     try:
         with StepProgress(quiet=options.json or not is_main_process()) as progress:
             talk = progress.print_line

@@ -168,10 +168,12 @@ def select_actions(manifest: Manifest, names: Sequence[str]) -> Manifest:
         raise UsageError("--actions needs a manifest with one column of one action a clip.")
     unknown = [name for name in names if name not in columns[0].values]
     if unknown or not names:
-        raise UsageError(
-            f"There is no {columns[0].name} {', '.join(unknown) or 'named'}; "
-            f"choose of {', '.join(columns[0].values)}."
+        wrong = (
+            f"There is no {columns[0].name} {', '.join(unknown)}"
+            if names
+            else "--actions names none"
         )
+        raise UsageError(f"{wrong}; choose of {', '.join(columns[0].values)}.")
     cells = manifest.cells(columns[0].name)
     return make_manifest(
         manifest.root,
