@@ -17,6 +17,7 @@ import masquerade
 from masquerade import cli
 from masquerade.checkpoint import STATE
 from masquerade.cli.anonymize import Options, parse
+from masquerade.cli.demo_clip import compose
 from masquerade.errors import MissingError, UsageError
 
 
@@ -137,6 +138,16 @@ def test_an_error_of_the_disk_is_one_sentence_whatever_was_asked_for(
     for words, place in (([], ""), (["a\x1b.csv"], "a\\x1b.csv: ")):
         assert cli.main(words) == 1
         assert capsys.readouterr().err == f"masquerade: {place}No space left on device.\n"
+
+
+def test_the_demo_replaces_its_own_clip_alone(tmp_path: Path) -> None:
+    path = tmp_path / "demo.mp4"
+    for _ in range(2):
+        compose(path, seconds=0.1)
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is no clip of the demo"):
+        compose(path, seconds=0.1)
+    assert path.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("of", ["Python", "torch"])

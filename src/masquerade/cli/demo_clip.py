@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.errors import MissingError
+from masquerade.errors import MissingError, UsageError
 from masquerade.storage import atomic_write
 
 U8 = NDArray[np.uint8]
@@ -25,7 +25,13 @@ SOUND = 48000
 
 
 def compose(path: Path, *, seconds: float = SECONDS) -> None:
-    """Write the clip: 640 x 480, H.264 and AAC, with a title, a place and a comment in it."""
+    """Write the clip: 640 x 480, H.264 and AAC, with a title, a place and a comment in it.
+
+    Raises:
+        UsageError: a file is there that is not this clip.
+    """
+    if path.exists() and not _is_the_clip(path):
+        raise UsageError(f"{path} is no clip of the demo and would be replaced; choose another -o.")
     with atomic_write(path, overwrite=True) as part, av.open(str(part), "w", format="mp4") as out:
         out.metadata.update(TAGS)
         video = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
@@ -41,6 +47,14 @@ def compose(path: Path, *, seconds: float = SECONDS) -> None:
             out.mux(audio.encode(sound))
         out.mux(video.encode(None))
         out.mux(audio.encode(None))
+
+
+def _is_the_clip(path: Path) -> bool:
+    try:
+        with av.open(str(path)) as file:
+            return file.metadata.get("title") == TAGS["title"]
+    except (av.FFmpegError, ValueError, OSError):
+        return False
 
 
 def frames() -> Iterator[U8]:
