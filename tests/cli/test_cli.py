@@ -140,6 +140,19 @@ def test_an_error_of_the_disk_is_one_sentence_whatever_was_asked_for(
         assert capsys.readouterr().err == f"masquerade: {place}No space left on device.\n"
 
 
+def test_a_current_folder_that_was_removed_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library of torch's ends the process there, with words of its own and exit code 2."""
+
+    def gone() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("os.getcwd", gone)
+    assert cli.main(["methods"]) == 1
+    assert "the current folder is not there any more" in capsys.readouterr().err
+
+
 def test_the_demo_replaces_its_own_clip_alone(tmp_path: Path) -> None:
     path = tmp_path / "demo.mp4"
     for _ in range(2):

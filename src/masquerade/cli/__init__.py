@@ -122,6 +122,7 @@ def _verb(words: list[str]) -> int:
         from importlib import import_module
 
         _check_words(verb, rest)
+        _check_current_folder()
         return int(import_module(f"masquerade.cli.{verb}").main(rest))
     import difflib
 
@@ -153,6 +154,18 @@ def _check_words(verb: str, words: list[str]) -> None:
             f"{verb} reads and writes files of this machine alone, and no {store}:// address: copy "
             "what is there to this machine, or name a file."
         )
+
+
+def _check_current_folder() -> None:
+    """Say that the current folder was removed, in which torch's libraries end the process."""
+    from masquerade.errors import MasqueradeError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise MasqueradeError(
+            "the current folder is not there any more; go to another one."
+        ) from None
 
 
 def _end(number: int, frame: Any) -> None:
