@@ -205,7 +205,7 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     runner = runner_of(tmp_path, [])
     runner.run(jobs)
     assert set(runner.failures) == {"bad", "after", "boxed"}
-    assert runner.failures["bad"] == "--clips must be 1 or more, not -3."
+    assert runner.failures["bad"] == "--clips must be from 1 to 10000000, not -3."
     assert runner.failures["boxed"] == "Unrecognized options: --no-such, 3."
     assert runner.failures["after"] == "bad failed."
     assert jobs[2].done.exists() and not jobs[1].log.exists()
