@@ -305,6 +305,20 @@ def test_what_other_programs_write_for_an_unknown_label_is_no_class(
     assert read_manifest(tmp_path / "m.csv").column("hat").kind == "classes"
 
 
+def test_somebody_who_is_called_null_is_read_back(tmp_path: Path) -> None:
+    """The kind is declared where a label would else be taken for none."""
+    names, marks = ("Null", "nan", "Ann"), ("0", "1", "none")
+    clips = [
+        Clip(path=f"{i}.mp4", cells={"identity": name, "mark": mark})
+        for i, (name, mark) in enumerate(zip(names, marks, strict=True))
+    ]
+    manifest = make_manifest(tmp_path, clips)
+    write_manifest(manifest, tmp_path / "m.csv")
+    header = (tmp_path / "m.csv").read_text().splitlines()[0]
+    assert header == "path,identity:identity,mark:classes"
+    assert read_manifest(tmp_path / "m.csv") == manifest
+
+
 def test_none_is_a_class_among_others(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,glasses\na.mp4,none\nb.mp4,round\n")
     assert read_manifest(tmp_path / "m.csv").column("glasses").values == ("none", "round")

@@ -156,16 +156,14 @@ def _floors(
 
 def _varied(manifest: Manifest, split: str) -> list[Column]:
     """The attributes that have a label in train and, where they are binary, both in test."""
-    part = np.array(manifest.cells(split))
-    found = []
-    for column in manifest.of_role("attribute"):
-        if column.kind not in ("binary", "classes", "identity"):
-            continue
-        codes = manifest.targets(column.name)
-        train, test = (np.unique(codes[(part == one) & (codes >= 0)]) for one in ("train", "test"))
-        if len(train) and len(test) >= (2 if column.kind == "binary" else 1):
-            found.append(column)
-    return found
+    train, test = (manifest.where(split, part) for part in ("train", "test"))
+    return [
+        column
+        for column in manifest.of_role("attribute")
+        if column.kind in ("binary", "classes", "identity")
+        and train.count_values(column.name) > 0
+        and test.count_values(column.name) >= (2 if column.kind == "binary" else 1)
+    ]
 
 
 def _split_column(manifest: Manifest, name: str) -> str:

@@ -115,6 +115,14 @@ class Manifest:
             row[[place[value] for value in cell.split("|") if value]] = 1
         return hot
 
+    def count_values(self, name: str) -> int:
+        """How many values of a label occur; of several a clip 2 if any value varies, else 1."""
+        codes = self.targets(name)
+        if codes.ndim == 1:
+            return len(np.unique(codes[codes >= 0]))
+        known = codes[(codes >= 0).all(axis=1)]
+        return 2 if len(known) and (known.min(axis=0) < known.max(axis=0)).any() else 1
+
     def take(self, which: Iterable[int]) -> Manifest:
         """The clips of these rows; columns keep their values, so that targets stay the same."""
         return replace(self, clips=tuple(self.clips[i] for i in which))
@@ -254,7 +262,10 @@ def _wrong_cells(column: Column, *, declared: bool) -> Callable[[str], str | Non
         return lambda cell: None if cell in allowed else f"is none of {known}."
     if column.role == "fact" or declared:
         return lambda cell: None
-    empty = "is no label; leave the cell of an unknown label empty."
+    empty = (
+        "is no label; leave the cell of an unknown label empty, or where it is one call the column "
+        f"{column.name}:{column.kind}."
+    )
     return lambda cell: empty if cell.lower() in _NO_LABEL else None
 
 
@@ -299,8 +310,10 @@ def _header_cell(manifest: Manifest, column: Column) -> str:
             f"Column {column.name!r} is a {column.role} but its name does not say so; "
             f"call it {column.role}_{column.name}."
         )
-    inferred = kind_of(column.name, column.role, manifest.cells(column.name))
-    return column.name if inferred == column.kind else f"{column.name}:{column.kind}"
+    cells = manifest.cells(column.name)
+    inferred = kind_of(column.name, column.role, cells)
+    plain = inferred == column.kind and not any(map(_wrong_cells(column, declared=False), cells))
+    return column.name if plain else f"{column.name}:{column.kind}"
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

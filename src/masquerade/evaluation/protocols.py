@@ -112,14 +112,14 @@ def label_columns(
     for column in manifest.of_role("attribute"):
         if only is not None and column.name not in only:
             continue
-        if column.kind == "identity" and _count_values(manifest, column.name) > 1:
+        if column.kind == "identity" and manifest.count_values(column.name) > 1:
             if _recurs(manifest, column):
                 same.append(column.name)
             else:
                 notes.append(f"{column.name}: nobody is in two clips, so nobody can be recognised.")
         elif column.kind == "fact":
             continue
-        elif _count_values(manifest, column.name) < 2:
+        elif manifest.count_values(column.name) < 2:
             notes.append(f"{column.name} has one value only: there is nothing to find out.")
         elif not _is_shared(manifest, column, groups):
             notes.append(f"{column.name} has values of one group only: as good as its identity.")
@@ -138,7 +138,7 @@ def protocols(
     """
     action = action_column(manifest)
     unseen, same, _ = label_columns(manifest, labels)
-    if _count_values(manifest, action) < 2:
+    if manifest.count_values(action) < 2:
         raise UsageError(f"All clips show one {action}: an evaluation needs two or more to keep.")
     groups = linked_groups(manifest)
     found = []
@@ -148,7 +148,7 @@ def protocols(
         reported = [
             name
             for name in unseen
-            if manifest.column(name).kind == "multi-label" or _count_values(tested, name) > 1
+            if manifest.column(name).kind == "multi-label" or tested.count_values(name) > 1
         ]
         labels = (action, *reported)
         found.append(Protocol(name=UNSEEN, labels=labels, heads=(action, *unseen), folds=parts))
@@ -178,15 +178,6 @@ def _strata(manifest: Manifest, action: str) -> IntArray:
     if codes.ndim == 1:
         return codes
     return np.where((codes > 0).any(axis=1), codes.argmax(axis=1), -1)
-
-
-def _count_values(manifest: Manifest, name: str) -> int:
-    """How many values of a label occur in these clips; of several a clip 2 if any value varies."""
-    codes = manifest.targets(name)
-    if codes.ndim == 1:
-        return len(np.unique(codes[codes >= 0]))
-    known = codes[(codes >= 0).all(axis=1)]
-    return 2 if len(known) and (known.min(axis=0) < known.max(axis=0)).any() else 1
 
 
 def _is_shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:

@@ -348,29 +348,21 @@ def private_labels(
     manifest: Manifest, rows: TrainingRows, wanted: Sequence[str] | None
 ) -> list[str]:
     """Return the private labels asked for, or all attributes that differ among the clips."""
+    learned = manifest.take(rows.train)
     if wanted is None:
         names = [one.name for one in manifest.of_role("attribute") if one.kind != "fact"]
-        return [name for name in names if _differs(manifest, name, rows)]
+        return [name for name in names if learned.count_values(name) > 1]
     if not wanted:
         raise UsageError("--private names no column; name some, or leave it out to hide all.")
     for name in wanted:
         if manifest.column(name).role != "attribute":
             raise UsageError(f"Column {name!r} is no private attribute; leave it out.")
-        if not _differs(manifest, name, rows):
+        if learned.count_values(name) < 2:
             raise UsageError(
                 f"Column {name!r} has one value or none in all clips to learn from, so there is "
                 "nothing to hide; leave it out."
             )
     return list(wanted)
-
-
-def _differs(manifest: Manifest, name: str, rows: TrainingRows) -> bool:
-    """Whether a label has two values or more among the clips to learn from."""
-    codes = manifest.targets(name)[rows.train]
-    if codes.ndim == 1:
-        return len(np.unique(codes[codes >= 0])) > 1
-    known = codes[(codes >= 0).all(axis=1)]
-    return bool((known != known[:1]).any())
 
 
 def _outputs(manifest: Manifest, name: str) -> int:
