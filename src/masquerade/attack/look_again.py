@@ -29,6 +29,7 @@ class LookAgain:
         undo: which attempts to undo the anonymization are made, names in UNDO.
         hidden: what the publisher means to hide.
         finders: of what is looked for; several videos may share them, one after another.
+        kinds: which of these are looked for, faces first; None: all that the finders find.
 
     Raises:
         MissingError: a network is not installed.
@@ -37,11 +38,13 @@ class LookAgain:
     undo: Sequence[str] = tuple(UNDO)
     hidden: frozenset[Kind] = frozenset(("face",))
     finders: Finders = field(default_factory=Finders)
+    kinds: tuple[Kind, ...] | None = None
     _seen: dict[Kind, list[Proof]] = field(default_factory=dict)  # from the lowest scores on
     _looked: int = 0
     _searched: int = 0  # undone frames, for all
 
     def __post_init__(self) -> None:
+        self._kinds = self.finders.kinds if self.kinds is None else self.kinds
         self._turned = TurnedFaces(self.finders.face, self.finders.small_face)
         self._undone = SeenAgain(hidden=self.hidden)
 
@@ -67,7 +70,7 @@ class LookAgain:
         frame = frames[at]
         faces, _ = self._turned(Picture(frame))
         seen: dict[Kind, list[Box]] = {"face": list(faces)}
-        for kind in self.finders.kinds[1:]:
+        for kind in self._kinds[1:]:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
         for kind, boxes in seen.items():
             self._seen.setdefault(kind, []).extend(_proofs(number, frame, boxes, kind))
@@ -78,7 +81,7 @@ class LookAgain:
         known = {kind: [scaled_box(box, scale) for box in boxes] for kind, boxes in seen.items()}
         scene = Scene(number, small[at], self.finders, known, raw, same_size=ratio == 1.0)
         self._searched += search
-        kinds = self.finders.kinds if search else self.finders.kinds[:1]
+        kinds = self._kinds if search else self._kinds[:1]
         for name in self.undo:
             self._undone.look(scene, name, UNDO[name](small, at), kinds)
 
@@ -87,7 +90,7 @@ class LookAgain:
         found = [self._faces_again()]
         if self.undo:
             found.append(self._seen_undone())
-        return found + [self._others(kind) for kind in self.finders.kinds[1:]]
+        return found + [self._others(kind) for kind in self._kinds[1:]]
 
     def _others(self, kind: Kind) -> Finding:
         """The finding on people, poses or text that the published frames show."""
@@ -141,7 +144,7 @@ class LookAgain:
             + ", ".join(f"{how} ({len(_frames(p))} frames)" for how, p in hows.items())
             for kind, hows in undone.counted().items()
         ]
-        looked_for = [NAMES[kind] for kind in filter(undone.looks_for, self.finders.kinds)]
+        looked_for = [NAMES[kind] for kind in filter(undone.looks_for, self._kinds)]
         names, others = " or ".join(looked_for), " and ".join(looked_for[1:])
         says = f"None of {len(self.undo)} attempts to undo the anonymization shows {names} that "
         says += "the published frames do not show"

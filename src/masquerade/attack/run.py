@@ -191,7 +191,9 @@ def attack_file(
         chosen = spread_numbers(count, config.frames)
         hidden = meant_to_hide(path, config.hidden)
         undo = () if config.quick else tuple(UNDO)
-        again = LookAgain(undo=undo, hidden=hidden, finders=finders)
+        # of our own output text is looked for beside the raw video alone
+        kinds = finders.kinds[:1] if own else finders.kinds
+        again = LookAgain(undo=undo, hidden=hidden, finders=finders, kinds=kinds)
         restoration = restoration and replace(restoration, hidden=hidden)
         noise = None if config.quick else KnownNoise(finders, hidden=hidden)
         compared = None
