@@ -113,7 +113,7 @@ class AttackReport:
 
     @property
     def without_raw(self) -> tuple[VideoAttack, ...]:
-        """Those that were to be compared with raw videos and have none, each with `without_raw`."""
+        """The published files whose raw video is missing, each with the reason in `without_raw`."""
         return tuple(one for one in self.videos if one.without_raw is not None)
 
     def plain(self) -> dict[str, Any]:

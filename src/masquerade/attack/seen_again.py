@@ -30,11 +30,10 @@ from masquerade.attack.finding import MOST_PROOFS, Level, Proof
 from masquerade.regions.boxes import Box, area, corners, intersection
 
 SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
-"""Scores from which a find in a restored picture counts, whose noise may look like one.
+"""Lowest detection scores that count in a restored picture, whose noise may look like anything.
 
-Of people: where noise hid them in eight clips that no table is made of, what looked like them had
-.46 at most in a picture and its mirrored copy; behind a fine mosaic a third had .5 or more in both,
-in seven of the eight."""
+Without raw frames the mirrored picture must reach them too. The detector of people gives mask
+shapes in noise less than .5 in one of both, and people behind a fine mosaic often more."""
 TWICE = 2  # frames in which restored pictures must show it
 BODIES: tuple[Kind, ...] = ("person", "pose")
 OFTEN = 3  # the same for these without raw frames, where they are looked for in MANY or more

@@ -339,7 +339,7 @@ def _is_no_name(name: str) -> bool:
 
 
 def _check_words(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
-    """Refuse words that no shell could split, and flags that are not a suite's to say."""
+    """Refuse quotes that are not closed, empty commands, and flags that the benchmark sets."""
     given = [("convert", f"data {key}", one.convert) for key, one in suite.data.items()]
     given += [("draw", f"data {key}", one.draw) for key, one in suite.data.items()]
     for table in suite.tables:

@@ -39,7 +39,7 @@ def read_training(words: Sequence[str]) -> AdversarialRecipe:
 
 
 def read_untrained(words: Sequence[str], recipe: AdversarialRecipe) -> evaluation.Options:
-    """What the words of `masquerade evaluate` say of a method that is yet to be trained."""
+    """Parse flags of `masquerade evaluate` for a method whose weights are not trained yet."""
 
     def given(**chosen: Any) -> dict[str, Any]:
         return chosen

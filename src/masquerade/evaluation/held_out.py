@@ -1,4 +1,4 @@
-"""What a table says is held out for its test: people, where the manifest tells who is who."""
+"""Name what a split holds out for testing: people, source videos, groups, or only clips."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from masquerade.evaluation.protocols import UNSEEN, Fold, Protocol, action_colum
 def describe_held_out(
     manifest: Manifest, found: tuple[Protocol, ...]
 ) -> tuple[str, tuple[str, ...]]:
-    """What the test clips of unseen people hold out, as a table calls it, and notes on it.
+    """Return what is held out for testing, as a table calls it, and notes on it.
 
     People are held out where a column names those of every clip, and a split that the manifest
     has keeps them apart; else source videos, groups, or no more than clips.

@@ -273,7 +273,7 @@ def bootstrap(
 
 
 def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None) -> Jackknife:
-    """Leave out one cluster with a label at a time, for several statistics of the same videos."""
+    """Jackknife statistics of the same videos, leaving out one labelled cluster at a time."""
     codes = _blocks(cluster_numbers(statistics[0].n, clusters))
     left = np.stack([values_left_out(one, codes) for one in statistics])  # (S, G)
     known = any_known(statistics)

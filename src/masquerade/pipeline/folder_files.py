@@ -1,4 +1,4 @@
-"""The files of a folder and of those below it, also by links, and what of it cannot be read."""
+"""List the files of a folder and its subfolders, following links; note what cannot be read."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ VIDEOS = {
 
 
 def has_video_name(path: Path) -> bool:
-    """Whether a file is called as a video or an image is."""
+    """Whether a file's name ends like that of a video or an image, as in .mp4 or .png."""
     return path.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
 
 
