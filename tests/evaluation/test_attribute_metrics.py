@@ -291,7 +291,7 @@ def test_the_command_reports_them_and_changes_nothing_else(
         assert controls["negative"] and controls["positive"] == sure
         assert (hidden.leakage is None) == (hidden.void is not None) == (not sure)
     page = (tmp_path / "results.md").read_text()
-    assert "attributes by F1 (hide; F1, people unseen)" in page and "floor: all positive" in page
+    assert "attributes by F1 (hide; F1, groups unseen)" in page and "floor: all positive" in page
     # all else is as it is without the flag
     assert [one for one in found.controls if one.label not in new] == list(plain.controls)
     assert set(found.limits) - set(plain.limits) == {one for one in found.limits if " by " in one}

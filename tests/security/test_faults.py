@@ -16,6 +16,7 @@ FEW = [  # one of each kind, spread over stages and ways of running
     ("hang-up", "compare", "folder"),
     ("disk full", "receipt", "exports"),
     ("rights", "encode", "single"),
+    ("rights", "publish last", "single"),
     ("memory", "decode", "resume"),
     ("clock", "detect", "single"),
     ("NaN", "method", "single"),

@@ -161,7 +161,7 @@ def main(argv: list[str]) -> int:
     from masquerade.cli.progress import BatchProgress
     from masquerade.device import choose_device
     from masquerade.pipeline.batch import anonymize_batch, plan_tasks
-    from masquerade.pipeline.file_outcome import FileOutcome, exit_code
+    from masquerade.pipeline.file_outcome import FileOutcome, exit_code, recover_folders
     from masquerade.pipeline.outputs import FileTask, check_outputs
     from masquerade.pipeline.run_record import run_record
 
@@ -181,6 +181,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     read = [path for path in (options.weights, config.edits, options.record) if path]
     may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
+    if not options.dry_run and len(tasks) == 1:
+        recover_folders([(tasks[0], config)])  # what a killed run published in part is not there
     # of several inputs those whose outputs are there fail, and the rest are done
     check_outputs(tasks, config, inputs=read, overwrite=may_exist or len(tasks) > 1)
     if options.address is not None and options.engine != "ray":
