@@ -140,6 +140,7 @@ class _DrawnPeople(PoseTracker):
         self.scale, self.threads, self.blind = None, 1, blind
         self.boxes: list[Box] = []
         self.asked: list[int] = []
+        self.tiled: list[int] = []  # frames that were looked at in tiles, too
         self.turned: list[int] = []  # frames that were looked at in turned copies, too
         self.looked: list[int] = []  # frames in which landmarks were looked for
 
@@ -148,7 +149,8 @@ class _DrawnPeople(PoseTracker):
         square = _where(pixels)
         return [] if square is None or self._is_blind(pixels) else [(square, 0.9)]
 
-    def find_boxes(self, people: FramePeople, *, turned: bool) -> list[Box]:
+    def find_boxes(self, people: FramePeople, *, in_tiles: bool, turned: bool) -> list[Box]:
+        self.tiled += [int(people.pixels[0, 0, 0])] * in_tiles
         self.turned += [int(people.pixels[0, 0, 0])] * turned
         return self.boxes
 
@@ -292,6 +294,13 @@ def test_turned_copies_are_rare_while_everybody_has_landmarks() -> None:
     tracker = _DrawnPeople()
     _track(tracker, _frames(20, first=99))
     assert tracker.turned == list(range(0, 20, 4))
+
+
+def test_tiles_and_turned_copies_are_as_rare_as_is_asked_for_from_a_cut_on() -> None:
+    tracker = _DrawnPeople(tiles=True, thorough_every=3)
+    _track(tracker, _frames(40, first=99), cut=20)
+    assert tracker.asked == list(range(0, 40, 4))
+    assert tracker.turned == tracker.tiled == [0, 12, 20, 32]
 
 
 def test_nobody_is_followed_across_a_cut() -> None:

@@ -120,7 +120,7 @@ class _BoxesAlone(PoseTracker):
         self.tried += 1
         return _nobody(square)
 
-    def find_boxes(self, people: FramePeople, *, turned: bool) -> list[Box]:
+    def find_boxes(self, people: FramePeople, *, in_tiles: bool, turned: bool) -> list[Box]:
         return self.at(int(people.pixels[0, 0, 0]))
 
     def segment(self, people: FramePeople) -> Any:

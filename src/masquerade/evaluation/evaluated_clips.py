@@ -25,7 +25,7 @@ ANONYMIZING, READING = "anonymizing videos", "reading videos"
 """What is done for a line, as its progress is told."""
 Kind = tuple[Content, ClipSampling | None]
 """What clips are made of, and the sampling of one network; None: the preset's."""
-SAMPLED = 96  # clips of a line in which poses are looked for first, of twice as many or more
+SAMPLED = 48  # clips of a line in which poses are looked for first, of twice as many or more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -61,8 +61,8 @@ class PoseSource(TrackedSource):
     models: Path | None = None
     every: Every = 4
 
-    def pose_tracker(self) -> PoseTracker:
-        """The networks that follow people."""
+    def pose_tracker(self, *, thorough_every: int = 1) -> PoseTracker:
+        """The networks that follow people; see `PoseTracking` for `thorough_every`."""
         rules = PoseTracking(
             threshold=THRESHOLDS["pose"] if self.threshold is None else self.threshold,
             every=self.every,
@@ -71,6 +71,7 @@ class PoseSource(TrackedSource):
             lookback=self.lookback if self.track else 0,
             tiles=self.tiles,
             online=self.online,
+            thorough_every=thorough_every,
         )
         return PoseTracker(rules, scale=self.scale, folder=self.models)
 

@@ -69,6 +69,8 @@ class PoseTracking:
     carry: int  # frames that a silhouette is carried after the last find
     lookback: int  # and before the first
     tiles: bool  # look for small people in tiles too
+    # one run of so many, from a cut on, looks in tiles and turned copies; the others as it is
+    thorough_every: int = 1
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 
     @property
@@ -278,10 +280,10 @@ class PoseTracker:
         """(h, w) of the canvas, 255 on people."""
         return self._segmentation(people.pixels, *people.canvas)
 
-    def find_boxes(self, people: FramePeople, *, turned: bool) -> list[Box]:
-        """The boxes of the people in a frame, best first; see `SsdPeople` for `turned`."""
+    def find_boxes(self, people: FramePeople, *, in_tiles: bool, turned: bool) -> list[Box]:
+        """The boxes of the people in a frame, best first; see `SsdPeople` for where it looks."""
         frame, (height, width) = people.frame, people.pixels.shape[:2]
-        rows, scores = self._boxes(people.pixels, in_tiles=self.rules.tiles, turned=turned)
+        rows, scores = self._boxes(people.pixels, in_tiles=in_tiles, turned=turned)
         full = frame.width, frame.height
         return scaled_boxes(rows, scores, (width, height), full, "person")
 
@@ -303,6 +305,7 @@ class _Run:
         self._numbers = count()
         self._now = -1
         self._since = 0  # frames since the detectors ran
+        self._runs = 0  # of the detectors since the last cut
         self._detected_at: float | None = None  # and when they did, in seconds
         self._pool = ThreadPoolExecutor(tracker.threads) if tracker.threads > 1 else None
         self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
@@ -323,7 +326,7 @@ class _Run:
             self._tracks.clear()
             self._without.clear()
             self._turn_at = self._now
-            self._since = self._rules.every
+            self._since, self._runs = self._rules.every, 0
         self._since += 1
         if self._may_skip(waiting):
             self._skipped = True
@@ -433,11 +436,14 @@ class _Run:
     def _detect(self, waiting: deque[FramePeople]) -> None:
         now = waiting[-1]
         now.detected = True
-        turned = not now.poses or self._now >= self._turn_at
+        thorough = self._runs % self._rules.thorough_every == 0
+        self._runs += 1
+        in_tiles = thorough and self._rules.tiles
+        turned = thorough and (not now.poses or self._now >= self._turn_at)
         now.found, seen = self._map(
             lambda detect: detect(),
             [
-                lambda: self._tracker.find_boxes(now, turned=turned),
+                lambda: self._tracker.find_boxes(now, in_tiles=in_tiles, turned=turned),
                 lambda: self._tracker.detect(now.pixels),
             ],
         )
