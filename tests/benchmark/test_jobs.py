@@ -306,6 +306,15 @@ def test_rows_that_are_trained_alike_share_their_training(
     assert folders(replace(first, evaluate="--folds 3")) == same  # until it is asked for
     (cut,) = training_jobs(SUITE, first, places, seeds=1, folds=3, device="cpu").values()
     assert len({job.done for job in cut}) == 3 and same[0] not in {job.done for job in cut}
+    words = "spact --epochs 1 --start {data}/run --image-weights={data}/images.pth"
+    seen = [folders(trained(words))]
+    for name in ("run/anonymizer.safetensors", "images.pth"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"weights")
+        seen.append(folders(trained(words)))
+        assert seen[-1] not in seen[:-1]
+    assert folders(trained(words)) == seen[-1]
     monkeypatch.setattr("masquerade.benchmark.jobs.code_digest", lambda *patterns: "changed")
     assert folders(first) != same
 

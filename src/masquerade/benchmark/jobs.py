@@ -8,10 +8,11 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -140,6 +141,7 @@ class Places:
         data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
+        known += [file_digest(path) for path in _weights_named(split_words(train, self.given))]
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
@@ -318,6 +320,15 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
     start = "" if row.start is None else f" from {row.start}"
     fold = f"fold {part.fold} of {part.folds}" if part.folds else "fold 0"
     return f"train {row.train} on {table.learned}{start}, seed {part.seed}, {fold}"
+
+
+def _weights_named(words: Sequence[str]) -> Iterator[Path]:
+    """The files that flags of a training name, as --image-weights, and the weights in folders."""
+    for before, word in pairwise(words):
+        value = word.partition("=")[2] if word.startswith("--") else word
+        if value and "--" in (before[:2], word[:2]):
+            path = Path(value)
+            yield from [path] if path.is_file() else sorted(path.glob("*.safetensors"))
 
 
 def short_digest(known: Sequence[object]) -> str:
