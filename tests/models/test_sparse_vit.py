@@ -313,3 +313,14 @@ def test_predictors_get_gradients_from_the_output() -> None:
 def test_sizes_that_make_no_sense_are_refused(sizes, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         small(**sizes)
+
+
+def test_probabilities_that_round_to_one_number_are_still_ranked() -> None:
+    logits = torch.zeros(1, 1, 4, 2)
+    logits[..., 0] = torch.tensor([30.0, 32.0, 31.0, 29.0])  # of each p is 1 in float32
+    assert torch.equal(logits.softmax(dim=-1)[..., 0], torch.ones(1, 1, 4))
+    kept = top_k_keep((2,))(logits, torch.ones(1, 1, 4), 0)
+    assert kept.tolist() == [[[0, 1, 1, 0]]]
+    logits[..., 0] = torch.tensor([3e-8, 1e-8, 2e-8, 4e-8])
+    kept = top_k_keep((2,))(logits, torch.ones(1, 1, 4), 0)
+    assert kept.tolist() == [[[1, 0, 0, 1]]]

@@ -54,17 +54,26 @@ class Predictor(nn.Module):
         )
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, L, N, D) under a mask (B, L, N) to log-probabilities of keep and drop, (..., 2)."""
+        """(B, L, N, D) under a mask (B, L, N) to the logits of keep and drop, (..., 2).
+
+        Eq. 5's softmax is left to who draws by them: probabilities that hardly differ, and those
+        near 1, round to the same number, between which nothing chooses.
+        """
         own, slot, clip = F.gelu(self.read(self.norm(tokens))).chunk(3, dim=-1)
         slot = masked_mean(slot, keep, (2,), keepdim=True)
         clip = masked_mean(clip, keep, (1, 2), keepdim=True)
         features = torch.cat([own, slot.expand_as(own), clip.expand_as(own)], dim=-1)
-        return F.log_softmax(self.decide(features), dim=-1)
+        return torch.as_tensor(self.decide(features))
 
 
-def sample_keep(log_probs: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
+def log_odds(logits: Tensor) -> Tensor:
+    """log(p / (1 - p)) of the probability p of keep; from (..., 2), as a predictor gives them."""
+    return logits[..., 0] - logits[..., 1]
+
+
+def sample_keep(logits: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
     """Draw by Gumbel-Softmax, hard forward, soft backward (eq. 6); dropped tokens stay dropped."""
-    soft = F.gumbel_softmax(log_probs, tau=1.0, dim=-1)[..., 0]
+    soft = F.gumbel_softmax(logits, tau=1.0, dim=-1)[..., 0]
     hard = (soft > 0.5).to(soft.dtype)
     return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
 
@@ -77,11 +86,11 @@ def draw_top_k(counts: Sequence[int]) -> ChooseKeep:
     is drawn for each clip, from 0 (what inference keeps) to 1. Hard forward, soft backward.
     """
 
-    def choose(log_probs: Tensor, keep: Tensor, predictor: int) -> Tensor:
+    def choose(logits: Tensor, keep: Tensor, predictor: int) -> Tensor:
         count, left = counts[predictor], keep.detach()  # (B, L, N)
         if count >= keep.shape[-1]:
             return keep
-        odds = log_probs[..., 0] - log_probs[..., 1]
+        odds = log_odds(logits)
         centred = odds - _mean_of_kept(odds, left)
         score = centred / (_mean_of_kept(centred.square(), left) + 1e-4).sqrt()
         uniform = torch.rand_like(score).clamp(1e-6, 1 - 1e-6)
@@ -103,8 +112,8 @@ def _mean_of_kept(values: Tensor, keep: Tensor) -> Tensor:
 def top_k_keep(counts: Sequence[int]) -> ChooseKeep:
     """Keep each temporal slot's most probable tokens, `counts[m]` of them after predictor m."""
 
-    def choose(log_probs: Tensor, keep: Tensor, predictor: int) -> Tensor:
-        score = log_probs[..., 0].masked_fill(keep == 0, -torch.inf)
+    def choose(logits: Tensor, keep: Tensor, predictor: int) -> Tensor:
+        score = log_odds(logits).masked_fill(keep == 0, -torch.inf)
         first = score.topk(counts[predictor], dim=-1).indices
         return torch.zeros_like(keep).scatter(-1, first, 1)
 
@@ -237,7 +246,7 @@ class SparseViT(TubeletViT):
         for at, block in enumerate(self.blocks):
             if at in self.places:
                 by_slot = tokens.reshape(*index.shape, -1)  # (B, L, K, D)
-                score = self.predictors[step](by_slot)[..., 0]
+                score = log_odds(self.predictors[step](by_slot))
                 first = score.topk(counts[step], dim=-1).indices.sort(dim=-1).values
                 index = index.gather(-1, first)
                 wide = first[..., None].expand(-1, -1, -1, by_slot.shape[-1])
