@@ -70,6 +70,10 @@ def test_names_of_outputs(folder: Path) -> None:
     assert [dst.stem for _, dst in numbered] == [f"00000{i}-n" for i in range(1, 5)]
     hashed = planned(a, output=f"{out}/", name="hash")
     assert hashed[0][1].stem == file_digest(a)[:16]
+    copy = folder.parent / "copy.mkv"
+    copy.write_bytes(a.read_bytes())
+    stems = [dst.stem for _, dst in planned(a, copy, output=f"{out}/", name="hash")]
+    assert stems == [file_digest(a)[:16], f"{file_digest(a)[:16]}-2"]
     assert planned(a, codec="ffv1")[0][1].suffix == ".mkv"
 
 

@@ -74,7 +74,7 @@ class Options(PipelineConfig):
     # also subfolders; the output folder mirrors them.
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
     suffix: str | None = None  # appended to each output's name.
-    # keep names, number them (sequential), or use a hash of the content.
+    # keep names, number them (sequential), or use a hash of the content, numbered for copies.
     name: Literal["keep", "sequential", "hash"] = "keep"
     skip_existing: bool = False  # skip inputs whose output exists.
     # skip inputs that an earlier run finished with the same file and settings.

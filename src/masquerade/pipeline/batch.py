@@ -80,7 +80,7 @@ def plan_tasks(
             raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
         if names_file:
             raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
-    tasks = []
+    tasks, equal = [], Counter[tuple[Path, str]]()
     for number, (src, below) in enumerate(found, 1):
         folder = src.parent if folder_or_file is None else folder_or_file / below
         tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
@@ -88,6 +88,9 @@ def plan_tasks(
         if name == "hash":
             with suppress(VideoError):  # what cannot be read fails when its turn comes
                 stem = _digest(src)[:16]
+                equal[folder, stem] += 1
+                if (copy := equal[folder, stem]) > 1:
+                    stem += f"-{copy}"
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
 
