@@ -19,6 +19,7 @@ from masquerade.attack.finding import Finding
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.cli.demo_clip import frames
+from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box
 
 MEDIAN = "the median of neighbouring frames"
@@ -184,3 +185,32 @@ def test_what_is_hidden_is_read_from_the_option_or_the_receipt(tmp_path: Path) -
     receipt.write_text("[]")
     assert meant_to_hide(video, "auto") == {"face"}
     assert meant_to_hide(video, "faces") == {"face"}
+
+
+@pytest.mark.parametrize("mirrored", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_a_face_counts_where_the_mirrored_frame_shows_it_in_some_turn(
+    turn: int, mirrored: float
+) -> None:
+    """It stands at a red corner with green to the right; mirrored, it has another score."""
+    frame = np.zeros((100, 100, 3), np.uint8)
+    frame[:10, :10], frame[:10, 10:30] = (255, 0, 0), (0, 255, 0)
+
+    def face(picture: Picture) -> list[Box]:
+        pixels = np.asarray(picture.rgb(None))
+        if pixels[0, 0, 0] == pixels[0, 20, 1] == 255:
+            return [Box(2, 2, 30, 30, score=0.51)]
+        looks = {0: pixels[0, -1], 1: pixels[-1, -1], 2: pixels[-1, 0]}
+        turned = {0: (70, 2, 98, 30), 1: (70, 70, 98, 98), 2: (2, 70, 30, 98)}
+        there = mirrored >= 0.2 and looks[turn][0] == 255
+        return [Box(*turned[turn], score=mirrored)] if there else []
+
+    finders = cast(Finders, Scripted("face", {}))
+    finders.face = finders.small_face = face  # type: ignore[assignment]
+    look = LookAgain(undo=(), finders=finders, kinds=("face",))
+    look.look(7, [frame], 0)
+    (found,) = look.findings()
+    assert found.level == ("recovered" if mirrored >= 0.2 else "nothing")
+    assert found.frames == ((7,) if mirrored >= 0.2 else ())
+    assert ("in 1 more may be one" in found.says) == (mirrored < 0.2)
+    assert len(found.proofs) == 1

@@ -8,13 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
-from masquerade.attack.finders import NAMES, POSSIBLE, SURE, WHY, Finders, Kind, crop, shrink
+from masquerade.attack.finders import (
+    NAMES,
+    POSSIBLE,
+    SURE,
+    WHY,
+    Finders,
+    Kind,
+    crop,
+    overlaps,
+    shrink,
+)
 from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, scaled_box
-from masquerade.regions.turned_faces import TurnedFaces
+from masquerade.regions.turned_faces import TURNS, TurnedFaces, look_turned
 
 U8 = NDArray[np.uint8]
 
@@ -40,6 +50,7 @@ class LookAgain:
     finders: Finders = field(default_factory=Finders)
     kinds: tuple[Kind, ...] | None = None
     _seen: dict[Kind, list[Proof]] = field(default_factory=dict)  # from the lowest scores on
+    _faces: list[Proof] = field(default_factory=list)  # that count
     _looked: int = 0
     _searched: int = 0  # undone frames, for all
 
@@ -74,6 +85,7 @@ class LookAgain:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
         for kind, boxes in seen.items():
             self._seen.setdefault(kind, []).extend(_proofs(number, frame, boxes, kind))
+        self._faces += _proofs(number, frame, self._confirmed(frame, faces), "face")
         if not self.undo:
             return
         small, ratio = shrink(frames)
@@ -84,6 +96,24 @@ class LookAgain:
         kinds = self._kinds if search else self._kinds[:1]
         for name in self.undo:
             self._undone.look(scene, name, UNDO[name](small, at), kinds)
+
+    def _confirmed(self, frame: U8, faces: Sequence[Box]) -> list[Box]:
+        """The sure ones of a frame's faces that the mirrored frame shows, too, less surely.
+
+        What the network takes for a face in noise is not there when it is mirrored.
+        """
+        sure = [box for box in faces if box.score >= SURE["face"]]
+        if not sure:
+            return []
+        mirrored, width = Picture(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
+        found: list[Box] = []
+        for turn in (0, *TURNS):
+            mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
+            if all(overlaps(box, found) for box in mine):
+                break
+            face = self.finders.face
+            found += look_turned(face, mirrored, turn) if turn else face(mirrored)
+        return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were looked at."""
@@ -117,12 +147,14 @@ class LookAgain:
     def _faces_again(self) -> Finding:
         least, every = SURE["face"], self._seen.get("face", [])
         work = f"{self._looked} frames"
-        proofs = [one for one in every if one.score >= least]
+        proofs, frames = self._faces, _frames(self._faces)
         possible = [
-            replace(one, says=f"perhaps a {one.says}") for one in every if one.score < least
+            replace(one, says=f"perhaps a {one.says}") for one in every if one.frame not in frames
         ]
-        frames = _frames(proofs)
-        also = f"; in {len(_frames(possible))} more may be one, by scores below {least}"
+        also = (
+            f"; in {len(_frames(possible))} more may be one, by scores below {least} or not found "
+            "again in the mirrored frame"
+        )
         if frames:
             says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}"
         else:
@@ -131,7 +163,8 @@ class LookAgain:
             attack="faces",
             level="recovered" if frames else "nothing",
             says=says + (also if possible else "") + ".",
-            work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}",
+            work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; a face counts "
+            f"from {least} on, if the mirrored frame shows it from {POSSIBLE['face']} on",
             frames=frames,
             proofs=_best(proofs or possible),
         )

@@ -76,7 +76,7 @@ class TurnedFaces:
     def __call__(self, frame: Frame) -> Detections:
         """The boxes of the faces in the next keyframe, without a mask."""
         upright = self._detector(frame)
-        boxes = _joined([upright, *(_look(self._detector, frame, t) for t in self._turns)])
+        boxes = _joined([upright, *(look_turned(self._detector, frame, t) for t in self._turns)])
         now = thumbnail(frame.rgb(THUMBNAIL))
         self._waited = WAIT if is_cut(self._before, now) else self._waited + 1
         self._before = now
@@ -85,21 +85,21 @@ class TurnedFaces:
             return boxes, None
         self._waited = 0
         found = self._find(frame, upright)
-        looks = [_look(self._detector, frame, turn) for turn in found - self._turns.keys()]
+        looks = [look_turned(self._detector, frame, turn) for turn in found - self._turns.keys()]
         left = {turn: left - 1 for turn, left in self._turns.items() if left > 1}
         self._turns = left | dict.fromkeys(sorted(found), STAYS)
         return _joined([boxes, *looks]), None
 
     def _find(self, frame: Frame, upright: list[Box]) -> set[int]:
         """The turns that show faces better than the upright frame and other turns do."""
-        looks = {turn: _look(self._search, frame, turn) for turn in TURNS}
+        looks = {turn: look_turned(self._search, frame, turn) for turn in TURNS}
         best = _joined([upright, *looks.values()])
         evidence = {t: sum(b.score**2 for b in boxes if b in best) for t, boxes in looks.items()}
         return {turn for turn in TURNS if evidence[turn] >= EVIDENCE}
 
 
-def _look(detector: Detect, frame: Frame, turn: int) -> list[Box]:
-    """The boxes that a detector finds in a turned frame, as boxes of the frame."""
+def look_turned(detector: Detect, frame: Frame, turn: int) -> list[Box]:
+    """The boxes that a detector finds in a frame turned by one of TURNS, as boxes of the frame."""
     turned = TurnedFrame(frame, turn)
     return [turned.turned_back(box) for box in detector(turned)]
 
