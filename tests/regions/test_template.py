@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +75,7 @@ def test_add_merge_and_remove(tmp_path: Path) -> None:
     assert same(library.load("eye"), more) and len(more.picks) == len(more.keys) == 4
     assert np.array_equal(more.keys[2:], made(seed=5).keys)
     files = sorted(p.name for p in (tmp_path / "kept").iterdir())
-    assert files == ["eye.json", "eye.safetensors", "hair.json", "hair.safetensors"]
+    assert files == [".lock", "eye.json", "eye.safetensors", "hair.json", "hair.safetensors"]
     library.remove("hair")
     assert library.names() == ["eye"]
     with pytest.raises(MissingError, match="no template hair; there are: eye"):
@@ -127,6 +130,19 @@ def test_what_is_imported_or_pointed_at_again_is_there_once(tmp_path: Path) -> N
     assert same(library.load("eye"), made())
 
 
+def test_points_that_two_processes_add_at_once_are_both_kept(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom test_template import *\n"
+        f"library, first = Library(folder=Path({str(tmp_path)!r})), int(sys.argv[1])\n"
+        "for seed in range(first, first + 6): library.add(made(seed=seed))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", code]
+    both = [subprocess.Popen([*words, first], env=environment) for first in ("10", "20")]
+    assert [one.wait() for one in both] == [0, 0]
+    assert len(Library(folder=tmp_path).load("eye").picks) == 24
+
+
 def test_an_interruption_between_the_two_files_of_a_template_keeps_the_older_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +160,7 @@ def test_an_interruption_between_the_two_files_of_a_template_keeps_the_older_one
         patch.setattr("masquerade.transaction.publish", interrupted)
         library.add(made(seed=5))
     assert len(given) == 1 and same(library.load("eye"), made())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["eye.json", "eye.safetensors"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == ["eye.json", "eye.safetensors"]
 
 
 @pytest.mark.parametrize("content", [b"", b"not it", b"\x10" + bytes(40)])

@@ -4,9 +4,11 @@ It holds keys, where they were picked and by which extractor, and no pictures. A
 describes the appearance of what was picked, protect a library as you would protect the pictures.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from masquerade.storage import atomic_write, file_digest
 from masquerade.transaction import recover, transaction
 
 VERSION = 1
+LOCK = ".lock"  # held by whoever adds a template
 
 
 def library_folder() -> Path:
@@ -59,10 +62,8 @@ class Library:
         Raises:
             UsageError: the stored one was made with other keys.
         """
-        if check_name(template.name) in self.names():
-            template = self.load(template.name).merge(template)
-        self._write(template)
-        return template
+        with self._locked():
+            return self._add(template)
 
     def extractor(self, name: str) -> str:
         """What made a template's keys, as its fingerprint says; empty: it is damaged."""
@@ -132,11 +133,28 @@ class Library:
             found = [_template(card, keys[card["name"]]) for card in cards]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file.name} is no file of templates ({error}).") from None
-        stored = set(self.names())
-        for template in found:  # add all of them or none
-            if template.name in stored:
-                check_extractor(template, self.load(template.name).extractor)
-        return [self.add(template).name for template in found]
+        with self._locked():
+            stored = set(self.names())
+            for template in found:  # add all of them or none
+                if template.name in stored:
+                    check_extractor(template, self.load(template.name).extractor)
+            return [self._add(template).name for template in found]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let others wait until a template is read, merged and written: both points are kept."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # a folder that cannot be written is refused by who writes
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / LOCK).open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _add(self, template: Template) -> Template:
+        if check_name(template.name) in self.names():
+            template = self.load(template.name).merge(template)
+        self._write(template)
+        return template
 
     def _write(self, template: Template) -> None:
         path = self.folder / f"{template.name}.json"
