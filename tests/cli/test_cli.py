@@ -288,6 +288,25 @@ def test_no_argument_of_a_method_hides_a_general_flag() -> None:
         assert not general & set(inspect.signature(method).parameters), name
 
 
+@pytest.mark.parametrize(
+    ("words", "resumes"), [(["-o", "results"], True), (["--output=results"], True), ([], False)]
+)
+def test_who_interrupts_an_evaluation_is_told_whether_it_goes_on(
+    words: list[str],
+    resumes: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("masquerade.cli.evaluate.main", interrupted)
+    assert cli.main(["evaluate", "--data", "clips.csv", *words]) == 130
+    said = capsys.readouterr().err
+    assert ("run the same command again to resume" in said) == resumes
+    assert said.startswith("masquerade: interrupted; nothing half-made was left")
+
+
 def test_an_interruption_that_ffmpeg_swallows_still_ends_the_run(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -72,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             if _reports():
-                print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
+                said = "interrupted; nothing half-made was left"
+                hint = ": run the same command again to resume" if _resumes(words) else ""
+                print(f"masquerade: {said}{hint}.", file=sys.stderr)
             return 130
         if isinstance(error, OSError):  # such as a full disk
             place = f"{error.filename}: " if error.filename else ""
@@ -91,6 +94,12 @@ def main(argv: list[str] | None = None) -> int:
         if argv is None:  # the process ends, and Python gives up our handlers before it does
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
+
+
+def _resumes(words: Sequence[str]) -> bool:
+    """Whether an evaluation is kept where it can go on; `train` says it of its runs itself."""
+    named = any(word.startswith(("-o", "--output")) for word in words)
+    return named and words[0] in ("benchmark", "evaluate")
 
 
 def _is_of_memory(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ What it does is in `benchmark_run`, which is imported where it is used: the help
 torch.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from masquerade.cli import INTERRUPTED
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.ranges import Checked, Count, Whole
 
@@ -79,12 +77,4 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     from masquerade.cli.benchmark_run import run
 
-    try:
-        return run(options, argv)
-    except (KeyboardInterrupt, Exception) as error:
-        # Of several commands one may fail before this one hears of the interruption.
-        if not (INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt)):
-            raise
-        hint = "nothing half-made was left: run the same command again to resume"
-        print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
-        return 130
+    return run(options, argv)
