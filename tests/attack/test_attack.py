@@ -28,6 +28,7 @@ from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import OutputError, UsageError
 from masquerade.extraction.poses import Picture
 from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.ssd_people import SsdPeople
 from masquerade.report.attack_page import render_attack_page
 
 COUNT = 25
@@ -234,6 +235,40 @@ def test_a_raw_video_of_another_length_is_said_or_refused(raw: Path, tmp_path: P
     long = write(tmp_path / "long.mp4", black, count=2 * COUNT)
     (video,) = attack_files([long], AttackConfig(frames=FEW, quick=True), raw=raw).videos
     assert video.error is not None and "ends at" in video.error
+
+
+def test_another_raw_video_than_the_receipt_names_is_refused(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside it all would look changed; without a receipt it is said how little is alike."""
+    out, page = tmp_path / "out.mp4", str(tmp_path / "page.html")
+    words = ["anonymize", str(raw), "-o", str(out), "--method", "blacken", "--regions", "faces"]
+    assert main([*words, "-q"]) == 0
+    other = write(tmp_path / "other.mp4", lambda frame, _: 255 - frame)
+    attack = ["attack", str(out), "--quick", "--frames", "2", "-o", page, "--overwrite", "--raw"]
+    assert main([*attack, str(raw)]) == 0
+    capsys.readouterr()
+    assert main([*attack, str(other)]) == 1
+    said = "".join(capsys.readouterr())
+    assert "other.mp4 is not the video that out.mp4 was made from" in " ".join(said.split())
+    (tmp_path / "out.mp4.receipt.json").unlink()
+    unlike = found(attacked(out, raw=other), "raw").says
+    assert re.search(r" \d% of the picture is as it was; make sure", unlike)
+    alike = found(attacked(out, raw=raw), "raw").says
+    assert re.search(r" [6-9]\d% of the picture is as it was\.", alike)
+
+
+def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sure(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a close-up; where somebody is sure, an unsure find beside is none."""
+    published = write(tmp_path / "clip.mp4", count=2)
+    boxes = np.array([[10.0, 10.0, 200.0, 300.0], [300.0, 10.0, 500.0, 300.0]])
+    for scores, count in (([0.3, 0.25], 2), ([0.6, 0.3], 1)):
+        given = boxes, np.array(scores)
+        monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, given=given, **__: given)
+        people = found(attacked(published, raw=raw), "raw people")
+        assert people.says.startswith(f"Of {2 * count} people in 2 raw frames 0 were changed")
 
 
 def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Compare a published video with the raw one: who is shown there and was left as they were."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import SAME, Finders, crop
+from masquerade.attack.finders import POSSIBLE, SAME, Finders, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
 from masquerade.attack.raw_text import RawText
 from masquerade.attack.whole_frames import WholeFrames
@@ -23,6 +23,8 @@ F32 = NDArray[np.float32]
 SURE = 0.5  # score from which a face or a person is in a raw frame
 SAME_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is unchanged
 NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
+LEAST_ALIKE = 0.15  # share of a picture that is as it was, below which the raw one may be another
+UNLIKE = "; make sure that it is the raw video of this file, unless whole frames were changed"
 SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
 
 
@@ -142,12 +144,14 @@ class BesideRaw:
     _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
+    _perhaps: _Seen = field(default_factory=_Seen)  # from the lowest scores on
+    _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
         self._text = None if self.text is None else RawText(self.text)
         if self.people is not None:
-            self._find_people = SsdPeople(threshold=SURE)
+            self._find_people = SsdPeople(threshold=POSSIBLE["person"])
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
@@ -163,19 +167,28 @@ class BesideRaw:
             self._text.look(number, published, sized)
         self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
         if self.people is not None:
-            rows, scores = self._find_people(sized[0], in_tiles=True)
-            self._people.add(number, to_boxes(rows, scores, "person"), published, differs)
+            boxes = to_boxes(*self._find_people(sized[0], in_tiles=True), "person")
+            sure = [box for box in boxes if box.score >= SURE]
+            self._people.add(number, sure, published, differs)
+            self._perhaps.add(number, boxes, published, differs)
+        self._alike.append(max(float((one <= SAME_LEVELS).mean()) for one in differs))
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
         found = [self._faces.finding("raw", "faces", "recovered", self.rest)]
+        if self._alike:
+            alike = float(np.mean(self._alike))
+            says = f"{alike:.0%} of the picture is as it was{UNLIKE * (alike < LEAST_ALIKE)}."
+            found = [replace(found[0], says=f"{found[0].says} {says}")]
         if self.whole:
             found.append(self._frames.finding())
         if self._text is not None:
             found.append(self._text.finding())
         if self.people is None:
             return found
-        return [*found, self._people.finding("raw people", "people", self.people, self.rest)]
+        # in a close-up the network is sure of nobody
+        people = self._people if self._people.count else self._perhaps
+        return [*found, people.finding("raw people", "people", self.people, self.rest)]
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
-from masquerade.errors import escape
-from masquerade.video.probe import VideoInfo
+from masquerade.errors import VideoError, escape
+from masquerade.video.probe import VideoInfo, video_digest
 
 HARMLESS = frozenset(
     (
@@ -74,13 +75,35 @@ def find_receipt(path: Path) -> Finding:
     )
 
 
+def check_source(path: Path, raw: Path) -> None:
+    """Refuse a raw video that is not the one that the receipt beside a published file names.
+
+    Beside another video everything looks changed, so that nothing would seem to be left.
+
+    Raises:
+        VideoError: it is another one.
+    """
+    named = _source_in(path.with_name(path.name + RECEIPT)).get("sha256")
+    if isinstance(named, str) and named != video_digest(raw):
+        raise VideoError(
+            f"{raw} is not the video that {path.name} was made from, by the receipt beside that: "
+            "give --raw the one that was anonymized, as it was."
+        )
+
+
 def _is_public(receipt: Path) -> bool:
     """Whether a receipt names neither its source nor that one's digest."""
+    source = _source_in(receipt)  # without these keys nobody knows what is in it
+    return {"name", "sha256"} <= source.keys() and source["name"] is source["sha256"] is None
+
+
+def _source_in(receipt: Path) -> Mapping[str, Any]:
+    """What a receipt says of its source; empty: nothing that can be read."""
     try:
         source = json.loads(receipt.read_text("utf-8"))["source"]
-        return source["name"] is None and source["sha256"] is None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return False  # nobody knows what is in it
+        return {}
+    return source if isinstance(source, dict) else {}
 
 
 def meant_to_hide(path: Path, hidden: str) -> frozenset[Kind]:

@@ -19,6 +19,7 @@ from masquerade.attack.across_videos import (
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
+    check_source,
     find_receipt,
     hides_whole_frames,
     meant_to_hide,
@@ -198,6 +199,7 @@ def attack_file(
         noise = None if config.quick else KnownNoise(finders, hidden=hidden)
         compared = None
         if raw is not None:
+            check_source(path, raw)
             left: Level | None = None if own else "left"
             people: Level | None = "recovered" if "person" in hidden else left
             whole = not own and hides_whole_frames(path, config.hidden)
