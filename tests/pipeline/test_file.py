@@ -185,7 +185,8 @@ def test_preview_cfr_and_size(clip: Path, tmp_path: Path) -> None:
 def test_shadow_writes_a_receipt_and_no_video(clip: Path, tmp_path: Path) -> None:
     receipt = run(clip, tmp_path / "a.mp4", shadow=True)
     assert receipt.output is None and receipt.coverage.empty == 0
-    assert leftovers(tmp_path) == ["a.mp4.receipt.json"]
+    assert leftovers(tmp_path) == ["a.mp4.shadow.json"]
+    assert run(clip, tmp_path / "a.mp4").output is not None  # which it is not in the way of
 
 
 def test_an_existing_output_is_kept(clip: Path, tmp_path: Path) -> None:

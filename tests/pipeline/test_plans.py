@@ -88,6 +88,18 @@ def test_all_kinds_of_video_and_image_are_found_in_a_folder(tmp_path: Path) -> N
     assert sorted(found) == sorted([*videos.split(), *images.split()])
 
 
+def test_a_file_of_a_folder_stands_where_it_lies_and_links_to_it_add_nothing(
+    folder: Path,
+) -> None:
+    (folder / "0.avi").symlink_to(folder / "sub" / "e.avi")
+    (folder / "linked").symlink_to(folder / "sub")
+    (folder / "far.mp4").symlink_to(folder.parent / "far.mp4")
+    (folder.parent / "far.mp4").write_bytes(b"")
+    found = [src.relative_to(folder).as_posix() for src, _ in planned(folder, recursive=True)]
+    assert "sub/e.avi" in found and "far.mp4" in found
+    assert not {"0.avi", "linked/e.avi"} & {*found}
+
+
 def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: Path) -> None:
     a = folder / "a.mp4"
     (folder.parent / "link.mp4").symlink_to(a)

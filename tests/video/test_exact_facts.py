@@ -229,6 +229,12 @@ def image(path: Path, *, size: tuple[int, int] = (6, 8), deep: bool = False, n: 
     return path
 
 
+def test_what_was_written_beside_images_is_no_frame(tmp_path: Path) -> None:
+    for name in ("1.png", "1_anonymized.png", "2.jpg", "2_anonymized.jpg", "3_anonymized.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in images_in(tmp_path)] == ["1.png", "2.jpg", "3_anonymized.png"]
+
+
 def test_a_folder_of_images_is_a_video_of_its_rate(tmp_path: Path) -> None:
     names = ("2.png", "10.png", "010.png", "a1.png", "b.PNG")
     for name in names:

@@ -202,7 +202,10 @@ def main(argv: list[str]) -> int:
         if options.verify:
             _output_check(full)
         for task in tasks:
-            print(escape(f"{task.src} -> {task.dst}"))
+            if options.skip_existing and task.dst.exists():
+                print(escape(f"{task.dst} exists: {task.src} is skipped"))
+            else:
+                print(escape(f"{task.src} -> {task.dst}"))
         for path, why in unread.items():
             print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
         return 1 if unread else 0
@@ -300,6 +303,8 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     elif not quiet:
         for one in people:
             print(f"ID {one.id}: {when(one)}")
+        if not people:
+            print(f"Nobody was found in {escape(task.src)}, whom an ID could name.")
     if not options.quiet:
         print(f"{escape(path)}  (shows the original: not for release)", file=sys.stderr)
     return 0

@@ -30,10 +30,9 @@ from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent, starting_worker
 from masquerade.storage import place_keys
 from masquerade.video.encoding import suffix_for
-from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
+from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, video_digest
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-OWN_SUFFIX = "_anonymized"
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _ended: list[int] = []  # in a worker: the signals that it got
 Naming = Literal["keep", "sequential", "hash"]
@@ -128,7 +127,14 @@ def _expand(
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
                 lost: dict[Path, str] = {}
-                inside = filter(_is_input, files_inside(path, lost, recursive=recursive))
+                inside = list(filter(_is_input, files_inside(path, lost, recursive=recursive)))
+                # a file stands where it lies, and a link to it adds nothing
+                real = {key for file in inside if (key := _own_place(file, path))}
+                inside = [
+                    file
+                    for file in inside
+                    if _own_place(file, path) or Path(os.path.realpath(file)) not in real
+                ]
                 entries = [(file, file.parent.relative_to(path)) for file in inside]
                 for one, why in lost.items():
                     place = Path(os.path.realpath(one.parent))
@@ -142,6 +148,12 @@ def _expand(
                 if key not in seen:
                     seen.add(key)
                     yield file, below
+
+
+def _own_place(file: Path, folder: Path) -> Path | None:
+    """A file's real path, if no link leads to it below a folder; else None."""
+    real = Path(os.path.realpath(file))
+    return real if real == Path(os.path.realpath(folder)) / file.relative_to(folder) else None
 
 
 def _is_input(file: Path) -> bool:
@@ -161,7 +173,7 @@ def _extension(src: Path, codec: str) -> str:
 
 def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     """a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4."""
-    keys = place_keys(task.dst for task in tasks)
+    given, keys = tasks, place_keys(task.dst for task in tasks)
     counts = Counter(keys)
     tasks = [
         FileTask(task.src, task.dst.with_name(task.dst.stem + task.src.suffix + task.dst.suffix))
@@ -170,7 +182,7 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
         for task, key in zip(tasks, keys, strict=True)
     ]
     first: dict[str, FileTask] = {}
-    for task, key in zip(tasks, place_keys(task.dst for task in tasks), strict=True):
+    for task, key in zip(given, place_keys(task.dst for task in tasks), strict=True):
         other = first.setdefault(key, task)
         if other is not task:
             raise UsageError(

@@ -181,7 +181,7 @@ class PipelineConfig(RegionConfig, FileConfig):
     report: Path | None = None  # path of the receipt.
     export_boxes: Path | None = None  # write the regions to this JSON file.
     export_masks: Path | None = None  # write the masks to this video.
-    shadow: bool = False  # find regions only; write the receipt and no video.
+    shadow: bool = False  # find regions only; write a receipt, NAME.shadow.json, and no video.
 
     @property
     def file(self) -> FileConfig:

@@ -29,8 +29,9 @@ class FileTask:
 
 
 def receipt_path(dst: Path, config: PipelineConfig) -> Path:
-    """Where the receipt of an output goes."""
-    return config.report or dst.with_name(dst.name + ".receipt.json")
+    """Where the receipt of an output goes, or that of a run with `shadow`, which has no output."""
+    ending = ".shadow.json" if config.shadow else ".receipt.json"
+    return config.report or dst.with_name(dst.name + ending)
 
 
 def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:

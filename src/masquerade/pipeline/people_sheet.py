@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.constant_frame_rate import exact_rate
 from masquerade.pipeline.single_file import PERSON_LABELS, OnProgress, expected_frames, until
 from masquerade.regions.boxes import Box, area, corners, intersection
 from masquerade.storage import atomic_write
@@ -53,7 +54,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
     if kind is None or not config.track:
         raise UsageError("--list-people is of faces or of people that are tracked; name one.")
     seen: dict[int, SeenPerson] = {}
-    info = probe(src)
+    info = probe(src, rate=exact_rate(config.sequence))
     total = expected_frames(info, config.preview)
     with Reader(
         src,

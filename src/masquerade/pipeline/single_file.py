@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +202,7 @@ class FileRun:
         self.anonymizer = pipeline.anonymizer.to(self.device).eval()
         self.encoding = encoding_for(config, codec_for(dst), threads=config.threads)
         self.container = container_for(dst, self.encoding)
-        rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
-        self.info = probe(src, rate=rate)
+        self.info = probe(src, rate=exact_rate(config.sequence))
         if pipeline.edits is not None:
             pipeline.edits.check_source(video_digest(src), src.name)
         look_ahead = getattr(pipeline.regions, "look_ahead", 0)

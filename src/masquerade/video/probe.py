@@ -22,6 +22,7 @@ from masquerade.video.pictures import has_more_pictures
 from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
+OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -133,7 +134,10 @@ def list_packets(path: Path) -> list[PacketFacts]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images of a folder in natural order: 2 before 10."""
+    """The images of a folder in natural order: 2 before 10.
+
+    What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video.
+    """
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except OSError as error:
@@ -142,7 +146,9 @@ def images_in(folder: Path) -> list[Path]:
         raise VideoError(
             f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
         )
-    return sorted(found, key=_natural)
+    stems = {p.stem for p in found}
+    ours = {stem for stem in stems if stem.removesuffix(OWN_SUFFIX) in stems - {stem}}
+    return sorted((p for p in found if p.stem not in ours), key=_natural)
 
 
 def video_digest(path: Path) -> str:
