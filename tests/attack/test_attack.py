@@ -30,7 +30,9 @@ from masquerade.extraction.poses import Picture
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.report.attack_page import render_attack_page
+from masquerade.storage import file_digest
 
+DATA = Path(__file__).parents[3] / "shared" / "data"
 COUNT = 25
 FEW = 2  # frames that are attacked: in so many at least something must be seen again
 Change = Callable[[np.ndarray, int], np.ndarray]
@@ -269,6 +271,37 @@ def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sur
         monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, given=given, **__: given)
         people = found(attacked(published, raw=raw), "raw people")
         assert people.says.startswith(f"Of {2 * count} people in 2 raw frames 0 were changed")
+
+
+def test_faces_of_a_file_that_its_receipt_says_is_drawn_are_left(raw: Path, tmp_path: Path) -> None:
+    """A drawn head may look like a face; a receipt of another file, or method, says nothing."""
+    path = tmp_path / "out.mp4"
+    path.write_bytes(raw.read_bytes())
+    receipt = path.with_name("out.mp4.receipt.json")
+
+    def level_by(name: str, arguments: dict[str, object], digest: str) -> str:
+        method = {"name": name, "arguments": arguments}
+        receipt.write_text(json.dumps({"method": method, "output": {"sha256": digest}}))
+        return found(attacked(path), "faces").level
+
+    mine = file_digest(path)
+    assert level_by("mannequin", {"ground": "floor", "gait_jitter": 0}, mine) == "left"
+    assert level_by("silhouette", {}, mine) == "left"
+    assert level_by("mannequin", {"ground": "scene"}, mine) == "recovered"
+    assert level_by("blacken", {}, mine) == "recovered"
+    assert level_by("mannequin", {"ground": "floor"}, file_digest(receipt)) == "recovered"
+    assert level_by("of nobody", {}, mine) == "recovered"
+
+
+@pytest.mark.slow
+def test_drawn_figures_pass_the_check_of_their_output(tmp_path: Path) -> None:
+    path = DATA / "uti" / "kick" / "set2_42_18_2.mp4"
+    if not path.exists():
+        pytest.skip("the clips are not here")
+    out = tmp_path / "out.mp4"
+    words = ["anonymize", str(path), "-o", str(out), "--level", "figure", "--verify", "-q"]
+    assert main([*words, "--preview", "1"]) == 0
+    assert found(attacked(out, count=30), "faces").level == "left"
 
 
 def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Path) -> None:

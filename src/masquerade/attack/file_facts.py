@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
-from masquerade.errors import VideoError, escape
+from masquerade.errors import MasqueradeError, VideoError, escape
+from masquerade.methods import build
 from masquerade.video.probe import VideoInfo, video_digest
 
 HARMLESS = frozenset(
@@ -89,6 +91,26 @@ def check_source(path: Path, raw: Path) -> None:
             f"{raw} is not the video that {path.name} was made from, by the receipt beside that: "
             "give --raw the one that was anonymized, as it was."
         )
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is, by its own receipt, of a method that shows no pixel of the source.
+
+    The receipt lies beside it and has its digest, so that no other file's is taken for it.
+    """
+    try:
+        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+        made, method = receipt["output"]["sha256"], receipt["method"]
+        if made != video_digest(path):
+            return False
+        return shows_no_pixel(build(method["name"], **method["arguments"]))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, MasqueradeError):
+        return False
+
+
+def shows_no_pixel(method: Anonymizer) -> bool:
+    """Whether a method draws all that it shows: what looks like a face in it is none."""
+    return {"appearance", "place"} <= {*method.removed_channels}
 
 
 def _is_public(receipt: Path) -> bool:

@@ -40,6 +40,7 @@ class LookAgain:
         hidden: what the publisher means to hide.
         finders: of what is looked for; several videos may share them, one after another.
         kinds: which of these are looked for, faces first; None: all that the finders find.
+        drawn: no pixel of the source is shown, so that a face that is seen is a drawn head.
 
     Raises:
         MissingError: a network is not installed.
@@ -49,6 +50,7 @@ class LookAgain:
     hidden: frozenset[Kind] = frozenset(("face",))
     finders: Finders = field(default_factory=Finders)
     kinds: tuple[Kind, ...] | None = None
+    drawn: bool = False
     _seen: dict[Kind, list[Proof]] = field(default_factory=dict)  # from the lowest scores on
     _faces: list[Proof] = field(default_factory=list)  # that count
     _looked: int = 0
@@ -157,11 +159,13 @@ class LookAgain:
         )
         if frames:
             says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}"
+            if self.drawn:
+                says += ", which are drawn heads, as the method shows no pixel of the source"
         else:
             says = f"No face is seen in {work}"
         return Finding(
             attack="faces",
-            level="recovered" if frames else "nothing",
+            level=("left" if self.drawn else "recovered") if frames else "nothing",
             says=says + (also if possible else "") + ".",
             work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; a face counts "
             f"from {least} on, if the mirrored frame shows it from {POSSIBLE['face']} on",

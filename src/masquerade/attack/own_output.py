@@ -19,6 +19,7 @@ def check_own_output(
     people: bool = False,
     text: bool = False,
     salvage: bool = False,
+    drawn: bool = False,
 ) -> None:
     """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
 
@@ -28,6 +29,7 @@ def check_own_output(
         name: what the output will be called.
         salvage: the source is damaged, and the output was made of what is left of it.
         people: whole people are to be hidden: refuse it too where one of the source is unchanged.
+        drawn: the method shows no pixel of the source, so that what looks like a face is none.
         text: text is to be hidden: refuse it too where a line of the source is still there.
 
     Raises:
@@ -37,7 +39,7 @@ def check_own_output(
     hidden = [name for name, wanted in (("people", people), ("text", text)) if wanted]
     config = AttackConfig(quick=True, hidden="+".join(hidden) or "faces")
     finders = Finders(kinds=("face", "text") if text else ("face",))
-    attacked = attack_file(part, config, source, finders=finders, salvage=salvage)
+    attacked = attack_file(part, config, source, finders=finders, salvage=salvage, drawn=drawn)
     if attacked.error is not None:
         raise OutputError(f"{name} could not be attacked: {attacked.error}")
     for found in attacked.findings:

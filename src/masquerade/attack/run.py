@@ -22,6 +22,7 @@ from masquerade.attack.file_facts import (
     check_source,
     find_receipt,
     hides_whole_frames,
+    is_drawn,
     meant_to_hide,
     read_streams,
     read_tags,
@@ -178,12 +179,14 @@ def attack_file(
     *,
     finders: Finders,
     salvage: bool = False,
+    drawn: bool | None = None,
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
     `restoration` has a network that has not seen it; without `finders` of people, these are looked
     for in the raw video alone, and only where the publisher means to hide them. `salvage`: what
-    is left of a damaged raw video is compared.
+    is left of a damaged raw video is compared. `drawn`: no pixel of the source is shown, as
+    `shows_no_pixel` says; None: the receipt beside the file tells.
     """
     began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
     try:
@@ -194,7 +197,13 @@ def attack_file(
         undo = () if config.quick else tuple(UNDO)
         # of our own output text is looked for beside the raw video alone
         kinds = finders.kinds[:1] if own else finders.kinds
-        again = LookAgain(undo=undo, hidden=hidden, finders=finders, kinds=kinds)
+        again = LookAgain(
+            undo=undo,
+            hidden=hidden,
+            finders=finders,
+            kinds=kinds,
+            drawn=is_drawn(path) if drawn is None else drawn,
+        )
         restoration = restoration and replace(restoration, hidden=hidden)
         noise = None if config.quick else KnownNoise(finders, hidden=hidden)
         compared = None

@@ -200,7 +200,7 @@ def main(argv: list[str]) -> int:
         else:
             full = build_pipeline(None, config).config
         if options.verify:
-            _output_check(full)
+            _output_check(full, anonymizer)
         for task in tasks:
             if options.skip_existing and task.dst.exists():
                 print(escape(f"{task.dst} exists: {task.src} is skipped"))
@@ -211,7 +211,9 @@ def main(argv: list[str]) -> int:
         return 1 if unread else 0
     pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
-        pipeline = pipeline._replace(check_output=_output_check(pipeline.config))
+        pipeline = pipeline._replace(
+            check_output=_output_check(pipeline.config, pipeline.anonymizer)
+        )
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
@@ -262,13 +264,15 @@ def main(argv: list[str]) -> int:
     return exit_code(outcomes)
 
 
-def _output_check(config: PipelineConfig) -> Callable[[Path, Path | None, str], None]:
+def _output_check(
+    config: PipelineConfig, anonymizer: "Anonymizer"
+) -> Callable[[Path, Path | None, str], None]:
     """The attack on each output of a run.
 
     Raises:
         UsageError: there is no output, or faces are left on purpose: every output would be deleted.
     """
-    from masquerade.attack.file_facts import HIDES
+    from masquerade.attack.file_facts import HIDES, shows_no_pixel
     from masquerade.attack.own_output import check_own_output
 
     if config.shadow:
@@ -280,7 +284,13 @@ def _output_check(config: PipelineConfig) -> Callable[[Path, Path | None, str], 
     if not {"faces", "people", "frame"} & set(names) and not {"head", "face"} & set(parts):
         raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
     people = any("person" in HIDES.get(name, ()) for name in names)
-    return partial(check_own_output, people=people, text="text" in names, salvage=config.salvage)
+    return partial(
+        check_own_output,
+        people=people,
+        text="text" in names,
+        salvage=config.salvage,
+        drawn=shows_no_pixel(anonymizer),
+    )
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
