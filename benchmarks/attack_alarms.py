@@ -115,7 +115,12 @@ def main() -> None:
         "alarm is a false one. `missed`: clips in which the raw video beside shows an unchanged "
         "face."
     )
+    receipts = (
+        "No receipt lies beside the files. With its own one beside it, a file of drawn figures or "
+        "silhouettes has no face to recover: the detector takes drawn heads for faces."
+    )
     lines = ["# False alarms of attack", "", *textwrap.wrap(about, 120), ""]
+    lines += [*textwrap.wrap(receipts, 120), ""]
     lines += ["| published | clips | something recovered | by | missed |", "|---|---|---|---|---|"]
     given.output.write_text("\n".join([*lines, *rows, ""]))
 
