@@ -288,6 +288,18 @@ def test_no_argument_of_a_method_hides_a_general_flag() -> None:
         assert not general & set(inspect.signature(method).parameters), name
 
 
+def test_a_dry_run_tells_what_would_be_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.mp4", "b.mp4", "o/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    words = ["anonymize", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--skip-existing"]
+    assert cli.main([*words, "-o", str(tmp_path / "o"), "--dry-run"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("a.mp4 is skipped") and second.endswith("b.mp4")
+
+
 @pytest.mark.parametrize(
     ("words", "resumes"), [(["-o", "results"], True), (["--output=results"], True), ([], False)]
 )

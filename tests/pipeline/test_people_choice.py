@@ -49,6 +49,19 @@ def test_people_are_listed_with_ids_on_a_private_sheet(
     assert found == [{"id": 4, "frames": 5}, {"id": 7, "frames": 3}]
 
 
+def test_of_a_folder_of_frames_without_people_it_is_said_that_nobody_is_there(
+    called: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        picture = np.full((96, 128, 3), 90, np.uint8)
+        cv2.imwrite(str(tmp_path / "frames" / f"{number}.png"), picture)
+    words = ["anonymize", "frames", "--sequence", "25", "--regions", "faces", "--list-people"]
+    done = called(*words)
+    assert done.returncode == 0, done.stderr
+    assert "Nobody was found in frames" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "left", "right", "visible"),
     [

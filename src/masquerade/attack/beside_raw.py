@@ -144,7 +144,7 @@ class BesideRaw:
     _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
-    _perhaps: _Seen = field(default_factory=_Seen)  # from the lowest scores on
+    _perhaps: _Seen = field(default_factory=_Seen)  # at lower scores, until one is sure
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
 
     def __post_init__(self) -> None:
@@ -170,7 +170,8 @@ class BesideRaw:
             boxes = to_boxes(*self._find_people(sized[0], in_tiles=True), "person")
             sure = [box for box in boxes if box.score >= SURE]
             self._people.add(number, sure, published, differs)
-            self._perhaps.add(number, boxes, published, differs)
+            if not self._people.count:
+                self._perhaps.add(number, boxes, published, differs)
         self._alike.append(max(float((one <= SAME_LEVELS).mean()) for one in differs))
 
     def findings(self) -> list[Finding]:

@@ -61,7 +61,8 @@ def read_streams(info: VideoInfo) -> Finding:
 def find_receipt(path: Path) -> Finding:
     """Whether a receipt lies beside the file, which names its source unless it is a public one."""
     beside = path.with_name(path.name + RECEIPT)
-    name, left = escape(beside.name), beside.exists() and not _is_public(beside)
+    name = escape(beside.name)
+    left = beside.exists() and not _is_public(_receipt_beside(path))
     if left:
         says = f"{name} lies beside the file: it names the source and its digest, so keep it to "
         says += "yourself."
@@ -85,7 +86,7 @@ def check_source(path: Path, raw: Path) -> None:
     Raises:
         VideoError: it is another one.
     """
-    named = _source_in(path.with_name(path.name + RECEIPT)).get("sha256")
+    named = _source_in(_receipt_beside(path)).get("sha256")
     if isinstance(named, str) and named != video_digest(raw):
         raise VideoError(
             f"{raw} is not the video that {path.name} was made from, by the receipt beside that: "
@@ -94,37 +95,42 @@ def check_source(path: Path, raw: Path) -> None:
 
 
 def is_drawn(path: Path) -> bool:
-    """Whether a file is, by its own receipt, of a method that shows no pixel of the source.
+    """Whether the file's own receipt names a method that shows no pixel of the source.
 
     The receipt lies beside it and has its digest, so that no other file's is taken for it.
     """
+    receipt = _receipt_beside(path)
     try:
-        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
         made, method = receipt["output"]["sha256"], receipt["method"]
         if made != video_digest(path):
             return False
         return shows_no_pixel(build(method["name"], **method["arguments"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, MasqueradeError):
+    except (OSError, ValueError, TypeError, KeyError, MasqueradeError):
         return False
 
 
 def shows_no_pixel(method: Anonymizer) -> bool:
-    """Whether a method draws all that it shows: what looks like a face in it is none."""
+    """Whether no pixel of the source is in a method's output: what looks like a face is drawn."""
     return {"appearance", "place"} <= {*method.removed_channels}
 
 
-def _is_public(receipt: Path) -> bool:
+def _is_public(receipt: Mapping[str, Any]) -> bool:
     """Whether a receipt names neither its source nor that one's digest."""
     source = _source_in(receipt)  # without these keys nobody knows what is in it
     return {"name", "sha256"} <= source.keys() and source["name"] is source["sha256"] is None
 
 
-def _source_in(receipt: Path) -> Mapping[str, Any]:
-    """What a receipt says of its source; empty: nothing that can be read."""
+def _receipt_beside(path: Path) -> Mapping[str, Any]:
+    """The content of the receipt beside a file; empty: there is none that can be read."""
     try:
-        source = json.loads(receipt.read_text("utf-8"))["source"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return receipt if isinstance(receipt, dict) else {}
+
+
+def _source_in(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+    source = receipt.get("source")
     return source if isinstance(source, dict) else {}
 
 
@@ -148,9 +154,8 @@ def _hidden_regions(path: Path, hidden: str) -> set[str]:
     if hidden != "auto":
         return set(hidden.split("+"))
     try:
-        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
-        return {str(one["name"]) for one in receipt["regions"]}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {str(one["name"]) for one in _receipt_beside(path)["regions"]}
+    except (TypeError, KeyError):
         return set()  # there is none, or it is another's
 
 

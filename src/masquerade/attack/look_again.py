@@ -100,7 +100,7 @@ class LookAgain:
             self._undone.look(scene, name, UNDO[name](small, at), kinds)
 
     def _confirmed(self, frame: U8, faces: Sequence[Box]) -> list[Box]:
-        """The sure ones of a frame's faces that the mirrored frame shows, too, less surely.
+        """The faces of a frame that count: sure ones that the mirrored frame shows, too.
 
         What the network takes for a face in noise is not there when it is mirrored.
         """
@@ -108,13 +108,12 @@ class LookAgain:
         if not sure:
             return []
         mirrored, width = Picture(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
-        found: list[Box] = []
-        for turn in (0, *TURNS):
-            mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
+        mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
+        found = list(self.finders.face(mirrored))
+        for turn in TURNS:
             if all(overlaps(box, found) for box in mine):
                 break
-            face = self.finders.face
-            found += look_turned(face, mirrored, turn) if turn else face(mirrored)
+            found += look_turned(self.finders.face, mirrored, turn)
         return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
 
     def findings(self) -> list[Finding]:

@@ -72,8 +72,8 @@ class Places:
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
     image_weights: Path | None = None  # what methods start from that can, as STPrivacy's paper does
     key_weights: Path | None = None  # of the network by which rows that name one compare templates
-    # digests of label files by what names them, each taken once: a suite asks for it many times
-    _labels: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    # digests of files by what names them, each taken once: a suite asks for it many times
+    _digests: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def whole(self, suite: Suite, name: str) -> Path:
         """The manifest of a whole dataset of the suite.
@@ -121,9 +121,16 @@ class Places:
     def _of(self, words: Sequence[str]) -> str:
         """The digest of the label files that words name."""
         text = shlex.join(words)
-        if text not in self._labels:
-            self._labels[text] = label_digest(words, self.given)
-        return self._labels[text]
+        if text not in self._digests:
+            self._digests[text] = label_digest(words, self.given)
+        return self._digests[text]
+
+    def _of_weights(self, words: Sequence[str]) -> Iterator[str]:
+        """The digests of the weights that a training's flags name."""
+        for path in _weights_named(words):
+            if str(path) not in self._digests:
+                self._digests[str(path)] = file_digest(path)
+            yield self._digests[str(path)]
 
     def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
         """The folder of a training run.
@@ -141,7 +148,7 @@ class Places:
         data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
-        known += [file_digest(path) for path in _weights_named(split_words(train, self.given))]
+        known += self._of_weights(split_words(train, self.given))
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
@@ -323,7 +330,7 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
 
 
 def _weights_named(words: Sequence[str]) -> Iterator[Path]:
-    """The files that flags of a training name, as --image-weights, and the weights in folders."""
+    """The weight files that flags of a training name: a file, or the .safetensors of a folder."""
     for before, word in pairwise(words):
         value = word.partition("=")[2] if word.startswith("--") else word
         if value and "--" in (before[:2], word[:2]):

@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _resumes(words: Sequence[str]) -> bool:
-    """Whether an evaluation is kept where it can go on; `train` says it of its runs itself."""
+    """Whether an interrupted command resumes when it is run again; `train` tells it itself."""
     named = any(word.startswith(("-o", "--output")) for word in words)
     return named and words[0] in ("benchmark", "evaluate")
 

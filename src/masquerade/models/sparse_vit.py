@@ -56,18 +56,19 @@ class Predictor(nn.Module):
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, L, N, D) under a mask (B, L, N) to the logits of keep and drop, (..., 2).
 
-        Eq. 5's softmax is left to who draws by them: probabilities that hardly differ, and those
-        near 1, round to the same number, between which nothing chooses.
+        Without eq. 5's softmax, whose probabilities round to equal numbers where they hardly
+        differ or come near 1, so that their order would be lost.
         """
         own, slot, clip = F.gelu(self.read(self.norm(tokens))).chunk(3, dim=-1)
         slot = masked_mean(slot, keep, (2,), keepdim=True)
         clip = masked_mean(clip, keep, (1, 2), keepdim=True)
         features = torch.cat([own, slot.expand_as(own), clip.expand_as(own)], dim=-1)
-        return torch.as_tensor(self.decide(features))
+        logits: Tensor = self.decide(features)
+        return logits
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """log(p / (1 - p)) of the probability p of keep; from (..., 2), as a predictor gives them."""
+    """The log odds that a token is kept, (...), from a predictor's logits (..., 2)."""
     return logits[..., 0] - logits[..., 1]
 
 

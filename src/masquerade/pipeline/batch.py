@@ -127,15 +127,9 @@ def _expand(
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
                 lost: dict[Path, str] = {}
-                inside = list(filter(_is_input, files_inside(path, lost, recursive=recursive)))
-                # a file stands where it lies, and a link to it adds nothing
-                real = {key for file in inside if (key := _own_place(file, path))}
-                inside = [
-                    file
-                    for file in inside
-                    if _own_place(file, path) or Path(os.path.realpath(file)) not in real
-                ]
-                entries = [(file, file.parent.relative_to(path)) for file in inside]
+                inside = filter(_is_input, files_inside(path, lost, recursive=recursive))
+                files = _without_links_to_others(inside, path)
+                entries = [(file, file.parent.relative_to(path)) for file in files]
                 for one, why in lost.items():
                     place = Path(os.path.realpath(one.parent))
                     wanted = _is_input(one) or not has_video_name(one)  # or it is a folder
@@ -150,10 +144,13 @@ def _expand(
                     yield file, below
 
 
-def _own_place(file: Path, folder: Path) -> Path | None:
-    """A file's real path, if no link leads to it below a folder; else None."""
-    real = Path(os.path.realpath(file))
-    return real if real == Path(os.path.realpath(folder)) / file.relative_to(folder) else None
+def _without_links_to_others(files: Iterable[Path], folder: Path) -> list[Path]:
+    """The files of a folder, less those that are links to others of them."""
+    real = {file: Path(os.path.realpath(file)) for file in files}
+    root = Path(os.path.realpath(folder))
+    lies_there = {file for file, place in real.items() if place == root / file.relative_to(folder)}
+    places = {real[file] for file in lies_there}
+    return [file for file in real if file in lies_there or real[file] not in places]
 
 
 def _is_input(file: Path) -> bool:

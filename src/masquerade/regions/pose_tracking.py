@@ -69,7 +69,7 @@ class PoseTracking:
     carry: int  # frames that a silhouette is carried after the last find
     lookback: int  # and before the first
     tiles: bool  # look for small people in tiles too
-    # one run of so many, from a cut on, looks in tiles and turned copies; the others as it is
+    # the detectors look in tiles and turned copies, too, in the first of so many of their runs
     thorough_every: int = 1
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 

@@ -142,7 +142,7 @@ class Library:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let others wait until a template is read, merged and written: both points are kept."""
+        """Hold the library's lock, so that no two processes merge into one template at once."""
         with ExitStack() as stack:
             with suppress(OSError):  # a folder that cannot be written is refused by who writes
                 self.folder.mkdir(parents=True, exist_ok=True)
