@@ -53,12 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     from masquerade.cli.standard_streams import keep_standard_streams
     from masquerade.errors import MasqueradeError
     from masquerade.freed_memory import keep_freed_memory
+    from masquerade.openmp_waiting import shorten_spinning
 
     if argv is None:
         keep_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
     keep_freed_memory()
+    shorten_spinning()
     INTERRUPTED.clear()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
