@@ -403,5 +403,6 @@ class Anonymizer(nn.Module):
         poses: dict[str, Any] = {"people": [people]} if people is not None else {}
         with torch.no_grad():
             out = check_anonymized(self(clip, mask=region, state=state, **poses), clip)
-        pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
+        clip = out.clip[0].float().permute(1, 2, 3, 0)  # (T, H, W, 3)
+        pixels = (clip * top).round().clamp(0, top)
         return pixels.cpu().numpy().astype(frames.dtype), out.state  # type: ignore[return-value]

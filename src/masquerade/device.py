@@ -1,4 +1,7 @@
-"""Choose the torch device that a name such as `auto` or `cuda:1` stands for."""
+"""Choose the torch device that a name such as `auto` or `cuda:1` stands for, and its precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -30,3 +33,25 @@ def choose_device(name: str) -> torch.device:
     if not here[device.type]:
         raise MissingError(f"device {name} is not on this machine; say --device cpu, or auto.")
     return device
+
+
+HALF = {"cuda": torch.float16, "cpu": torch.bfloat16}  # numbers of half the size, by device
+
+
+def check_half(device: torch.device) -> None:
+    """Refuse half precision where networks cannot be run in it.
+
+    Raises:
+        UsageError: the device is another than a CUDA GPU or the CPU.
+    """
+    if device.type not in HALF:
+        raise UsageError(f"--amp needs a CUDA device or the CPU, not {device.type}: leave it out.")
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Run networks in half precision: float16 on CUDA, bfloat16 on the CPU.
+
+    On a CPU it is faster where the processor computes in bfloat16 (AVX-512 BF16 or AMX), else not.
+    """
+    half = HALF.get(device.type)
+    return nullcontext() if half is None else torch.autocast(device.type, half)

@@ -292,7 +292,6 @@ def test_an_output_that_holds_another_number_of_frames_is_an_error(
         ({"scale": "big"}, UsageError, "WxH"),
         ({"device": "cuda:7"}, MissingError, "not on this machine"),
         ({"device": "tpu9"}, UsageError, "no device"),
-        ({"amp": True, "device": "cpu"}, UsageError, "CUDA"),
         ({"hwaccel": "cuda"}, MissingError, "nvenc"),
         ({"bitrate": "fast"}, UsageError, "bitrate"),
         ({"crf": 20, "lossless": True}, UsageError, "exclude"),

@@ -218,7 +218,6 @@ def test_region_sources_read_one_frame_ahead_at_most(regions: str) -> None:
         ({"every": 3}, "--every needs frames of the future"),
         ({"detector": "motion"}, "frames of the future"),
         ({"bitrate": "source"}, "no bitrate"),
-        ({"amp": True, "device": "cpu"}, "--amp needs"),
     ],
 )
 def test_settings_of_files_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -27,11 +27,12 @@ def transform_frames(
 
 
 def resize_clip(clip: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:
-    """Resize (B, C, T, H, W) to (B, C, T, *size), bilinearly."""
+    """Resize (B, C, T, H, W) to (B, C, T, *size), bilinearly; never in half precision."""
     if tuple(clip.shape[3:]) == tuple(size):
         return clip
     batch, channels, frames = clip.shape[:3]
     flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
+    flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
     flat = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=antialias)
     return flat.reshape(batch, frames, channels, *size).transpose(1, 2)
 
@@ -51,7 +52,7 @@ def effective_size(height: int, width: int, short: int) -> tuple[int, int]:
 def _transform(transform: ImageTransform, frames: Tensor, short: int) -> Tensor:
     height, width = frames.shape[-2:]
     small = _resize(frames.float(), working_size(height, width, short))
-    return _resize(transform(small), (height, width)).clamp(0, 1).to(frames.dtype)
+    return _resize(transform(small).float(), (height, width)).clamp(0, 1).to(frames.dtype)
 
 
 def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:

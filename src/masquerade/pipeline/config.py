@@ -163,7 +163,8 @@ class PipelineConfig(RegionConfig, FileConfig):
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # frames at once, for methods without a window of their own; 0: one.
     batch_size: Annotated[int, at_least(0, 1024)] = 0
-    amp: bool = False  # half precision in networks, on CUDA.
+    # half precision in networks; on a CPU bfloat16, faster where the processor computes in it.
+    amp: bool = False
     threads: Annotated[int, at_least(0, 1024)] = 0  # threads of decoder and encoder; 0: all cores.
     seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
     # anonymize and encode a long video in about this many parts, each in a process, and join them.

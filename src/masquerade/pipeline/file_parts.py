@@ -44,8 +44,8 @@ from masquerade.pipeline.stream import (
     NO_PIXELS,
     AnonymizedFrame,
     closing_if_possible,
-    half_precision,
     pair_with_regions,
+    precision_of,
     prefetch,
     region_mask,
     states_before,
@@ -373,7 +373,7 @@ class _PartRun(FileRun):
                 # All frames are read up to here, whatever the method needs of them.
                 before = next((one for one in decoded if one.index == part.start - 1), None)
                 if before is not None:
-                    with torch.no_grad(), half_precision(self.config.amp):
+                    with torch.no_grad(), precision_of(self.anonymizer, amp=self.config.amp):
                         state = self.anonymizer.attach_state(state, before.rgb())
 
             def frames() -> Iterator[Frame]:

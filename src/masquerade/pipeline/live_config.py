@@ -38,7 +38,8 @@ class LiveConfig(RegionConfig):
     bitrate: str | None = None  # bits per second.
     hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
-    amp: bool = False  # half precision in networks, on CUDA.
+    # half precision in networks; on a CPU bfloat16, faster where the processor computes in it.
+    amp: bool = False
     threads: Annotated[int, at_least(0, 1024)] = 0  # threads of the encoder; 0: all cores.
     overwrite: bool = False  # replace an existing output.
     report: Path | None = (

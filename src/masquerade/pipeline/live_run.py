@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
-from masquerade.device import choose_device
+from masquerade.device import check_half, choose_device
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.config import (
     Pipeline,
@@ -46,8 +46,8 @@ def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
         MissingError: a model or the device is not here.
     """
     device = choose_device(config.device)
-    if config.amp and device.type != "cuda":
-        raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
+    if config.amp:
+        check_half(device)
     full = with_default_regions(config.for_pipeline(), anonymizer)
     if full.scale is None and "faces" in source_names(full):
         full = replace(full, scale=SCALE)

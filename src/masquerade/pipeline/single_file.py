@@ -16,7 +16,7 @@ import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
-from masquerade.device import choose_device
+from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.pipeline.config import (
     CHOSEN,
@@ -149,8 +149,8 @@ def run_file(
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)
         check_outputs([task], config, overwrite=config.overwrite)
-        if config.amp and choose_device(config.device).type != "cuda":
-            raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
+        if config.amp:
+            check_half(choose_device(config.device))
         with transaction(overwrite=config.overwrite) as appear:
             kind: type[FileRun] = FileRun
             if config.parts > 1:

@@ -29,6 +29,7 @@ from masquerade.anonymizer import (
     check_planes,
     first_state,
 )
+from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.regions.masks import rasterize
@@ -364,7 +365,7 @@ def _anonymize_windows(
     # What is not in the regions is drawn anew by these, or made black.
     draws = anonymizer.full_frame or anonymizer.regions_only or cover.outside == "black"
     keeps = keep and not draws
-    half = half_precision(amp)
+    precision = precision_of(anonymizer, amp=amp)
     with closing_if_possible(windows):
         for window in windows:
             yield from window.others
@@ -376,7 +377,7 @@ def _anonymize_windows(
                     watch(whole, given)
                 yield whole
                 continue
-            with timer.measure("anonymize"), torch.no_grad(), half:
+            with timer.measure("anonymize"), torch.no_grad(), precision:
                 pixels, mask = _stack_window(window, cover)
                 count = len(pixels)
                 pixels = _pad_to_window(pixels, anonymizer.window)
@@ -419,9 +420,10 @@ def hide_planes(anonymizer: Anonymizer, frame: Any) -> tuple[Planes, Planes] | N
     return check_planes(anonymizer.on_planes(given), given), given
 
 
-def half_precision(amp: bool) -> AbstractContextManager[Any]:
-    """Run networks in half precision, if so asked."""
-    return torch.autocast("cuda", torch.float16) if amp else nullcontext()
+def precision_of(anonymizer: Anonymizer, *, amp: bool) -> AbstractContextManager[Any]:
+    """The precision in which a method's networks run: half of it if so asked."""
+    weights = next(anonymizer.parameters(), None)
+    return nullcontext() if weights is None or not amp else half_precision(weights.device)
 
 
 def _anonymize_window(
