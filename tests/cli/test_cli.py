@@ -300,6 +300,26 @@ def test_a_dry_run_tells_what_would_be_skipped(
     assert first.endswith("a.mp4 is skipped") and second.endswith("b.mp4")
 
 
+def test_a_dry_run_tells_what_would_be_resumed(
+    short_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(short_clip.read_bytes())
+    words = ["anonymize", str(tmp_path), "-o", str(tmp_path / "o"), "--method", "blacken"]
+    words += ["--regions", "frame"]
+    assert cli.main([*words, "--quiet"]) == 0
+    (tmp_path / "o" / "b.mp4").write_bytes(b"changed")
+    capsys.readouterr()
+    assert cli.main([*words, "--resume", "--dry-run"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("o/a.mp4 is done: " + str(tmp_path / "a.mp4") + " is skipped")
+    assert second.startswith(str(tmp_path / "b.mp4") + " -> ")
+    receipt = tmp_path / "o" / "a.mp4.receipt.json"
+    receipt.write_text(json.dumps(json.loads(receipt.read_text()) | {"receipt": "1999"}))
+    assert cli.main([*words, "--resume", "--dry-run"]) == 1
+    assert "cannot be resumed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "resumes"), [(["-o", "results"], True), (["--output=results"], True), ([], False)]
 )

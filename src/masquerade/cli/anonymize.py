@@ -201,14 +201,7 @@ def main(argv: list[str]) -> int:
             full = build_pipeline(None, config).config
         if options.verify:
             _output_check(full, anonymizer)
-        for task in tasks:
-            if options.skip_existing and task.dst.exists():
-                print(escape(f"{task.dst} exists: {task.src} is skipped"))
-            else:
-                print(escape(f"{task.src} -> {task.dst}"))
-        for path, why in unread.items():
-            print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
-        return 1 if unread else 0
+        return _print_plan(tasks, unread, anonymizer, options)
     pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
         pipeline = pipeline._replace(
@@ -291,6 +284,35 @@ def _output_check(
         salvage=config.salvage,
         drawn=shows_no_pixel(anonymizer),
     )
+
+
+def _print_plan(
+    tasks: list["FileTask"], unread: dict[Path, str], anonymizer: "Anonymizer", options: Options
+) -> int:
+    """Print what would become of each file, for `--dry-run`; gives the exit code."""
+    from masquerade.pipeline.batch import is_finished
+    from masquerade.pipeline.outputs import config_of
+
+    failed = dict(unread)
+    pipeline = None
+    if options.resume:
+        pipeline = build_pipeline(None if options.edits else anonymizer, options.config())
+    for task in tasks:
+        line = f"{task.src} -> {task.dst}"
+        if options.skip_existing and task.dst.exists():
+            line = f"{task.dst} exists: {task.src} is skipped"
+        elif pipeline is not None:
+            own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
+            try:
+                if is_finished(task, own):
+                    line = f"{task.dst} is done: {task.src} is skipped"
+            except UsageError as error:
+                failed[task.src] = str(error)
+                continue
+        print(escape(line))
+    for path, why in failed.items():
+        print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
