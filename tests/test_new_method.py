@@ -52,6 +52,7 @@ def run(source: Path, *words: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_has_the_method(source: Path, clip: Path, tmp_path: Path) -> None:
     said = run(source, "masquerade", "methods", "row-mean", folder=tmp_path)
     assert "what lies beside one another in a row" in said and "--strength" in said
@@ -60,6 +61,7 @@ def test_the_command_has_the_method(source: Path, clip: Path, tmp_path: Path) ->
     assert (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 def test_it_keeps_what_is_promised_of_all_methods(source: Path) -> None:
     run(source, "pytest", "-q", "tests/test_contract.py", "-k", "row-mean", folder=ROOT)
 

@@ -399,6 +399,7 @@ rows = [{ name = "black", method = "blacken" }]
 """
 
 
+@pytest.mark.slow
 def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

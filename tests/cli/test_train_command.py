@@ -199,6 +199,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "pictures.csv"
 
 
+@pytest.mark.slow
 def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
     mimes: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_two_runs_of_one_seed_give_one_table(
     assert without_times(again) == without_times(evaluation)
 
 
+@pytest.mark.slow
 def test_processes_for_fits_are_started_once(tmp_path: Path) -> None:
     fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1, workers=2)
 

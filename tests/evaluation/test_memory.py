@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
@@ -64,6 +66,7 @@ print(peak_of(CLIPS) - small, CLIPS * store.clip_bytes)
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_by_much_less_than_the_data(tmp_path: Path) -> None:
     # One arena for all threads: else the first allocation of each may reserve 64 MB. What is freed
     # goes back at once: else the heap keeps up to 32 MB of it, as the threads happen to run.

@@ -131,6 +131,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[int, tuple[
     return found
 
 
+@pytest.mark.slow
 def test_each_network_is_given_its_own_frames_at_its_own_size(
     numbered: Manifest,
     tmp_path: Path,

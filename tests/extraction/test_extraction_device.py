@@ -52,6 +52,7 @@ def clips_of(
     return found.source.read(found.places).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_method_is_taken_to_the_device_and_the_callers_stays(
     workers: int, data: Manifest, made: Callable[[str], Anonymizer]

@@ -182,6 +182,7 @@ def test_planes_that_are_not_hidden_are_not_published(clip: Path, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_parts_have_the_pictures_of_one_run(clip: Path, tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole.mp4", tmp_path / "parts.mp4"
     for more in ({}, {"batch_size": 4}):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
 
 Feed = Callable[[Path], Path]
@@ -33,6 +34,7 @@ def test_a_pipe_whose_reader_has_gone_ends_the_run(clip: Path, feed: Feed) -> No
     assert "standard output cannot be written to" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_an_rtmp_server(clip: Path, tmp_path: Path, feed: Feed) -> None:
     """FFmpeg waits for a sender, as a server that streams on does."""
     got, port = tmp_path / "got.mkv", free_port()

@@ -54,6 +54,7 @@ def test_the_learning_rate_of_stprivacy_grows_with_the_batch() -> None:
     assert {one.lr for one in tiny.values()} == {1e-3}
 
 
+@pytest.mark.slow
 def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
     """Not of the clip, which is 3 frames of the 40; `--stills` takes their place."""
     drawn = Mimes(size=32, frames=40, clips=40, people=10, actions=("walk", "squat"))
@@ -76,6 +77,7 @@ def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
     assert pictures.pairs is None and pictures.stills is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", ["near", "far"])
 def test_pairs_some_frames_apart_are_of_the_whole_video_too(gap: str, tmp_path: Path) -> None:
     drawn = Mimes(size=32, frames=200, clips=24, people=8, actions=("walk", "squat"))
