@@ -35,11 +35,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-HALF = {"cuda": torch.float16, "cpu": torch.bfloat16}  # numbers of half the size, by device
+HALF = {"cuda": torch.float16, "cpu": torch.bfloat16}  # the half-precision type of each device
 
 
 def check_half(device: torch.device) -> None:
-    """Refuse half precision where networks cannot be run in it.
+    """Refuse a device on which networks cannot be run in half precision.
 
     Raises:
         UsageError: the device is another than a CUDA GPU or the CPU.
@@ -49,7 +49,7 @@ def check_half(device: torch.device) -> None:
 
 
 def half_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Run networks in half precision: float16 on CUDA, bfloat16 on the CPU.
+    """A context in which networks run in half precision: float16 on CUDA, bfloat16 on the CPU.
 
     On a CPU it is faster where the processor computes in bfloat16 (AVX-512 BF16 or AMX), else not.
     """

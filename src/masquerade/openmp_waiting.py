@@ -13,10 +13,11 @@ CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def shorten_spinning() -> bool:
-    """Let this process and those that it starts spin shortly; False where the user chose.
+    """Limit how long threads of OpenMP spin while they wait; False if the user set it already.
 
     It has to be called before PyTorch is imported, as OpenMP reads its settings once. It is a
-    setting of the whole process, so that commands make it and a library does not.
+    setting of the whole process, and of those that it starts, so that commands make it and a
+    library does not.
     """
     if any(name in os.environ for name in CHOSEN_BY_USER):
         return False

@@ -15,11 +15,12 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.device import check_half
 from masquerade.errors import UsageError
+from masquerade.methods import METHODS
 from masquerade.pipeline.stream import precision_of
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
 
-LEARNED = ("bdq", "noise-features", "spact", "stprivacy", "vita")
+LEARNED = sorted(name for name, method in METHODS.items() if method.learned)
 
 
 def pictures(path: Path) -> np.ndarray:

@@ -121,7 +121,7 @@ def _is_public(receipt: Mapping[str, Any]) -> bool:
 
 
 def _receipt_beside(path: Path) -> Mapping[str, Any]:
-    """The content of the receipt beside a file; empty: there is none that can be read."""
+    """The content of the receipt beside a file; empty where none can be read."""
     try:
         receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -100,7 +100,7 @@ class LookAgain:
             self._undone.look(scene, name, UNDO[name](small, at), kinds)
 
     def _confirmed(self, frame: U8, faces: Sequence[Box]) -> list[Box]:
-        """The faces of a frame that count: sure ones that the mirrored frame shows, too.
+        """The faces of a frame that are sure and are found in the mirrored frame, too.
 
         What the network takes for a face in noise is not there when it is mirrored.
         """

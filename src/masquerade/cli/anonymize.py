@@ -289,7 +289,7 @@ def _output_check(
 def _print_plan(
     tasks: list["FileTask"], unread: dict[Path, str], anonymizer: "Anonymizer", options: Options
 ) -> int:
-    """Print what would become of each file, for `--dry-run`; gives the exit code."""
+    """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
     from masquerade.pipeline.batch import is_finished
     from masquerade.pipeline.outputs import config_of
 

@@ -421,7 +421,7 @@ def hide_planes(anonymizer: Anonymizer, frame: Any) -> tuple[Planes, Planes] | N
 
 
 def precision_of(anonymizer: Anonymizer, *, amp: bool) -> AbstractContextManager[Any]:
-    """The precision in which a method's networks run: half of it if so asked."""
+    """A context in which a method's networks run: in half precision with `amp`, else in full."""
     weights = next(anonymizer.parameters(), None)
     return nullcontext() if weights is None or not amp else half_precision(weights.device)
 
