@@ -320,6 +320,17 @@ def test_a_dry_run_tells_what_would_be_resumed(
     assert "cannot be resumed" in capsys.readouterr().err
 
 
+def test_a_dry_run_refuses_half_precision_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    words = ["anonymize", str(tmp_path / "a.mp4"), "--dry-run", "--device", "mps"]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--amp"]) == 2
+    assert "--amp needs a CUDA device or the CPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "resumes"), [(["-o", "results"], True), (["--output=results"], True), ([], False)]
 )

@@ -159,7 +159,7 @@ def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, anonymizer = parse(argv)
     from masquerade.cli.progress import BatchProgress
-    from masquerade.device import choose_device
+    from masquerade.device import check_half, choose_device
     from masquerade.pipeline.batch import anonymize_batch, plan_tasks
     from masquerade.pipeline.file_outcome import FileOutcome, exit_code, recover_folders
     from masquerade.pipeline.outputs import FileTask, check_outputs
@@ -193,7 +193,9 @@ def main(argv: list[str]) -> int:
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
     if options.dry_run:
-        choose_device(config.device)  # each refuses what cannot be done
+        device = choose_device(config.device)  # each refuses what cannot be done
+        if config.amp:
+            check_half(device)
         if config.edits is None:
             full = with_default_regions(config, anonymizer)
             region_arguments(full)

@@ -45,7 +45,7 @@ class Tiny3d(nn.Module):
         if clip.device.type == "cpu" and isinstance(self.norms[0], nn.BatchNorm3d):
             clip = clip.contiguous(memory_format=torch.channels_last_3d)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            clip = F.relu(norm(conv(clip)))
+            clip = F.relu(norm(conv(clip)), inplace=True)
         return clip.mean(dim=(2, 3, 4))
 
     def forward(self, clip: Tensor) -> Tensor:
