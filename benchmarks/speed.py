@@ -54,6 +54,9 @@ TABLES = (
     Table(
         "stprivacy", ("--turns", "5"), "stprivacy-speed.md", "STPrivacy, beside the paper's step"
     ),
+    Table(
+        "batched_detectors", (), "batched-detectors.md", "detectors given several frames at once"
+    ),
     Table("decoding", ("--repeats", "5"), "decoding.md", "decoding in a process of its own"),
     Table("fit", (), "fit.md", "training attackers"),
     Table(
