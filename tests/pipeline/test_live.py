@@ -154,6 +154,21 @@ def test_where_nobody_is_found_everything_is_hidden_unless_it_is_allowed() -> No
     assert (run.counts.hidden_whole, run.counts.empty) == (0, 1)
 
 
+@pytest.mark.parametrize("name", ["mannequin", "skeleton"])
+def test_a_scene_that_is_kept_is_hidden_where_nobody_is_found(name: str) -> None:
+    run = run_of(always(Region()), method=build(name, ground="scene"))
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert not shown.pixels.any()
+    assert (run.counts.hidden_whole, run.counts.empty) == (1, 0)
+
+
+def test_a_drawn_floor_on_which_nobody_is_found_is_no_empty_frame() -> None:
+    run = run_of(always(Region()), method=build("mannequin"))
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert not np.array_equal(shown.pixels, Picture(0).pixels)
+    assert (run.counts.hidden_whole, run.counts.empty) == (0, 0)
+
+
 class Sometimes(Anonymizer):
     """A method that forgets to hide every third frame."""
 
@@ -180,6 +195,33 @@ def test_a_method_that_hides_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OutputError, match="5 frames in a row"):
         list(run(Picture(i) for i in range(9)))  # type: ignore[arg-type]
     assert run.counts.shown == 0
+
+
+@pytest.mark.parametrize(("side", "most"), [(6, 4), (8, 0), (10, 0), (14, 0), (20, 0)])
+def test_a_small_face_that_is_not_hidden_is_not_shown_for_long(
+    side: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little is seen of the smallest to judge single frames; once refused they stay so."""
+    monkeypatch.setattr(module, "MOST_REFUSED", 20)
+    small = Region(boxes=(Box(20, 12, 20 + side, 12 + side, 1.0, 0),))
+    run = run_of(always(small), method=Nothing())
+    with pytest.raises(OutputError, match="20 frames in a row"):
+        list(run(Picture(i) for i in range(90)))  # type: ignore[arg-type]
+    assert run.counts.shown <= most
+
+
+def test_who_is_hidden_again_is_shown_again() -> None:
+    small = Region(boxes=(Box(20, 12, 30, 22, 1.0, 0),))
+    run = run_of(always(small), method=Late())
+    shown = [one.frame.index for one in run(Picture(i) for i in range(12))]  # type: ignore[arg-type]
+    assert shown[0] > 3 and shown == list(range(shown[0], 12))
+
+
+class Late(Sometimes):
+    """A method that hides from the fifth frame on."""
+
+    def on_pixels(self, pixels: Any, *, mask: Any = None, state: Any = None) -> Any:
+        return (pixels.copy() if state < 4 else np.zeros_like(pixels)), state + 1
 
 
 class Nothing(Sometimes):

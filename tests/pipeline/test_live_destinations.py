@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -57,10 +58,13 @@ def test_a_destination_that_was_away_is_sent_to_again(
     clip: Path, tmp_path: Path, feed: Feed
 ) -> None:
     """What comes then begins with a key frame, and is hidden as it was before."""
-    again = tmp_path / "again.ts"
+    again, report = tmp_path / "again.ts", tmp_path / "report.json"
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        live(feed(clip), "-o", f"tcp://127.0.0.1:{port_of(server)}", *HIDDEN) as run,
+        live(
+            *(feed(clip), "-o", f"tcp://127.0.0.1:{port_of(server)}"),
+            *(*HIDDEN, "--report", report),
+        ) as run,
     ):
         connection, _ = server.accept()
         with connection:
@@ -74,6 +78,10 @@ def test_a_destination_that_was_away_is_sent_to_again(
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
     assert shown_frames(again) > 1
+    assert errors.index("cannot be written to") < errors.index("the destination is back")
+    receipt = json.loads(report.read_text())
+    assert 0 < receipt["unsent"] < receipt["shown"]
+    assert any("taken by nobody" in one for one in receipt["warnings"])
 
 
 def test_a_destination_that_stays_away_ends_the_run(clip: Path, feed: Feed) -> None:

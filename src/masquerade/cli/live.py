@@ -159,9 +159,10 @@ class _Talk:
             rate = (counts.shown - self._shown) / (now - self._last)
             self._last, self._shown = now, counts.shown
             unseen = pictures - counts.shown
+            nobody = f", {counts.unsent} taken by nobody" if counts.unsent else ""
             print(
                 f"{rate:.0f} frames a second, {1000 * frame.latency:.0f} ms behind; {counts.shown} "
-                f"shown, {unseen} dropped, {counts.hidden_whole} hidden whole",
+                f"shown, {unseen} dropped, {counts.hidden_whole} hidden whole{nobody}",
                 file=sys.stderr,
             )
 

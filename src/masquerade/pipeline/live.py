@@ -16,7 +16,16 @@ import numpy as np
 from masquerade.anonymizer import Pixels
 from masquerade.errors import OutputError, UsageError
 from masquerade.pipeline.config import Pipeline, source_names
-from masquerade.pipeline.residual_detail import MAX_LEFT, FrameDetail, RegionJudge
+from masquerade.pipeline.residual_detail import (
+    LARGE,
+    MAX_LEFT,
+    MIN_PIXELS,
+    MOST_POOLS,
+    FrameDetail,
+    RegionDetail,
+    Remains,
+    remaining_detail,
+)
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, StageTimer, anonymize_stream
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
@@ -24,6 +33,8 @@ from masquerade.video.probe import VideoInfo
 
 MOST_REFUSED = 50  # frames in a row that failed their check, after which the run ends
 LONGEST = 60_000  # milliseconds that the counts of latencies reach to
+ALONE = 50  # pixels with detail, from which a small region is judged by itself, too
+MOST_ALONE = 0.5  # of the detail in such a region: more is refused
 
 
 class LiveFrame(NamedTuple):
@@ -44,6 +55,7 @@ class LiveCounts:
     hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
     empty: int = 0  # shown as they are: nobody was found in them, which was allowed
     sent_late: int = 0  # anonymized in time; encoding or the network took them beyond the bound
+    unsent: int = 0  # shown, but the destination was gone
     latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
 
     def add_latency(self, seconds: float) -> None:
@@ -56,6 +68,48 @@ class LiveCounts:
         if not total:
             return None
         return int(np.searchsorted(np.cumsum(self.latencies), share * total)) / 1000
+
+
+class _Track(NamedTuple):
+    """What was found of one track that is not judged yet, in pixels, and how it was judged last."""
+
+    detailed: int = 0
+    left: int = 0
+    refused: bool = False
+
+
+class LiveJudge:
+    """Judges each frame before it is shown: by its regions, and by those of their tracks before it.
+
+    A small region is judged together with those of its track before it, as in files, and by itself
+    where nearly all of it is still there. Whoever was refused stays so until a judgement says that
+    they are hidden: else each new beginning would show a few frames more.
+    """
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, _Track] = {}
+
+    def refuses(self, regions: Iterable[RegionDetail], after: Any) -> bool:
+        """Whether a frame may not be shown, given its regions and the luma (h, w) of its copy."""
+        found = [(track, remaining_detail(own, after[place])) for track, place, own in regions]
+        # All of them, also behind one that is refused.
+        return any([self._refuses(track, one) for track, one in found if one.detailed])
+
+    def _refuses(self, track: int, found: Remains) -> bool:
+        before = self._tracks.pop(track, _Track())
+        detailed, left = before.detailed + found.detailed, before.left + found.left_surely
+        if found.detailed >= LARGE:
+            now = _Track(refused=found.left > MAX_LEFT * found.detailed)
+        elif detailed >= MIN_PIXELS:
+            now = _Track(refused=left > MAX_LEFT * detailed)
+        else:
+            now = _Track(detailed, left, before.refused)
+        if found.detailed >= ALONE and found.left_surely > MOST_ALONE * found.detailed:
+            now = now._replace(refused=True)
+        self._tracks[track] = now
+        if len(self._tracks) > MOST_POOLS:
+            del self._tracks[next(iter(self._tracks))]  # the one not seen for longest
+        return now.refused
 
 
 class LiveRun:
@@ -95,7 +149,9 @@ class LiveRun:
         self._detail = FrameDetail(
             size=(info.width, info.height), shape=shape, whole=method.full_frame
         )
-        self._judge = RegionJudge()
+        # It draws the frame anew, whoever is found.
+        self._draws = method.full_frame or method.regions_only
+        self._judge = LiveJudge()
         self._refused = False  # the frame that was anonymized last
         self._in_a_row = 0
 
@@ -121,18 +177,20 @@ class LiveRun:
                 if self._may_be_shown(made):
                     yield LiveFrame(made.pixels, made.frame, self._age(made.frame))
 
-    def sent(self, shown: LiveFrame) -> None:
-        """Record the latency of a frame once it is encoded and sent on."""
+    def sent(self, shown: LiveFrame, *, taken: bool = True) -> None:
+        """Record the latency of a frame once it is encoded and sent on, or that nobody took it."""
+        if not taken:
+            self.counts.unsent += 1
+            return
         latency = self._age(shown.frame)
         self.counts.add_latency(latency)
         self.counts.sent_late += latency > self._max_latency
 
     def _regions(self, frames: Iterable[Any]) -> Iterator[Region]:
         """What to hide in each frame: all of it where nobody was found."""
-        draws = self.pipeline.anonymizer.regions_only or self.pipeline.anonymizer.needs_people
         for region in self.pipeline.regions(frames):
             found = region.boxes or region.full_frame or _any(region.mask) or _any(region.strength)
-            if found or draws or self.pipeline.config.allow_empty:
+            if found or self._draws or self.pipeline.config.allow_empty:
                 yield region
             else:
                 yield replace(region, full_frame=True, mask=None, strength=None)
@@ -141,11 +199,7 @@ class LiveRun:
         """Compare a frame with its source (H, W, 3) before anybody sees it."""
         before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
         found = self._detail.found_in(made.region)
-        source_detail = self._detail.of_source(before, found)
-        self._detail.judge(self._judge, made.frame.index, source_detail, after)
-        self._refused = self._judge.left > MAX_LEFT
-        if self._refused:
-            self._judge = RegionJudge()
+        self._refused = self._judge.refuses(self._detail.of_source(before, found), after)
 
     def _may_be_shown(self, made: AnonymizedFrame) -> bool:
         counts, region = self.counts, made.region
@@ -165,7 +219,7 @@ class LiveRun:
         counts.shown += 1
         by_request = "frame" in source_names(self.pipeline.config)
         counts.hidden_whole += region.full_frame and not by_request
-        counts.empty += made.mask is not None and not _any(made.mask)
+        counts.empty += not self._draws and made.mask is not None and not _any(made.mask)
         return True
 
 

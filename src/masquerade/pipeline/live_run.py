@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
@@ -73,6 +74,7 @@ class LiveReceipt:
     empty: int  # of those shown: shown as they were, since nobody was found in them
     reconnections: int
     sent_late: int  # of those shown: encoding or the network took them beyond the bound
+    unsent: int  # of those shown: the destination was gone
     latency_median: float | None  # seconds from a frame's arrival until it is encoded and sent on
     latency_95: float | None
     max_latency: float
@@ -84,10 +86,6 @@ class LiveReceipt:
     def as_dict(self) -> dict[str, Any]:
         """The receipt as plain data."""
         return asdict(self)
-
-
-class _Destination(Protocol):
-    def write(self, pixels: Pixels, time: FrameTime) -> None: ...
 
 
 OnFrame = Callable[[LiveFrame, LiveCounts, int], None]  # with the pictures that came so far
@@ -149,6 +147,7 @@ class LiveSession:
             say=say,
         )
         self._standstill = Standstill(config.stall, say)
+        self._say = say
         self._lost: str | None = None
 
     def stop(self) -> None:
@@ -213,7 +212,7 @@ class LiveSession:
             part = appear(file)
             info = _output_info(self._input.info)
             with Writer(part, info=info, container=container, encoding=encoding) as writer:
-                self._write(frames, writer, run, on_frame)
+                self._write(frames, partial(_record, writer), run, on_frame)
             if not run.counts.shown:
                 raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
             verify_output(part, file, others=0)
@@ -223,14 +222,18 @@ class LiveSession:
         if self.destination.kind != "camera":
             check_encoder(encoding, width=info.width, height=info.height, deep=False)
         with ReconnectingWriter(
-            self.destination, info=info, encoding=encoding, seconds=self.config.reconnect
+            self.destination,
+            info=info,
+            encoding=encoding,
+            seconds=self.config.reconnect,
+            say=self._say,
         ) as writer:
-            self._write(frames, writer, run, on_frame)
+            self._write(frames, writer.write, run, on_frame)
 
     def _write(
         self,
         frames: Iterator[LiveFrame],
-        writer: _Destination,
+        write: Callable[[Pixels, FrameTime], bool],
         run: LiveRun,
         on_frame: OnFrame | None,
     ) -> None:
@@ -238,8 +241,8 @@ class LiveSession:
         step = max(1, round(TICKS / self._input.info.rate))
         for one in frames:
             first = one.frame.pts if first is None else first
-            writer.write(one.pixels, FrameTime(one.frame.pts - first, step, one.frame.time_base))
-            run.sent(one)
+            at = FrameTime(one.frame.pts - first, step, one.frame.time_base)
+            run.sent(one, taken=write(one.pixels, at))
             if on_frame is not None:
                 on_frame(one, run.counts, self._input.pictures)
 
@@ -275,6 +278,10 @@ class LiveSession:
                 "since encoding or the network took longer; choose a faster --encoder-preset, or "
                 "look at the destination."
             )
+        if counts.unsent:
+            warned.append(
+                f"{counts.unsent} frames were taken by nobody: {self.destination.name} was gone."
+            )
         return warned
 
     def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
@@ -295,6 +302,7 @@ class LiveSession:
             empty=counts.empty,
             reconnections=self._input.reconnections,
             sent_late=counts.sent_late,
+            unsent=counts.unsent,
             latency_median=counts.latency(0.5),
             latency_95=counts.latency(0.95),
             max_latency=self.config.max_latency,
@@ -311,6 +319,12 @@ class LiveSession:
     def lost(self) -> str | None:
         """Why the source was lost for good, in a sentence; None: it was not."""
         return self._lost
+
+
+def _record(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
+    """Write a frame into a file, which takes every one."""
+    writer.write(pixels, time)
+    return True
 
 
 def _output_info(info: VideoInfo) -> VideoInfo:

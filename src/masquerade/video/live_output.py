@@ -113,14 +113,22 @@ class ReconnectingWriter:
         info: of the source.
         encoding: how it is compressed.
         seconds: for which a destination that is gone is opened again; a pipe never is.
+        say: what a sentence is given to when the destination is gone, and when it is back.
 
     Raises:
         MasqueradeError: it cannot be opened at first, or was gone for longer.
     """
 
     def __init__(
-        self, address: Address, *, info: VideoInfo, encoding: Encoding, seconds: float
+        self,
+        address: Address,
+        *,
+        info: VideoInfo,
+        encoding: Encoding,
+        seconds: float,
+        say: Callable[[str], None],
     ) -> None:
+        self._say = say
         self._open = partial(LiveWriter, address, info=info, encoding=encoding)
         self._seconds = 0.0 if address.kind == "pipe" else seconds
         self._writer: LiveWriter | None = self._open()
@@ -134,8 +142,12 @@ class ReconnectingWriter:
         if self._writer is not None:
             self._writer.close()
 
-    def write(self, pixels: Pixels, time: FrameTime) -> None:
-        """Send one frame (H, W, 3), uint8 RGB, or drop it while there is nobody to send it to."""
+    def write(self, pixels: Pixels, time: FrameTime) -> bool:
+        """Send one frame (H, W, 3), uint8 RGB; False: it is dropped, as nobody is there to take it.
+
+        Raises:
+            MasqueradeError: the destination was gone for too long.
+        """
         now = monotonic()
         try:
             if self._writer is None and now - self._tried_at >= PAUSE:
@@ -143,8 +155,11 @@ class ReconnectingWriter:
                 self._writer = self._open()
             if self._writer is not None:
                 self._writer.write(pixels, time)
+                if self._gone_at is not None:
+                    self._say("the destination is back.")
                 self._gone_at = None
-        except MasqueradeError:
+                return True
+        except MasqueradeError as error:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -152,6 +167,9 @@ class ReconnectingWriter:
                 self._gone_at = now
             if now - self._gone_at >= self._seconds:
                 raise
+            if self._gone_at == now:
+                self._say(f"{error} It is tried again for {self._seconds:g} s.")
+        return False
 
 
 def _muxer(address: Address) -> str:
