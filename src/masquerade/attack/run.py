@@ -275,12 +275,13 @@ def _restorations(
     patches, counts = {}, {}
     for done, (path, raw) in enumerate(pairs.items(), 1):
         try:
+            check_source(path, raw)
             counts[path] = count_frames(path) if probe(path).kind == "video" else 1
             half = counts[path] // 2 if len(pairs) == 1 else counts[path]
             chosen = spread_numbers(half, LEARNED_FRAMES)
             each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
             patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
-        except (VideoError, OSError):  # the attack on it says so
+        except Exception:  # of whatever kind: the attack on it says so, and the others go on
             continue
         if progress:
             progress("pairs to learn from", done, len(pairs))

@@ -4,7 +4,10 @@ A detector at a low score sees people and text in noise and in the ringing of a 
 find counts with a higher score only, if the published frame shows nothing like it there at any
 score, and if it holds: where the raw frame is given, it surely has the same there; where not, it
 is found again in the mirrored picture, as surely, which true people and text survive and many
-false ones do not. Several frames must show it, where several were restored.
+false ones do not. The raw frame has somebody wherever a mask lies, whose own shape may look like
+one: so people must be found in the mirrored picture in any case, and beside a raw frame the
+restored picture must go with it where the published one was changed. Several frames must show it,
+where several were restored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,15 +35,18 @@ from masquerade.regions.boxes import Box, area, corners, intersection
 SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
 """Lowest detection scores that count in a restored picture, whose noise may look like anything.
 
-Without raw frames the mirrored picture must reach them too. The detector of people gives mask
-shapes in noise less than .5 in one of both, and people behind a fine mosaic often more."""
+Without raw frames, and of people with them, the mirrored picture must reach them too. The detector
+of people gives mask shapes in noise less than .5 in one of both, and people behind a fine mosaic
+often more."""
 TWICE = 2  # frames in which restored pictures must show it
 BODIES: tuple[Kind, ...] = ("person", "pose")
-OFTEN = 3  # the same for these without raw frames, where they are looked for in MANY or more
+OFTEN = 3  # the same for these, where they are looked for in MANY or more
 MANY = 10
 INSIDE = 0.5  # share of the smaller of two boxes in the other, from which both show one thing,
 PART = 0.2  # unless it is smaller than this share of the other
 CHANGED = 8.0  # mean difference in grey levels from the raw frame above which a part was hidden
+ALIKE = 0.5  # correlation of a restored picture with the raw one where a pixel was hidden
+LEAST_PIXELS = 30  # that were hidden, below which it says nothing
 SHOWS: Mapping[Kind, tuple[Kind, ...]] = {
     "face": ("face",),
     "person": ("person", "pose"),
@@ -87,17 +93,23 @@ class Scene:
                 return True
         return False
 
-    def evidence(self, kind: Kind, restored: U8, *, sure: float) -> list[Box]:
-        """Boxes of a kind that are sure in the raw frame, or without it in the mirrored picture.
+    def held(self, kind: Kind, boxes: Sequence[Box], restored: U8, *, sure: float) -> list[Box]:
+        """Those of some finds of a kind that the raw frame or the mirrored picture confirms.
 
         `sure` is the score from which a find in a restored picture counts, mirrored or not.
         """
-        if self.raw is not None:
-            return [box for box in self._look(kind, of_raw=True) if box.score >= SURE[kind]]
-        width = restored.shape[1]
-        mirrored = self.finders.find(kind, np.ascontiguousarray(restored[:, ::-1]))
-        boxes = [replace(b, x0=width - b.x1, x1=width - b.x0) for b in mirrored]
-        return [box for box in boxes if box.score >= sure]
+        held = list(boxes)
+        if self.raw is not None and held:
+            there = [b for b in self._look(kind, of_raw=True) if b.score >= SURE[kind]]
+            held = [box for box in held if overlaps(box, there)]
+            if kind in BODIES:
+                held = [box for box in held if self._goes_with_raw(restored, box)]
+        if (self.raw is None or kind in BODIES) and held:
+            width = restored.shape[1]
+            mirrored = self.finders.find(kind, np.ascontiguousarray(restored[:, ::-1]))
+            again = [replace(b, x0=width - b.x1, x1=width - b.x0) for b in mirrored]
+            held = [box for box in held if overlaps(box, [b for b in again if b.score >= sure])]
+        return held
 
     def is_changed(self, box: Box) -> bool:
         """Whether the published frame differs from the raw one at a place."""
@@ -106,6 +118,22 @@ class Scene:
         top, left = max(0, int(box.y0)), max(0, int(box.x0))
         part = np.s_[top : int(box.y1) + 1, left : int(box.x1) + 1]
         return bool(cv2.absdiff(self.published[part], self.raw[part]).mean() > CHANGED)
+
+    def _goes_with_raw(self, restored: U8, box: Box) -> bool:
+        """Whether a restored picture is like the raw frame where the published one was changed."""
+        if self.raw is None:
+            return False
+        top, left = max(0, int(box.y0)), max(0, int(box.x0))
+        part = np.s_[top : int(box.y1) + 1, left : int(box.x1) + 1]
+        made, raw, published = (
+            cv2.cvtColor(np.ascontiguousarray(one[part]), cv2.COLOR_RGB2GRAY).astype(np.float64)
+            for one in (restored, self.raw, self.published)
+        )
+        changed = np.abs(published - raw) > CHANGED
+        if changed.sum() < LEAST_PIXELS:
+            return True
+        a, b = made[changed], raw[changed]
+        return a.std() > 0 < b.std() and bool(np.corrcoef(a, b)[0, 1] >= ALIKE)
 
     def beside(self, restored: U8, box: Box) -> list[Pixels]:
         """Crops around a box of the published, the restored and, if given, the raw frame."""
@@ -156,11 +184,9 @@ class SeenAgain:
             boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
             sure = [box for box in boxes if box.score >= self.sure[kind]]
             new = [box for box in sure if not scene.is_shown(kind, box)]
-            evidence = scene.evidence(kind, restored, sure=self.sure[kind]) if new else []
-            for box in new:
-                if not overlaps(box, evidence):
-                    self.refused += 1
-                    continue
+            held = scene.held(kind, new, restored, sure=self.sure[kind])
+            self.refused += len(new) - len(held)
+            for box in held:
                 total += box.score
                 self._add(scene, kind, how, box, restored)
         return total
@@ -188,7 +214,7 @@ class SeenAgain:
 
     def _least_of(self, kind: Kind) -> int:
         """Frames in which one kind must be seen: a mask may look like a body in two."""
-        many = kind in BODIES and not self.beside_raw and len(self._searched) >= MANY
+        many = kind in BODIES and len(self._searched) >= MANY
         return max(self.least, OFTEN) if many and self.least > 1 else self.least
 
     def counted(self) -> dict[Kind, dict[str, list[Proof]]]:
@@ -211,7 +237,9 @@ class SeenAgain:
         scores = ", ".join(
             f"{NAMES[kind]} {score:g}" for kind, score in self.sure.items() if self.looks_for(kind)
         )
-        where = "the raw frame has there" if self.beside_raw else "the mirrored picture shows again"
+        where = "the mirrored picture shows again"
+        if self.beside_raw:
+            where = f"the raw frame has there (of people {where}, too)"
         frames = f" in {self.least} frames or more" if self.least > 1 else ""
         if (often := self._least_of("person")) > self.least:
             frames += f" (people and poses {often})"
@@ -239,9 +267,10 @@ class SeenAgain:
             why = "whether it was to be hidden is not known: --hidden or --raw says so"
             says += f"; {'it is hardly changed there' if self.beside_raw else why}"
         if self.refused:
-            where = "as nothing like them is seen in the raw frames"
-            if not self.beside_raw:
-                where = "as they are not found again in the mirrored picture"
+            where = "as they are not found again in the mirrored picture"
+            if self.beside_raw:
+                people = ", or, of people, in the mirrored picture" if self._searched else ""
+                where = f"as nothing like them is seen in the raw frames{people}"
             says += f"; finds that were not counted, {where}: {self.refused}"
         return says
 
