@@ -68,6 +68,12 @@ def main(argv: list[str]) -> int:
         address = f"http://127.0.0.1:{port}/?token={token}"
         print(f"The studio runs at {address}", flush=True)
         print("Ctrl+C ends it. Whoever has this address sees your videos.", file=sys.stderr)
+        for folder in studio.jobs.kept_aside:
+            print(
+                "A finished job cannot be shown: its record is damaged, or of another version. "
+                f"Its files are kept in {folder}",
+                file=sys.stderr,
+            )
         if not options.no_browser:
             webbrowser.open(_private_link(address, studio.folder).as_uri())
         server.run(sockets=[listening])

@@ -1,7 +1,8 @@
 """Jobs: whole videos that are anonymized or attacked, one after the other, each in a process.
 
 What a job is and how it ended lies beside its result in a folder of its own, so that a restart
-loses no finished job. A job that was not finished is forgotten at the next start.
+loses no finished job. A job that was not finished is forgotten at the next start; one whose record
+cannot be used is kept aside with all its files.
 """
 
 import fcntl
@@ -16,11 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import atomic_write, take_lock
 from masquerade.studio.children import Child
+from masquerade.studio.kept_edits import UNREADABLE
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Kind = Literal["anonymize", "attack"]
@@ -92,16 +94,11 @@ class Jobs:
         self._closed = False
         self._locks: dict[str, int] = {}  # of the folders of jobs that are not finished
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.kept_aside: list[Path] = []  # at this start: folders of jobs that cannot be used
         for own in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            job = _read(own / FILE)
-            if job is None:  # it was not finished, unless another studio works at it
-                with (
-                    suppress(OSError),
-                    take_lock(own / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW),
-                ):
-                    shutil.rmtree(own, ignore_errors=True)
-            else:
-                self._jobs[job.id] = job
+            if re.fullmatch("[0-9a-f]{16}", own.name):  # else it was kept aside, or is no job's
+                with suppress(OSError):  # another studio works at it, or it cannot be read now
+                    self._take_up(own)
 
     def all(self) -> list[Job]:
         """All jobs, the oldest first."""
@@ -219,6 +216,21 @@ class Jobs:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             self._unlock(job)
 
+    def _take_up(self, own: Path) -> None:
+        """Know a finished job again; keep one aside that cannot be used, and remove any other."""
+        try:
+            job = _read(own / FILE)
+            if job is not None and job.state == "done":
+                self._jobs[job.id] = job
+                return
+        except ValueError:
+            with take_lock(own / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW):
+                self.kept_aside.append(own.rename(own.with_name(f"{own.name}.{UNREADABLE}")))
+            return
+        with take_lock(own / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW):
+            if job is not None or not (own / FILE).exists():  # else it was finished just now
+                shutil.rmtree(own, ignore_errors=True)
+
     def _unlock(self, job: Job) -> None:
         lock = self._locks.pop(job.id, None)
         if lock is not None:
@@ -279,12 +291,20 @@ class Jobs:
 
 
 def _read(file: Path) -> Job | None:
-    """A finished job, if a file tells of one and its result is there."""
+    """The job that a file tells of; None: there is no file, as of one that was not finished.
+
+    Raises:
+        ValueError: it is damaged, or of another version.
+        OSError: it cannot be read now, which is not the file's fault.
+    """
     try:
-        about = json.loads(file.read_text("utf-8"))
-        job = Job(**{**about, "video": None})
-        named = re.fullmatch("[0-9a-f]{16}", job.id) and job.id == file.parent.name
-        there = job.saved or (file.parent / str(job.result)).exists()
-        return job if named and there and job.state == "done" else None
-    except (OSError, ValueError, TypeError):
+        job = Job(**{**json.loads(file.read_text("utf-8")), "video": None})
+    except FileNotFoundError:
         return None
+    except (TypeError, RecursionError) as error:
+        raise ValueError("it does not tell of a job") from error
+    texts = job.name, job.result, job.saved or "", job.content or ""
+    usable = all(isinstance(one, str) for one in texts) and job.state in get_args(State)
+    if job.id != file.parent.name or not usable:
+        raise ValueError("it tells of another job, or says something that no job says")
+    return job
