@@ -174,6 +174,12 @@ class TemporaryFolder:
         self._remove()
 
 
+def file_signature(path: Path) -> tuple[int, ...]:
+    """What differs once another file was put in its place, or it was written to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:

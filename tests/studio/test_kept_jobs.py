@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,11 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's packages are not installed")
+from starlette.testclient import TestClient
 
 from masquerade.studio.jobs import Job, Jobs
+from masquerade.studio.server import create_app
+from masquerade.studio.studio import Studio
 
 ID = "0123456789abcdef"
 JOB = Job(ID, None, "a.mp4", "anonymize", state="done", result="safe.mp4", content="5" * 64)
@@ -100,3 +106,77 @@ def test_the_command_says_where_a_job_was_kept_aside(tmp_path: Path) -> None:
         said = [studio.stderr.readline() for _ in range(2)]
         studio.terminate()
     assert str(folder / f"{ID}.unreadable") in said[-1]
+
+
+NONE = {"error": "This job has no result, or it was moved away."}
+ASKED = ("result", "receipt", "pictures", "frames/0.jpg")
+
+
+@pytest.fixture
+def ward(tmp_path: Path, short_clip: Path) -> Path:
+    """A root with the result of a job, and a second one with another video of that name."""
+    for root in ("ward", "other"):
+        (tmp_path / root / "night").mkdir(parents=True)
+        saved = tmp_path / root / "night" / "one_anonymized.mp4"
+        saved.write_bytes(short_clip.read_bytes() + (b"raw" if root == "other" else b""))
+        saved.with_name(f"{saved.name}.receipt.json").write_text("{}")
+        shutil.copy(short_clip, saved.with_name("one.mp4"))
+    digest = hashlib.sha256(short_clip.read_bytes()).hexdigest()
+    saved_as = "night/one_anonymized.mp4"
+    keep(tmp_path / "state" / "jobs", JOB, saved=saved_as, result_sha256=digest)
+    return tmp_path / "ward"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Path | None], TestClient]]:
+    """Clients of studios with the kept jobs, each started with a root."""
+    begun: list[Studio] = []
+
+    def starting(root: Path | None) -> TestClient:
+        begun.append(Studio(root=root, state=tmp_path / "state"))
+        return TestClient(create_app(begun[-1]), raise_server_exceptions=False)
+
+    yield starting
+    for studio in begun:
+        studio.close()
+
+
+def refuses(page: TestClient) -> bool:
+    """Whether nothing of the job's result is given, and no attack on it begun."""
+    video = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
+    body = {"kind": "attack", "job": ID}
+    answers = [page.get(f"/api/jobs/{ID}/{path}") for path in ASKED]
+    answers += [page.post(f"/api/videos/{video['id']}/jobs", json=body)]
+    assert [job["id"] for job in page.get("/api/jobs").json()] == [ID]
+    return all(one.status_code == 422 and one.json() == NONE for one in answers)
+
+
+def test_a_result_is_given_while_it_is_the_file_that_the_job_made(
+    ward: Path, start: Callable[[Path | None], TestClient]
+) -> None:
+    page, saved = start(ward), ward / "night" / "one_anonymized.mp4"
+    for path in ASKED:
+        assert page.get(f"/api/jobs/{ID}/{path}").status_code == 200, path
+    assert page.get(f"/api/jobs/{ID}/result").content == saved.read_bytes()
+    assert refuses(start(ward.with_name("other")))
+    moved = ward.rename(ward.with_name("moved"))
+    assert start(moved).get(f"/api/jobs/{ID}/result").status_code == 200
+    moved.rename(ward)
+    about = saved.stat()
+    changed = bytearray(saved.read_bytes())
+    changed[-1] ^= 1
+    saved.write_bytes(changed)
+    os.utime(saved, ns=(about.st_atime_ns, about.st_mtime_ns))  # as a copy with its times
+    assert refuses(page) and refuses(start(ward))
+
+
+def test_a_job_of_an_older_version_gives_what_lies_in_its_own_folder_alone(
+    ward: Path, start: Callable[[Path | None], TestClient], tmp_path: Path
+) -> None:
+    record = tmp_path / "state" / "jobs" / ID / "job.json"
+    kept = json.loads(record.read_text())
+    del kept["result_sha256"]
+    record.write_text(json.dumps(kept))
+    assert refuses(start(ward))
+    record.write_text(json.dumps({**kept, "saved": None}))
+    assert start(ward).get(f"/api/jobs/{ID}/result").content == b"hours of work"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
-from masquerade.storage import file_digest
+from masquerade.storage import file_digest, file_signature
 
 MOST_STEPS = 200  # that can be taken back
 
@@ -116,7 +116,7 @@ class History:
         """
         with self._turn:
             try:
-                seen = _signature(self._file)
+                seen = file_signature(self._file)
                 if seen == self._seen:
                     return False
                 same = file_digest(self._file) == self._digest
@@ -175,14 +175,14 @@ class History:
 
     def _read(self) -> Edits:
         # The digest first: what is written between the two is then taken for another's.
-        self._seen, self._digest = _signature(self._file), file_digest(self._file)
+        self._seen, self._digest = file_signature(self._file), file_digest(self._file)
         return Edits.read(self._file)
 
     def _save(self, edits: Edits) -> None:
         with _alone(self._file.parent):
             self.check_file()
             edits.write(self._file)
-            self._seen, self._digest = _signature(self._file), file_digest(self._file)
+            self._seen, self._digest = file_signature(self._file), file_digest(self._file)
         self.edits = edits
         self.revision += 1
 
@@ -196,12 +196,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _signature(path: Path) -> tuple[int, ...]:
-    """What differs once another file was put in its place, or it was written to."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _with_log(edits: Edits, other: Edits, what: str, by: str) -> Edits:

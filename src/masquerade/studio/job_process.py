@@ -5,7 +5,8 @@
     python -m masquerade.studio.job_process attack RESULT PAGE VIDEO
 
 Each line of the output is JSON: {"done": frames, "total": frames or null} as it goes on, then
-{"summary": [sentences], "warnings": [sentences]}, or {"error": "a sentence", "exit_code": 4}.
+{"summary": [sentences], "warnings": [sentences], "result_sha256": "..."}, or {"error": "a
+sentence", "exit_code": 4}.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import run_file
 from masquerade.report.attack_page import render_attack_page
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, file_digest
 from masquerade.studio.children import end_with_parent, say
 
 NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
@@ -42,7 +43,9 @@ def anonymize(words: list[str]) -> None:
     video, result = given.pop("video"), given.pop("result")
     config = PipelineConfig(**given)
     receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
-    say(summary=told(receipt), warnings=list(receipt.warnings), facts=facts(receipt))
+    made = receipt.output and receipt.output.sha256
+    warned = list(receipt.warnings)
+    say(summary=told(receipt), warnings=warned, facts=facts(receipt), result_sha256=made)
 
 
 def attack(result: Path, page: Path, video: Path) -> None:
@@ -58,7 +61,8 @@ def attack(result: Path, page: Path, video: Path) -> None:
     if one.recovered:
         verdict = "Something was recovered: look at the frames before the result is released."
     said = [f"{LEVELS[found.level]}{found.says}" for found in one.findings]
-    say(summary=[verdict, *said], warnings=[], exit_code=report.exit_code)
+    made, code = file_digest(page), report.exit_code
+    say(summary=[verdict, *said], warnings=[], exit_code=code, result_sha256=made)
 
 
 def told(receipt: Receipt) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.storage import atomic_write, take_lock
+from masquerade.storage import atomic_write, file_digest, file_signature, take_lock
 from masquerade.studio.children import Child
 from masquerade.studio.kept_edits import UNREADABLE
 
@@ -48,6 +48,7 @@ class Job:
     exit_code: int | None = None
     result: str | None = None  # the file's name in the job's folder
     saved: str | None = None  # where it lies on the server, under the root
+    result_sha256: str | None = None  # None: an older version made it, or it is not finished
     facts: dict[str, str] = field(default_factory=dict)  # of its receipt, to be compared by
     # of a run beside another one: their group, which of them it is (first or second), its label,
     # and the setting that was asked for
@@ -70,7 +71,7 @@ class Job:
         }
 
 
-HIDDEN = ("result", "saved", "content")
+HIDDEN = ("result", "saved", "content", "result_sha256")
 
 
 def readable(name: str) -> str:
@@ -93,6 +94,8 @@ class Jobs:
         self._began = 0.0
         self._closed = False
         self._locks: dict[str, int] = {}  # of the folders of jobs that are not finished
+        # by job: what the system says of the file that was compared last, and whether it is its own
+        self._looked_at: dict[str, tuple[tuple[int, ...], bool]] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.kept_aside: list[Path] = []  # at this start: folders of jobs that cannot be used
         for own in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
@@ -164,6 +167,17 @@ class Jobs:
     def folder(self, job: Job) -> Path:
         """The folder of a job."""
         return self._folder / job.id
+
+    def made(self, job: Job, file: Path) -> bool:
+        """Whether a file is the very one that a finished job made; it is read when it is new."""
+        if job.result_sha256 is None:  # then what lies in the job's own folder is its own
+            return job.saved is None
+        seen = file_signature(file)
+        last, same = self._looked_at.get(job.id, ((), False))
+        if last != seen:
+            same = file_digest(file) == job.result_sha256
+            self._looked_at[job.id] = seen, same
+        return same
 
     def remove(self, id: str) -> None:
         """Cancel a job that is not finished, or forget a finished one with its files."""
@@ -261,6 +275,7 @@ class Jobs:
     def _hear(self, job: Job, line: dict[str, Any]) -> None:
         known = {one.name for one in fields(Job)} & {
             *("done", "total", "error", "exit_code", "summary", "warnings", "facts"),
+            "result_sha256",
         }
         for key in known & set(line):
             setattr(job, key, line[key])
@@ -303,7 +318,7 @@ def _read(file: Path) -> Job | None:
         return None
     except (TypeError, RecursionError) as error:
         raise ValueError("it does not tell of a job") from error
-    texts = job.name, job.result, job.saved or "", job.content or ""
+    texts = job.name, job.result, job.saved or "", job.content or "", job.result_sha256 or ""
     usable = all(isinstance(one, str) for one in texts) and job.state in get_args(State)
     if job.id != file.parent.name or not usable:
         raise ValueError("it tells of another job, or says something that no job says")

@@ -40,6 +40,7 @@ LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
 MOST_OPEN = 50  # videos at once
 MOST_OF_A_NAME = 200  # bytes of the name of a result; file systems take 255 with all endings
 CONFIG = PipelineConfig()
+NO_RESULT = "this job has no result, or it was moved away."
 
 
 def state_folder() -> Path:
@@ -297,15 +298,15 @@ class Studio:
         """The file that a finished job made.
 
         Raises:
-            UsageError: it made none, or it is gone.
+            UsageError: it made none, or it is gone, or another file has its name.
         """
         job = self.jobs.get(id)
-        if job.saved is not None and self.root is not None:
-            path = self._under_root(job.saved)
-        else:
+        if job.saved is None:
             path = self.jobs.folder(job) / str(job.result)
-        if job.state != "done" or not path.is_file():
-            raise UsageError("this job has no result, or it was moved away.")
+        else:
+            path = self._under_root(job.saved)
+        if job.state != "done" or not path.is_file() or not self.jobs.made(job, path):
+            raise UsageError(NO_RESULT)
         return path
 
     # --- parts of these ---
