@@ -180,3 +180,14 @@ def test_a_job_of_an_older_version_gives_what_lies_in_its_own_folder_alone(
     assert refuses(start(ward))
     record.write_text(json.dumps({**kept, "saved": None}))
     assert start(ward).get(f"/api/jobs/{ID}/result").content == b"hours of work"
+
+
+def test_a_receipt_that_was_moved_away_is_said(
+    ward: Path, start: Callable[[Path | None], TestClient]
+) -> None:
+    (ward / "night" / "one_anonymized.mp4.receipt.json").unlink()
+    page = start(ward)
+    answer = page.get(f"/api/jobs/{ID}/receipt")
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "This job's receipt was moved away."}
+    assert page.get(f"/api/jobs/{ID}/result").status_code == 200

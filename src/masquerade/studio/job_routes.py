@@ -8,8 +8,6 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
 from masquerade.errors import UsageError, VideoError
-from masquerade.pipeline.config import PipelineConfig
-from masquerade.pipeline.outputs import receipt_path
 from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY
 from masquerade.studio.requests import NewComparison, NewJob, Number
 from masquerade.studio.studio import Studio
@@ -59,7 +57,7 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/jobs/{id}/receipt", response_class=FileResponse)
     def receipt(id: str) -> FileResponse:
-        path = receipt_path(studio.result(id), PipelineConfig())
+        path = studio.receipt(id)
         return FileResponse(path, filename=path.name)
 
     @app.get("/api/jobs/{id}/page", response_class=FileResponse)

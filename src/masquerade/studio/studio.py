@@ -309,6 +309,17 @@ class Studio:
             raise UsageError(NO_RESULT)
         return path
 
+    def receipt(self, id: str) -> Path:
+        """The receipt of a finished job's video.
+
+        Raises:
+            UsageError: the job made none, or it is gone.
+        """
+        path = receipt_path(self._made_video(id), CONFIG)
+        if not path.is_file():
+            raise UsageError("this job's receipt was moved away.")
+        return path
+
     # --- parts of these ---
 
     def _made_video(self, job: str) -> Path:
