@@ -182,6 +182,21 @@ def test_a_job_of_an_older_version_gives_what_lies_in_its_own_folder_alone(
     assert start(ward).get(f"/api/jobs/{ID}/result").content == b"hours of work"
 
 
+def test_a_result_that_was_moved_away_is_said(
+    ward: Path, start: Callable[[Path | None], TestClient], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    asked = f"/api/jobs/{ID}/result"
+    for root in (None, tmp_path / "empty"):
+        answer = start(root).get(asked)
+        assert answer.status_code == 422 and answer.json() == NONE
+    page, saved = start(ward), ward / "night" / "one_anonymized.mp4"
+    there = saved.rename(tmp_path / "away.mp4")
+    assert refuses(page)
+    saved.symlink_to(there)  # which leads out of the root
+    assert refuses(page)
+
+
 def test_a_receipt_that_was_moved_away_is_said(
     ward: Path, start: Callable[[Path | None], TestClient]
 ) -> None:

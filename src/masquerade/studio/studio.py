@@ -301,10 +301,12 @@ class Studio:
             UsageError: it made none, or it is gone, or another file has its name.
         """
         job = self.jobs.get(id)
-        if job.saved is None:
-            path = self.jobs.folder(job) / str(job.result)
-        else:
-            path = self._under_root(job.saved)
+        path = self.jobs.folder(job) / str(job.result)
+        if job.saved is not None:
+            try:
+                path = self._under_root(job.saved)
+            except UsageError:  # it was moved away, or there is another root, or none
+                raise UsageError(NO_RESULT) from None
         if job.state != "done" or not path.is_file() or not self.jobs.made(job, path):
             raise UsageError(NO_RESULT)
         return path
