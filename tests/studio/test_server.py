@@ -379,6 +379,15 @@ def test_settings_that_no_run_would_do_change_nothing(page: TestClient, opened: 
         {"level": "all"},
         {"regions": "magic"},
         {"regions": "boxes:/etc/passwd"},
+        {"regions": "parts"},
+        {"regions": "parts:"},
+        {"regions": "parts:head,nope"},
+        {"regions": "parts+faces"},
+        {"regions": "templates"},
+        {"regions": "templates:"},
+        {"regions": "templates+faces"},
+        {"regions": "templates:nope"},
+        {"regions": "faces+templates:nope,"},
         {"threshold": 7},
         {"mask_scale": 0.1},
         {"unknown": 1},
@@ -388,6 +397,11 @@ def test_settings_that_no_run_would_do_change_nothing(page: TestClient, opened: 
         answer = page.put(f"{own}/settings", json=wrong)
         assert answer.status_code in (422, 503) and answer.json()["error"].endswith("."), wrong
         assert page.get(own).json()["settings"] == video["settings"], wrong
+    answer = page.put(f"{own}/templates/nope", json={"on": True})
+    assert answer.status_code == 422 and "no template 'nope'" in answer.json()["error"]
+    after = page.get(own).json()
+    assert (after["log"], after["templates"]) == (video["log"], video["templates"])
+    assert page.put(f"{own}/settings", json={"regions": "parts:head,eyes"}).status_code == 200
 
 
 def test_a_video_that_is_not_there_is_said(page: TestClient) -> None:

@@ -147,6 +147,23 @@ def test_a_part_of_other_weights_is_refused_and_not_compared(
         assert heat.status_code in (422, 503) and heat.json()["error"].endswith(".")
 
 
+def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
+    keyed: Callable[..., TestClient],
+) -> None:
+    page = keyed(None)
+    own = address(page)
+    for name in ("badge", "screen", "watch"):
+        assert point(page, name, "colour-hog").status_code == 200
+    for name in ("badge", "screen"):
+        Library().remove(name)
+    assert page.put(f"{own}/settings", json={"feather": 2}).status_code == 200
+    assert page.put(f"{own}/templates/badge", json={"on": False}).status_code == 200
+    refused = page.put(f"{own}/templates/badge", json={"on": True})
+    assert refused.status_code == 422 and "no template 'badge'" in refused.json()["error"]
+    after = page.put(f"{own}/templates/screen", json={"on": False}).json()
+    assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
+
+
 @pytest.mark.slow
 def test_map_preview_job_and_command_compare_by_the_same_network(
     tmp_path: Path, keyed: Callable[..., TestClient], wait: Callable[..., Any]

@@ -6,7 +6,7 @@ GPUs", 2019) where a face is seen. The nine concepts of Ilic et al. (CVPR 2024, 
 among them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -90,10 +90,7 @@ class Parts(PoseSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = get_args(Part)
-        if not self.parts or (wrong := [part for part in self.parts if part not in known]):
-            named = f"there are no parts {wrong[0]!r}" if self.parts else "name parts of people"
-            raise UsageError(f"{named}; choose of {', '.join(known)}, as in parts:eyes,lips.")
+        check_parts(self.parts)
         self._tracker = self.pose_tracker()
         self.model_sha256 = self._tracker.model_sha256
         self.look_ahead = self._tracker.rules.look_ahead
@@ -138,6 +135,14 @@ class Parts(PoseSource):
         for part in self.parts:
             np.maximum(out, draw_part(part, pose, points, shape, scale), out=out)
         return out
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raise UsageError if no parts are named, or one that is none."""
+    known = get_args(Part)
+    if not parts or (wrong := [part for part in parts if part not in known]):
+        named = f"there are no parts {wrong[0]!r}" if parts else "name parts of people"
+        raise UsageError(f"{named}; choose of {', '.join(known)}, as in parts:eyes,lips.")
 
 
 def draw_part(

@@ -18,7 +18,9 @@ from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LEVELS, level_of
 from masquerade.pipeline.track_methods import check_track_methods
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
+from masquerade.regions.parts import check_parts
 from masquerade.regions.pose_tracking import FIRST_BOX
+from masquerade.regions.template_library import Library
 
 SHOWN = ("regions", "threshold", "outside", "mask_scale", "feather", "audio")
 """The settings of the page, besides level, method and its arguments."""
@@ -121,6 +123,26 @@ def check(edits: Edits) -> None:
     region_arguments(config, anonymizer)
 
 
+def check_named(edits: Edits, before: Edits) -> None:
+    """Refuse other regions than before that name no templates or parts, or some that are not there.
+
+    A template that was hidden before may have been removed since, and is not in the way.
+
+    Raises:
+        UsageError: they do.
+    """
+    if edits.settings.get("regions") == before.settings.get("regions"):
+        return
+    for name, arguments in region_arguments(edited_config(edits), edits.anonymizer()):
+        if name == "parts":
+            check_parts(arguments["parts"])
+        if name == "templates" and not arguments["templates"]:
+            raise UsageError("templates need a name: point at a part, or turn one on in the list.")
+    names = set(template_names(edits)) - set(template_names(before))
+    if unknown := sorted(names - set(Library().names())):
+        raise UsageError(f"there is no template {unknown[0]!r}; point at it in the picture first.")
+
+
 def settled(edits: Edits, given: Mapping[str, Any]) -> Edits:
     """Edits with changed settings; a level sets method and regions, and these clear a level.
 
@@ -181,7 +203,8 @@ def _tracks_key(edits: Edits) -> str:
 def template_names(edits: Edits) -> list[str]:
     """The templates that are hidden."""
     regions, _, named = str(edits.settings.get("regions") or "").partition(":")
-    return named.split(",") if regions.split("+")[-1] == "templates" and named else []
+    names = named.split(",") if regions.split("+")[-1] == "templates" else []
+    return [name for name in names if name]
 
 
 def with_keys(edits: Edits, kind: str | None) -> Edits:

@@ -385,6 +385,7 @@ class VideoSession:
         def checked(edits: Edits) -> Edits:
             after = change(edits)
             decisions.check(after)
+            decisions.check_named(after, edits)
             return after
 
         self.history.decide(what, checked)
