@@ -320,6 +320,20 @@ def test_a_dry_run_tells_what_would_be_resumed(
     assert "cannot be resumed" in capsys.readouterr().err
 
 
+def test_a_dry_run_tells_which_outputs_are_there_already(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.mp4", "b.mp4", "o/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    words = ["anonymize", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--dry-run"]
+    assert cli.main([*words, "-o", str(tmp_path / "o")]) == 1  # as the run would
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"{tmp_path / 'b.mp4'} -> {tmp_path / 'o' / 'b.mp4'}"]
+    assert "a.mp4 exists already" in told.err
+    assert cli.main([*words, "-o", str(tmp_path / "o"), "-y"]) == 0
+
+
 def test_a_dry_run_refuses_half_precision_where_there_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite, streams, times
 
+import masquerade
 from masquerade.errors import UsageError
 from masquerade.video.audio import audio_streams, check_audio, strip_comments
 from masquerade.video.encoding import Encoding
@@ -90,6 +91,15 @@ def test_dropped_audio_is_not_in_the_file(tmp_path):
     assert needle in (tmp_path / "in.mkv").read_bytes()
     rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv")
     assert needle not in (tmp_path / "out.mkv").read_bytes()
+
+
+@pytest.mark.parametrize("audio", ["keep", "pitch"])
+def test_a_preview_has_no_sound_beyond_its_pictures(tmp_path: Path, audio: str) -> None:
+    source = tones(tmp_path / "in.mp4", "-c:a", "aac")
+    settings = {"regions": "frame", "audio": audio, "preview": 0.4}
+    masquerade.anonymize_file(source, tmp_path / "o.mp4", masquerade.build("blacken"), **settings)
+    samples, rate, start = wave(tmp_path / "o.mp4")
+    assert 0.3 < start + len(samples) / rate < 0.4 + 0.05  # but for the packet that it ends in
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import (
     Engine,
@@ -293,14 +293,21 @@ def _print_plan(
 ) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
     from masquerade.pipeline.batch import is_finished
-    from masquerade.pipeline.outputs import config_of
+    from masquerade.pipeline.outputs import check_outputs, config_of
 
     failed = dict(unread)
+    config = options.config()
+    may_exist = config.overwrite or options.skip_existing or options.resume
     pipeline = None
     if options.resume:
-        pipeline = build_pipeline(None if options.edits else anonymizer, options.config())
+        pipeline = build_pipeline(None if options.edits else anonymizer, config)
     for task in tasks:
         line = f"{task.src} -> {task.dst}"
+        try:
+            check_outputs([task], config_of(task, config, tasks), overwrite=may_exist)
+        except MasqueradeError as error:
+            failed[task.src] = str(error)
+            continue
         if options.skip_existing and task.dst.exists():
             line = f"{task.dst} exists: {task.src} is skipped"
         elif pipeline is not None:

@@ -61,6 +61,7 @@ from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
+from masquerade.video.decoding import StreamPacket
 from masquerade.video.decoding_process import probe
 from masquerade.video.encoding import codec_for, container_for, lossless_for, pixel_format
 from masquerade.video.frame import Frame
@@ -511,7 +512,17 @@ def until(reader: Reader, seconds: float | None) -> Iterator[Any]:
             first = item.time if first is None else first
             if item.time - first >= seconds:
                 return
-        yield item
+        end = math.inf if seconds is None or first is None else first + seconds
+        if isinstance(item, Frame) or _begins(item) < end:
+            yield item  # sound may lie in the file before the pictures of its time
+
+
+def _begins(item: StreamPacket) -> float:
+    """The second at which what comes of another stream begins; one that is not known is early."""
+    first: Any = item.packet or next(iter(item.sound), None)
+    if first is None or first.pts is None or first.time_base is None:
+        return -math.inf
+    return float(first.pts * first.time_base)
 
 
 def expected_frames(info: VideoInfo, preview: float | None) -> int | None:
