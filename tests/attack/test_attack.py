@@ -449,6 +449,14 @@ def test_a_public_receipt_is_not_said_to_name_the_source(clip: Path, tmp_path: P
     assert find_receipt(out).level == "left"  # nobody knows what is in it
 
 
+def test_who_was_left_visible_on_purpose_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    receipt = tmp_path / "out.mp4.receipt.json"
+    for visible, told in (({"0": 45, "3": 2}, True), ({}, False), ([1], False)):
+        receipt.write_text(json.dumps({"left_visible": visible}))
+        assert ("2 of the people were left visible" in find_receipt(out).says) is told
+
+
 def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

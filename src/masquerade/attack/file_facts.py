@@ -70,6 +70,12 @@ def find_receipt(path: Path) -> Finding:
         says = f"{name} lies beside the file: it is a public one, which does not name the source."
     else:
         says = "No receipt lies beside the file."
+    visible = _receipt_beside(path).get("left_visible")
+    if isinstance(visible, dict) and visible:
+        says += (
+            f" It says that {len(visible)} of the people were left visible on purpose: what is "
+            "recovered may be them, and is not told apart."
+        )
     return Finding(
         attack="receipt",
         level="left" if left else "nothing",
