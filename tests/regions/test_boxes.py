@@ -101,6 +101,8 @@ def _document(**changes: object) -> str:
         _document(frames=[]),
         _document(frames={"first": []}),
         _document(frames={"-1": []}),
+        _document(frames={"1000000000": []}),
+        _document(frames={"9" * 5000: []}),
         _document(frames={"0": [[0, 0, 1, 1]]}),
         _document(frames={"0": [{"box": [0, 0, 1]}]}),
         _document(frames={"0": [{"box": [0, 0, 1, math.nan]}]}),
@@ -123,6 +125,24 @@ def test_invalid_files_are_refused_in_a_sentence(tmp_path: Path, text: str) -> N
     with pytest.raises(UsageError, match=r"boxes\.json is not a file of boxes: .*\.$") as caught:
         read_boxes(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [("3", "3"), ("3", "03"), ("03", "3"), ("0", "00")])
+def test_a_frame_that_is_there_twice_is_refused(tmp_path: Path, keys: tuple[str, str]) -> None:
+    """Else the boxes of one of both would be lost, and what they hide be seen."""
+    path = tmp_path / "boxes.json"
+    frames = ", ".join(f'"{key}": [{{"box": [0, 0, 1, 1]}}]' for key in keys)
+    path.write_text(f'{{"version": 1, "width": 8, "height": 6, "frames": {{{frames}}}}}')
+    with pytest.raises(UsageError, match="is there twice"):
+        read_boxes(path)
+
+
+@pytest.mark.parametrize("key", ["\u0663", "\uff13", "\u00b3", "+3", " 3", "1_0"])
+def test_a_frame_is_numbered_by_plain_digits(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(_document(frames={key: [{"box": [0, 0, 1, 1]}]}))
+    with pytest.raises(UsageError, match="is no frame's number"):
+        read_boxes(path)
 
 
 def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:

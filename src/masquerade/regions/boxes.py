@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -178,13 +179,18 @@ def _parse_box(entry: Any) -> Box:
     return Box(x0, y0, x1, y1, _number(entry.get("score", 1)), track, source, label)
 
 
-def _parse_frame(key: str, entries: Any) -> tuple[int, list[Box]]:
-    if not key.isdecimal() or not isinstance(entries, list):
-        raise ValueError(f'frame "{key}" is not a frame\'s number with a list of boxes')
+def _parse_frame(number: int, entries: Any) -> list[Box]:
+    if not isinstance(entries, list):
+        raise ValueError(f"frame {number} has no list of boxes")
     try:
-        return int(key), [_parse_box(entry) for entry in entries]
+        return [_parse_box(entry) for entry in entries]
     except ValueError as error:
-        raise ValueError(f"frame {key}: {error}") from None
+        raise ValueError(f"frame {number}: {error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The document in a file's text; ValueError where a key of an object is there twice."""
+    return json.loads(text, object_pairs_hook=_refuse_duplicates)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,6 +199,22 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return found
+
+
+def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
+    """An object's entries by the numbers of frames or tracks that its keys are.
+
+    Raises:
+        ValueError: a key is no such number, or a number is there twice, as "3" and "03" are.
+    """
+    found: dict[int, Any] = {}
+    for key, entry in entries.items():
+        if not re.fullmatch("[0-9]{1,9}", key):
+            raise ValueError(f"{key!r} is no {what}'s number")
+        if int(key) in found:
+            raise ValueError(f"{what} {int(key)} is there twice")
+        found[int(key)] = entry
     return found
 
 
@@ -207,7 +229,7 @@ def read_boxes(
         UsageError: the file cannot be read, has another schema, or is for another size.
     """
     try:
-        document = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_refuse_duplicates)
+        document = parse_json(Path(path).read_text("utf-8"))
         if not isinstance(document, dict) or document.get("version") != 1:
             raise ValueError('it does not say "version": 1')
         size = document.get("width"), document.get("height")
@@ -215,7 +237,8 @@ def read_boxes(
             raise ValueError("width and height are whole numbers above 0")
         if not isinstance(document.get("frames"), dict):
             raise ValueError("frames is not an object")
-        frames = dict(_parse_frame(key, entries) for key, entries in document["frames"].items())
+        entries = by_number("frame", document["frames"])
+        frames = {number: _parse_frame(number, boxes) for number, boxes in entries.items()}
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{Path(path).name} is not a file of boxes: {reason}.") from None
