@@ -157,8 +157,22 @@ def test_a_method_of_whole_frames_stands_beside_no_other(video: Path, method: st
         run(video, edits(video, methods={4: method}))
 
 
+def drawn_text(boxes: str, more: str = "") -> str:
+    source = '{"name": "a", "sha256": "b", "width": 4, "height": 4}'
+    region = f'{{"track": {DRAWN_TRACKS}, "keys": [3], "boxes": {boxes}}}'
+    return f'{{"edits": 1, "source": {source}, "drawn": [{region}]{more}}}'
+
+
 WRONG = [
     ("[]", "does not say"),
+    # json takes the last of two: what else was drawn would be seen
+    (drawn_text('{"3": [0, 0, 1, 1]}', ', "drawn": []'), "'drawn' is there twice"),
+    (drawn_text('{"3": [0, 0, 1, 1], "3": [2, 0, 3, 1]}'), "'3' is there twice"),
+    (drawn_text('{"3": [0, 0, 1, 1], "03": [2, 0, 3, 1]}'), "frame 3 is there twice"),
+    (drawn_text('{"\u0663": [0, 0, 1, 1]}'), "no frame's number"),
+    (drawn_text("[]"), "are no object"),
+    ({"methods": {"3": "blur", "03": "pixelate"}}, "track 3 is there twice"),
+    ({"methods": {"1_0": "blur"}}, "no track's number"),
     ('{"edits": 2}', "does not say"),
     ('{"edits": 1}', "'source' is missing"),
     ("{", "not a file of edits"),

@@ -28,7 +28,7 @@ from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
-from masquerade.regions.boxes import FARTHEST
+from masquerade.regions.boxes import FARTHEST, by_number, parse_json
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 from masquerade.storage import atomic_write
 
@@ -38,7 +38,6 @@ KEYS = {
     *("drawn", "log", "numbered_by"),
 }
 CHOSEN = {"keep_visible", "hide_only"}
-MOST_FRAMES = 10**9
 MOST_BYTES = 2**28  # of a file of edits
 
 
@@ -189,7 +188,7 @@ class Edits:
             UsageError: it says something that no edits say.
         """
         try:
-            return _parse(json.loads(text))
+            return _parse(parse_json(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise UsageError(f"{name} is not a file of edits: {reason}.") from None
@@ -224,7 +223,7 @@ def _parse(document: Any) -> Edits:
         visible=_tracks(document.get("visible", [])),
         only=_tracks(document.get("only", [])),
         joined=tuple(_tracks(one) for one in document.get("joined", [])),
-        methods={_tracks([int(track)])[0]: name for track, name in names.items()},
+        methods=by_number("track", names),
         drawn=tuple(_parse_drawn(one) for one in document.get("drawn", [])),
         numbered_by=document.get("numbered_by"),
         log=tuple(map(_parse_decision, document.get("log", []))),
@@ -251,15 +250,15 @@ def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
     _expect(isinstance(one, dict) and set(one) == {"track", "keys", "boxes"}, "drawn is no region")
     (track,), keys = _tracks([one["track"]]), _tracks(one["keys"])
     _expect(track >= DRAWN_TRACKS, f"a drawn region's track is below {DRAWN_TRACKS}")
+    _expect(isinstance(one["boxes"], dict), "a drawn region's boxes are no object")
     boxes = {}
-    for frame, edges in one["boxes"].items():
-        _expect(frame.isdecimal() and int(frame) < MOST_FRAMES, f"{frame!r} is no frame's number")
+    for frame, edges in by_number("frame", one["boxes"]).items():
         numbers = isinstance(edges, list) and len(edges) == 4
         numbers = numbers and all(type(x) in (int, float) and abs(x) <= FARTHEST for x in edges)
         _expect(numbers, "a box has four numbers, x0, y0, x1, y1")
         x0, y0, x1, y1 = map(float, edges)
         _expect(x0 < x1 and y0 < y1, "a box's x1 and y1 lie right of and below its x0 and y0")
-        boxes[int(frame)] = (x0, y0, x1, y1)
+        boxes[frame] = (x0, y0, x1, y1)
     _expect(bool(keys) and set(keys) <= set(boxes), "a drawn region has a box in each key frame")
     return DrawnRegion(track, boxes, keys)
 
