@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.regions.hog_keys import KeyGrid
 from masquerade.regions.saliency import (
     Level,
@@ -81,6 +81,13 @@ def test_calibration_separates_a_part_from_the_rest() -> None:
     far = Level(core=1.0, ground=0.9)
     assert (strength(keys, others, [level] + [far] * 8)[inside] == 1).all()
     assert strength(keys, others, [level] * 9, paper())[inside].max() < 0.6
+
+
+def test_what_cannot_be_computed_is_an_error() -> None:
+    """As 0 it would hide nothing."""
+    keys = np.full((2, 3, 4), np.nan, np.float32)
+    with pytest.raises(MasqueradeError, match="no finite numbers"):
+        saliency(keys, np.ones((1, 4), np.float32), levels=[Level(core=0.9, ground=0.2)])
 
 
 def test_growth_gamma_threshold_floor() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +186,35 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "hair.json").write_text("{")
     with pytest.raises(UsageError, match="template hair is damaged"):
         library.load("hair")
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        {"core": 1e308, "ground": -1e308},
+        {"core": 0.9, "ground": 1e30},
+        {"core": math.nan, "ground": 0.1},
+        {"core": 10**400, "ground": 0.1},
+        {"core": "0.9", "ground": 0.1},
+    ],
+)
+def test_levels_that_no_picture_gives_are_damage(tmp_path: Path, level: dict[str, object]) -> None:
+    """Arithmetic with them gives 0, so that nothing would be hidden."""
+    library = Library(folder=tmp_path)
+    library.add(made())
+    card = json.loads((tmp_path / "eye.json").read_text())
+    picks = [{**pick, "level": level} for pick in card["picks"]]
+    (tmp_path / "eye.json").write_text(json.dumps({**card, "picks": picks}))
+    with pytest.raises(UsageError, match=r"template eye is damaged \(its levels are not"):
+        library.load("eye")
+
+
+@pytest.mark.parametrize("length", [0, 1e-30, 1e30])
+def test_keys_whose_cosine_is_0_with_all_others_are_damage(tmp_path: Path, length: float) -> None:
+    library = Library(folder=tmp_path)
+    library.add(replace(made(), keys=made().keys * np.float32(length)))
+    with pytest.raises(UsageError, match=r"template eye is damaged \(its keys are not of a length"):
+        library.load("eye")
 
 
 def test_default_folder_and_environment_variables(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from frames import ArrayFrame, Counted, noise
 
-from masquerade.errors import MissingError, UsageError
-from masquerade.regions import Union
+from masquerade.errors import MasqueradeError, MissingError, UsageError
+from masquerade.regions import Union, template_regions
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
@@ -98,6 +98,13 @@ def test_cut_is_a_keyframe_and_the_template_still_matches() -> None:
     assert covered(regions[15], W - x - SIDE, y)[0] > 0.9
     strength = regions[15].strength
     assert strength is not None and strength[y : y + SIDE, x : x + SIDE].max() < 128
+
+
+def test_a_strength_that_is_no_number_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a byte it would be 0, which hides nothing."""
+    monkeypatch.setattr(template_regions, "upsample", lambda *_: np.full((240, 320), np.nan, "f4"))
+    with pytest.raises(MasqueradeError, match="no finite numbers"):
+        list(Templates(at=((0, 25, 55),))(scene(1)))
 
 
 def test_look_ahead_and_memory_are_bounded() -> None:

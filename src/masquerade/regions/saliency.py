@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from masquerade.errors import UsageError
+from masquerade.regions.boxes import check_output
 from masquerade.regions.hog_keys import F32, KeyGrid, normalize
 
 Combine = Literal["mean", "max"]
@@ -61,6 +62,11 @@ class Level:
     core: float  # median with the adjacent keys, which lie on the same part
     ground: float  # upper quartile with all keys of the picture, clipped at 0
 
+    def __post_init__(self) -> None:
+        # arithmetic with others may overflow, and what looks like the key be seen
+        if not all(type(each) in (int, float) and 0 <= each <= 1 for each in vars(self).values()):
+            raise ValueError("its levels are not numbers from 0 to 1")
+
 
 def measure_level(grid: KeyGrid, row: int, column: int) -> Level:
     """The `Level` of the key at one place of a picture."""
@@ -92,7 +98,8 @@ def saliency(
         core = np.array([level.core for level in levels], np.float32)
         way = (out - ground) / (core - ground).clip(MIN_RANGE)
         out = ((way - START) / (FULL - START)).clip(0, 1)
-    return np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
+    found = np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
+    return check_output("a comparison with templates", found, keys.shape[:-1])
 
 
 def strength(

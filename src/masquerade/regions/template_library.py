@@ -31,6 +31,7 @@ from masquerade.transaction import recover, transaction
 
 VERSION = 1
 LOCK = ".lock"  # held by whoever adds a template
+LENGTHS = 1e-6, 1e6  # of keys; cosines with longer or shorter ones become 0, which hides nothing
 
 
 def library_folder() -> Path:
@@ -178,8 +179,11 @@ def _template(card: dict[str, Any], keys: F32) -> Template:
     if card["version"] != VERSION:
         raise ValueError(f"version {card['version']}, not {VERSION}")
     picks = tuple(Pick(**{**pick, "level": Level(**pick["level"])}) for pick in card["picks"])
-    if keys.ndim != 2 or len(keys) != len(picks) or not np.isfinite(keys).all():
+    if keys.ndim != 2 or not 0 < len(keys) == len(picks) or not np.isfinite(keys).all():
         raise ValueError("its keys do not fit its picks")
+    lengths = np.linalg.norm(keys.astype(np.float64), axis=1)
+    if not LENGTHS[0] < lengths.min() <= lengths.max() < LENGTHS[1]:
+        raise ValueError("its keys are not of a length to compare")
     return Template(
         name=check_name(card["name"]), extractor=str(card["extractor"]), keys=keys, picks=picks
     )

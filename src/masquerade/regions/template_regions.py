@@ -23,6 +23,7 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
 from masquerade.ranges import Count, Positive, UnitInterval, Weight, Whole, at_least, checked
+from masquerade.regions.boxes import check_output
 from masquerade.regions.key_extractors import SHORT, build_key_extractor, extract_keys
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
@@ -130,6 +131,7 @@ class Templates:
             last, keyframe = self._next(frame, None if cut else last, template)
             size = frame.width, frame.height
             levels = cv2.resize(last.dilated(), size, interpolation=cv2.INTER_LINEAR)
+            check_output("a comparison with templates", levels, size[::-1])  # NaN would become 0
             mask = np.rint(levels * 255).astype(np.uint8)
             yield Region(strength=mask, cut=cut, detected=keyframe)
 
