@@ -26,6 +26,7 @@ from masquerade.errors import MasqueradeError, UsageError
 
 Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
+MOST_DIGITS = 18  # of a whole number in a file; what is longer fits no 64 bits
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
 
@@ -189,8 +190,18 @@ def _parse_frame(number: int, entries: Any) -> list[Box]:
 
 
 def parse_json(text: str) -> Any:
-    """The document in a file's text; ValueError where a key of an object is there twice."""
-    return json.loads(text, object_pairs_hook=_refuse_duplicates)
+    """The document in a file's text.
+
+    Raises:
+        ValueError: it is none, a key is there twice, or a whole number has too many digits.
+    """
+    return json.loads(text, object_pairs_hook=_refuse_duplicates, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number has more than {MOST_DIGITS} digits")
+    return int(digits)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,7 +222,7 @@ def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for key, entry in entries.items():
         if not re.fullmatch("[0-9]{1,9}", key):
-            raise ValueError(f"{key!r} is no {what}'s number")
+            raise ValueError(f"{key[:20]!r} is no {what}'s number")
         if int(key) in found:
             raise ValueError(f"{what} {int(key)} is there twice")
         found[int(key)] = entry
