@@ -28,7 +28,7 @@ from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
-from masquerade.regions.boxes import FARTHEST, by_number, parse_json
+from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 from masquerade.storage import atomic_write
 
@@ -268,7 +268,7 @@ def _parse_decision(one: dict[str, Any]) -> Decision:
 
 
 def _tracks(numbers: Any) -> tuple[int, ...]:
-    whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n < 10**9 for n in numbers)
+    whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n < NUMBERS for n in numbers)
     _expect(whole, "tracks and frames are whole numbers")
     return tuple(numbers)
 
