@@ -193,6 +193,7 @@ def test_frames_of_16_bits_are_read_in_8_bits() -> None:
 def test_parse_point() -> None:
     assert parse_point("12:212,140.5") == (12, 212.0, 140.5)
     assert parse_point("212,140") == (0, 212.0, 140.0)
-    for wrong in ("1:2", "a:1,2", "-1:2,3", "1:2,3,4"):
+    many = "9" * 5000  # more digits than Python reads as a number
+    for wrong in ("1:2", "a:1,2", "-1:2,3", "1:2,3,4", f"{many}:1,2", f"0:{many},2", "\u0663:1,2"):
         with pytest.raises(UsageError, match="FRAME:X,Y"):
             parse_point(wrong)

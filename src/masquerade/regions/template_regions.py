@@ -214,9 +214,10 @@ def parse_point(text: str) -> tuple[int, float, float]:
     Raises:
         UsageError: it is written otherwise.
     """
-    match = re.fullmatch(r"(?:(\d+):)?(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", text.strip())
+    whole, pixels = "[0-9]{1,9}", r"[0-9]{1,9}(?:\.[0-9]+)?"
+    match = re.fullmatch(f"(?:({whole}):)?({pixels}),({pixels})", text.strip())
     if not match:
-        raise UsageError(f"a point is FRAME:X,Y, as in 12:212,140; {text!r} is none.")
+        raise UsageError(f"a point is FRAME:X,Y, as in 12:212,140; {text[:40]!r} is none.")
     return int(match[1] or 0), float(match[2]), float(match[3])
 
 
