@@ -104,6 +104,7 @@ def test_frame_ranges_count_from_zero_and_may_be_missing(tmp_path: Path) -> None
         ("path,action\na,x\nb\n", "line 3: 1 cells under 2 columns"),
         ("path,action\na,x\n\n,y\n", "line 4, column path: is empty"),
         ("path,first,last\na,0,x\n", "line 2, column last: 'x' is no frame"),
+        (f"path,first,last\na,0,{'9' * 5000}\n", "line 2, column last: '999"),
         ("path,first,last\na,-1,3\n", "line 2, column first: '-1' is no frame"),
         ("path,first,last\na,5,3\n", "line 2, columns first and last"),
         ("path,first,last\na,5,\n", "line 2, columns first and last"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -366,8 +367,8 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
         raise UsageError(f"{where}, column path: is empty.")
     edges = {name: cells.pop(name, "") for name in ("first", "last")}
     for name, cell in edges.items():
-        if cell and not (cell.isascii() and cell.isdigit()):
-            raise UsageError(f"{where}, column {name}: {cell!r} is no frame; count from 0.")
+        if cell and not re.fullmatch("[0-9]{1,18}", cell):
+            raise UsageError(f"{where}, column {name}: {cell[:40]!r} is no frame; count from 0.")
     first, last = (int(cell) if cell else None for cell in edges.values())
     if (first is None) != (last is None) or (first or 0) > (last or 0):
         raise UsageError(
