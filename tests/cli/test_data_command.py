@@ -39,6 +39,16 @@ def test_check_ends_with_1_where_something_is_found(
     assert found["missing"] == [] and len(found["split_leaks"]) == 1
 
 
+def test_what_a_manifest_says_gives_a_terminal_no_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "path,identity,split\na\x1b[2J.mp4,p\x1b]0;x\x07,train\nb.mp4,p\x1b]0;x\x07,test\n"
+    assert run("check", put(tmp_path / "m.csv", rows)) == 1
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert r"a\x1b[2J.mp4" in out and r"identity p\x1b]0;x\x07 in" in out
+
+
 def test_check_ends_with_0_where_nothing_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from masquerade.cli.arguments import run_command
@@ -22,7 +22,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, random_split
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, escape
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
 from masquerade.storage import refuse_existing, refuse_replacing
 
@@ -195,7 +195,7 @@ def convert(
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
-    line = escape(f"{out}: {len(manifest)} clips.{more}")
+    line = _plain(f"{out}: {len(manifest)} clips.{more}")
     Console(stderr=True).print(line, soft_wrap=True)
     return 0
 
@@ -242,7 +242,7 @@ def mimes(
 
     drawn = Mimes(**{**vars(benchmark), "actions": benchmark.actions or None})
     path = write_mimes(out, drawn, truth=truth)
-    Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)
+    Console(stderr=True).print(f"{_plain(path)}: {len(drawn)} clips.", soft_wrap=True)
     return 0
 
 
@@ -289,6 +289,11 @@ def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None)
     return reader(source, **options)
 
 
+def _plain(text: object) -> str:
+    """Text of a manifest, without what a terminal or rich would take for orders."""
+    return markup.escape(escape(text))
+
+
 def _print_check(result: CheckResult) -> None:
     console = Console()
     console.print(f"{result.clips} clips in {result.files} files")
@@ -305,15 +310,15 @@ def _print_check(result: CheckResult) -> None:
     for title, lines in findings.items():
         if lines:
             console.print(f"\n[bold red]{title}: {len(lines)}[/]")
-            shown = "\n".join(escape(line) for line in lines[:_SHOWN])
+            shown = "\n".join(_plain(line) for line in lines[:_SHOWN])
             console.print(shown, highlight=False, soft_wrap=True)
         if len(lines) > _SHOWN:
             console.print(f"... and {len(lines) - _SHOWN} more; --json has them all")
     if result.not_compared:
-        pairs = escape("; ".join(result.not_compared))
+        pairs = _plain("; ".join(result.not_compared))
         console.print(f"\nnot checked, since they share people on purpose: {pairs}")
     for note in result.notes:
-        console.print(f"\n{escape(note)}", soft_wrap=True, highlight=False)
+        console.print(f"\n{_plain(note)}", soft_wrap=True, highlight=False)
     if result.ok:
         console.print("[green]nothing found[/]")
 
@@ -322,7 +327,7 @@ def _print_vote(result: VoteResult) -> None:
     table = Table("column", "clips", "rated twice or more", "Fleiss' κ", "ties")
     for row in result.agreement:
         kappa = "n/a" if row.kappa is None else f"{row.kappa:.3f}"
-        table.add_row(escape(row.column), str(row.clips), str(row.rated), kappa, str(row.ties))
+        table.add_row(_plain(row.column), str(row.clips), str(row.rated), kappa, str(row.ties))
     Console().print(table)
 
 
@@ -333,12 +338,12 @@ def _print_floors(result: FloorsResult) -> None:
         left_out = f", {table.left_out} without a label" if table.left_out else ""
         several = len(table.attributes) > 1
         scores = ("mean", *table.attributes) if several else table.attributes
-        heads = ("attacker", "metric", *map(escape, scores))
-        shape = Table(*heads, title=escape(title + left_out))
+        heads = ("attacker", "metric", *map(_plain, scores))
+        shape = Table(*heads, title=_plain(title + left_out))
         for row in table.floors:
             sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
             each = [format_score(row, value) for value in row.per_attribute or () if several]
             shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *each)
         console.print(shape)
     for note in result.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(_plain(note), soft_wrap=True)
