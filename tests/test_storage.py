@@ -329,8 +329,10 @@ def test_what_an_output_may_replace(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="exists already"):
             refuse_existing(tmp_path / name, overwrite=False)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="is a folder"):
+        with pytest.raises(UsageError, match=r"is a folder; name a file\.$"):
             refuse_existing(tmp_path, overwrite=overwrite)
+        with pytest.raises(UsageError, match=r"name a file, or end the name with a slash\.$"):
+            refuse_existing(tmp_path, overwrite=overwrite, folders=True)
         with pytest.raises(UsageError, match="cannot be a file's name"):
             refuse_existing(tmp_path / "a\0b", overwrite=overwrite)
 

@@ -249,10 +249,13 @@ def folds_case(folder: Path) -> bool:
         return True
 
 
-def refuse_existing(destination: Path, *, overwrite: bool, flag: str = "-o") -> None:
+def refuse_existing(
+    destination: Path, *, overwrite: bool, flag: str = "-o", folders: bool = False
+) -> None:
     """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
 
-    And under a name that the file system does not take. `flag` is where another can be chosen.
+    And under a name that the file system does not take. `flag` is where another can be chosen, and
+    `folders` whether it takes a folder, too.
     """
     try:
         link = stat.S_ISLNK(destination.lstat().st_mode)
@@ -272,7 +275,8 @@ def refuse_existing(destination: Path, *, overwrite: bool, flag: str = "-o") -> 
             f"{destination} is a link to nothing; remove it, or choose another {flag}."
         )
     if destination.is_dir():
-        raise UsageError(f"{destination} is a folder; name a file, or end the name with a slash.")
+        slash = ", or end the name with a slash" if folders else ""
+        raise UsageError(f"{destination} is a folder; name a file{slash}.")
     if destination.exists() and not overwrite:
         raise UsageError(
             f"{destination} exists already; choose another {flag}, or give --overwrite."

@@ -181,8 +181,10 @@ def test_what_is_read_is_never_replaced(folder: Path) -> None:
         check(folder.parent / "hard.mp4")
     with pytest.raises(UsageError, match="two outputs"):
         check_outputs([FileTask(a, out), FileTask(b, out)], plain)
-    with pytest.raises(UsageError, match="is a folder"):
+    with pytest.raises(UsageError, match="is a folder; name a file, or end the name with a slash"):
         check(folder)
+    with pytest.raises(UsageError, match=r"is a folder; name a file\.$"):
+        check(out, replace(plain, report=folder))
     picture = folder / "c.png"
     with pytest.raises(UsageError, match="is read"):  # a picture of a folder that is one video
         check_outputs([FileTask(folder, picture)], plain)

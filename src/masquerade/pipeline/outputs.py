@@ -81,7 +81,8 @@ def check_outputs(
         container_for(config.export_masks, lossless_for(config.export_masks))
     first: set[str] = set()
     for path, key in zip(outputs, place_keys(outputs), strict=True):
-        refuse_existing(path, overwrite=True, flag=flags.get(path, "-o"))
+        flag, folders = flags.get(path, "-o"), flags.get(path) == "-o"
+        refuse_existing(path, overwrite=True, flag=flag, folders=folders)
         about = _stat(path)
         source = held.get(os.path.realpath(path)) or (
             inodes.get((about.st_dev, about.st_ino)) if about else None
@@ -93,7 +94,7 @@ def check_outputs(
         if key in first:
             raise UsageError(f"two outputs would be called {path}; give each its own name.")
         first.add(key)
-        refuse_existing(path, overwrite=overwrite, flag=flags.get(path, "-o"))
+        refuse_existing(path, overwrite=overwrite, flag=flag)
         if isinstance(path, RemotePath) and not overwrite:
             refuse_existing_remote(path)
 
