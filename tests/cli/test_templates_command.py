@@ -95,6 +95,13 @@ def test_a_damaged_template_is_named_and_the_others_are_listed(
     assert "template badge is damaged" in said.err and "remove and add it" in said.err
 
 
+@pytest.mark.parametrize("words", [["list"], ["remove", "disc"], ["export", "-o", "x.safetensors"]])
+def test_a_library_that_is_a_file_is_not_an_empty_one(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file is no folder; name a folder of templates"):
+        main([*words, "--library", str(tmp_path / "file")])
+
+
 def test_no_output_replaces_what_is_read_or_was_not_asked_to_go(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

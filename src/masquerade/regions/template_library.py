@@ -47,10 +47,18 @@ class Library:
 
     Args:
         folder: None: `library_folder()`.
+
+    Raises:
+        UsageError: it is a file.
     """
 
     def __init__(self, *, folder: Path | None = None) -> None:
         self.folder = folder or library_folder()
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
+            raise UsageError(
+                f"{self.folder.name} is no folder; name a folder of templates by --library, or by "
+                "MASQUERADE_TEMPLATES."
+            )
         recover(self.folder)
 
     def names(self) -> list[str]:
