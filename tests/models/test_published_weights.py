@@ -175,6 +175,11 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content:
         read_weights(tmp_path / name)
 
 
+def test_a_folder_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; name a file of weights"):
+        read_weights(tmp_path)
+
+
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no weights file none\.pth"):
         read_weights(tmp_path / "none.pth")

@@ -25,6 +25,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     The file is .safetensors, or PyTorch's, which is read without running any of its code.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file of weights, such as one in it.")
     if not path.is_file():
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
