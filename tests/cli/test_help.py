@@ -128,6 +128,13 @@ def test_a_negated_flag_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> No
     assert re.search(r"--no-strict +let kept tubelets", text)
 
 
+def test_the_help_of_parts_agrees_with_where_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anywhere, with every method: `test_parts_are_equally_long_wherever_scenes_begin`."""
+    text = printed("anonymize", "--help-all", columns=100, monkeypatch=monkeypatch)
+    said = " ".join(text.replace("│", " ").partition("--parts N ")[2].split("--")[0].split())
+    assert "also run once over the whole video" in said and "scene cut" not in said
+
+
 def test_the_short_help_of_a_named_method_has_its_own_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -168,7 +168,7 @@ class PipelineConfig(RegionConfig, FileConfig):
     threads: Annotated[int, at_least(0, 1024)] = 0  # threads of decoder and encoder; 0: all cores.
     seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
     # anonymize and encode a long video in about this many parts, each in a process, and join them.
-    # Methods with moving noise are split at scene cuts only.
+    # Methods that carry noise or poses from frame to frame also run once over the whole video.
     parts: Count = 1
     preview: Positive | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
