@@ -182,6 +182,17 @@ def test_the_public_names_are_there() -> None:
         assert name == "METHODS" or thing.__doc__, name
 
 
+def test_public_names_are_listed_before_they_are_used() -> None:
+    """As editors complete them, without the seconds that importing torch takes."""
+    code = """
+import sys
+import masquerade
+assert {*masquerade.__all__, "__version__"} <= {*dir(masquerade)}
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("script", BENCHMARKS, ids=lambda path: path.stem)
 def test_what_benchmarks_import_exists(script: Path) -> None:
     """They are not run by tests, so a name that moved would be missed."""

@@ -59,3 +59,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'masquerade' has no attribute {name!r}")
     return getattr(import_module(f"masquerade.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """All names, those that are not imported yet too, which editors complete."""
+    return sorted({*globals(), *__all__})
