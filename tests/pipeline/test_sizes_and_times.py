@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from av import Packet
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline import memory, pictures, single_file
@@ -19,6 +20,7 @@ from masquerade.pipeline.stream import (
     AnonymizedFrame,
 )
 from masquerade.regions.region import Region
+from masquerade.video.decoding import StreamPacket
 from masquerade.video.probe import VideoInfo
 
 
@@ -62,8 +64,13 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
         def __init__(self, time: float) -> None:
             self.time = time
 
-    sound = object()
-    items = [sound, Shown(5.0), sound, Shown(5.4), Shown(5.5), Shown(6.0), sound]
+    def sound(time: float) -> StreamPacket:
+        packet = Packet(4)
+        packet.pts, packet.time_base = round(time * 1000), Fraction(1, 1000)
+        return StreamPacket(1, packet)
+
+    unknown = StreamPacket(1, None)
+    items = [unknown, Shown(5.0), sound(5.05), Shown(5.4), Shown(5.5), Shown(6.0), sound(6.1)]
     patched = pytest.MonkeyPatch()
     with patched.context() as patch:
         patch.setattr(single_file, "Frame", Shown)
@@ -73,6 +80,8 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
         assert list(until(items, 0.6)) == items[:5]
         assert list(until(items, 0.1)) == items[:3]
         assert list(until(items, 9)) == items
+        ahead = [sound(4.9), Shown(5.0), sound(5.3), sound(5.5), Shown(5.4), sound(9.0)]
+        assert list(until(ahead, 0.5)) == [*ahead[:3], ahead[4]]
 
 
 def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:
