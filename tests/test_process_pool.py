@@ -89,6 +89,7 @@ def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         pytest.fail("the child waits for work that nobody gives")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [POOL, LOADER])
 def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path, code: str) -> None:
     script = tmp_path / "work.py"

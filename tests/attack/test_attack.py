@@ -122,12 +122,14 @@ def test_everything_is_recovered_from_a_video_that_was_not_anonymized(raw: Path)
     assert sound.level == "left" and "audio" in sound.says
 
 
+@pytest.mark.slow
 def test_nothing_is_recovered_from_black_frames(tmp_path: Path) -> None:
     video = attacked(write(tmp_path / "black.mp4", black), quick=False)
     assert {one.level for one in video.findings} == {"nothing"} and not video.recovered
     assert not any(one.proofs for one in video.findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "how"), [(mosaic, "a mosaic smoothed"), (drowned, "stacked along optical flow")]
 )
@@ -221,6 +223,7 @@ def fps(source: Path, out: Path, rate: int) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_raw_frames_are_those_of_the_same_time(raw: Path, tmp_path: Path) -> None:
     """Another frame rate gives other frame numbers; nothing in these files is hidden."""
     for rate in (10, 50):
@@ -239,6 +242,7 @@ def test_a_raw_video_of_another_length_is_said_or_refused(raw: Path, tmp_path: P
     assert video.error is not None and "ends at" in video.error
 
 
+@pytest.mark.slow
 def test_another_raw_video_than_the_receipt_names_is_refused(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,6 +277,7 @@ def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sur
         assert people.says.startswith(f"Of {2 * count} people in 2 raw frames 0 were changed")
 
 
+@pytest.mark.slow
 def test_faces_of_a_file_that_its_receipt_says_is_drawn_are_left(raw: Path, tmp_path: Path) -> None:
     """A drawn head may look like a face; a receipt of another file, or method, says nothing."""
     path = tmp_path / "out.mp4"
@@ -304,6 +309,7 @@ def test_drawn_figures_pass_the_check_of_their_output(tmp_path: Path) -> None:
     assert found(attacked(out, count=30), "faces").level == "left"
 
 
+@pytest.mark.slow
 def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Path) -> None:
     def lapses(frame: np.ndarray, number: int) -> np.ndarray:
         return frame if number in (3, 4) else black(frame, number)
@@ -496,6 +502,7 @@ def test_an_output_whose_heads_alone_are_hidden_is_attacked(
     assert "did not pass --verify" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_output_with_an_unchanged_person_does_not_pass_where_people_are_hidden(
     tmp_path: Path,
 ) -> None:

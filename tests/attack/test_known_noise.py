@@ -49,6 +49,7 @@ def test_a_face_behind_known_noise_is_recovered_where_it_is_not_covered_wholly(
     assert ("seed 7" in noise.says) == (seed == 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["code", None])
 def test_a_published_picture_of_the_code_preset_is_inverted_and_of_the_default_is_not(
     preset: str | None, tmp_path: Path

@@ -89,6 +89,7 @@ def test_text_that_is_seen_without_a_raw_video_is_said_to_be_to_be_compared(
         assert ("text was to be hidden" in found(video, "text").says) == asked
 
 
+@pytest.mark.slow
 def test_an_output_in_which_text_is_left_does_not_pass_where_it_was_to_be_hidden(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_an_output_in_which_text_is_left_does_not_pass_where_it_was_to_be_hidden
     assert "lines of text" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_kinds_are_said_to_be_hidden(tmp_path: Path) -> None:
     output = write(tmp_path / "out.mp4", scene, count=2)
     raw = write(tmp_path / "raw.mp4", scene, count=2)

@@ -128,6 +128,7 @@ def test_no_network_learns_from_the_video_that_it_restores(
         assert int(path.stem) not in learned and len(learned) >= 3
 
 
+@pytest.mark.slow
 def test_of_one_pair_the_second_half_is_restored_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> N
     assert SpentTimes(path=tmp_path / "spent.json").each == kept.each, "they are done already"
 
 
+@pytest.mark.slow
 def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
     """A resumed run with its data made and a training to do does not say that nothing is left."""
     told: list[tuple[str, int, int, TimeLeft]] = []
@@ -526,6 +527,7 @@ runner_of(folder, []).run([draw(folder, "long", words=("--clips", "100000"))])
 """
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_the_commands_too(tmp_path: Path) -> None:
     program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)

@@ -159,6 +159,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(
     tmp_path: Path,
 ) -> None:
@@ -289,6 +290,7 @@ def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: 
         main([*line, "--gap", "far"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(
     called: Callable[..., Any], mimes: Path, trained: Trained, tmp_path: Path
 ) -> None:
@@ -378,6 +380,7 @@ def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) 
     assert done.returncode == 1 and "Not one clip could be read" in done.stderr
 
 
+@pytest.mark.slow
 def test_clips_that_cannot_be_read_are_counted_and_the_first_is_named(
     command: Callable[..., Any], mimes: Path, tmp_path: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_the_command_end_to_end(
     assert json.loads(result.to_json())["command"].startswith("masquerade evaluate --data")
 
 
+@pytest.mark.slow
 def test_videos_that_anonymize_would_not_publish_are_refused_before_any_attack(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,7 @@ def test_of_several_actions_the_prior_is_the_mean(many: Manifest, truth: SplitTr
     assert np.allclose(moved, truth.fold_priors["objects"][0].overall)
 
 
+@pytest.mark.slow
 def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evaluation) -> None:
     assert result.void is None
     black, copy = (row.finding("objects") for row in result.rows[1:])

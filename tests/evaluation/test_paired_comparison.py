@@ -121,6 +121,7 @@ class Fussy(Anonymizer):
         return Anonymized(clip)
 
 
+@pytest.mark.slow
 def test_clips_that_one_method_cannot_rewrite_count_for_none(
     manifest: Manifest, kept: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_clips_that_one_method_cannot_rewrite_count_for_none(
     assert len(action.groups) == sizes["raw"]
 
 
+@pytest.mark.slow
 def test_trained_lines_and_others_are_read_by_as_many(
     manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

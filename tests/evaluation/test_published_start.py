@@ -103,6 +103,7 @@ def test_weights_that_know_the_label_read_it_from_eight_clips(tmp_path: Path) ->
     assert max(scratch) < 0.75 and min(published) > 0.9
 
 
+@pytest.mark.slow
 def test_the_family_published_is_run_on_raw_and_anonymized_video(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -422,6 +422,7 @@ def test_regions_that_cannot_be_kept_cost_no_clip(
     assert not extract_clips(data, cache=tmp_path / "cache", **given).skipped
 
 
+@pytest.mark.slow
 def test_damaged_regions_are_found_anew(data: Manifest, tmp_path: Path) -> None:
     def clips(method: str) -> ClipDataset:
         given = {"frames": 2, "size": 16, "method": masquerade.build(method), "regions": "people"}

@@ -171,6 +171,7 @@ def test_what_a_method_sees_of_other_frames_is_that_of_one_run(
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.slow
 def test_lossy_parts_have_the_times_the_sound_and_nearly_the_pictures_of_one_run(
     video: Path, boxes: str, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_detector_that_stalls_shows_nothing_and_never_a_raw_frame() -> None:
     assert run.counts.sent_late == 1  # it took long to be encoded and sent
 
 
+@pytest.mark.slow
 def test_while_a_detector_sleeps_nothing_is_shown_and_no_face_at_any_time(
     clip: Path,
     tmp_path: Path,

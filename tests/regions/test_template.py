@@ -132,6 +132,7 @@ def test_what_is_imported_or_pointed_at_again_is_there_once(tmp_path: Path) -> N
     assert same(library.load("eye"), made())
 
 
+@pytest.mark.slow
 def test_points_that_two_processes_add_at_once_are_both_kept(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom test_template import *\n"

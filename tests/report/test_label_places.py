@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
+
 from masquerade.report.label_places import Box, place_labels
 
 AREA = Box(0, 0, 400, 400)
@@ -35,5 +37,6 @@ def test_names_stay_in_the_plot() -> None:
     assert box.right <= 400 and box.high <= 400
 
 
+@pytest.mark.slow
 def test_more_names_than_there_is_room_for_are_all_placed() -> None:
     assert len(boxes([(200.0, 200.0)] * 200, (60, 12))) == 200

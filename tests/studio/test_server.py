@@ -299,6 +299,7 @@ def test_only_what_lies_under_the_root_is_opened(
     assert page.delete(own).status_code == 204 and (root / "night" / "one.mp4").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_odd_names_is_listed_and_opened(
     page: TestClient, root: Path, wait: Wait
 ) -> None:
@@ -324,6 +325,7 @@ def test_a_folder_of_odd_names_is_listed_and_opened(
         assert page.post("/api/videos/open", json={"path": place}).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_long_name_leaves_room_for_the_endings_of_the_result(
     page: TestClient, short_clip: Path, wait: Wait
 ) -> None:
