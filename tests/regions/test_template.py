@@ -184,9 +184,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "hair.json").write_text(json.dumps({**card, "picks": card["picks"][:1]}))
     with pytest.raises(UsageError, match="do not fit its picks"):
         library.load("hair")
-    (tmp_path / "hair.json").write_text("{")
-    with pytest.raises(UsageError, match="template hair is damaged"):
-        library.load("hair")
+    for text in ("{", "[" * 10**6):  # the second nests too deep to be read
+        (tmp_path / "hair.json").write_text(text)
+        with pytest.raises(UsageError, match="template hair is damaged"):
+            library.load("hair")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from masquerade.transaction import recover, transaction
 
 VERSION = 1
 LOCK = ".lock"  # held by whoever adds a template
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+"""What reading a damaged file of a template raises."""
 LENGTHS = 1e-6, 1e6  # of keys; cosines with longer or shorter ones become 0, which hides nothing
 
 
@@ -79,7 +81,7 @@ class Library:
         try:
             card = json.loads((self.folder / f"{check_name(name)}.json").read_text("utf-8"))
             return str(card["extractor"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGE:
             return ""
 
     def load(self, name: str) -> Template:
@@ -102,7 +104,7 @@ class Library:
             if file_digest(keys) != card["sha256"]:
                 raise ValueError("its two files do not belong together")
             return _template(card, _read(keys)[0]["keys"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise UsageError(f"template {name} is damaged ({error}): remove and add it.") from None
 
     def remove(self, name: str) -> None:
@@ -140,7 +142,7 @@ class Library:
             keys, metadata = _read(file)
             cards = json.loads(metadata["masquerade templates"])
             found = [_template(card, keys[card["name"]]) for card in cards]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise UsageError(f"{file.name} is no file of templates ({error}).") from None
         with self._locked():
             stored = set(self.names())
