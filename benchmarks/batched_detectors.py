@@ -36,7 +36,7 @@ interface.
 
 
 def milliseconds(name: str, size: int) -> float | None:
-    """Of one picture in a batch of this size; None: the network takes no batch."""
+    """Processor time of one picture in a batch of this size; None: the network takes no batch."""
     network: Any = litert.Interpreter(model_path=str(model_file(name)), num_threads=1)
     (given,) = network.get_input_details()
     shape = (size, *(int(side) for side in given["shape"][1:]))

@@ -62,5 +62,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All names, those that are not imported yet too, which editors complete."""
+    """The names that editors complete, including those that are imported on first use."""
     return sorted({*globals(), *__all__})

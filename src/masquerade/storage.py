@@ -175,7 +175,7 @@ class TemporaryFolder:
 
 
 def file_signature(path: Path) -> tuple[int, ...]:
-    """What differs once another file was put in its place, or it was written to."""
+    """A file's device, inode, size and times, which change once it is replaced or written to."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -288,12 +288,16 @@ def test_no_argument_of_a_method_hides_a_general_flag() -> None:
         assert not general & set(inspect.signature(method).parameters), name
 
 
+def _make_empty(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
 def test_a_dry_run_tells_what_would_be_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a.mp4", "b.mp4", "o/a.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+    _make_empty(tmp_path, "a.mp4", "b.mp4", "o/a.mp4")
     words = ["anonymize", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--skip-existing"]
     assert cli.main([*words, "-o", str(tmp_path / "o"), "--dry-run"]) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -323,9 +327,7 @@ def test_a_dry_run_tells_what_would_be_resumed(
 def test_a_dry_run_tells_which_outputs_are_there_already(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a.mp4", "b.mp4", "o/a.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+    _make_empty(tmp_path, "a.mp4", "b.mp4", "o/a.mp4")
     words = ["anonymize", str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"), "--dry-run"]
     assert cli.main([*words, "-o", str(tmp_path / "o")]) == 1  # as the run would
     told = capsys.readouterr()

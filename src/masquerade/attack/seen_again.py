@@ -94,7 +94,7 @@ class Scene:
         return False
 
     def held(self, kind: Kind, boxes: Sequence[Box], restored: U8, *, sure: float) -> list[Box]:
-        """Those of some finds of a kind that the raw frame or the mirrored picture confirms.
+        """Return the finds that the raw frame or the mirrored picture confirms.
 
         `sure` is the score from which a find in a restored picture counts, mirrored or not.
         """

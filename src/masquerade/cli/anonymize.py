@@ -203,7 +203,7 @@ def main(argv: list[str]) -> int:
             full = build_pipeline(None, config).config
         if options.verify:
             _output_check(full, anonymizer)
-        return _print_plan(tasks, unread, anonymizer, options)
+        return _print_plan(tasks, unread, anonymizer, options, may_exist=may_exist)
     pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
         pipeline = pipeline._replace(
@@ -289,7 +289,12 @@ def _output_check(
 
 
 def _print_plan(
-    tasks: list["FileTask"], unread: dict[Path, str], anonymizer: "Anonymizer", options: Options
+    tasks: list["FileTask"],
+    unread: dict[Path, str],
+    anonymizer: "Anonymizer",
+    options: Options,
+    *,
+    may_exist: bool,
 ) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
     from masquerade.pipeline.batch import is_finished
@@ -297,7 +302,6 @@ def _print_plan(
 
     failed = dict(unread)
     config = options.config()
-    may_exist = config.overwrite or options.skip_existing or options.resume
     pipeline = None
     if options.resume:
         pipeline = build_pipeline(None if options.edits else anonymizer, config)

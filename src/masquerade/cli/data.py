@@ -290,7 +290,7 @@ def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None)
 
 
 def _plain(text: object) -> str:
-    """Text of a manifest, without what a terminal or rich would take for orders."""
+    """Text with control characters and rich's markup escaped."""
     return markup.escape(escape(text))
 
 

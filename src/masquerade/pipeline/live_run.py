@@ -322,7 +322,7 @@ class LiveSession:
 
 
 def _record(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
-    """Write a frame into a file, which takes every one."""
+    """Write a frame to a file; always True, as a file takes every frame."""
     writer.write(pixels, time)
     return True
 

@@ -191,7 +191,7 @@ def _parse_frame(number: int, entries: Any) -> list[Box]:
 
 
 def parse_json(text: str) -> Any:
-    """The document in a file's text.
+    """Parse JSON in which no key is there twice and no whole number is huge.
 
     Raises:
         ValueError: it is none, a key is there twice, or a whole number has too many digits.
@@ -215,7 +215,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
-    """An object's entries by the numbers of frames or tracks that its keys are.
+    """The entries of a JSON object by its keys, which are numbers of frames or tracks.
 
     Raises:
         ValueError: a key is no such number, or a number is there twice, as "3" and "03" are.

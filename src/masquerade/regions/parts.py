@@ -138,7 +138,7 @@ class Parts(PoseSource):
 
 
 def check_parts(parts: Sequence[str]) -> None:
-    """Raise UsageError if no parts are named, or one that is none."""
+    """Raise UsageError if no parts are named, or an unknown one."""
     known = get_args(Part)
     if not parts or (wrong := [part for part in parts if part not in known]):
         named = f"there are no parts {wrong[0]!r}" if parts else "name parts of people"

@@ -32,7 +32,7 @@ from masquerade.transaction import recover, transaction
 VERSION = 1
 LOCK = ".lock"  # held by whoever adds a template
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)
-"""What reading a damaged file of a template raises."""
+"""Errors that reading a damaged template raises."""
 LENGTHS = 1e-6, 1e6  # of keys; cosines with longer or shorter ones become 0, which hides nothing
 
 

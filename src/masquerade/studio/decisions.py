@@ -124,7 +124,7 @@ def check(edits: Edits) -> None:
 
 
 def check_named(edits: Edits, before: Edits) -> None:
-    """Refuse other regions than before that name no templates or parts, or some that are not there.
+    """Refuse changed regions that name no templates or parts, or unknown ones.
 
     A template that was hidden before may have been removed since, and is not in the way.
 

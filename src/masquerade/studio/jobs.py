@@ -101,7 +101,7 @@ class Jobs:
         for own in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
             if re.fullmatch("[0-9a-f]{16}", own.name):  # else it was kept aside, or is no job's
                 with suppress(OSError):  # another studio works at it, or it cannot be read now
-                    self._take_up(own)
+                    self._load(own)
 
     def all(self) -> list[Job]:
         """All jobs, the oldest first."""
@@ -230,8 +230,8 @@ class Jobs:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             self._unlock(job)
 
-    def _take_up(self, own: Path) -> None:
-        """Know a finished job again; keep one aside that cannot be used, and remove any other."""
+    def _load(self, own: Path) -> None:
+        """Load a finished job; keep one aside whose record cannot be used, and remove any other."""
         try:
             job = _read(own / FILE)
             if job is not None and job.state == "done":
