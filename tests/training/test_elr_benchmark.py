@@ -1,4 +1,4 @@
-"""`benchmarks/elr.py`: three ways of learning to read reduced clips, in one table, and resumed."""
+"""`benchmarks/elr.py`: four ways of learning to read reduced clips, in one table, and resumed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_one_command_gives_one_table_and_goes_on_where_it_was(
     text = out.read_text()
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[:2] for line in lines[1:]] == [
+        ["| 1", "28"],
         ["| 16", "14"],
         ["| 32", "7"],
         ["| 64", "3"],
     ]
-    assert all(line.count("[") == 5 for line in lines[1:])  # three ways, two differences
-    assert "Full clips, plain training" in text
-    assert len(list((tmp_path / "work" / "predictions").glob("*.npy"))) == 3 * 3 + 1
+    assert all(line.count("[") == 6 for line in lines[1:])  # four ways, two differences
+    assert len(list((tmp_path / "work" / "predictions").glob("*.npy"))) == 4 * 4
     again: dict[str, Any] = script["main"].__globals__
 
     def never(*_: object, **__: object) -> None:
@@ -53,8 +53,10 @@ def test_ways_differ_in_what_they_learn_from_and_in_nothing_else(data: Path) -> 
     ways, clip = script["WAYS"], torch.rand(2, 3, 2, 28, 36)
     for name, way in ways.items():
         seen = way.transforms.apply(clip, torch.Generator().manual_seed(0))
-        assert torch.allclose(seen, clip, atol=1e-4) == (name == "plain")
+        assert torch.allclose(seen, clip, atol=1e-4) == (name in ("plain", "random crops"))
     assert [name for name, way in ways.items() if way.extra_loss] == ["multi-Siamese"]
+    cropped = [name for name, way in ways.items() if way.augment.crop != (1, 1)]
+    assert cropped == ["random crops"]
 
 
 def test_the_floor_is_the_most_frequent_action_of_training(data: Path, tmp_path: Path) -> None:
