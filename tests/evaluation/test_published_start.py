@@ -252,7 +252,7 @@ def test_an_image_vit_is_inflated_for_the_video_vits_of_a_preset(
         (["--attacker-weights", "tiny-2d="], "wants NAME=FILE"),
         (["--attacker-weights", "tiny-2d=a", "--attacker-weights", "tiny-2d=b"], "names .* twice"),
         (["--attacker-weights", "tiny-2d=gone.pth"], "no weights file gone.pth for tiny-2d"),
-        (["--attacker-weights", "tiny-2d={folder}"], "no weights file"),
+        (["--attacker-weights", "tiny-2d={folder}"], "is a folder"),
         (["--attacker-weights", "resnet-50={good}"], "not in the preset: choose of tiny-2d"),
         (["--attacker-weights", "kernel on motion={good}"], "starts from no weights"),
         (["--attacker-weights", "tiny-2d={text}"], "tiny-2d: text.pth is no file of tensors"),

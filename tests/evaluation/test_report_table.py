@@ -32,6 +32,21 @@ def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None
     assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
 
 
+def test_names_from_the_data_reach_the_terminal_escaped(evaluation: Evaluation) -> None:
+    raw = evaluation.rows[0]
+    named = replace(
+        evaluation,
+        data="[red]clips\x1b[2J",
+        rows=(replace(raw, name="[b]raw\x1b[2J"), *evaluation.rows[1:]),
+        limits=("Of \x1b[2J clips.",),
+    )
+    console = Console(record=True, width=240, file=io.StringIO())
+    show(named, console)
+    text = console.export_text(styles=True)
+    assert "[red]clips\\x1b[2J" in text and "[b]raw\\x1b[2J" in text and "Of \\x1b" in text
+    assert "\x1b[2J" not in text
+
+
 def test_the_best_on_test_is_a_folded_upper_bound(evaluation: Evaluation) -> None:
     head, _, folded = markdown(evaluation).partition("<details>")
     assert "best on test, chosen with hindsight: an upper bound" in folded

@@ -96,6 +96,8 @@ def _is_video_vit(model: AttackerModel) -> bool:
 def _check(name: str, model: AttackerModel, path: Path) -> WeightsFile:
     """The file, if its weights fit."""
     if not path.is_file():
+        if path.is_dir():
+            raise UsageError(f"{path}, for {name}, is a folder; name a file of weights.")
         raise UsageError(f"There is no weights file {path} for {name}: give one that you have.")
     try:
         found = WeightsFile(path=path, digest=file_digest(path))

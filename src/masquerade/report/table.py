@@ -6,9 +6,10 @@ Reads results only; no number is computed here.
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from masquerade.errors import escape
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
@@ -181,13 +182,13 @@ def notes(evaluation: Evaluation) -> list[str]:
 def show(evaluation: Evaluation, console: Console) -> None:
     """Print the table."""
     columns = main_columns(evaluation)
-    table = Table(title=escape(evaluation.data), title_justify="left")
+    table = Table(title=Text(escape(evaluation.data)), title_justify="left")
     for heading in headings(columns, evaluation.held_out):
-        table.add_column(escape(heading), overflow="fold")
+        table.add_column(Text(escape(heading)), overflow="fold")
     for line in lines(evaluation, columns):
-        table.add_row(*(escape(cell) for cell in line))
+        table.add_row(*(Text(escape(cell)) for cell in line))
     if evaluation.void:
-        console.print(f"VOID: {evaluation.void}", style="bold red", markup=False)
+        console.print(f"VOID: {escape(evaluation.void)}", style="bold red", markup=False)
     console.print(table)
     restored = _restored_lines(evaluation)
     if restored:
@@ -195,10 +196,10 @@ def show(evaluation: Evaluation, console: Console) -> None:
         for heading in RESTORED_HEAD:
             pictures.add_column(heading, overflow="fold")
         for line in restored:
-            pictures.add_row(*(escape(cell) for cell in line))
+            pictures.add_row(*(Text(escape(cell)) for cell in line))
         console.print(pictures)
     for note in notes(evaluation):
-        console.print(f"- {note}", markup=False, highlight=False)
+        console.print(f"- {escape(note)}", markup=False, highlight=False)
 
 
 def markdown(evaluation: Evaluation) -> str:
