@@ -128,12 +128,12 @@ def test_whole_frames_and_outlines_belong_to_no_track() -> None:
     within = np.zeros(SIZE[::-1], np.uint8)
     within[:7] = 255
     boxes, tracks = np.array(BOXES[:1], np.float32), np.array([4])
-    for shape, count in (("silhouette", 1), ("box", 2)):
+    for shape in ("silhouette", "box"):  # boxes that silhouettes stand for are not among these
         one = check(shape=shape, within=within)
         ((track, mask),) = pixels(one, FoundRegions(boxes, tracks, outline, True))
         assert track == ALL_TRACKS and np.array_equal(mask, within > 0)
         shown = pixels(one, FoundRegions(boxes, tracks, outline, False))
-        assert [track for track, _ in shown] == [ALL_TRACKS, 4][:count]
+        assert [track for track, _ in shown] == [ALL_TRACKS, 4]
         assert np.array_equal(shown[0][1], outline & (within > 0))
         ((track, _),) = pixels(one, FoundRegions(boxes, tracks, None, False))
         assert track == 4
@@ -158,22 +158,30 @@ def test_what_was_found_is_kept_in_pixels_of_the_copy() -> None:
 def test_outlines_and_strengths_count_where_they_are_nearly_full(shape: str) -> None:
     soft, outline = (np.zeros(SIZE[::-1], np.uint8) for _ in range(2))
     soft[3, :20], soft[4, :20], outline[4:6, 10:30] = 250, 249, 255
-    drawn = shape == "silhouette"
     one = check(shape=shape)
     for region, wanted in (
         (Region(strength=soft), soft >= 250),
-        (Region(mask=outline), outline > 0 if drawn else None),
-        (
-            Region(strength=soft, mask=outline),
-            (soft >= 250) | (outline > 0) if drawn else soft >= 250,
-        ),
+        (Region(mask=outline), outline > 0),
+        (Region(strength=soft, mask=outline), (soft >= 250) | (outline > 0)),
     ):
         found = one.found_in(region).silhouette
-        if wanted is None:
-            assert found is None
-        else:
-            assert found is not None and np.array_equal(found, wanted)
+        assert found is not None and np.array_equal(found, wanted)
     assert one.found_in(Region(strength=soft, full_frame=True)).silhouette is None
+
+
+def test_boxes_are_compared_that_no_silhouette_stands_for() -> None:
+    outline = np.zeros(SIZE[::-1], np.uint8)
+    outline[:, :30] = 255
+    edges = (10, 0, 40, 40)  # two thirds of it lie on the silhouette
+    boxes = tuple(
+        Box(*edges, 1, track=number, label=label, whole=whole)
+        for number, (label, whole) in enumerate(
+            [("text", False), ("person", False), ("person", True), ("part", False), ("face", False)]
+        )
+    )
+    region = Region(boxes=boxes, mask=outline)
+    assert check(shape="silhouette").found_in(region).tracks.tolist() == [0, 2]
+    assert check(shape="box").found_in(region).tracks.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_measure_is_of_windows_in_the_mask() -> None:
@@ -462,7 +470,7 @@ def test_a_face_beside_a_silhouette_is_compared_too() -> None:
     outline = np.zeros((120, 160), np.uint8)
     outline[10:60, 10:50] = 255
     face = Box(90, 30, 140, 100, 1, track=3, label="face")
-    person = Box(5, 5, 155, 115, 1, track=4, label="person")  # drawn as its silhouette alone
+    person = Box(5, 5, 100, 115, 1, track=4, label="person")  # drawn as its silhouette alone
     region = Region(boxes=(face, person), mask=outline)
     source = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     with closing(file_check(size=(160, 120), shape="silhouette")) as one:

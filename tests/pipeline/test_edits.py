@@ -18,9 +18,15 @@ from two_faces import LEFT, RIGHT, TwoFaces, black
 from masquerade import anonymize_file
 from masquerade.errors import UsageError
 from masquerade.pipeline import config
-from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    build_pipeline,
+    edited_config,
+    followed_label,
+)
 from masquerade.pipeline.edits import Decision, EditedSource, Edits, with_decision
 from masquerade.regions import REGIONS
+from masquerade.regions.boxes import Box
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 
 SETTINGS = {"regions": "faces", "shape": "box", "mask_scale": 1.0}
@@ -78,6 +84,22 @@ def test_one_person_is_hidden_by_another_method_and_all_are_hidden(video: Path) 
         inside.any() and np.ptp(inside.reshape(-1, 3), axis=0).max() <= 2
     )  # one colour, not black
     assert all(black(out, LEFT))
+
+
+@pytest.mark.parametrize(
+    ("label", "hides"), [("person", True), ("drawn", True), ("face", False), ("text", False)]
+)
+def test_a_method_is_of_tracks_of_one_kind(label: str, hides: bool) -> None:
+    """Faces beside people, and what other sources find, have numbers of their own."""
+    one = Edits(
+        source=EditedSource(name="a.mp4", sha256="", width=8, height=8),
+        settings={"regions": "people"},
+        method="blacken",
+        methods={7: "blur"},
+    )
+    (method,) = one.track_methods(followed_label(edited_config(one)))
+    assert method.hides(Box(0, 0, 4, 4, 1, track=7, label=label)) is hides
+    assert not method.hides(Box(0, 0, 4, 4, 1, track=8, label=label))
 
 
 @pytest.mark.filterwarnings("ignore:the noise comes from --seed")

@@ -122,7 +122,32 @@ def test_silhouettes_of_all_and_of_nothing() -> None:
         outline = np.full((H, W), value, np.uint8)
         mask = rasterize([], width=W, height=H, shape="silhouette", mask=outline, feather=2)
         assert (mask == 255 * value).all()
-    assert not rasterize([], width=W, height=H, shape="ellipse", mask=outline).any()  # not asked
+    for shape in ("ellipse", "box"):  # what is drawn into boxes takes no silhouette away
+        assert rasterize([], width=W, height=H, shape=shape, mask=outline).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "whole", "drawn"),
+    [
+        ("person", False, False),
+        ("hand", False, False),
+        ("part", False, False),
+        ("person", True, True),
+        ("part", True, True),
+        ("text", False, True),
+        ("frame", False, True),
+        ("badge", False, True),
+    ],
+)
+def test_silhouettes_stand_for_people_of_their_own_source_alone(
+    label: str, whole: bool, drawn: bool
+) -> None:
+    outline = np.zeros((H, W), np.uint8)
+    outline[10:30, 10:20] = 255
+    box = Box(10, 10, 30, 30, 1, label=label, whole=whole)
+    mask = rasterize([box], width=W, height=H, shape="silhouette", mask=outline, margin=1)
+    assert (mask[10:30, 10:20] == 255).all()
+    assert (mask[10:30, 10:30] == 255).all() is np.bool_(drawn)
 
 
 def test_ellipses_lie_in_their_part_of_the_box_on_a_copy_of_another_size() -> None:

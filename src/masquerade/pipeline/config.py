@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["processes", "ray"]  # what runs several files
 DEFAULT_REGIONS = "people"
+FOLLOWED_LABELS = {"faces": "face", "people": "person"}
+"""The label of the boxes whose tracks are IDs, by the name of the region source."""
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
@@ -264,10 +266,11 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
         return Pipeline(anonymizer, config, build_region_source(config, anonymizer))
     if anonymizer is not None:
         raise UsageError("a file of edits names its method; leave --method out, or --edits.")
-    anonymizer, others = edits.anonymizer(), edits.track_methods()
+    anonymizer = edits.anonymizer()
+    config = with_default_regions(with_edits(config, edits), anonymizer)
+    others = edits.track_methods(followed_label(config))
     if others:
         check_track_methods(anonymizer, (one.anonymizer for one in others))
-    config = with_default_regions(with_edits(config, edits), anonymizer)
     regions = build_region_source(config, anonymizer)
     if edits.chooses and edits.numbered_by not in (None, numbering(config, regions)):
         raise UsageError(
@@ -444,6 +447,11 @@ def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
 def source_names(config: PipelineConfig) -> list[str]:
     """The names of the region sources, in REGIONS."""
     return (config.regions or DEFAULT_REGIONS).partition(":")[0].split("+")
+
+
+def followed_label(config: PipelineConfig) -> str | None:
+    """The label of the boxes whose tracks are IDs, which may be chosen; None: none are."""
+    return FOLLOWED_LABELS.get(source_names(config)[0])
 
 
 def build_region_source(

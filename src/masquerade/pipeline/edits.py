@@ -117,12 +117,14 @@ class Edits:
         level = self.settings.get("level")
         return build(self.method if level is None else level_of(level).method, **self.arguments)
 
-    def track_methods(self) -> list[TrackMethod]:
-        """The methods of those who are hidden by another one."""
+    def track_methods(self, label: str | None) -> list[TrackMethod]:
+        """The methods of those who are hidden by another one; see `config.followed_label`."""
         tracks: dict[str, set[int]] = {}
         for track, name in self.methods.items():
             tracks.setdefault(name, set()).update(self.same_person(track))
-        return [TrackMethod(build(name), frozenset(own)) for name, own in sorted(tracks.items())]
+        return [
+            TrackMethod(build(name), frozenset(own), label) for name, own in sorted(tracks.items())
+        ]
 
     def check_source(self, sha256: str, name: str) -> None:
         """Refuse another video: its people have other numbers.

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
 from masquerade.pipeline.constant_frame_rate import exact_rate
-from masquerade.pipeline.single_file import PERSON_LABELS, OnProgress, expected_frames, until
+from masquerade.pipeline.single_file import OnProgress, expected_frames, until
 from masquerade.regions.boxes import Box, area, corners, intersection
 from masquerade.storage import atomic_write
 from masquerade.video.decoding_process import probe
@@ -50,7 +50,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
     `progress` is called with (frames done, about how many in all, or None).
     """
     config, source = pipeline.config, pipeline.regions
-    kind = PERSON_LABELS.get(getattr(source, "name", ""))
+    kind = FOLLOWED_LABELS.get(getattr(source, "name", ""))
     if kind is None or not config.track:
         raise UsageError("--list-people is of faces or of people that are tracked; name one.")
     seen: dict[int, SeenPerson] = {}

@@ -25,7 +25,7 @@ from masquerade.errors import OutputError
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.stream import AnonymizedFrame, prefetch
-from masquerade.regions.masks import Mask, draw_ellipses
+from masquerade.regions.masks import Mask, draw_ellipses, drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
 
@@ -173,17 +173,19 @@ class FrameDetail:
 
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
-        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in region.boxes], np.float32)
-        tracks = np.array([-1 if b.track is None else b.track for b in region.boxes], np.int64)
+        found = drawn_boxes(region.boxes, shape=self._shape, mask=region.mask)
         whole = self._whole or region.full_frame
         drawn = region.strength
-        if self._shape == "silhouette" and region.mask is not None:
+        if region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
         silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
         if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
-            faces = [box for box in region.boxes if box.label == "face"]  # hidden beside people
+            faces = [box for box in found if box.label == "face"]  # hidden beside people
             frame = region.mask.shape[1], region.mask.shape[0]
             silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
+            found = [box for box in found if box.label != "face"]
+        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in found], np.float32)
+        tracks = np.array([-1 if b.track is None else b.track for b in found], np.int64)
         return FoundRegions(
             boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
         )
@@ -216,8 +218,6 @@ class FrameDetail:
             return
         if found.silhouette is not None:
             yield ALL_TRACKS, everywhere, found.silhouette & self._within
-            if self._shape == "silhouette":
-                return
         for track, (x0, y0, x1, y1) in zip(found.tracks.tolist(), found.boxes, strict=True):
             left, top = max(0, int(x0)), max(0, int(y0))
             right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))

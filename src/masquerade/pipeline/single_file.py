@@ -24,6 +24,7 @@ from masquerade.pipeline.config import (
     PipelineConfig,
     build_pipeline,
     encoding_for,
+    followed_label,
     parse_ids,
     region_arguments,
     source_names,
@@ -71,8 +72,6 @@ from masquerade.video.read import Reader
 from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
-PERSON_LABELS = {"faces": "face", "people": "person"}
-"""The label of the boxes whose tracks are IDs, by the name of the region source."""
 OnProgress = Callable[[int, int | None], None]
 Appear = Callable[[Path], Path]  # of `transaction`: a file's temporary path
 SEED_WARNING = (
@@ -424,8 +423,8 @@ class FileRun:
             return
         self.frames += 1
         self.coverage.add(item.region, item.mask)
-        kind = PERSON_LABELS.get(source_names(self.config)[0])
-        hidden = [box for box in item.region.boxes if box.label in (kind, "drawn")]
+        numbered = (followed_label(self.config), "drawn")
+        hidden = [box for box in item.region.boxes if box.label in numbered]
         self.hidden_ids |= {box.track for box in hidden if box.track is not None}
         shown = {box.track for box in item.region.visible if box.track is not None}
         self.left_visible.update(shown)

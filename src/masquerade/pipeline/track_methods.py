@@ -2,6 +2,7 @@
 
 Where the mask lies in the boxes of chosen tracks, their method's pixels are put in place of the
 main one's. Both hide: what lies outside of the boxes, grown by a margin, stays the main method's.
+Faces that are found beside people have numbers of their own, so tracks go with a label.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,13 @@ class TrackMethod(NamedTuple):
 
     anonymizer: Anonymizer
     tracks: frozenset[int]
+    label: str | None  # of the boxes whose tracks these are; None: of all that the run has
+
+    def hides(self, box: Box) -> bool:
+        """Whether a box is of one of the tracks."""
+        return box.track in self.tracks and (
+            self.label is None or box.label in (self.label, "drawn")
+        )
 
 
 def check_track_methods(main: Anonymizer, others: Iterable[Anonymizer]) -> None:
@@ -67,15 +75,12 @@ class TrackMethods:
             regions: of each frame.
         """
         height, width = pixels.shape[1:3]
-        for number, (anonymizer, tracks) in enumerate(self._methods):
+        for number, one in enumerate(self._methods):
             own = np.stack(
-                [
-                    _drawn((b for b in r.boxes if b.track in tracks), width=width, height=height)
-                    for r in regions
-                ]
+                [_drawn(filter(one.hides, r.boxes), width=width, height=height) for r in regions]
             )
             own = own if masks is None else np.minimum(own, masks)
-            found = anonymizer.on_pixels(pixels, mask=own, state=self._states[number])
+            found = one.anonymizer.on_pixels(pixels, mask=own, state=self._states[number])
             hidden, self._states[number] = check_pixels(found, pixels)
             out = np.where(own[..., None] > 0, hidden, out)
         return out

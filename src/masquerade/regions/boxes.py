@@ -47,6 +47,7 @@ class Box:
     track: int | None = None  # number of the track that it belongs to; None: unknown
     source: Source = "detected"  # or put by its track between detections, or around them
     label: str = "face"  # face, person, part (of one), hand, text, frame, drawn
+    whole: bool = False  # drawn whatever silhouettes lie in it: they are not those of this box
 
     @property
     def width(self) -> float:
@@ -64,7 +65,7 @@ class Box:
         x1, y1 = min(float(width), self.x1), min(float(height), self.y1)
         if x1 <= x0 or y1 <= y0:
             return None
-        return Box(x0, y0, x1, y1, self.score, self.track, self.source, self.label)
+        return replace(self, x0=x0, y0=y0, x1=x1, y1=y1)
 
 
 def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
@@ -288,5 +289,6 @@ class BoxWriter(AbstractContextManager["BoxWriter"]):
 
 def _to_json(box: Box) -> str:
     fields = asdict(box)
+    del fields["whole"]  # the box is read without the silhouettes
     edges = [fields.pop(key) for key in ("x0", "y0", "x1", "y1")]
     return json.dumps({"box": edges, **fields}, allow_nan=False)

@@ -16,6 +16,8 @@ Shape = Literal["ellipse", "box", "silhouette"]
 ELLIPSE = sqrt(2) / 1.3  # at a margin of 1.3 the ellipse goes through the corners of the box
 ROUNDING = 1e-4  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
+OUTLINED = ("person", "hand", "part")
+"""Labels of boxes whose silhouettes are in the mask that the same region source gives."""
 
 
 def rasterize(
@@ -37,33 +39,54 @@ def rasterize(
         width: W, in pixels.
         height: H, in pixels.
         shape: `ellipse` (at the default margin through the corners of the box, as chins and
-            foreheads need), `box`, or `silhouette` where there is one and the box where not.
+            foreheads need), `box`, or `silhouette`, which leaves out boxes of people and hands
+            whose silhouettes are in the mask, and draws all others.
         margin: factor on a box's width and height, about its centre; a silhouette grows alike.
         feather: pixels over which the edge fades, outwards only: inside all is 255.
-        mask: (H, W) silhouette, nonzero on it.
+        mask: (H, W) silhouettes, nonzero on them; hidden whatever the shape.
         strength: (H, W), 0 to 255, a soft mask added unchanged: neither grown nor thresholded.
         ignore: (H, W), zero where nothing may be hidden.
     """
     out = np.zeros((height, width), np.uint8)
-    silhouette = mask if shape == "silhouette" else None
-    if silhouette is not None:
-        out = _grow_silhouette(silhouette, margin, feather)
-    for box in boxes:
-        if silhouette is not None and box.label == "part":
-            continue  # its box holds what is to stay visible
+    if mask is not None:
+        out = _grow_silhouette(mask, margin, feather)
+    for box in drawn_boxes(boxes, shape=shape, mask=mask):
         if box.label == "drawn":  # by hand, as large as it is to be
             _draw(out, box, 1.0, feather, ellipse=False)
             continue
-        face = box.label == "face"  # detected beside silhouettes, which may lack a face
-        bare = silhouette is None or _covered_share(silhouette, box) < MIN_SILHOUETTE
-        if bare or face:
-            ellipse = box.label != "frame" and (shape == "ellipse" or not bare)
-            _draw(out, box, ELLIPSE * margin if ellipse else margin, feather, ellipse=ellipse)
+        # The silhouette may lack a face that was detected beside it.
+        beside = shape == "silhouette" and box.label == "face" and covers(mask, box)
+        ellipse = box.label != "frame" and (shape == "ellipse" or beside)
+        _draw(out, box, ELLIPSE * margin if ellipse else margin, feather, ellipse=ellipse)
     if strength is not None:
         np.maximum(out, strength, out=out)
     if ignore is not None:
         out[ignore == 0] = 0
     return out
+
+
+def drawn_boxes(boxes: Iterable[Box], *, shape: str, mask: Mask | None) -> list[Box]:
+    """The boxes that are drawn into a mask: all but those that their silhouettes stand for.
+
+    Args:
+        boxes: of a region.
+        shape: as of `rasterize`.
+        mask: (H, W) silhouettes of the region; None: it has none.
+    """
+    if shape != "silhouette" or mask is None:
+        return list(boxes)
+    return [box for box in boxes if box.whole or not is_outlined(box, mask)]
+
+
+def is_outlined(box: Box, mask: Mask) -> bool:
+    """Whether silhouettes (H, W) of the source that found a box stand for it."""
+    # The box of a part holds what is to stay visible.
+    return box.label == "part" or (box.label in OUTLINED and covers(mask, box))
+
+
+def covers(mask: Mask | None, box: Box) -> bool:
+    """Whether there is enough of silhouettes (H, W) in a box to be those of what is in it."""
+    return mask is not None and _covered_share(mask, box) >= MIN_SILHOUETTE
 
 
 def _draw(out: Mask, box: Box, factor: float, feather: float, *, ellipse: bool) -> None:

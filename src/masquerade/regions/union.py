@@ -4,18 +4,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import tee
+from typing import Any
 
 import numpy as np
 
-from masquerade.regions.masks import Mask
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import OUTLINED, Mask, Shape, is_outlined
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import RegionSource
 
-TRACK_OFFSET = 1_000_000  # between the track numbers of two sources
+TRACK_OFFSET = 10_000_000  # between the track numbers of two sources; each has less of its own
+
+
+def default_shape(sources: Sequence[Any]) -> Shape:
+    """What is drawn into the boxes of region sources, or of their classes, if nothing is asked."""
+    shapes: list[Shape] = [getattr(source, "shape", "ellipse") for source in sources]
+    if "silhouette" in shapes:
+        return "silhouette"
+    return shapes[0] if len(set(shapes)) == 1 else "ellipse"
 
 
 class Union:
     """The union of what several region sources find.
+
+    A box is drawn whole unless the source that found it gives its silhouette, so that nothing is
+    hidden less than by each source alone.
 
     Args:
         sources: region sources; each reads every frame.
@@ -26,11 +39,12 @@ class Union:
         self.name = "+".join(source.name for source in sources)
         self.look_ahead = max(source.look_ahead for source in sources)
         self.model_sha256: str | None = None  # each of the sources has its own
+        self.shape = default_shape(self.sources)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         copies = tee(frames, len(self.sources))
         pairs = zip(self.sources, copies, strict=True)
-        found = [_offset_tracks(source(copy), i) for i, (source, copy) in enumerate(pairs)]
+        found = [_as_one_of_several(source(copy), i) for i, (source, copy) in enumerate(pairs)]
         for regions in zip(*found, strict=True):
             yield Region(
                 boxes=tuple(box for region in regions for box in region.boxes),
@@ -44,20 +58,30 @@ class Union:
             )
 
 
-def _offset_tracks(regions: Iterator[Region], source: int) -> Iterator[Region]:
-    """Keep the track numbers of different sources distinct."""
+def _as_one_of_several(regions: Iterator[Region], source: int) -> Iterator[Region]:
+    """Keep the track numbers of different sources distinct, and each one's boxes its own."""
     for region in regions:
-        boxes, visible = (
-            tuple(
-                box if box.track is None else replace(box, track=box.track + source * TRACK_OFFSET)
-                for box in some
-            )
-            for some in (region.boxes, region.visible)
-        )
         people = tuple(
             person._replace(track=person.track + source * TRACK_OFFSET) for person in region.people
         )
+        boxes, visible = (
+            tuple(_with_offset(box, source) for box in some)
+            for some in (region.boxes, region.visible)
+        )
+        boxes = tuple(
+            replace(box, whole=True) if _is_without_silhouette(box, region.mask) else box
+            for box in boxes
+        )
         yield replace(region, boxes=boxes, people=people, visible=visible)
+
+
+def _with_offset(box: Box, source: int) -> Box:
+    return box if box.track is None else replace(box, track=box.track + source * TRACK_OFFSET)
+
+
+def _is_without_silhouette(box: Box, mask: Mask | None) -> bool:
+    """Whether silhouettes of other sources could be taken for that of a box."""
+    return box.label in OUTLINED and (mask is None or not is_outlined(box, mask))
 
 
 def _maximum(masks: Iterable[Mask | None]) -> Mask | None:

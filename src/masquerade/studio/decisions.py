@@ -114,7 +114,7 @@ def check(edits: Edits) -> None:
     """
     anonymizer = edits.anonymizer()
     if edits.methods:
-        check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods()))
+        check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods(None)))
     config = edited_config(edits)
     if unknown := sorted(set(edits.settings) - {"level", "keys", *SHOWN}):
         raise UsageError(f"the page has no setting {unknown[0]!r}; use the command for it.")

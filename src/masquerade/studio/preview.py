@@ -20,6 +20,7 @@ from masquerade.pipeline.config import (
     PipelineConfig,
     build_region_source,
     edited_config,
+    followed_label,
     source_names,
     with_default_regions,
     with_edits,
@@ -27,17 +28,18 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.stream import Cover, black_outside, window_masks
 from masquerade.pipeline.track_methods import TrackMethods
+from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.masks import Mask, rasterize
 from masquerade.regions.region import Region
+from masquerade.regions.union import default_shape
 from masquerade.studio.copying import Pictures
-from masquerade.studio.scans import followed_label, only_settings, scan_key
+from masquerade.studio.scans import only_settings, scan_key
 from masquerade.studio.template_keys import TemplateKeys
 
 NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
 KEPT_SOURCES, KEPT_FOUND = 4, 64
 NO_DIGEST = bytes(32)  # the noise of a preview is not that of the run
-SHAPES = {"faces": "ellipse", "people": "silhouette", "parts": "silhouette"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ class Preview:
             state = first_state(anonymizer, digest=NO_DIGEST)
             out, _ = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
             if edits.methods:
-                others = TrackMethods(edits.track_methods(), seed=None, digest=NO_DIGEST)
+                others = TrackMethods(
+                    edits.track_methods(followed_label(config)), seed=None, digest=NO_DIGEST
+                )
                 scaled = [scaled_region(region, self._scale) for region in regions]
                 out = others.apply(out, pixels, masks, scaled)
         if masks is not None and config.outside == "black":
@@ -164,7 +168,8 @@ class Preview:
         return found if not anonymizer.window else found[:length]
 
     def _masks(self, config: PipelineConfig, regions: Sequence[Region]) -> Any:
-        shape: Any = config.shape or SHAPES.get(source_names(config)[0], "ellipse")
+        found_by = [REGIONS[name] for name in source_names(config)]
+        shape = config.shape or default_shape(found_by)
         cover = Cover(shape, config.mask_scale, config.feather)
         width, height = self._pictures.size
         scaled = [scaled_region(one, self._scale) for one in regions]
@@ -186,7 +191,7 @@ def chosen_region(region: Region, edits: Edits, frame: int, scale: tuple[float, 
     """
     named = {one for track in (*edits.visible, *edits.only) for one in edits.same_person(track)}
     if named:
-        kind = followed_label(edits)
+        kind = followed_label(edited_config(edits))
         mine = [box for box in region.boxes if box.label == kind]
         besides = [box for box in region.boxes if box.label != kind]
         inside = [box for box in mine if box.track in named]

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from masquerade.errors import MasqueradeError
-from masquerade.pipeline.config import (
-    edited_config,
-    region_arguments,
-    source_names,
-)
+from masquerade.pipeline.config import edited_config, followed_label, region_arguments
 from masquerade.pipeline.edits import Edits
-from masquerade.pipeline.single_file import PERSON_LABELS
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
@@ -66,7 +61,7 @@ class Scan:
     ) -> None:
         self.numbered_by: str | None = None
         self._numbered = numbered
-        self.kind = followed_label(edits)
+        self.kind = followed_label(edited_config(edits))
         self.state, self.done = "waiting", 0  # then running, done or failed
         self.error: str | None = None
         self.cuts: list[int] = []
@@ -253,12 +248,6 @@ def only_settings(edits: Edits) -> Edits:
     """The settings of edits, with nobody chosen and nothing drawn."""
     nobody: dict[str, Any] = dict(visible=(), only=(), joined=(), methods={}, drawn=(), log=())
     return replace(edits, **nobody)
-
-
-def followed_label(edits: Edits) -> str | None:
-    """The label of boxes whose tracks may be chosen; None: nobody may be."""
-    config = edited_config(edits)
-    return PERSON_LABELS.get(source_names(config)[0])
 
 
 def scan_key(edits: Edits) -> str:
