@@ -475,6 +475,19 @@ def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
 
 
+def test_outputs_of_several_processes_are_attacked_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write(folder / name, count=3)
+    words = ["anonymize", str(folder), "-o", str(out), "--regions", "faces", "--verify", "-q"]
+    assert main([*words, "--workers", "2", "--method", "blur", "--preset", "weak"]) == 4
+    assert capsys.readouterr().err.count("did not pass --verify, and was deleted") == 2
+    assert not list(out.iterdir())
+
+
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["", "dry"])
 def test_what_an_attack_on_the_output_cannot_check_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]

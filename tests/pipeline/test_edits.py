@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from masquerade.pipeline.config import (
     followed_label,
 )
 from masquerade.pipeline.edits import Decision, EditedSource, Edits, with_decision
+from masquerade.pipeline.file_outcome import run_task
+from masquerade.pipeline.outputs import FileTask
 from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
@@ -122,6 +125,28 @@ def test_the_command_does_the_same_run(
     receipt = json.loads((tmp_path / "again.mkv.receipt.json").read_text())
     assert receipt["settings"]["edits"] == decided.digest()
     assert receipt["left_visible"] == {"4": 5}
+
+
+def test_a_worker_does_what_was_decided(video: Path) -> None:
+    """It gets all of the pipeline but the detector, which it loads itself."""
+    decided = edits(
+        video,
+        visible=(4,),
+        methods={7: "mask-mean"},
+        drawn=(DrawnRegion(DRAWN_TRACKS, {1: PLACE}, (1,)),),
+        numbered_by=config.numbering(PipelineConfig(**SETTINGS), TwoFaces()),
+    )
+    expected = run(video, decided).read_bytes()
+    settings = PipelineConfig(edits=video.with_name("edits.json"), preview=0.2, codec="ffv1")
+    attacked: list[str] = []
+    sent = build_pipeline(None, settings)._replace(
+        regions=None, check_output=lambda part, source, name: attacked.append(name)
+    )
+    task = FileTask(video, video.with_name("again.mkv"))
+    assert run_task(task, sent).error == ""
+    assert task.dst.read_bytes() == expected and attacked == ["again.mkv"]
+    other = sent._replace(edits=replace(decided, numbered_by="0"))
+    assert "other numbers" in run_task(FileTask(video, video.with_name("no.mkv")), other).error
 
 
 def test_edits_of_another_video_are_refused(video: Path) -> None:

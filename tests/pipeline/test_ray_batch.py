@@ -144,6 +144,16 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(folder: Path, alone: 
 
 @RAY
 @pytest.mark.slow
+def test_outputs_of_a_cluster_are_attacked_too(clip: Path, tmp_path: Path) -> None:
+    words = [*COMMAND, str(clip), "-o", str(tmp_path / "o.mp4"), "--regions", "faces", "--verify"]
+    words += ["--method", "blur", "--preset", "weak", "--preview", "0.1"]
+    done = subprocess.run([*words, *ON_RAY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 4, done.stderr
+    assert "did not pass --verify" in done.stderr and not list(tmp_path.iterdir())
+
+
+@RAY
+@pytest.mark.slow
 def test_an_interruption_leaves_nothing_half_made(folder: Path) -> None:
     made = folder.parent / "interrupted"
     words = [*COMMAND, str(folder), "-o", str(made), *WORDS, "--encoder-preset", "veryslow"]

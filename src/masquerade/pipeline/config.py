@@ -256,14 +256,13 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
     from masquerade.device import choose_device
     from masquerade.pipeline.edits import Edits
     from masquerade.pipeline.track_methods import check_track_methods
-    from masquerade.regions.drawn import WithDrawn
 
     choose_device(config.device)
     edits = None if config.edits is None else Edits.read(config.edits)
     if edits is None:
         assert anonymizer is not None
         config = with_default_regions(config, anonymizer)
-        return Pipeline(anonymizer, config, build_region_source(config, anonymizer))
+        return with_region_source(Pipeline(anonymizer, config, None))
     if anonymizer is not None:
         raise UsageError("a file of edits names its method; leave --method out, or --edits.")
     anonymizer = edits.anonymizer()
@@ -271,7 +270,24 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
     others = edits.track_methods(followed_label(config))
     if others:
         check_track_methods(anonymizer, (one.anonymizer for one in others))
-    regions = build_region_source(config, anonymizer)
+    return with_region_source(
+        Pipeline(anonymizer, config, None, edits=edits, track_methods=tuple(others))
+    )
+
+
+def with_region_source(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline with the detector's model loaded, which cannot be sent to a process.
+
+    Raises:
+        UsageError: with the models that are here, people have other numbers than those chosen.
+        MissingError: a model is not here.
+    """
+    from masquerade.regions.drawn import WithDrawn
+
+    config, edits = pipeline.config, pipeline.edits
+    regions = build_region_source(config, pipeline.anonymizer)
+    if edits is None:
+        return pipeline._replace(regions=regions)
     if edits.chooses and edits.numbered_by not in (None, numbering(config, regions)):
         raise UsageError(
             f"{config.edits and config.edits.name}: people have other numbers with this version or "
@@ -279,7 +295,7 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
         )
     if edits.drawn:
         regions = WithDrawn(source=regions, drawn=edits.drawn)
-    return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
+    return pipeline._replace(regions=regions)
 
 
 def edited_config(edits: "Edits", *, key_weights: Path | None = None) -> PipelineConfig:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from masquerade.errors import MasqueradeError, escape
 from masquerade.object_store import is_remote
-from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.config import Pipeline, PipelineConfig, with_region_source
 from masquerade.pipeline.memory import give_memory_back
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
@@ -44,7 +44,7 @@ def run_task(task: FileTask, pipeline: Pipeline, progress: OnProgress | None = N
     """Anonymize one file; in a worker process build the region source, which cannot be sent."""
     try:
         if pipeline.regions is None:
-            pipeline = build_pipeline(pipeline.anonymizer, pipeline.config)
+            pipeline = with_region_source(pipeline)
         if is_remote(task.src) or is_remote(task.dst):
             receipt = run_remote_file(task, pipeline, progress=progress)
         else:
