@@ -160,7 +160,7 @@ def main(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
     from masquerade.cli.progress import BatchProgress
     from masquerade.device import check_half, choose_device
-    from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+    from masquerade.pipeline.batch import anonymize_batch, check_resume, plan_tasks
     from masquerade.pipeline.file_outcome import FileOutcome, exit_code, recover_folders
     from masquerade.pipeline.outputs import FileTask, check_outputs
     from masquerade.pipeline.run_record import run_record
@@ -177,8 +177,8 @@ def main(argv: list[str]) -> int:
         sequence=config.sequence is not None,
         unread=unread,
     )
-    if options.resume and config.public_receipt:
-        raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
+    if options.resume:
+        check_resume(config)
     read = [path for path in (options.weights, config.edits, options.record) if path]
     may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
     if not options.dry_run and len(tasks) == 1:
@@ -204,11 +204,7 @@ def main(argv: list[str]) -> int:
         if options.verify:
             _output_check(full, anonymizer)
         return _print_plan(tasks, unread, anonymizer, options, may_exist=may_exist)
-    pipeline = build_pipeline(None if config.edits else anonymizer, config)
-    if options.verify:
-        pipeline = pipeline._replace(
-            check_output=_output_check(pipeline.config, pipeline.anonymizer)
-        )
+    pipeline = _build(options, anonymizer)
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
@@ -259,6 +255,15 @@ def main(argv: list[str]) -> int:
     return exit_code(outcomes)
 
 
+def _build(options: Options, anonymizer: "Anonymizer") -> Pipeline:
+    """The pipeline of a run, which attacks its outputs where that is asked for."""
+    pipeline = build_pipeline(None if options.edits else anonymizer, options.config())
+    if options.verify:
+        check = _output_check(pipeline.config, pipeline.anonymizer)
+        pipeline = pipeline._replace(check_output=check)
+    return pipeline
+
+
 def _output_check(
     config: PipelineConfig, anonymizer: "Anonymizer"
 ) -> Callable[[Path, Path | None, str], None]:
@@ -304,7 +309,7 @@ def _print_plan(
     config = options.config()
     pipeline = None
     if options.resume:
-        pipeline = build_pipeline(None if options.edits else anonymizer, config)
+        pipeline = _build(options, anonymizer)
     for task in tasks:
         line = f"{task.src} -> {task.dst}"
         try:

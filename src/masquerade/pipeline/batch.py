@@ -19,7 +19,7 @@ from typing import Literal
 from masquerade.errors import UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
-from masquerade.pipeline.config import Engine, Pipeline
+from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.folder_files import files_inside, has_video_name
@@ -189,24 +189,44 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     return tasks
 
 
+def check_resume(config: PipelineConfig) -> None:
+    """Refuse to resume a run where no receipt tells whether a file was done with these settings.
+
+    Raises:
+        UsageError: receipts do not hold what is needed.
+    """
+    if config.public_receipt:
+        raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
+    if config.seed is not None:
+        raise UsageError(
+            "--resume cannot tell what was done with this --seed, as no receipt holds it: leave "
+            "one of them out, or give --skip-existing."
+        )
+
+
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
+    Also whether that run attacked it, where this one would, and wrote the exports asked for.
     A receipt of another version of masquerade is refused, unless the output may be replaced.
     """
-    path = receipt_path(task.dst, pipeline.config)
+    config = pipeline.config
+    path = receipt_path(task.dst, config)
+    if any(one and not one.exists() for one in (config.export_boxes, config.export_masks)):
+        return False
     try:
         receipt = json.loads(path.read_text("utf-8"))
         version = receipt["receipt"]
         if version == VERSION:
             return bool(
-                receipt["settings_sha256"] == pipeline.fingerprint()
+                (pipeline.check_output is None or receipt["verified"] is True)
+                and receipt["settings_sha256"] == pipeline.fingerprint()
                 and receipt["source"]["sha256"] == _digest(task.src)
                 and receipt["output"]["sha256"] == _digest(task.dst)
             )
     except (OSError, VideoError, ValueError, KeyError, TypeError):
         return False
-    if pipeline.config.overwrite:
+    if config.overwrite:
         return False
     raise UsageError(
         f"{path.name} is of format {version} and this version of masquerade reads {VERSION}, so it "
@@ -239,6 +259,8 @@ def anonymize_batch(
     end closes it, which ends the processes and removes what they left.
     """
     check_outputs(tasks, pipeline.config)
+    if resume:
+        check_resume(pipeline.config)
     in_parts = pipeline.config.parts > 1
     if in_parts:
         check_parts(pipeline)

@@ -27,6 +27,7 @@ from masquerade.ranges import (
     at_least,
     check_ranges,
 )
+from masquerade.storage import file_digest
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import CODECS, Codec, Encoding
 
@@ -236,12 +237,36 @@ class Pipeline(NamedTuple):
         own = {} if self.edits is None else {"edits": self.edits.digest()}
         return {**self.config.as_dict(), **own}
 
-    def fingerprint(self, method: dict[str, Any] | None = None) -> str:
-        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""
+    def fingerprint(self) -> str:
+        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise.
+
+        So it is of what is in the files that the configuration names, too. Of a seed it tells only
+        that there is one: a number can be guessed by its hash.
+        """
         from masquerade.checkpoint import describe
         from masquerade.pipeline.receipt import config_hash
 
-        return config_hash({**self.settings(), **(method or describe(self.anonymizer))})
+        sources = getattr(self.regions, "sources", (self.regions,))
+        method = describe(self.anonymizer)
+        networks = {key: value for key, value in method["arguments"].items() if "weights" in key}
+        read = {
+            "method": {key: value and _digest_if_read(value) for key, value in networks.items()},
+            "found by": [
+                [getattr(one, name, None) for name in ("model_sha256", "content")]
+                for one in sources
+            ],
+            "inside": self.config.region and _digest_if_read(self.config.region),
+            "seeded": self.config.seed is not None,
+        }
+        return config_hash({**self.settings(), **method, "read": read})
+
+
+def _digest_if_read(path: Path | str) -> str | None:
+    """The SHA-256 of a file; None: it cannot be read, which is said when its turn comes."""
+    try:
+        return file_digest(Path(path))
+    except OSError:
+        return None
 
 
 def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> Pipeline:

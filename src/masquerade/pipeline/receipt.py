@@ -68,6 +68,7 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     # frames by the ID of each person who was left visible on purpose
     left_visible: dict[int, int] = field(default_factory=dict)
+    verified: bool = False  # whether --verify attacked the output before it got its name
     measured: str | None = None  # what was measured of the level, if one was asked for
     mended_timestamps: int = 0
     damaged_frames: int = 0

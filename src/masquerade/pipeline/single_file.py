@@ -212,6 +212,7 @@ class FileRun:
         self.metadata = MetadataSelection()
         self.timer = StageTimer()
         self.coverage = CoverageCounter(source_names(config))
+        self.settings_sha256 = ""
         self.frames = self.written = 0
         self.hidden_ids: set[int] = set()
         self.left_visible: Counter[int] = Counter()
@@ -230,6 +231,8 @@ class FileRun:
     def run(self) -> Receipt:
         """Anonymize the file, or with `shadow` only find what would be hidden."""
         config = self.config
+        # before files that settings name can be changed for the next run
+        self.settings_sha256 = self.pipeline.fingerprint()
         if self.progress:
             self.progress(0, self.total)
         with (
@@ -484,6 +487,7 @@ class FileRun:
             settings=self.pipeline.settings(),
             coverage=coverage,
             residual_detail=detail,
+            verified=output is not None and self.pipeline.check_output is not None,
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,
@@ -499,7 +503,7 @@ class FileRun:
             seconds=round(time.perf_counter() - self.began, 3),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),
-            settings_sha256=self.pipeline.fingerprint(method),
+            settings_sha256=self.settings_sha256,
         )
 
 

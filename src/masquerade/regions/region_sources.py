@@ -26,6 +26,7 @@ from masquerade.regions.tracking import (
 )
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
 from masquerade.regions.unchanged_frames import DetectOnChange
+from masquerade.storage import file_digest
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -36,6 +37,7 @@ class RegionSource(Protocol):
     name: str  # in `REGIONS`
     look_ahead: int = 0  # how many frames it reads at most beyond the one whose region it returns
     model_sha256: str | None = None  # of the file of its detector's weights, if there is one
+    content: str | None = None  # SHA-256 of the boxes or templates that it compares or hides
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region per frame, in order."""
@@ -67,6 +69,7 @@ class Boxes(RegionSource):
     def __init__(self, *, file: Path) -> None:
         self.file = file
         self._boxes = read_boxes(file)
+        self.content = file_digest(file)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for number, frame in enumerate(frames):
