@@ -96,6 +96,33 @@ def test_an_output_that_cannot_be_put_leaves_nothing(
     assert not listed(store, "/out")
 
 
+def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = type(store).put_file
+
+    def failing(self: Any, file: str, key: str, **more: Any) -> None:
+        if key.endswith(".mp4"):
+            raise PermissionError(13, "denied")
+        put(self, file, key, **more)
+
+    monkeypatch.chdir(tmp_path)
+    words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
+    exports = ["--export-boxes", "b.json", "--export-masks", "m.mkv", "--report", "r.json"]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", failing)
+        assert main([*words, *exports]) == 1 and main([*words, "-y"]) == 1
+        assert not list(tmp_path.iterdir()) and not listed(store, "/out")
+    assert main([*words, *exports]) == 0 and listed(store, "/out") == ["b.mp4"]
+    assert main([*words, "-y"]) == 0
+    names = ["b.json", "m.mkv", "r.json"]
+    before = [Path(name).read_bytes() for name in names] + [store.cat("/out/b.mp4.receipt.json")]
+    monkeypatch.setattr(type(store), "put_file", failing)
+    assert main([*words, *exports, "-y"]) == 1 and main([*words, "-y"]) == 1
+    after = [Path(name).read_bytes() for name in names] + [store.cat("/out/b.mp4.receipt.json")]
+    assert after == before and sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -1,14 +1,22 @@
 """Anonymize a file of an object store: a copy of it in a private folder, and its outputs put."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from masquerade.errors import MasqueradeError
-from masquerade.object_store import RemotePath, fetch, put, refuse_existing_remote, remove
+from masquerade.object_store import (
+    RemotePath,
+    fetch,
+    is_remote,
+    put,
+    refuse_existing_remote,
+    remove,
+)
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
-from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.pipeline.single_file import Appear, OnProgress, run_file
 from masquerade.storage import TemporaryFolder
 
 
@@ -18,7 +26,8 @@ def run_remote_file(
     """Anonymize a file whose source or output is in an object store; see `run_file`.
 
     The source is copied into a folder of this machine that only its owner can read and that is
-    removed at the end. Outputs are put once they are verified, the receipt first.
+    removed at the end. Outputs are put once they are verified, the receipt first, and those of this
+    machine appear after them.
     """
     config = pipeline.config
     outputs = task.outputs(config)
@@ -27,26 +36,54 @@ def run_remote_file(
             if isinstance(path, RemotePath):
                 refuse_existing_remote(path)
     with TemporaryFolder() as folder:
-        for name in ("source", "output"):
+        for name in ("source", "output", "older"):
             (folder / name).mkdir()
         src = fetch(task.src, folder / "source") if isinstance(task.src, RemotePath) else task.src
         dst = folder / "output" / task.dst.name if isinstance(task.dst, RemotePath) else task.dst
-        made = FileTask(src, dst)
-        receipt = run_file(src, dst, pipeline, progress=progress)
-        _put(list(zip(made.outputs(config), outputs, strict=True)), overwrite=config.overwrite)
-    return receipt
+        made = FileTask(src, dst).outputs(config)
+        store = _Store(folder / "older", overwrite=config.overwrite)
+
+        def put_outputs(receipt: Receipt, appear: Appear) -> None:
+            pairs = zip(made, outputs, strict=True)
+            store.put([(appear(file), path) for file, path in pairs if is_remote(path)])
+
+        try:
+            return run_file(src, dst, pipeline, progress=progress, also=put_outputs)
+        except BaseException:
+            store.take_back()
+            raise
 
 
-def _put(files: list[tuple[Path, Path]], *, overwrite: bool) -> None:
-    """Put files into the store, the first last; where one fails, none that is new stays."""
-    done: list[RemotePath] = []
-    try:
-        for file, path in reversed(files):
-            if isinstance(path, RemotePath):
-                put(file, path, overwrite=overwrite)
-                done.append(path)
-    except BaseException:
-        for path in done if not overwrite else ():
+class _Store:
+    """Puts the files of one output into a store, and takes them back where that failed.
+
+    Args:
+        folder: for copies of what is replaced.
+        overwrite: replace what is there.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool) -> None:
+        self._folder, self._overwrite = folder, overwrite
+        self._older: dict[RemotePath, Path | None] = {}  # what was put, and what was there before
+
+    def put(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """Put files, the first last; of all but that one, which is large, the older is kept."""
+        for number, (file, path) in reversed(list(enumerate(files))):
+            assert isinstance(path, RemotePath)
+            there = self._overwrite and path.exists()
+            if there and number:
+                self._older[path] = fetch(path, self._folder)
+            put(file, path, overwrite=self._overwrite)
+            self._older.setdefault(path, None)
+            if there and not number:  # the older video is gone: what belongs to the new one stays
+                self._older.clear()
+
+    def take_back(self) -> None:
+        """Remove what is new, and put back what was there before."""
+        for path, older in self._older.items():
             with suppress(MasqueradeError):
-                remove(path)
-        raise
+                if older is None:
+                    remove(path)
+                else:
+                    put(older, path, overwrite=True)
+        self._older.clear()
