@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from masquerade.cli import main
+from masquerade.methods import build
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
 
 Resume = Callable[..., bool]
@@ -106,3 +108,12 @@ def test_a_file_whose_export_is_missing_is_done_again(resume: Resume, flag: str)
     assert not resume(*FRAME)
     assert not resume(*FRAME, flag, path) and resume(*FRAME, flag, path)
     assert Path(path).exists()
+
+
+def test_other_weights_of_flow_under_the_same_name_are_another_method(tmp_path: Path) -> None:
+    file, prints = tmp_path / "flow.pth", set()
+    for content in (b"first", b"second"):
+        file.write_bytes(content)
+        method = build("selective", flow_weights=str(file))
+        prints.add(build_pipeline(method, PipelineConfig(regions="frame")).fingerprint())
+    assert len(prints) == 2

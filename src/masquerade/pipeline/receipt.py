@@ -85,6 +85,7 @@ class Receipt:
         """Without what identifies the source: its hash, its size in bytes, and names of files.
 
         The output's often holds the source's, and those of boxes, masks and templates what is seen.
+        The digest of the settings goes with them, as a name can be guessed by it.
         """
         kind = str(self.settings.get("regions")).partition(":")[0]
         return replace(
@@ -96,6 +97,8 @@ class Receipt:
                 **dict.fromkeys(("region", "key_weights", "models")),
                 "regions": kind,
             },
+            method=_without_files(self.method),
+            settings_sha256="",
             regions=tuple(
                 replace(one, arguments={**one.arguments, "templates": None})
                 if "templates" in one.arguments
@@ -108,6 +111,13 @@ class Receipt:
         """The receipt as indented JSON; bytes of names that are no UTF-8 are escaped."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _without_files(method: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a method, less the files that its arguments name, such as weights of flow."""
+    arguments = method.get("arguments", {})
+    kept = {key: None if "weights" in key else value for key, value in arguments.items()}
+    return {**method, "arguments": kept} if arguments else method
 
 
 def region_records(
