@@ -7,6 +7,7 @@ import fcntl
 import gc
 import hashlib
 import os
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -335,6 +336,27 @@ def test_what_an_output_may_replace(tmp_path: Path) -> None:
             refuse_existing(tmp_path, overwrite=overwrite, folders=True)
         with pytest.raises(UsageError, match="cannot be a file's name"):
             refuse_existing(tmp_path / "a\0b", overwrite=overwrite)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_file_replaces_a_device_a_pipe_or_a_socket(tmp_path: Path, overwrite: bool) -> None:
+    """Root could rename one over /dev/null, which then fills up for every other program."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    for name in ("pipe.mp4", "socket", "link", "stdout", "/dev/null", "/dev/zero"):
+        path = tmp_path / name
+        mode = path.lstat().st_mode
+        with pytest.raises(UsageError, match=r"is a device, a pipe .*; choose another --report\.$"):
+            refuse_existing(path, overwrite=overwrite, flag="--report")
+        with (
+            pytest.raises(UsageError, match="a device, a pipe"),
+            atomic_write(path, overwrite=overwrite),
+        ):
+            pass
+        assert path.lstat().st_mode == mode
 
 
 def test_messages_name_the_file_and_not_its_part(tmp_path: Path) -> None:

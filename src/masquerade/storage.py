@@ -254,8 +254,8 @@ def refuse_existing(
 ) -> None:
     """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
 
-    And under a name that the file system does not take. `flag` is where another can be chosen, and
-    `folders` whether it takes a folder, too.
+    And where a device or a pipe is, and under a name that the file system does not take. `flag` is
+    where another can be chosen, and `folders` whether it takes a folder, too.
     """
     try:
         link = stat.S_ISLNK(destination.lstat().st_mode)
@@ -277,6 +277,13 @@ def refuse_existing(
     if destination.is_dir():
         slash = ", or end the name with a slash" if folders else ""
         raise UsageError(f"{destination} is a folder; name a file{slash}.")
+    # a rename would put an ordinary file in its place, for root also in that of /dev/null
+    opened = link and os.readlink(destination).startswith("/proc/")  # such as /dev/stdout
+    if opened or (destination.exists() and not destination.is_file()):
+        raise UsageError(
+            f"{destination} is a device, a pipe or the like, which no file may replace; choose "
+            f"another {flag}."
+        )
     if destination.exists() and not overwrite:
         raise UsageError(
             f"{destination} exists already; choose another {flag}, or give --overwrite."
