@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -35,6 +37,16 @@ from masquerade.storage import MARK
 from masquerade.video.probe import video_digest
 
 PICTURE = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+
+
+FORMATS = {  # FFmpeg's muxer, encoder and pixels
+    ".h264": ("h264", "libx264", "yuv420p"),
+    ".mjpeg": ("mjpeg", "mjpeg", "yuvj420p"),
+    ".ivf": ("ivf", "libvpx-vp9", "yuv420p"),
+    ".ogg": ("ogg", "libvpx", "yuv420p"),
+    ".apng": ("apng", "apng", "rgb24"),
+    ".m2v": ("mpeg2video", "mpeg2video", "yuv420p"),
+}
 
 
 @pytest.fixture
@@ -264,6 +276,42 @@ def test_sequential_and_hashed_names(tree: Path) -> None:
 def test_the_container_follows_the_codec(tree: Path) -> None:
     for codec, suffix in (("h264", ".mp4"), ("ffv1", ".mkv"), ("prores", ".mov")):
         assert plan_tasks([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
+
+
+def test_a_folders_videos_of_every_suffix_are_taken_and_the_others_named(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A video that is passed over in silence is taken for anonymized, and published."""
+    place, out = tmp_path / "in", tmp_path / "out"
+    place.mkdir()
+    wanted = ["a.mp4", "b.3g2", "c.qt"]
+    own = ["a.mp4.receipt.json", "a.mp4.boxes.json", ".hidden", f"a{OWN_SUFFIX}.mp4"]
+    for name in (*wanted, *own, "MVI_0001", "n\x1b.txt"):
+        shutil.copy(clip, place / name)
+    for number, suffix in enumerate((".h264", ".mjpeg", ".ivf", ".ogg", ".apng", ".m2v")):
+        with av.open(str(place / f"d{number}{suffix}"), "w", format=FORMATS[suffix][0]) as made:
+            stream = made.add_stream(FORMATS[suffix][1], rate=25, width=32, height=32)
+            stream.pix_fmt = FORMATS[suffix][2]
+            for shade in (0, 100, 200):
+                grey = np.full((32, 32, 3), shade, np.uint8)
+                made.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            made.mux(stream.encode(None))
+        wanted.append(f"d{number}{suffix}")
+    words = ["anonymize", str(place), "-o", f"{out}/", "--method", "blacken", "--regions", "frame"]
+    for more in (["--dry-run"], ["-q"], ["-q", "--json", "-y"]):
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr()
+        assert "2 of the folder's files are left out" in said.err
+        assert r": MVI_0001, n\x1b.txt; a file" in said.err
+    listed = {one["source"]: one["status"] for one in json.loads(said.out)}
+    assert listed == {
+        **{str(place / name): "done" for name in wanted},
+        **{str(place / name): "left out" for name in ("MVI_0001", "n\x1b.txt")},
+    }
+    assert {path.suffix for path in out.iterdir()} == {".mp4", ".json"}
+    words.insert(1, str(place / "MVI_0001"))
+    assert main([*words, "--dry-run", "-y"]) == 0
+    assert "1 of the folder's files is left out" in capsys.readouterr().err
 
 
 def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:

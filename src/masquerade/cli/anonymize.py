@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from masquerade.pipeline.file_outcome import FileOutcome
     from masquerade.pipeline.outputs import FileTask
 
+MOST_NAMED = 5  # files of a folder that are left out
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold keep_visible
@@ -167,6 +168,7 @@ def main(argv: list[str]) -> int:
 
     config = options.config()
     unread: dict[Path, str] = {}
+    passed_over: list[Path] = []
     tasks = plan_tasks(
         _inputs(options),
         output=options.output,
@@ -176,7 +178,12 @@ def main(argv: list[str]) -> int:
         codec=config.codec or "h264",
         sequence=config.sequence is not None,
         unread=unread,
+        passed_over=passed_over,
     )
+    named = {task.src for task in tasks}
+    others = [one for one in dict.fromkeys(passed_over) if one not in named]
+    if others:
+        print(f"masquerade: {_left_out(others)}", file=sys.stderr)
     if options.resume:
         check_resume(config)
     read = [path for path in (options.weights, config.edits, options.record) if path]
@@ -249,7 +256,9 @@ def main(argv: list[str]) -> int:
             add_to_record(outcome)
             outcomes.append(outcome)
     if options.json:
-        print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))
+        rest = dict.fromkeys(("output", "receipt")) | {"status": "left out", "error": ""}
+        left_out = [{"source": str(path), **rest} for path in others]
+        print(json.dumps([*map(_as_json, outcomes), *left_out], indent=1))
     if chosen and outcomes[0].exit_code == UsageError.exit_code:  # such as an ID of nobody
         return UsageError.exit_code
     return exit_code(outcomes)
@@ -358,6 +367,17 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     if not options.quiet:
         print(f"{escape(path)}  (shows the original: not for release)", file=sys.stderr)
     return 0
+
+
+def _left_out(others: list[Path]) -> str:
+    """Which files of folders are not anonymized, in a sentence."""
+    names = ", ".join(escape(path.name) for path in others[:MOST_NAMED])
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    few = ("is", "its name") if len(others) == 1 else ("are", "their names")
+    return (
+        f"{len(others)} of the folder's files {few[0]} left out, as no video or image by {few[1]}: "
+        f"{names}{more}; a file is taken that is named by itself."
+    )
 
 
 def _inputs(options: Options) -> list[str]:

@@ -35,6 +35,7 @@ from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, video_digest
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _ended: list[int] = []  # in a worker: the signals that it got
+OWN_ENDINGS = (".receipt.json", ".shadow.json", ".boxes.json")  # of what runs write beside videos
 Naming = Literal["keep", "sequential", "hash"]
 
 
@@ -48,6 +49,7 @@ def plan_tasks(
     codec: str = "h264",
     sequence: bool = False,
     unread: dict[Path, str] | None = None,
+    passed_over: list[Path] | None = None,
 ) -> list[FileTask]:
     """Find the files to anonymize and name the output of each, before any work.
 
@@ -55,19 +57,23 @@ def plan_tasks(
     file if there is one input, else a folder (also if it ends in a slash); one inside an input's
     folder is not searched. `suffix` is put behind each name; None: "_anonymized" beside the input,
     nothing in a folder. The codec decides the container of videos. What cannot be read in folders
-    is noted in `unread`, with the reason.
+    is noted in `unread`, with the reason, and what is no video or image there by its name in
+    `passed_over`.
 
     Raises:
         UsageError: there is nothing to anonymize, or two outputs would have one name.
         VideoError: there is nothing to anonymize that can be read.
     """
     unread = {} if unread is None else unread
+    others = [] if passed_over is None else passed_over
     folder_or_file = None if output is None else path_of(output)
     names_file = folder_or_file is not None and not (
         os.path.isdir(folder_or_file) or str(output).endswith("/") or folder_or_file.suffix == ""
     )
     into = None if names_file else folder_or_file
-    found = list(_expand(inputs, unread, recursive=recursive, sequence=sequence, output=into))
+    found = list(
+        _expand(inputs, unread, others, recursive=recursive, sequence=sequence, output=into)
+    )
     if unread and not found:
         raise VideoError("; ".join(f"{path}: {why.rstrip('.')}" for path, why in unread.items()))
     if not found:
@@ -97,6 +103,7 @@ def plan_tasks(
 def _expand(
     inputs: Iterable[str],
     unread: dict[Path, str],
+    passed_over: list[Path],
     *,
     recursive: bool,
     sequence: bool,
@@ -113,6 +120,8 @@ def _expand(
             ours = output if output and given in output.parents else None  # of an earlier run
             for there, below in find_remote(given, recursive=recursive):
                 wanted = there == given or _is_input(there)
+                if not wanted and ours not in there.parents and not _is_known(there):
+                    passed_over.append(there)
                 if wanted and there not in seen and ours not in there.parents:
                     seen.add(there)
                     yield there, below
@@ -127,8 +136,14 @@ def _expand(
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
                 lost: dict[Path, str] = {}
-                inside = filter(_is_input, files_inside(path, lost, recursive=recursive))
-                files = _without_links_to_others(inside, path)
+                inside = list(files_inside(path, lost, recursive=recursive))
+                files = _without_links_to_others(filter(_is_input, inside), path)
+                places = {one: Path(os.path.realpath(one.parent)) for one in inside}
+                passed_over += [
+                    one
+                    for one, place in places.items()
+                    if not _is_known(one) and apart not in (place, *place.parents)
+                ]
                 entries = [(file, file.parent.relative_to(path)) for file in files]
                 for one, why in lost.items():
                     place = Path(os.path.realpath(one.parent))
@@ -160,6 +175,11 @@ def _is_input(file: Path) -> bool:
         and not file.name.startswith(".")
         and not file.stem.endswith(OWN_SUFFIX)
     )
+
+
+def _is_known(file: Path) -> bool:
+    """Whether a file of a folder is a video or image by its name, hidden, or written by a run."""
+    return has_video_name(file) or file.name.startswith(".") or file.name.endswith(OWN_ENDINGS)
 
 
 def _extension(src: Path, codec: str) -> str:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from masquerade.video.probe import IMAGE_SUFFIXES
 
-VIDEOS = {
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-    ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
+VIDEOS = {  # by the readers of `DEMUXERS`
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2",
+    ".mkv", ".mk3d", ".webm", ".avi", ".divx",
+    ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".m2p", ".vob", ".ts", ".mts", ".m2ts", ".m2t",
+    ".ogv", ".ogg", ".ogm", ".flv", ".wmv", ".asf", ".gif", ".apng",
+    ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".ivf",
 }  # fmt: skip
 
 
