@@ -24,6 +24,7 @@ from masquerade.regions.key_extractors import (
     NETWORKS,
     ViTKeys,
     build_key_extractor,
+    extract_keys,
     lanczos,
 )
 from masquerade.regions.key_weights import Published, downloaded_file, fetch
@@ -226,6 +227,18 @@ def test_colour_hog_grid_positions(stride: int, size: tuple[int, int]) -> None:
         weights = (found - found.min()) ** 4
         centre = (weights.sum(0) @ grid.x, weights.sum(1) @ grid.y) / weights.sum()
         assert np.abs(centre - middle).max() < 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(17, 1), (1, 17), (6000, 1)])
+def test_a_picture_too_thin_for_its_short_side_to_be_scaled_is_refused(
+    width: int, height: int
+) -> None:
+    """Of 6000 x 1 pixels 1,344,000 x 224 would be made, which takes more than 9 GB."""
+    made = ColourHog(short=32)
+    widest = np.zeros((10, 160, 3), np.uint8)
+    assert extract_keys(made, widest).width == 160
+    with pytest.raises(UsageError, match=f"{width}x{height} pixels is too thin"):
+        extract_keys(made, np.zeros((height, width, 3), np.uint8))
 
 
 def test_colour_hog_distinguishes_colours_and_textures() -> None:

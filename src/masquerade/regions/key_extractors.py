@@ -21,6 +21,7 @@ from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
 from masquerade.storage import file_digest, weights_digest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+MOST_ASPECT = 16  # times the short side; panoramas have 8, and keys grow by it, attention squared
 SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
 
 
@@ -131,7 +132,19 @@ def build_key_extractor(
 
 
 def extract_keys(extractor: KeyExtractor, pixels: U8) -> KeyGrid:
-    """Return the keys of a picture, (H, W, 3) RGB; raise MasqueradeError if they are none."""
+    """Return the keys of a picture, (H, W, 3) RGB.
+
+    Raises:
+        UsageError: the picture is so thin that it would become huge, its short side being scaled.
+        MasqueradeError: what comes is no keys of it.
+    """
+    height, width = pixels.shape[:2]
+    if max(height, width) > MOST_ASPECT * min(height, width):
+        raise UsageError(
+            f"a picture of {width}x{height} pixels is too thin for templates and points, which "
+            f"take one side up to {MOST_ASPECT} times the other; crop it, or give --regions "
+            "boxes:FILE."
+        )
     grid: Any = extractor(pixels)
     what = f"the keys {extractor.name}"
     if not isinstance(grid, KeyGrid) or (grid.height, grid.width) != pixels.shape[:2]:
