@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,6 +118,21 @@ def test_people_are_not_said_to_be_hidden_where_the_camera_moves(tmp_path: Path)
     )
     assert receipt.coverage.filled_whole == 24
     assert "people hidden by blacken in 0 of 24 frames, 24 frames hidden whole" in summary(receipt)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "says"),
+    [(288, "6.2% of the area of 24"), (4607, "99.9% of the area of 24"), (4608, "all of 24")],
+)
+def test_a_part_of_each_frame_is_not_called_all_of_it(
+    tmp_path: Path, hidden: int, says: str
+) -> None:
+    part = np.zeros(48 * 96, np.uint8)
+    part[: hidden] = 255
+    cv2.imwrite(str(tmp_path / "part.png"), part.reshape(48, 96))
+    src, region = film(tmp_path / "in.mp4"), tmp_path / "part.png"
+    receipt = blacken(src, tmp_path / "a.mp4", regions="frame", region=region)
+    assert summary(receipt) == f"{says} frames hidden by blacken"
 
 
 def exports(folder: Path) -> dict[str, Path]:

@@ -196,7 +196,12 @@ def summary(receipt: Receipt) -> str:
     coverage, frames, method = receipt.coverage, receipt.source.frames, receipt.method["name"]
     name = "+".join(record.name for record in receipt.regions)
     if name == "frame":
-        return f"all of {frames} frames hidden by {method}"
+        if min(coverage.share, default=0) == 1:
+            return f"all of {frames} frames hidden by {method}"
+        ends = min(coverage.share, default=0), max(coverage.share, default=0)  # --region limits it
+        # rounded down, as 100 % is said of all alone
+        words = dict.fromkeys(f"{int(1000 * share) / 1000:.1%}" for share in ends)
+        return f"{' to '.join(words)} of the area of {frames} frames hidden by {method}"
     found = len(coverage.share) - coverage.empty - coverage.filled_whole
     hidden = f"hidden by {method} in {found} of {frames} frames"
     if coverage.filled_whole:
