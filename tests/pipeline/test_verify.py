@@ -128,7 +128,7 @@ def test_a_part_of_each_frame_is_not_called_all_of_it(
     tmp_path: Path, hidden: int, says: str
 ) -> None:
     part = np.zeros(48 * 96, np.uint8)
-    part[: hidden] = 255
+    part[:hidden] = 255
     cv2.imwrite(str(tmp_path / "part.png"), part.reshape(48, 96))
     src, region = film(tmp_path / "in.mp4"), tmp_path / "part.png"
     receipt = blacken(src, tmp_path / "a.mp4", regions="frame", region=region)

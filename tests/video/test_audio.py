@@ -119,6 +119,13 @@ def test_kept_sound_is_the_same_sound_at_the_same_time(tmp_path, codec, source, 
     assert start2 - times(tmp_path / target)[0] == pytest.approx(start - offset, abs=0.03)
 
 
+def test_sound_that_cannot_be_copied_is_not_sent_to_the_container_that_it_is_in(tmp_path):
+    source, method = tones(tmp_path / "in.mkv", "-c:a", "tta"), masquerade.build("blacken")
+    with pytest.raises(UsageError, match=r"^tta sound cannot be copied .* add --audio pitch or"):
+        masquerade.anonymize_file(source, tmp_path / "o.mkv", method, regions="frame", audio="keep")
+    masquerade.anonymize_file(source, tmp_path / "o.mkv", method, regions="frame", audio="pitch")
+
+
 def test_every_track_and_channel_is_kept(tmp_path):
     source = tones(tmp_path / "in.mp4", "-c:a", "aac", "-ac:a:1", 6, sounds=2)
     rewrite(source, tmp_path / "out.mkv", audio="keep")

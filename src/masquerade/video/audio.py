@@ -196,6 +196,10 @@ def add_copied_stream(
         copy = out.add_stream_from_template(template.stream)
         copy.time_base = template.time_base
     except (ValueError, av.FFmpegError):
+        if template.kind == "audio" and can_hold(container, codec):  # such as TTA
+            raise UsageError(
+                f"{codec} sound cannot be copied from this file; add --audio pitch or --audio drop."
+            ) from None
         raise UsageError(
             f"{container} cannot hold {'data of a kind that is ' * (codec == 'unknown')}{codec}; "
             "name the output .mkv, or leave that stream out."
