@@ -165,6 +165,15 @@ def test_the_command_refuses_before_it_opens_anything(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_number_of_thousands_of_digits_is_refused_and_not_echoed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["anonymize", str(tmp_path / "none.mp4"), "-o", str(tmp_path / "o.mp4")]
+    assert main([*words, "--batch-size", "9" * 3000]) == 2
+    told = capsys.readouterr().err
+    assert "--batch-size must be a number of fewer digits, not 9999" in told and len(told) < 150
+
+
 def test_settings_of_the_library_are_refused_alike(tmp_path: Path) -> None:
     for given in ({"threshold": 7}, {"mask_scale": 0.5}, {"every": 0}, {"shape": "star"}):
         with pytest.raises(UsageError, match="must be"):

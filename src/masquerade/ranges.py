@@ -7,6 +7,7 @@ function that is `checked`, and every `Anonymizer` refuse any other value as the
 import functools
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -45,6 +46,7 @@ Weight = Annotated[float, at_least(0)]
 Positive = Annotated[float, above(0)]
 Share = Annotated[float, above(0, 1)]
 UnitInterval = Annotated[float, at_least(0, 1)]
+FEWER_DIGITS = "a number of fewer digits"
 Kinds = {int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a text")}
 
 
@@ -60,7 +62,7 @@ def check_ranges(owner: Any, values: Mapping[str, Any]) -> None:
         wanted = _refusal(hints[name], value) if name in hints else None
         if wanted is not None:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} must be {wanted}, not {value!r}.")
+            raise UsageError(f"{flag} must be {wanted}, not {reprlib.repr(value)}.")
 
 
 def range_words(hint: Any) -> str:
@@ -89,7 +91,7 @@ def _refusal(hint: Any, value: Any) -> str | None:
         wrong = _refusal(plain, value)
         if wrong is None and value is not None and not all(each.test(value) for each in ranges):
             return words
-        return wrong and (words or wrong)
+        return wrong if wrong == FEWER_DIGITS else wrong and (words or wrong)
     if origin in (Union, UnionType):
         found = [_refusal(each, value) for each in inside]
         kept = (each for each in found if each not in (None, "left out"))
@@ -111,7 +113,10 @@ def _refusal(hint: Any, value: Any) -> str | None:
     if hint not in Kinds:
         return None
     kind, words = Kinds[hint]
-    finite = not isinstance(value, Real) or math.isfinite(value)
+    try:
+        finite = not isinstance(value, Real) or math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits, which no float can be
+        return FEWER_DIGITS
     fits = isinstance(value, kind) and not isinstance(value, bool) and finite
     return None if fits else words
 

@@ -95,6 +95,7 @@ def test_only_who_is_named_is_left_visible(
         (["--keep-visible", "7,9"], "nobody with ID 9: there are 4, 7; --list-people"),
         (["--hide-only", "0"], "nobody with ID 0: there are 4, 7"),
         (["--keep-visible", "x"], "IDs are numbers, as in 0,3"),
+        (["--keep-visible", f"4,{'9' * 3000}"], f"and not '{'9' * 40}'; see"),
         (["--keep-visible", "4", "--hide-only", "7"], "exclude each other"),
         (["--keep-visible", "4", "--outside", "black"], "leave it out"),
         (["--keep-visible", "4", "--no-track"], "leave it out"),

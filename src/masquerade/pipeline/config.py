@@ -467,8 +467,11 @@ def parse_ids(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]
-    if not all(re.fullmatch("[0-9]{1,9}", word) for word in words):
-        raise UsageError(f"IDs are numbers, as in 0,3, and not {text!r}; see --list-people.")
+    wrong = [word for word in words if not re.fullmatch("[0-9]{1,9}", word)]
+    if wrong:
+        raise UsageError(
+            f"IDs are numbers, as in 0,3, and not {wrong[0][:40]!r}; see --list-people."
+        )
     return tuple(map(int, words))
 
 
