@@ -237,25 +237,32 @@ class Pipeline(NamedTuple):
         own = {} if self.edits is None else {"edits": self.edits.digest()}
         return {**self.config.as_dict(), **own}
 
-    def fingerprint(self) -> str:
-        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise.
-
-        So it is of what is in the files that the configuration names, too. Of a seed it tells only
-        that there is one: a number can be guessed by its hash.
-        """
-        from masquerade.checkpoint import describe
-        from masquerade.pipeline.receipt import config_hash
-
+    def contents(self) -> dict[str, Any]:
+        """Digests of what is in the files by which regions are found; they may change in a run."""
         sources = getattr(self.regions, "sources", (self.regions,))
-        method = describe(self.anonymizer)
-        networks = {key: value for key, value in method["arguments"].items() if "weights" in key}
-        read = {
-            "method": {key: value and _digest_if_read(value) for key, value in networks.items()},
+        return {
             "found by": [
                 [getattr(one, name, None) for name in ("model_sha256", "content")]
                 for one in sources
             ],
             "inside": self.config.region and _digest_if_read(self.config.region),
+        }
+
+    def fingerprint(self, contents: dict[str, Any] | None = None) -> str:
+        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise.
+
+        So it is of what is in the files that they name, too; `contents` are those of the regions
+        when a run began. Of a seed it tells only that there is one: a number can be guessed by its
+        hash.
+        """
+        from masquerade.checkpoint import describe
+        from masquerade.pipeline.receipt import config_hash
+
+        method = describe(self.anonymizer)
+        networks = {key: value for key, value in method["arguments"].items() if "weights" in key}
+        read = {
+            "method": {key: value and _digest_if_read(value) for key, value in networks.items()},
+            **(self.contents() if contents is None else contents),
             "seeded": self.config.seed is not None,
         }
         return config_hash({**self.settings(), **method, "read": read})

@@ -212,7 +212,7 @@ class FileRun:
         self.metadata = MetadataSelection()
         self.timer = StageTimer()
         self.coverage = CoverageCounter(source_names(config))
-        self.settings_sha256 = ""
+        self.contents = pipeline.contents()  # before these can be changed for the next run
         self.frames = self.written = 0
         self.hidden_ids: set[int] = set()
         self.left_visible: Counter[int] = Counter()
@@ -231,8 +231,6 @@ class FileRun:
     def run(self) -> Receipt:
         """Anonymize the file, or with `shadow` only find what would be hidden."""
         config = self.config
-        # before files that settings name can be changed for the next run
-        self.settings_sha256 = self.pipeline.fingerprint()
         if self.progress:
             self.progress(0, self.total)
         with (
@@ -503,7 +501,7 @@ class FileRun:
             seconds=round(time.perf_counter() - self.began, 3),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),
-            settings_sha256=self.settings_sha256,
+            settings_sha256=self.pipeline.fingerprint(self.contents),
         )
 
 
