@@ -7,6 +7,7 @@ MasqueradeError            exit 1 unless a child says otherwise
 └── OutputError            a run hid too little, or its output failed its check (exit 4)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -15,6 +16,12 @@ def escape(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     )
+
+
+def name_some(names: Sequence[str], most: int) -> str:
+    """Join names by commas, `most` of them at most, and say how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class MasqueradeError(Exception):

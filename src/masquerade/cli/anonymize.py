@@ -19,7 +19,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError, escape, name_some
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import (
     Engine,
@@ -265,7 +265,7 @@ def main(argv: list[str]) -> int:
 
 
 def _build(options: Options, anonymizer: "Anonymizer") -> Pipeline:
-    """The pipeline of a run, which attacks its outputs where that is asked for."""
+    """Build the pipeline of a run; with --verify it attacks each output before publishing it."""
     pipeline = build_pipeline(None if options.edits else anonymizer, options.config())
     if options.verify:
         check = _output_check(pipeline.config, pipeline.anonymizer)
@@ -370,13 +370,12 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
 
 
 def _left_out(others: list[Path]) -> str:
-    """Which files of folders are not anonymized, in a sentence."""
-    names = ", ".join(escape(path.name) for path in others[:MOST_NAMED])
-    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    """Return a sentence that names the files of folders that are not anonymized."""
+    names = name_some([escape(path.name) for path in others], MOST_NAMED)
     few = ("is", "its name") if len(others) == 1 else ("are", "their names")
     return (
         f"{len(others)} of the folder's files {few[0]} left out, as no video or image by {few[1]}: "
-        f"{names}{more}; a file is taken that is named by itself."
+        f"{names}; a file is taken that is named by itself."
     )
 
 

@@ -18,7 +18,7 @@ from tyro.conf import Positional, arg
 from masquerade.attack import AttackConfig
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError, escape, name_some
 from masquerade.storage import atomic_write, temporary_file
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def main(argv: list[str]) -> int:
         ) as part:
             part.write_text(page, encoding="utf-8", errors="backslashreplace")
     if report.passed_over:
-        names = ", ".join(escape(one) for one in report.passed_over[:MOST_NAMED])
-        more = len(report.passed_over) - MOST_NAMED
-        listed = f"{names} and {more} more" if more > 0 else names
+        listed = name_some([escape(one) for one in report.passed_over], MOST_NAMED)
         print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
     return report.exit_code
 

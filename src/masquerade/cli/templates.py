@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
-from rich import markup
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import arg
 
 from masquerade.cli.arguments import run_command
@@ -173,7 +173,7 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     table = Table("template", "points", "pictures", "keys")
     for one in every:
         pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
-        table.add_row(one.name, str(len(one.picks)), markup.escape(escape(pictures)), one.extractor)
+        table.add_row(one.name, str(len(one.picks)), Text(escape(pictures)), one.extractor)
     empty = "There are none yet: masquerade templates add --help"
     Console().print(table if every or damaged else empty)
     return int(damaged)

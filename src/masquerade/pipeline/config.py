@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Engine = Literal["processes", "ray"]  # what runs several files
 DEFAULT_REGIONS = "people"
 FOLLOWED_LABELS = {"faces": "face", "people": "person"}
-"""The label of the boxes whose tracks are IDs, by the name of the region source."""
+"""By region source: the label of the boxes whose track numbers are the IDs of --list-people."""
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
@@ -92,7 +92,8 @@ class RegionConfig(Checked):
     # join detections to tracks, which fills gaps; --no-track: hide single detections, without the
     # tracks that fill gaps between them.
     track: bool = True
-    # ellipse, box, or silhouette where the region source gives one.
+    # what is drawn into boxes: ellipse, box, or silhouette, which draws none where outlines of
+    # people are found. Outlines are hidden with each.
     shape: Literal["ellipse", "box", "silhouette"] | None = None
     # factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
     mask_scale: Annotated[float, at_least(1, 100)] = 1.6
@@ -238,7 +239,7 @@ class Pipeline(NamedTuple):
         return {**self.config.as_dict(), **own}
 
     def contents(self) -> dict[str, Any]:
-        """Digests of what is in the files by which regions are found; they may change in a run."""
+        """Digests of the files by which regions are found, which may be changed during a run."""
         sources = getattr(self.regions, "sources", (self.regions,))
         return {
             "found by": [
@@ -248,17 +249,22 @@ class Pipeline(NamedTuple):
             "inside": self.config.region and _digest_if_read(self.config.region),
         }
 
-    def fingerprint(self, contents: dict[str, Any] | None = None) -> str:
-        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise.
+    def fingerprint(
+        self, method: dict[str, Any] | None = None, contents: dict[str, Any] | None = None
+    ) -> str:
+        """The SHA-256 of the method, the configuration, and the files that they name.
 
-        So it is of what is in the files that they name, too; `contents` are those of the regions
-        when a run began. Of a seed it tells only that there is one: a number can be guessed by its
-        hash.
+        Equal ones make equal outputs, but for noise. Of a seed it tells only that there is one: a
+        number can be guessed by its hash.
+
+        Args:
+            method: as `describe` has it, which takes a digest of all weights; None: described here.
+            contents: as of the beginning of a run; None: as they are now.
         """
         from masquerade.checkpoint import describe
         from masquerade.pipeline.receipt import config_hash
 
-        method = describe(self.anonymizer)
+        method = method or describe(self.anonymizer)
         networks = {key: value for key, value in method["arguments"].items() if "weights" in key}
         read = {
             "method": {key: value and _digest_if_read(value) for key, value in networks.items()},
@@ -501,7 +507,7 @@ def source_names(config: PipelineConfig) -> list[str]:
 
 
 def followed_label(config: PipelineConfig) -> str | None:
-    """The label of the boxes whose tracks are IDs, which may be chosen; None: none are."""
+    """The label of the boxes whose track numbers are the IDs of --list-people; None: no IDs."""
     return FOLLOWED_LABELS.get(source_names(config)[0])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 
-from masquerade.errors import OutputError
+from masquerade.errors import OutputError, name_some
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 
@@ -216,6 +216,4 @@ def check_dataset_coverage(
 
 
 def _names(videos: Mapping[str, str]) -> str:
-    listed = list(videos)
-    more = len(listed) - MOST_NAMES
-    return ", ".join(listed[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return name_some(list(videos), MOST_NAMES)

@@ -67,7 +67,10 @@ class _Store:
         self._older: dict[RemotePath, Path | None] = {}  # what was put, and what was there before
 
     def put(self, files: Sequence[tuple[Path, Path]]) -> None:
-        """Put files, the first last; of all but that one, which is large, the older is kept."""
+        """Put files into the store, the first, which is the video, last.
+
+        What they replace is copied first, so that it can be put back; of the video it is not.
+        """
         for number, (file, path) in reversed(list(enumerate(files))):
             assert isinstance(path, RemotePath)
             there = self._overwrite and path.exists()
@@ -79,7 +82,7 @@ class _Store:
                 self._older.clear()
 
     def take_back(self) -> None:
-        """Remove what is new, and put back what was there before."""
+        """Remove the files that were put, and put back those that they replaced."""
         for path, older in self._older.items():
             with suppress(MasqueradeError):
                 if older is None:

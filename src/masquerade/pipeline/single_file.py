@@ -501,7 +501,7 @@ class FileRun:
             seconds=round(time.perf_counter() - self.began, 3),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),
-            settings_sha256=self.pipeline.fingerprint(self.contents),
+            settings_sha256=self.pipeline.fingerprint(method, self.contents),
         )
 
 

@@ -66,7 +66,7 @@ def rasterize(
 
 
 def drawn_boxes(boxes: Iterable[Box], *, shape: str, mask: Mask | None) -> list[Box]:
-    """The boxes that are drawn into a mask: all but those that their silhouettes stand for.
+    """The boxes that are drawn into a mask: all but those whose silhouettes are in it already.
 
     Args:
         boxes: of a region.
@@ -79,13 +79,13 @@ def drawn_boxes(boxes: Iterable[Box], *, shape: str, mask: Mask | None) -> list[
 
 
 def is_outlined(box: Box, mask: Mask) -> bool:
-    """Whether silhouettes (H, W) of the source that found a box stand for it."""
+    """Whether a box needs no drawing, as its source's silhouettes (H, W) show what is in it."""
     # The box of a part holds what is to stay visible.
     return box.label == "part" or (box.label in OUTLINED and covers(mask, box))
 
 
 def covers(mask: Mask | None, box: Box) -> bool:
-    """Whether there is enough of silhouettes (H, W) in a box to be those of what is in it."""
+    """Whether silhouettes (H, W) cover 15 % of a box or more."""
     return mask is not None and _covered_share(mask, box) >= MIN_SILHOUETTE
 
 

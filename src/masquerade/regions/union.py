@@ -17,7 +17,7 @@ TRACK_OFFSET = 10_000_000  # between the track numbers of two sources; each has 
 
 
 def default_shape(sources: Sequence[Any]) -> Shape:
-    """What is drawn into the boxes of region sources, or of their classes, if nothing is asked."""
+    """The shape of the masks of region sources, or of their classes, where --shape is left out."""
     shapes: list[Shape] = [getattr(source, "shape", "ellipse") for source in sources]
     if "silhouette" in shapes:
         return "silhouette"
@@ -80,7 +80,7 @@ def _with_offset(box: Box, source: int) -> Box:
 
 
 def _is_without_silhouette(box: Box, mask: Mask | None) -> bool:
-    """Whether silhouettes of other sources could be taken for that of a box."""
+    """Whether a box has no silhouette of its own source, so that others' must not replace it."""
     return box.label in OUTLINED and (mask is None or not is_outlined(box, mask))
 
 
