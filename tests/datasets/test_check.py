@@ -97,6 +97,21 @@ def test_a_person_on_both_sides_is_a_leak_and_found_among_several(tmp_path: Path
     )
 
 
+def test_a_person_in_two_columns_is_a_leak_across_them(tmp_path: Path) -> None:
+    rows = [("p", "q", "train"), ("r", "p", "test"), ("s", "s", "train"), ("t", "t", "test")]
+    manifest = make_manifest(
+        tmp_path,
+        [
+            Clip(path=str(i), cells={"person_a": a, "person_b": b, "source": a, "split": part})
+            for i, (a, b, part) in enumerate(rows)
+        ],
+    )
+    (leak,) = find_split_leaks(manifest)
+    assert leak == SplitLeak(
+        split="split", by="person_a and person_b", value="p", parts=("test", "train"), clips=2
+    )
+
+
 def test_one_file_on_both_sides_is_a_leak(tmp_path: Path) -> None:
     parts = [("train", 0, 9), ("test", 10, 19)]
     rows = [

@@ -39,6 +39,33 @@ def test_clips_are_linked_through_others() -> None:
     assert linked_groups(people("a|b", "c", "b", "d", "e"), []).tolist() == [0, 1, 2, 3, 4]
 
 
+def several_columns(
+    *rows: tuple[str, str], names: tuple[str, str] = ("person_a", "person_b")
+) -> Manifest:
+    clips = [
+        Clip(path=f"{i}.mp4", cells=dict(zip(names, cells, strict=True)))
+        for i, cells in enumerate(rows)
+    ]
+    return make_manifest(Path(), clips)
+
+
+@pytest.mark.parametrize("names", [("person_a", "person_b"), ("identity", "subject")])
+def test_a_person_is_one_in_all_columns_of_people(names: tuple[str, str]) -> None:
+    manifest = several_columns(("p1", "p2"), ("p3", "p1"), ("p4", "p5"), ("p5", ""), names=names)
+    assert linked_groups(manifest).tolist() == [0, 0, 1, 1]
+    assert linked_groups(manifest, names[:1]).tolist() == [0, 1, 2, 3]
+
+
+def test_a_source_and_a_person_of_one_name_are_two_and_so_are_people_of_two_datasets() -> None:
+    for names in (("source", "identity"), ("group", "source"), ("group_first_person", "person")):
+        manifest = several_columns(("1", "2"), ("3", "1"), names=names)
+        assert linked_groups(manifest).tolist() == [0, 1], names
+    manifest = several_columns(
+        ("1", "2"), ("3", "1"), names=("group_2_person_a", "group_2_person_b")
+    )
+    assert linked_groups(manifest).tolist() == [0, 0]
+
+
 def test_one_file_is_one_group_and_unknown_people_link_nothing() -> None:
     assert linked_groups(people("", "", "", paths=["x", "y", "x"])).tolist() == [0, 1, 0]
 

@@ -6,11 +6,16 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.splits import group_columns, notes_on_people, shares_people
+from masquerade.datasets.splits import (
+    group_columns,
+    namespace,
+    notes_on_people,
+    shares_people,
+)
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
@@ -32,7 +37,7 @@ class SplitLeak:
     """People, source clips or files that are in several parts of one split."""
 
     split: str  # column
-    by: str  # a column, `file` for one file, or `content` for equal files
+    by: str  # column or columns of people, `file` for one file, or `content` for equal files
     value: str  # the person, source or file
     parts: tuple[str, ...]  # of the split, such as train and test
     clips: int  # how many
@@ -107,6 +112,7 @@ def find_split_leaks(
 ) -> list[SplitLeak]:
     """Find split leaks: people, sources, files or equal files in several parts of a split.
 
+    A value is one person in whichever columns of people it stands, as it is to `linked_groups`.
     A split named after a column of people, as `split_identity` after `identity`, is meant to have
     the same people in train and test; that pair is not checked.
     """
@@ -114,14 +120,21 @@ def find_split_leaks(
     found: list[SplitLeak] = []
     for split in manifest.of_role("split"):
         named = [c for c in group_columns(manifest) if not shares_people(split.name, c)]
-        for by in ("file", "content", *named):
+        together: dict[str, list[str]] = {"file": ["file"], "content": ["content"]}
+        for name in named:
+            together.setdefault(namespace(manifest.column(name)), []).append(name)
+        for columns in together.values():
             cells: dict[str, list[str]] = defaultdict(list)
+            naming: dict[str, set[str]] = defaultdict(set)  # the columns that a value is in
             for clip in manifest.clips:
-                for value in _values(clip, by, content):
+                values = {by: _values(clip, by, content) for by in columns}
+                for value in dict.fromkeys(chain.from_iterable(values.values())):
                     cells[value].append(clip.cells[split.name])
+                    naming[value] |= {by for by in columns if value in values[by]}
             for value, each in cells.items():
                 used = [cell for cell in each if cell]  # an empty cell is in no part
                 parts = tuple(sorted(set(used)))
+                by = " and ".join(name for name in columns if name in naming[value])
                 if len(parts) > 1:
                     found.append(
                         SplitLeak(

@@ -22,7 +22,21 @@ def group_columns(manifest: Manifest) -> tuple[str, ...]:
 
 def people_columns(manifest: Manifest) -> tuple[str, ...]:
     """The columns that name people, of one of two merged datasets too."""
-    return tuple(name for name in group_columns(manifest) if names_people(own_name(name)))
+    named = map(manifest.column, group_columns(manifest))
+    return tuple(column.name for column in named if _is_of_people(column))
+
+
+def namespace(column: Column) -> str:
+    """Equal values are one person or source in the group columns that have the same namespace.
+
+    All columns of people share one, in each of several merged datasets; any other has its own.
+    """
+    own = own_name(column.name)
+    return column.name.removesuffix(own) if _is_of_people(column) else column.name
+
+
+def _is_of_people(column: Column) -> bool:
+    return column.kind == "identity" or names_people(own_name(column.name))
 
 
 def own_name(column: str) -> str:
@@ -60,8 +74,7 @@ def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> I
     (N,), from 0 in order of appearance.
     """
     names = group_columns(manifest) if columns is None else tuple(columns)
-    for name in names:
-        manifest.column(name)
+    spaces = {name: namespace(manifest.column(name)) for name in names}
     parent = list(range(len(manifest)))
 
     def root(i: int) -> int:
@@ -73,7 +86,7 @@ def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> I
     first: dict[tuple[str, str], int] = {}
     for i, clip in enumerate(manifest.clips):
         keys = [("path", clip.path)]
-        keys += [(name, v) for name in names for v in clip.cells[name].split("|") if v]
+        keys += [(spaces[name], v) for name in names for v in clip.cells[name].split("|") if v]
         for key in keys:
             a, b = root(i), root(first.setdefault(key, i))
             parent[max(a, b)] = min(a, b)
