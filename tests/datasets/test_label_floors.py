@@ -187,8 +187,9 @@ def test_columns_that_have_no_floor_are_named_and_stop_no_other(tmp_path: Path) 
     """Each row's mean is over the same attributes; an empty column is none."""
     path = tmp_path / "m.csv"
     path.write_text(
-        "path,action,hat,coat,empty,tags,split\n"
-        "a,run,1,1,,x|y,train\nb,run,0,0,,x,train\nc,sit,1,1,,y,test\nd,run,0,1,,x|y,test\n"
+        "path,action,hat,coat,empty,tags,person,split\n"
+        "a,run,1,1,,x|y,p|q,train\nb,run,0,0,,x,p,train\n"
+        "c,sit,1,1,,y,r|s,test\nd,run,0,1,,x|y,r,test\n"
     )
     found = label_floors(path, resamples=0)
     assert [table.attributes for table in found.tables] == [("hat",)]
@@ -196,6 +197,7 @@ def test_columns_that_have_no_floor_are_named_and_stop_no_other(tmp_path: Path) 
     said = "\n".join(found.notes)
     assert "coat: no label in train of split split, or one value in test" in said
     assert "No value of empty is in both" in said and "tags: of several values a clip" in said
+    assert "person: several people in one clip, who are not attacked: no floor" in said
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,21 @@ def test_without_other_private_data_the_first_has_the_labels(
     assert notes[0] == "Attackers learned from clips and are scored on films."
 
 
+def test_several_people_in_a_clip_are_no_label_of_two_datasets(
+    manifest: Manifest, films: Path
+) -> None:
+    """They are other people there, whatever they are called."""
+    column = Column(name="identity", role="attribute", kind="multi-label")
+    pairs = [
+        one.with_cells(column, [f"{name}|{name}b" for name in one.cells("identity")])
+        for one in (manifest, read_manifest(films))
+    ]
+    one, _ = transfer_dataset(("clips", pairs[0]), ("films", pairs[1]))
+    assert {column.name for column in one.of_role("attribute")} == {"red"}
+    groups, fold = linked_groups(one), fold_of(one)
+    assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
+
+
 def test_an_action_that_nobody_learned_is_unknown(manifest: Manifest, films: Path) -> None:
     scored = read_manifest(films)
     cells = ["fly" if row < 3 else cell for row, cell in enumerate(scored.cells("action"))]

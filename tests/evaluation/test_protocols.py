@@ -60,6 +60,32 @@ def test_identity_needs_people_in_two_clips(manifest: Manifest) -> None:
     assert label_columns(manifest.take(np.array(twice)))[1] == ("identity",)
 
 
+def test_several_people_in_a_clip_are_linked_and_not_attacked(manifest: Manifest) -> None:
+    """The reason was that the column is as good as its identity, and nothing told what to do."""
+    who = ["p0|p1" if name == "p0" else name for name in manifest.cells("identity")]
+    alone = Column(name="identity", role="attribute", kind="multi-label")
+    several = manifest.with_cells(alone, who)
+    _, same, notes = label_columns(several)
+    (note,) = (one for one in notes if one.startswith("identity"))
+    assert same == () and "several people in one clip (p0|p1)" in note
+    assert "nor are they looked for in other clips" in note and "p0+p1" in note
+    assert [one.name for one in protocols(several, folds=4)] == ["people unseen"]
+
+    # as the note says: one answer a clip, and a column that links
+    both = several.with_cells(replace(alone, name="people"), who)
+    given = both.with_cells(
+        replace(alone, kind="identity"), [name.replace("|", "+") for name in who]
+    )
+    _, same, notes = label_columns(given)
+    assert same == ("identity",)
+    assert [one for one in notes if "people" in one] == [
+        "people names several people in one clip (p0|p1): it links clips, and is not attacked "
+        "itself."
+    ]
+    codes = [name in ("p0", "p1") for name in manifest.cells("identity")]
+    assert len(set(linked_groups(given)[codes].tolist())) == 1
+
+
 def test_a_label_of_one_value_in_test_is_left_out_with_a_note(
     manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.datasets.published.vp import read_vp
+from masquerade.datasets.splits import is_of_people
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import Floor, attribute_floors, class_floors
 
@@ -186,8 +187,11 @@ def _notes(
         yield f"No value of {missing} is in both train and test of split {split}: no floor."
     if missing := ", ".join(c.name for c in attributes if c.kind == "binary"):
         yield f"{missing}: no label in train of split {split}, or one value in test: no floor."
-    if missing := ", ".join(c.name for c in attributes if c.kind == "multi-label"):
+    several = [c for c in attributes if c.kind == "multi-label"]
+    if missing := ", ".join(c.name for c in several if not is_of_people(c)):
         yield f"{missing}: of several values a clip, whose floors `masquerade evaluate` computes."
+    if missing := ", ".join(c.name for c in several if is_of_people(c)):
+        yield f"{missing}: several people in one clip, who are not attacked: no floor."
     yield (
         "Compare a privacy score with the best of these rows: an attacker who knows the action "
         "reaches the action prior without seeing the video, and useful anonymized video shows the "

@@ -14,16 +14,14 @@ from masquerade.errors import UsageError
 def group_columns(manifest: Manifest) -> tuple[str, ...]:
     """The columns that name people or source clips."""
     return tuple(
-        column.name
-        for column in manifest.columns
-        if column.role == "group" or column.kind == "identity" or names_people(column.name)
+        column.name for column in manifest.columns if column.role == "group" or is_of_people(column)
     )
 
 
 def people_columns(manifest: Manifest) -> tuple[str, ...]:
     """The columns that name people, of one of two merged datasets too."""
     named = map(manifest.column, group_columns(manifest))
-    return tuple(column.name for column in named if _is_of_people(column))
+    return tuple(column.name for column in named if is_of_people(column))
 
 
 def namespace(column: Column) -> str:
@@ -32,10 +30,11 @@ def namespace(column: Column) -> str:
     All columns of people share one, in each of several merged datasets; any other has its own.
     """
     own = own_name(column.name)
-    return column.name.removesuffix(own) if _is_of_people(column) else column.name
+    return column.name.removesuffix(own) if is_of_people(column) else column.name
 
 
-def _is_of_people(column: Column) -> bool:
+def is_of_people(column: Column) -> bool:
+    """Whether a column names people, as it is called or as the header declares."""
     return column.kind == "identity" or names_people(own_name(column.name))
 
 

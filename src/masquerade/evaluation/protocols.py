@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masquerade.datasets.manifest import Column, IntArray, Manifest
-from masquerade.datasets.splits import grouped_folds, linked_groups
+from masquerade.datasets.splits import grouped_folds, is_of_people, linked_groups
 from masquerade.errors import UsageError
 
 UNSEEN, SAME = "people unseen", "same people"
@@ -112,7 +112,9 @@ def label_columns(
     for column in manifest.of_role("attribute"):
         if only is not None and column.name not in only:
             continue
-        if column.kind == "identity" and manifest.count_values(column.name) > 1:
+        if column.kind == "multi-label" and is_of_people(column):
+            notes.append(_why_not_attacked(manifest, column))
+        elif column.kind == "identity" and manifest.count_values(column.name) > 1:
             if _recurs(manifest, column):
                 same.append(column.name)
             else:
@@ -159,6 +161,20 @@ def protocols(
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
+
+
+def _why_not_attacked(manifest: Manifest, column: Column) -> str:
+    """Why a column of several people a clip is no label, and what to do to have it attacked."""
+    several = next((cell for cell in manifest.cells(column.name) if "|" in cell), "p1|p2")
+    why = f"{column.name} names several people in one clip ({several}): it links clips, and"
+    if any(one.kind == "identity" for one in manifest.of_role("attribute")):
+        return f"{why} is not attacked itself."
+    rename = "call it people and " if column.name.lower() == "identity" else ""
+    return (
+        f"{why} who they are is not attacked, nor are they looked for in other clips. To have "
+        f"both, {rename}add a column identity of one value a clip: of a pair "
+        f"{several.replace('|', '+')}, or nothing where it is not to be asked."
+    )
 
 
 def notes_on_unreported(found: Sequence[Protocol]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from masquerade.datasets.manifest import Column, Manifest
 from masquerade.datasets.overlap import find_overlap
-from masquerade.datasets.splits import carve_validation, group_columns
+from masquerade.datasets.splits import carve_validation, group_columns, is_of_people
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import concatenate
 from masquerade.evaluation.protocols import HELD_OUT, UNSEEN, action_column, split_column
@@ -128,7 +128,8 @@ def _shared_labels(
 
 
 def _attributes(manifest: Manifest) -> list[Column]:
-    return [one for one in manifest.of_role("attribute") if one.kind not in ("identity", "fact")]
+    every = manifest.of_role("attribute")
+    return [one for one in every if one.kind != "fact" and not is_of_people(one)]
 
 
 def _values(manifest: Manifest, name: str) -> int:
