@@ -86,6 +86,13 @@ def test_convert_writes_a_manifest_that_checks(
     shares = ("--test-share", ".4", "--val-share", ".2")
     assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares) == 0
     assert set(read_manifest(out).cells("split")) == {"train", "val", "test"}
+    assert "asked for" not in capsys.readouterr().err
+    for take in range(2, 31):
+        put(tmp_path / f"v/golf/v_golf_01/v_golf_01_{take:02d}.mpg", "x")
+    assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares[:2]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "split: test has 23% of the clips where 40% were asked for" in shown
+    assert "the largest has 30 of 39" in shown
 
 
 def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:

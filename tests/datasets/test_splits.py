@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from masquerade.datasets.splits import (
     copy_split,
     grouped_folds,
     linked_groups,
+    note_on_share,
     random_split,
 )
 from masquerade.errors import UsageError
@@ -127,6 +129,51 @@ def test_the_share_is_reached_where_groups_are_small() -> None:
     split = random_split(manifest, test=0.4, seed=4)
     assert split.cells("split").count("test") == 80
     assert not find_split_leaks(split)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "got"),
+    [
+        ((60, *[2] * 20), 0.4, 40),  # the large group was drawn first, by four seeds of ten
+        ((45, *[1] * 10, 45), 0.4, 45),
+        ((80, 20), 0.4, 20),
+        ((50, 50), 0.1, 50),
+        ((90, 10), 0.9, 90),  # never all
+    ],
+)
+def test_the_share_is_as_near_as_groups_allow(
+    sizes: tuple[int, ...], share: float, got: int
+) -> None:
+    manifest = people(*(f"p{i}" for i, size in enumerate(sizes) for _ in range(size)))
+    for seed in range(10):
+        split = random_split(manifest, test=share, seed=seed)
+        assert abs(split.cells("split").count("test") - got) <= 0.25 * got
+        assert split.cells("split") == random_split(manifest, test=share, seed=seed).cells("split")
+        carved = carve_validation(manifest, fraction=share, seed=seed)
+        assert abs(carved.cells("split").count("val") - got) <= 0.25 * got
+
+
+@given(who=st.lists(st.sampled_from("aaaabbcdef"), min_size=4, max_size=14), seed=st.integers(0, 9))
+def test_no_other_groups_come_nearer_by_far(who: list[str], seed: int) -> None:
+    if len(set(who)) < 2:
+        with pytest.raises(UsageError, match="one group"):
+            random_split(people(*who), test=0.4, seed=seed)
+        return
+    got = random_split(people(*who), test=0.4, seed=seed).cells("split").count("test")
+    sizes = [who.count(name) for name in set(who)]
+    sums = [sum(some) for n in range(1, len(sizes)) for some in itertools.combinations(sizes, n)]
+    missed, least = abs(got - 0.4 * len(who)), min(abs(one - 0.4 * len(who)) for one in sums)
+    assert got in sums
+    assert missed <= 0.25 * 0.4 * len(who) or missed == pytest.approx(least)
+
+
+def test_a_share_that_groups_do_not_allow_is_said() -> None:
+    split = random_split(people(*"a" * 80, *"b" * 20), test=0.4, seed=0)
+    note = note_on_share(split, "test", 0.4, of=("train", "test"))
+    assert note is not None and note.startswith("split: test has 20% of the clips where 40% were")
+    assert "share a file or identity, and the largest has 80 of 100" in note
+    carved = carve_validation(split, fraction=0.5, seed=0, columns=[])
+    assert note_on_share(carved, "val", 0.5, of=("train", "val")) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])

@@ -21,7 +21,7 @@ from masquerade.datasets.label_floors import FloorsResult, format_score, label_f
 from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
-from masquerade.datasets.splits import carve_validation, copy_split, random_split
+from masquerade.datasets.splits import carve_validation, copy_split, note_on_share, random_split
 from masquerade.errors import UsageError, escape
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
 from masquerade.storage import refuse_existing, refuse_replacing
@@ -183,19 +183,24 @@ def convert(
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
         manifest = without_overlap(manifest, read_manifest(without))
+    notes: list[str | None] = []
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
+        notes.append(note_on_share(manifest, "test", test_share, of=("train", "test")))
     for column in manifest.of_role("split"):
         if val_share is not None and "val" not in column.values:
             manifest = carve_validation(
                 manifest, name=column.name, fraction=val_share, seed=seed or 0
             )
+            parts = ("train", "val")
+            notes.append(note_on_share(manifest, "val", val_share, name=column.name, of=parts))
     if split_as is not None:
         manifest = copy_split(manifest, read_manifest(split_as))
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
-    line = _plain(f"{out}: {len(manifest)} clips.{more}")
+    said = "".join(f" {note}" for note in notes if note)
+    line = _plain(f"{out}: {len(manifest)} clips.{more}{said}")
     Console(stderr=True).print(line, soft_wrap=True)
     return 0
 

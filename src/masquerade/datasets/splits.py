@@ -10,6 +10,8 @@ import numpy as np
 from masquerade.datasets.manifest import Column, IntArray, Manifest, names_people
 from masquerade.errors import UsageError
 
+NEAR = 0.25  # a draw that misses the clips that are asked for by no more of them stands
+
 
 def group_columns(manifest: Manifest) -> tuple[str, ...]:
     """The columns that name people or source clips."""
@@ -131,10 +133,9 @@ def carve_validation(
 ) -> Manifest:
     """Turn whole groups of train into a validation part, for choices that test must not make.
 
-    Groups are taken while they fit into `fraction` of the train clips, and more of them where these
-    have fewer than `least` clips; `columns` link clips to groups as in `linked_groups`. A split of
-    the same people, as `split_identity` of `identity`, keeps them in all its parts: None then
-    leaves that column out.
+    They have as nearly `fraction` of the train clips as groups allow, and `least` or more;
+    `columns` link clips to groups as in `linked_groups`. A split of the same people, as
+    `split_identity` of `identity`, keeps them in all its parts: None then leaves that column out.
     """
     if columns is None:
         columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
@@ -169,6 +170,11 @@ def random_split(
     if not 0 < test < 1:
         raise UsageError(f"A test share of {test} is not between 0 and 1.")
     groups = linked_groups(manifest, columns)
+    if len(set(groups.tolist())) < 2:
+        raise UsageError(
+            "All clips are one group of people or sources: no test set can be drawn; name fewer "
+            "columns that link clips."
+        )
     drawn = set(_draw_groups(groups, test * len(manifest), seed))
     cells = ["test" if i in drawn else "train" for i in range(len(manifest))]
     return manifest.with_cells(Column(name=name, role="split", kind="classes"), cells)
@@ -198,10 +204,64 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
     return manifest
 
 
+def note_on_share(
+    manifest: Manifest, part: str, share: float, *, name: str = "split", of: Sequence[str]
+) -> str | None:
+    """A note where a part is far from the share of `of` that was asked for; else None."""
+    cells = manifest.cells(name)
+    rows = [i for i, cell in enumerate(cells) if cell in of]
+    got = sum(cells[i] == part for i in rows) / len(rows)
+    if abs(got - share) <= NEAR * share:
+        return None
+    columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
+    largest = int(np.bincount(linked_groups(manifest.take(rows), columns)).max())
+    return (
+        f"{name}: {part} has {got:.0%} of the clips where {share:.0%} were asked for, which is as "
+        f"near as it gets: clips are drawn in groups that share a file{_listed(columns)}, and the "
+        f"largest has {largest} of {len(rows)}."
+    )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return f" or {' or '.join(columns)}" if columns else ""
+
+
 def _draw_groups(groups: IntArray, wanted: float, seed: int, *, least: int = 1) -> list[int]:
+    """Rows of groups that are drawn at random while they fit, but never of all groups.
+
+    Where that misses what is wanted by far, the groups are those that miss it by the least.
+    """
     sizes = np.bincount(groups)
-    taken: list[int] = []
-    for group in np.random.default_rng(seed).permutation(len(sizes)):
-        if len(taken) < least or len(taken) + sizes[group] <= wanted:
-            taken += np.flatnonzero(groups == group).tolist()
-    return taken
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    drawn: list[int] = []
+    count = 0
+    for group in order.tolist():
+        if count < least or count + sizes[group] <= wanted:
+            drawn.append(group)
+            count += int(sizes[group])
+    if abs(count - wanted) > NEAR * wanted or count == len(groups):
+        drawn = _nearest(sizes, order, wanted, least)
+    return np.flatnonzero(np.isin(groups, drawn)).tolist()
+
+
+def _nearest(sizes: IntArray, order: IntArray, wanted: float, least: int) -> list[int]:
+    """Groups with as nearly as many clips as wanted as any have, `least` or more if possible.
+
+    The first in order that add up to it (subset sum by dynamic programming).
+    """
+    last = np.full(sizes.sum(), -1)  # by a sum of sizes, the group that first made it; not of all
+    reached = np.zeros(len(last), dtype=bool)
+    reached[0] = True
+    for group in order:
+        size = sizes[group]
+        new = size + np.flatnonzero(reached[:-size] & ~reached[size:])
+        reached[new] = True
+        last[new] = group
+    sums = np.flatnonzero(reached)[1:]
+    sums = sums[sums >= least] if sums[-1] >= least else sums
+    left = int(sums[np.abs(sums - wanted).argmin()])
+    drawn = []
+    while left:
+        drawn.append(int(last[left]))
+        left -= int(sizes[drawn[-1]])
+    return drawn
