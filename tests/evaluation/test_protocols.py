@@ -44,6 +44,21 @@ def test_nobody_is_in_train_and_in_validation(manifest: Manifest) -> None:
             assert not np.intersect1d(groups[fold.train], groups[fold.validation]).size
 
 
+def test_folds_do_not_depend_on_the_labels_that_are_attacked(manifest: Manifest) -> None:
+    """Those of the same people were balanced by the first column that was asked for."""
+    several = manifest.with_cells(
+        replace(manifest.column("identity"), name="subject"),
+        [f"s{int(name[1:]) // 2}" for name in manifest.cells("identity")],
+    )
+    every = protocols(several, folds=4)
+    assert len(every) == 2
+    for labels in (["subject"], ["identity"], ["subject", "red"]):
+        for one, whole in zip(protocols(several, folds=4, labels=labels), every, strict=True):
+            for mine, fold in zip(one.folds, whole.folds, strict=True):
+                assert np.array_equal(mine.test, fold.test)
+                assert np.array_equal(mine.validation, fold.validation)
+
+
 def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="two or more"):
         protocols(manifest.where("action", "down"), folds=2)

@@ -155,7 +155,9 @@ def protocols(
         labels = (action, *reported)
         found.append(Protocol(name=UNSEEN, labels=labels, heads=(action, *unseen), folds=parts))
     if same:
-        files, strata = source_files(manifest), manifest.targets(same[0])
+        files = source_files(manifest)
+        # whatever is attacked, so that tables of other labels are of the same folds
+        strata = manifest.targets(label_columns(manifest)[1][0])
         parts = _folds(manifest, SAME, files, strata, folds, seed)
         found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
     if not found:
