@@ -92,7 +92,7 @@ def test_convert_writes_a_manifest_that_checks(
     assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares[:2]) == 0
     shown = " ".join(capsys.readouterr().err.split())
     assert "split: test has 23% of the clips where 40% were asked for" in shown
-    assert "the largest has 30 of 39" in shown
+    assert "the largest of which has 30 of 39. Clips are linked by identity" in shown
 
 
 def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:

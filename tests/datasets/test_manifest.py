@@ -14,12 +14,14 @@ from masquerade.datasets.manifest import (
     Clip,
     Column,
     Manifest,
+    Role,
     make_manifest,
     read_manifest,
     select_actions,
     write_manifest,
 )
 from masquerade.datasets.mimes import ACTION_SETS, Mimes
+from masquerade.datasets.splits import group_columns
 from masquerade.errors import MasqueradeError, UsageError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -53,6 +55,29 @@ def test_roles_and_kinds_follow_from_names_and_values(tmp_path: Path) -> None:
         "split_action": ("split", "classes", ("test", "train")),
     }
     assert manifest.path(manifest.clips[0]) == tmp_path / "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "people"),
+    [
+        ("person_a", "attribute", True),
+        ("subject_id", "attribute", True),
+        ("people_count", "attribute", False),
+        ("person_gender", "attribute", False),
+        ("Subject_Height", "attribute", False),
+        ("source_video", "group", False),
+        ("source_sha256", "group", False),
+        ("source_fps", "fact", False),
+        ("source_camera", "fact", False),
+        ("group_camera", "group", False),  # whatever is to link
+    ],
+)
+def test_measures_of_people_and_sources_link_nothing(name: str, role: Role, people: bool) -> None:
+    clips = [Clip(path=f"{i}.mp4", cells={name: value}) for i, value in enumerate("123")]
+    (column,) = make_manifest(Path(), clips).columns
+    assert column.role == role
+    assert (column.kind == "identity") == people
+    assert bool(group_columns(make_manifest(Path(), clips))) == (people or role == "group")
 
 
 def test_targets_count_from_the_sorted_values_and_mark_unknown(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_share_that_groups_do_not_allow_is_said() -> None:
     split = random_split(people(*"a" * 80, *"b" * 20), test=0.4, seed=0)
     note = note_on_share(split, "test", 0.4, of=("train", "test"))
     assert note is not None and note.startswith("split: test has 20% of the clips where 40% were")
-    assert "share a file or identity, and the largest has 80 of 100" in note
+    assert "the largest of which has 80 of 100. Clips are linked by identity (2 values)" in note
     carved = carve_validation(split, fraction=0.5, seed=0, columns=[])
     assert note_on_share(carved, "val", 0.5, of=("train", "val")) is None
 
@@ -182,6 +182,18 @@ def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
         carve_validation(people("a", "b"), fraction=share, seed=0)
     with pytest.raises(UsageError, match="between 0 and 1"):
         random_split(people("a", "b"), test=share, seed=0)
+
+
+def test_the_columns_that_link_all_clips_are_named() -> None:
+    given = several_columns(("x", "p"), ("x", "q"), names=("source_tape", "identity"))
+    split = given.with_cells(people("a").column("split"), ["train", "train"])
+    named = r"linked by source_tape \(1 value\), identity \(2 values\): if a column names "
+    with pytest.raises(UsageError, match=named):
+        random_split(given, test=0.5, seed=0)
+    with pytest.raises(UsageError, match=named):
+        carve_validation(split, seed=0)
+    with pytest.raises(UsageError, match="Clips of one file are one group"):
+        random_split(people("a", "b", paths=["x", "x"]), test=0.5, seed=0, columns=[])
 
 
 def test_a_split_is_copied_to_other_clips_of_the_same_files(tmp_path: Path) -> None:

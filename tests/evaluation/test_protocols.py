@@ -101,6 +101,23 @@ def test_several_people_in_a_clip_are_linked_and_not_attacked(manifest: Manifest
     assert len(set(linked_groups(given)[codes].tolist())) == 1
 
 
+def test_the_columns_that_leave_too_few_groups_are_named(manifest: Manifest) -> None:
+    def on_tapes(count: int) -> Manifest:
+        column = Column(name="source_tape", role="group", kind="classes")
+        tapes = [str(int(name[1:]) % count) for name in manifest.cells("identity")]
+        return manifest.with_cells(column, tapes)
+
+    (note,) = (one for one in label_columns(on_tapes(1))[2] if one.startswith("identity"))
+    assert "nobody is in two clips of different source_tape" in note
+    for given, folds, said in (
+        (on_tapes(1), 4, r"one group of people only.* source_tape \(1 value\)"),
+        (on_tapes(3), 4, r"4 folds of 3 groups.* source_tape \(3 values\)"),
+        (on_tapes(2), 2, r"Train is one group.* source_tape \(2 values\)"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            protocols(given, folds=folds)
+
+
 def test_a_label_of_one_value_in_test_is_left_out_with_a_note(
     manifest: Manifest, tmp_path: Path
 ) -> None:

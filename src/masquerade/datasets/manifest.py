@@ -4,7 +4,9 @@
     uti/hug/a.mp4,hug,pair02,0,train,,
 
 The role and kind of a column follow from its name and values, unless the header declares the kind
-as `name:kind`. Paths are relative to the manifest. An empty cell is an unknown label.
+as `name:kind`. The first word of a name tells what it is, as in `identity`, `person_a` or
+`source_video`; one that ends in a measure, as `people_count` and `source_fps` do, names no people
+and no sources. Paths are relative to the manifest. An empty cell is an unknown label.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ SPLITS = ("train", "val", "test", "")
 _FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
 _PEOPLE = {"identity", "person", "people", "subject", "pair"}
 _GROUPS = {"group", "source"}
+# last words of columns that say something about people or sources, and not which they are
+_MEASURES = _FACTS - {"sha256"} | {"age", "camera", "codec", "count", "gender", "sex", "size"}
 _NO_LABEL = {"nan", "<na>", "n/a", "#n/a", "null"}  # what other programs write for an empty cell
 _NO_NUMBER = _NO_LABEL | {"na", "none", "?", "-", "unknown"}  # in a column of 0 and 1
 
@@ -200,13 +204,17 @@ def role_of(name: str) -> Role:
     if stem == "split":
         return "split"
     if stem in _GROUPS:
-        return "group"
+        return "fact" if stem == "source" and _is_measure(name) else "group"
     return "action" if stem in ("action", "actions") else "attribute"
 
 
 def names_people(name: str) -> bool:
     """Whether a column of this name holds people."""
-    return name.split("_")[0].lower() in _PEOPLE
+    return name.split("_")[0].lower() in _PEOPLE and not _is_measure(name)
+
+
+def _is_measure(name: str) -> bool:
+    return name.split("_")[-1].lower() in _MEASURES
 
 
 def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:

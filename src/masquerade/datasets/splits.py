@@ -63,6 +63,21 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
     )
 
 
+def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:
+    """What links clips to groups, for a message on groups that are too few or too large."""
+    names = group_columns(manifest) if columns is None else columns
+    if not names:
+        return "Clips of one file are one group."
+    each = []
+    for name in names:
+        count = len({value for cell in manifest.cells(name) for value in cell.split("|") if value})
+        each.append(f"{name} ({count} value{'s' * (count != 1)})")
+    return (
+        f"Clips are linked by {', '.join(each)}: if a column names neither people nor sources, "
+        "change the first word of its name."
+    )
+
+
 def shares_people(split: str, column: str) -> bool:
     """Whether a split is named after a column of people: it has the same ones in all its parts."""
     return split == f"split_{column}"
@@ -146,8 +161,8 @@ def carve_validation(
     groups = linked_groups(manifest.take(train), columns)
     if len(set(groups.tolist())) < 2:
         raise UsageError(
-            f"Train of {name!r} is one group of people or sources: nothing can be carved off; "
-            "name fewer columns that link clips."
+            f"Train of {name!r} is one group of people or sources: nothing can be carved off. "
+            f"{describe_links(manifest.take(train), columns)}"
         )
     for i in _draw_groups(groups, fraction * len(train), seed, least=least):
         cells[train[i]] = "val"
@@ -172,8 +187,8 @@ def random_split(
     groups = linked_groups(manifest, columns)
     if len(set(groups.tolist())) < 2:
         raise UsageError(
-            "All clips are one group of people or sources: no test set can be drawn; name fewer "
-            "columns that link clips."
+            "All clips are one group of people or sources: no test set can be drawn. "
+            f"{describe_links(manifest, columns)}"
         )
     drawn = set(_draw_groups(groups, test * len(manifest), seed))
     cells = ["test" if i in drawn else "train" for i in range(len(manifest))]
@@ -214,16 +229,13 @@ def note_on_share(
     if abs(got - share) <= NEAR * share:
         return None
     columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
-    largest = int(np.bincount(linked_groups(manifest.take(rows), columns)).max())
+    mine = manifest.take(rows)
+    largest = int(np.bincount(linked_groups(mine, columns)).max())
     return (
         f"{name}: {part} has {got:.0%} of the clips where {share:.0%} were asked for, which is as "
-        f"near as it gets: clips are drawn in groups that share a file{_listed(columns)}, and the "
-        f"largest has {largest} of {len(rows)}."
+        f"near as groups allow, the largest of which has {largest} of {len(rows)}. "
+        f"{describe_links(mine, columns)}"
     )
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return f" or {' or '.join(columns)}" if columns else ""
 
 
 def _draw_groups(groups: IntArray, wanted: float, seed: int, *, least: int = 1) -> list[int]:

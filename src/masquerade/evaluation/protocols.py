@@ -13,7 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masquerade.datasets.manifest import Column, IntArray, Manifest
-from masquerade.datasets.splits import grouped_folds, is_of_people, linked_groups
+from masquerade.datasets.splits import (
+    describe_links,
+    grouped_folds,
+    is_of_people,
+    linked_groups,
+)
 from masquerade.errors import UsageError
 
 UNSEEN, SAME = "people unseen", "same people"
@@ -105,7 +110,7 @@ def label_columns(
     for name in only or ():
         if manifest.column(name).role != "attribute":
             raise UsageError(f"Column {name!r} is no private attribute; leave it out of --labels.")
-    groups = linked_groups(manifest)
+    groups, sources = linked_groups(manifest), _source_columns(manifest)
     unseen: list[str] = []
     same: list[str] = []
     notes: list[str] = []
@@ -118,7 +123,10 @@ def label_columns(
             if _recurs(manifest, column):
                 same.append(column.name)
             else:
-                notes.append(f"{column.name}: nobody is in two clips, so nobody can be recognised.")
+                apart = f" of different {' and '.join(sources)}" if sources else ""
+                notes.append(
+                    f"{column.name}: nobody is in two clips{apart}, so nobody can be recognised."
+                )
         elif column.kind == "fact":
             continue
         elif manifest.count_values(column.name) < 2:
@@ -161,7 +169,10 @@ def protocols(
         parts = _folds(manifest, SAME, files, strata, folds, seed)
         found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
     if not found:
-        raise UsageError("There is one group of people only: nothing can be held out for a test.")
+        raise UsageError(
+            "There is one group of people only: nothing can be held out for a test. "
+            f"{describe_links(manifest)}"
+        )
     return tuple(found)
 
 
@@ -217,23 +228,31 @@ def _recurs(manifest: Manifest, column: Column) -> bool:
 
 def source_files(manifest: Manifest) -> IntArray:
     """(N,) one number for clips that are cut from one source."""
-    return linked_groups(manifest, [column.name for column in manifest.of_role("group")])
+    return linked_groups(manifest, _source_columns(manifest))
+
+
+def _source_columns(manifest: Manifest) -> list[str]:
+    return [column.name for column in manifest.of_role("group")]
 
 
 def _folds(
     manifest: Manifest, name: str, groups: IntArray, strata: IntArray, folds: int, seed: int
 ) -> tuple[Fold, ...]:
+    links = describe_links(manifest, _source_columns(manifest) if name == SAME else None)
     if folds == 0:
-        return (_manifest_fold(manifest, name, groups, strata, seed),)
+        return (_manifest_fold(manifest, name, groups, strata, seed, links),)
+    if folds > (count := len(set(groups.tolist()))):
+        raise UsageError(f"{folds} folds of {count} groups: ask for 2 to {count}. {links}")
     fold_of = grouped_folds(groups, folds, seed=seed, strata=strata)
+    parts = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
     return tuple(
-        _hold_out(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k), groups, strata, at)
-        for k, at in enumerate(range(seed, seed + folds))
+        _hold_out(train, test, groups, strata, seed + k, links)
+        for k, (train, test) in enumerate(parts)
     )
 
 
 def _manifest_fold(
-    manifest: Manifest, name: str, groups: IntArray, strata: IntArray, seed: int
+    manifest: Manifest, name: str, groups: IntArray, strata: IntArray, seed: int, links: str
 ) -> Fold:
     """The manifest's own splits."""
     column = split_column(manifest, name) or SPLIT_COLUMNS[name][0]  # which then raises, naming it
@@ -246,17 +265,17 @@ def _manifest_fold(
         )
     if len(val):
         return Fold(train=train, validation=val, test=test)
-    return _hold_out(train, test, groups, strata, seed)
+    return _hold_out(train, test, groups, strata, seed, links)
 
 
 def _hold_out(
-    train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int
+    train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int, links: str
 ) -> Fold:
-    """Cut validation out of train, whole groups of it."""
+    """Cut validation out of train, whole groups of it; `links`: what links clips."""
     mine = groups[train]
     parts = min(HELD_OUT, len(set(mine.tolist())))
     if parts < 2:
-        raise UsageError("Train is one group of people: nothing is left for validation.")
+        raise UsageError(f"Train is one group of people: nothing is left for validation. {links}")
     fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
     (train_0, validation_0), *others = (
         (train[fold_of != part], train[fold_of == part]) for part in range(parts)
