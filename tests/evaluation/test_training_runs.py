@@ -14,7 +14,7 @@ from scenes import FAST
 
 from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import main
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.published.sbu import FOLDS, read_sbu
 from masquerade.errors import UsageError
@@ -113,6 +113,22 @@ def test_a_clip_is_known_wherever_it_lies_and_whatever_its_labels(
     assert len(set(fingerprints(manifest, rows))) == len(manifest)
 
 
+@pytest.mark.parametrize("at", [0, 200_000])
+def test_uncompressed_videos_of_one_name_and_size_are_told_apart(tmp_path: Path, at: int) -> None:
+    """Whether they differ at the start or, behind a title card, at the end; copies are one."""
+    video = np.zeros(2**18, np.uint8)
+    other = video.copy()
+    other[at:] = 1
+    marks = []
+    for name, content in {"one": video, "other": other, "copy": video}.items():
+        for path in (tmp_path / name / "a.avi", tmp_path / name / "001" / "0.ppm"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.tobytes())
+        clips = [Clip(path=f"{name}/{each}", cells={}) for each in ("a.avi", "001")]
+        marks.append(fingerprints(make_manifest(tmp_path, clips), [0, 1]))
+    assert marks[0] == marks[2] and not {*marks[0]} & {*marks[1]}
+
+
 def test_frames_of_a_file_are_known_in_whatever_range_they_stand(manifest: Manifest) -> None:
     whole = fingerprints(manifest, range(3))
     clip = manifest.clips[0]
@@ -142,7 +158,13 @@ def test_a_run_on_a_whole_file_is_not_tested_on_a_part_of_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kept", [None, ["0123456789ab", "cdef01234567"], ["0123456789ab 0-", UNKNOWN]]
+    "kept",
+    [
+        None,
+        ["0123456789ab", "cdef01234567"],
+        ["0123456789ab 0-", "cdef01234567 0-7"],
+        ["0123456789abcd 0-", UNKNOWN],
+    ],
 )
 def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     folder: Path,

@@ -17,7 +17,8 @@ from masquerade.datasets.manifest import Clip, IntArray, Manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 
-DIGITS = 12  # hexadecimal; collisions among a million files are unlikely
+DIGITS = 14  # hexadecimal; collisions among a million files are unlikely. Earlier versions had 12
+ENDS = 65536  # bytes of a file's beginning and end, which tell uncompressed videos of a size apart
 UNKNOWN = "unknown"
 """Stands among the fingerprints of a run that continues a run which kept none."""
 
@@ -38,15 +39,13 @@ class Overlap:
 def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
     """Find the rows of a data set that overlap with another one, the test set.
 
-    Files are compared by name and size, not by folder; where one of them is not there, by name
-    alone. People and sources are those of the first one's columns, linked through shared files: a
-    person called p01 in both need not be one.
+    Files are compared as by `fingerprints`; where one of them is not there, by name alone. People
+    and sources are those of the first one's columns, linked through shared files: a person called
+    p01 in both need not be one.
     """
     paths = [one.path(clip) for one in (manifest, other) for clip in one.clips]
     unsized = {path.name for path in paths if not os.path.exists(path)}
-    mine, theirs = (
-        [_fingerprint(one, clip, unsized) for clip in one.clips] for one in (manifest, other)
-    )
+    mine, theirs = (_fingerprints(one, one.clips, unsized) for one in (manifest, other))
     same = np.array(overlapping(mine, theirs), dtype=np.int64)
     files = {_parsed(fingerprint)[0] for fingerprint in theirs}
     groups = linked_groups(manifest)
@@ -64,18 +63,19 @@ def without_overlap(manifest: Manifest, other: Manifest) -> Manifest:
 
 
 def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
-    """A digest of each clip's file name and size, and its frames, such as `9c01f2a4d2e4 0-7`.
+    """A digest of each clip's file, and its frames, such as `9c01f2a4d2e4d5 0-7`.
 
-    A whole file has an open range: `9c01f2a4d2e4 0-`. Folders do not count, so that a data set may
-    be moved. Of a folder of frames, which may be called 001 in every scene, the names and sizes of
-    all frames count and what is in the first one. The name cannot be read back from it.
+    It is of the file's name and size, and of its first and last 64 KB. A whole file has an open
+    range: `9c01f2a4d2e4d5 0-`. Folders do not count, so that a data set may be moved. Of a folder
+    of frames, which may be called 001 in every scene, the names and sizes of all frames count and
+    what is in the first and the last one. The name cannot be read back from it.
     """
-    return [_fingerprint(manifest, manifest.clips[row]) for row in rows]
+    return _fingerprints(manifest, [manifest.clips[row] for row in rows])
 
 
 def comparable(given: Iterable[str]) -> bool:
-    """Whether all of these are fingerprints with frames, so that they can be compared."""
-    return all(" " in fingerprint for fingerprint in given)
+    """Whether all of these are fingerprints as this version makes them, so that they compare."""
+    return all(len(fingerprint.partition(" ")[0]) == DIGITS for fingerprint in given)
 
 
 def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
@@ -96,25 +96,43 @@ def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
     return found
 
 
-def _fingerprint(manifest: Manifest, clip: Clip, unsized: Collection[str] = ()) -> str:
-    """The fingerprint of a clip, without the size where the file's name is among `unsized`."""
-    path = manifest.path(clip)
+def _fingerprints(
+    manifest: Manifest, clips: Iterable[Clip], unsized: Collection[str] = ()
+) -> list[str]:
+    """The fingerprints of clips, of the name alone where the file's is among `unsized`."""
+    found, files = [], dict[Path, str]()  # each read once, whose clips may be thousands
+    for clip in clips:
+        path = manifest.path(clip)
+        if path not in files:
+            content = _content(path, unsized)
+            files[path] = hashlib.sha256(f"{path.name} {content}".encode()).hexdigest()[:DIGITS]
+        frames = f"{clip.first or 0}-{'' if clip.last is None else clip.last}"
+        found.append(f"{files[path]} {frames}")
+    return found
+
+
+def _content(path: Path, unsized: Collection[str]) -> str:
+    """The size of a file, or of a folder's files, with a digest of what is at the ends."""
     try:
         if path.name in unsized:
-            raise FileNotFoundError(path)
-        size = _folder_digest(path) if path.is_dir() else str(path.stat().st_size)
+            return "0"
+        if not path.is_dir():
+            return _ends(path)
+        files = sorted(one for one in path.iterdir() if one.is_file())
+        sizes = [f"{one.name} {one.stat().st_size}" for one in files]
+        return "\n".join([*sizes, *map(_ends, files[:1] + files[-1:])])
     except OSError:
-        size = "0"  # a file that cannot be read is in no training set
-    file = hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()[:DIGITS]
-    return f"{file} {clip.first or 0}-{'' if clip.last is None else clip.last}"
+        return "0"  # a file that cannot be read is in no training set
 
 
-def _folder_digest(folder: Path) -> str:
-    """A digest of the names and sizes of a folder's files, and of the first one's content."""
-    files = sorted(one for one in folder.iterdir() if one.is_file())
-    about = hashlib.sha256(files[0].read_bytes() if files else b"")
-    about.update("".join(f"{one.name} {one.stat().st_size}\n" for one in files).encode())
-    return about.hexdigest()
+def _ends(path: Path) -> str:
+    """The size of a file, with a digest of its first and last 64 KB."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        about = hashlib.sha256(file.read(ENDS))
+        file.seek(max(0, size - ENDS))
+        about.update(file.read(ENDS))
+    return f"{size} {about.hexdigest()}"
 
 
 def _parsed(fingerprint: str) -> tuple[str, float, float]:
