@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.datasets.annotator_vote import fleiss_kappa, majority, vote
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.manifest import (
+    Clip,
+    Manifest,
+    make_manifest,
+    read_manifest,
+    write_manifest,
+)
 from masquerade.errors import UsageError
 
 # By hand. Four clips, three raters, two labels; counts (3,0) (2,1) (1,2) (0,3).
@@ -104,6 +110,30 @@ def test_every_column_is_voted_on_in_its_own_way() -> None:
     # hat: counts (no, yes) (1,2) (1,1): P = (1/3 + 0) / 2, P_e = (2/5)^2 + (3/5)^2 = 13/25.
     assert rows["hat"].kappa == pytest.approx((1 / 6 - 13 / 25) / (12 / 25))
     assert json.loads(result.to_json())["agreement"][1]["ties"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "unknown", "present", "first"),
+    [
+        (["cup", "cup|hat"], "", "cup|hat", "cup"),  # whether there is a hat is not known
+        (["bag", "cup", "hat"], "|", "|", "|"),  # of none more than one of three is sure
+        (["|", "|"], "|", "|", "|"),
+        (["", "|"], "|", "|", "|"),
+        (["", ""], "", "", ""),
+    ],
+)
+def test_no_value_of_a_set_is_no_tie(
+    tmp_path: Path, cells: list[str], unknown: str, present: str, first: str
+) -> None:
+    """A set that is voted empty is known to be so; one with a tied value is not known."""
+    given = [annotator(("a", "run", "1", cell), ("b", "run", "1", "bag")) for cell in cells]
+    for ties, wanted in {"unknown": unknown, "present": present, "first": first}.items():
+        result = vote(given, ties=ties).manifest  # type: ignore[arg-type]
+        assert result.cells("things")[0] == wanted
+        write_manifest(result, tmp_path / "voted.csv")
+        codes = read_manifest(tmp_path / "voted.csv").targets("things")[0]
+        assert codes.tolist() == result.targets("things")[0].tolist()
+        assert (codes >= 0).all() == bool(wanted)
 
 
 def test_annotators_must_speak_of_the_same_things() -> None:

@@ -73,8 +73,8 @@ def vote(
     Args:
         annotators: one manifest each, with the same paths.
         out: the CSV to write; without, only the agreement is printed.
-        ties: unknown leaves the label empty; present calls a tied 0/1 label 1; first takes the
-            first annotator's.
+        ties: unknown leaves the label empty, and a set with a tied value; present calls a tied 0/1
+            label 1, and a tied value of a set present; first takes the first annotator's.
         overwrite: replace an existing output.
     """
     once = {os.path.realpath(path): path for path in annotators}

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from masquerade.datasets.manifest import Column, Manifest
+from masquerade.datasets.manifest import NO_VALUES, Column, Manifest
 from masquerade.errors import UsageError
 
 Ties = Literal["unknown", "present", "first"]
@@ -74,7 +74,8 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
     """Vote on the label of every clip and column of two or more manifests with the same columns.
 
     Clips are matched by path, as written, and frame range. A column is voted on where it is an
-    action or attribute; all others must agree. In a multi-label column every value is voted on.
+    action or attribute; all others must agree. In a multi-label column every value is voted on; a
+    set with a tied value is unknown as a whole where ties are, since a manifest has no half of one.
     """
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")
@@ -118,15 +119,25 @@ def _vote_column(
     if column.kind != "multi-label":
         cells = [majority(each, ties=ties, binary=column.kind == "binary") for each in ratings]
         return cells, [_agreement(column.name, values, ratings)]
-    chosen: list[list[str]] = [[] for _ in ratings]
+    votes: list[list[str]] = [[] for _ in ratings]  # by clip one a value
     found = []
     for value in values:
         flags = [[str(int(value in cell.split("|"))) for cell in each if cell] for each in ratings]
         found.append(_agreement(f"{column.name}={value}", ("0", "1"), flags))
-        for mine, each in zip(chosen, flags, strict=True):
-            if majority(each, ties=ties, binary=True) == "1":
-                mine.append(value)
-    return ["|".join(mine) for mine in chosen], found
+        for mine, each in zip(votes, flags, strict=True):
+            mine.append(majority(each, ties=ties, binary=True))
+    cells = [
+        _join(values, mine) if any(each) else "" for mine, each in zip(votes, ratings, strict=True)
+    ]
+    return cells, found
+
+
+def _join(values: Sequence[str], votes: Sequence[str]) -> str:
+    """The cell of a set of values that were voted on; empty, unknown, where one is a tie."""
+    if "" in votes:
+        return ""
+    chosen = [value for value, vote in zip(values, votes, strict=True) if vote == "1"]
+    return "|".join(chosen) or NO_VALUES
 
 
 def _agreement(name: str, values: Sequence[str], ratings: list[list[str]]) -> Agreement:

@@ -6,7 +6,8 @@
 The role and kind of a column follow from its name and values, unless the header declares the kind
 as `name:kind`. The first word of a name tells what it is, as in `identity`, `person_a` or
 `source_video`; one that ends in a measure, as `people_count` and `source_fps` do, names no people
-and no sources. Paths are relative to the manifest. An empty cell is an unknown label.
+and no sources. Paths are relative to the manifest. An empty cell is an unknown label; in a
+multi-label column `|` alone says that the clip has none of the values.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ IntArray = NDArray[np.signedinteger[Any]]
 
 SPLITS = ("train", "val", "test", "")
 """Values of a split column; empty: the clip is in none of them."""
+
+NO_VALUES = "|"
+"""The cell of a multi-label column of which a clip has no value, as is known."""
 
 _FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
 _PEOPLE = {"identity", "person", "people", "subject", "pair"}
