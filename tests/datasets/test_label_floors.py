@@ -200,6 +200,20 @@ def test_columns_that_have_no_floor_are_named_and_stop_no_other(tmp_path: Path) 
     assert "person: several people in one clip, who are not attacked: no floor" in said
 
 
+def test_a_label_of_one_value_where_the_others_are_known_is_in_no_mean(tmp_path: Path) -> None:
+    """Means are over clips that have all labels, so that one which varies may not vary there."""
+    path = tmp_path / "m.csv"
+    path.write_text(
+        "path,action,hat,coat,split\na,run,1,1,train\nb,run,0,0,train\nc,sit,1,1,train\n"
+        "d,sit,0,1,test\ne,run,1,1,test\nf,run,,0,test\n"
+    )
+    (table,) = label_floors(path, resamples=0).tables
+    assert (table.attributes, table.train, table.test, table.left_out) == (("hat",), 3, 2, 1)
+    assert all(None not in (row.per_attribute or ()) for row in table.floors)
+    said = "\n".join(label_floors(path, resamples=0).notes)
+    assert "coat: no label in train of split split, or one value in test" in said
+
+
 @pytest.mark.parametrize(
     ("text", "split", "says"),
     [

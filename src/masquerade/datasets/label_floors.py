@@ -119,10 +119,11 @@ def _floors(
     columns = _varied(manifest, split)
     # each mean is over the same attributes in every row, of clips that have them all
     binary = [column for column in columns if column.kind == "binary"]
-    together = [binary] if binary else []
-    together += [[column] for column in columns if column.kind in ("classes", "identity")]
+    together = [binary, *([column] for column in columns if column.kind in ("classes", "identity"))]
     tables = []
-    for each in together:
+    while together:
+        if not (each := together.pop(0)):
+            continue
         labels = np.stack([manifest.targets(column.name) for column in each], axis=1)  # (N, P)
         labelled = np.asarray((labels >= 0).all(axis=1))
         known = labelled & (code >= 0)
@@ -133,7 +134,11 @@ def _floors(
                 f"Split {split!r} has no clip in train, or none in test, with an action and all of "
                 f"{names}; fill in these labels, or leave a column out."
             )
-        if each is binary:
+        varied = _varied(manifest.take([*train, *test]), split)
+        if not set(each) <= set(varied):  # without clips that lack another label one may not vary
+            together.insert(0, [column for column in each if column in varied])
+            continue
+        if each[0].kind == "binary":
             given = labels[train], labels[test], code[train], code[test]
             every = labels[labelled]
             floors = attribute_floors(*given, accuracy=accuracy, all_labels=every, **bootstrap)
@@ -186,7 +191,10 @@ def _notes(
     if missing := ", ".join(c.name for c in attributes if c.kind in ("classes", "identity")):
         yield f"No value of {missing} is in both train and test of split {split}: no floor."
     if missing := ", ".join(c.name for c in attributes if c.kind == "binary"):
-        yield f"{missing}: no label in train of split {split}, or one value in test: no floor."
+        yield (
+            f"{missing}: no label in train of split {split}, or one value in test, of clips that "
+            "have an action and all labels of 0 and 1: no floor."
+        )
     several = [c for c in attributes if c.kind == "multi-label"]
     if missing := ", ".join(c.name for c in several if not is_of_people(c)):
         yield f"{missing}: of several values a clip, whose floors `masquerade evaluate` computes."
