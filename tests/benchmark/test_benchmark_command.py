@@ -159,6 +159,33 @@ def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path) -> None:
     assert attacked(40) == (few, both)
 
 
+@pytest.mark.slow
+def test_other_videos_are_learned_from_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trainings of data that one command makes are known to the next, until a video changes."""
+    before, _, after = SUITE.partition('manifest = "{data}/mimes/manifest.csv"')
+    draw = 'draw = "--clips 40 --people 10 --size 32 --frames 4 --actions walk squat"'
+    path, folder = tmp_path / "small.toml", tmp_path / "out"
+    path.write_text(before + draw + after)
+    command = [*words(path, folder), "--rows", "trained"]
+
+    def listed() -> list[str]:
+        assert main([*command, "--list"]) == 0
+        return [line[:4] for line in capsys.readouterr().out.splitlines() if "masquerade" in line]
+
+    assert listed() == ["    ", "    "]
+    main(command)
+    capsys.readouterr()
+    assert listed() == ["done", "done"]
+    one, other = sorted(folder.glob("data/*/clips/*"))[:2]
+    one.write_bytes(other.read_bytes())
+    assert listed() == ["done", "    "]
+    main(command)
+    capsys.readouterr()
+    assert listed() == ["done", "done"] and len([*folder.glob("runs/*/*/*.safetensors")]) == 2
+
+
 def test_what_is_lacking_is_listed_with_its_origin_and_terms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

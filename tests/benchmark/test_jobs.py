@@ -370,6 +370,66 @@ def test_data_and_trainings_follow_from_the_words_that_data_is_made_by(tmp_path:
     assert again[0] == first[0] == kept and again[1] != first[1]
 
 
+@pytest.mark.parametrize("tried", [False, True])
+def test_a_training_follows_from_the_videos_of_its_data(tmp_path: Path, tried: bool) -> None:
+    """Under one and the same manifest; of what it learns from and of stills, wherever they lie."""
+    plain = {
+        "title": "S",
+        "about": "a",
+        "data": {
+            "kept": {"manifest": "{data}/kept.csv"},
+            "made": {"convert": "ucf11 {data}/UCF11"},
+        },
+        "tables": [
+            {
+                "name": name,
+                "title": "T",
+                "data": data,
+                "rows": [{"name": "s", "train": f"spact {more}"}],
+            }
+            for name, data, more in (
+                ("kept", "kept", ""),
+                ("made", "made", ""),
+                ("stills", "made", "--stills {kept}"),
+                ("path", "made", "--stills {data}/kept.csv"),
+            )
+        ],
+    }
+    suite = parse_suite(plain, "mine")
+
+    def runs(given: Path) -> list[str]:
+        places = Places(folder=tmp_path / "out", given=given, tried=tried)
+        part = Part(0, 0)
+        return [places.run(suite, one, one.rows[0], part).parent.name for one in suite.tables]
+
+    given = tmp_path / "given"
+    places = Places(folder=tmp_path / "out", given=given, tried=tried)
+    given.mkdir()
+    unmade = runs(given)
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        video = os.path.relpath(given, path.parent)
+        path.write_text(f"path,action\n{video}/a.avi,walk\n{video}/b.avi,run\n")
+
+    write(given / "kept.csv")
+    write(places.manifest(suite, "kept"))
+    write(places.manifest(suite, "made"))
+    first = runs(given)
+    assert not {*unmade} & {*first}
+    for name in ("a.avi", "b.avi"):
+        (given / name).write_bytes(b"0" * 300_000)
+    there = runs(given)
+    assert not {*first} & {*there} and runs(given) == there
+    (given / "b.avi").write_bytes(b"0" * 299_999 + b"1")
+    assert not {*runs(given)} & {*there}
+    (given / "b.avi").write_bytes(b"0" * 300_000)
+    assert runs(given) == there
+    made = places.manifest(suite, "made")
+    made.write_text(made.read_text().replace("run", "jump"))
+    assert runs(given)[0] == there[0] and not {*runs(given)[1:]} & {*there}
+
+
 def test_data_follow_from_the_content_of_label_files(tmp_path: Path) -> None:
     """A corrected list in an unchanged --data is another dataset, and another training."""
     given = tmp_path / "given"

@@ -31,6 +31,8 @@ from masquerade.benchmark.suite import (
     split_words,
 )
 from masquerade.benchmark.try_out import trained_words
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.storage import code_digest, file_digest
@@ -118,6 +120,24 @@ class Places:
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
 
+    def content_digest(self, suite: Suite, name: str) -> str:
+        """Of what is learned from a dataset: what it is, and its labels and videos as they are now.
+
+        Before it is made these are not known.
+        """
+        path, known = self.manifest(suite, name), self.data_digest(suite, name)
+        return short_digest([known, self._of_clips(path)]) if path.is_file() else known
+
+    def _of_clips(self, path: Path) -> str:
+        """The digest of a manifest's labels and of the fingerprints of its videos."""
+        text = f"clips of {path}"
+        if text not in self._digests:
+            manifest = read_manifest(path)
+            labels = [[*clip.cells.items()] for clip in manifest.clips]
+            marks = fingerprints(manifest, range(len(manifest)))
+            self._digests[text] = short_digest([labels, marks])
+        return self._digests[text]
+
     def _of(self, words: Sequence[str]) -> str:
         """The digest of the label files that words name."""
         text = shlex.join(words)
@@ -126,8 +146,11 @@ class Places:
         return self._digests[text]
 
     def _of_weights(self, words: Sequence[str]) -> Iterator[str]:
-        """The digests of the weights that a training's flags name."""
+        """The digests of the weights, and of manifests' clips, that a training's flags name."""
         for path in _weights_named(words):
+            if path.suffix == ".csv":
+                yield self._of_clips(path)
+                continue
             if str(path) not in self._digests:
                 self._digests[str(path)] = file_digest(path)
             yield self._digests[str(path)]
@@ -146,7 +169,7 @@ class Places:
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
         train = row.train or ""
         data = [table.learned, *named_data(suite, train)]
-        known = [shlex.split(train), [(name, self.data_digest(suite, name)) for name in data]]
+        known = [shlex.split(train), [(name, self.content_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
         known += self._of_weights(split_words(train, self.given))
         if self._starts_from_image(row):

@@ -44,6 +44,22 @@ class PlannedTable:
     left_out: Mapping[str, str] = field(default_factory=dict)  # by optional row: what is not here
 
 
+def plan(
+    suite: Suite, places: Places, options: Options
+) -> tuple[list[PlannedTable], list[PlannedTable], list[Job]]:
+    """What was asked for: tables whose trainings others go on from, the tables, all trainings.
+
+    A training is named after the content of its data, so that it has another name before they are
+    made.
+    """
+    planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
+    begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
+    every = [*begun, *planned]
+    check_seeds(suite, every)
+    jobs = [job for one in every for mine in one.trainings.values() for job in mine]
+    return begun, planned, list({job.done: job for job in reversed(jobs)}.values())[::-1]
+
+
 def choose(suite: Suite, options: Options) -> list[SuiteTable]:
     """The tables that were asked for, with the rows that were asked for."""
     tables = list(suite.tables)

@@ -49,12 +49,9 @@ from masquerade.cli.benchmark import EXAMPLE, Options
 from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import (
     PlannedTable,
-    check_seeds,
-    choose,
     datasets,
-    first_runs,
     places_of,
-    plan_table,
+    plan,
     read_row,
     row_words,
 )
@@ -96,15 +93,10 @@ def run(options: Options, argv: Sequence[str]) -> int:
     if options.output is None and not options.list:
         raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
     places = places_of(suite, options)
-    planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
-    begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
-    every = [*begun, *planned]
-    check_seeds(suite, every)
-    wanted = datasets(suite, [one.table for one in every])
+    begun, planned, training = plan(suite, places, options)
+    wanted = datasets(suite, [one.table for one in (*begun, *planned)])
     lacking = lacking_data(suite, places, wanted)
     making = data_jobs(suite, places, wanted)
-    jobs = [job for one in every for mine in one.trainings.values() for job in mine]
-    training = list({job.done: job for job in reversed(jobs)}.values())[::-1]
     if options.list:
         for file in lacking:
             paths = ", ".join(map(str, file.paths))
@@ -158,6 +150,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
                 with noting(f"data {name}", runner.failures):
                     write_tried(places.whole(suite, name), places.manifest(suite, name))
+        _, planned, training = plan(suite, places, options)  # runs are named after what was made
         clock.works = works_of(suite, attacked(), places)
         # a GPU's memory is for one training, unless more are asked for
         runner.workers = options.workers or trainings_at_once(options, cores)

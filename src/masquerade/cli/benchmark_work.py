@@ -45,7 +45,7 @@ def count_work(
     manifest, config = clips
     run = Evaluator(manifest, config, folder_of_attacks(places, table), None)
     videos = len({manifest.path(clip) for clip in manifest.clips})
-    data = [(name, places.data_digest(suite, name)) for name in table.attacked]
+    data = [(name, places.content_digest(suite, name)) for name in table.attacked]
     protocol = [_without(words, UNCOUNTED), data]
     on = "+".join(table.attacked)
 
