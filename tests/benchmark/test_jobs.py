@@ -28,6 +28,7 @@ from masquerade.benchmark.jobs import (
     lacking_data,
     training_jobs,
 )
+from masquerade.benchmark.label_digest import label_digest
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, parse_suite
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_run import trainings_at_once
@@ -475,6 +476,20 @@ def test_data_follow_from_the_content_of_label_files(tmp_path: Path) -> None:
     assert places_of()[1] != first[1] and places_of()[0] == first[0], "its names are its labels"
     given.rename(tmp_path / "moved")
     assert places_of(tmp_path / "moved")[2] == first[2]
+
+
+@pytest.mark.parametrize(
+    "words", ["{data}/l", "FOLDER/l", "{data}/x --splits={data}/l", "{data}/x --splits FOLDER/l"]
+)
+def test_labels_are_found_wherever_words_name_them(tmp_path: Path, words: str) -> None:
+    listed = tmp_path / "l" / "trainlist01.txt"
+    listed.parent.mkdir()
+    given = ["vp", *words.replace("FOLDER", str(tmp_path)).split(), "--videos={data}/l"]
+    listed.write_text("1")
+    first = label_digest(given, tmp_path)
+    listed.write_text("2")
+    assert label_digest(given, tmp_path) != first
+    assert label_digest(["vp", *given[-1:]], tmp_path) == label_digest(["vp"], tmp_path)
 
 
 def test_a_changed_list_is_read_again_when_a_suite_goes_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from masquerade.errors import UsageError
@@ -20,13 +21,14 @@ def label_digest(words: Sequence[str], folder: Path) -> str:
     there may be a million of them, and whoever reads them compares their content.
 
     Args:
-        words: with {data} for the folder.
+        words: the dataset, and paths with {data} for the folder or without.
         folder: of --data, which may be moved.
     """
     found = hashlib.sha256()
-    for before, word in zip(("", *words), words, strict=False):
-        if "{data}" in word and before != VIDEOS:
-            for name, path in _files(Path(word.replace("{data}", str(folder)))):
+    for before, word in pairwise(words):  # the first one is the reader's name
+        flag, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if value and flag != VIDEOS:
+            for name, path in _files(Path(value.replace("{data}", str(folder)))):
                 content = _content(path) if path.suffix.lower() in LABELS else ""
                 found.update(f"{word} {name} {content}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()
