@@ -186,6 +186,24 @@ def test_other_videos_are_learned_from_anew(
     assert listed() == ["done", "done"] and len([*folder.glob("runs/*/*/*.safetensors")]) == 2
 
 
+def test_a_folder_is_of_one_benchmark_at_a_time(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would train one row into one run; the second is let in once the first has ended."""
+    black, seen = [*words(suite, tmp_path), "--rows", "black"], []
+
+    def other(*given: object, **more: object) -> None:
+        if not seen:
+            seen.append(main(black))
+        raise MasqueradeError("Enough.")
+
+    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", other)
+    assert main(black) == 1 and seen == [2]
+    said = capsys.readouterr().err
+    assert f"another benchmark is at work in {tmp_path}: wait until it has ended" in said
+    assert main(black) == 1 and "another benchmark" not in capsys.readouterr().err
+
+
 def test_what_is_lacking_is_listed_with_its_origin_and_terms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
