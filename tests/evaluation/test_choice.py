@@ -310,7 +310,8 @@ def test_training_runs_must_be_five_and_each_must_hold() -> None:
     few, enough = (given(WHO, ("eyes", EVERY, NEVER), runs=n) for n in (LEAST_RUNS - 1, LEAST_RUNS))
     undecided = score_label(WHO, few, raw, **GIVEN)
     assert undecided.leakage is not None and undecided.leakage.protects is None
-    assert undecided.undecided == "4 training runs, and 5 are needed"
+    assert undecided.undecided is not None
+    assert undecided.undecided.startswith("4 training runs, and 5 are needed: train 5 with other")
     held = score_label(WHO, enough, raw, **GIVEN)
     assert held.leakage is not None and held.leakage.protects and held.undecided is None
     one_leaks = replace(
@@ -322,6 +323,20 @@ def test_training_runs_must_be_five_and_each_must_hold() -> None:
     leak = score_label(WHO, one_leaks, raw, **GIVEN)
     assert leak.leakage is not None and leak.leakage.protects is False
     assert leak.runs_sd == pytest.approx(np.std([0, 0, 0, 0, 1], ddof=1))
+
+
+def test_a_learned_method_of_one_file_is_one_run_however_many_attackers_there_are() -> None:
+    """As of `--weights run/`: its attackers' seeds are no training runs."""
+    raw, hidden = (given(WHO, ("eyes", EVERY, on_test), runs=6) for on_test in (EVERY, NEVER))
+    plain = replace(hidden, per_run=False)
+    fixed = score_label(WHO, plain, replace(raw, per_run=False), **GIVEN)
+    assert fixed.leakage is not None and fixed.leakage.protects
+    learned = replace(plain, learned=True)
+    found = score_label(WHO, learned, replace(raw, per_run=False), **GIVEN)
+    assert found.leakage is not None and found.leakage.protects is None
+    assert found.score == fixed.score and found.undecided is not None
+    assert found.undecided.startswith("1 training run, and 5 are needed: ")
+    assert found.undecided.endswith("give them as --weights 'runs/{seed}' --seeds 5")
 
 
 def test_nothing_holds_where_attackers_of_a_channel_fail_on_raw_video() -> None:

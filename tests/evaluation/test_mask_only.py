@@ -20,6 +20,7 @@ from masquerade.cli.evaluate import main, mask_only_lines
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.evaluated_clips import RAW, has_learned
 from masquerade.evaluation.mask_only import KeepMask
 from masquerade.extraction.config import ExtractionConfig, config_digest
 from masquerade.methods import build
@@ -93,6 +94,15 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
         how = ExtractionConfig(frames=4, size=8, method=KeepMask(of=method), seed=0)
         digests.add(config_digest(how))
     assert len(digests) == 3
+
+
+def test_a_mask_of_what_learned_has_learned_too() -> None:
+    """It is of one training run, as the network is that drops the tubelets."""
+    for method in (small(), KeepMask(of=small())):
+        assert has_learned(EvaluatedMethod(name="one", method=method))
+        assert has_learned(EvaluatedMethod(name="runs", runs=((method,),)))
+    assert not has_learned(EvaluatedMethod(name="blur", method=build("blur")))
+    assert not has_learned(RAW)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import AttackOutputs
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec
 from masquerade.evaluation.presets import AttackerModel
@@ -83,6 +84,21 @@ def test_how_far_runs_lie_apart_stands_beside_their_mean(manifest: Manifest, kep
     before = found.to_json().replace('"runs": 2', '"other": 2').replace('"runs": 1', '"other": 1')
     assert {row.runs for row in from_json(before).rows} == {1}  # written before there were runs
     assert from_json(found.to_json()) == found
+
+
+class Learned(type(COPY)):  # type: ignore[misc]
+    """The copy, as a method that is trained."""
+
+    learned = True
+
+
+def test_attackers_of_one_file_of_weights_know_that_it_was_trained_once(
+    manifest: Manifest, kept: Path
+) -> None:
+    run = Evaluator(manifest, CONFIG, kept, None)
+    for method, learned in ((COPY, False), (Learned(factor=2), True)):
+        line = run.predict(EvaluatedMethod(name="copy", method=method))
+        assert line.inputs and all(one.learned is learned for one in line.inputs.values())
 
 
 def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:

@@ -69,6 +69,8 @@ class ScoringInput:
     # each seed's predictions are of another anonymizer's clips: scores are averaged over seeds
     # instead of probabilities
     per_run: bool = False
+    # whether the method was trained; without `per_run` once, however many seeds attackers have
+    learned: bool = False
     # the test clips by seed or run, with the training rates of its own attackers; none: as `test`
     tests: tuple[SplitTruth, ...] = ()
     _computed: _Computed = field(default_factory=_Computed, init=False, repr=False)

@@ -171,6 +171,13 @@ def example_of(method: EvaluatedMethod) -> Anonymizer | None:
     return method.runs[0][0] if method.runs else method.method
 
 
+def has_learned(method: EvaluatedMethod) -> bool:
+    """Whether a line is of a method that was trained, or of the mask of one."""
+    example = example_of(method)
+    parts = [] if example is None else example.modules()
+    return any(isinstance(one, Anonymizer) and one.learned for one in parts)
+
+
 def finds_poses(regions: RegionFactory | str | None) -> bool:
     """Whether a maker of region sources makes one that finds the poses of all people."""
     name, given = region_class(regions)

@@ -49,6 +49,7 @@ from masquerade.evaluation.evaluated_clips import (
     Kind,
     example_of,
     finds_poses,
+    has_learned,
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
@@ -273,7 +274,12 @@ class Evaluator:
             why = "; ".join(filter(None, [*(one.left_out for one in poses), unrestored]))
             return AttackedMethod(method=replace(method, not_applicable=why), poses=tuple(poses))
         inputs = scoring_inputs(
-            predictions, self.truth, self._names(method), self.models, per_run=bool(method.runs)
+            predictions,
+            self.truth,
+            self._names(method),
+            self.models,
+            per_run=bool(method.runs),
+            learned=has_learned(method),
         )
         return AttackedMethod(
             method=method,

@@ -76,11 +76,12 @@ def scoring_inputs(
     models: Mapping[str, AttackerModel],
     *,
     per_run: bool = False,
+    learned: bool = False,
 ) -> dict[str, ScoringInput]:
     """The predictions of one method beside the truth, by protocol.
 
     Clips without predictions are left out of the folds. `families` are in ATTACKERS, and `models`
-    those of the preset.
+    those of the preset; `per_run` and `learned` are as in ScoringInput.
     """
     found = {}
     for name in truth.protocols:
@@ -98,6 +99,7 @@ def scoring_inputs(
             prior="prior" in families,
             clips=mine.clips,
             per_run=per_run,
+            learned=learned,
         )
     return found
 
@@ -258,9 +260,13 @@ def score_label(
         ends = [_score(mine, one, quantiles).high for one in rivals]
         ends += [_highest_of_run(mine, rivals, run, quantiles) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
-        runs = len(best.outputs.test)
-        few = f"{runs} training runs, and {LEAST_RUNS} are needed"
-        doubt = few if mine.per_run and runs < LEAST_RUNS else unread
+        runs = len(best.outputs.test) if mine.per_run else 1
+        few = (
+            f"{runs} training run{'s' * (runs > 1)}, and {LEAST_RUNS} are needed: train "
+            f"{LEAST_RUNS} with other seeds, and give them as --weights 'runs/{{seed}}' --seeds "
+            f"{LEAST_RUNS}"
+        )
+        doubt = few if (mine.per_run or mine.learned) and runs < LEAST_RUNS else unread
         if leaked.protects and doubt:
             leaked, undecided = replace(leaked, protects=None), doubt
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
