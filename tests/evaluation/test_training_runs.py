@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import CONFIG
 from scenes import FAST
 
 from masquerade.checkpoint import read_provenance, save
-from masquerade.cli.evaluate import main
+from masquerade.cli.evaluate import config_of, main, method_lines, parse
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.published.sbu import FOLDS, read_sbu
@@ -241,3 +243,22 @@ def test_folds_of_the_same_number_are_two_runs(manifest: Manifest, tmp_path: Pat
     ]
     (said,) = run_warnings("spact", paths)
     assert said == f"spact: 2 of 4 training runs are in doubt: {DULL} in 0/1, 1/1."
+
+
+def test_copies_of_one_run_are_not_several_runs(
+    folder: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    """Whatever their names and what they say of themselves, fold by fold."""
+    for seed, fold in np.ndindex(2, 4):
+        path = run_of(tmp_path / f"{seed}/{fold}", manifest, [], *["a note"] * seed)
+        one = build("bdq")
+        with torch.no_grad():
+            next(one.parameters()).add_(fold + 0.1 * seed * (fold != 2))
+        save(one, path / "anonymizer.safetensors", provenance=read_provenance(path))
+    words = ["--data", str(folder / "clips.csv"), "--weights", f"{tmp_path}/{{seed}}/{{fold}}"]
+    said = f"{tmp_path}/1/2 holds the same weights as {tmp_path}/0/2, which is one training run:"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        main([*words, "--folds", "4", *FAST, "--seeds", "2"])
+    options, anonymizer = parse([*words, "--folds", "2", *FAST, "--seeds", "2"])
+    (line,), _ = method_lines(options, anonymizer, manifest, config_of(options))
+    assert [len(folds) for folds in line.runs] == [2, 2]  # the first two folds are apart

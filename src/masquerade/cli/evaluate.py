@@ -286,7 +286,12 @@ def method_lines(
     options: Options, anonymizer: Anonymizer, manifest: Manifest, config: EvaluationConfig
 ) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
     """The lines of the table that options ask for, and notes on trained ones."""
-    from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
+    from masquerade.evaluation.training_runs import (
+        INSTEAD,
+        check_different,
+        check_unseen,
+        run_warnings,
+    )
     from masquerade.methods import method_name
 
     notes: tuple[str, ...] = ()
@@ -302,6 +307,7 @@ def method_lines(
             runs = tuple(
                 tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
             )
+            check_different(paths, runs)
             line = replace(line, method=None, runs=runs)
     if words := file_words(options):
         notes += (f"{line.name}: its files are written with {words}, those of raw video without.",)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import read_provenance
 from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.errors import UsageError
 from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.protocols import protocols
+from masquerade.storage import weights_digest
 
 RunPaths = Sequence[Sequence[Path]]
 """Of the weights of each seed's folds."""
@@ -51,6 +53,24 @@ def check_unseen(
         "fingerprints that this version can compare: whether they learned from the clips "
         f"that they are tested on is not known of {', '.join(_names(unchecked, every))}.",
     )
+
+
+def check_different(paths: RunPaths, runs: Sequence[Sequence[Anonymizer]]) -> None:
+    """Refuse equal weights of several seeds of a fold, which are one training run under two names.
+
+    Args:
+        paths: of the weights.
+        runs: what was loaded from each.
+    """
+    for names, loaded in zip(zip(*paths, strict=True), zip(*runs, strict=True), strict=True):
+        first: dict[str, Path] = {}
+        for path, one in zip(names, loaded, strict=True):
+            other = first.setdefault(weights_digest(one.state_dict()), path)
+            if other != path:
+                raise UsageError(
+                    f"{path} holds the same weights as {other}, which is one training run: give "
+                    "each seed a run of its own, or fewer --seeds."
+                )
 
 
 def run_warnings(name: str, runs: RunPaths) -> tuple[str, ...]:
