@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CONFIG
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.kernel_ridge import extract_features
+from masquerade.evaluation.people_across_clips import doubt_uncompared
 from masquerade.evaluation.person_metric import principal_axes
 from masquerade.evaluation.presets import STILL_KERNELS
 from masquerade.evaluation.protocols import protocols, source_files
@@ -40,6 +43,7 @@ from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import build
 from masquerade.report.table import markdown
+from masquerade.report.verdicts import is_identity, verdict
 
 MODELS = {name: STILL_KERNELS[f"kernel on {name}"] for name in ("the picture", "colours")}
 
@@ -205,6 +209,50 @@ def test_an_evaluation_has_it_by_default(evaluation: Evaluation) -> None:
     pairs = markdown(replace(evaluation, held_out="pairs"))
     assert "across clips, pairs unseen" in pairs and "Clips of pairs who" in pairs
     assert from_json(evaluation.to_json()) == evaluation
+
+
+def with_held(row: Row, *found: Reidentification) -> Row:
+    """The row, of which it is claimed that nobody can be named, with these comparisons."""
+    held = tuple(
+        replace(one, leakage=one.leakage and replace(one.leakage, protects=True), undecided=None)
+        for one in row.findings
+    )
+    return replace(row, findings=held, reidentification=found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (False, "re-identification was left out"),
+        (True, "1 people of the test are in two recordings, and 4 must be"),
+    ],
+)
+def test_nobody_is_hidden_whose_clips_were_not_compared(
+    manifest: Manifest, kept: Path, evaluation: Evaluation, wanted: bool, why: str
+) -> None:
+    """Of who it is alone; an attribute needs no comparison."""
+    run = Evaluator(manifest, replace(CONFIG, reidentification=wanted), kept, None)
+    few = replace(run.raw, clips=run.raw.clips and run.raw.clips.of_rows(np.arange(4)))
+    _, found = run.reidentify([few, few], [evaluation.rows[0], with_held(evaluation.rows[2])])
+    who, red = found.finding("identity"), found.finding("red")
+    assert who is not None and who.leakage is not None and who.leakage.protects is None
+    assert (
+        who.undecided == f"whether clips of one person are found among others is not known: {why}"
+    )
+    assert verdict(found, who) == ("undecided", who.undecided)
+    assert red is not None and red.leakage is not None and red.leakage.protects
+
+
+def test_nobody_is_hidden_where_nobody_is_found_again_in_raw_video(evaluation: Evaluation) -> None:
+    copy = evaluation.rows[2]
+    known = with_held(copy, *copy.reidentification)
+    assert doubt_uncompared(known) == known
+    nothing = Reidentification(gallery="anonymized", not_applicable="too few people")
+    found = doubt_uncompared(with_held(copy, nothing))
+    (who,) = (one for one in found.findings if is_identity(one))
+    assert who.undecided is not None and who.undecided.endswith("is not known: too few people")
+    leaks = replace(copy, reidentification=())
+    assert doubt_uncompared(leaks, "why") == leaks
 
 
 def test_results_without_it_are_read(evaluation: Evaluation, tmp_path: Path) -> None:

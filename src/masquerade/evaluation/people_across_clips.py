@@ -15,7 +15,7 @@ from masquerade.evaluation.fit_predict import kernel_clips
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.kernel_ridge import extract_features
 from masquerade.evaluation.presets import AttackerModel
-from masquerade.evaluation.protocols import source_files
+from masquerade.evaluation.protocols import SAME, source_files
 from masquerade.evaluation.reidentification import (
     Comparison,
     Features,
@@ -25,6 +25,25 @@ from masquerade.evaluation.reidentification import (
     reidentify,
 )
 from masquerade.evaluation.results import Reidentification, Row
+
+
+def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
+    """The row, in which nobody is held to be hidden unless clips could be compared in each gallery.
+
+    `why` they were not, where the row has no gallery.
+    """
+    found = [one.not_applicable for one in row.reidentification] or [why]
+    reason = next(filter(None, found), None)
+    if reason is None:
+        return row
+    undecided = f"whether clips of one person are found among others is not known: {reason}"
+    findings = tuple(
+        replace(one, leakage=replace(one.leakage, protects=None), undecided=undecided)
+        if one.protocol == SAME and one.leakage is not None and one.leakage.protects
+        else one
+        for one in row.findings
+    )
+    return replace(row, findings=findings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,13 +61,14 @@ class PeopleAcrossClips:
         """The lines of the table with how well people are found again in their other clips.
 
         The lines of raw video, the first, and of all methods, and why that was left out where it
-        was.
+        was, unless it was not asked for. Where it was, nobody is said to be hidden.
         """
         config, manifest = self.clips.config, self.clips.manifest
         identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]
         asked = config.labels is None or set(identity[:1]) & set(config.labels)
         if not identity or not config.reidentification or not asked:
-            return tuple(rows), None
+            left_out = "re-identification was left out"
+            return tuple(doubt_uncompared(row, left_out) for row in rows), None
         there = [line.clips.rows for line in lines if line.clips is not None]
         clips = reduce(np.intersect1d, there)
         comparison, why = compare_people(
@@ -57,7 +77,8 @@ class PeopleAcrossClips:
         raw = self._features(lines[0], None, clips) if comparison else {}
         if comparison is None or not raw:
             why = why or "the attackers that were asked for have no features to compare clips by"
-            return tuple(rows), f"Re-identification across clips is left out: {why}."
+            doubted = tuple(doubt_uncompared(row, why) for row in rows)
+            return doubted, f"Re-identification across clips is left out: {why}."
         found: list[Row] = []
         for line, row in zip(lines, rows, strict=True):
             if self.clips.progress:
@@ -65,7 +86,7 @@ class PeopleAcrossClips:
                 self.clips.progress(what, len(found), len(rows))
             mine = self._reidentify(line, comparison, raw, clips)
             found.append(replace(row, reidentification=mine))
-        return against_raw(found), None
+        return tuple(map(doubt_uncompared, against_raw(found))), None
 
     def _reidentify(
         self, line: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray
