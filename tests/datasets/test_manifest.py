@@ -331,6 +331,23 @@ def test_what_other_programs_write_for_an_unknown_label_is_no_class(
     assert read_manifest(tmp_path / "m.csv").column("hat").kind == "classes"
 
 
+@pytest.mark.parametrize("name", ["width", "height", "frames", "frames:fact"])
+@pytest.mark.parametrize("cell", ["abc", "nan", "inf", "-5", "1_000", "9" * 400])
+def test_a_size_that_is_no_number_is_refused_where_it_stands(
+    name: str, cell: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(f"path,action,{name}\na.mp4,run,320.0\nb.mp4,sit,{cell}\n")
+    plain = name.removesuffix(":fact")
+    says = f"line 3, column {plain}: {cell[:40]!r} is no number; leave the cell of an unknown size"
+    with pytest.raises(UsageError, match=re.escape(says)):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_sizes_may_be_unknown_and_other_facts_are_anything(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,action,width,note\na.mp4,run,,x\nb.mp4,sit,64,nan\n")
+    assert read_manifest(tmp_path / "m.csv").cells("width") == ("", "64")
+
+
 def test_somebody_who_is_called_null_is_read_back(tmp_path: Path) -> None:
     """The kind is declared where a label would else be taken for none."""
     names, marks = ("Null", "nan", "Ann"), ("0", "1", "none")

@@ -39,6 +39,8 @@ SPLITS = ("train", "val", "test", "")
 NO_VALUES = "|"
 """The cell of a multi-label column of which a clip has no value, as is known."""
 
+SIZE_FACTS = ("width", "height", "frames")
+"""Facts by which a clip's size is known without opening it."""
 _FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
 _PEOPLE = {"identity", "person", "people", "subject", "pair"}
 _GROUPS = {"group", "source"}
@@ -258,7 +260,8 @@ def read_manifest(path: Path) -> Manifest:
         wrong = _wrong_cells(column, declared=column.name in kinds)
         for (number, _), cell in zip(lines[1:], manifest.cells(column.name), strict=True):
             if reason := wrong(cell):
-                raise UsageError(f"{path}, line {number}, column {column.name}: {cell!r} {reason}")
+                where = f"{path}, line {number}, column {column.name}"
+                raise UsageError(f"{where}: {cell[:40]!r} {reason}")
     return manifest
 
 
@@ -273,6 +276,9 @@ def _wrong_cells(column: Column, *, declared: bool) -> Callable[[str], str | Non
         allowed = SPLITS if column.role == "split" else ("0", "1", "")
         known = ", ".join(value or "nothing" for value in allowed)
         return lambda cell: None if cell in allowed else f"is none of {known}."
+    if column.name in SIZE_FACTS:
+        number = "is no number; leave the cell of an unknown size empty."
+        return lambda cell: None if re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?)?", cell) else number
     if column.role == "fact" or declared:
         return lambda cell: None
     empty = (

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.manifest import Clip, IntArray, Manifest
+from masquerade.datasets.manifest import SIZE_FACTS, Clip, IntArray, Manifest
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
     Probabilities,
@@ -170,7 +170,7 @@ def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
 
 
 def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
-    cells = [clip.cells.get(name, "") for name in ("width", "height", "frames")]
+    cells = [clip.cells.get(name, "") for name in SIZE_FACTS]
     if not all(cells):
         from masquerade.video.decoding_process import probe
 

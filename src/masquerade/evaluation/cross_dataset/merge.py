@@ -9,12 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest, Role, make_manifest, role_of
+from masquerade.datasets.manifest import (
+    SIZE_FACTS,
+    Clip,
+    Kind,
+    Manifest,
+    Role,
+    make_manifest,
+    role_of,
+)
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import HELD_OUT, SPLIT_COLUMNS, split_column
-
-SIZES = ("width", "height", "frames")  # by which a clip's size is known without opening it
 
 
 def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
@@ -46,7 +52,7 @@ def concatenate(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest
         for new, old in names.items():
             roles[new] = manifest.column(old).role if new == old else role_of(new)
             kinds[new] = manifest.column(old).kind
-    empty = dict.fromkeys([*roles, *SIZES], "")
+    empty = dict.fromkeys([*roles, *SIZE_FACTS], "")
     root = Path(os.path.commonpath([manifest.root.resolve() for manifest, _ in sides]))
     clips = [
         _relocate(clip, manifest, names, empty, root)
@@ -73,7 +79,7 @@ def _relocate(
     clip: Clip, manifest: Manifest, names: Mapping[str, str], empty: Mapping[str, str], root: Path
 ) -> Clip:
     cells = dict(empty) | {new: clip.cells[old] for new, old in names.items()}
-    cells |= {name: clip.cells.get(name, "") for name in SIZES}
+    cells |= {name: clip.cells.get(name, "") for name in SIZE_FACTS}
     file = manifest.path(clip)
     target = file.parent.resolve() / file.name  # a link keeps the name its fingerprint is made of
     path = Path(os.path.relpath(target, root)).as_posix()
