@@ -94,6 +94,8 @@ def row(**keys: Any) -> dict[str, Any]:
         ({**SUITE, "data": {"d": {"draw": "", "needs": "UCF11"}}}, "needs of data d is to be a l"),
         ({**SUITE, "data": {"../d": {"draw": ""}}}, "data cannot be called '../d': leave out sl"),
         ({**SUITE, "data": {".d": {"draw": ""}}}, "data cannot be called '.d'"),
+        ({**SUITE, "data": {"d" * 81: {"draw": ""}}}, "data cannot be called 'dddd"),
+        (table(name="é" * 41), "a table cannot be called 'éé.*': leave out .* 80 bytes at most"),
         ({**SUITE, "data": {"data": {"draw": ""}}}, "{data} is the folder of --data"),
         ({**SUITE, "data": {"d": {"convert": "kth 'a"}}}, "convert of data d cannot be split into"),
         ({**SUITE, "data": {"d": {"convert": " "}}}, "convert of data d is empty"),

@@ -189,6 +189,15 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert fits.folder_of("blur", clips) != known
 
 
+@pytest.mark.parametrize("name", ["a row " * 50, "行" * 300])
+def test_a_name_of_any_length_has_a_folder(name: str, tmp_path: Path) -> None:
+    """Which is made after hours of anonymizing."""
+    fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1)
+    clips, others = (from_tensor(torch.full((2, 3, 2, 8, 8), n)) for n in (0.0, 1.0))
+    assert fits.folder_of(name, clips).is_dir()
+    assert fits.folder_of(name, clips) != fits.folder_of(name, others)
+
+
 def test_another_attacker_does_not_undo_the_fits_of_the_others(tmp_path: Path) -> None:
     clips = from_tensor(torch.zeros(2, 3, 2, 8, 8))
     preset = get_preset("tiny")

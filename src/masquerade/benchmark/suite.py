@@ -19,6 +19,8 @@ from masquerade.evaluation.config import EvaluationConfig
 SUITES = Path(__file__).parent / "suites"
 FORMS = ("draw", "convert", "manifest")
 """How a dataset comes to be: by `data mimes`, by `data convert`, or it is a manifest."""
+NAMES = "leave out slashes and a dot in front, and use 80 bytes at most"
+"""What a name is to be that stands for a folder or file."""
 FOLDS = EvaluationConfig.folds
 _SHARED = (
     *("--data", "--private-data", "--score-on", "--held-out", "--method", "--level", "--json"),
@@ -224,7 +226,7 @@ def _check(suite: Suite) -> None:
 
     for key, source in suite.data.items():
         if _is_no_name(key):  # it names a folder or file
-            fail(f"data cannot be called {key!r}: leave out slashes and a dot in front.")
+            fail(f"data cannot be called {key!r}: {NAMES}.")
         if key == "data":
             fail("data cannot be called 'data': {data} is the folder of --data.")
         if sum(getattr(source, form) is not None for form in FORMS) != 1:
@@ -236,7 +238,7 @@ def _check(suite: Suite) -> None:
         fail("two tables have one name.")
     for name in names:
         if _is_no_name(name):  # it names a folder of results
-            fail(f"a table cannot be called {name!r}: leave out slashes and a dot in front.")
+            fail(f"a table cannot be called {name!r}: {NAMES}.")
     for table in suite.tables:
         for row in table.rows:
             if not row.name:
@@ -334,8 +336,8 @@ def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
 
 
 def _is_no_name(name: str) -> bool:
-    """Whether a name cannot be that of a folder or file."""
-    return not name or "/" in name or name.startswith(".")
+    """Whether a name cannot be that of a folder or file, of up to three datasets together."""
+    return not name or "/" in name or name.startswith(".") or len(name.encode()) > 80
 
 
 def _check_words(suite: Suite, fail: Callable[[str], NoReturn]) -> None:

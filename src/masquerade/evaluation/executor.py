@@ -54,6 +54,7 @@ TRAINING, RESTORING = "training attackers", "restoring its clips"
 """What is done for a line, as its progress is told."""
 
 SUBMITTED = 4  # tasks for each process that are handed out at once
+MOST_LETTERS = 50  # of a method's name in that of a folder, which 255 bytes are the most of
 RESTORED_BYTES = 2 << 30  # of a method's restored clips that are kept while they are attacked
 
 Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]
@@ -106,11 +107,14 @@ class Executor:
         return None if self.open_executor is None else self.folder
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
-        """The folder of a method's fits, named by the content of its clips."""
+        """The folder of a method's fits, named by the content of its clips.
+
+        Names that begin alike may share it: fits follow from the clips.
+        """
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
         content.update(repr(replace(self.preset, attackers={})).encode())
         content.update(code_digest(*FITTED_BY).encode())
-        plain = re.sub(r"\W+", "-", name).strip("-")
+        plain = re.sub(r"\W+", "-", name).strip("-")[:MOST_LETTERS]
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
