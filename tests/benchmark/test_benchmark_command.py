@@ -458,10 +458,26 @@ def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time
     (why,) = (line for line in printed.err.splitlines() if line.startswith("masquerade: "))
     assert why.startswith("masquerade: table failing: ") and "nobody" in why
     (out / "index.html").unlink()
-    assert main(given) == 2, "the data are there, so that it is known before all work"
-    said = capsys.readouterr().err
-    assert said.startswith("masquerade: failing: table failing: ") and "nobody" in said
+    for more in ([], ["--list"]):
+        assert main([*given, *more]) == 2, "the data are there, so that it is known before all work"
+        printed = capsys.readouterr()
+        said = printed.err
+        assert said.startswith("masquerade: failing: table failing: ") and "nobody" in said
+        assert ("size failing" in printed.out) == (more == ["--list"])
     assert not (out / "index.html").exists()
+
+
+def test_nothing_is_trained_for_a_table_that_its_data_cannot_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What labels there are is known once its data are made; trainings take hours."""
+    path, out = tmp_path / "failing.toml", tmp_path / "out"
+    path.write_text(FAILING.replace('method = "blacken"', 'train = "bdq --epochs 1"', 1))
+    given = ["benchmark", str(path), "-o", str(out), "--device", "cpu", "--tables", "failing"]
+    assert main(given) == 1
+    said = capsys.readouterr().err
+    assert "masquerade: table failing: The manifest has no column 'nobody'" in said
+    assert not (out / "runs").exists()
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError("half a frame")])

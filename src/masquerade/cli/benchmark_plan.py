@@ -46,18 +46,22 @@ class PlannedTable:
 
 def plan(
     suite: Suite, places: Places, options: Options
-) -> tuple[list[PlannedTable], list[PlannedTable], list[Job]]:
-    """What was asked for: tables whose trainings others go on from, the tables, all trainings.
+) -> tuple[list[PlannedTable], list[PlannedTable]]:
+    """What was asked for: tables whose trainings others go on from, and the tables.
 
     A training is named after the content of its data, so that it has another name before they are
     made.
     """
     planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
     begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
-    every = [*begun, *planned]
-    check_seeds(suite, every)
-    jobs = [job for one in every for mine in one.trainings.values() for job in mine]
-    return begun, planned, list({job.done: job for job in reversed(jobs)}.values())[::-1]
+    check_seeds(suite, [*begun, *planned])
+    return begun, planned
+
+
+def trainings_of(planned: Sequence[PlannedTable]) -> list[Job]:
+    """What is trained for tables, each training once."""
+    jobs = [job for one in planned for mine in one.trainings.values() for job in mine]
+    return list({job.done: job for job in reversed(jobs)}.values())[::-1]
 
 
 def choose(suite: Suite, options: Options) -> list[SuiteTable]:

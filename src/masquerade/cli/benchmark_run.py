@@ -55,6 +55,7 @@ from masquerade.cli.benchmark_plan import (
     plan,
     read_row,
     row_words,
+    trainings_of,
 )
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
@@ -97,10 +98,11 @@ def run(options: Options, argv: Sequence[str]) -> int:
     if options.output is None and not options.list:
         raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
     places = places_of(suite, options)
-    begun, planned, training = plan(suite, places, options)
+    begun, planned = plan(suite, places, options)
     wanted = datasets(suite, [one.table for one in (*begun, *planned)])
     lacking = lacking_data(suite, places, wanted)
     making = data_jobs(suite, places, wanted)
+    training = trainings_of([*begun, *planned])
     if options.list:
         for file in lacking:
             paths = ", ".join(map(str, file.paths))
@@ -117,6 +119,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
                 console.print(f"{table.name} leaves out {name}: {why}", markup=False)
         if training:
             console.print(trainings_line(training, options.store_limit), markup=False)
+        check_data(suite, wanted, planned, places)
         return 0
     check_lacking(lacking)
     check_data(suite, wanted, planned, places)
@@ -148,9 +151,14 @@ def run(options: Options, argv: Sequence[str]) -> int:
         )
 
         def attacked() -> list[PlannedTable]:
-            """The tables whose data could be made."""
+            """The tables whose data could be made, and have what they ask for."""
             failed = {name for name in wanted if f"data {name}" in runner.failures}
-            return [one for one in planned if failed.isdisjoint(datasets(suite, [one.table]))]
+            return [
+                one
+                for one in planned
+                if failed.isdisjoint(datasets(suite, [one.table]))
+                and f"table {one.table.name}" not in runner.failures
+            ]
 
         clock.works = works_of(suite, attacked(), places)
         runner.run(making, others=training)
@@ -158,7 +166,11 @@ def run(options: Options, argv: Sequence[str]) -> int:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
                 with noting(f"data {name}", runner.failures):
                     write_tried(places.whole(suite, name), places.manifest(suite, name))
-        _, planned, training = plan(suite, places, options)  # runs are named after what was made
+        begun, planned = plan(suite, places, options)  # runs are named after what was made
+        for mine in attacked():
+            with noting(f"table {mine.table.name}", runner.failures):
+                check_table(mine, places)
+        training = trainings_of([*begun, *attacked()])
         clock.works = works_of(suite, attacked(), places)
         # a GPU's memory is for one training, unless more are asked for
         runner.workers = options.workers or trainings_at_once(options, cores)
@@ -208,9 +220,14 @@ def check_data(
     for one in planned:
         if all(places.manifest(suite, name).exists() for name in one.table.attacked):
             with naming(f"{suite.name}: table {one.table.name}"):
-                manifest, _ = evaluation.read_clips(one.options)
-                config = evaluation.config_of(one.options)
-                Evaluator(manifest, config, folder_of_attacks(places, one.table), None)
+                check_table(one, places)
+
+
+def check_table(planned: PlannedTable, places: Places) -> None:
+    """Refuse a table whose data, which are made, do not have what it asks for."""
+    manifest, _ = evaluation.read_clips(planned.options)
+    config = evaluation.config_of(planned.options)
+    Evaluator(manifest, config, folder_of_attacks(places, planned.table), None)
 
 
 @contextmanager
