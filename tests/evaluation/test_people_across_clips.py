@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import Evaluation, from_json
 from masquerade.evaluation.evaluator import Evaluator
@@ -129,7 +129,7 @@ def test_people_who_are_shuffled_are_not_found(comparison: Comparison, raw: Feat
     people = comparison.people.copy()
     for fold in comparison.folds:
         people[fold.test] = np.random.default_rng(1).permutation(people[fold.test])
-    shuffled = replace(comparison, people=people, groups=people)
+    shuffled = replace(comparison, people=people, shown=people[:, None], groups=people)
     found = reidentify(shuffled, every(shuffled, raw))
     assert len(clips) == len(shuffled.clips)
     low, high = found.scores[LINKAGE].low, found.scores[LINKAGE].high
@@ -164,6 +164,56 @@ def test_the_feature_is_chosen_on_training_people(comparison: Comparison) -> Non
     assert found.chosen[0] != "lucky"
     strength = {attack.name: attack.validation or 0 for attack in found.attacks}
     assert strength["sound"] > 0.8 > strength["lucky"]
+
+
+def compare_columns(*rows: tuple[str, str]) -> tuple[Comparison, Features]:
+    """Clips of 12 groups, each with a look of its own, that name people in two columns.
+
+    `rows` are the cells of each clip of a group, where {} is the group's number.
+    """
+    clips = [
+        Clip(
+            path=f"{group}_{i}.mp4",
+            cells={
+                "action": "walk" if i % 2 else "wave",
+                "person_a": a.format(group),
+                "person_b": b.format(group),
+            },
+        )
+        for group in range(12)
+        for i, (a, b) in enumerate(rows)
+    ]
+    manifest = make_manifest(Path(), clips)
+    truth = GroundTruth.of(manifest, protocols(manifest, folds=3))
+    clips_of_all = np.arange(len(manifest))
+    found, why = compare_people(truth, source_files(manifest), clips_of_all, seed=0)
+    assert found is not None, why
+    looks = np.random.default_rng(0).normal(size=(12, 20)).repeat(len(rows), axis=0)
+    noise = np.random.default_rng(1).normal(size=looks.shape)
+    return found, {"look": looks + 0.2 * noise}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("p{}", "q{}"), ("q{}", "p{}")] * 2,  # they change places
+        [("p{}", "q{}"), ("r{}", "p{}"), ("p{}", "s{}"), ("t{}", "p{}")],
+        [("p{}", ""), ("", "p{}")] * 2,
+        [("p{}", "q{}"), ("r{}", "p{}")],  # nobody is in two clips by one column
+    ],
+)
+def test_a_clip_that_names_somebody_by_another_column_shows_them(
+    rows: list[tuple[str, str]],
+) -> None:
+    """It counted as a clip of somebody else, so that half of what was found was wrong."""
+    comparison, looks = compare_columns(*rows)
+    found = reidentify(comparison, every(comparison, looks))
+    assert found.probes == len(comparison.people) and succeeds(found)
+    assert value(found, RANK) > 0.95 and value(found, LINKAGE) > 0.95
+    nothing = {"look": np.zeros_like(looks["look"])}
+    hidden = reidentify(comparison, every(comparison, nothing))
+    for name in (RANK, LINKAGE, EER, MULTI, SINGLE, KNOWN, IDENTIFIED):
+        assert hidden.scores[name].value == pytest.approx(hidden.floors[name]), name
 
 
 def test_trained_anonymizers_are_averaged_over_runs(comparison: Comparison, raw: Features) -> None:

@@ -170,7 +170,7 @@ def intervals(*rates: float) -> dict[str, Score]:
         labels=LABELS,
         classes=dict.fromkeys(LABELS, CLASSES),
         action="action",
-        people=PERSON,
+        shown=PERSON[:, None],
         groups=PERSON,
         protocols={},
     )

@@ -78,6 +78,23 @@ def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> 
     )
 
 
+def shown_people(manifest: Manifest) -> IntArray:
+    """(N, K) who is in each clip by all columns of people, ascending; -1 once they are all named.
+
+    One name is one person in whichever column it stands, as it is to `linked_groups`.
+    """
+    spaces = {name: namespace(manifest.column(name)) for name in people_columns(manifest)}
+    who = [
+        {(space, v) for name, space in spaces.items() for v in clip.cells[name].split("|") if v}
+        for clip in manifest.clips
+    ]
+    number = {one: code for code, one in enumerate(sorted(set().union(*who)))}
+    shown = np.full((len(who), max([1, *map(len, who)])), -1, np.int64)
+    for row, mine in zip(shown, who, strict=True):
+        row[: len(mine)] = sorted(number[one] for one in mine)
+    return shown
+
+
 def shares_people(split: str, column: str) -> bool:
     """Whether a split is named after a column of people: it has the same ones in all its parts."""
     return split == f"split_{column}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray, Manifest
-from masquerade.datasets.splits import linked_groups
+from masquerade.datasets.splits import linked_groups, shown_people
 from masquerade.evaluation.predictions import ByLabel, Split
 from masquerade.evaluation.protocols import Protocol, action_column
 from masquerade.metrics.floors import ActionPrior, one_hot
@@ -76,7 +76,7 @@ class GroundTruth:
     labels: Mapping[str, IntArray]  # column to (N,) classes, or (N, C) of 0 and 1; -1 unknown
     classes: Mapping[str, int]  # column to C
     action: str  # the column of the action
-    people: IntArray  # (N,) person of each clip; -1 unknown
+    shown: IntArray  # (N, K) everybody who is in each clip; -1 once they are all named
     groups: IntArray  # (N,) group of people and sources that share something
     protocols: Mapping[str, Protocol]  # by name
 
@@ -84,17 +84,21 @@ class GroundTruth:
     def of(cls, manifest: Manifest, protocols: tuple[Protocol, ...]) -> GroundTruth:
         """Of a manifest and the folds of its labels."""
         names = dict.fromkeys(name for one in protocols for name in one.heads)
-        identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]
-        unknown = np.full(len(manifest), -1, np.int64)
         columns = [manifest.column(name) for name in names]
         return cls(
             labels={name: manifest.targets(name) for name in names},
             classes={c.name: 2 if c.kind == "binary" else len(c.values) for c in columns},
             action=action_column(manifest),
-            people=manifest.targets(identity[0]) if identity else unknown,
+            shown=shown_people(manifest),
             groups=linked_groups(manifest),
             protocols={one.name: one for one in protocols},
         )
+
+    @cached_property
+    def people(self) -> IntArray:
+        """(N,) one number for the clips of the same person, or of the same several; -1 unknown."""
+        codes = np.unique(self.shown, axis=0, return_inverse=True)[1].ravel()
+        return np.where((self.shown < 0).all(axis=1), -1, codes)
 
     def of_clips(self, clips: IntArray) -> GroundTruth:
         """The folds without clips that are not among these."""

@@ -65,7 +65,7 @@ class PeopleAcrossClips:
         """
         config, manifest = self.clips.config, self.clips.manifest
         identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]
-        asked = config.labels is None or set(identity[:1]) & set(config.labels)
+        asked = config.labels is None or set(identity) & set(config.labels)
         if not identity or not config.reidentification or not asked:
             left_out = "re-identification was left out"
             return tuple(doubt_uncompared(row, left_out) for row in rows), None

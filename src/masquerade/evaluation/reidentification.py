@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ KNOWN, IDENTIFIED = "open set: known AUROC", "open set: identified at 10 % false
 class Comparison:
     """Which clips are compared with which, and who is in them; the same for every line."""
 
-    people: IntArray  # (N,) of each clip of the manifest; -1 unknown
+    people: IntArray  # (N,) who is in each clip of the manifest, one or several; -1 unknown
+    shown: IntArray  # (N, K) each of these, by whom clips of different `people` may be alike
     sources: IntArray  # (N,) the file that each was cut from: clips of one are not compared
     groups: IntArray  # (N,) people and sources that share something: what intervals are over
     folds: tuple[Fold, ...]  # people of a test are in no training clip
@@ -91,6 +93,14 @@ class Comparison:
         """(n,) of each."""
         return np.repeat(np.arange(len(self.folds)), [len(rows) for rows in self.tested])
 
+    def alike(self, rows: IntArray) -> NDArray[np.bool_]:
+        """(n, n): which pairs of these clips show somebody in common."""
+        each = self.shown[rows].T
+        found = np.zeros((len(rows), len(rows)), bool)
+        for mine, other in product(each, each):
+            found |= pairs_alike(mine, other) & (mine >= 0)[:, None]
+        return found
+
     def learned(self, fold: int) -> IntArray:
         """The clips that a metric for a fold is learned on, and a feature chosen."""
         one = self.folds[fold]
@@ -107,10 +117,12 @@ class Comparison:
         return None
 
     def _recurring(self, rows: IntArray) -> IntArray:
-        pairs = np.unique(np.stack([self.people[rows], self.sources[rows]], axis=1), axis=0)
+        shown = self.shown[rows]
+        sources = np.repeat(self.sources[rows], shown.shape[1])
+        pairs = np.unique(np.stack([shown.ravel(), sources], axis=1), axis=0)
         people, counts = np.unique(pairs[:, 0], return_counts=True)
         kept = people[(counts > 1) & (people >= 0)]
-        return np.asarray(rows[np.isin(self.people[rows], kept)], np.int64)
+        return np.asarray(rows[np.isin(shown, kept).any(axis=1)], np.int64)
 
 
 def reidentify(
@@ -177,7 +189,12 @@ def compare_people(
         return None, "no people are held out of training"
     folds = truth.of_clips(clips).protocols[UNSEEN].folds
     found = Comparison(
-        people=truth.people, sources=sources, groups=truth.groups, folds=folds, seed=seed
+        people=truth.people,
+        shown=truth.shown,
+        sources=sources,
+        groups=truth.groups,
+        folds=folds,
+        seed=seed,
     )
     why = found.why_not()
     return (found, None) if why is None else (None, why)
@@ -265,7 +282,7 @@ def _strengths(
     found: dict[str, list[float]] = {}
     for part in range(parts):
         held = rows[part_of == part]
-        truth = pairs_alike(comparison.people[held], comparison.people[held])
+        truth = comparison.alike(held)
         for name, s in _similarities(
             comparison, features, raw, rows[part_of != part], held
         ).items():
@@ -320,7 +337,7 @@ class _Scenario:
 
     def __init__(self, comparison: Comparison) -> None:
         people, fold = comparison.people[comparison.clips], comparison.fold
-        self._truth = pairs_alike(people, people)
+        self._truth = comparison.alike(comparison.clips)
         apart = comparison.sources[comparison.clips]
         self._compared = (fold[:, None] == fold) & (apart[:, None] != apart)
         rng = np.random.default_rng(comparison.seed + 1)
@@ -338,7 +355,7 @@ class _Scenario:
         self._pooled = [pair for pair, m in zip(self._pooled, self._members, strict=True) if len(m)]
         self._members = [m for m in self._members if len(m)]
         self._half = half
-        self._pooled_truth = np.stack([people == p for p, _ in self._pooled])
+        self._pooled_truth = np.stack([self._truth[m[0]] for m in self._members])
         groups = comparison.groups[comparison.clips]
         pooled_groups = np.array([groups[m[0]] for m in self._members])
         several = np.tile(groups, OPEN_PARTS)
