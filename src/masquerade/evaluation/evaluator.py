@@ -61,7 +61,12 @@ from masquerade.evaluation.people_across_clips import PeopleAcrossClips
 from masquerade.evaluation.pose_attackers import HARDLY_SEEN, LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import ClipSampling, Seen
-from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
+from masquerade.evaluation.protocols import (
+    counted_wrong,
+    label_columns,
+    notes_on_unreported,
+    protocols,
+)
 from masquerade.evaluation.published_start import from_published
 from masquerade.evaluation.reconstruction import (
     Quality,
@@ -489,7 +494,7 @@ class Evaluator:
                 "nothing could be told apart in them"
             )
             return {spec.name: why for specs in self.specs.values() for spec in specs}
-        return unread_channels(controls, example_of(line.method))
+        return unread_channels(controls, example_of(line.method)) | counted_wrong(self.manifest)
 
     def reidentify(self, lines: Sequence[AttackedMethod], rows: Sequence[Row]) -> tuple[Row, ...]:
         """The lines of the table with how well people are found again in their other clips."""

@@ -7,6 +7,7 @@ so that attackers are never chosen on the test split (docs/papers.md 6, #23).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from masquerade.datasets.splits import (
     grouped_folds,
     is_of_people,
     linked_groups,
+    people_columns,
 )
 from masquerade.errors import UsageError
 
@@ -120,12 +122,18 @@ def label_columns(
         if column.kind == "multi-label" and is_of_people(column):
             notes.append(_why_not_attacked(manifest, column))
         elif column.kind == "identity" and manifest.count_values(column.name) > 1:
+            elsewhere = _named_elsewhere(manifest, column)
             if _recurs(manifest, column):
                 same.append(column.name)
+                if elsewhere:
+                    said = f"{elsewhere}, {_WRONG}: this is undecided or leaks, and never held"
+                    notes.append(f"{column.name}: {said}. {_TO_JUDGE}")
             else:
                 apart = f" of different {' and '.join(sources)}" if sources else ""
+                alone = f" by this column, but {elsewhere}. {_TO_JUDGE}" if elsewhere else "."
                 notes.append(
-                    f"{column.name}: nobody is in two clips{apart}, so nobody can be recognised."
+                    f"{column.name}: nobody is in two clips{apart}, so nobody can be recognised"
+                    f"{alone}"
                 )
         elif column.kind == "fact":
             continue
@@ -188,6 +196,53 @@ def _why_not_attacked(manifest: Manifest, column: Column) -> str:
         f"both, {rename}add a column identity of one value a clip: of a pair "
         f"{several.replace('|', '+')}, or nothing where it is not to be asked."
     )
+
+
+_WRONG = "and whoever recognises them is counted as wrong"
+_TO_JUDGE = (
+    "To have it judged, put all people of a clip into one column people (p1|p2), and into identity "
+    "one value for those who are always together (p1+p2), or nothing."
+)
+
+
+def counted_wrong(manifest: Manifest) -> dict[str, str]:
+    """By column of identities, why it cannot be said to hold: right names count as wrong."""
+    every = [one for one in manifest.of_role("attribute") if one.kind == "identity"]
+    found = {one.name: _named_elsewhere(manifest, one) for one in every}
+    return {name: f"{where}, {_WRONG}" for name, where in found.items() if where}
+
+
+def _named_elsewhere(manifest: Manifest, column: Column) -> str | None:
+    """How many clips name, in other columns of people, somebody of another value of a column.
+
+    A value that is nobody's name there, as that of a pair, is of the two or more people who are in
+    all its clips. None: there are no such clips.
+    """
+    others = [name for name in people_columns(manifest) if name != column.name]
+    cells = manifest.cells(column.name)
+    named = [{v for name in others for v in clip.cells[name].split("|")} for clip in manifest.clips]
+    always: dict[str, set[str]] = {}
+    for value, people in zip(cells, named, strict=True):
+        always[value] = always.get(value, people) & people - {""}
+    names = set().union(*named)
+    values_of = defaultdict(set)  # by person
+    for value, people in always.items():
+        for person in {value, *(people if value not in names and len(people) > 1 else ())}:
+            values_of[person].add(value)
+    where: set[str] = set()
+    count = 0
+    for value, clip in zip(cells, manifest.clips, strict=True):
+        mine = {
+            name
+            for name in others
+            if any(values_of[v] - {value, ""} for v in clip.cells[name].split("|"))
+        }
+        where |= mine if value else set()
+        count += bool(value and mine)
+    if not count:
+        return None
+    by = " or ".join(name for name in others if name in where)
+    return f"{count} of {len(cells)} clips name in {by} somebody of another {column.name}"
 
 
 def notes_on_unreported(found: Sequence[Protocol]) -> tuple[str, ...]:
