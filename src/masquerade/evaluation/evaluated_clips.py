@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
@@ -16,6 +18,7 @@ from masquerade.extraction.config import Content, ExtractionConfig, RegionFactor
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips, store_contents
 from masquerade.extraction.store import ClipCache
+from masquerade.methods import METHODS, method_name
 from masquerade.process_pool import OpenExecutor
 from masquerade.regions import People
 
@@ -184,3 +187,19 @@ def finds_poses(regions: RegionFactory | str | None) -> bool:
     chosen = given.get("keep_visible") or given.get("hide_only")
     plain = given.get("detector", "pose") == "pose" and not chosen
     return name == region_class(People)[0] and plain
+
+
+def class_or_method_name(method: Anonymizer) -> str:
+    """In METHODS; of one that is not there, such as a user's own, its class."""
+    return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__
+
+
+def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
+    """Its arguments as JSON holds them; of one that is a method, its name and own arguments."""
+    plain: dict[str, Any] = {}
+    for key, value in arguments(method).items():
+        if isinstance(value, Anonymizer):
+            plain[key] = {"method": class_or_method_name(value), **arguments_as_json(value)}
+        else:
+            plain[key] = list(value) if isinstance(value, tuple) else value
+    return plain

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
@@ -47,6 +45,8 @@ from masquerade.evaluation.evaluated_clips import (
     AttackedMethod,
     EvaluatedClips,
     Kind,
+    arguments_as_json,
+    class_or_method_name,
     example_of,
     finds_poses,
     has_learned,
@@ -90,7 +90,6 @@ from masquerade.extraction.config import Content, region_names
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.poses import pose_tracker
 from masquerade.extraction.store import ClipCache
-from masquerade.methods import METHODS, method_name
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.process_pool import OpenExecutor
 from masquerade.storage import TemporaryFolder
@@ -514,8 +513,8 @@ class Evaluator:
         skipped = {} if mine.clips is None else mine.clips.skipped
         return Row(
             name=method.name,
-            method=None if example is None else _method_name(example),
-            arguments={} if example is None else _as_json(arguments(example)),
+            method=None if example is None else class_or_method_name(example),
+            arguments={} if example is None else arguments_as_json(example),
             regions="+".join(region_names(method.regions))
             + ("" if method.outside == "keep" else " alone"),
             not_applicable=method.not_applicable,
@@ -587,19 +586,3 @@ class Evaluator:
         families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
         (output, *_) = attack_outputs(families, {attacker: model}, predictions, {0: test})
         return test, output.test[0]
-
-
-def _method_name(method: Anonymizer) -> str:
-    """In METHODS; of one that is not there, such as a user's own, its class."""
-    return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__
-
-
-def _as_json(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON holds them; of one that is a method, its own."""
-    plain: dict[str, Any] = {}
-    for key, value in given.items():
-        if isinstance(value, Anonymizer):
-            plain[key] = {"method": _method_name(value), **_as_json(arguments(value))}
-        else:
-            plain[key] = list(value) if isinstance(value, tuple) else value
-    return plain
