@@ -91,7 +91,7 @@ def test_convert_writes_a_manifest_that_checks(
         put(tmp_path / f"v/golf/v_golf_01/v_golf_01_{take:02d}.mpg", "x")
     assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares[:2]) == 0
     shown = " ".join(capsys.readouterr().err.split())
-    assert "split: test has 23% of the clips where 40% were asked for" in shown
+    assert "split: test has 23% of the clips where 40% are wanted" in shown
     assert "the largest of which has 30 of 39. Clips are linked by identity" in shown
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 import masquerade
 from masquerade.checkpoint import STATE
 from masquerade.cli.train import main, parse, select_rows
-from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
@@ -420,6 +420,29 @@ def test_test_clips_are_never_seen(mimes: Path) -> None:
     one = training_rows(manifest, column="split")
     assert {manifest.cells("split")[row] for row in one.train} == {"train"}
     assert len(one.train) > len(parts.train)
+
+
+def test_it_says_where_validation_is_far_from_its_share(
+    mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Trained
+) -> None:
+    """Of three people alike a third is held out, and nothing told why."""
+    assert "are wanted" not in trained.error
+    manifest = read_manifest(mimes)
+    people = [f"p{number % 3}" for number in range(len(manifest))]
+    few = manifest.with_cells(manifest.column("identity"), people)
+    few = few.with_cells(manifest.column("split"), ["train"] * len(manifest))
+    write_manifest(few, tmp_path / "few.csv")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise MasqueradeError("enough is said")
+
+    monkeypatch.setattr("masquerade.training.run.train", stop)
+    line = ["spact", "--data", str(tmp_path / "few.csv"), "-o", str(tmp_path / "run")]
+    with redirect_stderr(StringIO()) as error, pytest.raises(MasqueradeError, match="enough"):
+        main([*line, "--split", "split", "--device", "cpu"])
+    (told,) = (one for one in error.getvalue().splitlines() if "are wanted" in one)
+    assert re.search(r"split: val has 3\d% of the clips where 15% are wanted", told)
+    assert "identity (3 values)" in told
 
 
 def test_a_fold_is_left_out_as_evaluate_cuts_it(mimes: Path) -> None:

@@ -124,6 +124,8 @@ def main(argv: list[str]) -> int:
                 talk(f"{options.output} holds an unfinished run: resuming it.")
             hidden = private_labels(*(stills or (manifest, rows)), private)
             talk(plan_line(recipe, rows, hidden))
+            for note in filter(None, [rows.note, stills and stills[1].note]):
+                talk(note)
             trained = train(
                 manifest,
                 recipe,

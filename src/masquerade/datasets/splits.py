@@ -239,7 +239,7 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
 def note_on_share(
     manifest: Manifest, part: str, share: float, *, name: str = "split", of: Sequence[str]
 ) -> str | None:
-    """A note where a part is far from the share of `of` that was asked for; else None."""
+    """A note where a part is far from the share of `of` that is wanted; else None."""
     cells = manifest.cells(name)
     rows = [i for i, cell in enumerate(cells) if cell in of]
     got = sum(cells[i] == part for i in rows) / len(rows)
@@ -249,7 +249,7 @@ def note_on_share(
     mine = manifest.take(rows)
     largest = int(np.bincount(linked_groups(mine, columns)).max())
     return (
-        f"{name}: {part} has {got:.0%} of the clips where {share:.0%} were asked for, which is as "
+        f"{name}: {part} has {got:.0%} of the clips where {share:.0%} are wanted, which is as "
         f"near as groups allow, the largest of which has {largest} of {len(rows)}. "
         f"{describe_links(mine, columns)}"
     )

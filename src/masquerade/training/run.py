@@ -14,7 +14,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, save
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.overlap import UNKNOWN, fingerprints
-from masquerade.datasets.splits import carve_validation
+from masquerade.datasets.splits import carve_validation, note_on_share
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
@@ -46,6 +46,7 @@ class TrainingRows:
 
     train: IntArray
     validation: IntArray
+    note: str | None = None  # that validation is far from the share that was to be held out
 
 
 def train(
@@ -202,7 +203,11 @@ def hold_out_validation(
         manifest.take(rows), name=column, fraction=VALIDATION, least=LEAST_VALIDATION, seed=seed
     )
     cells = np.array(mine.cells(column))
-    return TrainingRows(train=rows[cells == "train"], validation=rows[cells == "val"])
+    return TrainingRows(
+        train=rows[cells == "train"],
+        validation=rows[cells == "val"],
+        note=note_on_share(mine, "val", VALIDATION, name=column, of=("train", "val")),
+    )
 
 
 def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
