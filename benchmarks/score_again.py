@@ -17,6 +17,7 @@ from saved_predictions import SavedTable, add_arguments, read_saved
 
 from masquerade.cli.evaluate import write_results
 from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.attackers import learned_channels
 from masquerade.evaluation.controls import (
     CHANNEL,
     channel_controls,
@@ -25,6 +26,7 @@ from masquerade.evaluation.controls import (
     unread_channels,
 )
 from masquerade.evaluation.metric_specs import without_void
+from masquerade.evaluation.people_across_clips import doubt_uncompared
 from masquerade.evaluation.results import Control
 from masquerade.evaluation.scoring import channel_scores, score_method, score_table
 from masquerade.methods import build
@@ -38,10 +40,11 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
     specs, _ = without_void(specs, [c.label for c in map(positive_control, alone) if not c.passed])
     alone = score_method(raw, saved.truth, specs)
     controls: list[Control] = [positive_control(one) for one in alone]
+    behind = learned_channels(saved.families, saved.models)
     for name, one in raw.items():
         for spec in specs[name]:
             mine = next(found for found in alone if found.label == spec.name)
-            controls += channel_controls(channel_scores(spec, one), mine)
+            controls += channel_controls(channel_scores(spec, one, behind), mine)
     controls += [control for one in alone if (control := pose_control(one)) is not None]
     controls += [one for one in old.controls if not is_positive(one)]
     failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
@@ -58,7 +61,7 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
         unread=[unread_channels(controls, method) for method in methods],
     )
     again = {
-        name: replace(rows[name], findings=found)
+        name: doubt_uncompared(replace(rows[name], findings=found))
         for (name, _), found in zip(lines, findings, strict=True)
     }
     kept = (row for row in old.rows if row.name not in left_out)

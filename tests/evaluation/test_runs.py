@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import AttackOutputs
+from masquerade.evaluation.controls import unread_channels
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec
@@ -99,6 +101,28 @@ def test_attackers_of_one_file_of_weights_know_that_it_was_trained_once(
     for method, learned in ((COPY, False), (Learned(factor=2), True)):
         line = run.predict(EvaluatedMethod(name="copy", method=method))
         assert line.inputs and all(one.learned is learned for one in line.inputs.values())
+
+
+@pytest.mark.parametrize(
+    ("families", "channels"),
+    [
+        (("scratch", "motion"), {"appearance", "motion"}),
+        (("motion",), {"motion"}),
+        (("finetuned",), {"appearance", "motion"}),
+        (("raw", "motion"), {"motion"}),  # which learned nothing behind the method
+    ],
+)
+def test_a_channel_that_nobody_attacks_behind_methods_is_not_read_on_raw_video_either(
+    manifest: Manifest, kept: Path, families: tuple[str, ...], channels: set[str]
+) -> None:
+    """Of raw video others are attacked too, whose weights some attackers start from."""
+    run = Evaluator(manifest, replace(CONFIG, attackers=families), kept, None)
+    controls = run.controls()
+    mine = {one.kind.removeprefix("only ") for one in controls if one.kind.startswith("only ")}
+    assert mine == channels
+    for gone in {"appearance", "motion"} - channels:
+        why = unread_channels(controls, COPY)["identity"]
+        assert re.search(f"no attacker of .*{gone}.* alone was used", why)
 
 
 def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:

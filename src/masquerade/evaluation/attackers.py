@@ -146,6 +146,17 @@ def required_fits(
     return tuple(dict.fromkeys(fits))
 
 
+def learned_channels(
+    names: Sequence[str], models: Mapping[str, AttackerModel]
+) -> frozenset[Channel]:
+    """The channels that attackers of families read who learn from what a method publishes.
+
+    Who knows raw video alone may fail behind a method for that reason, and shows nothing.
+    """
+    fits = required_fits(names, models, raw=False)
+    return frozenset(models[key].channel for key, start in fits if start != "raw")
+
+
 def clip_bytes(preset: Preset, names: Sequence[str] | None = None) -> int:
     """Bytes of the copies of one clip of one method, for all families or some."""
     fits = required_fits(tuple(ATTACKERS) if names is None else names, preset.attackers, raw=False)

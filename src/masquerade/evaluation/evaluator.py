@@ -24,6 +24,7 @@ from masquerade.evaluation.attackers import (
     attack_outputs,
     families_on_raw,
     get_families,
+    learned_channels,
     required_fits,
 )
 from masquerade.evaluation.chosen_recognizers import models_within_limit, preset_of
@@ -277,14 +278,8 @@ class Evaluator:
         if not predictions.blocks:
             why = "; ".join(filter(None, [*(one.left_out for one in poses), unrestored]))
             return AttackedMethod(method=replace(method, not_applicable=why), poses=tuple(poses))
-        inputs = scoring_inputs(
-            predictions,
-            self.truth,
-            self._names(method),
-            self.models,
-            per_run=bool(method.runs),
-            learned=has_learned(method),
-        )
+        how = {"per_run": bool(method.runs), "learned": has_learned(method)}
+        inputs = scoring_inputs(predictions, self.truth, self._names(method), self.models, **how)
         return AttackedMethod(
             method=method,
             clips=clips,
@@ -539,10 +534,11 @@ class Evaluator:
             self.specs = specs
             findings = score_method(self.raw.inputs, self.truth, specs)
         found = [positive_control(one) for one in findings]
+        behind = learned_channels(self.families, self.models)
         for name, one in self.raw.inputs.items():
             for spec in self.specs[name]:
                 mine = next(one for one in findings if one.label == spec.name)
-                found += channel_controls(channel_scores(spec, one), mine)
+                found += channel_controls(channel_scores(spec, one, behind), mine)
         found += [control for one in findings if (control := pose_control(one)) is not None]
         people = {name: one for name, one in self.models.items() if not one.background}
         pixels = {name: one for name, one in people.items() if one.content == "frames"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -341,10 +341,13 @@ def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> tu
     return tuple(np.asarray(one[action].argmax(axis=1), np.int64) for one in runs)
 
 
-def channel_scores(spec: MetricSpec, mine: ScoringInput) -> dict[Channel, Score]:
-    """What attackers of one channel alone read, chosen among themselves, by channel."""
+def channel_scores(
+    spec: MetricSpec, mine: ScoringInput, channels: Collection[Channel]
+) -> dict[Channel, Score]:
+    """What attackers of one of these channels alone read, chosen among themselves, by channel."""
     found: dict[Channel, Score] = {}
-    every = [one for one in mine.outputs if one.eligible and len(one.channels) == 1]
+    single = [one for one in mine.outputs if one.eligible and len(one.channels) == 1]
+    every = [one for one in single if one.channels <= set(channels)]
     for channel in dict.fromkeys(next(iter(one.channels)) for one in every):
         some = replace(
             mine,
