@@ -8,7 +8,7 @@ import pytest
 from made_rows import HOSTILE, private, score
 
 from masquerade.evaluation.results import Evaluation, Reidentification
-from masquerade.report.table import at_most, lines, main_columns, number
+from masquerade.report.table import all_columns, at_most, lines, main_columns, number
 from masquerade.report.verdicts import (
     beyond_chosen,
     headline,
@@ -100,6 +100,15 @@ def test_nothing_holds_or_leaks_where_all_is_void(table: Evaluation) -> None:
         why = "the dice were loaded"
         assert row_verdict(row, main_columns(table), void=why).word == "void"
         assert verdict(row, row.findings[1], void=why) == ("void", why)
+
+
+def test_no_cell_of_a_table_that_is_void_says_held(table: Evaluation) -> None:
+    def cells(shown: Evaluation) -> str:
+        return "\n".join(cell for line in lines(shown, all_columns(shown)) for cell in line)
+
+    void = cells(replace(table, void="shuffled labels were found"))
+    assert ", held" in cells(table) and ", undecided" in cells(table)
+    assert ", held" not in void and ", undecided" not in void and "leakage .01, void" in void
 
 
 def test_a_run_that_reads_more_than_the_mean_is_the_reason(table: Evaluation) -> None:

@@ -155,7 +155,9 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
         body.append([f"control: {kind}", *(sizes.get((kind, c.label), "") for c in columns)])
     for row in evaluation.rows:
         regions = "" if row.regions == "frame" else f" ({row.regions})"
-        body.append([f"{row.name}{regions}", *(_cell(row, found.label) for found in columns)])
+        body.append(
+            [f"{row.name}{regions}", *(_cell(row, c.label, evaluation.void) for c in columns)]
+        )
     return body
 
 
@@ -273,7 +275,7 @@ def with_interval(score: Score | Leakage | None) -> str:
     return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
 
 
-def _cell(row: Row, label: str) -> str:
+def _cell(row: Row, label: str, void: str | None) -> str:
     found = row.finding(label)
     if found is None:
         return "n/a" if row.not_applicable else ""
@@ -290,6 +292,7 @@ def _cell(row: Row, label: str) -> str:
     holds = leakage.protects and found.highest_score is not None
     linked = found.protocol == SAME and linked_clips(row) is not None
     held = "" if linked else ", held" if holds else ", undecided" if found.undecided else ""
+    held = ", void" if held and void else held
     return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
 
 
