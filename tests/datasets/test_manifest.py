@@ -362,6 +362,17 @@ def test_somebody_who_is_called_null_is_read_back(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "m.csv") == manifest
 
 
+def test_a_declared_identity_is_one_value_a_clip(tmp_path: Path) -> None:
+    """Each set was somebody else, whom nobody may recognise as the same."""
+    for name, better in (("identity", "identity"), ("who", "people_who")):
+        path = written(tmp_path, f"path,{name}:identity\na,p1|p2\nb,p1|p3\n")
+        told = rf"line 2, column {name}: 'p1\|p2' names several .* call the column {better}, "
+        with pytest.raises(UsageError, match=told):
+            read_manifest(path)
+    path = written(tmp_path, "path,identity\na,p1|p2\nb,p1|p3\n")
+    assert read_manifest(path).column("identity").kind == "multi-label"
+
+
 def test_none_is_a_class_among_others(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,glasses\na.mp4,none\nb.mp4,round\n")
     assert read_manifest(tmp_path / "m.csv").column("glasses").values == ("none", "round")

@@ -280,7 +280,13 @@ def _wrong_cells(column: Column, *, declared: bool) -> Callable[[str], str | Non
         number = "is no number; leave the cell of an unknown size empty."
         return lambda cell: None if re.fullmatch(r"([0-9]{1,18}(\.[0-9]+)?)?", cell) else number
     if column.role == "fact" or declared:
-        return lambda cell: None
+        name = column.name if names_people(column.name) else f"people_{column.name}"
+        several = (
+            "names several people, and each set of them would be somebody else; call the column "
+            f"{name}, without :identity, or write a pair as p1+p2."
+        )
+        is_one = column.kind == "identity"
+        return lambda cell: several if is_one and "|" in cell else None
     empty = (
         "is no label; leave the cell of an unknown label empty, or where it is one call the column "
         f"{column.name}:{column.kind}."
