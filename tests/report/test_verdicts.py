@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from made_rows import HOSTILE, private, score
@@ -169,6 +170,28 @@ def test_the_headline_does_not_claim_what_was_not_shown(table: Evaluation) -> No
     assert headline(replace(table, rows=(raw, leaks))).claim.startswith("No method")
     assert headline(replace(table, rows=(raw, later))).claim == "No method was measured."
     assert headline(replace(table, void="the dice were loaded")).claim == "These numbers are void."
+
+
+@pytest.mark.parametrize(
+    ("other", "claim"),
+    [
+        ({"value": 0.5, "protects": False}, "No method of this table hides who people are."),
+        ({"value": 0.06, "undecided": "others"}, "Whether figure .5 hides who people are is unde"),
+        ({"value": 0.06, "protects": True}, "Figure .5 hides who people are from these attackers."),
+        ({"value": 0.06, "void": "dice"}, "Figure .5 hides who people are from these attackers."),
+    ],
+)
+def test_the_headline_is_of_all_columns_of_people(
+    table: Evaluation, other: dict[str, Any], claim: str
+) -> None:
+    """It was of the first alone: who is hidden in one column may be read in the other."""
+    raw, held, *_ = table.rows
+    rows = [
+        replace(row, findings=(*row.findings, replace(one, label="person_b")))
+        for row, one in ((raw, raw.findings[1]), (held, private("identity", half=0.02, **other)))
+    ]
+    said = headline(replace(table, rows=tuple(rows)))
+    assert said.claim.startswith(claim) and "Who it is:" not in said.detail
 
 
 def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> None:

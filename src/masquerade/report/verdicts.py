@@ -204,7 +204,7 @@ def headline(evaluation: Evaluation) -> Headline:
     ]
     if private is None or not found:
         return Headline("No method was measured.", "There is nothing to compare.")
-    said = [(row, verdict(row, one)) for row, one in found]
+    said = [(row, _verdict_on_all(row, one)) for row, one in found]
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
     held = [row.name for row, one in found if _is_hidden(row, one)]
     open_ = [row.name for row, one in said if one.word == "undecided"]
@@ -239,7 +239,8 @@ def headline(evaluation: Evaluation) -> Headline:
             f"{unit}{_action(balanced[0], columns)}."
         )
     for one in columns:
-        if one.use == "private" and one.label != private.label:
+        again = is_identity(one) and is_identity(private)  # the claim is of all these columns
+        if one.use == "private" and one.label != private.label and not again:
             detail += f" {_hidden_by(measured, one)}"
     return Headline(claim[:1].upper() + claim[1:], detail)
 
@@ -277,7 +278,16 @@ def _is_hidden(row: Row, found: Finding) -> bool:
     others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
     single = others if found.label == MEAN else []
     leaks = any(verdict(row, one).word == "leaks" for one in single)
-    return verdict(row, found).word == "held" and not leaks
+    return _verdict_on_all(row, found).word == "held" and not leaks
+
+
+def _verdict_on_all(row: Row, found: Finding) -> Verdict:
+    """The gravest verdict of all columns that say who somebody is; of another label its own."""
+    if not is_identity(found):
+        return verdict(row, found)
+    said = [verdict(row, one) for one in row.findings if is_identity(one)]
+    telling = [one for one in said if one.word in ("leaks", "undecided", "held")]
+    return min(telling or said, key=lambda one: WORDS.index(one.word))
 
 
 def _is_attribute(found: Finding) -> bool:
