@@ -373,6 +373,16 @@ def test_a_declared_identity_is_one_value_a_clip(tmp_path: Path) -> None:
     assert read_manifest(path).column("identity").kind == "multi-label"
 
 
+@pytest.mark.parametrize("cell", ["unknown", "?", "Unknown", "p1|none", "-"])
+def test_a_person_who_is_unknown_is_nobody(tmp_path: Path, cell: str) -> None:
+    """All such clips were of one person, whom nobody could recognise."""
+    path = written(tmp_path, f"path,person_a\na,p1\nb,{cell}\n")
+    with pytest.raises(
+        UsageError, match=r"line 3, column person_a: .* leave the cell of an unknown"
+    ):
+        read_manifest(path)
+
+
 def test_none_is_a_class_among_others(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,glasses\na.mp4,none\nb.mp4,round\n")
     assert read_manifest(tmp_path / "m.csv").column("glasses").values == ("none", "round")

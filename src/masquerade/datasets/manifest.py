@@ -47,7 +47,8 @@ _GROUPS = {"group", "source"}
 # last words of columns that say something about people or sources, and not which they are
 _MEASURES = _FACTS - {"sha256"} | {"age", "camera", "codec", "count", "gender", "sex", "size"}
 _NO_LABEL = {"nan", "<na>", "n/a", "#n/a", "null"}  # what other programs write for an empty cell
-_NO_NUMBER = _NO_LABEL | {"na", "none", "?", "-", "unknown"}  # in a column of 0 and 1
+_NOBODY = {"none", "?", "-", "unknown"}  # in a column of people: clips of one stranger, else
+_NO_NUMBER = _NO_LABEL | _NOBODY | {"na"}  # in a column of 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,11 +288,12 @@ def _wrong_cells(column: Column, *, declared: bool) -> Callable[[str], str | Non
         )
         is_one = column.kind == "identity"
         return lambda cell: several if is_one and "|" in cell else None
+    no_label = _NO_LABEL | (_NOBODY if names_people(column.name) else set())
     empty = (
         "is no label; leave the cell of an unknown label empty, or where it is one call the column "
         f"{column.name}:{column.kind}."
     )
-    return lambda cell: empty if cell.lower() in _NO_LABEL else None
+    return lambda cell: empty if no_label & set(cell.lower().split("|")) else None
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
