@@ -18,6 +18,7 @@ from masquerade.datasets.splits import (
     grouped_folds,
     linked_groups,
     note_on_share,
+    notes_on_people,
     random_split,
 )
 from masquerade.errors import UsageError
@@ -165,6 +166,19 @@ def test_no_other_groups_come_nearer_by_far(who: list[str], seed: int) -> None:
     missed, least = abs(got - 0.4 * len(who)), min(abs(one - 0.4 * len(who)) for one in sums)
     assert got in sums
     assert missed <= 0.25 * 0.4 * len(who) or missed == pytest.approx(least)
+
+
+def test_names_that_are_spelled_differently_are_noted() -> None:
+    """One person under two names is in train and test, and is never found again."""
+    (note,) = notes_on_people(
+        people("p01", "P1", "Zo\u00eb", "Zoe\u0308", "p10", "p100", "a b|p11")
+    )
+    assert note.startswith(
+        "P1, p01; Zoe\u0308, Zo\u00eb: these differ by case, spaces or zeros alone"
+    )
+    (note,) = notes_on_people(several_columns(("p 1", "q"), ("r", "p_1")))
+    assert "p 1, p_1" in note and "in person_a and person_b; spell" in note
+    assert notes_on_people(people("p0", "p00x", "p1", "p_1_1", "p_11", "g01-c1", "g1-1")) == ()
 
 
 def test_a_share_that_groups_do_not_allow_is_said() -> None:

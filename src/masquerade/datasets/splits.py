@@ -1,6 +1,7 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def own_name(column: str) -> str:
 
 
 def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
-    """Notes that it is not known, of all clips or of some, who is in them."""
+    """Notes that it is not known who is in all clips or some, or one may have two names."""
     people = people_columns(manifest)
     if not people:
         return (
@@ -54,13 +55,28 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
             "test.",
         )
     cells = np.array([manifest.cells(name) for name in people])  # (columns, rows)
-    unknown = int((cells == "").all(axis=0).sum())
-    if not unknown:
-        return ()
-    return (
-        f"Who is in {unknown} of {len(manifest)} clips is unknown ({' and '.join(people)} is "
-        "empty): people of train may be in test.",
-    )
+    notes = []
+    if unknown := int((cells == "").all(axis=0).sum()):
+        notes.append(
+            f"Who is in {unknown} of {len(manifest)} clips is unknown ({' and '.join(people)} is "
+            "empty): people of train may be in test."
+        )
+    spelled: dict[str, set[str]] = {}
+    for value in {v for cell in np.unique(cells) for v in str(cell).split("|")}:
+        spelled.setdefault(_plain(value), set()).add(value)
+    if alike := sorted(", ".join(sorted(each)) for each in spelled.values() if len(each) > 1):
+        notes.append(
+            f"{'; '.join(alike[:3])}{' and others' * (len(alike) > 3)}: these differ by case, "
+            f"spaces or zeros alone, and are different people in {' and '.join(people)}; spell one "
+            "person's name in one way."
+        )
+    return tuple(notes)
+
+
+def _plain(name: str) -> str:
+    """A name without what one person may be spelled differently by."""
+    folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", folded)
 
 
 def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:
