@@ -184,7 +184,7 @@ def test_names_that_are_spelled_differently_are_noted() -> None:
 def test_a_share_that_groups_do_not_allow_is_said() -> None:
     split = random_split(people(*"a" * 80, *"b" * 20), test=0.4, seed=0)
     note = note_on_share(split, "test", 0.4, of=("train", "test"))
-    assert note is not None and note.startswith("split: test has 20% of the clips where 40% were")
+    assert note is not None and note.startswith("split: test has 20% of the clips where 40% are")
     assert "the largest of which has 80 of 100. Clips are linked by identity (2 values)" in note
     carved = carve_validation(split, fraction=0.5, seed=0, columns=[])
     assert note_on_share(carved, "val", 0.5, of=("train", "val")) is None
