@@ -30,10 +30,10 @@ demo: $(VENV)/ready
 	$(BIN)/masquerade demo $(if $(VIDEO),"$(VIDEO)")
 
 test: $(VENV)/ready-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	$(ENV) $(BIN)/pytest -n 2
 
 test-slow: $(VENV)/ready-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2 --dist worksteal
+	$(ENV) $(BIN)/pytest -m slow -n 2 --dist worksteal
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -168,10 +168,12 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
             _asked.pop()
     if not isinstance(spec, StructConstructorSpec):
         return None
-    found = {each.name: _spelled(each, unset=is_typeddict(kind)) for each in spec.fields}
+    every = {each.name: each for each in spec.fields}
+    named = every if box is None or box.names is None else box.names
+    found = tuple(_spelled(every[name], unset=is_typeddict(kind)) for name in named)
     if box is not None and box.names is not None:
-        return StructConstructorSpec(box, tuple(found[name] for name in box.names))
-    return replace(spec, fields=tuple(found.values()))
+        return StructConstructorSpec(box, found)
+    return replace(spec, fields=found)
 
 
 @cache
