@@ -466,11 +466,11 @@ def test_who_was_left_visible_on_purpose_is_told(tmp_path: Path) -> None:
 def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out = write(tmp_path / "clip.mp4", count=3), tmp_path / "out.mp4"
+    source, out = write(tmp_path / "clip.mp4", count=FEW), tmp_path / "out.mp4"
     words = ["anonymize", str(source), "-o", str(out), "--regions", "faces", "--verify", "-q"]
     assert main([*words, "--method", "blur", "--preset", "weak"]) == 4
     error = capsys.readouterr().err
-    assert "did not pass --verify, and was deleted: Faces are seen in 3 of 3 frames" in error
+    assert "did not pass --verify, and was deleted: Faces are seen in 2 of 2 frames" in error
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
 
@@ -481,7 +481,7 @@ def test_outputs_of_several_processes_are_attacked_too(
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for name in ("a.mp4", "b.mp4"):
-        write(folder / name, count=3)
+        write(folder / name, count=1)
     words = ["anonymize", str(folder), "-o", str(out), "--regions", "faces", "--verify", "-q"]
     assert main([*words, "--workers", "2", "--method", "blur", "--preset", "weak"]) == 4
     assert capsys.readouterr().err.count("did not pass --verify, and was deleted") == 2
@@ -508,7 +508,7 @@ def test_what_an_attack_on_the_output_cannot_check_is_refused(
 def test_an_output_whose_heads_alone_are_hidden_is_attacked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out = write(tmp_path / "clip.mp4", count=3), tmp_path / "out.mp4"
+    source, out = write(tmp_path / "clip.mp4", count=1), tmp_path / "out.mp4"
     words = ["anonymize", str(source), "-o", str(out), "--regions", "parts:head", "--verify", "-q"]
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
     assert main([*words, "--method", "blur", "--preset", "weak", "-y"]) == 4
