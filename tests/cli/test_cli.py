@@ -175,10 +175,8 @@ def test_too_little_memory_is_one_sentence(
     assert "not enough memory; close other programs" in capsys.readouterr().err
 
 
-def test_json_is_all_that_is_on_stdout(
-    command: Callable[..., Any], called: Callable[..., Any], clip: Path
-) -> None:
-    done = command("anonymize", clip, "-o", "o/", "--json", "--preview", "0.2")
+def test_json_is_all_that_is_on_stdout(called: Callable[..., Any], clip: Path) -> None:
+    done = called("anonymize", clip, "-o", "o/", "--json", "--preview", "0.2")
     (entry,) = json.loads(done.stdout)
     assert entry["status"] == "done" and entry["receipt"]["source"]["frames"] == 5
     assert called("methods", "--json").stdout.startswith("{")

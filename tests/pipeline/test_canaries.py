@@ -135,9 +135,9 @@ def test_no_name_of_an_encoder_is_in_mp4_mov_and_avi(tmp_path: Path, codec: str)
         assert word not in data, word
 
 
-def test_a_public_receipt_names_no_file(clip: Path, tmp_path: Path) -> None:
+def test_a_public_receipt_names_no_file(short_clip: Path, tmp_path: Path) -> None:
     source = tmp_path / "anna.mp4"
-    source.write_bytes(clip.read_bytes())
+    source.write_bytes(short_clip.read_bytes())
     blacken, boxes = masquerade.build("blacken"), tmp_path / "anna.json"
     masquerade.anonymize_file(source, tmp_path / "s.mp4", blacken, export_boxes=boxes)
     given: dict[str, Any] = {"regions": f"boxes:{boxes}", "public_receipt": True}

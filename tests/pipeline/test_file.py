@@ -39,10 +39,10 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_the_face_is_gone_and_the_rest_is_there(clip: Path, tmp_path: Path) -> None:
+def test_the_face_is_gone_and_the_rest_is_there(short_clip: Path, tmp_path: Path) -> None:
     exported = tmp_path / "boxes.json"
-    receipt = run(clip, tmp_path / "out.mp4", regions="faces", export_boxes=exported)
-    before, after = pixels(clip), pixels(tmp_path / "out.mp4")
+    receipt = run(short_clip, tmp_path / "out.mp4", regions="faces", export_boxes=exported)
+    before, after = pixels(short_clip), pixels(tmp_path / "out.mp4")
     boxes = read_boxes(tmp_path / "boxes.json")
     assert before.shape == after.shape and len(boxes) == len(before)
     outside = np.ones(before.shape[:3], bool)
@@ -54,17 +54,19 @@ def test_the_face_is_gone_and_the_rest_is_there(clip: Path, tmp_path: Path) -> N
             mx, my = x1 - x0, y1 - y0
             outside[t, max(0, y0 - my) : y1 + my, max(0, x0 - mx) : x1 + mx] = False
     assert np.abs(before - after)[outside].mean() < 3  # two encodings apart
-    assert np.allclose(times(clip), times(tmp_path / "out.mp4"), atol=1e-6)
+    assert np.allclose(times(short_clip), times(tmp_path / "out.mp4"), atol=1e-6)
     assert receipt.coverage.empty == 0
     assert receipt.source.frames == receipt.output.frames == len(before)
 
 
-def test_the_receipt_lacks_only_what_undoes_the_output(clip: Path, tmp_path: Path) -> None:
+def test_the_receipt_lacks_only_what_undoes_the_output(short_clip: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="undo"):
-        run(clip, tmp_path / "out.mp4", "selective", seed=246813579)
+        run(short_clip, tmp_path / "out.mp4", "selective", seed=246813579)
     text = (tmp_path / "out.mp4.receipt.json").read_text()
     receipt = json.loads(text)
-    assert "246813579" not in text and str(clip.parent) not in text and str(tmp_path) not in text
+    assert (
+        "246813579" not in text and str(short_clip.parent) not in text and str(tmp_path) not in text
+    )
     assert any("undo" in warning for warning in receipt["warnings"])
     assert "title" in receipt["removed"] and "location" in receipt["removed"]
     assert any("audio" in item for item in receipt["removed"])
@@ -123,24 +125,26 @@ def test_the_source_is_probed_once_and_read_once(
     assert built == ["faces"]
 
 
-def test_a_public_receipt_does_not_name_the_source(clip: Path, tmp_path: Path) -> None:
-    run(clip, tmp_path / "out.mp4", public_receipt=True)
+def test_a_public_receipt_does_not_name_the_source(short_clip: Path, tmp_path: Path) -> None:
+    run(short_clip, tmp_path / "out.mp4", public_receipt=True)
     text = (tmp_path / "out.mp4.receipt.json").read_text()
-    assert clip.name not in text and json.loads(text)["source"]["sha256"] is None
-    assert masquerade.video.probe.video_digest(clip) not in text
+    assert short_clip.name not in text and json.loads(text)["source"]["sha256"] is None
+    assert masquerade.video.probe.video_digest(short_clip) not in text
 
 
-def test_no_tag_and_no_sound_of_the_source_is_in_the_output(clip: Path, tmp_path: Path) -> None:
-    run(clip, tmp_path / "out.mp4")
+def test_no_tag_and_no_sound_of_the_source_is_in_the_output(
+    short_clip: Path, tmp_path: Path
+) -> None:
+    run(short_clip, tmp_path / "out.mp4")
     data = (tmp_path / "out.mp4").read_bytes()
     for canary in (b"masquerade demo", b"+40.7128", b"made by nobody", b"Lavf", b"x264", b"mp4a"):
         assert canary not in data
-    assert b"masquerade demo" in clip.read_bytes()
+    assert b"masquerade demo" in short_clip.read_bytes()
 
 
-def test_boxes_out_and_in_give_the_same_pixels(clip: Path, tmp_path: Path) -> None:
-    run(clip, tmp_path / "a.mp4", regions="faces", export_boxes=tmp_path / "b.json")
-    run(clip, tmp_path / "c.mp4", regions=f"boxes:{tmp_path / 'b.json'}")
+def test_boxes_out_and_in_give_the_same_pixels(short_clip: Path, tmp_path: Path) -> None:
+    run(short_clip, tmp_path / "a.mp4", regions="faces", export_boxes=tmp_path / "b.json")
+    run(short_clip, tmp_path / "c.mp4", regions=f"boxes:{tmp_path / 'b.json'}")
     assert np.array_equal(pixels(tmp_path / "a.mp4"), pixels(tmp_path / "c.mp4"))
 
 
@@ -157,20 +161,20 @@ def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path)
     assert after[:, 180:220, 300:330].mean() < 60  # and the face
 
 
-def test_masks_are_exported_as_they_were_used(clip: Path, tmp_path: Path) -> None:
-    run(clip, tmp_path / "a.mp4", "blacken", export_masks=tmp_path / "m.mkv")
+def test_masks_are_exported_as_they_were_used(short_clip: Path, tmp_path: Path) -> None:
+    run(short_clip, tmp_path / "a.mp4", "blacken", export_masks=tmp_path / "m.mkv")
     masks = pixels(tmp_path / "m.mkv")
     assert set(np.unique(masks)) == {0, 255}
     assert pixels(tmp_path / "a.mp4")[masks == 255].mean() < 3
 
 
-def test_only_where_the_users_mask_is_not_black(clip: Path, tmp_path: Path) -> None:
+def test_only_where_the_users_mask_is_not_black(short_clip: Path, tmp_path: Path) -> None:
     import cv2
 
     mask = np.zeros((480, 640), np.uint8)
     mask[:, :100] = 255  # the face is elsewhere
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    receipt = run(clip, tmp_path / "a.mp4", region=tmp_path / "mask.png", allow_empty=True)
+    receipt = run(short_clip, tmp_path / "a.mp4", region=tmp_path / "mask.png", allow_empty=True)
     assert max(receipt.coverage.share) == 0
 
 
@@ -182,11 +186,11 @@ def test_preview_cfr_and_size(clip: Path, tmp_path: Path) -> None:
     assert len(times(tmp_path / "b.mp4")) == 10
 
 
-def test_shadow_writes_a_receipt_and_no_video(clip: Path, tmp_path: Path) -> None:
-    receipt = run(clip, tmp_path / "a.mp4", shadow=True)
+def test_shadow_writes_a_receipt_and_no_video(short_clip: Path, tmp_path: Path) -> None:
+    receipt = run(short_clip, tmp_path / "a.mp4", shadow=True)
     assert receipt.output is None and receipt.coverage.empty == 0
     assert leftovers(tmp_path) == ["a.mp4.shadow.json"]
-    assert run(clip, tmp_path / "a.mp4").output is not None  # which it is not in the way of
+    assert run(short_clip, tmp_path / "a.mp4").output is not None  # which it is not in the way of
 
 
 def test_an_existing_output_is_kept(clip: Path, tmp_path: Path) -> None:

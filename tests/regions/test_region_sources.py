@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +15,6 @@ from masquerade.regions import (
     REGIONS,
     Boxes,
     Faces,
-    Hands,
-    Parts,
-    People,
-    Templates,
-    Text,
     WholeFrame,
 )
 from masquerade.regions.boxes import Box, BoxWriter
@@ -44,19 +40,16 @@ def _face_at(x: int, y: int) -> tuple[int, int]:
     return x + 33, y + 22  # its middle, in the small portrait
 
 
-def _sources(tmp_path: Path) -> dict[str, object]:
-    with BoxWriter(tmp_path / "b.json", width=W, height=H) as writer:
-        writer.add(3, [Box(1, 2, 30, 40, 0.5)])
-    return {
-        "frame": WholeFrame(),
-        "faces": Faces(),
-        "people": People(),
-        "parts": Parts(parts=("head", "hands")),
-        "hands": Hands(),
-        "text": Text(),
-        "boxes": Boxes(file=tmp_path / "b.json"),
-        "templates": Templates(at=((0, 20, 30),)),
+def _source(name: str, tmp_path: Path) -> Any:
+    if name == "boxes":
+        with BoxWriter(tmp_path / "b.json", width=W, height=H) as writer:
+            writer.add(3, [Box(1, 2, 30, 40, 0.5)])
+    arguments: dict[str, dict[str, Any]] = {
+        "parts": {"parts": ("head", "hands")},
+        "boxes": {"file": tmp_path / "b.json"},
+        "templates": {"at": ((0, 20, 30),)},
     }
+    return REGIONS[name](**arguments.get(name, {}))
 
 
 @pytest.mark.parametrize("name", list(REGIONS))
@@ -64,7 +57,7 @@ def _sources(tmp_path: Path) -> dict[str, object]:
 def test_one_region_per_frame_with_bounded_look_ahead(
     name: str, count: int, tmp_path: Path
 ) -> None:
-    source = _sources(tmp_path)[name]
+    source = _source(name, tmp_path)
     assert isinstance(source, REGIONS[name])
     assert source.name == name
     blank = ArrayFrame(np.full((H, W, 3), 90, np.uint8))
