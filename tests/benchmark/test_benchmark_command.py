@@ -139,7 +139,7 @@ def test_rows_with_commas_in_their_names_can_be_chosen() -> None:
 
 
 @pytest.mark.slow
-def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path) -> None:
+def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path, quick: None) -> None:
     """With one -o: the new clips are attacked, and what the old words made is still there."""
     rows = '  { name = "black", method = "blacken" },\n]\n'
     text = SUITE.partition('  { name = "black"')[0] + rows

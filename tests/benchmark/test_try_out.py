@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from given_folder import MAKERS, ucf11, ut_interaction
-from one_process import HereCommands
 
 from masquerade.benchmark.published import published_tables
 from masquerade.benchmark.suite import Source, Suite, SuiteRow, SuiteTable, read_suite
@@ -29,10 +27,7 @@ from masquerade.cli import main
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import from_json
-from masquerade.evaluation.presets import MANY, PRESETS
 from masquerade.regions.key_extractors import NETWORKS
-from masquerade.training.adversarial_data import AdversarialBatches
-from masquerade.training.recipe import AdversarialRecipe
 
 
 def manifest_of(folder: Path, clips: int) -> Manifest:
@@ -116,23 +111,6 @@ def test_fewer_clips_are_drawn_and_fewer_folds_cut() -> None:
     assert drawn == "--clips=24 --no-looks --size 64 --frames 8 --people 6"
     assert evaluated == "--folds=3 --average"
     assert changed(few, "")[1].strip() == "--folds 3", "five are the default"
-
-
-ATTACKERS = ("tiny-3d", "kernel on the picture", "kernel on background")
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process, few attackers, and no clip twice in an epoch; others have their own tests."""
-    monkeypatch.setattr("masquerade.cli.benchmark_run.LocalCommands", HereCommands)
-    few = {name: MANY.attackers[name] for name in ATTACKERS}
-    monkeypatch.setitem(PRESETS, "many", replace(MANY, epochs=1, finetune_epochs=1, attackers=few))
-    begin = AdversarialBatches.__init__
-
-    def short(self: AdversarialBatches, recipe: AdversarialRecipe, *args: Any, **more: Any) -> None:
-        begin(self, replace(recipe, min_steps=1), *args, **more)
-
-    monkeypatch.setattr(AdversarialBatches, "__init__", short)
 
 
 @pytest.fixture
