@@ -8,7 +8,9 @@ import gc
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,31 @@ def test_a_private_file_is_never_readable_by_others(
     finally:
         os.umask(before)
     assert seen == [0o600, 0o666]
+
+
+def test_the_mask_of_rights_stays_where_files_are_completed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reads it by setting it would, in two threads at once, leave none."""
+    umask = os.umask
+
+    def slow(mask: int) -> int:
+        before = umask(mask)
+        time.sleep(0.01)
+        return before
+
+    monkeypatch.setattr(os, "umask", slow)
+    parts = [tmp_path / str(number) for number in range(8)]
+    for part in parts:
+        part.touch()
+    before = umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(storage.complete, parts))
+        assert umask(0o027) == 0o027
+    finally:
+        umask(before)
+    assert {part.stat().st_mode & 0o777 for part in parts} == {0o640}
 
 
 def test_a_part_is_its_owners_alone_whatever_is_allowed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 import unicodedata
 import weakref
 from collections import Counter
@@ -32,6 +33,7 @@ from masquerade.errors import MasqueradeError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+_MASKING = threading.Lock()  # of the umask
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
@@ -107,11 +109,26 @@ def create_locked(path: Path) -> int:
 def complete(part: Path, *, private: bool = False) -> None:
     """Put a finished file on the disk, with the rights of an ordinary new file unless `private`."""
     if not private:
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
+        part.chmod(0o666 & ~_mask_of_rights())
     with open(part, "rb") as file:
         os.fsync(file.fileno())
+
+
+def _mask_of_rights() -> int:
+    """The process's umask, which is read without setting it where Linux says it.
+
+    Set for a moment it would be so for what other threads make then, and two that read it at once
+    would leave none.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "Umask":
+                return int(value, 8)
+    with _MASKING:
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask
 
 
 def publish(part: Path, destination: Path, *, overwrite: bool) -> None:
