@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +12,6 @@ import torch
 from masquerade.checkpoint import load
 from masquerade.cli import main
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.training.adversarial_training import TrainedAnonymizer, train_adversarially
-from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
 
 SIDE, FRAMES = 112, 16
@@ -37,31 +33,9 @@ def mimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what comes twice: phases whose updates a later one does too, and pictures of the
-    held-out clips, which validation anonymizes."""
-
-    def train(recipe: AdversarialRecipe, *args: Any, **more: Any) -> TrainedAnonymizer:
-        phases = [
-            one
-            for number, one in enumerate(recipe.phases, 1)
-            if not any(
-                all(update in later.updates for update in one.updates)
-                for later in recipe.phases[number:]
-            )
-        ]
-        return train_adversarially(replace(recipe, phases=tuple(phases)), *args, **more)
-
-    monkeypatch.setattr("masquerade.training.run.train_adversarially", train)
-    monkeypatch.setattr("masquerade.training.adversarial_training.write_samples", lambda *_: None)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_papers_preset_trains_at_its_own_size(
-    name: str, mimes: Path, tmp_path: Path, short: None
-) -> None:
+def test_a_papers_preset_trains_at_its_own_size(name: str, mimes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", name, "--preset", "paper", "--data", str(mimes), "-o", str(run)]
     words += ["--epochs", "1", "--batch", "2", "--allow-chance", "--device", "cpu"]
