@@ -86,7 +86,7 @@ def test_convert_writes_a_manifest_that_checks(
     shares = ("--test-share", ".4", "--val-share", ".2")
     assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares) == 0
     assert set(read_manifest(out).cells("split")) == {"train", "val", "test"}
-    assert "asked for" not in capsys.readouterr().err
+    assert "are wanted" not in capsys.readouterr().err
     for take in range(2, 31):
         put(tmp_path / f"v/golf/v_golf_01/v_golf_01_{take:02d}.mpg", "x")
     assert run("convert", "ucf11", tmp_path / "v", "-o", out, "-y", *shares[:2]) == 0
