@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import scenes
+from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest
-from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
-
-CONFIG = EvaluationConfig(preset="quick", folds=4, seeds=1, workers=1, device="cpu")
 
 
 @pytest.fixture(scope="session", autouse=True)

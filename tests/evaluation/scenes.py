@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.evaluation import EvaluationConfig
 from masquerade.evaluation.presets import STILL_KERNELS, TEMPORAL_KERNELS, AttackerModel, Preset
 
 FRAMES, SIDE = 8, 32
@@ -37,6 +38,7 @@ SMALL = Preset(
     finetune_epochs=1,
 )
 """The same with one network, fitted for a moment."""
+CONFIG = EvaluationConfig(preset="quick", folds=4, seeds=1, workers=1, device="cpu")
 FAST = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
 COPY = ["--method", "downsample", "--factor", "2"]
 

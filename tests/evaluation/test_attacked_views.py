@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scenes
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.cli.evaluate import config_of, parse
 from masquerade.datasets.augmentation import NONE

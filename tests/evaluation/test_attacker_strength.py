@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import scenes
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.attack import ATTACKS
 from masquerade.datasets.manifest import Manifest, read_manifest

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CONFIG
+from scenes import CONFIG
 from sklearn import metrics as sk
 
 from masquerade.cli.evaluate import main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import scenes
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.cli.evaluate import config_of, parse
 from masquerade.datasets.manifest import Manifest

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scenes
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 from test_attacked_views import task_of
 
 from masquerade.cli.evaluate import config_of, parse

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scenes
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 from torch import Tensor, nn
 
 import masquerade

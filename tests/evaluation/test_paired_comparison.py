@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CONFIG
-from scenes import SMALL
+from scenes import CONFIG, SMALL
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest

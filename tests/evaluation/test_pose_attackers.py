@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIG
+from scenes import CONFIG
 from walkers import SIZE, walker
 
 from masquerade import build

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CONFIG
-from scenes import QUICK, SMALL
+from scenes import CONFIG, QUICK, SMALL
 
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scenes
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.datasets.manifest import Clip, Column, Manifest, make_manifest
 from masquerade.datasets.splits import linked_groups

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scenes
 import torch
-from conftest import CONFIG
 from rich.console import Console
+from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import CONFIG
+from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIG
-from scenes import FAST
+from scenes import CONFIG, FAST
 
 from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import config_of, main, method_lines, parse
