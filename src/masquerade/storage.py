@@ -115,10 +115,10 @@ def complete(part: Path, *, private: bool = False) -> None:
 
 
 def _mask_of_rights() -> int:
-    """The process's umask, which is read without setting it where Linux says it.
+    """The process's umask, read from /proc where there is one.
 
-    Set for a moment it would be so for what other threads make then, and two that read it at once
-    would leave none.
+    The system call can read it only by setting it: another thread that makes a file at that moment
+    makes it for everybody, and two threads that read at once leave no umask.
     """
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines():

@@ -145,9 +145,9 @@ class Places:
             self._digests[text] = label_digest(words, self.given)
         return self._digests[text]
 
-    def _of_weights(self, words: Sequence[str]) -> Iterator[str]:
-        """The digests of the weights, and of manifests' clips, that a training's flags name."""
-        for path in _weights_named(words):
+    def _of_named_files(self, words: Sequence[str]) -> Iterator[str]:
+        """The digests of the files that a training's flags name: weights, and manifests' clips."""
+        for path in _files_named(words):
             if path.suffix == ".csv":
                 yield self._of_clips(path)
                 continue
@@ -171,7 +171,7 @@ class Places:
         data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.content_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
-        known += self._of_weights(split_words(train, self.given))
+        known += self._of_named_files(split_words(train, self.given))
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
@@ -352,8 +352,8 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
     return f"train {row.train} on {table.learned}{start}, seed {part.seed}, {fold}"
 
 
-def _weights_named(words: Sequence[str]) -> Iterator[Path]:
-    """The weight files that flags of a training name: a file, or the .safetensors of a folder."""
+def _files_named(words: Sequence[str]) -> Iterator[Path]:
+    """The files that flags of a training name, or the .safetensors of a folder that they name."""
     for before, word in pairwise(words):
         value = word.partition("=")[2] if word.startswith("--") else word
         if value and "--" in (before[:2], word[:2]):

@@ -20,7 +20,7 @@ SUITES = Path(__file__).parent / "suites"
 FORMS = ("draw", "convert", "manifest")
 """How a dataset comes to be: by `data mimes`, by `data convert`, or it is a manifest."""
 NAMES = "leave out slashes and a dot in front, and use 80 bytes at most"
-"""What a name is to be that stands for a folder or file."""
+"""What makes a name fit for a folder or file, as messages say it."""
 FOLDS = EvaluationConfig.folds
 _SHARED = (
     *("--data", "--private-data", "--score-on", "--held-out", "--method", "--level", "--json"),
@@ -336,7 +336,10 @@ def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
 
 
 def _is_no_name(name: str) -> bool:
-    """Whether a name cannot be that of a folder or file, of up to three datasets together."""
+    """Whether a name is unfit for a folder or file.
+
+    80 bytes leave room for the names of three datasets in one, of 255 bytes at most.
+    """
     return not name or "/" in name or name.startswith(".") or len(name.encode()) > 80
 
 

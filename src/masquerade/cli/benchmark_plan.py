@@ -47,7 +47,7 @@ class PlannedTable:
 def plan(
     suite: Suite, places: Places, options: Options
 ) -> tuple[list[PlannedTable], list[PlannedTable]]:
-    """What was asked for: tables whose trainings others go on from, and the tables.
+    """The tables whose trainings are needed first, and the tables that were asked for.
 
     A training is named after the content of its data, so that it has another name before they are
     made.
@@ -59,7 +59,7 @@ def plan(
 
 
 def trainings_of(planned: Sequence[PlannedTable]) -> list[Job]:
-    """What is trained for tables, each training once."""
+    """The training jobs of tables, each once."""
     jobs = [job for one in planned for mine in one.trainings.values() for job in mine]
     return list({job.done: job for job in reversed(jobs)}.values())[::-1]
 

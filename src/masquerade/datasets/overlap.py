@@ -74,7 +74,7 @@ def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
 
 
 def comparable(given: Iterable[str]) -> bool:
-    """Whether all of these are fingerprints as this version makes them, so that they compare."""
+    """Whether all fingerprints were made by this version, so that they can be compared."""
     return all(len(fingerprint.partition(" ")[0]) == DIGITS for fingerprint in given)
 
 

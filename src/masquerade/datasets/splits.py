@@ -28,7 +28,7 @@ def people_columns(manifest: Manifest) -> tuple[str, ...]:
 
 
 def namespace(column: Column) -> str:
-    """Equal values are one person or source in the group columns that have the same namespace.
+    """The namespace of a group column, within which equal values are one person or source.
 
     All columns of people share one, in each of several merged datasets; any other has its own.
     """
@@ -74,13 +74,13 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    """A name without what one person may be spelled differently by."""
+    """A name in lower case, without leading zeros and with one kind of space."""
     folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
     return re.sub(r"(?<!\d)0+(?=\d)", "", folded)
 
 
 def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:
-    """What links clips to groups, for a message on groups that are too few or too large."""
+    """A sentence that names the columns which link clips, for messages on groups of clips."""
     names = group_columns(manifest) if columns is None else columns
     if not names:
         return "Clips of one file are one group."
@@ -95,7 +95,7 @@ def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> 
 
 
 def shown_people(manifest: Manifest) -> IntArray:
-    """(N, K) who is in each clip by all columns of people, ascending; -1 once they are all named.
+    """Who is in each clip by all columns of people: (N, K) codes, ascending, and then -1.
 
     One name is one person in whichever column it stands, as it is to `linked_groups`.
     """

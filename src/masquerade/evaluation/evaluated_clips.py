@@ -190,12 +190,12 @@ def finds_poses(regions: RegionFactory | str | None) -> bool:
 
 
 def class_or_method_name(method: Anonymizer) -> str:
-    """In METHODS; of one that is not there, such as a user's own, its class."""
+    """The name of a method in METHODS, or of its class where it is not there, as a user's own."""
     return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__
 
 
 def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
-    """Its arguments as JSON holds them; of one that is a method, its name and own arguments."""
+    """A method's arguments as JSON holds them, with those of a method among them."""
     plain: dict[str, Any] = {}
     for key, value in arguments(method).items():
         if isinstance(value, Anonymizer):

@@ -28,7 +28,7 @@ from masquerade.evaluation.results import Reidentification, Row
 
 
 def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
-    """The row, in which nobody is held to be hidden unless clips could be compared in each gallery.
+    """Turn `held` of who somebody is into undecided, unless their clips were compared.
 
     `why` they were not, where the row has no gallery.
     """

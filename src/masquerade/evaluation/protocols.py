@@ -206,14 +206,14 @@ _TO_JUDGE = (
 
 
 def counted_wrong(manifest: Manifest) -> dict[str, str]:
-    """By column of identities, why it cannot be said to hold: right names count as wrong."""
+    """Why columns of identities are never held, by name: some right answers count as wrong."""
     every = [one for one in manifest.of_role("attribute") if one.kind == "identity"]
     found = {one.name: _named_elsewhere(manifest, one) for one in every}
     return {name: f"{where}, {_WRONG}" for name, where in found.items() if where}
 
 
 def _named_elsewhere(manifest: Manifest, column: Column) -> str | None:
-    """How many clips name, in other columns of people, somebody of another value of a column.
+    """A sentence on clips that name, in other columns, somebody of another value of this one.
 
     A value that is nobody's name there, as that of a pair, is of the two or more people who are in
     all its clips. None: there are no such clips.

@@ -56,7 +56,7 @@ def check_unseen(
 
 
 def check_different(paths: RunPaths, runs: Sequence[Sequence[Anonymizer]]) -> None:
-    """Refuse equal weights of several seeds of a fold, which are one training run under two names.
+    """Refuse copies of one training run: equal weights under several seeds of a fold.
 
     Args:
         paths: of the weights.

@@ -282,7 +282,7 @@ def _is_hidden(row: Row, found: Finding) -> bool:
 
 
 def _verdict_on_all(row: Row, found: Finding) -> Verdict:
-    """The gravest verdict of all columns that say who somebody is; of another label its own."""
+    """The worst verdict of a row's columns of people, or another label's own verdict."""
     if not is_identity(found):
         return verdict(row, found)
     said = [verdict(row, one) for one in row.findings if is_identity(one)]
