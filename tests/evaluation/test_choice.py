@@ -325,6 +325,17 @@ def test_training_runs_must_be_five_and_each_must_hold() -> None:
     assert leak.runs_sd == pytest.approx(np.std([0, 0, 0, 0, 1], ddof=1))
 
 
+def test_answers_surely_below_chance_are_not_held_as_they_could_be_turned_round() -> None:
+    raw = given(RED, ("eyes", EVERY, EVERY))
+    wrong, half = np.arange(CLIPS) % 4 > 0, np.arange(CLIPS) // 2 % 2 == 0
+    found = score_label(RED, given(RED, ("eyes", EVERY, ~wrong)), raw, **GIVEN)
+    assert found.leakage is not None and found.leakage.protects is None
+    assert found.undecided is not None and "turned round, it would tell more" in found.undecided
+    assert found.undecided.startswith("what eyes says is surely below chance (AUROC 0.")
+    near = score_label(RED, given(RED, ("eyes", EVERY, half)), raw, **GIVEN)
+    assert near.undecided is None  # about as often right as wrong
+
+
 def test_a_learned_method_of_one_file_is_one_run_however_many_attackers_there_are() -> None:
     """As of `--weights run/`: its attackers' seeds are no training runs."""
     raw, hidden = (given(WHO, ("eyes", EVERY, on_test), runs=6) for on_test in (EVERY, NEVER))

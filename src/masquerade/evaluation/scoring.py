@@ -63,7 +63,14 @@ from masquerade.metrics.intervals import (
     score_over_runs,
     variance_between_runs,
 )
-from masquerade.metrics.leakage import Leakage, at_least_chance, f_lambda, held_limit, leakage
+from masquerade.metrics.leakage import (
+    Leakage,
+    at_least_chance,
+    f_lambda,
+    held_limit,
+    leakage,
+    least_counted,
+)
 from masquerade.metrics.statistic import Floats, Statistic, average, difference
 
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
@@ -257,7 +264,8 @@ def score_label(
             shared = raw.of_clips(mine.clips)
             on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
         leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
-        ends = [_score(mine, one, quantiles).high for one in rivals]
+        each = [_score(mine, one, quantiles) for one in rivals]
+        ends = [one.high for one in each]
         ends += [_highest_of_run(mine, rivals, run, quantiles) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
         runs = len(best.outputs.test) if mine.per_run else 1
@@ -267,6 +275,7 @@ def score_label(
             f"{LEAST_RUNS}"
         )
         doubt = few if (mine.per_run or mine.learned) and runs < LEAST_RUNS else unread
+        doubt = doubt or _doubt_below_chance(spec, rivals, each)
         if leaked.protects and doubt:
             leaked, undecided = replace(leaked, protects=None), doubt
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
@@ -409,6 +418,21 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
         return None
     floor, raw = leaked.floor.value or 0.0, leaked.raw.value or 0.0
     return max(end or 0.0 for end in ends) <= held_limit(floor, raw)
+
+
+def _doubt_below_chance(
+    spec: MetricSpec, rivals: Sequence[ScoredAttacker], scores: Sequence[Score]
+) -> str | None:
+    """Why a method cannot be said to hold where an attacker is surely worse than a coin."""
+    chance = least_counted(spec.metric)
+    for one, found in zip(rivals, scores, strict=True):
+        if found.high is not None and found.high < chance:
+            return (
+                f"what {one.outputs.name} says is surely below chance ({spec.metric} "
+                f"{found.value:.2f}, at most {found.high:.2f}): turned round, it would tell more "
+                "than a guess"
+            )
+    return None
 
 
 def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:
