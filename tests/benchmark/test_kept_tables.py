@@ -105,6 +105,22 @@ def test_tables_of_other_runs_and_suites_stay_on_the_page(
         assert (name in (tmp_path / "table.csv").read_text("utf-8")) == (name != "first")
 
 
+def test_a_table_that_failed_since_is_marked_as_of_an_earlier_run(
+    tmp_path: Path, result: Evaluation
+) -> None:
+    measure(tmp_path, MEASURED, result)
+    page = measure(tmp_path, replace(MEASURED, name="uti", place=1), result)
+    assert "Of an earlier run" not in page
+    write_page(tmp_path, "again", failed=[("quick", "uti"), ("quick", "new")], report=pytest.fail)
+    first, second = (tmp_path / "index.html").read_text("utf-8").split('<h2 id="data-')[1:]
+    assert "Of an earlier run" in second and "Of an earlier run" not in first
+
+
+def test_there_is_no_page_before_there_is_a_table(tmp_path: Path) -> None:
+    write_page(tmp_path, "first", failed=[("quick", "uti")], report=pytest.fail)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_table_that_cannot_be_read_is_named_and_the_others_stay(
     tmp_path: Path, result: Evaluation
 ) -> None:

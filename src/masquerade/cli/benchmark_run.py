@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -175,10 +175,10 @@ def run(options: Options, argv: Sequence[str]) -> int:
         # a GPU's memory is for one training, unless more are asked for
         runner.workers = options.workers or trainings_at_once(options, cores)
         runner.run(training, others=making)
-        results = []
+        results: dict[str, Evaluation] = {}
         for mine in attacked():
             with noting(f"table {mine.table.name}", runner.failures):
-                result = run_table(
+                results[mine.table.name] = run_table(
                     suite,
                     mine,
                     places,
@@ -190,23 +190,26 @@ def run(options: Options, argv: Sequence[str]) -> int:
                     on=made_on(cores, options.device),
                     report=progress.print_line,
                 )
-                results.append(result)
             clock.leave(mine.table.name)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    if results:
-        write_page(places.folder, command, report=partial(errors.print, markup=False))
+    write_page(
+        places.folder,
+        command,
+        failed=[(suite.name, one.table.name) for one in planned if one.table.name not in results],
+        report=partial(errors.print, markup=False),
+    )
     for name, why in runner.failures.items():
         errors.print(f"masquerade: {name}: {why}", markup=False)
     if options.json:
-        print(json.dumps([json.loads(one.to_json()) for one in results], indent=1))
+        print(json.dumps([json.loads(one.to_json()) for one in results.values()], indent=1))
     else:
-        for one in results:
+        for one in results.values():
             show(one, console)
         if results:
             minutes = (time.monotonic() - began) / 60
             where = escape(places.folder / "index.html")
             console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
-    void = any(one.void for one in results) and not places.tried  # a try-out always is
+    void = any(one.void for one in results.values()) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
 
 
@@ -397,9 +400,21 @@ def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> l
     return found
 
 
-def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> None:
-    """Write the page and its files anew, of all tables that were ever measured in a folder."""
+def write_page(
+    folder: Path,
+    command: str,
+    *,
+    failed: Collection[tuple[str, str]] = (),
+    report: Callable[[str], None],
+) -> None:
+    """Write the page and its files anew, of all tables that were ever measured in a folder.
+
+    `failed` are suites and tables of which there is no newer result; without any table there is no
+    page.
+    """
     kept = kept_tables(folder, report=report)
+    if not kept:
+        return
     titles = list(dict.fromkeys(one.title for one, _ in kept))
     printed: dict[str, list[OurScores]] = {}
     for one, _ in kept:
@@ -410,7 +425,13 @@ def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> 
         [result for _, result in kept],
         title=titles[0] if len(titles) == 1 else f"Tables of {len(titles)} benchmarks",
         published=[Beside(table=load_published(name), ours=ours) for name, ours in printed.items()],
-        contexts=[_context(folder, one, several=len(titles) > 1) for one, _ in kept],
+        contexts=[
+            replace(
+                _context(folder, one, several=len(titles) > 1),
+                outdated=(one.suite, one.name) in failed,
+            )
+            for one, _ in kept
+        ],
         about={
             "masquerade": ", ".join(dict.fromkeys(one.masquerade for one, _ in kept)),
             "last command": command,

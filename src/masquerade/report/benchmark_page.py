@@ -89,6 +89,7 @@ class TableContext:
         left_out: sentences about what is not shown.
         ablations: rows that differ in one parameter; empty: they are told by their names.
         time: how long it took; None: that was not kept.
+        outdated: whether the last run of the benchmark failed to make it again.
     """
 
     suite: str = ""
@@ -97,6 +98,7 @@ class TableContext:
     left_out: Sequence[str] = ()
     ablations: Sequence[Ablation] = ()
     time: TimeSpent | None = None
+    outdated: bool = False
 
 
 class Cell(NamedTuple):
