@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from masquerade.benchmark.attack_clock import AttackClock, LineWork, TableWork
 from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
+from masquerade.evaluation.executor import REGRESSING
 
 
 def line(name: str, table: str = "t") -> LineWork:
@@ -136,6 +137,19 @@ def test_what_is_done_counts_no_more_in_another_run(tmp_path: Path) -> None:
     again.begin(TABLE)
     again.follow("blur: anonymizing videos", 0, 10)
     assert again.spent.of("s/t/blur").videos == 0
+
+
+def test_kernel_regressions_count_only_where_there_are_no_networks(tmp_path: Path) -> None:
+    watch = Watch()
+    quick = replace(TABLE, lines=tuple(replace(one, fitting=REGRESSING) for one in TABLE.lines))
+    for table, left in ((TABLE, 10 * 5.5), (quick, 10 * 0.5)):
+        clock = clock_of(tmp_path / table.lines[0].fitting, watch, [table])
+        clock.begin(table)
+        step(clock, watch, "raw: reading videos", 10, 0.0)
+        if table is TABLE:
+            step(clock, watch, "raw: training attackers", 2, 5.0)
+        step(clock, watch, f"raw: {REGRESSING}", 2, 0.5)
+        assert clock.left().seconds == left, "they add to the time that a network takes"
 
 
 @pytest.mark.parametrize(

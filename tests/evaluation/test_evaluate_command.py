@@ -31,6 +31,7 @@ from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageE
 from masquerade.evaluation import Evaluation, EvaluationConfig, from_json
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
+from masquerade.evaluation.executor import REGRESSING, TRAINING
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.extraction.extract_dataset import store_name
 from masquerade.methods import build
@@ -213,6 +214,21 @@ def test_an_evaluation_says_what_it_is_about_to_do(folder: Path, tmp_path: Path)
     videos, raw, own = map(int, found.groups())
     fits = 3 * 2 * len(run.truth.protocols)  # seeds, folds
     assert videos == len(manifest) and not raw % fits and not own % fits and 0 < raw < own
+
+
+def test_networks_are_counted_as_they_are_reported(folder: Path, tmp_path: Path) -> None:
+    """So that the time that is left is judged by what takes nearly all of it."""
+    steps: dict[str, int] = {}
+
+    def count(what: str, done: int, of: int) -> None:
+        steps[what] = of
+
+    config = replace(scenes.CONFIG, preset="small", attackers=("scratch", "motion"), folds=2)
+    run = Evaluator(read_manifest(folder / "clips.csv"), config, tmp_path, count)
+    assert run.raw.predictions is not None
+    networks, every = run.networks_of(RAW), run.attackers_of(RAW)
+    assert steps[f"raw: {TRAINING}"] == networks and 0 < networks < every
+    assert steps[f"raw: {REGRESSING}"] == every - networks
 
 
 def black_share(folder: Path, into: Path, *words: str) -> float:

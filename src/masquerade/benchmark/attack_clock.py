@@ -1,7 +1,8 @@
 """How long the attacks of a benchmark's tables take: measured while they run, and what is left.
 
 Attackers are trained line by line, after all methods of a table have anonymized its videos; how
-many videos and attackers there are is known before. What one of them takes is measured here.
+many videos and attackers there are is known before. What one of them takes is measured here: of
+attackers those that are networks are counted, as the others take a hundredth of the time.
 """
 
 import time
@@ -23,7 +24,8 @@ class LineWork:
     key: str  # under which its time is kept
     method: str  # lines of one method anonymize a video in about the same time
     videos: int  # to be anonymized, by each of its anonymizers
-    fits: int  # attackers to be trained
+    fits: int  # attackers to be trained: networks or, where there are none, kernel regressions
+    fitting: str = TRAINING  # the step in which these are trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ class AttackClock:
             return
         self._anonymized |= {one.key for one in lines}
         self._over |= {one.key for one in lines[: lines.index(line)]}
-        if doing == TRAINING:
+        if doing == line.fitting:
             spent.fits = min(spent.fits, max(0, line.fits - lacking))
             self._note_fits(line, done)
 
@@ -184,8 +186,8 @@ class AttackClock:
             spent.videos += new
             self._measure(_anonymize(line), seconds, new)
         else:  # whatever else a line takes, such as looking for poses, is counted by its fits
-            self._measure(_attack(self._table), seconds, new if doing == TRAINING else 0)
-        if doing == TRAINING:
+            self._measure(_attack(self._table), seconds, new if doing == line.fitting else 0)
+        if doing == line.fitting:
             self._note_fits(line, new)
 
     def _note_fits(self, line: LineWork, more: int) -> None:
@@ -211,7 +213,7 @@ def _anonymize(line: LineWork) -> str:
 
 
 def _attack(table: TableWork) -> str:
-    return f"attack {table.kind}, an attacker"
+    return f"attack {table.kind}, a fit"
 
 
 def _score(table: TableWork) -> str:

@@ -10,6 +10,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
+from masquerade.evaluation.executor import REGRESSING, TRAINING
 from masquerade.evaluation.mask_only import NAMES
 
 UNCOUNTED = ("--workers", "--device", "--store-limit", "--data", "--private-data", "--score-on")
@@ -59,7 +60,8 @@ def count_work(
             key=f"{suite.name}/{table.name}/{line.name} {short_digest([protocol, own])}",
             method=f"{made} on {on}",
             videos=0 if line.not_applicable else videos * several,
-            fits=run.attackers_of(line),
+            fits=run.networks_of(line) or run.attackers_of(line),
+            fitting=TRAINING if run.networks_of(line) else REGRESSING,
         )
 
     found = [work(RAW, None)]

@@ -237,9 +237,19 @@ class Evaluator:
 
     def attackers_of(self, method: EvaluatedMethod) -> int:
         """How many attackers are trained on a line, over all seeds and folds."""
+        return len(self._trained_on(method)) * self._seeds_and_folds()
+
+    def networks_of(self, method: EvaluatedMethod) -> int:
+        """How many of these are networks, which take nearly all of the time."""
+        mine = [self.models[name] for name, _ in self._trained_on(method)]
+        return sum(one.network is not None for one in mine) * self._seeds_and_folds()
+
+    def _trained_on(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
+        return () if method.not_applicable else self._fits(method)
+
+    def _seeds_and_folds(self) -> int:
         every = self.truth.protocols.values()
-        fits = self.config.seeds * sum(len(protocol.folds) for protocol in every)
-        return 0 if method.not_applicable else fits * len(self._fits(method))
+        return self.config.seeds * sum(len(protocol.folds) for protocol in every)
 
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""

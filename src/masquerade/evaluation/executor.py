@@ -50,7 +50,8 @@ FITTED_BY = (
 )
 """The files whose code a fit depends on, beside its preset."""
 
-TRAINING, RESTORING = "training attackers", "restoring its clips"
+TRAINING, REGRESSING = "training attackers", "fitting kernel attackers"
+RESTORING = "restoring its clips"
 """What is done for a line, as its progress is told."""
 
 SUBMITTED = 4  # tasks for each process that are handed out at once
@@ -225,37 +226,40 @@ class Executor:
     def _fit_missing(self, tasks: Tasks, method: str) -> None:
         run = partial(_run, preset=self.preset, device=self.device)
         features: dict[tuple[AttackerModel, int], tuple[Path, ClipDataset, AttackerModel]] = {}
-        ready: list[tuple[Path, FitTask, ClipDataset]] = []
+        networks: list[tuple[Path, FitTask, ClipDataset]] = []
+        kernels: list[tuple[Path, FitTask, ClipDataset]] = []
         with TemporaryFolder(self._shared) as scratch:
             for file, task, clips in tasks:
                 model = self.preset.attackers[task.key.attacker]
-                if model.network is None and not file.exists():
+                if model.network is not None:
+                    networks.append((file, task, clips))
+                    continue
+                if not file.exists():
                     new = scratch / f"{len(features)}.npy"
                     seen = kernel_clips(clips, model, self.preset)
                     shared = features.setdefault((model, id(clips)), (new, seen, model))
                     task = replace(task, features=shared[0])
-                ready.append((file, task, clips))
+                kernels.append((file, task, clips))
+            # The longest first, so that no process waits for the last one; and apart from kernel
+            # regressions, of which one takes a hundredth of the time, so that the pace says more.
+            networks.sort(key=lambda one: one[1].key.initialisation not in ("scratch", "published"))
+            self._run_missing(networks, run, f"{method}: {TRAINING}")
             doing = f"{method}: computing features for attackers"
             self._run_missing(features.values(), save_features, doing)
-            doing = f"{method}: {TRAINING}"
-            self._run_missing(sorted(ready, key=self._is_short), run, doing)
+            self._run_missing(kernels, run, f"{method}: {REGRESSING}")
 
     def _run_missing(
         self, tasks: Collection[tuple[Any, ...]], run: Callable[..., None], what: str
     ) -> None:
         """Run the tasks whose file, which comes first in each, is not there."""
+        if not tasks:
+            return
         missing = [task for task in tasks if not task[0].exists()]
         report = self.progress or (lambda *_: None)
         cached = len(tasks) - len(missing)
         report(what, cached, len(tasks))
         for done, _ in enumerate(self._each(run, missing), cached + 1):
             report(what, done, len(tasks))
-
-    def _is_short(self, task: tuple[Path, FitTask, ClipDataset]) -> tuple[bool, bool]:
-        """The longest fits first, so that no process waits for the last one."""
-        key = task[1].key
-        short = key.initialisation not in ("scratch", "published")
-        return self.preset.attackers[key.attacker].network is None, short
 
     def _each(self, run: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> Iterator[None]:
         if under_torchrun():
