@@ -23,10 +23,12 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import save
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import (
+    LOCK,
     MARK,
     PART,
     TEMPORARY,
     TemporaryFolder,
+    alone_in,
     atomic_write,
     file_digest,
     folds_case,
@@ -316,6 +318,46 @@ def test_a_temporary_folder_is_private_locked_and_removed(
     (tmp_path / "kept").mkdir()
     with TemporaryFolder():
         assert not stale.exists() and (tmp_path / "kept").exists()
+
+
+def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    with alone_in(folder, "busy"):
+        with pytest.raises(UsageError, match="busy"), alone_in(folder, "busy"):
+            pass
+        assert [one.name for one in folder.iterdir()] == [LOCK]
+    assert list(folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(MasqueradeError, match="file cannot be written"):
+        alone_in(tmp_path / "file", "").__enter__()
+
+    def unable(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with alone_in(folder, "busy"), alone_in(folder, "busy"):
+        pass
+
+
+def test_a_lock_that_was_removed_while_it_was_taken_holds_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that has gone it says nothing: the next one would make another, and hold that."""
+    flock, taken = fcntl.flock, []
+
+    def late(handle: int, operation: int) -> None:
+        if not taken:
+            (tmp_path / LOCK).unlink()
+        taken.append(handle)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone_in(tmp_path, "busy"):
+        assert len(taken) == 2
+        with pytest.raises(UsageError, match="busy"), alone_in(tmp_path, "busy"):
+            pass
 
 
 def test_the_same_file_has_the_same_key(tmp_path: Path) -> None:

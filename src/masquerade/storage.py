@@ -23,7 +23,7 @@ import unicodedata
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,8 @@ MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
 STORE_LIMIT = 100.0  # GB that clips take on the disk, unless another limit is given
+LOCK = ".lock"  # of a folder that one process works in at a time
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 
@@ -334,6 +336,32 @@ def take_lock(path: Path, flags: int) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+@contextmanager
+def alone_in(folder: Path, refusal: str) -> Iterator[None]:
+    """Make a folder where it is missing, and hold it while the context lasts.
+
+    Its lock is a file in it, which is removed at the end. File systems that know no locks let
+    everybody in.
+
+    Raises:
+        UsageError: `refusal`, where another one holds it.
+        MasqueradeError: it cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file, flags = folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            while not _is_at(file, held.enter_context(take_lock(file, flags))):
+                held.close()  # another one has just ended, and removed it
+            held.callback(file.unlink, missing_ok=True)
+        except BlockingIOError:
+            raise UsageError(refusal) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+        yield
 
 
 def with_final_name(message: str, destination: Path) -> str:

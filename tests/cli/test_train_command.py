@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -31,6 +32,7 @@ from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.storage import LOCK, take_lock
 from masquerade.training.frame_pairs import NEAR
 from masquerade.training.recipes.spact import spact
 from masquerade.training.run import _check_lengths, extract_training_clips, training_rows
@@ -355,6 +357,18 @@ def test_a_folder_with_files_that_a_run_would_replace_is_refused(
     with pytest.raises(UsageError, match=f"holds a {mine[:7]}.* that no training wrote"):
         main(words(mimes, tmp_path / "run")[1:])
     assert file.read_text() == "mine"
+
+
+def test_a_folder_is_of_one_training_at_a_time(mimes: Path, trained: Trained) -> None:
+    """Two would write one log, and each would replace the other's state."""
+    run = trained.run.with_name("busy")
+    line = [*words(mimes, run)[1:], "--no-adversary", "--cache", str(trained.clips)]
+    run.mkdir()
+    with take_lock(run / LOCK, os.O_RDWR | os.O_CREAT):
+        with pytest.raises(UsageError, match="another training is at work in "):
+            main(line)
+        assert sorted(run.iterdir()) == [run / LOCK]
+    assert main(line) in (0, 1) and not (run / LOCK).exists()
 
 
 def test_what_a_run_killed_before_its_first_state_left_is_replaced(

@@ -1,12 +1,11 @@
 """What `masquerade benchmark` does: data, trainings, attacks and the report, in this order."""
 
-import errno
 import json
 import os
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,10 +74,8 @@ from masquerade.report.differences import differences_markdown
 from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
-from masquerade.storage import take_lock
+from masquerade.storage import alone_in
 from masquerade.training.distributed import refuse_torchrun
-
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 
 
 def run(options: Options, argv: Sequence[str]) -> int:
@@ -127,8 +124,13 @@ def run(options: Options, argv: Sequence[str]) -> int:
     command = f"masquerade benchmark {shlex.join(argv)}"
     durations = Durations(path=places.folder / "durations.json")
     spent = SpentTimes(path=places.folder / "spent.json")
+    # two would train a row into one run, and each would write its own times over the other's
+    busy = (
+        f"another benchmark is at work in {places.folder}: wait until it has ended, or choose "
+        "another -o."
+    )
     with (
-        _alone_in(places.folder),
+        alone_in(places.folder, busy),
         StepProgress(quiet=options.json) as progress,
         _commands(options) as (commands, cores),
     ):
@@ -242,27 +244,6 @@ def noting(part: str, failures: dict[str, str]) -> Iterator[None]:
         if INTERRUPTED.is_set():  # which may be why it failed
             raise
         failures[part] = str(error)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Refuse to begin in a folder while another benchmark is at work there.
-
-    Both would train a row into one run, and each would write its own times over the other's.
-    """
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(take_lock(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
-        except BlockingIOError:
-            raise UsageError(
-                f"another benchmark is at work in {folder}: wait until it has ended, or choose "
-                "another -o."
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
-        yield
 
 
 @contextmanager

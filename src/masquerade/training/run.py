@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import method_name
-from masquerade.storage import atomic_write
+from masquerade.storage import alone_in, atomic_write
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import (
     OnStep,
@@ -95,7 +96,8 @@ def train(
         stepped: called after each step.
 
     Raises:
-        UsageError: the folder holds a finished run, or labels are missing.
+        UsageError: the folder holds a finished run, another training is at work there, or labels
+            are missing.
         MasqueradeError: clips cannot be read, or the action was not learned.
     """
     if (folder / WEIGHTS).exists():
@@ -129,30 +131,32 @@ def train(
         if stepped is not None:
             stepped(phase, done, most)
 
-    trained = train_adversarially(
-        recipe,
-        data,
-        seed=seed,
-        device=device,
-        amp=amp,
-        log=folder / LOG,
-        samples=folder / SAMPLES,
-        resume=folder / STATE,
-        start=started,
-        allow_chance=allow_chance,
-        shard=shard,
-        progress=progress,
-        stepped=step,
-    )
-    trained = replace(trained, warnings=(*doubts, *trained.warnings))
-    if is_main_process():
-        about = _provenance(trained, data, recipe, seed=seed, command=command)
-        used = [(manifest, rows), *([] if stills is None else [stills])]
-        about["learned"] = learned_fingerprints(used, start)
-        with atomic_write(folder / WEIGHTS) as part:
-            save(trained.anonymizer, part, provenance=about)
-        (folder / STATE).unlink(missing_ok=True)
-        timer.end()
+    busy = f"another training is at work in {folder}: wait for its end, or choose another -o."
+    with alone_in(folder, busy) if is_main_process() else nullcontext():
+        trained = train_adversarially(
+            recipe,
+            data,
+            seed=seed,
+            device=device,
+            amp=amp,
+            log=folder / LOG,
+            samples=folder / SAMPLES,
+            resume=folder / STATE,
+            start=started,
+            allow_chance=allow_chance,
+            shard=shard,
+            progress=progress,
+            stepped=step,
+        )
+        trained = replace(trained, warnings=(*doubts, *trained.warnings))
+        if is_main_process():
+            about = _provenance(trained, data, recipe, seed=seed, command=command)
+            used = [(manifest, rows), *([] if stills is None else [stills])]
+            about["learned"] = learned_fingerprints(used, start)
+            with atomic_write(folder / WEIGHTS) as part:
+                save(trained.anonymizer, part, provenance=about)
+            (folder / STATE).unlink(missing_ok=True)
+            timer.end()
     return trained
 
 
