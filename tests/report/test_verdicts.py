@@ -15,6 +15,7 @@ from masquerade.report.verdicts import (
     headline,
     headline_columns,
     row_verdict,
+    title_of,
     verdict,
 )
 
@@ -94,6 +95,15 @@ def test_who_is_found_again_in_other_clips_is_not_hidden(table: Evaluation) -> N
     unknown = Reidentification(gallery="raw", not_applicable="one clip of each")
     row = replace(held, reidentification=(unknown,))
     assert verdict(row, held.findings[1]).word == "held"
+
+
+def test_each_of_several_columns_of_people_has_its_name(table: Evaluation) -> None:
+    row, who = table.rows[1], table.rows[1].findings[1]
+    both = [replace(who, label=label) for label in ("person_a", "person_b")]
+    assert title_of(who) == "Who it is"
+    assert [title_of(one) for one in both] == ["Who it is (person_a)", "Who it is (person_b)"]
+    said = row_verdict(replace(row, findings=tuple(both)), both)
+    assert said.why.startswith("who it is (person_a), who it is (person_b)")
 
 
 def test_nothing_holds_or_leaks_where_all_is_void(table: Evaluation) -> None:

@@ -52,7 +52,8 @@ def title_of(found: Finding) -> str:
     if found.use == "utility":
         return "Action kept"
     if is_identity(found):
-        return "Who it is"
+        # of several columns of people each has its own name
+        return "Who it is" if found.label == "identity" else f"Who it is ({found.label})"
     return "Attributes" if found.label == MEAN else found.label
 
 
@@ -295,7 +296,7 @@ def _is_attribute(found: Finding) -> bool:
 
 
 def _plain(found: Finding) -> str:
-    return "who it is" if is_identity(found) else found.label
+    return title_of(found).replace("Who", "who") if is_identity(found) else found.label
 
 
 def _hides(names: Sequence[str]) -> str:
