@@ -11,6 +11,7 @@ from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError, escape
 from masquerade.methods import build
 from masquerade.video.probe import VideoInfo, video_digest
+from masquerade.video.unread_data import list_unread_data
 
 HARMLESS = frozenset(
     (
@@ -18,6 +19,11 @@ HARMLESS = frozenset(
         *("handler_name", "vendor_id", "software", "bps", "number_of_bytes", "number_of_frames"),
         *("_statistics_tags", "_statistics_writing_app", "_statistics_writing_date_utc"),
         "gamma",  # of a PNG's colours
+        # of how a TIFF's picture is stored
+        *("imagewidth", "imagelength", "bitspersample", "compression", "photometricinterpretation"),
+        *("stripoffsets", "samplesperpixel", "rowsperstrip", "stripbytecounts", "xresolution"),
+        *("yresolution", "resolutionunit", "planarconfiguration", "sampleformat", "predictor"),
+        *("extrasamples", "colormap", "0x00fe"),
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""
@@ -33,28 +39,45 @@ RECEIPT = ".receipt.json"  # behind the name of a video
 def read_tags(info: VideoInfo) -> Finding:
     """Whether the file has tags such as the time, the place and the device of the recording."""
     telling = [name for name in info.tags if not _is_harmless(name)]
+    telling += list_unread_data(info.path)
     return Finding(
         attack="tags",
         level="recovered" if telling else "nothing",
-        says=f"The file has tags that tell of the recording: {', '.join(map(escape, telling))}."
+        says=f"The file tells more than its picture does, in {', '.join(map(escape, telling))}."
         if telling
         else "The file has no tags but those of its container and encoder.",
-        work="every tag of the file and of its streams, by name",
+        work="every tag of the file and of its streams, and what else a JPEG, PNG, WebP or MP4 "
+        "holds beside its picture, by name",
     )
 
 
-def read_streams(info: VideoInfo) -> Finding:
-    """Whether sound, subtitles, data or chapters are in the file, which may name people."""
+def read_streams(info: VideoInfo, *, hidden: int = 0) -> Finding:
+    """Whether sound, subtitles, data, chapters or more pictures are in the file.
+
+    `hidden` is how many frames are in the file that players do not show. Nobody looks at these, nor
+    at the pictures of other streams: they may be as they were.
+    """
     beside: list[str] = [s.kind for s in info.streams if s.index != info.video_index]
+    pictures = sum(kind in ("video", "picture") for kind in beside)
     beside += ["chapters"] if info.chapters else []
-    sound = " Voices identify people." if "audio" in beside else ""
+    says = "" if hidden else "The file holds nothing but the picture."
+    if beside:
+        says = f"Beside the picture the file holds {', '.join(dict.fromkeys(beside))}."
+    if "audio" in beside:
+        says += " Voices identify people."
+    if pictures:
+        says += " No attack looked at the pictures of other streams: remove these."
+    if hidden:
+        says += (
+            f" {hidden:,} frames are in the file that an edit list hides from players, and from "
+            "these attacks: encode it anew."
+        )
     return Finding(
         attack="streams",
-        level="left" if beside else "nothing",
-        says=f"Beside the picture the file holds {', '.join(dict.fromkeys(beside))}.{sound}"
-        if beside
-        else "The file holds nothing but the picture.",
-        work="the list of the file's streams; sound is not listened to",
+        level="recovered" if pictures or hidden else "left" if beside else "nothing",
+        says=says.strip(),
+        work="the list of the file's streams, and of the frames of its picture; sound is not "
+        "listened to",
     )
 
 

@@ -53,7 +53,7 @@ from masquerade.attack.restore import (
 from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.receipt import library_versions
-from masquerade.video.probe import count_frames, probe
+from masquerade.video.probe import count_frames, probe, tally_frames
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
@@ -191,7 +191,7 @@ def attack_file(
     began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
     try:
         info = probe(path)
-        count = count_frames(path) if info.kind == "video" else 1
+        count, unseen = tally_frames(path) if info.kind == "video" else (1, 0)
         chosen = spread_numbers(count, config.frames)
         hidden = meant_to_hide(path, config.hidden)
         undo = () if config.quick else tuple(UNDO)
@@ -235,7 +235,7 @@ def attack_file(
                 restoration.look(one.number, pair, finders)
             if progress:
                 progress(path.name, done, len(chosen))
-        facts = [read_tags(info), read_streams(info), find_receipt(path)]
+        facts = [read_tags(info), read_streams(info, hidden=unseen), find_receipt(path)]
         findings = [
             *again.findings(),
             *([noise.finding()] if noise else []),

@@ -61,22 +61,22 @@ def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
 
 
 def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
-    for name, start, after in _boxes(data, place, end if depth <= _DEEPEST else place):
+    for name, start, after in mp4_boxes(data, place, end if depth <= _DEEPEST else place):
         if name in _BOXES and (found := _mp4(data, start, after, depth + 1)):
             return found
         if name == b"meta" and not depth and b"pict" in data[start : start + 64]:
             return _IMAGES
         if name == b"stsd":
-            for _, entry, stop in _boxes(data, start + 8, after):
+            for _, entry, stop in mp4_boxes(data, start + 8, after):
                 size = [_number(data, entry + 24, 2), _number(data, entry + 26, 2)]
-                for inner, at, _ in _boxes(data, entry + 78, stop):
+                for inner, at, _ in mp4_boxes(data, entry + 78, stop):
                     width, by, height, per = (_number(data, at + n, 4) for n in (0, 4, 8, 12))
                     if inner == b"clap" and [width, height] != [size[0] * by, size[1] * per]:
                         return _CROPPED
     return None
 
 
-def _boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def mp4_boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The name of each box, and where its content begins and ends."""
     while place + 8 <= end:
         size, start = _number(data, place, 4), place + 8

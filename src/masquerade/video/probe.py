@@ -101,15 +101,28 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
         return describe(container, stream, frame, path)
 
 
-def count_frames(path: Path) -> int:
-    """How many packets the video stream really holds, counted without decoding them."""
+class FrameCount(NamedTuple):
+    """How many frames a video stream has packets of."""
+
+    shown: int  # by players
+    hidden: int  # in the file, but outside what its edit list says is to be shown
+
+
+def tally_frames(path: Path) -> FrameCount:
+    """Count the packets of the video stream without decoding them."""
     with open_container(path) as container:
         packets = container.demux(main_stream(container, path))
         try:
-            return sum(1 for packet in packets if packet.size)
+            hidden = [packet.is_discard for packet in packets if packet.size]
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
             raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
+    return FrameCount(hidden.count(False), hidden.count(True))
+
+
+def count_frames(path: Path) -> int:
+    """How many frames of the video stream are shown, counted without decoding them."""
+    return tally_frames(path).shown
 
 
 class PacketFacts(NamedTuple):
@@ -121,10 +134,11 @@ class PacketFacts(NamedTuple):
 
 
 def list_packets(path: Path) -> list[PacketFacts]:
-    """The packets of a video stream, in the order in which their frames are shown."""
+    """The packets of frames that are shown, in the order in which they are shown."""
     with open_container(path) as container:
         stream = main_stream(container, path)
-        packets = [packet for packet in container.demux(stream) if packet.size]
+        every = container.demux(stream)
+        packets = [packet for packet in every if packet.size and not packet.is_discard]
         packets.sort(key=lambda packet: packet.pts or 0)
         base = stream.time_base or Fraction(0)
         return [

@@ -1,0 +1,127 @@
+"""Data in a file that FFmpeg lists no tag of: metadata of pictures, and what lies behind them."""
+
+import re
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from masquerade.video.hidden_content import mp4_boxes
+
+BEHIND = "data behind the picture"
+JPEG, PNG, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
+# what draws the picture, and what FFmpeg reads as tags
+PNG_CHUNKS = frozenset(
+    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT cICP mDCV cLLI "
+    b"acTL fcTL fdAT tEXt zTXt eXIf".split()
+)
+WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF"))
+MP4_BOXES = frozenset(
+    b"ftyp styp moov moof mdat mfra sidx ssix prft pdin wide meta free skip".split()
+)
+PADDING = (b"free", b"skip")
+_ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
+
+
+def list_unread_data(path: Path) -> tuple[str, ...]:
+    """Name what a JPEG, PNG, WebP, GIF or MP4 holds that FFmpeg does not read, each once.
+
+    Of other files nothing: FFmpeg reads the tags of a TIFF and of a Matroska file.
+    """
+    with path.open("rb") as file:
+        if not file.read(1):
+            return ()
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return tuple(dict.fromkeys(_names(data)))
+
+
+def _names(data: mmap) -> Iterator[str]:
+    if data[:3] == JPEG:
+        yield from _in_jpeg(data)
+    elif data[:8] == PNG:
+        yield from _in_png(data)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        yield from _in_webp(data)
+    elif data[:4] == GIF:
+        if data.find(b"XMP DataXMP") >= 0:
+            yield "XMP"
+    elif data[4:8] == b"ftyp":
+        yield from _in_mp4(data)
+
+
+def _in_jpeg(data: mmap) -> Iterator[str]:
+    place = 2
+    while found := _MARKER.search(data, place):
+        marker, start = data[found.start() + 1], found.end()
+        if marker == 0xD9:  # the end of the picture
+            yield from _behind(data, start)
+            return
+        size = int.from_bytes(data[start : start + 2], "big")
+        said = data[start + 2 : start + size]
+        yield from _segment(marker, said)
+        place = start + max(2, size)
+
+
+def _segment(marker: int, said: bytes) -> Iterator[str]:
+    """Name what a segment of a JPEG tells beside the picture."""
+    if marker == 0xFE and not _ENCODER.match(said):
+        yield "a comment"
+    if not 0xE0 <= marker <= 0xEF:
+        return
+    name = said.partition(b"\0")[0]
+    if name == b"JFIF":
+        if any(said[12:14]):
+            yield "a thumbnail"
+    elif name == b"JFXX":
+        yield "a thumbnail"
+    elif name.startswith(b"http://ns.adobe.com/"):
+        yield "XMP"
+    elif name == b"MPF":
+        yield "further pictures"
+    elif marker == 0xED:
+        yield "IPTC"
+    elif name not in (b"Exif", b"ICC_PROFILE", b"Adobe"):
+        yield f"an APP{marker - 0xE0} segment"
+
+
+def _in_png(data: mmap) -> Iterator[str]:
+    place = 8
+    while place + 8 <= len(data):
+        name, size = data[place + 4 : place + 8], int.from_bytes(data[place : place + 4], "big")
+        if name == b"iTXt":
+            key = data[place + 8 : place + 88].partition(b"\0")[0].decode("latin-1")
+            yield "XMP" if key == "XML:com.adobe.xmp" else f"a text called {key}"
+        elif name not in PNG_CHUNKS:
+            yield f"a {name.decode('latin-1')} chunk"
+        place += 12 + size
+        if name == b"IEND":
+            yield from _behind(data, place)
+            return
+
+
+def _in_webp(data: mmap) -> Iterator[str]:
+    end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
+    place = 12
+    while place + 8 <= end:
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name not in WEBP_CHUNKS:
+            yield "XMP" if name == b"XMP " else f"a {name.decode('latin-1')} chunk"
+        place += 8 + size + size % 2
+    yield from _behind(data, end)
+
+
+def _in_mp4(data: mmap) -> Iterator[str]:
+    after = 0
+    for name, start, after in mp4_boxes(data, 0, len(data)):
+        if name not in MP4_BOXES:
+            yield f"a {name.decode('latin-1')} box"
+        elif name in PADDING and any(data[start:after]):
+            yield f"data in a {name.decode('latin-1')} box"
+    if data[after + 4 : after + 8] not in MP4_BOXES:  # else the file ends within a box
+        yield from _behind(data, after)
+
+
+def _behind(data: mmap, place: int) -> Iterator[str]:
+    """Name what lies behind the end of the picture, where it is more than zeros."""
+    if data[place:].strip(b"\0"):
+        yield BEHIND
