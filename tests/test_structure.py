@@ -47,6 +47,7 @@ LEVELS = [
     "storage",
     "device",
     "ranges",
+    "core_dumps",
     "errors",
 ]
 
@@ -56,6 +57,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "attack/config.py",
     "attack/own_output.py",
     "cli/option_boxes.py",
+    "core_dumps.py",
     "datasets/published/hmdb51.py",
     "datasets/published/ucf101.py",
     "datasets/published/ucf11.py",

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
+from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import MissingError, UsageError
 
 RAY_INSTALL = 'pip install "masquerade[ray]"'
@@ -122,6 +123,7 @@ def call_in(
     import cv2  # here: the help does not wait for it
 
     cv2.setNumThreads(1)
+    forbid_core_dumps()
     try:
         with chdir(folder):
             return call(*given, **named), None

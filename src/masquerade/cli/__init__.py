@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     failed its verification or something was recovered from it, 130 interrupted.
     """
     from masquerade.cli.standard_streams import keep_standard_streams
+    from masquerade.core_dumps import forbid_core_dumps
     from masquerade.errors import MasqueradeError
     from masquerade.freed_memory import keep_freed_memory
     from masquerade.openmp_waiting import shorten_spinning
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         keep_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
+    forbid_core_dumps()
     keep_freed_memory()
     shorten_spinning()
     INTERRUPTED.clear()

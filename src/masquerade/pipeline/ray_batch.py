@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import UsageError
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline
@@ -153,6 +154,7 @@ def row_runner(
     """
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
+        forbid_core_dumps()
         task, config, new = pickle.loads(row["file"])
         before = begin(row["index"])
         if before >= TRIES:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 
+from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import VideoError
 from masquerade.video.addresses import Address
 from masquerade.video.decoding import Decoded, Decoder, Losses, StreamPacket
@@ -210,7 +211,7 @@ def _end_with_parent(parent: int) -> None:
 
 def main(descriptor: int, parent: int) -> None:
     """Serve over a socket until the parent is gone."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold raw pictures
+    forbid_core_dumps()
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     try:
         Child(socket.socket(fileno=descriptor)).serve()
