@@ -120,11 +120,16 @@ def fetch(path: RemotePath, folder: Path) -> Path:
     return copy
 
 
+class UnconfirmedError(MasqueradeError):
+    """A file was sent into a store, and replaced what was there, but was not found to be whole."""
+
+
 def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
     """Copy a file into a store, where it appears whole or not at all.
 
     Raises:
         UsageError: it exists there and `overwrite` is off.
+        UnconfirmedError: the store does not say that it is whole; it may be there.
     """
     with _told(path):
         files = _filesystem(path)
@@ -144,9 +149,16 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
                     files.rm_file(str(part))
                 raise
         files.invalidate_cache()
-        if files.info(str(path))["size"] != file.stat().st_size:
+        try:
+            whole = files.info(str(path))["size"] == file.stat().st_size
+        except Exception:  # whatever the store's package raises
+            raise UnconfirmedError(
+                f"{path} was sent, but the store does not say that it came; look whether it is "
+                "there, and try again."
+            ) from None
+        if not whole:
             remove(path)
-            raise MasqueradeError(f"{path} came only in part, and was removed; try again.")
+            raise UnconfirmedError(f"{path} came only in part, and was removed; try again.")
 
 
 def remove(path: RemotePath) -> None:

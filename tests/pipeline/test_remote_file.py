@@ -123,6 +123,66 @@ def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
     assert after == before and sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".json"])
+def test_what_a_store_does_not_confirm_is_taken_back(
+    clip: Path,
+    store: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    suffix: str,
+) -> None:
+    """Else a video without a receipt stayed, or beside another's, and no later run got through."""
+    info, sent = type(store).info, []
+    put = type(store).put_file
+
+    def note(self: Any, file: str, key: str, **more: Any) -> None:
+        put(self, file, key, **more)
+        sent.append(key)
+
+    def silent(self: Any, key: str, **more: Any) -> Any:
+        if sent and sent[-1].endswith(suffix) and key.endswith(suffix):
+            raise OSError("timed out, AKIA123")
+        return info(self, key, **more)
+
+    words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", note)
+        patched.setattr(type(store), "info", silent)
+        assert main(words) == 1
+    said = capsys.readouterr().err
+    assert f"{suffix} was sent, but the store does not say that it came" in said
+    assert "AKIA" not in said and not listed(store, "/out")
+    assert main(words) == 0 and len(listed(store, "/out")) == 2
+    older = store.cat("/out/b.mp4.receipt.json")
+    sent.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", note)
+        patched.setattr(type(store), "info", silent)
+        assert main([*words, "-y"]) == 1
+    assert len(listed(store, "/out")) == 2
+    same = store.cat("/out/b.mp4.receipt.json") == older
+    assert same == (suffix == ".json"), "the new video has its own receipt, and the older its own"
+
+
+def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
+    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        store.pipe(f"/in/{name}", clip.read_bytes())
+    exists = type(store).exists
+
+    def silent(self: Any, key: str, **more: Any) -> bool:
+        if key.endswith("out/b.mp4"):
+            raise OSError("timed out")
+        return bool(exists(self, key, **more))
+
+    monkeypatch.setattr(type(store), "exists", silent)
+    words = ["anonymize", "memory://in", "-o", "memory://out/", *BLACK]
+    assert main([*words, "--skip-existing"]) == 1
+    made = [name for name in listed(store, "/out") if name.endswith(".mp4")]
+    assert made == ["a.mp4", "c.mp4"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
 from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig
@@ -294,7 +294,7 @@ def anonymize_batch(
         own = pipeline._replace(config=configs[task])
         try:
             done = (skip_existing and task.dst.exists()) or (resume and is_finished(task, own))
-        except UsageError as error:
+        except MasqueradeError as error:  # such as a store that does not answer
             yield FileOutcome(task, "failed", str(error), error.exit_code)
             continue
         if done:

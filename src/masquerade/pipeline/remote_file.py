@@ -7,6 +7,7 @@ from pathlib import Path
 from masquerade.errors import MasqueradeError
 from masquerade.object_store import (
     RemotePath,
+    UnconfirmedError,
     fetch,
     is_remote,
     put,
@@ -76,10 +77,17 @@ class _Store:
             there = self._overwrite and path.exists()
             if there and number:
                 self._older[path] = fetch(path, self._folder)
-            put(file, path, overwrite=self._overwrite)
-            self._older.setdefault(path, None)
-            if there and not number:  # the older video is gone: what belongs to the new one stays
-                self._older.clear()
+            try:
+                put(file, path, overwrite=self._overwrite)
+            except UnconfirmedError:
+                self._note_put(path, video_replaced=there and not number)
+                raise
+            self._note_put(path, video_replaced=there and not number)
+
+    def _note_put(self, path: RemotePath, *, video_replaced: bool) -> None:
+        self._older.setdefault(path, None)
+        if video_replaced:  # the older one is gone: what belongs to the new one stays
+            self._older.clear()
 
     def take_back(self) -> None:
         """Remove the files that were put, and put back those that they replaced."""
