@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -270,6 +271,24 @@ def test_a_journal_of_another_user_and_one_in_use_are_left_alone(
         journal.write_text(content)
         recover(tmp_path)
         assert held(tmp_path) == {"mine": "mine"}, content
+
+
+@pytest.mark.parametrize("older_journal", [False, True])
+def test_after_a_reboot_a_killed_transaction_is_undone(tmp_path: Path, older_journal: bool) -> None:
+    """The disk may have another number then, which journals of earlier versions hold."""
+    for name, text in {"mine": "old", ".kept": "old", "video": "old", ".video": "old"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "mine").write_text("new, and named before the kill")
+    new = storage_id(tmp_path)
+    steps = [
+        [f"{tmp_path}/video", f"{tmp_path}/.video", [number + 1 for number in new[1:]]],
+        [f"{tmp_path}/mine", f"{tmp_path}/.kept", [new[0] + 1, *new[1:]]],
+    ]
+    if not older_journal:
+        steps[1][2] = new[1:]
+    (tmp_path / f".{'0' * 16}.masquerade-journal").write_text(json.dumps(steps))
+    recover(tmp_path)
+    assert held(tmp_path) == {"mine": "old", "video": "old"}
 
 
 def storage_id(folder: Path) -> list[int]:

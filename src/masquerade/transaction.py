@@ -158,14 +158,19 @@ def _end(journal: Path, steps: list[_Step]) -> None:
 def _read(journal: Path) -> list[_Step]:
     """The steps of a journal; none where it was not written whole, as nothing was renamed then."""
     try:
-        return [_Step(*step) for step in json.loads(journal.read_text())]
+        steps = [_Step(*step) for step in json.loads(journal.read_text())]
+        return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
     except (ValueError, TypeError):
         return []
 
 
 def _identity(path: str | Path) -> list[int] | None:
+    """What tells a file from another one of its folder, also after a reboot; None: there is none.
+
+    The number of its device may be another one then.
+    """
     try:
         about = os.stat(path)
     except FileNotFoundError:
         return None
-    return [about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns]
+    return [about.st_ino, about.st_size, about.st_mtime_ns]

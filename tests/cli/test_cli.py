@@ -20,6 +20,8 @@ from masquerade.cli.anonymize import Options, parse
 from masquerade.cli.demo_clip import compose
 from masquerade.errors import MissingError, UsageError
 
+BLACKENED = ("--method", "blacken", "--regions", "frame")
+
 
 @pytest.mark.parametrize("verb", ["anonymize", "evaluate", "data", "methods", "doctor", "demo"])
 def test_every_verb_has_help(called: Callable[..., Any], verb: str) -> None:
@@ -300,6 +302,41 @@ def test_a_dry_run_tells_what_would_be_skipped(
     assert cli.main([*words, "-o", str(tmp_path / "o"), "--dry-run"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("a.mp4 is skipped") and second.endswith("b.mp4")
+
+
+def test_what_a_shadow_run_did_is_skipped(
+    short_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It writes a receipt, and never the video that was looked for."""
+    words = ["anonymize", str(short_clip), "-o", f"{tmp_path}/", "--shadow", *BLACKENED]
+    assert cli.main([*words, "--quiet"]) == 0
+    (made,) = tmp_path.iterdir()
+    before = made.stat()
+    for flag in ("--skip-existing", "--resume"):
+        assert cli.main([*words, flag, "--dry-run"]) == 0
+        assert "is skipped" in capsys.readouterr().out
+        assert cli.main([*words, flag]) == 0
+        assert list(tmp_path.iterdir()) == [made] and made.stat() == before
+    assert cli.main([*words, "--resume", "--outside", "black"]) == 1, "of other settings"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            ["-o", "o/", "--cfr", "25"],
+            "--cfr needs one run over the whole video; leave --parts out.",
+        ),
+        (["-o", "memory://o/", "--engine", "ray"], "cannot be done on a Ray cluster"),
+    ],
+)
+def test_a_dry_run_refuses_what_cannot_be_done_in_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    _make_empty(tmp_path, "a.mp4")
+    words = ["anonymize", str(tmp_path / "a.mp4"), *BLACKENED, "--dry-run", "--parts", "2"]
+    assert cli.main([*words, *more]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_what_would_be_resumed(

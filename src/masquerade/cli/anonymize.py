@@ -204,12 +204,19 @@ def main(argv: list[str]) -> int:
         if config.amp:
             check_half(device)
         if config.edits is None:
-            full = with_default_regions(config, anonymizer)
-            region_arguments(full)
+            planned = Pipeline(anonymizer, with_default_regions(config, anonymizer), None)
+            region_arguments(planned.config)
         else:
-            full = build_pipeline(None, config).config
+            planned = build_pipeline(None, config)
+        if config.parts > 1:
+            from masquerade.pipeline.file_parts import check_parts
+            from masquerade.pipeline.ray_batch import check_shared
+
+            check_parts(planned)
+            if options.engine == "ray":
+                check_shared(tasks)
         if options.verify:
-            _output_check(full, anonymizer)
+            _output_check(planned.config, anonymizer)
         return _print_plan(tasks, unread, anonymizer, options, may_exist=may_exist)
     pipeline = _build(options, anonymizer)
     if options.list_people:
@@ -312,7 +319,7 @@ def _print_plan(
 ) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
     from masquerade.pipeline.batch import is_finished
-    from masquerade.pipeline.outputs import check_outputs, config_of
+    from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 
     failed = dict(unread)
     config = options.config()
@@ -322,18 +329,20 @@ def _print_plan(
     for task in tasks:
         line = f"{task.src} -> {task.dst}"
         try:
-            check_outputs([task], config_of(task, config, tasks), overwrite=may_exist)
+            own_config = config_of(task, config, tasks)
+            check_outputs([task], own_config, overwrite=may_exist)
         except MasqueradeError as error:
             failed[task.src] = str(error)
             continue
-        if options.skip_existing and task.dst.exists():
-            line = f"{task.dst} exists: {task.src} is skipped"
+        there = main_output(task.dst, own_config)
+        if options.skip_existing and there.exists():
+            line = f"{there} exists: {task.src} is skipped"
         elif pipeline is not None:
             own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
             try:
                 if is_finished(task, own):
-                    line = f"{task.dst} is done: {task.src} is skipped"
-            except UsageError as error:
+                    line = f"{there} is done: {task.src} is skipped"
+            except MasqueradeError as error:
                 failed[task.src] = str(error)
                 continue
         print(escape(line))

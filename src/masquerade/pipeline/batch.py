@@ -23,7 +23,13 @@ from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.folder_files import files_inside, has_video_name
-from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
+from masquerade.pipeline.outputs import (
+    FileTask,
+    check_outputs,
+    config_of,
+    main_output,
+    receipt_path,
+)
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
@@ -242,7 +248,7 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
                 (pipeline.check_output is None or receipt["verified"] is True)
                 and receipt["settings_sha256"] == pipeline.fingerprint()
                 and receipt["source"]["sha256"] == _digest(task.src)
-                and receipt["output"]["sha256"] == _digest(task.dst)
+                and (config.shadow or receipt["output"]["sha256"] == _digest(task.dst))
             )
     except (OSError, VideoError, ValueError, KeyError, TypeError):
         return False
@@ -293,7 +299,8 @@ def anonymize_batch(
     for task in tasks:
         own = pipeline._replace(config=configs[task])
         try:
-            done = (skip_existing and task.dst.exists()) or (resume and is_finished(task, own))
+            there = main_output(task.dst, own.config)
+            done = (skip_existing and there.exists()) or (resume and is_finished(task, own))
         except MasqueradeError as error:  # such as a store that does not answer
             yield FileOutcome(task, "failed", str(error), error.exit_code)
             continue

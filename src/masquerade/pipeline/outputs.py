@@ -34,6 +34,11 @@ def receipt_path(dst: Path, config: PipelineConfig) -> Path:
     return config.report or dst.with_name(dst.name + ending)
 
 
+def main_output(dst: Path, config: PipelineConfig) -> Path:
+    """What a run on a file is there for: its output, or with `shadow` its receipt."""
+    return receipt_path(dst, config) if config.shadow else dst
+
+
 def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
     """The configuration of one file: in a batch its report, boxes and masks are named after it."""
     if len(tasks) == 1:
