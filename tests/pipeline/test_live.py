@@ -24,7 +24,7 @@ from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.methods import build
 from masquerade.pipeline import live as module
 from masquerade.pipeline.config import Pipeline, PipelineConfig
-from masquerade.pipeline.live import LiveCounts, LiveRun
+from masquerade.pipeline.live import LiveCounts, LiveJudge, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
@@ -63,7 +63,7 @@ def run_of(
     method: Anonymizer | None = None,
     **settings: Any,
 ) -> LiveRun:
-    config = PipelineConfig(regions="faces", shape="box", mask_scale=1.0, **settings)
+    config = PipelineConfig(**{"regions": "faces", "shape": "box", "mask_scale": 1.0, **settings})
     pipeline = Pipeline(method or build("blacken"), config, regions)
     return LiveRun(pipeline, info=INFO, max_latency=0.5, age=lambda frame: frame.age)  # type: ignore[attr-defined]
 
@@ -153,6 +153,58 @@ def test_where_nobody_is_found_everything_is_hidden_unless_it_is_allowed() -> No
     (shown,) = run([Picture(0)])  # type: ignore[list-item]
     assert np.array_equal(shown.pixels, Picture(0).pixels)
     assert (run.counts.hidden_whole, run.counts.empty) == (0, 1)
+
+
+def strengths(most: int) -> Any:
+    """Those of a weak match in a corner of the picture."""
+    found = np.zeros(SIZE[::-1], np.uint8)
+    found[:6, :6] = most
+    return found
+
+
+NEARLY_NOTHING = [
+    Region(strength=strengths(12)),
+    Region(strength=np.full(SIZE[::-1], 200, np.uint8)),  # as of --no-calibrated
+    Region(boxes=(Box(100, 10, 140, 40, 1.0, 1),)),
+    Region(boxes=(Box(4, 4, 30, 30, 1.0, 1, label="part"),), mask=strengths(0)),
+]
+KINDS = ["weak", "half", "beside the picture", "no outline"]
+
+
+@pytest.mark.parametrize("region", NEARLY_NOTHING, ids=KINDS)
+def test_where_nearly_nothing_would_be_hidden_everything_is_unless_it_is_allowed(
+    region: Region,
+) -> None:
+    run = run_of(always(region), shape="silhouette")
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert not shown.pixels.any()
+    assert (run.counts.hidden_whole, run.counts.empty) == (1, 0)
+    run = run_of(always(region), shape="silhouette", allow_empty=True)
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert shown.pixels.any()
+    assert (run.counts.hidden_whole, run.counts.empty) == (0, 1)
+
+
+def test_a_sure_match_is_hidden_where_it_is() -> None:
+    run = run_of(always(Region(strength=strengths(250))))
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert shown.pixels[:6, :6].max() < 6
+    assert np.array_equal(shown.pixels[6:], Picture(0).pixels[6:])
+    assert (run.counts.hidden_whole, run.counts.empty) == (0, 0)
+
+
+def test_a_frame_into_whose_mask_nothing_was_drawn_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever was found: what is drawn decides."""
+    monkeypatch.setattr("masquerade.pipeline.stream.rasterize", lambda *_, **__: strengths(0))
+    monkeypatch.setattr(LiveJudge, "refuses", lambda *_: False)
+    monkeypatch.setattr(module, "MOST_REFUSED", 5)
+    run = run_of(always(FACE))
+    assert not list(run(Picture(i) for i in range(4)))  # type: ignore[arg-type]
+    assert (run.counts.refused, run.counts.shown, run.counts.empty) == (4, 0, 0)
+    with pytest.raises(OutputError, match="5 frames in a row"):
+        list(run(Picture(i) for i in range(9)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["mannequin", "skeleton"])

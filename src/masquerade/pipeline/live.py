@@ -17,6 +17,7 @@ from masquerade.anonymizer import Pixels
 from masquerade.errors import OutputError, UsageError
 from masquerade.pipeline.config import Pipeline, source_names
 from masquerade.pipeline.residual_detail import (
+    HIDDEN,
     LARGE,
     MAX_LEFT,
     MIN_PIXELS,
@@ -27,6 +28,7 @@ from masquerade.pipeline.residual_detail import (
     remaining_detail,
 )
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, StageTimer, anonymize_stream
+from masquerade.regions.masks import drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
 from masquerade.video.probe import VideoInfo
@@ -53,7 +55,7 @@ class LiveCounts:
     late: int = 0  # anonymized, but not in time
     refused: int = 0  # in which too much detail was left
     hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
-    empty: int = 0  # shown as they are: nobody was found in them, which was allowed
+    empty: int = 0  # shown though nothing in them is hidden whole, which was allowed
     sent_late: int = 0  # anonymized in time; encoding or the network took them beyond the bound
     unsent: int = 0  # shown, but the destination was gone
     latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
@@ -135,6 +137,7 @@ class LiveRun:
     ) -> None:
         self.pipeline, self.counts, self.timer = pipeline, LiveCounts(), StageTimer()
         self._max_latency, self._age = max_latency, age
+        self._size = info.width, info.height
         method, config = pipeline.anonymizer, pipeline.config
         if method.needs_source_digest:
             raise UsageError("a key of the source's content is for files; leave it out.")
@@ -146,9 +149,7 @@ class LiveRun:
             )
         shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
         self._cover = Cover(shape, config.mask_scale, config.feather, None, config.outside)
-        self._detail = FrameDetail(
-            size=(info.width, info.height), shape=shape, whole=method.full_frame
-        )
+        self._detail = FrameDetail(size=self._size, shape=shape, whole=method.full_frame)
         # It draws the frame anew, whoever is found.
         self._draws = method.full_frame or method.regions_only
         self._judge = LiveJudge()
@@ -189,11 +190,16 @@ class LiveRun:
     def _regions(self, frames: Iterable[Any]) -> Iterator[Region]:
         """What to hide in each frame: all of it where nobody was found."""
         for region in self.pipeline.regions(frames):
-            found = region.boxes or region.full_frame or _any(region.mask) or _any(region.strength)
-            if found or self._draws or self.pipeline.config.allow_empty:
+            if self._finds(region) or self._draws or self.pipeline.config.allow_empty:
                 yield region
             else:
                 yield replace(region, full_frame=True, mask=None, strength=None)
+
+    def _finds(self, region: Region) -> bool:
+        """Whether something in the picture is to be hidden, and not only dimmed."""
+        boxes = drawn_boxes(region.boxes, shape=self._cover.shape, mask=region.mask)
+        inside = any(box.clip(*self._size) for box in boxes)
+        return region.full_frame or inside or _hides(region.mask) or _hides(region.strength)
 
     def _watch(self, made: AnonymizedFrame, source: Pixels) -> None:
         """Compare a frame with its source (H, W, 3) before anybody sees it."""
@@ -203,7 +209,9 @@ class LiveRun:
 
     def _may_be_shown(self, made: AnonymizedFrame) -> bool:
         counts, region = self.counts, made.region
-        if self._refused:
+        # What is drawn decides, whatever was found.
+        empty = not self._draws and made.mask is not None and not _hides(made.mask)
+        if self._refused or (empty and not self.pipeline.config.allow_empty):
             counts.refused += 1
             self._in_a_row += 1
             if self._in_a_row >= MOST_REFUSED:
@@ -219,9 +227,10 @@ class LiveRun:
         counts.shown += 1
         by_request = "frame" in source_names(self.pipeline.config)
         counts.hidden_whole += region.full_frame and not by_request
-        counts.empty += not self._draws and made.mask is not None and not _any(made.mask)
+        counts.empty += empty
         return True
 
 
-def _any(mask: Any) -> bool:
-    return mask is not None and bool(mask.any())
+def _hides(mask: Any) -> bool:
+    """Whether a mask hides anything whole; what is weaker lets the source shine through."""
+    return mask is not None and bool((mask >= HIDDEN).any())

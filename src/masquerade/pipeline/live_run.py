@@ -71,7 +71,7 @@ class LiveReceipt:
     refused: int  # detail of what was to be hidden was still there
     shown: int
     hidden_whole: int  # of those shown: nobody was found in them
-    empty: int  # of those shown: shown as they were, since nobody was found in them
+    empty: int  # of those shown: nothing was hidden whole in them, which was allowed
     reconnections: int
     sent_late: int  # of those shown: encoding or the network took them beyond the bound
     unsent: int  # of those shown: the destination was gone

@@ -30,6 +30,7 @@ from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
 
 F32 = NDArray[np.float32]
+HIDDEN = 250  # of a mask over 0 to 255: what is weaker is meant to let the source shine through
 MAX_LEFT = 0.1  # of the detail in one region: more is refused
 SHORT = 360  # longest short side of the copies that are compared, in pixels
 SIGMA = 1.0  # of the Gaussian below which detail counts as fine, in their pixels
@@ -178,7 +179,7 @@ class FrameDetail:
         drawn = region.strength
         if region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
-        silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
+        silhouette = None if drawn is None or whole else self._shrink(drawn) >= HIDDEN
         if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
             faces = [box for box in found if box.label == "face"]  # hidden beside people
             frame = region.mask.shape[1], region.mask.shape[0]
