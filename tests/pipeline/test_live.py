@@ -27,7 +27,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.live import LiveCounts, LiveJudge, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
-from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.boxes import Box
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
 from masquerade.video.addresses import parse_address
@@ -312,6 +312,8 @@ def test_region_sources_read_one_frame_ahead_at_most(regions: str) -> None:
     [
         ({"every": 3}, "--every needs frames of the future"),
         ({"detector": "motion"}, "frames of the future"),
+        ({"regions": "boxes:faces.json"}, "leave boxes:FILE out"),
+        ({"regions": "people+boxes:faces.json"}, "leave boxes:FILE out"),
         ({"bitrate": "source"}, "no bitrate"),
     ],
 )
@@ -543,13 +545,10 @@ def test_a_receipt_that_is_there_is_no_more_overwritten_than_a_recording(
     assert receipt.read_text() == "another run's"
 
 
-def test_a_smaller_picture_is_for_faces_alone(tmp_path: Path) -> None:
-    boxes = tmp_path / "faces.json"
-    with BoxWriter(boxes, width=64, height=48) as writer:
-        writer.add(0, [Box(1, 2, 30, 40, 0.5)])
+def test_a_smaller_picture_is_for_faces_alone() -> None:
     found = build_live_pipeline(build("blacken"), LiveConfig(regions="faces"))
     assert found.config.scale == "640"
-    found = build_live_pipeline(build("blacken"), LiveConfig(regions=f"boxes:{boxes}"))
+    found = build_live_pipeline(build("blacken"), LiveConfig(regions="frame"))
     assert found.config.scale is None
 
 

@@ -501,7 +501,7 @@ def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
         raise UsageError(f"{flag} leaves nobody to be kept visible; leave it out.")
 
 
-def source_names(config: PipelineConfig) -> list[str]:
+def source_names(config: RegionConfig) -> list[str]:
     """The names of the region sources, in REGIONS."""
     return (config.regions or DEFAULT_REGIONS).partition(":")[0].split("+")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from masquerade.errors import UsageError
-from masquerade.pipeline.config import PipelineConfig, RegionConfig
+from masquerade.pipeline.config import PipelineConfig, RegionConfig, source_names
 from masquerade.pipeline.levels import LevelName
 from masquerade.ranges import Positive, Whole, at_least
 from masquerade.video.encoding import Codec
@@ -51,6 +51,11 @@ class LiveConfig(RegionConfig):
         if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
             raise UsageError(
                 f"--{named[0]} needs frames of the future, which live video has not; leave it out."
+            )
+        if "boxes" in source_names(self):
+            raise UsageError(
+                "a file of boxes says in which frame of a recording each lies, and live video "
+                "drops frames; leave boxes:FILE out, or record and use `masquerade anonymize`."
             )
         if self.bitrate == "source":
             raise UsageError("live video has no bitrate that is known; give bits, such as 2M.")
