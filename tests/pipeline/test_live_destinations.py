@@ -7,11 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
+
+from masquerade.errors import MasqueradeError
+from masquerade.video import live_output
+from masquerade.video.addresses import Address, parse_address
+from masquerade.video.encoding import Encoding
+from masquerade.video.probe import VideoInfo
+from masquerade.video.timestamps import FrameTime
 
 Feed = Callable[[Path], Path]
 
@@ -82,6 +92,42 @@ def test_a_destination_that_was_away_is_sent_to_again(
     receipt = json.loads(report.read_text())
     assert 0 < receipt["unsent"] < receipt["shown"]
     assert any("taken by nobody" in one for one in receipt["warnings"])
+
+
+DEAF = """import socket, time
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+taken = server.accept()
+time.sleep(15)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "rtmp", "rtsp"])
+def test_a_destination_that_takes_nothing_is_given_up(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server accepts the connection and reads nothing, until it ends by itself."""
+    monkeypatch.setattr(live_output, "SECONDS", 1.0)
+    info = VideoInfo(path=Path("camera"), kind="video", container="", width=640, height=480)
+    words = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        address = parse_address(f"{scheme}://127.0.0.1:{port}/a|b'c?key=d", output=True)
+        began = time.monotonic()
+        with pytest.raises(MasqueradeError, match=rf"127.0.0.1:{port}.* cannot be written to"):
+            send_noise(address, info)
+        assert time.monotonic() - began < 10
+        server.kill()
+
+
+def send_noise(address: Address, info: VideoInfo) -> None:
+    """So many bits that all that lies between is full at once."""
+    noise = np.random.default_rng(0)
+    with live_output.LiveWriter(address, info=info, encoding=Encoding(crf=0)) as writer:
+        for index in range(100):
+            pixels = noise.integers(0, 256, (480, 640, 3), np.uint8)
+            writer.write(pixels, FrameTime(index, 1, Fraction(1, 25)))
 
 
 def test_a_destination_that_stays_away_ends_the_run(clip: Path, feed: Feed) -> None:

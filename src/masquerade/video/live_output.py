@@ -1,5 +1,6 @@
 """Send frames to a live destination as they come: a network stream, a pipe or a virtual camera."""
 
+import re
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -8,6 +9,7 @@ from time import monotonic
 from typing import Any, Self
 
 import av
+from av.codec.context import Flags
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
@@ -21,7 +23,7 @@ CAMERA_FORMAT = "yuv420p"  # what programs that read a virtual camera understand
 KEY_FRAMES = 2  # seconds between two, at most: whoever tunes in waits so long
 NO_DELAY = {"libx264": {"tune": "zerolatency"}, "libx265": {"tune": "zerolatency"}}
 PAUSE = 1.0  # seconds between two attempts to open a destination that is gone
-SECONDS = 10.0  # after which a destination that does not take what is sent is given up
+SECONDS = 10.0  # after which a server that does not take what is sent over TCP is given up
 
 
 class LiveWriter:
@@ -39,7 +41,7 @@ class LiveWriter:
 
     def __init__(self, address: Address, *, info: VideoInfo, encoding: Encoding) -> None:
         self.address = address
-        muxer = _muxer(address)
+        target, muxer, options = _destination(address)
         raw = address.kind == "camera"
         format = (
             CAMERA_FORMAT
@@ -48,14 +50,8 @@ class LiveWriter:
         )
         self._to_yuv = RgbToYuv(info, format)
         self._base = Fraction(1, 90_000)
-        options = {"fflags": "+bitexact", "flush_packets": "1"}
-        if address.scheme == "rtsp":
-            options["rtsp_transport"] = "tcp"
-        target: Any = sys.stdout.buffer if address.text == "-" else address.text
         self._out: Any = self._guarded(
-            lambda: av.open(
-                target, "w", format=muxer, container_options=options, timeout=(SECONDS, SECONDS)
-            )
+            lambda: av.open(target, "w", format=muxer, container_options=options)
         )
         name, given = ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
         own = NO_DELAY.get(name, {})
@@ -70,6 +66,8 @@ class LiveWriter:
         if not raw:
             context.gop_size = max(1, round(KEY_FRAMES * info.rate))
             context.max_b_frames = 0
+        if muxer == "tee":
+            context.flags |= Flags.global_header  # which FLV needs, and `tee` does not ask for
         self._guarded(lambda: open_encoder(context))
         self._guarded(self._out.start_encoding)  # which connects: until then nobody was asked
 
@@ -170,6 +168,26 @@ class ReconnectingWriter:
             if self._gone_at == now:
                 self._say(f"{error} It is tried again for {self._seconds:g} s.")
         return False
+
+
+def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:
+    """What FFmpeg opens, by which muxer, and the options of that.
+
+    Of what is sent over TCP they bound how long a server may take nothing. Nothing else ends this
+    wait: PyAV's own bound is for sources alone, and no signal is heard meanwhile.
+    """
+    target: Any = sys.stdout.buffer if address.text == "-" else address.text
+    muxer, limit = _muxer(address), str(round(1_000_000 * SECONDS))  # microseconds
+    options = {"fflags": "+bitexact", "flush_packets": "1"}
+    if address.scheme == "rtsp":
+        options |= {"rtsp_transport": "tcp", "timeout": limit}
+    elif address.scheme == "tcp":
+        target += f"{'&' if '?' in target else '?'}timeout={limit}"
+    elif muxer == "flv":  # RTMP takes it as an option of the protocol, which `tee` alone hands on
+        given = "".join(f":{key}={value}" for key, value in options.items())
+        target = f"[f=flv:rw_timeout={limit}{given}]" + re.sub(r"([\\'|])", r"\\\1", target)
+        muxer = "tee"
+    return target, muxer, options
 
 
 def _muxer(address: Address) -> str:
