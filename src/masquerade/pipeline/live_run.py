@@ -127,10 +127,11 @@ class LiveSession:
             file = Path(self.destination.text)
             if file.is_dir() or destination.endswith("/"):
                 raise UsageError(f"{file} names a folder; name a file in it: {file / 'safe.mp4'}")
-            if container_for(file, self._encoding(codec_for(file))) in IMAGES:
+            refused = {name: "be a picture, which holds no recording" for name in IMAGES}
+            refused["avi"] = "count frames, and not keep when each of them came"
+            if why := refused.get(container_for(file, self._encoding(codec_for(file)))):
                 raise UsageError(
-                    f"{file} would be a picture, which holds no recording; let its name end in "
-                    ".mp4, .mkv, .mov, .webm or .avi."
+                    f"{file} would {why}; let its name end in .mp4, .mkv, .mov or .webm."
                 )
             if report is not None and report.resolve() == file.resolve():
                 raise UsageError(f"{file} is the video; name another file by --report.")
