@@ -487,6 +487,13 @@ def test_a_source_that_cannot_be_opened_is_one_sentence_without_its_password(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_key_of_a_stream_is_in_no_message(tmp_path: Path, capsys: Any) -> None:
+    """RTMP has it at the end of the path."""
+    words = ["rtmp://127.0.0.1:1/live/secret", "-o", str(tmp_path / "out.mp4"), *HIDDEN]
+    assert main(["live", *words, "--reconnect", "0"]) == 1
+    assert "masquerade: rtmp://127.0.0.1:1 cannot be opened" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

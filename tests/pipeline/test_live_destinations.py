@@ -92,6 +92,7 @@ def test_a_destination_that_was_away_is_sent_to_again(
     receipt = json.loads(report.read_text())
     assert 0 < receipt["unsent"] < receipt["shown"]
     assert any("taken by nobody" in one for one in receipt["warnings"])
+    assert "127.0.0.1" not in report.read_text()
 
 
 DEAF = """import socket, time

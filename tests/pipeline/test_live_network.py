@@ -106,7 +106,10 @@ def test_a_stream_that_is_gone_for_good_leaves_what_was_shown(video: Path, tmp_p
             _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "rtsp://127.0.0.1" in errors and "secret" not in errors and "Traceback" not in errors
-    assert shown_frames(out) == receipt_of(out)["shown"]
+    receipt = receipt_of(out)
+    assert shown_frames(out) == receipt["shown"]
+    assert "the source was lost for good." in receipt["warnings"]
+    assert not any(word in str(receipt) for word in ("127.0.0.1", "ward"))
 
 
 def test_a_camera_is_shown_from_its_first_key_frame_on(clip: Path, tmp_path: Path) -> None:

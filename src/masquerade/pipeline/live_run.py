@@ -249,15 +249,15 @@ class LiveSession:
 
     def _reason(self, run: LiveRun) -> str:
         """Why no frame was shown, in a sentence."""
-        if warned := self._warnings(run.counts):
-            return " ".join(warned)
+        if why := [*filter(None, [self._lost]), *self._warnings(run.counts)]:
+            return " ".join(why)
         if not self.pictures:
             return f"{self.source.name} ended before it gave a picture."
         return f"it ended before any of its {self.pictures} pictures was anonymized."
 
     def _warnings(self, counts: LiveCounts) -> list[str]:
-        """What went wrong, in sentences."""
-        warned = [self._lost] if self._lost else []
+        """What went wrong besides a loss of the source, in sentences that name no address."""
+        warned = []
         if counts.refused:
             warned.append(
                 f"{counts.refused} frames were dropped because detail of what was to be hidden was "
@@ -280,13 +280,13 @@ class LiveSession:
                 "look at the destination."
             )
         if counts.unsent:
-            warned.append(
-                f"{counts.unsent} frames were taken by nobody: {self.destination.name} was gone."
-            )
+            warned.append(f"{counts.unsent} frames were taken by nobody: the destination was gone.")
         return warned
 
     def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
         counts, pictures = run.counts, self._input.pictures
+        # Why is for who is there: it names the source, and may quote what that sent.
+        lost = ["the source was lost for good."] if self._lost else []
         looked_at = counts.shown + counts.late + counts.refused
         return LiveReceipt(
             source=self.source.kind,
@@ -308,7 +308,7 @@ class LiveSession:
             latency_95=counts.latency(0.95),
             max_latency=self.config.max_latency,
             stage_seconds={key: round(s, 3) for key, s in run.timer.seconds.items()},
-            warnings=tuple(self._warnings(counts)),
+            warnings=(*lost, *self._warnings(counts)),
         )
 
     @property

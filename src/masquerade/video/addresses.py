@@ -40,7 +40,10 @@ class Address(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What to call it in messages and receipts: without user, password and query."""
+        """What to call it in messages: without user, password, query, and the path of RTMP.
+
+        There a path ends with the key, by which anybody may send in its owner's name.
+        """
         if self.kind != "network":
             standard = "standard output" if self.output else "standard input"
             return standard if self.text == "-" else escape(self.text)
@@ -49,7 +52,8 @@ class Address(NamedTuple):
             port = f":{parts.port}" if parts.port else ""
         except ValueError:
             port = ""
-        return escape(f"{self.scheme}://{parts.hostname or ''}{port}{parts.path}")
+        path = "" if self.scheme in ("rtmp", "rtmps") else parts.path
+        return escape(f"{self.scheme}://{parts.hostname or ''}{port}{path}")
 
 
 def parse_address(text: str, *, output: bool = False) -> Address:
