@@ -19,8 +19,10 @@ from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listene
 from masquerade.errors import MasqueradeError
 from masquerade.video import live_output
 from masquerade.video.addresses import Address, parse_address
+from masquerade.video.color import Color
 from masquerade.video.encoding import Encoding
 from masquerade.video.probe import VideoInfo
+from masquerade.video.read import Reader
 from masquerade.video.timestamps import FrameTime
 
 Feed = Callable[[Path], Path]
@@ -148,6 +150,46 @@ def test_a_destination_that_is_not_there_ends_the_run_at_once(clip: Path, feed: 
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
     assert f"{address} cannot be written to (connection refused)" in errors
+
+
+WEBCAM = VideoInfo(
+    path=Path("camera"),
+    kind="video",
+    container="",
+    width=64,
+    height=48,
+    color=Color(primaries=1, transfer=1, matrix=5, full_range=True),
+    sample_aspect=Fraction(4, 3),
+)
+
+
+def send_grey(address: Address) -> None:
+    with live_output.LiveWriter(address, info=WEBCAM, encoding=Encoding(crf=1)) as writer:
+        for index in range(50):
+            writer.write(np.full((48, 64, 3), 200, np.uint8), FrameTime(index, 1, Fraction(1, 25)))
+
+
+def test_colours_and_the_shape_of_pixels_go_on_as_they_came(tmp_path: Path) -> None:
+    got = tmp_path / "got.ts"
+    send_grey(Address(str(got), "pipe", output=True))
+    with Reader(got) as reader:
+        assert reader.info.color == WEBCAM.color
+        assert reader.info.sample_aspect == WEBCAM.sample_aspect
+        frames = [frame.rgb() for frame in reader if hasattr(frame, "rgb")]
+    assert len(frames) == 50
+    assert all(
+        abs(int(level) - 200) <= 2 for frame in frames for level in (frame.min(), frame.max())
+    )
+
+
+def test_a_virtual_camera_which_has_no_tags_gets_what_programs_take_for_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file stands for it: levels over 16 to 235."""
+    monkeypatch.setattr(live_output, "_muxer", lambda address: "rawvideo")
+    got = tmp_path / "camera"
+    send_grey(Address(str(got), "camera", output=True))
+    assert set(got.read_bytes()[: 64 * 48]) == {16 + round(200 * 219 / 255)}
 
 
 def port_of(server: socket.socket) -> int:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from time import monotonic
@@ -14,6 +15,7 @@ from av.codec.context import Flags
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.addresses import MUXERS, Address
+from masquerade.video.color import UNTAGGED
 from masquerade.video.encoding import Encoding, encoder_for, open_encoder, pixel_format
 from masquerade.video.probe import VideoInfo
 from masquerade.video.rgb_to_yuv import RgbToYuv
@@ -27,11 +29,11 @@ SECONDS = 10.0  # after which a server that does not take what is sent over TCP 
 
 
 class LiveWriter:
-    """A video stream without sound or tags to an address, without look-ahead of its encoder.
+    """A video stream without sound or metadata to an address, without look-ahead of its encoder.
 
     Args:
         address: where it goes; see `addresses.parse_address`.
-        info: of the source, whose size, rate and colour it gets.
+        info: of the source, whose size, rate, colour and aspect it gets.
         encoding: how it is compressed; of a virtual camera nothing is.
 
     Raises:
@@ -48,7 +50,8 @@ class LiveWriter:
             if raw
             else pixel_format(encoding, "mpegts", width=info.width, height=info.height, deep=False)
         )
-        self._to_yuv = RgbToYuv(info, format)
+        # A virtual camera carries no tags: it gets what programs assume then.
+        self._to_yuv = RgbToYuv(replace(info, color=UNTAGGED) if raw else info, format)
         self._base = Fraction(1, 90_000)
         self._out: Any = self._guarded(
             lambda: av.open(target, "w", format=muxer, container_options=options)
@@ -61,6 +64,8 @@ class LiveWriter:
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = info.width, info.height, format
         context.time_base = self._stream.time_base = self._base
+        context.sample_aspect_ratio = info.sample_aspect
+        self._to_yuv.tag_encoder(context)
         context.thread_count = encoding.threads
         context.bit_rate = _bits(encoding) or 0
         if not raw:

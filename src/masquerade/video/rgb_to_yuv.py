@@ -45,6 +45,13 @@ class RgbToYuv:
         )
         return self._tag(out)
 
+    def tag_encoder(self, context: Any) -> None:
+        """Tag an encoder's stream with the colours of these pictures."""
+        color = self.color
+        context.color_primaries, context.color_trc = color.primaries, color.transfer
+        context.colorspace = color.matrix
+        context.color_range = FULL if color.full_range else LIMITED
+
     def from_planes(self, planes: Planes) -> VideoFrame:
         """The encoder's picture of planes, where `has_same_planes`."""
         height, width = planes.y.shape

@@ -23,7 +23,7 @@ from torch import Tensor
 from masquerade.anonymizer import Pixels, Planes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
-from masquerade.video.color import FULL, LIMITED, UNTAGGED, Color
+from masquerade.video.color import UNTAGGED, Color
 from masquerade.video.container import printable
 from masquerade.video.decoding import StreamPacket
 from masquerade.video.encoding import (
@@ -231,10 +231,7 @@ class Writer:
         if name == "mjpeg":
             context.flags |= _QSCALE
             context.global_quality = _QUALITY
-        color = self.color
-        context.color_primaries, context.color_trc = color.primaries, color.transfer
-        context.colorspace = color.matrix
-        context.color_range = FULL if color.full_range else LIMITED
+        self._to_yuv.tag_encoder(context)
         self._guard(lambda: open_encoder(context))
         return stream
 
