@@ -505,6 +505,7 @@ def test_the_key_of_a_stream_is_in_no_message(tmp_path: Path, capsys: Any) -> No
         (["rtsp://127.0.0.1/a", "-o", "out.jpg"], 2, "out.jpg would be a picture"),
         (["rtsp://127.0.0.1/a", "-o", "safe/"], 2, "name a file in it: safe/safe.mp4"),
         (["rtsp://127.0.0.1/a", "-o", "."], 2, "names a folder"),
+        (["-", "-o", "out.mp4", "--report", "s3://bucket/r.json"], 2, "--report is a file of this"),
         (["here.mp4", "-o", "out.mp4"], 2, "is no camera, network stream or pipe"),
         (["gopher://127.0.0.1/a", "-o", "out.mp4"], 2, "no live video at gopher://"),
         (["-", "-o", "-", "--json"], 2, "--json"),

@@ -12,6 +12,7 @@ from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import UsageError, VideoError
+from masquerade.object_store import refuse_address
 from masquerade.pipeline.config import (
     Pipeline,
     build_region_source,
@@ -123,6 +124,8 @@ class LiveSession:
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
         report = self._report()
+        if report is not None:
+            refuse_address(report, "--report")
         if self.destination.kind == "file":
             file = Path(self.destination.text)
             if file.is_dir() or destination.endswith("/"):
