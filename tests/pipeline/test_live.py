@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,11 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_command import HIDDEN, live, needs_ffmpeg
+from live_command import (
+    HIDDEN,
+    free_port,
+    live,
+    needs_ffmpeg,
+    receipt_of,
+    wait_for,
+    wait_for_listener,
+)
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import main
-from masquerade.errors import MasqueradeError, OutputError, UsageError
+from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import build
 from masquerade.pipeline import live as module
 from masquerade.pipeline.config import Pipeline, PipelineConfig
@@ -32,6 +41,7 @@ from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
 from masquerade.video.addresses import parse_address
 from masquerade.video.live_decoding import LiveDecoder
+from masquerade.video.live_source import LiveSource
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
 
@@ -339,6 +349,34 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert (receipt["source"], receipt["destination"]) == ("pipe", "file")
     saved = (tmp_path / "out.mp4.receipt.json").read_text()
     assert json.loads(saved) == receipt and "camera" not in saved
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["lost", "silent"])
+def test_the_time_is_over_without_another_picture(how: signal.Signals, tmp_path: Path) -> None:
+    """The source is not waited for, nor opened again, for longer than the run was to take."""
+    out, address = tmp_path / "out.mp4", f"tcp://127.0.0.1:{free_port()}"
+    words = ["ffmpeg", "-v", "error", "-re", *ONE_KEY_FRAME, "-g", "10", "-f", "mpegts"]
+    with subprocess.Popen([*words, f"{address}?listen=1"]) as player:
+        wait_for_listener(int(address.rpartition(":")[2]))
+        with live(address, "-o", out, *HIDDEN, "--duration", 2, "--reconnect", 20) as run:
+            wait_for(run, "the first frame is shown")
+            player.send_signal(how)
+            _, errors = run.communicate(timeout=60)
+        player.kill()
+    assert run.returncode == 0, errors
+    receipt = receipt_of(out)
+    assert receipt["seconds"] < 6 and not receipt["warnings"]
+
+
+def test_a_source_that_was_stopped_before_it_is_opened_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which says nothing
+        source = LiveSource(parse_address(f"tcp://127.0.0.1:{server.getsockname()[1]}"), stall=20)
+        source.stop()
+        began = time.monotonic()
+        with pytest.raises(VideoError), source:
+            pass
+        assert time.monotonic() - began < 15
 
 
 ONE_KEY_FRAME = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=4", "-c:v", "libx264", "-g", "250"]

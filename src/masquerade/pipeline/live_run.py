@@ -1,5 +1,6 @@
 """One live run: a source is opened, its frames are anonymized, and sent on as they come."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -155,7 +156,7 @@ class LiveSession:
         self._lost: str | None = None
 
     def stop(self) -> None:
-        """End after the frame that is worked on; a signal handler may call it."""
+        """End after the frame that is worked on; a signal handler or a thread may call it."""
         self._input.stop()
 
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
@@ -190,12 +191,23 @@ class LiveSession:
 
     def _in_time(self, source: LiveSource) -> Iterator[Any]:
         until = self.config.duration
+        if until is None:
+            yield from source
+            return
         first: float | None = None
-        for frame in source:
-            first = frame.time if first is None else first
-            if until is not None and frame.time - first >= until:
-                return
-            yield frame
+        # Where no picture comes any more, none says that the time is over.
+        clock = threading.Timer(until, self.stop)
+        clock.daemon = True
+        try:
+            for frame in source:
+                if first is None:
+                    first = frame.time
+                    clock.start()
+                if frame.time - first >= until:
+                    return
+                yield frame
+        finally:
+            clock.cancel()
 
     def _until_lost(self, frames: Iterator[LiveFrame]) -> Iterator[LiveFrame]:
         """The frames until the source is gone for good; what was shown until then stays."""

@@ -205,10 +205,11 @@ class Conversation:
         self._process.channel.settimeout(seconds)
 
     def hang_up(self) -> None:
-        """Let whoever waits for an answer get an error now; a signal handler may do so."""
-        if self._process is not None:
+        """Let whoever waits for an answer get an error; a signal handler or a thread may do so."""
+        process = self._process  # which its own thread may give up meanwhile
+        if process is not None:
             with suppress(OSError):
-                self._process.channel.shutdown(socket.SHUT_RDWR)
+                process.channel.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Leave the process to the next file."""

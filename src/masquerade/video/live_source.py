@@ -85,10 +85,11 @@ class LiveSource:
         self._disconnect()
 
     def stop(self) -> None:
-        """End the iteration at once, as a signal handler may."""
+        """End the iteration at once, as a signal handler or a thread may."""
         self._stopped = True
-        if self._talk is not None:
-            self._talk.hang_up()
+        talk = self._talk  # which its own thread may give up meanwhile
+        if talk is not None:
+            talk.hang_up()
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._stopped:
@@ -136,6 +137,8 @@ class LiveSource:
         name = self.address.name
         # the decoder itself gives up a connection first, and says why
         self._talk = Conversation(name, Limits(seconds=self._stall + 5))
+        if self._stopped:  # while its process was started
+            self._talk.hang_up()
         self._talk.say("watch", address=list(self.address), memory=None, **self._wanted)
         if self.address.kind == "pipe":
             self._hand_over_pipe()
