@@ -351,6 +351,16 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert json.loads(saved) == receipt and "camera" not in saved
 
 
+def test_it_is_said_while_it_lasts_that_every_frame_is_late(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
+) -> None:
+    words = [str(feed(clip)), "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--max-latency", "1e-9"]
+    assert main(["live", *words, "--stall", "1", "--duration", "3.5"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("nothing has been shown for 1 s: ") == 1
+    assert said.index("were dropped; choose a smaller --scale") < said.index("so there is no file")
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["lost", "silent"])
 def test_the_time_is_over_without_another_picture(how: signal.Signals, tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ class LiveSession:
         destination: where it goes: rtsp://..., rtmp://..., /dev/video9, a pipe, -, or a file.
         anonymizer: the method.
         config: how.
-        say: what a sentence is given to when the source is lost or the work on a picture hangs, and
-            when it goes on.
+        say: what a sentence is given to when the source is lost or the work on a picture hangs,
+            when it goes on, and when no frame was shown for long.
 
     Raises:
         UsageError: the settings contradict each other, or the destination exists.
@@ -168,7 +168,8 @@ class LiveSession:
             run = LiveRun(
                 self.pipeline, info=source.info, max_latency=self.config.max_latency, age=age
             )
-            frames = self._until_lost(run(self._standstill(self._in_time(source))))
+            pictures = self._watched(self._in_time(source), run.counts)
+            frames = self._until_lost(run(self._standstill(pictures)))
             if self.destination.kind == "file":
                 self._record(frames, run, on_frame)
             else:
@@ -208,6 +209,19 @@ class LiveSession:
                 yield frame
         finally:
             clock.cancel()
+
+    def _watched(self, pictures: Iterator[Any], counts: LiveCounts) -> Iterator[Any]:
+        """The same pictures; it is said, once each time, that for long none of them was shown."""
+        shown, dropped, since, said = -1, 0, 0.0, False
+        for picture in pictures:
+            now = time.monotonic()
+            if counts.shown != shown:
+                shown, dropped, since, said = counts.shown, _dropped(counts), now, False
+            elif not said and now - since > self.config.stall and _dropped(counts) > dropped:
+                said = True
+                why = " ".join(self._warnings(counts))
+                self._say(f"nothing has been shown for {self.config.stall:g} s: {why}")
+            yield picture
 
     def _until_lost(self, frames: Iterator[LiveFrame]) -> Iterator[LiveFrame]:
         """The frames until the source is gone for good; what was shown until then stays."""
@@ -302,7 +316,7 @@ class LiveSession:
         counts, pictures = run.counts, self._input.pictures
         # Why is for who is there: it names the source, and may quote what that sent.
         lost = ["the source was lost for good."] if self._lost else []
-        looked_at = counts.shown + counts.late + counts.refused
+        looked_at = counts.shown + _dropped(counts)
         return LiveReceipt(
             source=self.source.kind,
             destination=self.destination.kind,
@@ -341,6 +355,11 @@ def _record(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
     """Write a frame to a file; always True, as a file takes every frame."""
     writer.write(pixels, time)
     return True
+
+
+def _dropped(counts: LiveCounts) -> int:
+    """How many frames were looked at and not shown."""
+    return counts.late + counts.refused
 
 
 def _output_info(info: VideoInfo) -> VideoInfo:
