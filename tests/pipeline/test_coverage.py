@@ -12,6 +12,7 @@ import torch
 import masquerade
 from masquerade.errors import OutputError
 from masquerade.pipeline.coverage import (
+    HALF,
     CoverageCounter,
     DatasetCoverage,
     FrameCounts,
@@ -47,9 +48,18 @@ def test_frames_are_counted_by_what_was_hidden() -> None:
 
 def test_a_single_pixel_of_a_large_frame_is_hidden() -> None:
     counter, mask = CoverageCounter(["faces"]), np.zeros((2000, 3000), np.uint8)
-    mask[5, 5] = 1
+    mask[5, 5] = 255
     counter.add(Region(boxes=(Box(5, 5, 6, 6, 1.0),)), mask)
     assert counter.total().empty == 0 and counter.total().share == (0.0,)
+
+
+def test_what_hides_by_less_than_half_hides_nothing() -> None:
+    """A weak match of a template dims the picture and leaves it to be seen."""
+    counter, faint = CoverageCounter(["templates"]), np.full((48, 96), HALF - 1, np.uint8)
+    counter.add(Region(strength=faint), faint)
+    assert counter.total().nothing and counter.total().regions == (0,)
+    counter.add(Region(strength=faint), faint + 1)
+    assert counter.total().empty == 1 and counter.total().regions == (0, 1)
 
 
 def test_the_receipt_counts_the_frames_in_which_nothing_was_hidden(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import masquerade
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import PipelineConfig, encoding_for, parse_scale, region_arguments
-from masquerade.pipeline.coverage import CoverageCounter
+from masquerade.pipeline.coverage import HALF, CoverageCounter
 from masquerade.pipeline.receipt import config_hash, noise_origin
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.regions.region import Region
@@ -27,8 +27,8 @@ CARRIED = replace(SEEN, source="extrapolated", track=2)
 
 
 def hiding(pixels: int, size: int = 100) -> NDArray[np.uint8]:
-    """A mask that hides so many pixels, if only a little."""
-    return (np.arange(size) < pixels).astype(np.uint8).reshape(1, size)
+    """A mask that hides so many pixels by half."""
+    return ((np.arange(size) < pixels) * HALF).astype(np.uint8).reshape(1, size)
 
 
 def test_every_frame_counts_as_what_it_is() -> None:

@@ -16,6 +16,7 @@ from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
+HALF = 128  # of a mask over 0 to 255: below it the source shines through more than what hides it
 MOST_NAMES = 20  # of videos in one message
 
 
@@ -24,7 +25,7 @@ class FrameCounts:
     """In how many frames of a video, or of several, something was hidden or missed."""
 
     frames: int = 0
-    empty: int = 0  # frames in which nothing was hidden
+    empty: int = 0  # frames in which nothing was hidden, or all of it by less than half
     missed: int = 0  # frames between the first and the last sighting in which nothing was found
     span: int = 0  # frames from the first to the last sighting
     filled_whole: int = 0  # frames hidden whole because nothing could be told apart in them
@@ -83,11 +84,12 @@ class CoverageCounter:
 
     def add(self, region: Region, mask: Any) -> None:
         """Count one frame by what was found and its mask (H, W); None: all of it is hidden."""
-        hidden = 1 if mask is None else cv2.countNonZero(mask)
+        hidden = mask is None or cv2.minMaxLoc(mask)[1] >= HALF
         self.empty += not hidden
-        self.share.append(1.0 if mask is None else round(hidden / mask.size, 5))
+        share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
+        self.share.append(round(share, 5))
         # Templates give a map of strengths and no boxes.
-        self.regions.append(1 if region.full_frame else len(region.boxes) or int(hidden > 0))
+        self.regions.append(1 if region.full_frame else len(region.boxes) or int(hidden))
         self.cuts += region.cut
         # Hidden whole by request, and not for want of certainty, where a source is `frame`.
         self.filled_whole += region.full_frame and "frame" not in self.sources
