@@ -49,7 +49,7 @@ from masquerade.training.recipe import (
     Stop,
     UpdateStep,
 )
-from masquerade.training.recipes.options import BOTH, ablate
+from masquerade.training.recipes.options import BOTH, ablate, at_chance
 from masquerade.training.seeds import derive_seed
 
 painter = pytest.fixture(autouse=True)(register_painter)
@@ -191,6 +191,20 @@ def test_a_phase_ends_on_its_threshold() -> None:
     history = train_adversarially(recipe(phases=(PRETRAIN, early)), data(), device="cpu").history
     assert history[-1]["val_utility"] >= 0.9
     assert all(row["val_utility"] < 0.9 for row in history[2:-1]) and len(history) < 30
+
+
+def test_an_adversary_is_blind_once_its_loss_stays_near_chance() -> None:
+    """One that is confidently wrong, as the anonymizer has just moved, reads it all again soon."""
+
+    def end(shares: list[float], stop: Stop) -> int | None:
+        rows = [{"val_adversary_share": share} for share in shares]
+        return next((n for n in range(len(rows) + 1) if stop.reached(rows[:n])), None)
+
+    moved = [0.754, 1.748, 1.473, 1.038, 0.902, 0.81, 0.752]  # measured, of labels
+    blind = [1.068, 1.028, 1.011, 1.005, 1.005, 1.002]  # of frames
+    assert end(moved, at_chance(0.95)) is None and end(blind, at_chance(0.95)) == 4
+    assert end([0.6, 0.99, math.nan, 1.0, 1.0, 1.0], at_chance(0.95)) == 6
+    assert end([1.06, 1.02, 1.01, 1.0], at_chance(1.0)) == 4  # of a share of 1 too
 
 
 def test_the_adversarial_phase_does_not_begin_while_the_action_is_at_chance() -> None:

@@ -34,6 +34,7 @@ from masquerade.training.recipe import (
     Stop,
     UpdateStep,
 )
+from masquerade.training.recipes.options import at_chance
 from masquerade.training.validation import validate
 
 painter = pytest.fixture(autouse=True)(register_painter)
@@ -47,6 +48,14 @@ def test_a_run_whose_held_out_clips_show_no_action_is_in_doubt() -> None:
     assert "held out is at chance (0.50" in said
     assert not find_warnings([{**learned, "val_utility": 0.6}], *given)
     assert not find_warnings([{**row, "train_utility": 1.4}], *given)  # has collapsed: said there
+
+
+def test_a_phase_that_did_not_end_as_it_was_to_is_said() -> None:
+    given = recipe(phases=(replace(ADVERSARIAL, stop=(at_chance(0.95),)),))
+    row = {"phase": 1, "val_utility": 0.9, "chance_utility": 0.5, "train_utility": 0.1}
+    history = [{**row, "val_adversary_share": share} for share in (0.6, 1.3)]
+    (said,) = find_warnings(history, given, held_out(12))
+    assert "at 1.30 instead of 0.95 to 1.05 in 3 epochs in a row" in said
 
 
 def test_collapse_is_found_and_described() -> None:

@@ -6,9 +6,8 @@ from statistics import fmean
 
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.engine import Row
-from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipe import BLIND, AdversarialRecipe
 
-BLIND = 0.95  # of the chance loss: an adversary that predicts next to nothing
 FLAT = 0.02  # of the raw clips' variety: a constant output
 FEW = 30  # held-out clips that are too few to decide alone
 LEARNED = 0.75  # of the chance loss
@@ -90,10 +89,11 @@ def find_warnings(
         for stop in phase.stop:
             wanted = stop.below if stop.above is None else stop.above
             if wanted is not None and rows and not stop.reached(rows):
-                bound = "at most" if stop.above is None else "at least"
+                bound = f"at {'most' if stop.above is None else 'least'} {wanted:.2f}"
+                if stop.times > 1:
+                    bound = f"{wanted:.2f} to {stop.most:.2f} in {stop.times} epochs in a row"
                 found.append(
                     f"phase {phase.name} ended after all its epochs with {COLUMNS[stop.column]} "
-                    f"at {rows[-1][stop.column]:.2f} instead of {bound} {wanted:.2f} "
-                    f"({stop.column})"
+                    f"at {rows[-1][stop.column]:.2f} instead of {bound} ({stop.column})"
                 )
     return tuple(found)

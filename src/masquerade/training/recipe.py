@@ -22,6 +22,8 @@ from masquerade.training.objectives import Objective
 Role = Literal["anonymizer", "utility", "adversary", "auxiliary"]
 """Auxiliary: a class token that reads the action inside the anonymizer; it is not saved."""
 ROLES: tuple[Role, ...] = ("anonymizer", "utility", "adversary", "auxiliary")
+BLIND = 0.95
+"""Share of the chance loss from which an adversary predicts next to nothing."""
 LOSSES = ("reconstruction", "utility", "adversary", "adversarial")
 """Losses of every training; an anonymizer's `TrainingOutput` may bring more."""
 
@@ -64,7 +66,9 @@ class Stop:
 
     column: str
     below: float | None = None  # end once it is at most this
-    above: float | None = None  # end once it is at least this
+    above: float | None = None  # end once it is at least this, and at most `most`
+    most: float = math.inf
+    times: int = 1  # epochs in a row that must be in that range
     plateau: int | None = None  # end once it has not fallen for so many epochs
 
     def reached(self, rows: Sequence[Row]) -> bool:
@@ -74,7 +78,9 @@ class Stop:
             return False
         if self.below is not None and values[-1] <= self.below:
             return True
-        if self.above is not None and values[-1] >= self.above:
+        least = math.inf if self.above is None else self.above
+        in_range = [least <= value <= self.most for value in values[-self.times :]]
+        if len(in_range) == self.times and all(in_range):
             return True
         waited = len(values) - 1 - values.index(min(values))
         return self.plateau is not None and waited >= self.plateau

@@ -18,6 +18,7 @@ from masquerade.ranges import Count, Positive, Share, Weight, at_least, check_ra
 from masquerade.training.frame_pairs import FREE, GAPS, Gap
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.recipe import (
+    BLIND,
     ROLES,
     AdversarialRecipe,
     Adversary,
@@ -114,7 +115,11 @@ class Ablations(Schedule, total=False):
         int, at_least(0), Doc("Let restarted adversaries learn alone this often (200 by default).")
     ]
     until_blind: Annotated[
-        Share, Doc("End the last phase at this adversary loss, as a share of chance (th_Bmax).")
+        Share,
+        Doc(
+            "End the last phase once the adversaries' loss stays for 3 epochs at this share of "
+            "chance or more, yet not much above chance (th_Bmax)."
+        ),
     ]
 
 
@@ -159,6 +164,7 @@ WITHOUT_ADVERSARY = {"until_pretrain", "until_utility", "anonymizer_norms", "no_
 """What is of the anonymizer and the action network alone, beside the flags of every recipe."""
 CATCH_UP = 200  # updates, as in VITA's code
 PLATEAU = 4  # epochs without a better loss
+BLIND_EPOCHS = 3  # in a row
 
 BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
 """The utility network and the adversaries learn from the same anonymized clips (SPAct eq. 8)."""
@@ -193,8 +199,14 @@ def against(*, adversarial: float, utility: float = 1.0, **own: float) -> Update
 
 
 def at_chance(share: float) -> Stop:
-    """Return the end of a phase at this share of the adversaries' loss at chance (SPAct)."""
-    return Stop(column="val_adversary_share", above=share)
+    """Return the end of a phase at this share of the adversaries' loss at chance (SPAct).
+
+    An adversary whose anonymizer has just moved is confidently wrong: its loss is above chance, or
+    passes it by in one epoch, while all that it read is still there. Hence a range of losses and
+    several epochs in a row.
+    """
+    most = 2 - min(share, BLIND)
+    return Stop(column="val_adversary_share", above=share, most=most, times=BLIND_EPOCHS)
 
 
 def pretrain(

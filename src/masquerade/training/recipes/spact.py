@@ -10,7 +10,14 @@ from typing import Literal, Unpack
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.frame_pairs import FREE
 from masquerade.training.objectives import NTXent
-from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
+from masquerade.training.recipe import (
+    BLIND,
+    ROLES,
+    AdversarialRecipe,
+    Adversary,
+    OptimizerConfig,
+    Phase,
+)
 from masquerade.training.recipes import options
 
 UPDATES = (options.against(adversarial=0.5), options.BOTH)  # eq. 9 and 8; omega is 0 to 1
@@ -35,7 +42,7 @@ PAPER = AdversarialRecipe(
             name="adversarial",
             epochs=300,
             updates=UPDATES,
-            stop=(options.at_chance(0.95),),
+            stop=(options.at_chance(BLIND),),
         ),
     ),
     batch=24,
@@ -53,7 +60,7 @@ TINY = AdversarialRecipe(
     phases=(
         options.pretrain(below=0.05, epochs=20),
         options.WARMUP,
-        # With ten clips held out one epoch at chance is chance: it runs all its epochs.
+        # With ten clips held out some epochs at chance are chance: it runs all its epochs.
         Phase(name="adversarial", epochs=20, updates=UPDATES),
     ),
     **options.TINY,
