@@ -21,9 +21,11 @@ from toy_training import (
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
+from masquerade.training.adversarial_data import AdversarialBatches
 from masquerade.training.adversarial_training import (
     train_adversarially,
 )
+from masquerade.training.distributed import Processes
 from masquerade.training.frame_pairs import Gap
 from masquerade.training.objectives import Labels, MoCo, NTXent, Objective
 from masquerade.training.recipe import (
@@ -78,6 +80,28 @@ def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
     assert history[-1]["train_adversary"] < history[2]["train_adversary"]
     with pytest.raises(UsageError, match="other videos"):
         data(pairs=validation, pairs_validation=validation)
+
+
+def test_both_frames_of_a_pair_are_augmented_apart() -> None:
+    """A box erased from both, or one hue for both, would tell the pair whatever is anonymized."""
+    grey = from_tensor(torch.full((48, 3, 4, SIDE, SIDE), 128, dtype=torch.uint8))
+    own_data = data(pairs=grey.take(range(32)), pairs_validation=grey.take(range(32, 48)))
+    adversary = Adversary(network="tiny-2d", objective=NTXent(width=8))
+    erasing = Augmentation(brightness=0.3, erase=0.5, box=(0.4, 0.6))
+    given = recipe(gap=Gap(frames=4, stride=1), adversaries=(adversary,), augment=erasing)
+
+    def pairs(processes: Processes) -> torch.Tensor:
+        batches = AdversarialBatches(given, own_data, seed=0, processes=processes)
+        training = batches.training(0, torch.Generator().manual_seed(0))
+        return torch.stack([batch.stills for batch in training])  # (steps, rows, 3, 2, H, W)
+
+    views = pairs(Processes()).flatten(0, 1)
+    first, second = views.unbind(2)
+    holes = (views == 0).all(1).flatten(2).any(2)  # (pairs, 2)
+    assert 5 < (holes[:, 0] != holes[:, 1]).sum() < 27
+    assert (first.amax((1, 2, 3)) - second.amax((1, 2, 3))).abs().min() > 1e-4
+    each = [pairs(replace(Processes(), rank=rank, world=2)) for rank in (0, 1)]
+    assert torch.equal(torch.stack(each, 2).flatten(1, 2).flatten(0, 1), views)
 
 
 def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:

@@ -167,7 +167,7 @@ class AdversarialBatches:
     def _pairs(
         self, pictures: Tensor | None, generator: torch.Generator, *, augmented: bool
     ) -> Tensor | None:
-        """(B, 3, 2, H, W): views of each picture, always augmented, or frames of each video.
+        """(B, 3, 2, H, W): views of each picture, always augmented, or two frames of each video.
 
         Adversaries that learn labels get one view of each picture, as they will see it.
         """
@@ -177,9 +177,12 @@ class AdversarialBatches:
             gap = self.recipe.gap
             frames = None if gap is None else gap.frames
             pictures = random_windows(pictures, frames, generator, step=frames or 1)
-            two = torch.cat(frame_pairs(pictures, generator, gap), dim=2)
-            two = two.to(self.device)
-            return augment(two, self.recipe.augment, generator) if augmented else two.float() / 255
+            pair = [one.to(self.device) for one in frame_pairs(pictures, generator, gap)]
+            if not augmented:
+                return torch.cat(pair, dim=2).float() / 255
+            # Each by its own draw: one hue or one erased box of both would tell the pair.
+            pair = [augment(one, self.recipe.augment, generator) for one in pair]
+            return torch.cat(pair, dim=2)
         views = [
             augment(pictures.to(self.device), self.still_augment, generator)
             for _ in range(self.still_views)
