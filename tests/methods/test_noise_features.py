@@ -89,6 +89,17 @@ def test_training_draws_anew_and_every_weight_learns() -> None:
         assert torch.allclose(quiet.training_output(CLIP).clip, shown(quiet, CLIP), atol=1e-5)
 
 
+def test_training_has_one_draw_a_clip_as_what_is_published() -> None:
+    """Noise that is new in every frame averages out over a static scene; the output's does not."""
+    method, still = small(), CLIP[:, :, :1].expand(-1, -1, 3, -1, -1)
+    with torch.no_grad():
+        out = method.training_output(still).clip
+    assert torch.equal(out[:, :, 0], out[:, :, 1]) and torch.equal(out[:, :, 0], out[:, :, 2])
+    with torch.no_grad():
+        both = method.training_output(still[:1].expand(2, -1, -1, -1, -1)).clip
+    assert not torch.equal(both[0], both[1])
+
+
 def test_presets_and_what_makes_no_sense() -> None:
     made = {name: make() for name, make in PRESETS["noise-features"].items()}
     assert {name: one.noise for name, one in made.items()} == {"paper": 0.5, "tiny": 0.5}

@@ -7,7 +7,7 @@ action recognition and reconstruction, without an adversary (`masquerade train n
 Hides fine detail, keeps what the decoder reconstructs.
 
 A whole video shares one draw of noise, as fresh noise on each frame would average out over a static
-scene. It comes from the operating system's entropy and is not stored.
+scene. It comes from the operating system's entropy and is not stored. In training a clip has one.
 """
 
 import secrets
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Card, Presets, TracedState
+from masquerade.anonymizer import Anonymized, Card, Presets, TracedState, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
 from masquerade.methods.framewise import FramewiseAnonymizer, Side
@@ -99,12 +99,25 @@ class NoiseFeatures(FramewiseAnonymizer):
             code = self.net.encode(clip.new_zeros(1, 3, *size))
         return torch.cat([_normal((int(state), at), code) for at in range(len(clip))])
 
+    def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
+        add = partial(self._transform, each=clip.shape[2])
+        return TrainingOutput(transform_frames(add, clip, short=self.short, batched=True))
+
     def add_noise(
-        self, code: Tensor, key: tuple[int, int] | None = None, drawn: Tensor | None = None
+        self,
+        code: Tensor,
+        key: tuple[int, int] | None = None,
+        drawn: Tensor | None = None,
+        each: int = 1,
     ) -> Tensor:
-        """Add noise to a code (N, C, h, w): as `drawn`, or one for all N from a key, or new."""
-        if drawn is None:
-            drawn = torch.randn_like(code) if key is None else _normal(key, code)
+        """Add noise to a code (N, C, h, w).
+
+        It is as `drawn`, or one for all N from a key, or new for each `each` frames in a row.
+        """
+        if drawn is None and key is not None:
+            drawn = _normal(key, code)
+        elif drawn is None:
+            drawn = torch.randn_like(code[::each]).repeat_interleave(each, dim=0)
         spread = code.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return code + self.noise * spread * drawn
 
@@ -113,9 +126,10 @@ class NoiseFeatures(FramewiseAnonymizer):
         frames: Tensor,
         key: tuple[int, int] | None = None,
         drawn: Tensor | None = None,
+        each: int = 1,
     ) -> Tensor:
         height, width = frames.shape[-2:]
-        code = self.add_noise(self.net.encode(frames), key, drawn)
+        code = self.add_noise(self.net.encode(frames), key, drawn, each)
         return self.net.decode(code, (height, width)).sigmoid()
 
 
