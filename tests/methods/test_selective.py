@@ -84,6 +84,19 @@ def test_cumulative_noise_moves_with_the_content() -> None:
     assert (a - b).abs().lt(1e-6).float().mean() > 0.7
 
 
+@pytest.mark.parametrize("columns", [slice(0, 12), slice(120, 128)])
+def test_noise_of_a_narrow_region_at_the_edge_moves_too(columns: slice) -> None:
+    """Its flow is computed on enough of the frame; where it was zero the noise stood still."""
+    method, mask = Selective(), np.zeros((4, 96, 128), np.uint8)
+    mask[:, 10:86, columns] = 255
+    frames = (scene(4, shift=(0, 3))[0].permute(1, 2, 3, 0) * 255).byte().numpy()
+    out, _ = method.on_bytes(frames, mask=mask, state=method.init_state(seed=1))
+    before, after = out[1, 20:70, columns], out[2, 20:70, columns]
+    moved = out[2, 23:73, columns]
+    assert (before == after).all(-1).mean() < 0.05
+    assert (before == moved).all(-1).mean() > 0.5
+
+
 def test_iid_noise_is_new_in_every_frame() -> None:
     method = Selective(noise="iid")
     out = method(scene(3, shift=(0, 0)), state=method.init_state(seed=1)).clip
@@ -94,6 +107,12 @@ def test_clips_of_a_batch_have_different_noise() -> None:
     clip = scene(1).repeat(2, 1, 1, 1, 1)
     out = Selective()(clip, state=Selective().init_state(seed=1)).clip
     assert torch.corrcoef(out[:, 0].reshape(2, -1))[0, 1].abs() < 0.05
+
+
+def test_a_batch_of_hundreds_is_anonymized() -> None:
+    clip = torch.rand(258, 3, 1, 8, 8)
+    out = Selective()(clip, state=Selective().init_state(seed=1)).clip
+    assert len({tuple(one.flatten().tolist()) for one in out}) == 258
 
 
 def test_cut_draws_new_noise() -> None:

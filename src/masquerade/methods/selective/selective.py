@@ -39,7 +39,7 @@ from masquerade.methods.selective.noise import (
     warp_forward,
     warp_once,
 )
-from masquerade.models.optical_flow import F32, Raft, dis_flow, grey, load_raft
+from masquerade.models.optical_flow import F32, MIN_SIDE, Raft, dis_flow, grey, load_raft
 from masquerade.ranges import Share, UnitInterval, at_least
 from masquerade.regions.scene_cuts import is_cut, thumbnail
 
@@ -267,19 +267,22 @@ class Selective(Anonymizer):
 
     def _flow(self, state: NoiseState, now: U8, part: Part) -> F32:
         """Optical flow of one part of the frame, computed with a margin around it: (h, w, 2)."""
-        rows, columns = part
-        top, left = max(0, rows.start - FLOW_MARGIN), max(0, columns.start - FLOW_MARGIN)
-        crop = slice(top, rows.stop + FLOW_MARGIN), slice(left, columns.stop + FLOW_MARGIN)
+        crop, inside = [], []
+        for side, length in zip(part, now.shape[:2], strict=True):
+            low = max(0, side.start - FLOW_MARGIN)
+            high = min(length, side.stop + FLOW_MARGIN)
+            lacking = max(0, MIN_SIDE - (high - low))  # at an edge of the frame; else flow is 0
+            low = max(0, low - lacking)
+            crop.append(slice(low, high + lacking))
+            inside.append(slice(side.start - low, side.stop - low))
         pair = (state.before, now) if self.warp == "forward" else (now, state.before)
         estimate = self.raft.flow if self.raft else dis_flow
-        flow = estimate(pair[0][crop], pair[1][crop])
-        return flow[rows.start - top :, columns.start - left :][
-            : rows.stop - rows.start, : columns.stop - columns.start
-        ]
+        return estimate(pair[0][*crop], pair[1][*crop])[*inside]
 
 
 def _states(state: Any, batch: int) -> list[NoiseState]:
     """One state per clip, from a video's key or from the last window."""
     if isinstance(state, bytes):
-        return [NoiseState(key=Secret(bytes(state) + bytes([b]))) for b in range(batch)]
+        at = [bytes([b]) if b < 256 else b.to_bytes(4) for b in range(batch)]
+        return [NoiseState(key=Secret(bytes(state) + one)) for one in at]
     return list(state)
