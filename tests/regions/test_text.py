@@ -92,7 +92,12 @@ def test_a_scene_without_text_has_none() -> None:
 
 @pytest.mark.parametrize(
     ("face", "kept"),
-    [((40, 40, 100, 120), False), ((62, 52, 66, 56), False), ((200, 40, 260, 120), True)],
+    [
+        ((40, 40, 100, 120), False),
+        ((64, 51, 84, 69), False),
+        ((64, 52, 74, 64), True),  # of a badge or poster, in a line of text
+        ((200, 40, 260, 120), True),
+    ],
 )
 def test_what_is_a_face_is_no_text(
     monkeypatch: pytest.MonkeyPatch, face: tuple[float, ...], kept: bool

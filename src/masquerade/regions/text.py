@@ -37,6 +37,7 @@ GROWTH = 1.6  # of a core, in its area over its perimeter
 MIN_SIDE = 3.0  # pixels of a core's shorter side
 FACE_SCORE = 0.5  # of a face that is no text
 ON_FACE = 0.5  # share of a find in a face, or of a face in a find, from which it is that face
+LARGER = 3  # times a face's area: a larger find is a line of text with a face in it
 
 
 class TextDetector:
@@ -129,5 +130,5 @@ def _on_face(box: Box, face: Box) -> bool:
     """Whether a find lies on a face, or is the face."""
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
-    smaller = min(float(area(found)[0]), float(area(other)[0]))
-    return shared > 0 and shared >= ON_FACE * smaller
+    size, face_size = float(area(found)[0]), float(area(other)[0])
+    return 0 < shared >= ON_FACE * min(size, face_size) and size <= LARGER * face_size
