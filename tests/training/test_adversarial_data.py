@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toy_training import (
@@ -52,6 +54,19 @@ def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:
         recipe(still_batch=6, phases=(PRETRAIN, LONG)), own_data, device="cpu"
     ).history
     assert history[-1]["val_tint"] > 0.9
+
+
+def test_a_batch_knows_what_a_guess_by_the_labels_rates_loses_on_it() -> None:
+    """Of all processes' clips; what the anonymizer gains against an adversary is measured by it."""
+    rare = {"action": np.arange(48) % 2, "tint": (np.arange(48) % 16 == 0).astype(int)}
+    own_data = data(targets=rare)
+    for world in (1, 2):
+        processes = replace(Processes(), world=world)
+        batches = AdversarialBatches(recipe(), own_data, seed=0, processes=processes)
+        found = [one.chances for one in batches.training(0, torch.Generator().manual_seed(0))]
+        mean = sum(chance for (chance,) in found) / len(found)
+        wanted = (2 * math.log(34 / 3) + 30 * math.log(34 / 31)) / 32  # two of 32, one more of each
+        assert mean == pytest.approx(wanted, rel=1e-5) and mean < 0.25
 
 
 def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:

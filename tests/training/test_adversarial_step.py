@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toy_training import (
@@ -68,12 +70,12 @@ def test_the_idle_anonymizer_normalises_by_the_batch_or_by_its_running_statistic
     assert not torch.allclose(outs["batch"], learned, atol=1e-3)
 
 
-def gradient(turn: UpdateStep) -> torch.Tensor:
+def gradient(turn: UpdateStep, *chances: float) -> torch.Tensor:
     models = models_of()
     with models.set_trainable(turn.learns, anonymizer_norms="batch"):
         models.utility.eval()
         models.adversary.eval()
-        batch = next(batches_of(recipe()).held_out())
+        batch = replace(next(batches_of(recipe()).held_out()), chances=chances)
         terms = losses_of(models, recipe(), turn, batch)
         torch.stack([weight * terms[name] for name, weight in turn.losses.items()]).sum().backward()
     return torch.cat(
@@ -93,6 +95,21 @@ def test_the_anonymizers_gradient_is_utility_minus_omega_times_adversary() -> No
         UpdateStep(learns=everyone, losses={"utility": 1.0, "adversary": 1.0}, reversal=0.5)
     )
     assert torch.allclose(both, turned, atol=1e-6)
+
+
+def test_an_adversary_at_twice_its_chance_value_pulls_no_more() -> None:
+    """As the anonymizer's own update has it, so a reversed gradient."""
+    keep = gradient(UpdateStep(learns=("anonymizer",), losses={"utility": 1.0}))
+    against = {"utility": 1.0, "adversarial": 0.5}
+    apart = UpdateStep(learns=("anonymizer",), losses=against)
+    once = UpdateStep(
+        learns=("anonymizer", "utility", "adversary"),
+        losses={"utility": 1.0, "adversary": 1.0},
+        reversal=0.5,
+    )
+    for turn in (apart, once):
+        assert torch.allclose(gradient(turn, 0.1), keep, atol=1e-7)
+        assert not torch.allclose(gradient(turn, 0.6), keep, atol=1e-6)
 
 
 def test_the_queue_moves_only_while_the_adversary_learns() -> None:

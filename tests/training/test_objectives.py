@@ -21,6 +21,7 @@ from masquerade.training.objectives import (
     MoCo,
     MomentumEncoder,
     NTXent,
+    Objective,
     ObjectiveBatch,
     Rotation,
     clip_losses,
@@ -244,17 +245,33 @@ def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
 
 
 def test_a_negated_loss_has_a_bottom() -> None:
-    net = Says(bit=[-50.0])
-    code = {"bit": CODES["bit"]}
-    assert Labels(cap=None).adversarial_loss(net, ObjectiveBatch(CLIP, code, drawn()))[0] == -50
-    capped = Labels(cap=2.0).adversarial_loss(net, ObjectiveBatch(CLIP, code, drawn()))[0]
-    assert float(capped) == pytest.approx(-2 * math.log(2))
+    """At twice what a guess by the label's rates loses, of the batch's mean."""
+
+    def wish(objective: Objective, losses: list[float], chance: float) -> tuple[Tensor, Tensor]:
+        logits = torch.tensor(losses).expm1().log()[:, None].neg().requires_grad_()
+        net = Says(bit=[0.0])
+        net.forward = lambda clip: {"bit": logits}  # whose losses at label 1 these are
+        codes = {"bit": torch.ones(len(losses), dtype=torch.long)}
+        clip = torch.zeros(len(losses), 3, 1, 4, 4)
+        found = objective.adversarial_loss(net, ObjectiveBatch(clip, codes, drawn(), chance=chance))
+        found.mean().backward()
+        assert logits.grad is not None
+        return found.detach(), logits.grad
+
+    found, gradient = wish(Labels(), [1.9, 0.01, 0.01, 0.01], 0.25)  # one that fools it already
+    assert found.tolist() == pytest.approx([-1.9, -0.01, -0.01, -0.01], abs=1e-4)
+    assert (gradient != 0).all()
+    found, gradient = wish(Labels(), [1.9, 0.2, 0.1, 0.1], 0.25)
+    assert float(found.mean()) == pytest.approx(-0.5) and not gradient.any()
+    assert wish(Labels(), [40.0, 20.0], math.inf)[1].all()
     wrong = Says(quarters=[-50.0, -50.0, 50.0, -50.0])
     clip = torch.rand(16, 3, 2, 8, 8)
-    free = Rotation(cap=None).adversarial_loss(wrong, ObjectiveBatch(clip, {}, drawn()))
-    capped = Rotation(cap=2.0).adversarial_loss(wrong, ObjectiveBatch(clip, {}, drawn()))
+    free = Rotation().adversarial_loss(wrong, ObjectiveBatch(clip, {}, drawn()))
+    capped = Rotation().adversarial_loss(
+        wrong, ObjectiveBatch(clip, {}, drawn(), chance=math.log(4))
+    )
     assert float(free.min()) == -100
-    assert capped.min() == pytest.approx(-2 * math.log(4)) and capped.max() == free.max()
+    assert float(capped.mean()) == pytest.approx(-2 * math.log(4))
 
 
 def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:

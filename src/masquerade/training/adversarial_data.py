@@ -16,7 +16,7 @@ from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.distributed import Processes, epoch_batches
 from masquerade.training.frame_pairs import frame_pairs
 from masquerade.training.label_losses import Codes, codes_by_head
-from masquerade.training.objectives import Pairs
+from masquerade.training.objectives import Pairs, count_labels
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.seeds import derive_seed
 from masquerade.training.views import random_windows, window_starts
@@ -71,6 +71,7 @@ class AdversarialBatch:
     stills: Tensor | None = None
     share: Share = WHOLE_BATCH  # which rows of all processes' batch these are
     still_share: Share = WHOLE_BATCH
+    chances: Sequence[float] = ()  # by adversary, `Objective.chance_loss`; none: unknown
 
 
 class AdversarialBatches:
@@ -95,6 +96,8 @@ class AdversarialBatches:
         ):
             utility = codes_by_head(data.targets, clips.rows, data.utility)
             self.codes[part] = utility, codes_by_head(own, second.rows, data.private)
+        private = self.codes["train"][1]
+        self.seen = {name: count_labels(codes) for name, codes in private.items()}
         steps = -(-len(data.train) // recipe.batch)
         self.laps = -(-recipe.min_steps // steps)
         self.steps = self.laps * steps
@@ -118,7 +121,8 @@ class AdversarialBatches:
             with still_share.draws():
                 two = self._pairs(pictures, generator, augmented=True)
             batch = self._batch(clips, "train", order[step], second_order[step], two)
-            yield replace(batch, share=share, still_share=still_share)
+            chances = self._chances(whole_second[step])
+            yield replace(batch, share=share, still_share=still_share, chances=chances)
 
     def _windows(
         self, order: Sequence[Tensor], shares: Sequence[Share], generator: torch.Generator
@@ -205,6 +209,12 @@ class AdversarialBatches:
             count, batch = len(self.data.stills), self.recipe.still_batch
             yield from epoch_batches(count, batch, seed=seed, epoch=epoch)
             lap += 1
+
+    def _chances(self, rows: Tensor) -> list[float]:
+        """By adversary, the loss on training clips of predicting the labels' rates alone."""
+        private = {name: code[rows] for name, code in self.codes["train"][1].items()}
+        objectives = [one.objective for one in self.recipe.adversaries]
+        return [objective.chance_loss(private, len(rows), self.seen) for objective in objectives]
 
     def _shares(self, whole: Sequence[Tensor]) -> list[Share]:
         return [self.processes.share(len(rows)) for rows in whole]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -80,22 +81,30 @@ class AdversarialStep:
         share: Share,
     ) -> dict[str, Tensor]:
         """Return what the adversaries minimise, and what the anonymizer does against them."""
-        losses, wanted = {}, self.update.losses
-        clip, keep = output.clip, output.keep
-        if self.update.reversal is not None:
-            clip = reverse_gradient(clip, self.update.reversal)
-            keep = None if keep is None else reverse_gradient(keep, self.update.reversal)
-        adversaries = [
-            (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
-            for one, net in zip(self.recipe.adversaries, models.adversary, strict=True)
-        ]
-        given = ObjectiveBatch(clip, batch.private, self.generator, share)
-        if "adversary" in wanted:
-            each = [objective.loss(net, given).mean() for objective, net in adversaries]
-            losses["adversary"] = torch.stack(each).sum()
-        if "adversarial" in wanted:
-            each = [objective.adversarial_loss(net, given) for objective, net in adversaries]
-            losses["adversarial"] = combine_losses(each, self.recipe.combine)
+        wanted, reversal = self.update.losses, self.update.reversal
+        adversary, adversarial = [], []
+        chances = batch.chances or [math.inf] * len(models.adversary)
+        for one, net, chance in zip(
+            self.recipe.adversaries, models.adversary, chances, strict=True
+        ):
+            objective, clip, keep = one.objective, output.clip, output.keep
+            pull = clip.new_tensor(reversal or 0.0)  # read in the backward pass
+            if reversal is not None:
+                clip = reverse_gradient(clip, pull)
+                keep = None if keep is None else reverse_gradient(keep, pull)
+            net = with_keep_mask(net, keep if objective.needs_labels else None)
+            given = ObjectiveBatch(clip, batch.private, self.generator, share, chance)
+            if "adversary" in wanted:
+                loss = objective.loss(net, given)
+                pull.masked_fill_(objective.is_capped(loss, chance), 0)
+                adversary.append(loss.mean())
+            if "adversarial" in wanted:
+                adversarial.append(objective.adversarial_loss(net, given))
+        losses = {}
+        if adversary:
+            losses["adversary"] = torch.stack(adversary).sum()
+        if adversarial:
+            losses["adversarial"] = combine_losses(adversarial, self.recipe.combine)
         return losses
 
 

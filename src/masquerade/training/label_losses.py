@@ -83,8 +83,11 @@ def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) ->
     return codes
 
 
-def reverse_gradient(clip: Tensor, weight: float) -> Tensor:
-    """Return the clip, with a gradient multiplied by -weight (Ganin & Lempitsky, ICML 2015)."""
+def reverse_gradient(clip: Tensor, weight: float | Tensor) -> Tensor:
+    """Return the clip, with a gradient multiplied by -weight (Ganin & Lempitsky, ICML 2015).
+
+    A weight that is a tensor counts as it is in the backward pass.
+    """
     same = clip.view_as(clip)
     if same.requires_grad:
         same.register_hook(lambda gradient: -weight * gradient)  # type: ignore[no-untyped-call]

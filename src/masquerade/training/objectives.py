@@ -36,13 +36,20 @@ class ObjectiveBatch(NamedTuple):
     codes: Codes
     generator: torch.Generator
     share: Share = WHOLE_BATCH
+    chance: float = math.inf  # `chance_loss` of all processes' clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What one adversary learns. Unknown labels (-1) are ignored; all draws are of a generator."""
+    """The loss that one adversary learns by, and the anonymizer's loss against it.
+
+    Unknown labels (-1) are ignored; all draws are of a generator.
+    """
 
     needs_labels: ClassVar[bool] = False  # private ones
+    cap: ClassVar[float] = math.inf
+    """Times chance: beyond it the anonymizer gains nothing more by raising a loss that has no
+    upper bound. It is held against the batch's mean."""
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         """Return outputs by head of the adversary's network, given those by private label."""
@@ -57,8 +64,17 @@ class Objective:
         raise NotImplementedError
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        """Return what the anonymizer minimises, (n,) by sample: by default the negative loss."""
-        return -self.loss(net, batch)
+        """Return what the anonymizer minimises, (n,) by sample: by default the negative loss.
+
+        Once the mean of that loss is beyond the cap, it stays there and has no gradient.
+        """
+        loss = self.loss(net, batch)
+        held = loss.detach() * (self.cap * batch.chance / loss.detach().mean())
+        return -torch.where(self.is_capped(loss, batch.chance), held, loss)
+
+    def is_capped(self, loss: Tensor, chance: float) -> Tensor:
+        """Return whether the mean of a loss (n,) is beyond the cap, as a tensor."""
+        return loss.detach().mean() > self.cap * chance
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         """Return the loss of a constant prediction on `count` clips: no input can improve it.
@@ -76,11 +92,11 @@ class Labels(Objective):
     """Private labels (VITA, STPrivacy): cross entropy, binary where a label is."""
 
     needs_labels: ClassVar[bool] = True
+    cap: ClassVar[float] = 2.0
     anonymizer_loss: Literal["negative", "entropy", "uniform", "ones"] = "negative"
     """Negative: minus the loss (eq. 13 of STPrivacy); entropy: minus that of the predictions (BDQ);
     uniform: the cross entropy to equal predictions; ones: that to "always present" (VITA's code).
     The last three use no label, and count clips without one too."""
-    cap: float | None = 2.0  # times chance: a negated loss, not bounded below, is held there
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)
@@ -91,6 +107,8 @@ class Labels(Objective):
         return batch.share.gather(torch.stack(parts).mean(0))
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
+        if self.anonymizer_loss == "negative":
+            return super().adversarial_loss(net, batch)
         logits = net(batch.clip)
         parts = [self._anonymizer_loss(logits[name], code) for name, code in batch.codes.items()]
         return batch.share.gather(torch.stack(parts).mean(0))
@@ -101,9 +119,6 @@ class Labels(Objective):
 
     def _anonymizer_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, exclusive = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
-        if self.anonymizer_loss == "negative":
-            chance = math.log(logits.shape[1] if exclusive else 2)
-            return _negated(clip_losses(logits, codes), self.cap, chance)
         if self.anonymizer_loss == "entropy":  # in nats; of several labels at once their mean
             if exclusive:
                 logs = logits.log_softmax(1)
@@ -182,7 +197,7 @@ class MoCo(Pairs):
 class Rotation(Objective):
     """By how many quarters a frame was rotated (RotNet; an ablation of SPAct)."""
 
-    cap: float | None = 2.0  # as of `Labels`
+    cap: ClassVar[float] = 2.0
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
@@ -201,9 +216,6 @@ class Rotation(Objective):
         logits = net(rotated[:, :, None])["quarters"].float()
         each = F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
         return batch.share.gather(each)
-
-    def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        return _negated(self.loss(net, batch), self.cap, math.log(4))
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(4)
@@ -334,8 +346,3 @@ def prior_loss(codes: Tensor, seen: Tensor) -> Tensor:
     known = codes >= 0
     each = torch.where(codes == 1, losses[1], losses[0]) * known  # (B, L)
     return each.sum(1) / known.sum(1).clamp(min=1)
-
-
-def _negated(loss: Tensor, cap: float | None, chance: float) -> Tensor:
-    """Minus a loss, without gradient beyond so many times its chance value."""
-    return -loss.clamp(max=math.inf if cap is None else cap * chance)

@@ -18,7 +18,7 @@ from masquerade.training.adversarial_data import AdversarialBatches, Adversarial
 from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.engine import Row
 from masquerade.training.label_losses import Codes, probabilities
-from masquerade.training.objectives import ObjectiveBatch, count_labels
+from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
 
 CLIPS, FRAMES = 4, 4  # of a picture
@@ -85,7 +85,6 @@ def validate(
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()
     objectives = [one.objective for one in recipe.adversaries]
-    seen = {name: count_labels(codes) for name, codes in batches.codes["train"][1].items()}
     for batch in batches.held_out():
         clip, keep = show(batch.clips)
         if phase is not None and phase.uses_auxiliary:
@@ -106,7 +105,7 @@ def validate(
         for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)
             loss = float(objective.loss(adversary, given).mean())
-            chance = objective.chance_loss(given.codes, len(clip), seen)
+            chance = objective.chance_loss(given.codes, len(clip), batches.seen)
             found.count(**{f"adversary{at}": loss, f"chance{at}": chance})
             if objective.needs_labels:
                 found.add(f"{at}:", adversary(clip), given.codes)
