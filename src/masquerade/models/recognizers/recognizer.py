@@ -15,6 +15,7 @@ from masquerade.models.per_frame import resize_clip
 from masquerade.models.vit import VideoViT
 
 NORM_GROUPS = 8
+BLACK = 8 / 255  # at most: codecs leave some levels of ringing in what was black
 
 
 class Normalization(NamedTuple):
@@ -164,7 +165,7 @@ def _share_of_tubelets(keep: Tensor, net: VideoViT) -> Tensor:
 
 def _shown(clip: Tensor) -> Tensor:
     """(B, T, H, W) 0 where a clip (B, C, T, H, W) is black and 1 elsewhere; 1 of one all black."""
-    shown = (clip > 0).any(dim=1).to(clip.dtype)
+    shown = (clip > BLACK).any(dim=1).to(clip.dtype)
     return torch.where(shown.amax((1, 2, 3), keepdim=True) > 0, shown, 1)
 
 
