@@ -112,6 +112,25 @@ def test_an_adversary_at_twice_its_chance_value_pulls_no_more() -> None:
         assert not torch.allclose(gradient(turn, 0.6), keep, atol=1e-6)
 
 
+def test_an_adversary_that_reads_pictures_needs_no_anonymized_clips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where an update is the adversary's alone."""
+    models, batch = models_of(), next(batches_of(recipe()).held_out())
+    batch = replace(batch, stills=batch.clips[:, :, :1])
+    given, plain = [], type(models.anonymizer).training_output
+
+    def training_output(self, clip, **named):
+        given.append(clip.shape[2])
+        return plain(self, clip, **named)
+
+    monkeypatch.setattr(type(models.anonymizer), "training_output", training_output)
+    alone = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
+    assert set(losses_of(models, recipe(), alone, batch)) == {"adversary"} and given == [1]
+    losses_of(models, recipe(), BOTH, batch)
+    assert given == [1, FRAMES, 1]
+
+
 def test_the_queue_moves_only_while_the_adversary_learns() -> None:
     models, batch = models_of(**MOCO), next(batches_of(recipe()).held_out())
     turn = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})

@@ -39,17 +39,26 @@ class AdversarialStep:
             adversarial     what f minimises against B, -L_B   (SPAct eq. 9, STPrivacy eq. 13)
             auxiliary       of a class token inside f          (STPrivacy's preprint, eq. 12)
         """
+        against = [name for name in ("adversary", "adversarial") if name in self.update.losses]
+        alone = set(self.update.losses) == {"adversary"}
+        if alone and batch.stills is not None and self.recipe.adversaries:
+            return self._still_losses(models, batch, batch.stills)
         with batch.share.draws():
             output, losses = self._clip_losses(models, batch)
-        against = [name for name in ("adversary", "adversarial") if name in self.update.losses]
         if not against or not self.recipe.adversaries:  # none is an ablation
             return losses | dict.fromkeys(against, output.clip.new_zeros(()))
-        if batch.stills is None:
-            with batch.share.draws():
-                return losses | self._adversary_losses(models, batch, output, batch.share)
+        if batch.stills is not None:
+            return losses | self._still_losses(models, batch, batch.stills)
+        with batch.share.draws():
+            return losses | self._adversary_losses(models, batch, output, batch.share)
+
+    def _still_losses(
+        self, models: AdversarialModels, batch: AdversarialBatch, stills: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the adversaries' losses on anonymized pictures or frames of pairs."""
         with batch.still_share.draws():
-            output = _anonymize(models, self.update, batch.stills)
-            return losses | self._adversary_losses(models, batch, output, batch.still_share)
+            output = _anonymize(models, self.update, stills)
+            return self._adversary_losses(models, batch, output, batch.still_share)
 
     def _clip_losses(
         self, models: AdversarialModels, batch: AdversarialBatch

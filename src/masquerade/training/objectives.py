@@ -102,7 +102,10 @@ class Labels(Objective):
         return dict(private)
 
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        logits = net(batch.clip)
+        return self.loss_of(net(batch.clip), batch)
+
+    def loss_of(self, logits: Mapping[str, Tensor], batch: ObjectiveBatch) -> Tensor:
+        """Return the loss (n,) of a network that gives these logits by label."""
         parts = [clip_losses(logits[name], code) for name, code in batch.codes.items()]
         return batch.share.gather(torch.stack(parts).mean(0))
 

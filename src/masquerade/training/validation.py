@@ -18,7 +18,7 @@ from masquerade.training.adversarial_data import AdversarialBatches, Adversarial
 from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.engine import Row
 from masquerade.training.label_losses import Codes, probabilities
-from masquerade.training.objectives import ObjectiveBatch
+from masquerade.training.objectives import Labels, ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
 
 CLIPS, FRAMES = 4, 4  # of a picture
@@ -104,11 +104,14 @@ def validate(
         given = ObjectiveBatch(clip, batch.private, generator)
         for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)
-            loss = float(objective.loss(adversary, given).mean())
+            if isinstance(objective, Labels):
+                logits = adversary(clip)
+                found.add(f"{at}:", logits, given.codes)
+                loss = objective.loss_of(logits, given)
+            else:
+                loss = objective.loss(adversary, given)
             chance = objective.chance_loss(given.codes, len(clip), batches.seen)
-            found.count(**{f"adversary{at}": loss, f"chance{at}": chance})
-            if objective.needs_labels:
-                found.add(f"{at}:", adversary(clip), given.codes)
+            found.count(**{f"adversary{at}": float(loss.mean()), f"chance{at}": chance})
     utility = {label: found.score(label) for label in batches.data.utility}
     chances = [_chance(*found.joined(label)) for label in utility]
     row: Row = {"val_utility": _mean(list(utility.values())), "chance_utility": _mean(chances)}
