@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from top_k_masks import top_k_keep
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -191,7 +192,7 @@ def test_training_and_inference_give_the_same_pixels(
 
 
 def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]:
-    from masquerade.models.sparse_vit import kept_counts, top_k_keep
+    from masquerade.models.sparse_vit import kept_counts
 
     return top_k_keep(kept_counts(method.net.slot, method.keep, len(method.places)))
 

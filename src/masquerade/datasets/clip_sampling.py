@@ -43,32 +43,6 @@ def strided(
     return pad_indices(start + stride * np.arange(frames), count, padding=padding)
 
 
-def random_start(
-    count: int, frames: int, *, seed: int, stride: int = 1, padding: Padding = "repeat"
-) -> IntArray:
-    """Every `stride`-th frame from a random start that leaves the clip inside the video."""
-    last = max(count - (frames - 1) * stride - 1, 0)
-    start = int(np.random.default_rng(seed).integers(last + 1))
-    return strided(count, frames, stride=stride, start=start, padding=padding)
-
-
-def at_rate(
-    count: int,
-    frames: int,
-    *,
-    rate: float,
-    source_rate: float,
-    start: int = 0,
-    padding: Padding = "repeat",
-) -> IntArray:
-    """Frames at another frame rate, each the nearest one of the source; rates per second."""
-    _check(count, frames)
-    if rate <= 0 or source_rate <= 0:
-        raise UsageError(f"Rates of {rate} and {source_rate} frames a second: both must be above 0")
-    steps = np.floor(np.arange(frames) * source_rate / rate + 0.5).astype(np.int64)
-    return pad_indices(start + steps, count, padding=padding)
-
-
 def views(
     count: int, frames: int, *, stride: int = 1, number: int = 5, padding: Padding = "repeat"
 ) -> IntArray:

@@ -110,17 +110,6 @@ def _mean_of_kept(values: Tensor, keep: Tensor) -> Tensor:
     return masked_mean(values[..., None], keep, (2,), keepdim=True)[..., 0]
 
 
-def top_k_keep(counts: Sequence[int]) -> ChooseKeep:
-    """Keep each temporal slot's most probable tokens, `counts[m]` of them after predictor m."""
-
-    def choose(logits: Tensor, keep: Tensor, predictor: int) -> Tensor:
-        score = log_odds(logits).masked_fill(keep == 0, -torch.inf)
-        first = score.topk(counts[predictor], dim=-1).indices
-        return torch.zeros_like(keep).scatter(-1, first, 1)
-
-    return choose
-
-
 def kept_counts(tokens: int, keep: float, steps: int) -> tuple[int, ...]:
     """What `steps` predictors leave of a slot's N `tokens`: floor(N keep^m), at least one."""
     # 1e-9 guards against products such as .7 ** 2 * 100, which is 48.99...
