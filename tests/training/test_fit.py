@@ -294,6 +294,10 @@ def test_a_snapshot_of_another_fit_is_refused(tmp_path: Path) -> None:
     given = {"targets": targets, "resume": tmp_path / "fit.pt", **QUICK}
     with pytest.raises(UsageError, match="another training"):
         fit(network(), train, None, **given)
+    own = {**given, "resume": tmp_path / "own.pt"}
+    fit(network(), train, None, **own)
+    with pytest.raises(UsageError, match="another training"):
+        fit(network(), train, None, **own, amp=True)
     (tmp_path / "fit.pt").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="holds no training"):
         fit(network(), train, None, **given)

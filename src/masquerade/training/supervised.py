@@ -182,7 +182,7 @@ class SupervisedTrainer(Trainer):
         self.val_codes = codes_by_head(targets, validation.rows, heads) if validation else {}
         shapes = [str(tuple(value.shape)) for value in net.state_dict().values()]
         codes = [*self.codes.values(), *self.val_codes.values()]
-        digest = digest_inputs([str(settings), *shapes, train.digest], codes)
+        digest = digest_inputs([str(settings), f"amp {amp}", *shapes, train.digest], codes)
         super().__init__(net, digest=digest, amp=amp, processes=processes)
         self.label = next(iter(heads))
         self.steps = max(1, math.ceil(len(train) / settings.batch))
