@@ -21,7 +21,7 @@ from masquerade.training.recipe import AdversarialRecipe, UpdateStep
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialStep:
-    """One update of a recipe, on whatever batch it is given."""
+    """Computes the losses of one optimizer step of a recipe, on whatever batch it is given."""
 
     recipe: AdversarialRecipe
     update: UpdateStep

@@ -54,7 +54,7 @@ class Share:
         return _GatherRows.apply(own, self)  # type: ignore[no-untyped-call]
 
     def weigh(self, mean: Tensor) -> Tensor:
-        """A mean over this process's rows, of which the mean over processes is that of all rows."""
+        """Rescale the mean over own rows so that averaging over processes gives the mean of all."""
         return mean if self.world == 1 else mean * (self.world * self._count / self.total)
 
     def draws(self) -> AbstractContextManager[Any]:

@@ -1,7 +1,8 @@
 """`AdversarialRecipe`: networks, phases and update steps of an adversarial training.
 
 What differs between the published methods is an `AdversarialRecipe` (`training.recipes`); the
-losses of an update are in `training.adversarial`, the epochs in `training.adversarial_training`.
+losses of an update are in `training.adversarial_step`, the epochs in
+`training.adversarial_training`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Some epochs of the same update steps, one after another, again and again."""
+    """A training phase: one cycle of update steps, repeated for some epochs."""
 
     name: str  # in messages
     epochs: int  # at most
