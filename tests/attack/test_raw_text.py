@@ -55,6 +55,31 @@ def test_lines_that_are_there_are_counted(change: Change, there: int) -> None:
     assert text.finding().level == ("recovered" if there else "nothing")
 
 
+def sign(contrast: int, scale: float, thickness: int) -> np.ndarray:
+    out = np.full((240, 800, 3), 120, np.uint8)
+    grey = (120 - contrast,) * 3
+    return cv2.putText(out, "AB 12 CDE", (20, 150), cv2.FONT_HERSHEY_DUPLEX, scale, grey, thickness)
+
+
+@pytest.mark.parametrize("look", [(25, 3, 5), (15, 1.5, 3)], ids=["large", "faint"])
+def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
+    look: tuple[int, float, int],
+) -> None:
+    """The strokes of large letters are broader than what detail is measured by."""
+    raw, text = sign(*look), RawText(Finders(kinds=("face", "text")))
+    text.look(0, raw, [raw])
+    shown = text.finding()
+    assert shown.level == "recovered" and "Of 1 lines of text in 1 raw frames" in shown.says
+    text.look(1, np.full_like(raw, 120), [raw])
+    both = text.finding()
+    assert both.frames == (0,)
+    assert "Of 2 lines of text in 2 raw frames" in both.says and " 1 are there" in both.says
+    assert "1 have too little detail to be compared, and no text is seen" in both.says
+    none = RawText(text.finders)
+    none.look(1, np.full_like(raw, 120), [np.full_like(raw, 120)])
+    assert none.finding().says.startswith("No text is seen in 1 raw frames")
+
+
 @pytest.mark.parametrize(
     ("change", "regions", "level", "code"),
     [

@@ -14,7 +14,7 @@ import torch
 from test_attack import black, mosaic, noisy, write
 
 from masquerade.attack import AttackConfig, attack_files
-from masquerade.attack.whole_frames import LEAST_SHARE, unchanged_share
+from masquerade.attack.whole_frames import LEAST_SHARE, WholeFrames, unchanged_share
 from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.video.write import write_video
@@ -34,6 +34,14 @@ def test_detail_that_was_removed_is_not_there() -> None:
         share = unchanged_share(np.ascontiguousarray(hidden), raw)
         assert share is not None and share < LEAST_SHARE / 2
     assert unchanged_share(raw, np.full_like(raw, 90)) is None  # there is nothing to compare
+
+
+def test_raw_frames_without_detail_are_said_not_to_be_compared() -> None:
+    frames, plain = WholeFrames(), np.full((240, 320, 3), 90, np.uint8)
+    for number in range(2):
+        frames.look(number, plain, [plain])
+    says = frames.finding().says
+    assert says.startswith("None of 2 raw frames") and "detail enough to be compared" in says
 
 
 def test_frames_that_were_to_be_hidden_and_are_as_they_were_are_recovered(tmp_path: Path) -> None:

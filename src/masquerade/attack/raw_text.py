@@ -20,11 +20,13 @@ class RawText:
     """The lines of text in raw frames that were to be hidden, and whether they are still there.
 
     One is where its detail is as it was, which is what makes text readable (a faint line that was
-    blurred away hardly differs in its levels), or where text is seen in its place.
+    blurred away hardly differs in its levels), or where text is seen in its place. Large and faint
+    letters have little such detail: of these the second alone tells.
     """
 
     finders: Finders
     lines: dict[int, int] = field(default_factory=dict)  # how many were compared, by frame
+    faint: int = 0  # lines beside: too little detail, and nothing seen in their place
     proofs: list[Proof] = field(default_factory=list)  # of those that are there
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
@@ -37,8 +39,12 @@ class RawText:
         here, there = detail_of(published), [detail_of(one) for one in raw]
         for box in boxes:
             left = [share for one in there if (share := _changed(here, one, box)) is not None]
-            self.lines[number] += bool(left)
-            if left and (min(left) <= UNCHANGED or overlaps(box, seen)):
+            is_seen = overlaps(box, seen)
+            if not left and not is_seen:
+                self.faint += 1
+                continue
+            self.lines[number] += 1
+            if is_seen or min(left) <= UNCHANGED:
                 says = f"text, {box.width:.0f} x {box.height:.0f} pixels"
                 self.proofs.append(
                     Proof(frame=number, score=box.score, says=says, picture=crop(published, box))
@@ -49,10 +55,14 @@ class RawText:
 
     def finding(self) -> Finding:
         """What was found in all frames that were compared: recovered where a line is there."""
-        count, frames = sum(self.lines.values()), tuple(sorted({one.frame for one in self.proofs}))
+        count = sum(self.lines.values()) + self.faint
+        frames = tuple(sorted({one.frame for one in self.proofs}))
         says = f"Of {count} lines of text in {len(self.lines)} raw frames, which were to be "
         says += f"hidden, {len(self.proofs)} are there in published ones"
         says += f": in {len(frames)} frames ({spans(frames)})" if frames else ""
+        if self.faint:
+            says += f"; {self.faint} have too little detail to be compared, and no text is seen in "
+            says += "their place"
         if not count:
             says = f"No text is seen in {len(self.lines)} raw frames, so none was compared"
         surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)

@@ -24,11 +24,13 @@ LEAST_SHARE = 0.25  # of these cells unchanged, from which a frame is not hidden
 class WholeFrames:
     """The share of the raw frames' detail that is unchanged in the published frames."""
 
-    shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame
+    looked: int = 0
+    shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame compared
     proofs: list[Proof] = field(default_factory=list)
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, of the same size."""
+        self.looked += 1
         known = [share for one in raw if (share := unchanged_share(published, one)) is not None]
         if not known:
             return
@@ -43,13 +45,16 @@ class WholeFrames:
         says = f"In {len(shown)} of {len(self.shares)} frames, all of which were to be hidden, "
         says += f"{LEAST_SHARE:.0%} of the raw picture's detail or more is as it was"
         says += f" ({spans(shown)})" if shown else ""
+        if not self.shares:
+            says = f"None of {self.looked} raw frames, all of which were to be hidden, has detail "
+            says += "enough to be compared"
         surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)
         return Finding(
             attack="raw frame",
             level="recovered" if shown else "nothing",
             says=f"{says}.",
-            work=f"{len(self.shares)} frames with detail, in cells of {CELL} pixels, beside the "
-            "raw ones of the same time",
+            work=f"{len(self.shares)} of {self.looked} frames, which have detail, in cells of "
+            f"{CELL} pixels, beside the raw ones of the same time",
             frames=shown,
             proofs=tuple(surest[:MOST_PROOFS]),
         )
