@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
+from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt
 from masquerade.attack.finding import Finding, spans, told_apart
 from masquerade.attack.look_again import LookAgain
@@ -275,6 +276,24 @@ def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sur
         monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, given=given, **__: given)
         people = found(attacked(published, raw=raw), "raw people")
         assert people.says.startswith(f"Of {2 * count} people in 2 raw frames 0 were changed")
+
+
+def test_a_sure_person_of_another_frame_takes_back_no_unsure_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One hidden person seen surely once says nothing of who is unchanged in all other frames."""
+    raw = demo()[0]
+    published = raw.copy()
+    published[:, 300:] = 0
+    hidden, unchanged = [310.0, 10.0, 500.0, 300.0], [10.0, 10.0, 200.0, 300.0]
+    compared = BesideRaw(people="recovered")
+    for number in range(4):
+        given = (hidden, 0.55) if number == 1 else (unchanged, 0.45)
+        boxes = np.array([given[0]]), np.array([given[1]])
+        monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, boxes=boxes, **__: boxes)
+        compared.look(number, published, [raw])
+    people = next(one for one in compared.findings() if one.attack == "raw people")
+    assert people.level == "recovered" and people.frames == (0, 2, 3), people.says
 
 
 @pytest.mark.slow

@@ -144,7 +144,6 @@ class BesideRaw:
     _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
-    _perhaps: _Seen = field(default_factory=_Seen)  # at lower scores, until one is sure
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
 
     def __post_init__(self) -> None:
@@ -168,10 +167,9 @@ class BesideRaw:
         self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
         if self.people is not None:
             boxes = to_boxes(*self._find_people(sized[0], in_tiles=True), "person")
+            # in a close-up the network is sure of nobody
             sure = [box for box in boxes if box.score >= SURE]
-            self._people.add(number, sure, published, differs)
-            if not self._people.count:
-                self._perhaps.add(number, boxes, published, differs)
+            self._people.add(number, sure or boxes, published, differs)
         self._alike.append(max(float((one <= SAME_LEVELS).mean()) for one in differs))
 
     def findings(self) -> list[Finding]:
@@ -187,9 +185,7 @@ class BesideRaw:
             found.append(self._text.finding())
         if self.people is None:
             return found
-        # in a close-up the network is sure of nobody
-        people = self._people if self._people.count else self._perhaps
-        return [*found, people.finding("raw people", "people", self.people, self.rest)]
+        return [*found, self._people.finding("raw people", "people", self.people, self.rest)]
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
