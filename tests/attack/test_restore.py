@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -13,10 +14,12 @@ import pytest
 import torch
 
 from masquerade.attack import AttackConfig, VideoAttack, attack_files, restore, run
+from masquerade.attack.finders import Finders
 from masquerade.attack.finding import Finding
-from masquerade.attack.restore import FramePair, cut_patches
+from masquerade.attack.restore import FramePair, Restoration, cut_patches
 from masquerade.cli.demo_clip import frames
 from masquerade.models.restoration_net import RestorationNet
+from masquerade.regions.boxes import Box
 
 pytestmark = pytest.mark.usefixtures("nothing_undone")
 COUNT = 12
@@ -156,3 +159,42 @@ def test_patches_show_what_is_hidden() -> None:
     assert shows.float().mean() > 0.7
     small = FramePair(published=raw[:40], around=raw[:40], raw=raw[:40])
     assert cut_patches([small], 40).shape == (0, 9, 64, 64)
+
+
+class Blind:
+    kinds = ("face",)
+
+    def find(self, kind: str, frame: np.ndarray, **_: object) -> list[Box]:
+        return []
+
+
+def test_a_small_part_of_a_large_frame_is_restored_and_a_tiny_one_said_to_be_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(restore, "restore_frames", lambda net, inputs: inputs[:, :3])
+    raw = np.full((1080, 1920, 3), 128, np.uint8)
+    raw[::2] += 9
+
+    def hide(side: int) -> FramePair:
+        published = raw.copy()
+        published[300 : 300 + side, 600 : 600 + side] = 0
+        return FramePair(published=published, around=published, raw=raw)
+
+    restoration = Restoration(net=RestorationNet(), learned="learned from others", first=1)
+    finders = cast(Finders, Blind())
+    restoration.look(0, hide(48), finders)
+    assert "no frame that it may restore was looked at" in restoration.finding().says
+    restoration.look(1, hide(3), finders)
+    assert "fewer than 200 pixels of these frames are hidden" in restoration.finding().says
+    restoration.look(2, hide(48), finders)
+    found = restoration.finding()
+    assert "in none of 1 frames" in found.says
+    assert "1 frames restored" in found.work and "1 left out" in found.work
+
+
+def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: Path) -> None:
+    published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None)
+    assert found[published].net is None
+    assert "no other pair of published and raw video can be read" in found[published].learned

@@ -32,7 +32,7 @@ NETWORKS = 3  # trained at most, however many videos there are
 LEARNED_FRAMES = 24  # of a video that patches are cut from
 RESTORED_FRAMES = 12  # of a video that are restored
 HIDDEN = 8.0  # mean difference in grey levels from which a part of a frame counts as hidden
-LEAST_HIDDEN = 0.002  # of a frame, below which nothing of it counts as hidden
+LEAST_HIDDEN = 200  # pixels of a frame, below which it is not restored: of a face of 10 x 10
 NEAR = 15  # pixels a side over which differences are averaged
 GAIN = 1.5  # decibels by which a restored picture must be nearer than published, and than a guess
 SMALL = 160  # pixels of the longer side of the frame on which surroundings are continued
@@ -115,6 +115,7 @@ class Restoration:
     _after: list[tuple[float, float]] = field(default_factory=list)
     _pictures: list[Proof] = field(default_factory=list)
     _looked: int = 0
+    _left_out: int = 0  # frames in which too little is hidden
 
     def __post_init__(self) -> None:
         self._again = SeenAgain(hidden=self.hidden)
@@ -124,8 +125,11 @@ class Restoration:
 
         `finders` are of what is looked for in it.
         """
+        if self.net is None or number < self.first:
+            return
         hidden = pair.hidden
-        if self.net is None or number < self.first or hidden.mean() < LEAST_HIDDEN:
+        if hidden.sum() < LEAST_HIDDEN:
+            self._left_out += 1
             return
         self._looked += 1
         inputs = pair.tensor()[None, :6].float() / 255
@@ -153,8 +157,14 @@ class Restoration:
     def finding(self) -> Finding:
         """What was restored in all frames that were looked at."""
         work = f"{self._looked} frames restored by a network of {STEPS} steps; {self.learned}"
+        if self._left_out:
+            work += f"; {self._left_out} left out, with fewer than {LEAST_HIDDEN} pixels hidden"
         if self.net is None or not self._looked:
-            why = self.learned if self.net is None else "no part of these frames is hidden"
+            why = "no frame that it may restore was looked at: --frames takes more of them"
+            if self.net is None:
+                why = self.learned
+            elif self._left_out:
+                why = f"fewer than {LEAST_HIDDEN} pixels of these frames are hidden"
             return Finding(
                 attack="restore",
                 level="nothing",

@@ -305,7 +305,10 @@ def _restorations(
 
 
 def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restoration:
-    every = torch.cat(list(patches)) if patches else torch.zeros(0)
+    if not patches:
+        why = "no other pair of published and raw video can be read to learn from"
+        return Restoration(net=None, learned=why)
+    every = torch.cat(list(patches))
     if not len(every):
         why = f"there are too few frames of {SIDE} pixels a side or more to learn from"
         return Restoration(net=None, learned=why)
