@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_attack import faceless
 
+from masquerade.attack import look_again
 from masquerade.attack.file_facts import meant_to_hide
 from masquerade.attack.finders import Finders, Kind
 from masquerade.attack.finding import Finding
@@ -26,6 +27,8 @@ MEDIAN = "the median of neighbouring frames"
 PUBLISHED, RESTORED, RAW = (np.full((90, 200, 3), level, np.uint8) for level in (100, 150, 200))
 RAW[30:40] += 9  # a band, which is in the restored picture, too; the first pixel tells which it is
 RESTORED[30:40] += 5
+MIRRORED = 7  # level of the first pixel of a mirrored picture
+PUBLISHED[0, -1] = RESTORED[0, -1] = MIRRORED
 HERE, THERE = Box(20, 20, 60, 50, score=0.9), Box(150, 20, 190, 50, score=0.9)
 ALL: frozenset[Kind] = frozenset(("face", "person", "pose", "text"))
 
@@ -39,18 +42,15 @@ class Scripted:
         self, kind: Kind, boxes: Mapping[int, Sequence[Box]], mirrored: bool = True
     ) -> None:
         self.kind, self.boxes, self.mirrored = kind, boxes, mirrored
-        self.asked: dict[int, int] = {}
 
     def find(self, kind: Kind, frame: np.ndarray, *, faces: object = None) -> list[Box]:
-        level = int(frame[0, 0, 0])
+        level, last = int(frame[0, 0, 0]), int(frame[0, -1, 0])
         if kind != self.kind:
             return []
-        self.asked[level] = asked = self.asked.get(level, 0) + 1
-        boxes = list(self.boxes.get(level, ()))
-        if level == 150 and asked % 2 == 0:  # the second look is at the mirrored picture
-            mirrored = [replace(b, x0=200 - b.x1, x1=200 - b.x0) for b in boxes]
-            return mirrored if self.mirrored else []
-        return boxes
+        if level != MIRRORED:
+            return list(self.boxes.get(level, ()))
+        mirrored = [replace(b, x0=200 - b.x1, x1=200 - b.x0) for b in self.boxes.get(last, ())]
+        return mirrored if self.mirrored else []
 
 
 def again(
@@ -75,7 +75,6 @@ def test_a_find_counts_where_published_frames_show_none_and_it_holds(kind: Kind)
     assert again(kind, {150: [HERE]}).level() == "recovered"
     assert again(kind, {150: [HERE], 200: [HERE]}, raw=RAW).level() == "recovered"
     for boxes, raw, count, mirrored in (
-        ({150: [HERE]}, None, 1, True),  # in one frame alone
         ({150: [HERE]}, None, 2, False),  # a false alarm
         ({150: [HERE]}, RAW, 2, True),  # raw frames have nothing
         ({150: [HERE], 200: [THERE]}, RAW, 2, True),  # or have it elsewhere
@@ -112,6 +111,50 @@ def test_a_body_must_be_seen_in_three_of_many_frames(
         assert seen.level() == ("recovered" if count == needed else "nothing")
     if kind in ("person", "pose"):
         assert "(people and poses 3)" in seen.rule()
+
+
+@pytest.mark.parametrize("kind", ["face", "person", "pose", "text"])
+def test_one_frame_is_enough_where_one_was_looked_at(kind: Kind) -> None:
+    """As of an image; of two frames one is too few, which is said."""
+    seen = again(kind, {150: [HERE]}, count=1)
+    assert seen.level() == "recovered" and "2 frames" not in seen.rule()
+    finders = cast(Finders, Scripted(kind, {}))
+    seen.look(Scene(1, PUBLISHED, finders), "a way", RESTORED, [kind])
+    assert seen.level() == "nothing" and "in 2 frames or more" in seen.rule()
+    assert seen.meaning().endswith("; finds in too few frames to be counted: 1")
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_published_face_that_the_mirror_does_not_show_makes_no_undone_one_known(
+    monkeypatch: pytest.MonkeyPatch, mirrored: bool, large: bool
+) -> None:
+    """Else neither would count. In a large frame undone ones are compared with a smaller copy."""
+    published, restored = PUBLISHED.copy(), RESTORED.copy()
+
+    class Both(Scripted):
+        def find(self, kind: Kind, frame: np.ndarray, *, faces: object = None) -> list[Box]:
+            of_published = 100 in (frame[0, 0, 0], frame[0, -1, 0])
+            self.mirrored = mirrored or not of_published
+            return super().find(kind, frame)
+
+        def face(self, picture: Picture) -> list[Box]:
+            pixels = np.asarray(picture.rgb(None))
+            turned = MIRRORED not in (pixels[0, 0, 0], pixels[0, -1, 0])
+            return [] if turned else self.find("face", pixels)
+
+        small_face = face
+
+    finders = cast(Finders, Both("face", {100: [replace(HERE, score=0.55)], 150: [HERE]}))
+    monkeypatch.setitem(look_again.UNDO, MEDIAN, lambda frames, at: restored)
+    ratio = 0.99 if large else 1.0
+    monkeypatch.setattr(look_again, "shrink", lambda frames: (frames, ratio))
+    look = LookAgain(undo=(MEDIAN,), finders=finders, kinds=("face",))
+    for number in range(2):
+        look.look(number, [published], 0)
+    levels = {one.attack: one.level for one in look.findings()}
+    assert levels["faces"] == ("recovered" if mirrored else "nothing")
+    assert levels["undo"] == ("nothing" if mirrored else "recovered")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,13 @@ from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, scaled_box
-from masquerade.regions.turned_faces import TURNS, TurnedFaces, look_turned
+from masquerade.regions.turned_faces import (
+    TURNS,
+    WAIT,
+    WAIT_UNKNOWN,
+    TurnedFaces,
+    look_turned,
+)
 
 U8 = NDArray[np.uint8]
 
@@ -87,9 +93,13 @@ class LookAgain:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
         for kind, boxes in seen.items():
             self._seen.setdefault(kind, []).extend(_proofs(number, frame, boxes, kind))
-        self._faces += _proofs(number, frame, self._confirmed(frame, faces), "face")
+        confirmed = self._confirmed(frame, faces)
+        self._faces += _proofs(number, frame, confirmed, "face")
         if not self.undo:
             return
+        seen["face"] = (
+            confirmed  # what is no find as published must not hide one in an undone frame
+        )
         small, ratio = shrink(frames)
         scale = ratio, ratio
         known = {kind: [scaled_box(box, scale) for box in boxes] for kind, boxes in seen.items()}
@@ -166,8 +176,10 @@ class LookAgain:
             attack="faces",
             level=("left" if self.drawn else "recovered") if frames else "nothing",
             says=says + (also if possible else "") + ".",
-            work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; a face counts "
-            f"from {least} on, if the mirrored frame shows it from {POSSIBLE['face']} on",
+            work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; of every "
+            f"{WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small copies "
+            f"are turned; a face counts from {least} on, if the mirrored frame shows it from "
+            f"{POSSIBLE['face']} on",
             frames=frames,
             proofs=_best(proofs or possible),
         )

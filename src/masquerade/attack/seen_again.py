@@ -7,7 +7,8 @@ is found again in the mirrored picture, as surely, which true people and text su
 false ones do not. The raw frame has somebody wherever a mask lies, whose own shape may look like
 one: so people must be found in the mirrored picture in any case, and beside a raw frame the
 restored picture must go with it where the published one was changed. Several frames must show it,
-where several were restored.
+where several were restored. A face that the mirrored published frame does not confirm is no find
+there, so that it is none that the published frame shows either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ class Scene:
         number: of the frame.
         published: (H, W, 3), as large as restored pictures are.
         finders: of all that is looked for.
-        seen: what is known to be in the published frame; what is missing is looked for.
+        seen: what is known to be in the published frame, of faces those that its mirrored copy
+            shows too; what is missing is looked for.
         raw: the raw frame; None: there is none.
         same_size: what is known was found in a frame of this size.
     """
@@ -105,10 +107,8 @@ class Scene:
             if kind in BODIES:
                 held = [box for box in held if self._goes_with_raw(restored, box)]
         if (self.raw is None or kind in BODIES) and held:
-            width = restored.shape[1]
-            mirrored = self.finders.find(kind, np.ascontiguousarray(restored[:, ::-1]))
-            again = [replace(b, x0=width - b.x1, x1=width - b.x0) for b in mirrored]
-            held = [box for box in held if overlaps(box, [b for b in again if b.score >= sure])]
+            again = [b for b in self._look_mirrored(kind, restored) if b.score >= sure]
+            held = [box for box in held if overlaps(box, again)]
         return held
 
     def is_changed(self, box: Box) -> bool:
@@ -146,8 +146,18 @@ class Scene:
         if frame is None:
             return []
         if (kind, of_raw) not in self._looked:
-            self._looked[kind, of_raw] = self.finders.find(kind, frame)
+            found = self.finders.find(kind, frame)
+            if kind == "face" and not of_raw and any(b.score >= SURE[kind] for b in found):
+                again = self._look_mirrored(kind, frame)
+                found = [box for box in found if overlaps(box, again)]
+            self._looked[kind, of_raw] = found
         return self._looked[kind, of_raw]
+
+    def _look_mirrored(self, kind: Kind, frame: U8) -> list[Box]:
+        """Detections of one kind in a mirrored frame, where they are in the frame itself."""
+        mirrored, width = np.ascontiguousarray(frame[:, ::-1]), frame.shape[1]
+        found = self.finders.find(kind, mirrored)
+        return [replace(b, x0=width - b.x1, x1=width - b.x0) for b in found]
 
 
 @dataclass(eq=False)
@@ -157,7 +167,7 @@ class SeenAgain:
     Args:
         hidden: what the publisher means to hide. What else is seen again counts as recovered only
             if the raw video shows that it was changed.
-        least: frames in which something must be seen.
+        least: frames in which something must be seen, or all where fewer were looked at.
         sure: scores from which a find counts.
     """
 
@@ -168,6 +178,7 @@ class SeenAgain:
     beside_raw: bool = False  # whether there are raw frames
     _found: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)
     _hidden: dict[tuple[Kind, str], set[int]] = field(default_factory=dict)  # frames
+    _looked: set[int] = field(default_factory=set)  # frames
     _searched: set[int] = field(default_factory=set)  # frames in which bodies were looked for
 
     def look(self, scene: Scene, how: str, restored: U8, kinds: Sequence[Kind]) -> float:
@@ -176,6 +187,7 @@ class SeenAgain:
         What counts is found in a picture of the size of the published frame.
         """
         self.beside_raw = scene.raw is not None
+        self._looked.add(scene.number)
         if any(kind in BODIES for kind in kinds):
             self._searched.add(scene.number)
         faces = scene.finders.find("face", restored)
@@ -214,8 +226,9 @@ class SeenAgain:
 
     def _least_of(self, kind: Kind) -> int:
         """Frames in which one kind must be seen: a mask may look like a body in two."""
+        least = min(self.least, max(1, len(self._looked)))  # an image has one frame
         many = kind in BODIES and len(self._searched) >= MANY
-        return max(self.least, OFTEN) if many and self.least > 1 else self.least
+        return max(least, OFTEN) if many and least > 1 else least
 
     def counted(self) -> dict[Kind, dict[str, list[Proof]]]:
         """What is seen in frames enough, by kind and by way."""
@@ -240,8 +253,9 @@ class SeenAgain:
         where = "the mirrored picture shows again"
         if self.beside_raw:
             where = f"the raw frame has there (of people {where}, too)"
-        frames = f" in {self.least} frames or more" if self.least > 1 else ""
-        if (often := self._least_of("person")) > self.least:
+        least, often = self._least_of("face"), self._least_of("person")
+        frames = f" in {least} frames or more" if least > 1 else ""
+        if often > least:
             frames += f" (people and poses {often})"
         return (
             f"a find counts{frames} from a score on ({scores}) where the published frame shows "
@@ -261,7 +275,8 @@ class SeenAgain:
 
     def meaning(self) -> str:
         """A sentence on what the detections mean, and on how many were not counted."""
-        whys = [WHY[kind] for kind in self.counted() if kind in WHY]
+        counted = self.counted()
+        whys = [WHY[kind] for kind in counted if kind in WHY]
         says = f": {'; '.join(whys)}" if whys else ""
         if self.level() == "left":
             why = "whether it was to be hidden is not known: --hidden or --raw says so"
@@ -272,7 +287,10 @@ class SeenAgain:
                 people = ", or, of people, in the mirrored picture" if self._searched else ""
                 where = f"as nothing like them is seen in the raw frames{people}"
             says += f"; finds that were not counted, {where}: {self.refused}"
-        return says
+        few = sum(
+            len(p) for (kind, how), p in self._found.items() if how not in counted.get(kind, ())
+        )
+        return says + (f"; finds in too few frames to be counted: {few}" if few else "")
 
 
 def _covers(boxes: Sequence[Box], box: Box) -> bool:
