@@ -13,10 +13,11 @@ import pytest
 import torch
 from test_attack import black, mosaic, noisy, write
 
-from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack import AttackConfig, attack_files, run
 from masquerade.attack.whole_frames import LEAST_SHARE, WholeFrames, unchanged_share
 from masquerade.cli import main
 from masquerade.errors import UsageError
+from masquerade.report.attack_page import render_attack_page
 from masquerade.video.write import write_video
 
 QUICK = AttackConfig(frames=2, quick=True, hidden="frame")
@@ -81,6 +82,50 @@ def test_a_published_file_without_its_raw_video_stops_nothing_and_is_named(
     assert "1 of 2 files was not compared" in page.read_text()
     (raw / "a.mp4").rename(raw / "c.mp4")  # none has one: another folder was meant
     assert main(words) == 2
+
+
+def test_a_page_to_send_on_and_reasons_have_names_and_no_folders(tmp_path: Path) -> None:
+    published, raw = tmp_path / "published", tmp_path / "raw"
+    for folder in (published, raw):
+        folder.mkdir()
+    for name in ("another", "short", "none", "itself"):
+        write(published / f"{name}.mp4", black, count=4)
+    receipt = published / "another.mp4.receipt.json"
+    receipt.write_text(json.dumps({"source": {"sha256": "0" * 64}}))
+    write(raw / "another.mp4", count=2)
+    write(raw / "short.mp4", count=1)
+    os.link(published / "itself.mp4", raw / "itself.mp4")
+    report = attack_files([published], AttackConfig(frames=1, quick=True), raw=raw)
+    why = {one.path.stem: str(one.error or one.without_raw) for one in report.videos}
+    assert why["another"].startswith("another.mp4 is not the video that another.mp4 was made from")
+    assert why["short"].startswith("short.mp4 ends at")
+    assert why["none"] == "raw holds no video called none, for none.mp4."
+    assert why["itself"].startswith("itself.mp4 is the published file itself")
+    page = render_attack_page(report, pictures=False)
+    assert str(tmp_path) not in page and "as there is none" not in page
+    assert "2 of 4 files were not compared with a raw video</b>: itself.mp4, none.mp4" in page
+
+
+def test_a_file_that_may_not_be_read_is_named_without_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = write(tmp_path / "a.mp4", black, count=1)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(run, "probe", refuse)
+    (video,) = attack_files([published], AttackConfig(frames=1, quick=True)).videos
+    assert video.error == "a.mp4 cannot be read: Permission denied."
+
+
+def test_a_receipt_without_its_video_is_passed_over_and_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", black, count=1)
+    for name in ("a.mp4", "gone.mp4", ""):
+        (tmp_path / f"{name}.receipt.json").write_text("{}")
+    report = attack_files([tmp_path], AttackConfig(frames=1, quick=True))
+    named = {one.name for one in report.passed_over}
+    assert named == {"gone.mp4.receipt.json", ".receipt.json"}
 
 
 def test_linked_folders_are_attacked_and_broken_links_are_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError, escape
 from masquerade.methods import build
+from masquerade.video.container import printable
 from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.unread_data import list_unread_data
 
@@ -118,8 +119,8 @@ def check_source(path: Path, raw: Path) -> None:
     named = _source_in(_receipt_beside(path)).get("sha256")
     if isinstance(named, str) and named != video_digest(raw):
         raise VideoError(
-            f"{raw} is not the video that {path.name} was made from, by the receipt beside that: "
-            "give --raw the one that was anonymized, as it was."
+            f"{printable(raw)} is not the video that {printable(path)} was made from, by the "
+            "receipt beside that: give --raw the one that was anonymized, as it was."
         )
 
 

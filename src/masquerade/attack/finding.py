@@ -92,7 +92,7 @@ class AttackReport:
     arguments: Mapping[str, Any]  # of the attacks
     versions: Mapping[str, str]  # of what they were made with
     folder: tuple[Finding, ...] = ()  # of all videos together, where there are several
-    # files in the folders that are no video or image by their names, and no receipt of one
+    # files in the folders that are no video or image by their names, and no receipt beside one
     passed_over: tuple[Path, ...] = ()
 
     @property

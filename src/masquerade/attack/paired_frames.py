@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
+from masquerade.video.container import printable
 from masquerade.video.frame import Frame
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
@@ -83,10 +84,11 @@ def read_windows(
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path)):
             near: Sequence[U8] = ()
-            if sources is not None:
+            if raw is not None and sources is not None:
                 near = sources.nearest(frame.time, within=frame.time - before)
                 if not near:
-                    raise VideoError(f"{raw} ends at {frame.time:.2f} s, before {path.name} does.")
+                    ended = f"{printable(raw)} ends at {frame.time:.2f} s"
+                    raise VideoError(f"{ended}, before {printable(path)} does.")
             before = frame.time
             held.append((number, frame.pixels, near))
             while wanted and wanted[0] <= number - NEIGHBOURS:
@@ -94,7 +96,8 @@ def read_windows(
         while wanted and held and wanted[0] <= held[-1][0]:
             yield window(wanted.popleft())
     if wanted:
-        raise VideoError(f"{path.name} gives fewer frames than it says: {wanted[0]} is missing.")
+        fewer = f"{printable(path)} gives fewer frames than it says"
+        raise VideoError(f"{fewer}: {wanted[0]} is missing.")
 
 
 def rest_of_raw(path: Path, raw: Path) -> float:

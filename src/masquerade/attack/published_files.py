@@ -6,6 +6,7 @@ from pathlib import Path
 from masquerade.attack.file_facts import RECEIPT
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.folder_files import files_inside, has_video_name
+from masquerade.video.container import printable
 
 
 def list_published(
@@ -13,8 +14,8 @@ def list_published(
 ) -> tuple[dict[Path, Path], tuple[Path, ...], dict[Path, str]]:
     """List the files to attack, each with its folder relative to the input that named it.
 
-    With it the files in folders that are no video or image by their names, but for receipts, which
-    belong to the attack on their files; and what cannot be read, with the reason.
+    With it the files in folders that are no video or image by their names, but for receipts beside
+    their files, to whose attack they belong; and what cannot be read, with the reason.
     """
     found: dict[Path, Path] = {}
     others: list[Path] = []
@@ -34,11 +35,15 @@ def list_published(
         for one in sorted(files_inside(path, unread)):
             if has_video_name(one):
                 found[one] = one.parent.relative_to(path)
-            elif not one.name.endswith(RECEIPT):
+            elif not (one.name.endswith(RECEIPT) and _receipt_owner(one).is_file()):
                 others.append(one)
     if not found and not unread:
         raise UsageError("there is no video or image among the inputs; name one.")
     return found, tuple(others), unread
+
+
+def _receipt_owner(receipt: Path) -> Path:
+    return Path(str(receipt).removesuffix(RECEIPT))
 
 
 def pair_with_raw(
@@ -83,17 +88,18 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
     try:
         inputs = [one for one in sorted(folder.iterdir()) if has_video_name(one) and one.is_file()]
     except OSError as error:
-        raise VideoError(f"{folder} cannot be read: {error.strerror}.") from error
+        raise VideoError(f"{printable(folder)} cannot be read: {error.strerror}.") from error
     # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4
     found = [one for one in inputs if one.name == stem] or [x for x in inputs if x.stem == stem]
     if len(found) != 1:
         held = ", ".join(one.name for one in found)
         held = f"{len(found)} videos called {stem} ({held})" if found else f"no video called {stem}"
-        raise VideoError(f"{folder} holds {held}, for {published}.")
+        raise VideoError(f"{printable(folder)} holds {held}, for {printable(published)}.")
     return _other_than(published, found[0])
 
 
 def _other_than(published: Path, raw: Path) -> Path:
     if raw.samefile(published):
-        raise VideoError(f"{raw} is the published file itself; name the raw video by --raw.")
+        name = printable(raw)
+        raise VideoError(f"{name} is the published file itself; name the raw video by --raw.")
     return raw

@@ -53,6 +53,7 @@ from masquerade.attack.restore import (
 from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.receipt import library_versions
+from masquerade.video.container import printable
 from masquerade.video.probe import count_frames, probe, tally_frames
 
 ATTACKS = {
@@ -248,10 +249,7 @@ def attack_file(
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
-        known = isinstance(error, VideoError | OSError)
-        return VideoAttack(
-            path=path, error=str(error) if known else f"an unexpected error: {error!r}"
-        )
+        return VideoAttack(path=path, error=_why(error, path))
     return VideoAttack(
         path=path,
         frames=count,
@@ -261,6 +259,14 @@ def attack_file(
         findings=tuple(findings),
         seconds=time.monotonic() - began,
     )
+
+
+def _why(error: Exception, path: Path) -> str:
+    """Why a file could not be attacked, without its folder: the page may be sent on."""
+    if isinstance(error, OSError):
+        name = printable(str(error.filename or path))
+        return f"{name} cannot be read: {error.strerror or error}."
+    return str(error) if isinstance(error, VideoError) else f"an unexpected error: {error!r}"
 
 
 def _restorations(
