@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack import AttackConfig, AttackReport, Finding, across_videos, attack_files
+from masquerade.attack import (
+    AttackConfig,
+    AttackReport,
+    Finding,
+    across_videos,
+    attack_files,
+    run,
+)
 from masquerade.attack.across_videos import COLOURS, SCENE, compare_videos, rank_sources
+from masquerade.attack.finding import Proof
 from masquerade.cli import main
+from masquerade.errors import VideoError
 from masquerade.report.attack_page import render_attack_page
 
 COUNT = 24
@@ -130,9 +140,59 @@ def test_colours_are_near_by_themselves_and_not_by_how_far_apart_halves_are() ->
     assert compare_videos({Path("a"): changing, Path("b"): others}).level == "nothing"
 
 
-def test_what_makes_most_videos_alike_tells_nobody_apart() -> None:
-    every = {Path(str(number)): described(0, *PEOPLE) for number in range(4)}
-    assert compare_videos(every).level == "nothing"
+@pytest.mark.parametrize(
+    ("names", "shows"), [(PEOPLE, "person or scene"), ((SCENE,), "scene")], ids=["people", "scene"]
+)
+def test_what_makes_most_videos_alike_is_said_of_all_and_not_of_pairs(
+    names: tuple[str, ...], shows: str
+) -> None:
+    """As where all videos show one person: none alike would be said in vain."""
+    every = {Path(str(number)): described(0, *names) for number in range(4)}
+    found = compare_videos(every)
+    assert found.level == "left"
+    assert found.says == (
+        f"Of 6 pairs of videos most are alike by {names[0]}: they may show the same {shows}. "
+        "This is likeness and no proof."
+    )
+    outlines = {path: described(0, OUTLINE) for path in every}
+    assert compare_videos(outlines).says == "Of 6 pairs of videos none is alike."
+
+
+def test_pairs_that_are_alike_by_more_than_most_are_said_beside() -> None:
+    scenes = dict(zip("abcd", (0.0, 0.0, 90.0, 180.0), strict=True))
+    every = {
+        Path(name): {**described(0, COLOURS), **described(shift, SCENE)}
+        for name, shift in scenes.items()
+    }
+    says = compare_videos(every).says
+    assert "most are alike by the colours of people: " in says
+    assert "Beside this 1 are alike: a and b may show the same scene. This is" in says
+
+
+@ALONE
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: int
+) -> None:
+    errors = [VideoError("it is cut short."), RuntimeError("odd")][:damaged]
+
+    class Describer:
+        shown: ClassVar[dict[str, Proof]] = {}
+
+        def describe(self, count: int, frames: object) -> dict[str, np.ndarray]:
+            if errors:
+                raise errors.pop(0)
+            return {}
+
+    for name in "abc":
+        write(tmp_path / f"{name}.mp4", [np.zeros_like(one) for one in pictures(0)])
+    monkeypatch.setattr(run, "VideoDescriber", Describer)
+    report = attack_files([tmp_path], QUICK)
+    assert len(report.videos) == 3
+    (found,) = report.folder
+    assert found.says.startswith(f"Of {2 - damaged} pairs of videos none is alike. ")
+    assert "a.mp4 was not compared: it is cut short." in found.says
+    assert ("b.mp4 was not compared: an unexpected error" in found.says) == (damaged == 2)
 
 
 def test_a_guess_of_sources_is_not_called_a_link() -> None:

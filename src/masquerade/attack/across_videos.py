@@ -145,10 +145,13 @@ def compare_videos(
         (a, b): [name for name in ABOUT if _are_alike(described[a], described[b], name)]
         for a, b in pairs
     }
-    if len(pairs) > 3:  # what makes most pairs alike tells nobody apart
-        for name in ABOUT:
-            if 2 * sum(name in names for names in alike.values()) > len(pairs):
-                alike = {pair: [n for n in names if n != name] for pair, names in alike.items()}
+    # what makes most pairs alike tells nobody apart, and is said of all
+    common = [
+        name
+        for name in ABOUT
+        if len(pairs) > 3 and 2 * sum(name in names for names in alike.values()) > len(pairs)
+    ]
+    alike = {pair: [n for n in names if n not in common] for pair, names in alike.items()}
     called = {path: escape(name) for path, name in told_apart(described).items()}
     texts = {
         (a, b): text
@@ -163,15 +166,19 @@ def compare_videos(
             if what in pictures:
                 proofs.append(replace(pictures[what], says=f"{called[path]}, {what}"))
     listed = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
+    says, start = "", f"Of {len(pairs)} pairs of videos"
+    if naming := [name for name in common if name in (COLOURS, SCENE)]:
+        what = "person or scene" if COLOURS in naming else "scene"
+        says = f"{start} most are alike by {' and '.join(naming)}: they may show the same {what}. "
+        start = "Beside this"
+    if told:
+        says += f"{start} {len(told)} are alike: {listed}. "
     kinds = {name for one in described.values() for name in one}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
     return Finding(
         attack="across",
-        level="left" if told else "nothing",
-        says=f"Of {len(pairs)} pairs of videos {len(told)} are alike: {listed}. This is likeness "
-        "and no proof."
-        if told
-        else f"Of {len(pairs)} pairs of videos none is alike.",
+        level="left" if says else "nothing",
+        says=f"{says}This is likeness and no proof." if says else f"{start} none is alike.",
         work=f"{len(described)} videos, {2 * LOOKED} frames of each and {2 * CONSECUTIVE} in a "
         f"row; compared by {', '.join(by)}; "
         f"a person is named by {COLOURS}; nothing was trained",

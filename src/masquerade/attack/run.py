@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -139,29 +139,37 @@ def _attack_folder(
     if len(files) < 2:
         return
     describer, shown = VideoDescriber(), {}
+    lost: list[str] = []  # why videos drop out
 
-    def describe(path: Path, count: int) -> Described:
+    def describe(path: Path, published: Path) -> Described | None:
         if progress:
             progress(f"comparing {path.name}", 0, 1)
-        with ExitStack() as stack:
-            return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
+        try:
+            # as long as was published: the rest of a longer raw video is not compared
+            count = counts[published]
+            count = count if path == published else _frames_until(path, published, count)
+            with ExitStack() as stack:
+                return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
+        except Exception as error:  # of whatever kind: it takes nothing back that was found
+            lost.append(f" {printable(path)} was not compared: {_why(error, path)}")
+            return None
+
+    def with_lost(found: Finding) -> Finding:
+        return replace(found, says=f"{found.says}{''.join(lost)}")
 
     described: dict[Path, Described] = {}
     raw: dict[Path, Described] = {}
     for path in files:
-        # what is damaged behind the frames that were attacked takes nothing back that was found
-        with suppress(VideoError, OSError):
-            described[path] = describe(path, counts[path])
-            shown[path] = describer.shown
-    if len(described) > 1:
-        yield compare_videos(described, shown)
+        if (one := describe(path, path)) is not None:
+            described[path], shown[path] = one, describer.shown
+    yield with_lost(compare_videos(described, shown))
+    lost.clear()
     for path in described:
-        if (source := beside.get(path)) is not None:
-            with suppress(VideoError, OSError):
-                # as long as was published: the rest of a longer raw video is not compared
-                raw[path] = describe(source, _frames_until(source, path, counts[path]))
-    if len(raw) > 1:
-        yield rank_sources({path: described[path] for path in raw}, raw)
+        source = beside.get(path)
+        if source is not None and (one := describe(source, path)) is not None:
+            raw[path] = one
+    if len(raw) > 1 or lost:
+        yield with_lost(rank_sources({path: described[path] for path in raw}, raw))
 
 
 def _frames_until(raw: Path, published: Path, count: int) -> int:
