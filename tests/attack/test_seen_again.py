@@ -140,8 +140,8 @@ def test_a_published_face_that_the_mirror_does_not_show_makes_no_undone_one_know
 
         def face(self, picture: Picture) -> list[Box]:
             pixels = np.asarray(picture.rgb(None))
-            turned = MIRRORED not in (pixels[0, 0, 0], pixels[0, -1, 0])
-            return [] if turned else self.find("face", pixels)
+            upright = len(pixels) == 90 and MIRRORED in (pixels[0, 0, 0], pixels[0, -1, 0])
+            return self.find("face", pixels) if upright else []
 
         small_face = face
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE, SAME, Finders, crop
-from masquerade.attack.finding import MOST_PROOFS, Finding, Gap, Level, Proof, spans
+from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
 from masquerade.attack.raw_text import RawText
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
@@ -45,7 +45,8 @@ class _Seen:
     changed_pixels: int = 0
     pixels: int = 0
     frames: dict[int, int] = field(default_factory=dict)  # how many it found, by frame
-    unchanged: list[Proof] = field(default_factory=list)
+    unchanged: dict[int, int] = field(default_factory=dict)  # how many of these, by frame
+    proofs: list[Proof] = field(default_factory=list)  # the surest of the unchanged
     tracks: list[_Track] = field(default_factory=list)
     _now: list[_Track] = field(default_factory=list)  # of the frame before
 
@@ -74,16 +75,16 @@ class _Seen:
                 track.unchanged.append(number)
                 says = f"unchanged {box.label}, {box.width:.0f} x {box.height:.0f} pixels"
                 picture = crop(published, box)
-                self.unchanged.append(
-                    Proof(frame=number, score=box.score, says=says, picture=picture)
-                )
+                proof = Proof(frame=number, score=box.score, says=says, picture=picture)
+                self.proofs = surest([*self.proofs, proof])
+                self.unchanged[number] = self.unchanged.get(number, 0) + 1
 
     def finding(self, attack: str, names: str, level: Level, rest: float) -> Finding:
         """In words; `names` are what was looked for."""
-        missed = tuple(sorted({one.frame for one in self.unchanged}))
+        missed = tuple(sorted(self.unchanged))
         shown = [number for number, count in self.frames.items() if count]
         says = f"Of {self.count} {names} in {len(shown)} raw frames "
-        says += f"{self.count - len(self.unchanged)} were changed"
+        says += f"{self.count - sum(self.unchanged.values())} were changed"
         if not self.count:
             says = f"No {names} are seen in {len(self.frames)} raw frames, so none were compared"
         if self.pixels:
@@ -110,7 +111,7 @@ class _Seen:
             work=f"{len(self.frames)} frames beside the raw ones of the same time; unchanged is "
             f"what differs by {SAME_LEVELS:g} of 255 on average at most",
             frames=missed,
-            proofs=_surest(self.unchanged),
+            proofs=tuple(self.proofs),
             gaps=tuple(
                 Gap(
                     first=one.frames[0],
@@ -223,7 +224,3 @@ def _longest_run(flags: Sequence[bool]) -> int:
         now = now + 1 if flag else 0
         longest = max(longest, now)
     return longest
-
-
-def _surest(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
-    return tuple(sorted(proofs, key=lambda one: -one.score)[:MOST_PROOFS])

@@ -36,6 +36,7 @@ BODY = 0.2  # score of the place of a body, whose landmarks then have a score of
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
 SAME = 0.3  # overlap from which two boxes are of one thing
 MARGIN = 0.4  # of a box, shown around it
+SHOWN = 280  # pixels of the longer side of what is shown of it, twice what the page has
 LARGEST = 1280  # pixels of the longer side of what is restored
 
 
@@ -90,12 +91,16 @@ def overlaps(box: Box, others: Sequence[Box]) -> bool:
 
 
 def crop(frame: Pixels, box: Box) -> Pixels:
-    """The part of a frame around a box."""
+    """The part of a frame around a box, as large as a report shows it at most."""
     height, width = frame.shape[:2]
     x, y = MARGIN * box.width, MARGIN * box.height
-    top, bottom = max(0, int(box.y0 - y)), min(height, int(box.y1 + y) + 1)
-    left, right = max(0, int(box.x0 - x)), min(width, int(box.x1 + x) + 1)
-    return np.ascontiguousarray(frame[top:bottom, left:right], np.uint8)
+    top, left = max(0, int(box.y0 - y)), max(0, int(box.x0 - x))
+    top, left = min(top, height - 1), min(left, width - 1)  # at least a pixel of the frame
+    bottom, right = max(top, int(box.y1 + y)) + 1, max(left, int(box.x1 + x)) + 1
+    part = np.asarray(frame[top:bottom, left:right], np.uint8)
+    ratio = min(1.0, SHOWN / max(part.shape[:2]))
+    size = max(1, round(part.shape[1] * ratio)), max(1, round(part.shape[0] * ratio))
+    return np.ascontiguousarray(at_size(part, size))
 
 
 def shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:

@@ -25,6 +25,20 @@ class Proof:
     parts: int = 1  # pictures of one place in it, side by side
 
 
+def surest(proofs: Iterable[Proof]) -> list[Proof]:
+    """The surest, as many as a finding shows.
+
+    An attack keeps these alone, again whenever it finds more: pictures of all would fill memory.
+    """
+    return sorted(proofs, key=lambda one: -one.score)[:MOST_PROOFS]
+
+
+def surest_of_frames(proofs: Iterable[Proof]) -> list[Proof]:
+    """The surest of each frame, of as many frames as a finding shows."""
+    best = {one.frame: one for one in sorted(proofs, key=lambda one: one.score)}
+    return surest(best.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gap:
     """Somebody of the raw video who is hidden in some frames and not in others."""

@@ -1,7 +1,7 @@
 """Look again for faces, people, poses and text, in published frames and in what undoing them
 gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from masquerade.attack.finders import (
     overlaps,
     shrink,
 )
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
+from masquerade.attack.finding import Finding, Proof, spans, surest_of_frames
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
@@ -57,8 +57,11 @@ class LookAgain:
     finders: Finders = field(default_factory=Finders)
     kinds: tuple[Kind, ...] | None = None
     drawn: bool = False
-    _seen: dict[Kind, list[Proof]] = field(default_factory=dict)  # from the lowest scores on
-    _faces: list[Proof] = field(default_factory=list)  # that count
+    # from the lowest scores on: the best of each frame, and the surest of all
+    _seen: dict[Kind, dict[int, float]] = field(default_factory=dict)
+    _shown: dict[Kind, list[Proof]] = field(default_factory=dict)
+    _faces: list[int] = field(default_factory=list)  # frames with one that counts
+    _shown_faces: list[Proof] = field(default_factory=list)  # of these
     _looked: int = 0
     _searched: int = 0  # undone frames, for all
 
@@ -92,9 +95,12 @@ class LookAgain:
         for kind in self._kinds[1:]:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
         for kind, boxes in seen.items():
-            self._seen.setdefault(kind, []).extend(_proofs(number, frame, boxes, kind))
+            best = {number: max(box.score for box in boxes)} if boxes else {}
+            self._seen.setdefault(kind, {}).update(best)
+            self._shown[kind] = _added(self._shown.get(kind, ()), number, frame, boxes, kind)
         confirmed = self._confirmed(frame, faces)
-        self._faces += _proofs(number, frame, confirmed, "face")
+        self._faces += [number] if confirmed else []
+        self._shown_faces = _added(self._shown_faces, number, frame, confirmed, "face")
         if not self.undo:
             return
         seen["face"] = (
@@ -136,14 +142,14 @@ class LookAgain:
     def _others(self, kind: Kind) -> Finding:
         """The finding on people, poses or text that the published frames show."""
         attack, possible, sure = NAMES[kind], POSSIBLE[kind], SURE[kind]
-        proofs = self._seen.get(kind, [])
-        found = [proof for proof in proofs if proof.score >= sure]
-        frames, work = _frames(found), f"{self._looked} frames"
+        seen, proofs = self._seen.get(kind, {}), self._shown.get(kind, [])
+        frames = tuple(number for number, score in seen.items() if score >= sure)
+        work = f"{self._looked} frames"
         says = f"No {attack} can be seen in {work}"
         if frames:
             says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {WHY[kind]}"
-        if others := {*_frames(proofs)} - {*frames}:
-            says += f"; in {len(others)} more may be some, by scores below {sure}"
+        if others := len(seen) - len(frames):
+            says += f"; in {others} more may be some, by scores below {sure}"
         if frames and kind == "text" and "text" in self.hidden:
             says += "; text was to be hidden, and --raw tells whether this is some of it"
         return Finding(
@@ -152,18 +158,18 @@ class LookAgain:
             says=f"{says}.",
             work=f"{work}, one network, scores from {possible}",
             frames=frames,
-            proofs=_best(found or proofs),
+            proofs=tuple([one for one in proofs if one.score >= sure] or proofs),
         )
 
     def _faces_again(self) -> Finding:
-        least, every = SURE["face"], self._seen.get("face", [])
+        least, frames = SURE["face"], tuple(self._faces)
         work = f"{self._looked} frames"
-        proofs, frames = self._faces, _frames(self._faces)
-        possible = [
-            replace(one, says=f"perhaps a {one.says}") for one in every if one.frame not in frames
+        possible = len(self._seen.get("face", {})) - len(frames)
+        perhaps = [
+            replace(one, says=f"perhaps a {one.says}") for one in self._shown.get("face", ())
         ]
         also = (
-            f"; in {len(_frames(possible))} more may be one, by scores below {least} or not found "
+            f"; in {possible} more may be one, by scores below {least} or not found "
             "again in the mirrored frame"
         )
         if frames:
@@ -181,7 +187,7 @@ class LookAgain:
             f"are turned; a face counts from {least} on, if the mirrored frame shows it from "
             f"{POSSIBLE['face']} on",
             frames=frames,
-            proofs=_best(proofs or possible),
+            proofs=tuple(self._shown_faces or perhaps),
         )
 
     def _seen_undone(self) -> Finding:
@@ -189,7 +195,7 @@ class LookAgain:
         undone = self._undone
         ways = [
             f"{NAMES[kind]} in "
-            + ", ".join(f"{how} ({len(_frames(p))} frames)" for how, p in hows.items())
+            + ", ".join(f"{how} ({len(frames)} frames)" for how, frames in hows.items())
             for kind, hows in undone.counted().items()
         ]
         looked_for = [NAMES[kind] for kind in filter(undone.looks_for, self._kinds)]
@@ -210,20 +216,11 @@ class LookAgain:
         )
 
 
-def _frames(proofs: Sequence[Proof]) -> tuple[int, ...]:
-    return tuple(sorted({proof.frame for proof in proofs}))
-
-
-def _best(proofs: Sequence[Proof]) -> tuple[Proof, ...]:
-    """The surest of each frame, of the frames with the surest."""
-    best: Mapping[int, Proof] = {
-        proof.frame: proof for proof in sorted(proofs, key=lambda one: one.score)
-    }
-    return tuple(sorted(best.values(), key=lambda one: -one.score)[:MOST_PROOFS])
-
-
-def _proofs(number: int, frame: Pixels, boxes: Sequence[Box], what: str) -> list[Proof]:
-    return [
+def _added(
+    shown: Sequence[Proof], number: int, frame: Pixels, boxes: Sequence[Box], what: str
+) -> list[Proof]:
+    """The surest of what was shown so far and of what one more frame shows."""
+    new = [
         Proof(
             frame=number,
             score=box.score,
@@ -232,3 +229,4 @@ def _proofs(number: int, frame: Pixels, boxes: Sequence[Box], what: str) -> list
         )
         for box in boxes
     ]
+    return surest_of_frames([*shown, *new])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.attack.finders import SURE, Finders, crop, overlaps
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
+from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
 from masquerade.regions.boxes import Box
 
@@ -27,7 +27,8 @@ class RawText:
     finders: Finders
     lines: dict[int, int] = field(default_factory=dict)  # how many were compared, by frame
     faint: int = 0  # lines beside: too little detail, and nothing seen in their place
-    proofs: list[Proof] = field(default_factory=list)  # of those that are there
+    there: dict[int, int] = field(default_factory=dict)  # how many are there, by frame
+    proofs: list[Proof] = field(default_factory=list)  # the surest of these
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first."""
@@ -46,9 +47,10 @@ class RawText:
             self.lines[number] += 1
             if is_seen or min(left) <= UNCHANGED:
                 says = f"text, {box.width:.0f} x {box.height:.0f} pixels"
-                self.proofs.append(
-                    Proof(frame=number, score=box.score, says=says, picture=crop(published, box))
-                )
+                picture = crop(published, box)
+                proof = Proof(frame=number, score=box.score, says=says, picture=picture)
+                self.proofs = surest([*self.proofs, proof])
+                self.there[number] = self.there.get(number, 0) + 1
 
     def _find(self, frame: U8) -> list[Box]:
         return [one for one in self.finders.find("text", frame) if one.score >= SURE["text"]]
@@ -56,16 +58,15 @@ class RawText:
     def finding(self) -> Finding:
         """What was found in all frames that were compared: recovered where a line is there."""
         count = sum(self.lines.values()) + self.faint
-        frames = tuple(sorted({one.frame for one in self.proofs}))
+        frames = tuple(sorted(self.there))
         says = f"Of {count} lines of text in {len(self.lines)} raw frames, which were to be "
-        says += f"hidden, {len(self.proofs)} are there in published ones"
+        says += f"hidden, {sum(self.there.values())} are there in published ones"
         says += f": in {len(frames)} frames ({spans(frames)})" if frames else ""
         if self.faint:
             says += f"; {self.faint} have too little detail to be compared, and no text is seen in "
             says += "their place"
         if not count:
             says = f"No text is seen in {len(self.lines)} raw frames, so none was compared"
-        surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)
         return Finding(
             attack="raw text",
             level="recovered" if frames else "nothing",
@@ -73,7 +74,7 @@ class RawText:
             work=f"{len(self.lines)} frames beside the raw ones of the same time; a line is there "
             f"where its detail differs by {UNCHANGED:.0%} at most, or where text is seen",
             frames=frames,
-            proofs=tuple(surest[:MOST_PROOFS]),
+            proofs=tuple(self.proofs),
         )
 
 

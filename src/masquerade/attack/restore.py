@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.attack.finders import NAMES, Finders, Kind, at_size, crop
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
+from masquerade.attack.finding import Finding, Proof, surest
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
 from masquerade.models.restoration_net import RestorationNet
@@ -186,8 +186,8 @@ class Restoration:
         else:
             says += f"; in none of {self._looked} frames is anything seen again that is looked for"
         says += self._again.meaning()
-        pictures = sorted(self._pictures, key=lambda one: -one.score)[:MOST_PROOFS]
-        proofs = self._again.proofs() if seen else tuple(pictures) if nearer else ()
+        pictures = tuple(surest(self._pictures))
+        proofs = self._again.proofs() if seen else pictures if nearer else ()
         return Finding(
             attack="restore",
             level="recovered" if nearer else self._again.level(),

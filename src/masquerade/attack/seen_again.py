@@ -30,7 +30,7 @@ from masquerade.attack.finders import (
     crop,
     overlaps,
 )
-from masquerade.attack.finding import MOST_PROOFS, Level, Proof
+from masquerade.attack.finding import MOST_PROOFS, Level, Proof, surest_of_frames
 from masquerade.regions.boxes import Box, area, corners, intersection
 
 SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
@@ -176,7 +176,8 @@ class SeenAgain:
     sure: Mapping[Kind, float] = field(default_factory=lambda: SURE_RESTORED)
     refused: int = 0  # finds that did not hold
     beside_raw: bool = False  # whether there are raw frames
-    _found: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)
+    _found: dict[tuple[Kind, str], list[int]] = field(default_factory=dict)  # frames, of all finds
+    _shown: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)  # the surest
     _hidden: dict[tuple[Kind, str], set[int]] = field(default_factory=dict)  # frames
     _looked: set[int] = field(default_factory=set)  # frames
     _searched: set[int] = field(default_factory=set)  # frames in which bodies were looked for
@@ -220,7 +221,8 @@ class SeenAgain:
             picture=np.ascontiguousarray(np.hstack(parts), np.uint8),
             parts=len(parts),
         )
-        self._found.setdefault((kind, how), []).append(proof)
+        self._found.setdefault((kind, how), []).append(scene.number)
+        self._shown[kind, how] = surest_of_frames([*self._shown.get((kind, how), ()), proof])
         if kind in self.hidden or scene.is_changed(box):
             self._hidden.setdefault((kind, how), set()).add(scene.number)
 
@@ -230,12 +232,12 @@ class SeenAgain:
         many = kind in BODIES and len(self._searched) >= MANY
         return max(least, OFTEN) if many and least > 1 else least
 
-    def counted(self) -> dict[Kind, dict[str, list[Proof]]]:
-        """What is seen in frames enough, by kind and by way."""
-        counted: dict[Kind, dict[str, list[Proof]]] = {}
-        for (kind, how), proofs in self._found.items():
-            if len({one.frame for one in proofs}) >= self._least_of(kind):
-                counted.setdefault(kind, {})[how] = proofs
+    def counted(self) -> dict[Kind, dict[str, set[int]]]:
+        """The frames in which something is seen, where they are enough, by kind and by way."""
+        counted: dict[Kind, dict[str, set[int]]] = {}
+        for (kind, how), numbers in self._found.items():
+            if len(frames := set(numbers)) >= self._least_of(kind):
+                counted.setdefault(kind, {})[how] = frames
         return {kind: counted[kind] for kind in NAMES if kind in counted}
 
     def level(self) -> Level:
@@ -264,12 +266,15 @@ class SeenAgain:
 
     def frames(self) -> tuple[int, ...]:
         """Numbers of the frames in which it is seen."""
-        every = (one.frame for hows in self.counted().values() for p in hows.values() for one in p)
-        return tuple(sorted(set(every)))
+        every = (frames for hows in self.counted().values() for frames in hows.values())
+        return tuple(sorted(set().union(*every)))
 
     def proofs(self) -> tuple[Proof, ...]:
         """The surest of each kind in turn, each of another frame."""
-        kinds = [_of_frames(chain(*hows.values())) for hows in self.counted().values()]
+        kinds = [
+            surest_of_frames(chain.from_iterable(self._shown[kind, how] for how in hows))
+            for kind, hows in self.counted().items()
+        ]
         turns = chain.from_iterable(zip_longest(*kinds))
         return tuple([one for one in turns if one is not None][:MOST_PROOFS])
 
@@ -304,9 +309,3 @@ def _covers(boxes: Sequence[Box], box: Box) -> bool:
     smaller, larger = np.minimum(*sizes), np.maximum(*sizes)
     inside = intersection(one, others) >= INSIDE * np.maximum(smaller, 1.0)
     return bool((inside & (smaller >= PART * larger)).any())
-
-
-def _of_frames(proofs: "chain[Proof]") -> list[Proof]:
-    """The surest of each frame, the surest first."""
-    best = {one.frame: one for one in sorted(proofs, key=lambda one: one.score)}
-    return sorted(best.values(), key=lambda one: -one.score)

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
+from masquerade.attack.finders import crop
+from masquerade.attack.finding import Finding, Proof, spans, surest
+from masquerade.regions.boxes import Box
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -26,7 +28,7 @@ class WholeFrames:
 
     looked: int = 0
     shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame compared
-    proofs: list[Proof] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)  # the surest
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, of the same size."""
@@ -37,7 +39,9 @@ class WholeFrames:
         self.shares[number] = share = max(known)
         if share >= LEAST_SHARE:
             says = f"{share:.0%} of the raw picture's detail is as it was"
-            self.proofs.append(Proof(frame=number, score=share, says=says, picture=published))
+            whole = crop(published, Box(0, 0, published.shape[1], published.shape[0], score=share))
+            proof = Proof(frame=number, score=share, says=says, picture=whole)
+            self.proofs = surest([*self.proofs, proof])
 
     def finding(self) -> Finding:
         """Return the finding for all compared frames: recovered where one is not hidden."""
@@ -48,7 +52,6 @@ class WholeFrames:
         if not self.shares:
             says = f"None of {self.looked} raw frames, all of which were to be hidden, has detail "
             says += "enough to be compared"
-        surest = sorted(self.proofs, key=lambda one: one.score, reverse=True)
         return Finding(
             attack="raw frame",
             level="recovered" if shown else "nothing",
@@ -56,7 +59,7 @@ class WholeFrames:
             work=f"{len(self.shares)} of {self.looked} frames, which have detail, in cells of "
             f"{CELL} pixels, beside the raw ones of the same time",
             frames=shown,
-            proofs=tuple(surest[:MOST_PROOFS]),
+            proofs=tuple(self.proofs),
         )
 
 
