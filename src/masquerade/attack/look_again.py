@@ -103,9 +103,8 @@ class LookAgain:
         self._shown_faces = _added(self._shown_faces, number, frame, confirmed, "face")
         if not self.undo:
             return
-        seen["face"] = (
-            confirmed  # what is no find as published must not hide one in an undone frame
-        )
+        # what is no find as published must not hide one in an undone frame
+        seen["face"] = confirmed
         small, ratio = shrink(frames)
         scale = ratio, ratio
         known = {kind: [scaled_box(box, scale) for box in boxes] for kind, boxes in seen.items()}
