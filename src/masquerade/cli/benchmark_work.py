@@ -55,13 +55,14 @@ def count_work(
         own = [] if row is None else [word.replace(here, "") for word in row_words[row.name]]
         several = 1 if row is None else len(trainings.get(row.name, ())) or 1
         made = "reading" if row is None else row.method or row.train
+        networks = run.networks_of(line)
         return LineWork(
             name=line.name,
             key=f"{suite.name}/{table.name}/{line.name} {short_digest([protocol, own])}",
             method=f"{made} on {on}",
             videos=0 if line.not_applicable else videos * several,
-            fits=run.networks_of(line) or run.attackers_of(line),
-            fitting=TRAINING if run.networks_of(line) else REGRESSING,
+            fits=networks or run.attackers_of(line),
+            fitting=TRAINING if networks else REGRESSING,
         )
 
     found = [work(RAW, None)]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -102,22 +103,22 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
 
 
 class FrameCount(NamedTuple):
-    """How many frames a video stream has packets of."""
+    """How many frames a video stream holds."""
 
     shown: int  # by players
     hidden: int  # in the file, but outside what its edit list says is to be shown
 
 
 def tally_frames(path: Path) -> FrameCount:
-    """Count the packets of the video stream without decoding them."""
+    """Count the frames of the video stream, shown and hidden, without decoding them."""
     with open_container(path) as container:
         packets = container.demux(main_stream(container, path))
         try:
-            hidden = [packet.is_discard for packet in packets if packet.size]
+            hidden = Counter(packet.is_discard for packet in packets if packet.size)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
             raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
-    return FrameCount(hidden.count(False), hidden.count(True))
+    return FrameCount(shown=hidden[False], hidden=hidden[True])
 
 
 def count_frames(path: Path) -> int:
@@ -134,7 +135,7 @@ class PacketFacts(NamedTuple):
 
 
 def list_packets(path: Path) -> list[PacketFacts]:
-    """The packets of frames that are shown, in the order in which they are shown."""
+    """List the packets of the frames that are shown, in presentation order."""
     with open_container(path) as container:
         stream = main_stream(container, path)
         every = container.demux(stream)

@@ -24,9 +24,10 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of w
 
 
 def list_unread_data(path: Path) -> tuple[str, ...]:
-    """Name what a JPEG, PNG, WebP, GIF or MP4 holds that FFmpeg does not read, each once.
+    """Names of the metadata and other data in an image or MP4 that FFmpeg does not read.
 
-    Of other files nothing: FFmpeg reads the tags of a TIFF and of a Matroska file.
+    Of a JPEG, PNG, WebP, GIF or MP4, each name once; of other files none: FFmpeg reads the tags of
+    a TIFF and of a Matroska file.
     """
     with path.open("rb") as file:
         if not file.read(1):
@@ -63,7 +64,7 @@ def _in_jpeg(data: mmap) -> Iterator[str]:
 
 
 def _segment(marker: int, said: bytes) -> Iterator[str]:
-    """Name what a segment of a JPEG tells beside the picture."""
+    """Name the metadata in a segment of a JPEG, if it is of metadata."""
     if marker == 0xFE and not _ENCODER.match(said):
         yield "a comment"
     if not 0xE0 <= marker <= 0xEF:
@@ -115,13 +116,18 @@ def _in_mp4(data: mmap) -> Iterator[str]:
     for name, start, after in mp4_boxes(data, 0, len(data)):
         if name not in MP4_BOXES:
             yield f"a {name.decode('latin-1')} box"
-        elif name in PADDING and any(data[start:after]):
+        elif name in PADDING and _is_filled(data[start:after]):
             yield f"data in a {name.decode('latin-1')} box"
     if data[after + 4 : after + 8] not in MP4_BOXES:  # else the file ends within a box
         yield from _behind(data, after)
 
 
 def _behind(data: mmap, place: int) -> Iterator[str]:
-    """Name what lies behind the end of the picture, where it is more than zeros."""
-    if data[place:].strip(b"\0"):
+    """Say that a file goes on after the end of its picture, unless with zeros."""
+    if _is_filled(data[place:]):
         yield BEHIND
+
+
+def _is_filled(data: bytes) -> bool:
+    """Whether data are more than zeros."""
+    return bool(data.strip(b"\0"))

@@ -198,12 +198,12 @@ def against(*, adversarial: float, utility: float = 1.0, **own: float) -> Update
     return UpdateStep(learns=("anonymizer",), losses=losses)
 
 
-def at_chance(share: float) -> Stop:
-    """Return the end of a phase at this share of the adversaries' loss at chance (SPAct).
+def at_chance(share: float = BLIND) -> Stop:
+    """Return the stop of a phase whose adversaries' loss stays near that of a guess (SPAct).
 
-    An adversary whose anonymizer has just moved is confidently wrong: its loss is above chance, or
-    passes it by in one epoch, while all that it read is still there. Hence a range of losses and
-    several epochs in a row.
+    `share` is the least share of a guess's loss. An adversary whose anonymizer has just moved is
+    confidently wrong: its loss is above chance, or passes it by in one epoch, while all that it
+    read is still there. Hence a range of losses and several epochs in a row.
     """
     most = 2 - min(share, BLIND)
     return Stop(column="val_adversary_share", above=share, most=most, times=BLIND_EPOCHS)

@@ -10,14 +10,7 @@ from typing import Literal, Unpack
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.frame_pairs import FREE
 from masquerade.training.objectives import NTXent
-from masquerade.training.recipe import (
-    BLIND,
-    ROLES,
-    AdversarialRecipe,
-    Adversary,
-    OptimizerConfig,
-    Phase,
-)
+from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
 UPDATES = (options.against(adversarial=0.5), options.BOTH)  # eq. 9 and 8; omega is 0 to 1
@@ -42,7 +35,7 @@ PAPER = AdversarialRecipe(
             name="adversarial",
             epochs=300,
             updates=UPDATES,
-            stop=(options.at_chance(BLIND),),
+            stop=(options.at_chance(),),
         ),
     ),
     batch=24,
