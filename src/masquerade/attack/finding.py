@@ -26,7 +26,7 @@ class Proof:
 
 
 def surest(proofs: Iterable[Proof]) -> list[Proof]:
-    """The surest, as many as a finding shows.
+    """The proofs with the highest scores, as many as a finding shows.
 
     An attack keeps these alone, again whenever it finds more: pictures of all would fill memory.
     """
@@ -34,7 +34,7 @@ def surest(proofs: Iterable[Proof]) -> list[Proof]:
 
 
 def surest_of_frames(proofs: Iterable[Proof]) -> list[Proof]:
-    """The surest of each frame, of as many frames as a finding shows."""
+    """The proof with the highest score of each frame, for as many frames as a finding shows."""
     best = {one.frame: one for one in sorted(proofs, key=lambda one: one.score)}
     return surest(best.values())
 

@@ -388,7 +388,7 @@ def write_page(
     failed: Collection[tuple[str, str]] = (),
     report: Callable[[str], None],
 ) -> None:
-    """Write the page and its files anew, of all tables that were ever measured in a folder.
+    """Write the report of all tables that were ever measured in a folder.
 
     `failed` are suites and tables of which there is no newer result; without any table there is no
     page.

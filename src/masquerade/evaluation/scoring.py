@@ -423,7 +423,7 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
 def _doubt_below_chance(
     spec: MetricSpec, rivals: Sequence[ScoredAttacker], scores: Sequence[Score]
 ) -> str | None:
-    """Why a method cannot be said to hold where an attacker is surely worse than a coin."""
+    """A sentence on an attacker whose score is surely below chance; None: there is none."""
     chance = least_counted(spec.metric)
     for one, found in zip(rivals, scores, strict=True):
         if found.high is not None and found.high < chance:

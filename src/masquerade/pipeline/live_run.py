@@ -358,7 +358,7 @@ def _record(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
 
 
 def _dropped(counts: LiveCounts) -> int:
-    """How many frames were looked at and not shown."""
+    """Count the frames that were anonymized and not shown: too late, or refused."""
     return counts.late + counts.refused
 
 

@@ -35,7 +35,7 @@ def receipt_path(dst: Path, config: PipelineConfig) -> Path:
 
 
 def main_output(dst: Path, config: PipelineConfig) -> Path:
-    """What a run on a file is there for: its output, or with `shadow` its receipt."""
+    """The file that a run makes: the output, or with `shadow` the receipt alone."""
     return receipt_path(dst, config) if config.shadow else dst
 
 

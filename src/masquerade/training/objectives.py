@@ -73,7 +73,7 @@ class Objective:
         return -torch.where(self.is_capped(loss, batch.chance), held, loss)
 
     def is_capped(self, loss: Tensor, chance: float) -> Tensor:
-        """Return whether the mean of a loss (n,) is beyond the cap, as a tensor."""
+        """Return whether the mean of a loss (n,) exceeds `cap` times chance, as a tensor."""
         return loss.detach().mean() > self.cap * chance
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:

@@ -176,10 +176,10 @@ class ReconnectingWriter:
 
 
 def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:
-    """What FFmpeg opens, by which muxer, and the options of that.
+    """The URL or stream that FFmpeg opens, its muxer, and the options of the muxer.
 
-    Of what is sent over TCP they bound how long a server may take nothing. Nothing else ends this
-    wait: PyAV's own bound is for sources alone, and no signal is heard meanwhile.
+    Of what is sent over TCP the options bound how long a server may take nothing. Nothing else ends
+    this wait: PyAV's own bound is for sources alone, and no signal is heard meanwhile.
     """
     target: Any = sys.stdout.buffer if address.text == "-" else address.text
     muxer, limit = _muxer(address), str(round(1_000_000 * SECONDS))  # microseconds
