@@ -165,7 +165,7 @@ def test_what_a_store_does_not_confirm_is_taken_back(
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
-    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         store.pipe(f"/in/{name}", clip.read_bytes())
@@ -178,6 +178,9 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
 
     monkeypatch.setattr(type(store), "exists", silent)
     words = ["anonymize", "memory://in", "-o", "memory://out/", *BLACK]
+    assert main([*words, "--skip-existing", "--dry-run"]) == 1
+    planned = capsys.readouterr()
+    assert len(planned.out.splitlines()) == 2 and "memory://in/b.mp4: " in planned.err
     assert main([*words, "--skip-existing"]) == 1
     made = [name for name in listed(store, "/out") if name.endswith(".mp4")]
     assert made == ["a.mp4", "c.mp4"]

@@ -331,20 +331,16 @@ def _print_plan(
         try:
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=may_exist)
+            there = main_output(task.dst, own_config)
+            if options.skip_existing and there.exists():
+                line = f"{there} exists: {task.src} is skipped"
+            elif pipeline is not None:
+                own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
+                if is_finished(task, own):
+                    line = f"{there} is done: {task.src} is skipped"
         except MasqueradeError as error:
             failed[task.src] = str(error)
             continue
-        there = main_output(task.dst, own_config)
-        if options.skip_existing and there.exists():
-            line = f"{there} exists: {task.src} is skipped"
-        elif pipeline is not None:
-            own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
-            try:
-                if is_finished(task, own):
-                    line = f"{there} is done: {task.src} is skipped"
-            except MasqueradeError as error:
-                failed[task.src] = str(error)
-                continue
         print(escape(line))
     for path, why in failed.items():
         print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
