@@ -65,6 +65,20 @@ def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation
     assert row_verdict(replace(row, findings=(*first, red)), main_columns(table)).word == "held"
 
 
+@pytest.mark.parametrize("label", ["identity", "attributes"])
+def test_a_row_is_not_held_where_a_column_could_not_be_judged(
+    table: Evaluation, label: str
+) -> None:
+    held, why = table.rows[1], "the attacker does not succeed on raw video"
+    columns = main_columns(table)
+    assert row_verdict(held, columns).word == "held"
+    findings = tuple(
+        replace(one, void=why, leakage=None) if one.label == label else one for one in held.findings
+    )
+    said = row_verdict(replace(held, findings=findings), columns)
+    assert said.word == "undecided" and said.why.endswith(why)
+
+
 def test_what_all_clips_of_a_person_tell_together_leaks(table: Evaluation) -> None:
     held = table.rows[1]
     many = replace(held.findings[1], pooled=score(0.5), pooled_floor=0.05)

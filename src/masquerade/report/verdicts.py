@@ -165,8 +165,8 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
 def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None) -> Verdict:
     """Return the worst verdict of a method over its private labels, and the labels that have it.
 
-    A single attribute that leaks counts too, though a mean over them all may hold. `void` says why
-    the whole evaluation is void.
+    A single attribute that leaks counts too, though a mean over them all may hold; and nothing is
+    held where one of `columns` could not be judged. `void` says why the whole evaluation is void.
     """
     if row.not_applicable:
         return Verdict("n/a", row.not_applicable)
@@ -177,6 +177,10 @@ def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None
     if all(said.word != "leaks" for _, said in each):
         each += [(one, said) for one, said in every if said.word == "leaks"]
     telling = [(one, said) for one, said in each if said.word in ("leaks", "undecided", "held")]
+    unjudged = [(one, said) for one, said in each if said.word in ("n/a", "void")]
+    if unjudged and telling and all(said.word == "held" for _, said in telling):
+        (one, said), *_ = unjudged
+        return Verdict("undecided", f"{_plain(one)}: {said.why}")
     each = telling or each
     if not each:
         return Verdict("n/a", "no private label was measured")
