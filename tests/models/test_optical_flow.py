@@ -23,6 +23,7 @@ from masquerade.models.optical_flow import (
     dis_flow,
     grey,
     load_raft,
+    remap,
     warp,
 )
 
@@ -55,6 +56,15 @@ class Shifts(nn.Module):
         )
         flow = torch.tensor(best, dtype=torch.float32).view(1, 2, 1, 1)
         return [flow * 0, flow.expand(1, 2, *first.shape[2:])]
+
+
+def test_remap_takes_x_and_y_in_pairs_or_apart() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (30, 40, 3), np.uint8)
+    source = rng.uniform(-3, 42, (20, 25, 2)).astype(np.float32)
+    for nearest in (False, True):
+        apart = remap(image, (source[..., 0], source[..., 1]), nearest=nearest)
+        np.testing.assert_array_equal(apart, remap(image, source, nearest=nearest))
 
 
 @pytest.mark.parametrize("size", [(96, 128), (100, 75)])

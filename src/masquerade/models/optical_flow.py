@@ -74,16 +74,18 @@ def pixel_grid(height: int, width: int) -> F32:
 
 
 def remap(
-    image: U8 | F32, source: F32, *, nearest: bool = False, wrap: bool = True
+    image: U8 | F32, source: F32 | tuple[F32, ...], *, nearest: bool = False, wrap: bool = True
 ) -> NDArray[Any]:
     """out[y, x] = image at source[y, x] = (x', y') in pixels.
 
-    The image is (H, W) or (H, W, C), `source` (h, w, 2); `nearest` does not interpolate. Beyond an
-    edge it is wrapped around, or has the edge's own values.
+    The image is (H, W) or (H, W, C), `source` (h, w, 2), or x' and y' apart, (h, w) each;
+    `nearest` does not interpolate. Beyond an edge it is wrapped around, or has the edge's own
+    values.
     """
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
-    return cv2.remap(image, np.asarray(source, np.float32), NO_ARRAY, mode, borderMode=border)
+    x, y = source if isinstance(source, tuple) else (np.asarray(source, np.float32), NO_ARRAY)
+    return cv2.remap(image, x, y, mode, borderMode=border)
 
 
 def warp_along_flow(image: U8, *, source: U8, target: U8) -> U8:
