@@ -202,7 +202,8 @@ class Selective(Anonymizer):
         out = frames.copy()
         for t, frame in enumerate(frames):
             full = np.full(frame.shape[:2], 255, np.uint8)
-            hidden = full if mask is None else strength[mask[t]]
+            # a quarter of the time of strength[mask[t]]
+            hidden = full if mask is None else np.asarray(cv2.LUT(mask[t], strength), np.uint8)
             drawn, state = self._draw(state, frame, hidden)
             if drawn is not None:
                 part, over = drawn.part, hidden[drawn.part]
