@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.scoring import score_table, scoring_inputs
 from masquerade.methods import build
 
+DESCRIPTORS = Path("/proc/self/fd")  # what this process has open
 KEY = PredictionKey("people unseen", "blur", 0, "tiny-3d", "scratch", 0, 0, "test")
 
 
@@ -114,6 +116,40 @@ def test_large_predictions_are_checked_when_they_are_read(
     assert np.array_equal(read["action"], saved.blocks[KEY].probabilities["action"])
     with pytest.raises(MasqueradeError, match="predictions of red are not finite"):
         read["red"]
+
+
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="no list of what is open")
+def test_large_files_are_not_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", 0)
+    table().save(tmp_path / "fit.npz")
+    before = len(list(DESCRIPTORS.iterdir()))
+    read = [Predictions.load(tmp_path / "fit.npz") for _ in range(300)]
+    assert len(list(DESCRIPTORS.iterdir())) == before
+    action = table().blocks[KEY].probabilities["action"]
+    assert all(np.array_equal(one.blocks[KEY].probabilities["action"], action) for one in read)
+    assert len(list(DESCRIPTORS.iterdir())) == before
+
+
+def test_a_file_that_the_system_does_not_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", 0)
+    path = tmp_path / "fit.npz"
+    table().save(path)
+    read = Predictions.load(path).blocks[KEY].probabilities
+    said = r"fit.npz cannot be read \(No such file or directory\): .* run the command again"
+    path.unlink()
+    for again in (lambda: read["action"], lambda: Predictions.load(path)):
+        with pytest.raises(MasqueradeError, match=said) as caught:
+            again()
+        assert not isinstance(caught.value, UsageError)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(MasqueradeError, match=r"cannot be read \(Too many open files\)"):
+        Predictions.load(path)
 
 
 def test_only_small_arrays_are_kept_once_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:

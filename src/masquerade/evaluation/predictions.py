@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -160,32 +162,32 @@ class Predictions:
     @classmethod
     def load(cls, path: Path) -> Predictions:
         """Read the table that `save` wrote; any other file is refused with a UsageError."""
+        arrays: dict[str, NDArray[Any]] = {}
+        stored: dict[str, _Stored] = {}
         try:
             large = path.stat().st_size > KEPT_BYTES
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = {
-                    name: _map_member(path, name)
-                    if large and name.startswith("probabilities/")
-                    else file[name]
-                    for name in file.files
-                }
+                for name in file.files:
+                    if large and name.startswith("probabilities/"):
+                        stored[name] = _find_member(path, file.zip, name)
+                    else:
+                        arrays[name] = file[name]
             about = json.loads(arrays["about"].tobytes())
             schema = about["schema"]
         except Exception as error:  # of a damaged file numpy raises much more than it says
-            raise UsageError(
-                f"{path} is damaged, or no table of predictions ({error}): remove it, and run the "
-                "command again."
-            ) from error
+            raise _unread(path, error) from error
         if schema != SCHEMA:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
         sizes = arrays["sizes"]
         clips = _split(arrays["clips"], sizes)
-        probabilities: list[dict[str, NDArray[Any]]] = [{} for _ in sizes]
-        for name, array in arrays.items():
+        probabilities: list[dict[str, Any]] = [{} for _ in sizes]
+        for name in (*arrays, *stored):
             kind, _, label = name.partition("/")
             if kind == "probabilities":
                 at = arrays[f"blocks/{label}"]
-                for i, part in zip(at, _split(array, sizes[at]), strict=True):
+                of = sizes[at]
+                parts = stored[name].split(of) if large else _split(arrays[name], of)
+                for i, part in zip(at, parts, strict=True):
                     probabilities[i][label] = part
         blocks = {
             PredictionKey(*key): Block(
@@ -201,30 +203,70 @@ class Predictions:
         return cls(blocks=blocks, people=arrays["people"], groups=arrays["groups"])
 
 
-def _map_member(path: Path, name: str) -> NDArray[Any]:
-    """An array of an .npz that is not compressed, mapped into memory; its bytes are checked."""
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo(f"{name}.npy")
-        with archive.open(member) as stream:
-            while stream.read(1 << 20):  # which raises at the end where the checksum is another
-                pass
-        with path.open("rb") as file:
-            file.seek(member.header_offset + 26)  # of a local header, where its lengths stand
-            file.seek(member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))))
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape)
+class _Stored(NamedTuple):
+    """Where an array lies in a file, from which it is read whenever it is asked for.
+
+    A map of the file would keep it open, and an evaluation has more files than may be open.
+    """
+
+    path: Path
+    offset: int  # of its first byte
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def read(self) -> NDArray[Any]:
+        try:
+            count = math.prod(self.shape)
+            values = np.fromfile(self.path, self.dtype, count, offset=self.offset)
+            return values.reshape(self.shape)
+        except (OSError, ValueError) as error:
+            raise _unread(self.path, error) from error
+
+    def split(self, sizes: IntArray) -> list[_Stored]:
+        """Its rows, so many for each part."""
+        row = self.dtype.itemsize * math.prod(self.shape[1:])
+        firsts = np.cumsum(sizes) - sizes
+        return [
+            self._replace(offset=self.offset + row * int(first), shape=(int(n), *self.shape[1:]))
+            for first, n in zip(firsts, sizes, strict=True)
+        ]
 
 
-def _read_later(mapped: Mapping[str, NDArray[Any]], clips: int) -> ByLabel:
+def _find_member(path: Path, archive: zipfile.ZipFile, name: str) -> _Stored:
+    """Where an array of an .npz that is not compressed lies; its bytes are checked."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
+        while stream.read(1 << 20):  # which raises at the end where the checksum is another
+            pass
+    with path.open("rb") as file:
+        file.seek(member.header_offset + 26)  # of a local header, where its lengths stand
+        file.seek(member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))))
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return _Stored(path, file.tell(), dtype, shape)
+
+
+def _unread(path: Path, error: Exception) -> MasqueradeError:
+    """Say why a file cannot be read: for what is in it, or for what the system says of it."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a wrong offset
+        return MasqueradeError(
+            f"{path} cannot be read ({error.strerror}): see to that, and run the command again."
+        )
+    return UsageError(
+        f"{path} is damaged, or no table of predictions ({error}): remove it, and run the command "
+        "again."
+    )
+
+
+def _read_later(stored: Mapping[str, _Stored], clips: int) -> ByLabel:
     """Arrays that are read from their files, and checked, when they are asked for."""
 
     def read(label: str) -> Floats:
-        values = np.array(mapped[label])
+        values = stored[label].read()
         check_predictions(label, values, clips)
         return values
 
-    return ByLabel(mapped, read)
+    return ByLabel(stored, read)
 
 
 def _split(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:
