@@ -34,7 +34,7 @@ def table() -> Predictions:
     """Two attackers and two splits; one has embeddings, one label is not predicted everywhere."""
     draw = np.random.default_rng(0)
     clips = np.array([3, 1, 4])
-    both = {"action": draw.random((3, 2)), "red": draw.random((3, 2))}
+    both = {"action": draw.random((3, 2)), "red": np.asfortranarray(draw.random((3, 2)))}
     blocks = {
         KEY: Block(clips=clips, probabilities=both, cpu_seconds=1.5),
         KEY._replace(split="train"): Block(clips=np.array([0, 2]), cpu_seconds=1.5),

@@ -152,7 +152,8 @@ class Predictions:
             at = [i for i, block in enumerate(blocks) if label in block.probabilities]
             arrays[f"blocks/{label}"] = np.array(at, np.int64)
             parts = [blocks[i].probabilities[label] for i in at]
-            arrays[f"probabilities/{label}"] = np.concatenate(parts)
+            # in the order of its rows, of which a large file is read in parts
+            arrays[f"probabilities/{label}"] = np.ascontiguousarray(np.concatenate(parts))
         for i, block in enumerate(blocks):
             if block.embeddings is not None:
                 arrays[f"embeddings/{i}"] = block.embeddings
