@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import torch
 
+from masquerade.errors import MasqueradeError
 from masquerade.freed_memory import keep_freed_memory
 
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
@@ -126,6 +127,19 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
             threading.excepthook = hook
         raise
     pool.shutdown()
+
+
+@contextmanager
+def naming_dead_workers() -> Iterator[None]:
+    """A worker process that dies meanwhile ends the work with a MasqueradeError, and no traceback:
+    what else was asked for is still done."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise MasqueradeError(
+            "a worker process died, perhaps for want of memory: give fewer --workers and run the "
+            "command again, which goes on from what is on the disk."
+        ) from error
 
 
 def _start_worker() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -101,3 +102,8 @@ def manifest_of(folder: Path, **options: int) -> Manifest:
 def note_process(file: Path) -> None:
     """Write which process did it."""
     file.write_text(str(os.getpid()))
+
+
+def kill_process(file: Path) -> None:
+    """End the process that is to do it, as the system does where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -17,7 +17,7 @@ from scenes import CONFIG
 from masquerade.datasets.augmentation import augment
 from masquerade.datasets.clip_sampling import crops
 from masquerade.datasets.manifest import Column, Manifest
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, executor, from_json
 from masquerade.evaluation.attackers import TOGETHER, TRANSFORMED
 from masquerade.evaluation.evaluator import PREDICTIONS, Evaluator
@@ -173,6 +173,14 @@ def test_processes_for_fits_are_started_once(tmp_path: Path) -> None:
         kept = who(0) | who(2) | who(4)
     assert len(kept) <= 2 and str(os.getpid()) not in kept
     assert not who(6) & kept
+
+
+def test_a_worker_that_is_killed_ends_the_fits_with_one_sentence(tmp_path: Path) -> None:
+    fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1, workers=2)
+    tasks = [(tmp_path / f"{number}",) for number in range(20)]
+    said = r"^a worker process died, .* fewer --workers and run the command again"
+    with pytest.raises(MasqueradeError, match=said):
+        fits._run_missing(tasks, scenes.kill_process, "dying")
 
 
 def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

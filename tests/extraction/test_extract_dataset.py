@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -138,6 +140,21 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert torch.equal(pixels(one), pixels(two))
     assert one.skipped == two.skipped and set(one.skipped) == {3}
     assert calls == [(i, 6) for i in range(7)]
+
+
+def end_process(*_: Any, **__: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_ends_the_extraction_with_one_sentence(tmp_path: Path) -> None:
+    for i in range(6):
+        counting(tmp_path / f"{i}.mp4", 6)
+    data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(6)])
+    method = masquerade.build("mask-mean")
+    method.on_bytes = end_process
+    said = r"^a worker process died, .* fewer --workers and run the command again"
+    with pytest.raises(MasqueradeError, match=said):
+        extract_clips(data, frames=3, size=16, method=method, workers=2)
 
 
 def test_the_noise_of_two_videos_differs_under_one_seed(tmp_path: Path) -> None:

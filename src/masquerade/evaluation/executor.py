@@ -35,7 +35,7 @@ from masquerade.evaluation.reconstruction import (
 )
 from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
-from masquerade.process_pool import OpenExecutor, processes
+from masquerade.process_pool import OpenExecutor, naming_dead_workers, processes
 from masquerade.storage import TemporaryFolder, code_digest
 from masquerade.training.distributed import under_torchrun
 
@@ -90,7 +90,7 @@ class Executor:
             yield
             return
         open_executor = self.open_executor or partial(processes, self.workers)
-        with open_executor() as self._pool:
+        with naming_dead_workers(), open_executor() as self._pool:
             try:
                 yield
             finally:

@@ -58,7 +58,7 @@ from masquerade.pipeline.stream import (
     hide_planes,
     hides_in_planes,
 )
-from masquerade.process_pool import OpenExecutor, processes
+from masquerade.process_pool import OpenExecutor, naming_dead_workers, processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
@@ -147,6 +147,7 @@ def extract_videos(
     ahead = videos_ahead(videos, configs, workers)
     waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
     with ExitStack() as stack:
+        stack.enter_context(naming_dead_workers())
         if open_executor is None:  # a process that is ended leaves its temporary files to this one
             scratch = stack.enter_context(TemporaryFolder())
             configs = [replace(config, scratch=scratch) for config in configs]
