@@ -45,6 +45,14 @@ def table(**changes: Any) -> dict[str, Any]:
     return {**SUITE, "tables": [{**TABLE, **changes}]}
 
 
+def made(**words: str) -> dict[str, Any]:
+    """A suite of datasets that are converted."""
+    return {
+        **SUITE,
+        "data": SUITE["data"] | {name: {"convert": one} for name, one in words.items()},
+    }
+
+
 def row(**keys: Any) -> dict[str, Any]:
     """A suite of one row b, of one table t."""
     return table(rows=[{"name": "b", **keys}])
@@ -99,6 +107,11 @@ def row(**keys: Any) -> dict[str, Any]:
         ({**SUITE, "data": {"data": {"draw": ""}}}, "{data} is the folder of --data"),
         ({**SUITE, "data": {"d": {"convert": "kth 'a"}}}, "convert of data d cannot be split into"),
         ({**SUITE, "data": {"d": {"convert": " "}}}, "convert of data d is empty"),
+        (made(a="vispr --without {a}"), "data a is made with itself"),
+        (
+            made(c="kth {a}", a="vispr --without {b}", b="vispr --without {a} --without {d}"),
+            r"data [ab] is made with itself, by way of what it is made with",
+        ),
         (table(evaluate='--labels "a'), "evaluate of table t cannot be split .*: no closing quot"),
         (table(evaluate="--folds"), "evaluate of table t has --folds without a whole number"),
         (table(evaluate="--folds=x"), "evaluate of table t has --folds without a whole number"),

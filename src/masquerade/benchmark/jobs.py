@@ -114,7 +114,7 @@ class Places:
         source = suite.data[name]
         if source.manifest is None:
             words = shlex.split(source.draw or source.convert or "")
-            others = [one for one in named_data(suite, source.convert or "") if one != name]
+            others = named_data(suite, source.convert or "")
             known = [words, *(self.data_digest(suite, other) for other in others)]
             return short_digest(known if source.convert is None else [*known, self._of(words)])
         path = self.whole(suite, name)
@@ -216,8 +216,7 @@ def with_needed(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
     """Datasets and those that they are made with, as by `--without {NAME}`, which come first."""
     found: dict[str, None] = {}
     for name in wanted:
-        source = suite.data[name]
-        others = [one for one in named_data(suite, source.convert or "") if one != name]
+        others = named_data(suite, suite.data[name].convert or "")
         found |= dict.fromkeys([*with_needed(suite, others), name])
     return tuple(found)
 

@@ -6,8 +6,9 @@ It has no options of its own for methods and protocols: it holds the flags of `m
 
 import shlex
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
@@ -293,15 +294,26 @@ def _check(suite: Suite) -> None:
                 fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
             if row.start is not None and (row.train is None or row.start not in trained):
                 fail(f"row {row.name} of {table.name} starts from {row.start}, which is not here.")
-    starts = {f"{table.name}/{row.name}": row.start for table in suite.tables for row in table.rows}
-    for name in starts:
-        seen, start = {name}, starts[name]
-        while start is not None:
-            if start in seen:
-                fail(f"{name} starts from itself, by way of what it starts from.")
-            seen.add(start)
-            start = starts[start]
+    starts = {
+        f"{table.name}/{row.name}": [] if row.start is None else [row.start]
+        for table in suite.tables
+        for row in table.rows
+    }
+    if (circle := _in_a_circle(starts)) is not None:
+        fail(f"{circle} starts from itself, by way of what it starts from.")
+    made = {key: named_data(suite, source.convert or "") for key, source in suite.data.items()}
+    if (circle := _in_a_circle(made)) is not None:
+        fail(f"data {circle} is made with itself, by way of what it is made with.")
     _check_seen(suite, fail)
+
+
+def _in_a_circle(named: Mapping[str, Iterable[str]]) -> str | None:
+    """One that comes back to itself by way of what it names; None: there is none."""
+    try:
+        TopologicalSorter(named).prepare()
+    except CycleError as error:
+        return str(error.args[1][0])
+    return None
 
 
 def _check_seen(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
