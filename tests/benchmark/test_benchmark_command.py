@@ -15,7 +15,7 @@ from masquerade.benchmark.suite import SuiteRow, read_suite
 from masquerade.cli import INTERRUPTED, main
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_plan import choose, places_of, plan_table
-from masquerade.cli.benchmark_run import noting, own_limits
+from masquerade.cli.benchmark_run import lines_of, noting, own_limits
 from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest
@@ -422,6 +422,27 @@ def test_flags_of_a_trained_method_that_need_no_training_are_its_rows(tmp_path: 
     text = STARTED.replace('"spact --epochs 1" }', '"stprivacy", evaluate = "--keep .5" }')
     path.write_text(text)
     assert main(["benchmark", str(path), "--list", "--rows", "a", "--device", "cpu"]) == 0
+
+
+def test_masks_of_a_row_are_named_after_the_row(suite: Path, tmp_path: Path) -> None:
+    """Two rows of one method would share the names of their lines, and so be mixed up."""
+    small = read_suite(str(suite))
+    hidden = "--regions text --mask-only"
+    rows = (
+        SuiteRow(name="thin", method=f"blacken {hidden}"),
+        SuiteRow(name="wide", method=f"blacken {hidden} --shape box"),
+        SuiteRow(name="few", train="stprivacy", evaluate="--mask-only --keep .5"),
+    )
+    table = replace(small.tables[0], rows=rows, compared_with=())
+    options = Options(data=suite.parent, output=tmp_path)
+    planned = plan_table(small, table, places_of(small, options), options)
+    manifest = read_manifest(suite.parent / "mimes" / "manifest.csv")
+    names = [[line.name for line in lines_of(row, planned, manifest)] for row in rows]
+    assert names == [
+        ["thin", "thin, region mask only"],
+        ["wide", "wide, region mask only"],
+        ["few", "few, keep mask only", "few, random mask", "few, fixed mask"],
+    ]
 
 
 FAILING = """

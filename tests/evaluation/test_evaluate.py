@@ -217,6 +217,16 @@ def test_another_attacker_does_not_undo_the_fits_of_the_others(tmp_path: Path) -
     assert every.folder_of("blur", clips) != longer.folder_of("blur", clips)
 
 
+@pytest.mark.parametrize("names", [("blur", "blur"), ("raw",)])
+def test_methods_of_one_name_are_refused(
+    names: tuple[str, ...], manifest: Manifest, tmp_path: Path
+) -> None:
+    lines = [EvaluatedMethod(name=name, method=build("blur")) for name in names]
+    with pytest.raises(UsageError, match=f"two methods are called {names[0]}: give each a name"):
+        evaluate(manifest, lines, CONFIG, data="scenes", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [

@@ -299,9 +299,9 @@ def run_table(
             given, anonymizer = planned.methods[row.name]
         else:
             given, anonymizer = read_row(suite, planned, row, places)
-        found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
+        found, notes = evaluation.method_lines(given, anonymizer, manifest, config, name=row.name)
         limits += notes
-        by_row.append((row, [replace(found[0], name=row.name), *found[1:]]))
+        by_row.append((row, found))
     lines = [line for _, each in by_row for line in each]
     folder = folder_of_attacks(places, table)
     work = table_work(suite, planned, places, by_row, (manifest, config))
@@ -471,8 +471,8 @@ def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[E
     if row.name not in planned.methods:
         return lines_to_train(row)
     config = evaluation.config_of(planned.options)
-    found, _ = evaluation.method_lines(*planned.methods[row.name], manifest, config)
-    return [replace(found[0], name=row.name), *found[1:]]
+    options, anonymizer = planned.methods[row.name]
+    return evaluation.method_lines(options, anonymizer, manifest, config, name=row.name)[0]
 
 
 def table_work(

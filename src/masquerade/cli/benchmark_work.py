@@ -77,9 +77,8 @@ def count_work(
 
 def lines_to_train(row: SuiteRow) -> list[EvaluatedMethod]:
     """The lines of a row that is not trained yet."""
-    method = (row.train or "").split()[0]
     masks = NAMES.values() if "--mask-only" in row.evaluate else ()
-    names = [row.name, *(f"{method}, {name}" for name in masks)]
+    names = [row.name, *(f"{row.name}, {name}" for name in masks)]
     return [EvaluatedMethod(name=name) for name in names]
 
 

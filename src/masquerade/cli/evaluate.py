@@ -283,9 +283,17 @@ def _evaluate(argv: list[str]) -> int:
 
 
 def method_lines(
-    options: Options, anonymizer: Anonymizer, manifest: Manifest, config: EvaluationConfig
+    options: Options,
+    anonymizer: Anonymizer,
+    manifest: Manifest,
+    config: EvaluationConfig,
+    *,
+    name: str | None = None,
 ) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
-    """The lines of the table that options ask for, and notes on trained ones."""
+    """The lines of the table that options ask for, and notes on trained ones.
+
+    All of them are named after `name`; None: after the method.
+    """
     from masquerade.evaluation.training_runs import (
         INSTEAD,
         check_different,
@@ -295,7 +303,8 @@ def method_lines(
     from masquerade.methods import method_name
 
     notes: tuple[str, ...] = ()
-    line = method_line(method_name(anonymizer), anonymizer, pipeline_config(options))
+    method = method_name(anonymizer)
+    line = method_line(name or method, anonymizer, pipeline_config(options))
     if options.weights is not None:
         paths = weights_of(options)
         instead = INSTEAD if options.score_on is None else INSTEAD_OF_SCORED
@@ -305,7 +314,7 @@ def method_lines(
         if is_template(str(options.weights)):
             given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
             runs = tuple(
-                tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
+                tuple(load_trained(path, method, **given) for path in folds) for folds in paths
             )
             check_different(paths, runs)
             line = replace(line, method=None, runs=runs)

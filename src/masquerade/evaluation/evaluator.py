@@ -131,6 +131,9 @@ def evaluate(
         report: called with a line about what is to be done, and about the size of a method's clips
             before they are written.
     """
+    names = [RAW.name, *(one.name for one in methods)]
+    if twice := [name for name in names if names.count(name) > 1]:  # their blocks would be mixed up
+        raise UsageError(f"two methods are called {twice[-1]}: give each a name of its own.")
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryFolder())
         run = Evaluator(manifest, config, folder or scratch, progress, report, open_executor)
