@@ -175,6 +175,31 @@ def test_a_method_behind_which_nobody_is_named_is_in_the_headline(table: Evaluat
     )
 
 
+def test_the_headline_says_of_void_labels_that_they_are(table: Evaluation) -> None:
+    def void(*labels: str) -> Evaluation:
+        rows = [
+            replace(
+                row,
+                findings=tuple(
+                    replace(one, void="nobody reads it on raw video", leakage=None)
+                    if one.label in labels
+                    else one
+                    for one in row.findings
+                ),
+            )
+            for row in table.rows
+        ]
+        return replace(table, rows=tuple(rows))
+
+    who = headline(void("identity"))
+    assert who.claim.startswith("Whether any method hides who people are cannot be told")
+    assert who.detail == (
+        "Who it is: void, because nobody reads it on raw video. Attributes: hidden by figure .5."
+    )
+    both = headline(void("identity", "attributes")).detail
+    assert both.endswith(" Attributes: void, because nobody reads it on raw video.")
+
+
 @pytest.mark.parametrize("value", [0.175, 0.925, 0.125, 0.375])
 def test_the_headline_rounds_as_the_table_does(table: Evaluation, value: float) -> None:
     raw, row, *others = table.rows

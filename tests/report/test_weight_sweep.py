@@ -83,6 +83,17 @@ def test_without_means_there_is_one_sweep(table: Evaluation) -> None:
     assert len(list(weight_sweeps(table, label))) == 1
 
 
+def test_a_void_label_has_no_best_method(averages: Evaluation) -> None:
+    rows = tuple(
+        replace(one, findings=(one.findings[0], replace(one.findings[1], void="the dice")))
+        for one in averages.rows
+    )
+    label = rows[1].findings[1]
+    assert not list(weight_sweeps(replace(averages, rows=rows), label))
+    some = replace(averages, rows=(averages.rows[0], rows[1], averages.rows[2]))
+    assert all("keeps" not in one.best for one in weight_sweeps(some, label))
+
+
 def test_the_page_shows_means_and_names_their_networks(
     averages: Evaluation, table: Evaluation
 ) -> None:

@@ -224,6 +224,32 @@ def headline(evaluation: Evaluation) -> Headline:
         claim = f"Whether {_listed(open_)} {_hides(open_)} {what} is undecided{more}."
     else:
         claim = f"No method of this table hides {what}."
+    detail = _void(private, found) or _least_read(evaluation, private, found)
+    for one in columns:
+        again = is_identity(one) and is_identity(private)  # the claim is of all these columns
+        if one.use == "private" and one.label != private.label and not again:
+            detail += f" {_hidden_by(measured, one)}"
+    return Headline(claim[:1].upper() + claim[1:], detail)
+
+
+def privacy_value(found: Finding) -> float | None:
+    """What f_lambda takes: a score below chance is no protection, as a guess could be turned."""
+    value = found.score.value
+    return None if value is None else at_least_chance(value, found.metric)
+
+
+def _void(column: Finding, found: Sequence[tuple[Row, Finding]]) -> str:
+    """Say why a label is void behind all methods; empty: it is not."""
+    why = [one.void for _, one in found]
+    return _sentence(f"{_plain(column)}: void, because {why[0]}") if why and all(why) else ""
+
+
+def _least_read(
+    evaluation: Evaluation, private: Finding, found: Sequence[tuple[Row, Finding]]
+) -> str:
+    """Say behind which method least is read of a label, and which has the best balance."""
+    columns = headline_columns(evaluation)
+    found = [(row, one) for row, one in found if not one.void]
     least = min(found, key=lambda pair: pair[1].score.value or 0.0)
     raw, floor = raw_score(evaluation, private.label), floor_value(private)
     in_clips = is_identity(private) and private.metric == "top-1"
@@ -243,17 +269,7 @@ def headline(evaluation: Evaluation) -> Headline:
             f" The best balance of both is {balanced[0].name}: {show(balanced[1].score.value)}"
             f"{unit}{_action(balanced[0], columns)}."
         )
-    for one in columns:
-        again = is_identity(one) and is_identity(private)  # the claim is of all these columns
-        if one.use == "private" and one.label != private.label and not again:
-            detail += f" {_hidden_by(measured, one)}"
-    return Headline(claim[:1].upper() + claim[1:], detail)
-
-
-def privacy_value(found: Finding) -> float | None:
-    """What f_lambda takes: a score below chance is no protection, as a guess could be turned."""
-    value = found.score.value
-    return None if value is None else at_least_chance(value, found.metric)
+    return detail
 
 
 def _best_balance(
@@ -271,8 +287,10 @@ def _best_balance(
 
 
 def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
-    pairs = [(row, row.finding(column.label)) for row in rows]
-    held = [row.name for row, one in pairs if one and _is_hidden(row, one)]
+    found = [(row, one) for row in rows if (one := row.finding(column.label)) is not None]
+    if void := _void(column, found):
+        return void
+    held = [row.name for row, one in found if _is_hidden(row, one)]
     if held:
         return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
     return f"{_plain(column).capitalize()}: no method is shown to hide this."

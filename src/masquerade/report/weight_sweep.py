@@ -87,12 +87,12 @@ def _curves(
     label: Finding,
     read: Callable[[Row, Finding], float | None],
 ) -> dict[str, Curve]:
-    """f of every row whose two scores are known; nothing if none of them is of a method."""
+    """f of every row whose two scores are known, and not void; nothing if none is of a method."""
     curves: dict[str, Curve] = {}
     methods = 0
     for row in evaluation.rows:
         private, action = row.finding(label.label), row.finding(utility.label)
-        if private is None or action is None:
+        if private is None or action is None or private.void or action.void:
             continue
         kept, told = read(row, action), read(row, private)
         if kept is not None and told is not None:
