@@ -425,7 +425,7 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
         title=f"{evaluation.data}: the action that is kept against {title_of(label).lower()}",
         across=f"{title_of(label)}: {label.metric} of attackers, less is better",
         up="Action: more is better" if utility is None else f"Action kept: {utility.metric}",
-        least=least_of(label),
+        least=least_of(label, [one.x.value for one in points if one.x.value is not None]),
         vertical=vertical,
         horizontal=[Guide(value=base, kind="floor", name="best guess")] if base is not None else [],
     )

@@ -4,7 +4,7 @@ Each method is a point with its 95 % intervals; up and to the left is better. Fl
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import matplotlib
@@ -22,7 +22,7 @@ from masquerade.report.verdicts import floor_value, headline_columns, is_identit
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
 HOW_TO_READ = "squares are trained, dots are not, lines are 95 % intervals; dotted: the best guess"
 
-
+MARGIN = 0.02  # left of the least value, which a marker takes
 BESIDE = 0.4  # inches beside a plot, into which names of points may reach
 
 
@@ -37,9 +37,11 @@ def trade_off_labels(evaluation: Evaluation, most: int = 2) -> list[Finding]:
     return [one for one in headline_columns(evaluation) if one.use == "private"][:most]
 
 
-def least_of(found: Finding) -> float:
-    """Where the axis of a private label begins: an AUROC below a guess says little."""
-    return 0.35 if found.metric == "AUROC" else 0.0
+def least_of(found: Finding, values: Iterable[float]) -> float:
+    """Where the axis of a private label begins, left of all its values: an AUROC below a guess says
+    little, where there is none."""
+    least = 0.35 if found.metric == "AUROC" else 0.0
+    return min([least, *(one - MARGIN for one in values)])
 
 
 def trade_off_figure(
@@ -109,7 +111,7 @@ def _panel(
         whose = f"{utility.label}, {utility.metric}: {_held_out(utility, evaluation)}"
         axes.set_ylabel(f"{whose} (more is better)", parse_math=False)
     axes.set_ylim(0, 1)
-    axes.set_xlim(left=least_of(label), right=1.05)
+    axes.set_xlim(left=least_of(label, [x for x, _, _ in points]), right=1.05)
     axes.spines[["top", "right"]].set_visible(False)
     return points
 

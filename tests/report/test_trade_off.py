@@ -1,0 +1,28 @@
+"""The picture of the action that is kept against what attackers read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_rows import action, private, row
+
+from masquerade.evaluation.results import Evaluation
+from masquerade.report.benchmark_page import render_benchmark
+from masquerade.report.trade_off import trade_off_figure
+
+
+@pytest.mark.parametrize(("value", "left"), [(0.6, 0.35), (0.36, 0.34), (0.2, 0.18)])
+def test_a_point_below_a_guess_is_in_the_picture(
+    table: Evaluation, value: float, left: float
+) -> None:
+    """Its name was written beside a marker that was cut off."""
+    raw = row("raw", None, action(0.8), private("red_top", 0.9, protects=False))
+    turned = row("turned", "blur", action(0.5), private("red_top", value, protects=False))
+    low = replace(table, rows=(raw, turned))
+    (axes,) = trade_off_figure([low]).axes
+    assert axes.get_xlim()[0] == pytest.approx(left)
+    page = render_benchmark([low], title="Ward")
+    start = page.index('class="chart scatter"')
+    ticks = page[start : page.index("</svg>", start)].count(">.20<")
+    assert ticks == (2 if value == 0.2 else 1), "of the axis upwards, and of that across"
