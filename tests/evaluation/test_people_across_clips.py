@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scenes import CONFIG
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.datasets.splits import grouped_folds
 from masquerade.evaluation import Evaluation, from_json
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.ground_truth import GroundTruth
@@ -19,7 +21,7 @@ from masquerade.evaluation.kernel_ridge import extract_features
 from masquerade.evaluation.people_across_clips import doubt_uncompared
 from masquerade.evaluation.person_metric import principal_axes
 from masquerade.evaluation.presets import STILL_KERNELS
-from masquerade.evaluation.protocols import protocols, source_files
+from masquerade.evaluation.protocols import Fold, protocols, source_files
 from masquerade.evaluation.reidentification import (
     EER,
     FUSION,
@@ -164,6 +166,38 @@ def test_the_feature_is_chosen_on_training_people(comparison: Comparison) -> Non
     assert found.chosen[0] != "lucky"
     strength = {attack.name: attack.validation or 0 for attack in found.attacks}
     assert strength["sound"] > 0.8 > strength["lucky"]
+
+
+def compare_takes(takes: Sequence[int], sources: Sequence[int]) -> Comparison:
+    """So many clips of each person, cut from so many files, in three folds of people."""
+    people = np.repeat(np.arange(len(takes)), takes)
+    files = [f"{person}_{i % n}" for person, n in enumerate(sources) for i in range(takes[person])]
+    fold_of = grouped_folds(people, 3, seed=0)
+    return Comparison(
+        people=people,
+        shown=people[:, None],
+        sources=np.unique(files, return_inverse=True)[1],
+        groups=people,
+        folds=tuple(
+            Fold(
+                train=np.flatnonzero(fold_of != k),
+                validation=np.zeros(0, np.int64),
+                test=np.flatnonzero(fold_of == k),
+            )
+            for k in range(3)
+        ),
+    )
+
+
+def test_a_training_person_of_one_long_recording_hinders_nothing() -> None:
+    """Of parts that features are chosen on one is this person's clips, without a pair."""
+    comparison = compare_takes([40, *[2] * 11], [1, *[2] * 11])
+    assert comparison.why_not() is None
+    rng = np.random.default_rng(0)
+    looks = rng.normal(size=(12, 20))[comparison.people] + 0.2 * rng.normal(size=(62, 20))
+    found = reidentify(comparison, every(comparison, {"look": looks}))
+    assert found.people == 11 and value(found, LINKAGE) > 0.9
+    assert (found.attacks[0].validation or 0) > 0.9
 
 
 def compare_columns(*rows: tuple[str, str]) -> tuple[Comparison, Features]:

@@ -286,7 +286,9 @@ def _strengths(
         for name, s in _similarities(
             comparison, features, raw, rows[part_of != part], held
         ).items():
-            found.setdefault(name, []).append(linkage_auc(truth, s).value)
+            # a part of one recording has no pair, and tells nothing
+            auc = linkage_auc(truth, s).value if (s > -np.inf).any() else np.nan
+            found.setdefault(name, []).append(auc)
     return {name: np.nan if (v := _mean(many)) is None else v for name, many in found.items()}
 
 
