@@ -200,6 +200,27 @@ def test_a_training_person_of_one_long_recording_hinders_nothing() -> None:
     assert (found.attacks[0].validation or 0) > 0.9
 
 
+def test_folds_whose_similarities_have_scales_of_their_own_are_scored_together() -> None:
+    """People of a fold who look unlike those learned from are all alike to its metric."""
+    comparison = compare_takes([4] * 24, [4] * 24)
+    rng = np.random.default_rng(0)
+    looks = rng.normal(size=(24, 12))[comparison.people] + rng.normal(size=(96, 12))
+    run = [{"look": looks.copy()} for _ in comparison.folds]
+    for shift, (fold, features) in enumerate(zip(comparison.folds, run, strict=True)):
+        features["look"][fold.test] += 3 * shift
+    found = reidentify(comparison, [run])
+    each = [
+        reidentify(replace(comparison, folds=(fold,)), [[features]])
+        for fold, features in zip(comparison.folds, run, strict=True)
+    ]
+    # in the open set other people are left out of the gallery of a single fold
+    near = {LINKAGE: 0.02, EER: 0.02, KNOWN: 0.05, IDENTIFIED: 0.05, RANK: 1e-9, MAP: 1e-9}
+    for name, least in near.items():
+        mean = float(np.mean([value(one, name) for one in each]))
+        assert value(found, name) == pytest.approx(mean, abs=least), name
+    assert found.attacks[0].linkage.value == found.scores[LINKAGE].value
+
+
 def compare_columns(*rows: tuple[str, str]) -> tuple[Comparison, Features]:
     """Clips of 12 groups, each with a look of its own, that name people in two columns.
 

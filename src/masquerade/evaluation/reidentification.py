@@ -238,7 +238,11 @@ def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Match:
-    """Similarities of all clips that are compared, (n, n) with -inf for pairs that are not."""
+    """Similarities of all clips that are compared, (n, n) with -inf for pairs that are not.
+
+    Those of each fold have mean 0 and standard deviation 1: one threshold serves all folds, though
+    each has a metric, and perhaps a feature, of its own.
+    """
 
     similarity: Mapping[str, Floats]  # by feature
     validation: Mapping[str, float]  # by feature, the mean over folds of the linkage AUC
@@ -255,7 +259,8 @@ def _match(comparison: Comparison, run: Sequence[Features], raw: Features | None
         learned = comparison.learned(fold)
         strength = _strengths(comparison, run[fold], raw, learned)
         best = max(names, key=lambda name: np.nan_to_num(strength[name], nan=-1.0))
-        found = _similarities(comparison, run[fold], raw, learned, rows)
+        similarities = _similarities(comparison, run[fold], raw, learned, rows)
+        found = {name: _normalized(s) for name, s in similarities.items()}
         here = slice(start, start + len(rows))
         for name in names:
             every[name][here, here] = found[name]
