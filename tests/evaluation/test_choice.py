@@ -138,9 +138,15 @@ def test_a_fold_chooses_by_held_out_clips_of_its_own_training_part() -> None:
     assert by_fold[0] == by_fold[1] and by_fold[0][0] == ("one",)
 
 
-def test_clips_of_other_folds_stand_in_where_a_folds_own_are_of_one_class() -> None:
-    mine = given(RED, ("wrong", NEVER, EVERY), ("right", EVERY, EVERY))
-    test, labels = mine.test, mine.test.labels["red"]
+@pytest.mark.parametrize(("spec", "chance"), [(RED, 1 / 2), (WHO, 1 / 3)])
+def test_clips_of_other_folds_stand_in_where_a_folds_own_are_of_one_class(
+    spec: MetricSpec, chance: float
+) -> None:
+    """Who says that class of every clip is not chosen: it would seem to be always right."""
+    name = spec.name
+    mine = given(spec, ("same", NEVER, EVERY), ("wrong", NEVER, EVERY), ("right", EVERY, EVERY))
+    test, labels = mine.test, mine.test.labels[name]
+    always = np.eye(labels.max() + 1)[np.ones(CLIPS, int)]
     other = mine.validation.clips
     in_no_test = (test.clips >= 10) & (test.clips < 30)
     # of the first fold clips of one class alone, and of the second those that are in no test
@@ -153,15 +159,15 @@ def test_clips_of_other_folds_stand_in_where_a_folds_own_are_of_one_class() -> N
         outputs=tuple(
             replace(
                 one,
-                validation={"red": one.validation["red"][kept]},
-                test=({"red": one.test[0]["red"][~in_no_test]},),
+                validation={name: (always if one.name == "same" else one.validation[name])[kept]},
+                test=({name: one.test[0][name][~in_no_test]},),
             )
             for one in mine.outputs
         ),
     )
-    scored = score_attackers(RED, mine)
-    assert [one.by_fold for one in scored] == [(0.0, 0.0), (1.0, 1.0)]
-    assert choose(RED, mine, scored).chosen == (("right",),) * 2
+    scored = score_attackers(spec, mine)
+    assert [one.by_fold for one in scored] == [(chance,) * 2, (0.0, 0.0), (1.0, 1.0)]
+    assert choose(spec, mine, scored).chosen == (("right",),) * 2
 
 
 def sure(rng: np.random.Generator, right: float, labels: np.ndarray) -> np.ndarray:

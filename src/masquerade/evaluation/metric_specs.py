@@ -149,15 +149,16 @@ def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabiliti
     """How attackers are compared on validation: AUROC, or balanced accuracy instead of top-1.
 
     Validation is a few groups, and may be nearly all of one class: by top-1 an attacker who always
-    says that class would be chosen, and would find nothing on test.
+    says that class would be chosen, and would find nothing on test. Of one class alone it is nan.
     """
     if spec.metric != "top-1":
         return measure(spec, truth, predicted).value
     (name,) = spec.columns
     known = is_known(truth.labels[name])
-    if not known.any():
+    labels = truth.labels[name][known]
+    if len(np.unique(labels)) < 2:
         return math.nan
-    return balanced_accuracy(truth.labels[name][known], predicted[name][known].argmax(axis=1)).value
+    return balanced_accuracy(labels, predicted[name][known].argmax(axis=1)).value
 
 
 def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]:
