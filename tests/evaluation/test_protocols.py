@@ -14,6 +14,7 @@ from masquerade.datasets.manifest import Clip, Column, Manifest, make_manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, evaluator
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.held_out import describe_held_out
 from masquerade.evaluation.protocols import label_columns, protocols
 from masquerade.methods import build
@@ -267,3 +268,39 @@ def test_a_table_says_whom_its_split_holds_out(manifest: Manifest, tmp_path: Pat
     assert result.held_out == "clips"
     assert any("are in train too, by the manifest's own split" in one for one in result.limits)
     assert "clips unseen" in markdown(result) and "people unseen)" not in markdown(result)
+
+
+def with_tall(manifest: Manifest, people: set[str]) -> Manifest:
+    """A label that is known of these people only, and differs among them."""
+    tall = Column(name="tall", role="attribute", kind="binary", values=("0", "1"))
+    names = manifest.cells("identity")
+    return manifest.with_cells(
+        tall, [str(int(n[1:]) // 2 % 2) if n in people else "" for n in names]
+    )
+
+
+@pytest.mark.parametrize(("folds", "which"), [(0, ""), (2, " of fold 1 of 2")])
+def test_a_label_that_no_training_clip_of_a_fold_has_is_left_out(
+    manifest: Manifest, tmp_path: Path, folds: int, which: str
+) -> None:
+    """It ended the evaluation after hours, and was said to go well the next time."""
+    (unseen,) = protocols(manifest, folds=2, labels=("red",))
+    names = np.array(manifest.cells("identity"))
+    people = set(names[unseen.folds[0].test])
+    given = with_tall(with_split(manifest, people), people)
+    plan = replace(CONFIG, folds=folds, labels=("red", "tall"))
+    run = Evaluator(given, plan, tmp_path, None)
+    assert [spec.name for spec in run.specs["people unseen"]] == ["action", "red"]
+    assert run.truth.protocols["people unseen"].heads == ("action", "red")
+    (note,) = (note for note in run.notes if "tall" in note)
+    assert note.startswith(f"There is no training clip{which} with a value of tall (people unseen)")
+
+
+def test_an_action_that_no_training_clip_has_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    people = {"p0", "p1", "p2", "p3"}
+    given = with_split(manifest, people)
+    pairs = zip(given.cells("identity"), given.cells("action"), strict=True)
+    cells = [cell if who in people else "" for who, cell in pairs]
+    given = given.with_cells(given.column("action"), cells)
+    with pytest.raises(UsageError, match="no training clip with a value of action"):
+        Evaluator(given, replace(CONFIG, folds=0, labels=("red",)), tmp_path, None)

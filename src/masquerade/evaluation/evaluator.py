@@ -192,9 +192,11 @@ class Evaluator:
         preset, sampling = preset_of(config)
         self.preset, starts = from_published(preset, config.attacker_weights, config.image_weights)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
-        self.truth = GroundTruth.of(manifest, found)
+        self.truth, unlearned = GroundTruth.of(manifest, found).without_unlearned(config.seeds)
+        found = tuple(self.truth.protocols.values())
         self.specs = metric_specs(manifest, found, config.metrics)
-        left_out = (*label_columns(manifest, config.labels)[2], *notes_on_unreported(found))
+        unasked = label_columns(manifest, config.labels)[2]
+        left_out = (*unasked, *unlearned, *notes_on_unreported(found))
         self.held_out, on_people = describe_held_out(manifest, found)
         self.notes = dict.fromkeys((*on_people, *sampling, *starts, *left_out))  # each once
         self.models, note = models_within_limit(self.preset.attackers, self.truth)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import linked_groups, shown_people
+from masquerade.errors import UsageError
 from masquerade.evaluation.predictions import ByLabel, Split
 from masquerade.evaluation.protocols import Protocol, action_column
 from masquerade.metrics.floors import ActionPrior, one_hot
@@ -70,6 +72,16 @@ class SplitTruth:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Needed:
+    """Clips of which attackers need one at least."""
+
+    protocol: str
+    what: str  # such a clip, in words
+    clips: IntArray  # rows of the manifest
+    label: str | None = None  # that is learned from them; None: attackers are scored on them
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GroundTruth:
     """Labels of all clips of a manifest, and the folds of each protocol."""
 
@@ -105,6 +117,48 @@ class GroundTruth:
         return replace(
             self, protocols={name: one.of_clips(clips) for name, one in self.protocols.items()}
         )
+
+    def needed(self, seeds: int) -> Iterator[Needed]:
+        """What attackers of so many seeds cannot do without."""
+        for name, one in self.protocols.items():
+            known = {label: is_known(self.labels[label]) for label in one.heads}
+            of = f" of fold {{}} of {len(one.folds)}" if len(one.folds) > 1 else ""
+            for seed in range(seeds):
+                folds = [fold.for_seed(seed) for fold in one.folds]
+                for split in ("validation", "test"):
+                    clips = np.concatenate([fold.rows(split) for fold in folds])
+                    yield Needed(protocol=name, what=f"{split} clip", clips=clips)
+                for label, (at, fold) in product(one.heads, enumerate(folds, 1)):
+                    what = f"training clip{of.format(at)} with a value of {label}"
+                    clips = fold.train[known[label][fold.train]]
+                    yield Needed(protocol=name, what=what, clips=clips, label=label)
+
+    def without_unlearned(self, seeds: int) -> tuple[GroundTruth, tuple[str, ...]]:
+        """Without labels that no training clip of a fold has, and notes on them.
+
+        Raises:
+            UsageError: the action is one of them, or nothing is left.
+        """
+        gone: dict[tuple[str, str], str] = {}
+        for need in self.needed(seeds):
+            if need.label is not None and not len(need.clips):
+                what = f"There is no {need.what} ({need.protocol})"
+                gone.setdefault((need.protocol, need.label), what)
+        todo = "give more clips a value, or choose other --folds"
+        found = {}
+        for name, one in self.protocols.items():
+            if (name, self.action) in gone:
+                raise UsageError(f"{gone[name, self.action]}, which attackers must learn: {todo}.")
+            labels, heads = (
+                tuple(label for label in some if (name, label) not in gone)
+                for some in (one.labels, one.heads)
+            )
+            if labels:
+                found[name] = replace(one, labels=labels, heads=heads)
+        notes = tuple(f"{what}, so that label is left out: {todo}." for what in gone.values())
+        if not found:
+            raise UsageError(notes[0])
+        return replace(self, protocols=found), notes
 
     def shuffled(self, seed: int) -> GroundTruth:
         """Labels moved to other clips, all of a clip's together, for the negative control."""
