@@ -304,3 +304,32 @@ def test_an_action_that_no_training_clip_has_is_refused(manifest: Manifest, tmp_
     given = given.with_cells(given.column("action"), cells)
     with pytest.raises(UsageError, match="no training clip with a value of action"):
         Evaluator(given, replace(CONFIG, folds=0, labels=("red",)), tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("val", "validation clip"),
+        ("test", "test clip"),
+        ("train", "training clip with a value of action"),
+    ],
+)
+def test_videos_of_a_split_of_which_none_can_be_read_are_named(
+    manifest: Manifest, split: str, said: str
+) -> None:
+    """Before any attack: it ended in an IndexError after attackers were trained."""
+    parts = {"p0": "test", "p1": "test", "p2": "val", "p3": "val"}
+    cells = [parts.get(name, "train") for name in manifest.cells("identity")]
+    column = Column(name="split_action", role="split", kind="classes")
+    given = manifest.with_cells(column, cells)
+    clips = tuple(
+        replace(clip, path=f"gone/{clip.path}") if cell == split else clip
+        for clip, cell in zip(given.clips, cells, strict=True)
+    )
+    first = next(clip.path for clip in clips if clip.path.startswith("gone"))
+    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    plan = replace(CONFIG, folds=0, labels=("red",))
+    with pytest.raises(UsageError) as refused:
+        evaluate(replace(given, clips=clips), black, plan, data="x")
+    assert f"Not one {said} (people unseen) could be read for black" in str(refused.value)
+    assert first in str(refused.value) and "does not exist" in str(refused.value)

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
+from masquerade.errors import UsageError
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.executor import Progress
+from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import ClipSampling, Preset
 from masquerade.evaluation.results import PosesSeen, Restored
@@ -50,6 +54,7 @@ class EvaluatedClips:
     """The clips of all lines of a table."""
 
     manifest: Manifest
+    truth: GroundTruth  # of its clips
     config: EvaluationConfig
     preset: Preset  # how clips are cut
     cache: ClipCache
@@ -119,7 +124,7 @@ class EvaluatedClips:
         doing = READING if anonymizer is None else ANONYMIZING
         if kind[0] in POSE_CONTENTS:
             doing = f"looking for the {kind[0]} of people in videos"
-        return extract_clips(
+        clips = extract_clips(
             self.manifest,
             self._config(method, anonymizer, kind),
             cache=self.cache,
@@ -127,6 +132,27 @@ class EvaluatedClips:
             open_executor=self.open_executor,
             progress=self._follow(method, doing),
         )
+        if kind[0] not in POSE_CONTENTS:  # attackers of poses are left out where some lack them
+            self._refuse_too_few(method, clips)
+        return clips
+
+    def _refuse_too_few(self, method: EvaluatedMethod, clips: ClipDataset) -> None:
+        """Refuse clips of a line of which attackers lack some that they need.
+
+        Raises:
+            UsageError: none of these could be read.
+        """
+        if not clips.skipped:
+            return
+        for need in self.truth.needed(self.config.seeds):
+            if not np.isin(need.clips, clips.rows).any():
+                first = int(need.clips[0])
+                raise UsageError(
+                    f"Not one {need.what} ({need.protocol}) could be read for {method.name}, and "
+                    "attackers need one: mend these videos or choose another split; the first, "
+                    f"{self.manifest.clips[first].path}, was left out because: "
+                    f"{clips.skipped[first]}"
+                )
 
     def _follow(self, method: EvaluatedMethod, doing: str) -> Callable[[int, int], None] | None:
         return self.progress and partial(self.progress, f"{method.name}: {doing}")

@@ -214,6 +214,7 @@ class Evaluator:
         )
         self.clips = EvaluatedClips(
             manifest=manifest,
+            truth=self.truth,
             config=config,
             preset=self.preset,
             cache=ClipCache(
