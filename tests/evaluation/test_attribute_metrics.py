@@ -121,6 +121,16 @@ def test_means_stand_beside_auroc_and_only_where_they_are_asked_for(
     assert [one.name for one in more[:2]] == ["action", "attributes"]
 
 
+@pytest.mark.parametrize("name", ["attributes", "attributes by F1"])
+def test_a_column_that_is_called_as_a_mean_is_refused(three: Manifest, name: str) -> None:
+    """Two lines of the table had one name, and one was shown in place of the other."""
+    given = three.with_cells(replace(three.column("red"), name=name), three.cells("red"))
+    with pytest.raises(UsageError, match=f"^Rename the column '{name}'"):
+        metric_specs(given, protocols(given, folds=4), CONFIG.metrics)
+    others = protocols(given, folds=4, labels=LABELS)
+    assert metric_specs(given, others, CONFIG.metrics)
+
+
 def test_both_agree_with_scikit_learn(
     three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:

@@ -88,6 +88,12 @@ def metric_specs(
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"There is no metric {name!r}; choose of {', '.join(METRICS)}.")
+    for name in (name for one in protocols for name in one.labels):
+        if name == MEAN or name.startswith(mean_name("")):
+            raise UsageError(
+                f"Rename the column {name!r}, or leave it out with --labels: means over attributes "
+                "are called so."
+            )
     more = tuple(METRICS[name] for name in METRICS if name in metrics and name != "auroc")
     found = {one.name: protocol_specs(manifest, one, more=more) for one in protocols}
     if more and not any(_is_requested_mean(spec) for specs in found.values() for spec in specs):
