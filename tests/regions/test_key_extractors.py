@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from frames import noise, portrait
+from frames import noise
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,7 +25,6 @@ from masquerade.regions.key_extractors import (
     ViTKeys,
     build_key_extractor,
     extract_keys,
-    lanczos,
 )
 from masquerade.regions.key_weights import Published, downloaded_file, fetch
 from masquerade.regions.saliency import saliency
@@ -201,14 +200,6 @@ def test_weights_without_a_known_digest_are_not_fetched(monkeypatch: pytest.Monk
         fetch("dino-s16")
     with pytest.raises(UsageError, match="no weights 'colour-hog' to fetch"):
         fetch("colour-hog")
-
-
-@pytest.mark.parametrize("size", [(53, 70), (90, 120), (150, 200)])
-def test_lanczos_equals_pillow(size: tuple[int, int]) -> None:
-    pixels = np.concatenate([portrait()[:100, :120], noise(120, 60, 4)])
-    wanted = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS), np.float32)
-    found = lanczos(pixels, size[1], size[0])
-    assert np.abs(found - wanted).max() <= 1
 
 
 @pytest.mark.parametrize("stride", [4, 8])
