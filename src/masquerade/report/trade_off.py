@@ -4,6 +4,7 @@ Each method is a point with its 95 % intervals; up and to the left is better. Fl
 """
 
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -24,6 +25,7 @@ HOW_TO_READ = "squares are trained, dots are not, lines are 95 % intervals; dott
 
 MARGIN = 0.02  # left of the least value, which a marker takes
 BESIDE = 0.4  # inches beside a plot, into which names of points may reach
+TITLE_WIDTH = 95  # characters that stand above one plot
 
 
 def is_learned(row: Row) -> bool:
@@ -70,7 +72,8 @@ def trade_off_figure(
                     evaluation.data, fontsize=9, loc="left", color="#444444", parse_math=False
                 )
     aim = "; green: the aim" if aims else ""
-    figure.suptitle(f"Action kept against what attackers read: {HOW_TO_READ}{aim}", fontsize=10)
+    title = f"Action kept against what attackers read: {HOW_TO_READ}{aim}"
+    figure.suptitle(textwrap.fill(title, TITLE_WIDTH * columns), fontsize=10)
     figure.canvas.draw()  # the layout decides where points come to lie
     figure.set_layout_engine("none")
     for axes, own in points:
