@@ -4,7 +4,7 @@
     python benchmarks/paper_training.py train stprivacy --epochs 40 --data mimes/manifest.csv
     python benchmarks/paper_training.py train spact --epochs 8 --data mimes/manifest.csv
     python benchmarks/paper_training.py attack --data mimes/manifest.csv
-    python benchmarks/paper_training.py page       # docs/results/paper-training.md and .png
+    python benchmarks/paper_training.py page [spact]    # docs/results/paper-training[-spact].md
 
 Each step leaves its numbers in --work, of which the last one makes the page. Trainings are the
 recipes' presets `paper`, with a batch and few epochs of each phase that are asked for: networks,
@@ -21,7 +21,6 @@ import json
 import platform
 import statistics
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-PAGE, FIGURE, TABLE = "paper-training.md", "paper-training.png", "results.json"
+TABLE = "results.json"
 METHODS = {"stprivacy": "STPrivacy, ViT-S", "spact": "SPAct, UNet"}
 FAMILIES = ("scratch", "finetuned", "raw", "motion", "background", "prior")
 SHOWN = ("action", "attributes", "identity")
@@ -65,7 +64,6 @@ def run_training(given: argparse.Namespace) -> None:
     on_gpu = torch.device(given.device).type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    began = time.perf_counter()
     train(
         manifest,
         recipe,
@@ -87,7 +85,6 @@ def run_training(given: argparse.Namespace) -> None:
         "epochs": given.epochs,
         "phases": [phase.name for phase in recipe.phases],
         "amp": given.amp,
-        "seconds": time.perf_counter() - began,
         "gigabytes": torch.cuda.max_memory_allocated() / 1e9 if on_gpu else None,
         "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
         "torch": torch.__version__,
@@ -166,8 +163,10 @@ def guess(row: Row, label: str) -> str:
 
 
 def write_page(given: argparse.Namespace) -> None:
-    """The page and its figure."""
-    names = [name for name in METHODS if (given.work / name / "facts.json").exists()]
+    """The page and its figure, of one method if it is named."""
+    wanted = [given.name] if given.name else list(METHODS)
+    names = [name for name in wanted if (given.work / name / "facts.json").exists()]
+    stem = "-".join(["paper-training", *([given.name] if given.name else [])])
     facts = {name: json.loads((given.work / name / "facts.json").read_text()) for name in names}
     logs = {name: read_log(given.work / name) for name in names}
     first = facts[names[0]]
@@ -187,16 +186,17 @@ def write_page(given: argparse.Namespace) -> None:
     for name in names:
         one: dict[str, Any] = facts[name]
         each = zip(one["phases"], speed(logs[name], one["clips"]), strict=False)
+        minutes = sum(row["seconds"] for row in logs[name]) / 60
         memory = "n/a" if one["gigabytes"] is None else f"{one['gigabytes']:.1f}"
         lines.append(
             f"| {METHODS[name]}{', bfloat16' if one['amp'] else ''} | {one['batch']} | "
             f"{one['epochs']} | {'; '.join(f'{phase} {n}' for phase, n in each)} | {memory} | "
-            f"{one['seconds'] / 60:.1f} | {share(logs[name][-1]['val_utility'])} | "
+            f"{minutes:.1f} | {share(logs[name][-1]['val_utility'])} | "
             f"{share(logs[name][-1]['chance_utility'])} |"
         )
     if any(log[-1]["val_utility"] <= log[-1]["chance_utility"] for log in logs.values()):
         lines += ["", *textwrap.wrap(NOTHING_LEARNED, 120)]
-    lines += ["", f"![What was read of held-out clips, by epoch]({FIGURE})", ""]
+    lines += ["", f"![What was read of held-out clips, by epoch]({stem}.png)", ""]
     if (given.work / TABLE).exists():
         table = from_json((given.work / TABLE).read_text())
         lines += [f"| video | {' | '.join(SHOWN)} |", f"|---|{'---|' * len(SHOWN)}"]
@@ -212,8 +212,8 @@ def write_page(given: argparse.Namespace) -> None:
         )
         lines += ["", *textwrap.wrap(said, 120)]
     given.output.mkdir(parents=True, exist_ok=True)
-    draw_curves(logs, given.output / FIGURE)
-    (given.output / PAGE).write_text("\n".join([*lines, ""]))
+    draw_curves(logs, given.output / f"{stem}.png")
+    (given.output / f"{stem}.md").write_text("\n".join([*lines, ""]))
     print("\n".join(lines))
 
 
@@ -223,7 +223,7 @@ STEPS = {"train": run_training, "attack": run_attack, "page": write_page}
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("step", choices=STEPS)
-    parser.add_argument("name", nargs="?", choices=METHODS, help="what is trained")
+    parser.add_argument("name", nargs="?", choices=METHODS, help="what is trained, or shown")
     parser.add_argument("--data", type=Path, help="a manifest of clips")
     parser.add_argument("--work", type=Path, default=Path("paper-training"))
     parser.add_argument("--epochs", type=int, default=8, help="of each phase at most")
