@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,10 +13,11 @@ import pytest
 from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite, streams, times
 
 import masquerade
+from masquerade.attack.file_facts import read_streams
 from masquerade.errors import UsageError
 from masquerade.video.audio import audio_streams, check_audio, strip_comments
 from masquerade.video.encoding import Encoding
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe, tally_frames
 
 pytestmark = needs_ffmpeg
 
@@ -245,3 +247,49 @@ def test_flac_headers_lose_all_but_the_first_block():
     header = b"fLaC" + bytes([0, 0, 0, 34]) + info + block
     assert strip_comments("flac", header) == b"fLaC" + bytes([0x80, 0, 0, 34]) + info
     assert strip_comments("aac", b"\x12\x10") == b"\x12\x10"
+
+
+def with_a_hidden_start(path: Path) -> Path:
+    """A clip of a second whose edit list cuts the second of a tone before it; silence follows."""
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        sound = out.add_stream("aac", rate=48000, layout="mono")
+        for number in range(25):
+            shown = np.full((48, 64, 3), 9 * number, np.uint8)
+            out.mux(picture.encode(av.VideoFrame.from_ndarray(shown, "rgb24")))
+        out.mux(picture.encode(None))
+        samples = np.sin(np.arange(96000) * 2 * np.pi / 48).astype(np.float32)
+        samples[46000:] = 0
+        given = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
+        given.sample_rate, given.pts, given.time_base = 48000, -48000, Fraction(1, 48000)
+        out.mux([*sound.encode(given), *sound.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize("audio", ["keep", "pitch"])
+@pytest.mark.parametrize("target", ["o.mp4", "o.mov", "o.mkv"])
+def test_sound_that_an_edit_list_cuts_is_not_published(tmp_path, audio, target):
+    source = with_a_hidden_start(tmp_path / "in.mp4")
+    with av.open(str(source)) as held:
+        assert sum(packet.is_discard for packet in held.demux(audio=0)) > 40
+    settings = {"regions": "frame", "audio": audio}
+    masquerade.anonymize_file(source, tmp_path / target, masquerade.build("blacken"), **settings)
+    with av.open(str(tmp_path / target)) as held:
+        packets = [packet for packet in held.demux(audio=0) if packet.size]
+        assert sum(packet.is_discard for packet in packets) <= 1  # of the encoder's own start
+        assert len(packets) < 60  # of 95
+    samples, rate, start = wave(tmp_path / target)
+    assert np.abs(samples).max() < 0.01
+    assert start - times(tmp_path / target)[0] == pytest.approx(0, abs=0.03)
+    assert len(samples) / rate == pytest.approx(1, abs=0.05)
+
+
+def test_an_attack_tells_of_sound_that_an_edit_list_hides(tmp_path: Path) -> None:
+    cut, plain = with_a_hidden_start(tmp_path / "a.mp4"), tones(tmp_path / "b.mp4", "-c:a", "aac")
+    says = {}
+    for path in (cut, plain):
+        count = tally_frames(path)
+        assert count.hidden == 0
+        says[path] = read_streams(probe(path), hidden_sound=count.hidden_sound).says
+    assert "1.0 seconds of sound are in the file that an edit list hides" in says[cut]
+    assert says[plain] == "Beside the picture the file holds audio. Voices identify people."

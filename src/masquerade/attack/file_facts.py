@@ -28,6 +28,7 @@ HARMLESS = frozenset(
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""
+PRIMING_SECONDS = 0.3  # of sound, at most, that an encoder puts before the first that is heard
 HIDES: Mapping[str, frozenset[Kind]] = {
     "people": frozenset(("person", "pose")),
     "text": frozenset(("text",)),
@@ -52,11 +53,12 @@ def read_tags(info: VideoInfo) -> Finding:
     )
 
 
-def read_streams(info: VideoInfo, *, hidden: int = 0) -> Finding:
+def read_streams(info: VideoInfo, *, hidden: int = 0, hidden_sound: float = 0.0) -> Finding:
     """Whether sound, subtitles, data, chapters or more pictures are in the file.
 
     `hidden` is how many frames are in the file that players do not show. Nobody looks at these, nor
-    at the pictures of other streams: they may be as they were.
+    at the pictures of other streams: they may be as they were. `hidden_sound` is how many seconds
+    of sound are in it that players do not play.
     """
     beside: list[str] = [s.kind for s in info.streams if s.index != info.video_index]
     pictures = sum(kind in ("video", "picture") for kind in beside)
@@ -66,6 +68,11 @@ def read_streams(info: VideoInfo, *, hidden: int = 0) -> Finding:
         says = f"Beside the picture the file holds {', '.join(dict.fromkeys(beside))}."
     if "audio" in beside:
         says += " Voices identify people."
+    if hidden_sound > PRIMING_SECONDS:
+        says += (
+            f" {hidden_sound:.1f} seconds of sound are in the file that an edit list hides from "
+            "players: encode the sound anew, or leave it out."
+        )
     if pictures:
         says += " No attack looked at the pictures of other streams: remove these."
     if hidden:

@@ -54,7 +54,7 @@ from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
-from masquerade.video.probe import count_frames, probe, tally_frames
+from masquerade.video.probe import FrameCount, count_frames, probe, tally_frames
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
@@ -200,7 +200,7 @@ def attack_file(
     began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
     try:
         info = probe(path)
-        count, unseen = tally_frames(path) if info.kind == "video" else (1, 0)
+        count, unseen, unheard = tally_frames(path) if info.kind == "video" else FrameCount(1, 0)
         chosen = spread_numbers(count, config.frames)
         hidden = meant_to_hide(path, config.hidden)
         undo = () if config.quick else tuple(UNDO)
@@ -244,7 +244,11 @@ def attack_file(
                 restoration.look(one.number, pair, finders)
             if progress:
                 progress(path.name, done, len(chosen))
-        facts = [read_tags(info), read_streams(info, hidden=unseen), find_receipt(path)]
+        facts = [
+            read_tags(info),
+            read_streams(info, hidden=unseen, hidden_sound=unheard),
+            find_receipt(path),
+        ]
         findings = [
             *again.findings(),
             *([noise.finding()] if noise else []),

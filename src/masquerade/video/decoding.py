@@ -25,6 +25,7 @@ from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated, mp4_end
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
+MOST_PRIMING = 3  # packets that an AAC encoder puts before the sound, HE-AAC's 5186 samples too
 
 
 class Losses(NamedTuple):
@@ -88,6 +89,8 @@ class Decoder:
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
         self._seconds = 0.0
+        # Of each copied stream: how many packets were cut, and the last of them.
+        self._cut: dict[int, tuple[int, Packet[Any] | None]] = {}
         self._timed = {s.index for s in self.info.streams if s.kind in ("video", "audio")}
 
     def __enter__(self) -> Self:
@@ -205,7 +208,7 @@ class Decoder:
             index = packet.stream.index
             self._note(packet)
             if index in self.copy and packet.size:
-                yield StreamPacket(index, packet)
+                yield from self._to_copy(index, packet)
             if index in self.sound and packet.size:
                 yield StreamPacket(index, None, _decode_sound(packet))
             if index != video.index or (not packet.size and packet.dts is not None):
@@ -214,6 +217,22 @@ class Decoder:
             self._expected.add(packet)
             self._first = packet.dts if self._first is None else self._first
             yield from self._pictures(packet)
+
+    def _to_copy(self, index: int, packet: Packet[Any]) -> Iterator[StreamPacket]:
+        """A packet of a copied stream, unless an edit list cuts it: a copy would publish it.
+
+        AAC is decoded from the packet before on. So the last one that its encoder put before the
+        sound goes along, unless more are cut than an encoder puts there.
+        """
+        count, before = self._cut.get(index, (0, None))
+        if packet.is_discard:
+            self._cut[index] = (count + 1, packet)
+            return
+        aac = self.info.streams[index].codec == "aac"
+        if before is not None and aac and count <= MOST_PRIMING:
+            yield StreamPacket(index, before)
+        self._cut[index] = (MOST_PRIMING, None)  # later ones are no start of an encoder's
+        yield StreamPacket(index, packet)
 
     def _next(self, packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
         try:

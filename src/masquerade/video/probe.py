@@ -103,22 +103,30 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
 
 
 class FrameCount(NamedTuple):
-    """How many frames a video stream holds."""
+    """How many frames a video stream holds, and how much sound beside it is not played."""
 
     shown: int  # by players
     hidden: int  # in the file, but outside what its edit list says is to be shown
+    hidden_sound: float = 0.0  # seconds of the stream that has most of it
 
 
 def tally_frames(path: Path) -> FrameCount:
     """Count the frames of the video stream, shown and hidden, without decoding them."""
     with open_container(path) as container:
-        packets = container.demux(main_stream(container, path))
+        stream, sounds = main_stream(container, path), container.streams.audio
+        hidden: Counter[bool] = Counter()
+        unheard: Counter[int] = Counter()  # ticks
         try:
-            hidden = Counter(packet.is_discard for packet in packets if packet.size)
+            for packet in container.demux(stream, *sounds):
+                if packet.stream_index == stream.index and packet.size:
+                    hidden[packet.is_discard] += 1
+                elif packet.is_discard:
+                    unheard[packet.stream_index] += packet.duration or 0
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
             raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
-    return FrameCount(shown=hidden[False], hidden=hidden[True])
+        silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
+    return FrameCount(hidden[False], hidden[True], max(silent, default=0.0))
 
 
 def count_frames(path: Path) -> int:
