@@ -6,11 +6,14 @@ import copy
 import io
 import json
 import os
+from math import ceil
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+import torch
 
 import masquerade
 from masquerade.errors import MissingError, OutputError, UsageError, VideoError
@@ -184,6 +187,23 @@ def test_preview_cfr_and_size(clip: Path, tmp_path: Path) -> None:
     run(clip, tmp_path / "b.mp4", "blacken", regions="frame", cfr=10)
     assert np.allclose(np.diff(times(tmp_path / "b.mp4")), 0.1)
     assert len(times(tmp_path / "b.mp4")) == 10
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi"])
+@pytest.mark.parametrize("rate", [30, 24, 12, 0.5])
+def test_a_constant_rate_is_constant_whatever_ticks_the_source_has(
+    tmp_path: Path, suffix: str, rate: float
+) -> None:
+    """AVI counts frames, so that its ticks are as long as one."""
+    source, out, masks = (tmp_path / name for name in ("in.avi", f"o.{suffix}", "masks.mkv"))
+    masquerade.write_video(source, torch.rand(1, 3, 25, 48, 64), rate=25)
+    run(source, out, regions="frame", cfr=rate, export_masks=masks)
+    for path in (out, masks):
+        shown = times(path)
+        assert len(shown) == ceil(rate)
+        assert np.abs(np.diff(shown) - 1 / rate).max(initial=0) <= 0.0011  # Matroska's ticks
+    with av.open(str(out)) as made:
+        assert made.streams.video[0].average_rate == pytest.approx(rate, rel=1e-3)
 
 
 def test_shadow_writes_a_receipt_and_no_video(short_clip: Path, tmp_path: Path) -> None:

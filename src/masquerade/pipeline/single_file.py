@@ -346,7 +346,12 @@ class FileRun:
 
     def _output_info(self) -> VideoInfo:
         """The source as the output's video is to be: of its size, or of the method's."""
-        return output_info(self.info, self.anonymizer, self.config)
+        return output_info(self._at_output_rate(), self.anonymizer, self.config)
+
+    def _at_output_rate(self) -> VideoInfo:
+        """The source, at the constant rate that is asked for."""
+        rate = exact_rate(self.config.cfr)
+        return self.info if rate is None else replace(self.info, rate=rate, time_base=1 / rate)
 
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
@@ -359,7 +364,7 @@ class FileRun:
             part = self.appear(config.export_masks)
             encoding = lossless_for(config.export_masks, threads=config.threads)
             container = container_for(config.export_masks, encoding)
-            plain = replace(info, bit_depth=8)
+            plain = replace(self._at_output_rate(), bit_depth=8)
             masks = enter(Writer(part, info=plain, container=container, encoding=encoding))
         return boxes, masks
 
@@ -402,7 +407,7 @@ class FileRun:
         size = {"width": made.width, "height": made.height}
         deep = made.bit_depth > 8 and not config.force_8bit
         format = pixel_format(self.encoding, self.container, **size, deep=deep)
-        return made == self.info and has_same_planes(made, format)
+        return made == self._at_output_rate() and has_same_planes(made, format)
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""
