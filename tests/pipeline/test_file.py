@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+from fractions import Fraction
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from masquerade.errors import MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline.verify import verify_output
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.storage import MARK, atomic_write, remove_stale_files
+from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
@@ -204,6 +206,35 @@ def test_a_constant_rate_is_constant_whatever_ticks_the_source_has(
         assert np.abs(np.diff(shown) - 1 / rate).max(initial=0) <= 0.0011  # Matroska's ticks
     with av.open(str(out)) as made:
         assert made.streams.video[0].average_rate == pytest.approx(rate, rel=1e-3)
+
+
+def test_frames_of_an_output_at_a_constant_rate_are_counted_as_those_of_the_source(
+    tmp_path: Path,
+) -> None:
+    """Many frames are dropped first, and each of the others is repeated then."""
+    clip = torch.rand(1, 3, 25, 48, 64)
+    starts = [n / 60 if n < 20 else 1 / 3 + (n - 20) / 5 for n in range(25)]
+    source = tmp_path / "in.mkv"
+    about: Any = {"path": source, "kind": "video", "container": "", "width": 64, "height": 48}
+    info = VideoInfo(**about, time_base=Fraction(1, 600))
+    masquerade.write_video(source, masquerade.Video(clip, torch.tensor(starts), info))
+    with BoxWriter(tmp_path / "in.json", width=64, height=48) as writer:
+        for number in range(25):
+            writer.add(number, [Box(number, 5, number + 20, 30, score=1)])
+    told: list[tuple[int, int | None]] = []
+    receipt = run(
+        source,
+        tmp_path / "a.mp4",
+        regions=f"boxes:{tmp_path / 'in.json'}",
+        cfr=24,
+        export_boxes=tmp_path / "out.json",
+        progress=lambda done, of: told.append((done, of)),
+    )
+    assert receipt.source.frames == len(receipt.coverage.share) == 25
+    assert receipt.output.frames == len(times(tmp_path / "a.mp4"))
+    assert [done for done, _ in told] == list(range(26))
+    again = read_boxes(tmp_path / "out.json")
+    assert {n: [b.x0 for b in found] for n, found in again.items()} == {n: [n] for n in range(25)}
 
 
 def test_shadow_writes_a_receipt_and_no_video(short_clip: Path, tmp_path: Path) -> None:

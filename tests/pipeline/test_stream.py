@@ -298,8 +298,19 @@ def test_constant_rate_repeats_and_drops_frames() -> None:
 
     slow = [item(0, 0, 5), item(1, 5, 1), item(2, 6, 4)]  # 0.5 s, 0.1 s, 0.4 s
     out = list(to_constant_rate(slow, Fraction(5)))
-    assert [o.frame.index for o in out] == [0, 0, 0, 2, 2]
-    assert [o.frame.pts for o in out] == [0, 1, 2, 3, 4]
+    shown = [o for o in out if o.frame.duration]
+    assert [o.frame.index for o in shown] == [0, 0, 0, 2, 2]
+    assert [o.frame.pts for o in shown] == [0, 1, 2, 3, 4]
+    assert [o.frame.index for o in out] == [0, 0, 0, 1, 2, 2]  # dropped, and told for counting
+
+
+def test_a_constant_rate_keeps_one_frame_at_least() -> None:
+    stamp = Picture(0)
+    stamp.pts, stamp.duration, stamp.time_base = 6, 3, Fraction(1, 10)
+    (kept,) = to_constant_rate(
+        [AnonymizedFrame(stamp, np.zeros((1, 1, 3), np.uint8), Region(), None)], Fraction(1)
+    )
+    assert (kept.frame.pts, kept.frame.duration) == (1, 1)
 
 
 def test_a_gap_is_filled_with_so_many_frames_and_no_more() -> None:
@@ -321,6 +332,7 @@ def test_a_gap_is_filled_with_so_many_frames_and_no_more() -> None:
         (29.97, Fraction(30000, 1001)),
         (23.976, Fraction(24000, 1001)),
         (12.5, Fraction(25, 2)),
+        (0.001, Fraction(1, 1000)),
     ],
 )
 def test_rounded_ntsc_rates_become_exact(rate: float, exact: Fraction) -> None:

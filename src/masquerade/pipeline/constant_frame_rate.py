@@ -13,23 +13,28 @@ MAX_REPEATS = 100_000  # of one picture: an hour at 27 frames a second
 
 
 def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
-    """Repeat and drop frames so that each lasts 1 / rate seconds; other items pass through."""
+    """Repeat and drop frames so that each lasts 1 / rate seconds; other items pass through.
+
+    A frame that is dropped is given, too, as one that lasts no time: whoever counts frames counts
+    it, and nobody writes it. At least one frame is kept.
+    """
     held: AnonymizedFrame | None = None
     tick: int | None = None
+    start = 0
     for item in items:
         if not isinstance(item, AnonymizedFrame):
             yield item
             continue
         time = item.frame.pts * item.frame.time_base
         if held is None or tick is None:
-            tick = round(time * rate)
+            tick = start = round(time * rate)
         else:
             yield from _repeat(held, tick, time, rate)
             tick = max(tick, ceil(time * rate))
         held = item
     if held is not None and tick is not None:
         end = (held.frame.pts + held.frame.duration) * held.frame.time_base
-        yield from _repeat(held, tick, end, rate)
+        yield from _repeat(held, tick, max(end, (start + 1) / rate), rate)
 
 
 def _repeat(
@@ -45,6 +50,8 @@ def _repeat(
         )
     for tick in range(first, last):
         yield held._replace(frame=FrameTime(tick, 1, 1 / rate, held.frame.index))
+    if last <= first:
+        yield held._replace(frame=FrameTime(first, 0, 1 / rate, held.frame.index))
 
 
 def exact_rate(rate: float | None) -> Fraction | None:
@@ -53,4 +60,4 @@ def exact_rate(rate: float | None) -> Fraction | None:
         return None
     exact = Fraction(rate).limit_denominator(1001)
     ntsc = Fraction(round(rate * 1.001) * 1000, 1001)
-    return ntsc if abs(ntsc - rate) < 0.005 and exact.denominator > 1 else exact
+    return ntsc if ntsc and abs(ntsc - rate) < 0.005 and exact.denominator > 1 else exact

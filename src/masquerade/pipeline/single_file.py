@@ -303,6 +303,8 @@ class FileRun:
                 writer.copy(item)
                 continue
             self._count(item, boxes)
+            if picture is None:  # a constant rate drops it
+                continue
             self.detail.wrote(item.frame.index)
             with self.timer.measure("encode"):
                 writer.write(picture, item.frame)
@@ -410,12 +412,12 @@ class FileRun:
         return made == self._at_output_rate() and has_same_planes(made, format)
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
-        """Each item, with the picture to encode if it is a frame."""
+        """Each item, with the picture to encode if it is a frame that is not dropped."""
         offset = self.config.noise_qoffset
         picture_of = PictureMaker(writer, self.info, self.anonymizer, noise_qoffset=offset)
         with closing_if_possible(items):
             for item in items:
-                if not isinstance(item, AnonymizedFrame):
+                if not isinstance(item, AnonymizedFrame) or not item.frame.duration:
                     yield item, None
                     continue
                 with self.timer.measure("convert"):
@@ -423,8 +425,8 @@ class FileRun:
                 yield item, picture
 
     def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:
-        """Add a frame to the coverage. A frame that a constant rate repeats counts once."""
-        self.written += 1
+        """Add a frame to the coverage. One that a constant rate repeats or drops counts once."""
+        self.written += item.frame.duration > 0
         if item.frame.index < self.frames:
             return
         self.frames += 1
