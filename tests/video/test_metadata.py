@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from clips import ffmpeg, ffprobe, make_with_sound, needs_ffmpeg, rewrite, streams
 
-from masquerade.errors import UsageError
+import masquerade
+from masquerade.errors import OutputError, UsageError
+from masquerade.pipeline.verify import verify_output
+from masquerade.video.audio import add_copied_stream
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import select_metadata
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
+from masquerade.video.stream_template import StreamTemplate
 
 pytestmark = needs_ffmpeg
 CANARY = b"CANARY-8842"
@@ -146,3 +154,66 @@ def test_unknown_metadata_policies_are_refused(tmp_path, wrong):
     source = make_with_sound(tmp_path / "in.mp4", "-c:a", "aac")
     with Reader(source) as reader, pytest.raises(UsageError, match="keep:KEY"):
         select_metadata(reader, wrong)
+
+
+def with_chapters(path: Path) -> Path:
+    """A clip with chapters of two titles, and one without."""
+    tick = {"time_base": Fraction(1, 1000)}
+    titles = ({"title": "Anf\u00e4nge"}, {"title": "two"}, {})
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        out.set_chapters(
+            [
+                {"id": n, "start": 300 * n, "end": 300 * n + 300, "metadata": named, **tick}
+                for n, named in enumerate(titles)
+            ]
+        )
+        for level in range(25):
+            shown = np.full((48, 64, 3), 9 * level, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("source", ["in.mp4", "in.mkv"])
+@pytest.mark.parametrize("target", ["o.mp4", "o.mov", "o.mkv"])
+@pytest.mark.parametrize("metadata", ["keep", "keep:chapter", "strip"])
+def test_chapters_are_kept_where_they_are_asked_for(tmp_path, source, target, metadata):
+    """In MP4 they are a stream of text, which is copied from no source."""
+    settings = {"regions": "frame", "metadata": metadata}
+    clip, out = with_chapters(tmp_path / source), tmp_path / target
+    receipt = masquerade.anonymize_file(clip, out, masquerade.build("blacken"), **settings)
+    asked = probe(clip).chapters if metadata != "strip" else 0
+    listed = receipt.kept if asked else receipt.removed
+    assert f"{probe(clip).chapters} chapters" in listed
+    with av.open(str(out)) as made:
+        titles = [chapter["metadata"].get("title") for chapter in made.chapters()]
+    assert titles[:2] == (["Anf\u00e4nge", "two"] if asked else [])
+    kinds = [stream.kind for stream in probe(out).streams]
+    assert kinds == ["video"] + ["data"] * (asked > 0 and target != "o.mkv")
+    assert any("bin_data" in name for name in receipt.removed) == (
+        metadata == "strip" and source == "in.mp4"
+    )
+
+
+def test_a_text_stream_of_anything_but_the_chapters_asked_for_is_refused(tmp_path):
+    out = with_chapters(tmp_path / "out.mp4")
+    verify_output(out, out, others=0, titles=["Anf\u00e4nge", "two"])
+    for titles in ([], ["Anf\u00e4nge"], ["two", "Anf\u00e4nge"], ["Anf\u00e4nge", "two", ""]):
+        with pytest.raises(OutputError, match=r"out.mp4 held streams \['video', 'data'\]"):
+            verify_output(out, out, others=0, titles=titles)
+    data = out.read_bytes()
+    assert data.count(b"\x00\x03two") == 1
+    out.write_bytes(data.replace(b"\x00\x03two", b"\x00\x03owt"))
+    with pytest.raises(OutputError, match="held streams"):
+        verify_output(out, out, others=0, titles=["Anf\u00e4nge", "two"])
+
+
+@pytest.mark.parametrize(
+    ("container", "says"),
+    [("mp4", "name the output .mkv, or leave"), ("matroska", "; leave that stream out")],
+)
+def test_the_advice_for_a_stream_that_cannot_be_held_is_no_name_that_it_has(container, says):
+    template = StreamTemplate(2, "data", Fraction(1, 1000), 0, 0)
+    with av.open(io.BytesIO(), "w", format=container) as out, pytest.raises(UsageError, match=says):
+        add_copied_stream(out, template, container, "bin_data")

@@ -276,7 +276,8 @@ class FileRun:
         others = len(self.metadata.streams) + len(self.sound)
         empty = len(writer.empty)
         with self.timer.measure("verify"):
-            info = verify_output(part, self.dst, others=others, empty=empty)
+            titles = self.metadata.titles
+            info = verify_output(part, self.dst, others=others, empty=empty, titles=titles)
             detail = self.encoded.covers(part) or self._compare(part, info)
             if self.pipeline.check_output is not None:
                 same = self.config.cfr is None and self.src.is_file()

@@ -200,9 +200,10 @@ def add_copied_stream(
             raise UsageError(
                 f"{codec} sound cannot be copied from this file; add --audio pitch or --audio drop."
             ) from None
+        better = "" if container == "matroska" else "name the output .mkv, or "
         raise UsageError(
             f"{container} cannot hold {'data of a kind that is ' * (codec == 'unknown')}{codec}; "
-            "name the output .mkv, or leave that stream out."
+            f"{better}leave that stream out."
         ) from None
     context = copy.codec_context
     if context is not None and context.extradata:

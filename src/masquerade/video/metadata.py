@@ -12,6 +12,7 @@ from masquerade.video.read import Reader
 from masquerade.video.side_data import UNNAMED
 
 KINDS = ("subtitle", "data", "attachment")
+CHAPTERS = "bin_data"  # FFmpeg's name of what is in MP4's stream of chapters
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.
 _KNOWN = frozenset(
@@ -54,6 +55,12 @@ class MetadataSelection:
     kept: tuple[str, ...] = ()  # names, never values
     removed: tuple[str, ...] = ()
 
+    @property
+    def titles(self) -> list[str]:
+        """The titles of the chapters that have one."""
+        every = [tag for chapter in self.chapters for tag in chapter["metadata"].items()]
+        return [value for name, value in every if name.lower() == "title"]
+
 
 def select_metadata(
     reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()
@@ -65,7 +72,11 @@ def select_metadata(
     """
     keys = _keys(metadata)
     info = reader.info
-    streams = tuple(s.index for s in info.streams if s.kind in KINDS and _wants(keys, s.kind))
+    # The stream in which MP4 holds chapters is never copied: the output's muxer makes its own.
+    mp4 = "mp4" in info.container
+    tracks = {s.index for s in info.streams if mp4 and s.codec == CHAPTERS}
+    others = [s for s in info.streams if s.kind in KINDS and s.index not in tracks]
+    streams = tuple(s.index for s in others if _wants(keys, s.kind))
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
     tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
     going = {info.video_index, *streams, *audio}
@@ -83,7 +94,9 @@ def select_metadata(
         for tag in info.tags
         if tag not in names and not (chapters and tag.startswith("chapter"))
     ]
-    removed += [name for i, name in named.items() if i not in going]
+    removed += [
+        name for i, name in named.items() if i not in going and not (chapters and i in tracks)
+    ]
     if info.chapters:
         (kept if chapters else removed).append(counted)
     return MetadataSelection(
