@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -25,7 +25,16 @@ TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""Environment variables that limit the threads of numpy's matrix products, read at its import."""
+"""Environment variables that limit the threads of numpy's matrix products, read at its import.
+
+Several would wait for each other in loops that take all cores, which the processes share.
+"""
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Python then takes no module from the current folder before it has this process's `sys.path`.
+
+The folder may hold files of strangers, and multiprocessing starts its processes by `python -c`.
+"""
 
 
 class _Pool(ProcessPoolExecutor):
@@ -34,7 +43,7 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """Submit a task; a process started for it hears no terminal, and has one BLAS thread."""
-        with starting_worker(self, TERMINAL), _one_thread_of_blas():
+        with starting_worker(self, TERMINAL), _environment(dict.fromkeys(BLAS_THREADS, "1")):
             return super().submit(*task, **more)
 
 
@@ -58,8 +67,9 @@ def starting_worker(pool: ProcessPoolExecutor, signals: Iterable[signal.Signals]
 def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Child processes that are started meanwhile do not get these signals, unless they ask for
     them. Multiprocessing's own process for clean-up never gets SIGHUP, over which it would stumble.
+    Neither runs code of the current folder, see `SAFE_PATH`.
     """
-    with _deferred(signals):
+    with _deferred(signals), _environment(SAFE_PATH):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             resource_tracker.ensure_running()  # started later, it would unblock other signals
@@ -70,19 +80,16 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_of_blas() -> Iterator[None]:
-    """Limit numpy's matrix products to one thread in processes that are started meanwhile.
-
-    Several would wait for each other in loops that take all cores, which the processes share.
-    """
-    before = {name: os.environ.get(name) for name in BLAS_THREADS}
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)  # another thread may have done so
             else:
                 os.environ[name] = value
 

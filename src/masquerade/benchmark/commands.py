@@ -174,7 +174,7 @@ def _start(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "masquerade", *words],
+            [sys.executable, "-P", "-m", "masquerade", *words],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=said,

@@ -66,7 +66,8 @@ class DecodingProcess:
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-c", _START, json.dumps(sys.path), *own],
+                    # -P: the current folder may be a stranger's, and hold a json.py
+                    [sys.executable, "-P", "-c", _START, json.dumps(sys.path), *own],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
