@@ -127,6 +127,13 @@ def test_the_command_does_the_same_run(
     assert receipt["left_visible"] == {"4": 5}
 
 
+def test_a_public_receipt_says_that_there_were_edits_and_no_digest_of_them(video: Path) -> None:
+    decided = edits(video, visible=(4,))
+    out = run(video, decided, public_receipt=True)
+    text = out.with_name("out.mkv.receipt.json").read_text()
+    assert json.loads(text)["settings"]["edits"] is True and decided.digest() not in text
+
+
 def test_a_worker_does_what_was_decided(video: Path) -> None:
     """It gets all of the pipeline but the detector, which it loads itself."""
     decided = edits(

@@ -85,7 +85,7 @@ class Receipt:
         """Without what identifies the source: its hash, its size in bytes, and names of files.
 
         The output's often holds the source's, and those of boxes, masks and templates what is seen.
-        The digest of the settings goes with them, as a name can be guessed by it.
+        The digests of the settings and of the edits go with them, as a name can be guessed by one.
         """
         kind = str(self.settings.get("regions")).partition(":")[0]
         return replace(
@@ -95,6 +95,7 @@ class Receipt:
             settings={
                 **self.settings,
                 **dict.fromkeys(("region", "key_weights", "models")),
+                **({"edits": True} if "edits" in self.settings else {}),
                 "regions": kind,
             },
             method=_without_files(self.method),
