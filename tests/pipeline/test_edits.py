@@ -18,6 +18,7 @@ from two_faces import LEFT, RIGHT, TwoFaces, black
 
 from masquerade import anonymize_file
 from masquerade.errors import UsageError
+from masquerade.methods import METHODS
 from masquerade.pipeline import config
 from masquerade.pipeline.config import (
     PipelineConfig,
@@ -31,6 +32,7 @@ from masquerade.pipeline.outputs import FileTask
 from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
+from masquerade.studio.job_process import facts
 
 SETTINGS = {"regions": "faces", "shape": "box", "mask_scale": 1.0}
 PLACE = (60.0, 90.0, 100.0, 110.0)  # where nobody is found
@@ -87,6 +89,31 @@ def test_one_person_is_hidden_by_another_method_and_all_are_hidden(video: Path) 
         inside.any() and np.ptp(inside.reshape(-1, 3), axis=0).max() <= 2
     )  # one colour, not black
     assert all(black(out, LEFT))
+
+
+def test_all_methods_and_what_was_drawn_are_told(video: Path, called: Callable[..., Any]) -> None:
+    caution = METHODS["downsample"]().caution
+    decided = edits(
+        video,
+        settings={"level": "face"},
+        methods={4: "downsample"},
+        joined=((4, 7),),
+        drawn=(DrawnRegion(DRAWN_TRACKS, {1: PLACE}, (1,)),),
+    )
+    decided.write(video.with_name("edits.json"))
+    words = ["--edits", "edits.json", "--preview", "0.2", "-o", "out.mkv", "--no-progress"]
+    done = called("anonymize", "in.mp4", *words)
+    assert done.returncode == 0, done.stderr
+    assert "hidden by selective (ID 4, 7 by downsample) in" in done.stdout
+    receipt = json.loads(video.with_name("out.mkv.receipt.json").read_text())
+    assert receipt["method"]["name"] == "selective" and receipt["drawn"] == 1
+    assert receipt["other_methods"] == {"downsample": [4, 7]} and caution in receipt["warnings"]
+    assert receipt["measured"] is None  # with the level's own method alone
+    alone = anonymize_file(video, video.with_name("a.mkv"), level="face", preview=0.2)
+    assert alone.measured and facts(alone)["Can it be undone?"].startswith("no, ")
+    mixed = facts(replace(alone, other_methods={"blur": (4,)}))
+    assert mixed["What is hidden"] == "faces, by selective (ID 4 by blur)"
+    assert mixed["Can it be undone?"].endswith(f"; blur: {METHODS['blur'].card.undo}")
 
 
 @pytest.mark.parametrize(

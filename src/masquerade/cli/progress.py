@@ -193,7 +193,7 @@ class StepProgress(Progress):
 
 def summary(receipt: Receipt) -> str:
     """A receipt in one line."""
-    coverage, frames, method = receipt.coverage, receipt.source.frames, receipt.method["name"]
+    coverage, frames, method = receipt.coverage, receipt.source.frames, receipt.hidden_by
     name = "+".join(record.name for record in receipt.regions)
     if name == "frame":
         if min(coverage.share, default=0) == 1:

@@ -68,6 +68,9 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     # frames by the ID of each person who was left visible on purpose
     left_visible: dict[int, int] = field(default_factory=dict)
+    # by the name of another method than `method`: the IDs of those whom it hides, by edits
+    other_methods: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    drawn: int = 0  # regions that a person drew by hand, hidden besides what was found
     verified: bool = False  # whether --verify attacked the output before it got its name
     measured: str | None = None  # what was measured of the level, if one was asked for
     mended_timestamps: int = 0
@@ -80,6 +83,15 @@ class Receipt:
     versions: dict[str, str] = field(default_factory=dict)
     settings_sha256: str = ""
     receipt: int = VERSION
+
+    @property
+    def hidden_by(self) -> str:
+        """The names of all methods, and whom others than the main one hide."""
+        whom = "; ".join(
+            f"ID {', '.join(map(str, tracks))} by {name}"
+            for name, tracks in self.other_methods.items()
+        )
+        return f"{self.method['name']} ({whom})" if whom else str(self.method["name"])
 
     def public(self) -> Self:
         """Without what identifies the source: its hash, its size in bytes, and names of files.

@@ -18,6 +18,7 @@ from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
+from masquerade.methods import method_name
 from masquerade.pipeline.config import (
     CHOSEN,
     Pipeline,
@@ -459,10 +460,12 @@ class FileRun:
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
     ) -> Receipt:
         config, info, method = self.config, self.info, describe(self.anonymizer)
+        edits = self.pipeline.edits
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         warned += coverage_warnings(coverage, self.coverage.sources)
-        warned += filter(None, [self.anonymizer.caution])
+        others = [one.anonymizer for one in self.pipeline.track_methods]
+        warned += dict.fromkeys(filter(None, (one.caution for one in (self.anonymizer, *others))))
         if self.left_visible:
             shown = ", ".join(
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
@@ -500,7 +503,13 @@ class FileRun:
             kept=self.metadata.kept,
             warnings=tuple(warned),
             left_visible=dict(sorted(self.left_visible.items())),
-            measured=LEVELS[config.level].measured if config.level else None,
+            other_methods={
+                method_name(one.anonymizer): tuple(sorted(one.tracks))
+                for one in self.pipeline.track_methods
+            },
+            drawn=len(edits.drawn) if edits else 0,
+            # of the level's method alone
+            measured=LEVELS[config.level].measured if config.level and not others else None,
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,

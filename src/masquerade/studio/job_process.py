@@ -67,7 +67,7 @@ def attack(result: Path, page: Path, video: Path) -> None:
 
 def told(receipt: Receipt) -> list[str]:
     """A receipt in sentences."""
-    coverage, method = receipt.coverage, receipt.method["name"]
+    coverage, method = receipt.coverage, receipt.hidden_by
     hidden = coverage.frames - coverage.empty
     said = [
         f"{hidden:,} of {coverage.frames:,} frames have something hidden by {method}; on average "
@@ -93,11 +93,12 @@ def told(receipt: Receipt) -> list[str]:
 def facts(receipt: Receipt) -> dict[str, str]:
     """A receipt in short lines, the same for every run, so that two can be compared."""
     coverage, output, detail = receipt.coverage, receipt.output, receipt.residual_detail
-    name = str(receipt.method["name"])
+    names = [str(receipt.method["name"]), *receipt.other_methods]
     share = 100 * sum(coverage.share) / max(1, coverage.frames)
     hidden = f"{coverage.frames - coverage.empty:,} of {coverage.frames:,} frames"
+    regions = " and ".join(one.name for one in receipt.regions)
     found = {
-        "What is hidden": f"{' and '.join(one.name for one in receipt.regions)}, by {name}",
+        "What is hidden": f"{regions}, by {receipt.hidden_by}",
         "Frames with something hidden": f"{hidden}; {share:.0f} % of the picture on average",
     }
     if output is not None:
@@ -112,8 +113,10 @@ def facts(receipt: Receipt) -> dict[str, str]:
             f"{100 * detail.left:.0f} % where most is left, in frame {detail.frame}"
         )
     found["Measured of this setting before"] = receipt.measured or "nothing; try to undo it"
-    if name in METHODS:
-        found["Can it be undone?"] = METHODS[name].card.undo
+    undo = {name: METHODS[name].card.undo for name in names if name in METHODS}
+    if undo:
+        several = [f"{name}: {says}" for name, says in undo.items()]
+        found["Can it be undone?"] = "; ".join(several if len(undo) > 1 else undo.values())
     return found
 
 
