@@ -16,7 +16,7 @@ import masquerade
 from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import SEED_WARNING, run_file
-from masquerade.video.probe import video_digest
+from masquerade.video.probe import probe, video_digest
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +141,23 @@ def test_what_is_written_beside_appears_with_the_output_or_not_at_all(
     assert (tmp_path / "more.txt").read_text() == receipt.noise
     public = json.loads((tmp_path / "a.mp4.receipt.json").read_text())
     assert receipt.source.sha256 == video_digest(film) and public["source"]["sha256"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "kept"),
+    [
+        ("out.gif", "drop", set()),
+        ("out.avi", "keep", {"title", "comment", "stream1 (audio, aac)"}),
+        ("out.mkv", "pitch", {"title", "comment", "location", "stream1 (audio, aac)"}),
+    ],
+)
+def test_kept_is_what_the_output_holds(
+    short_clip: Path, tmp_path: Path, name: str, audio: str, kept: set[str]
+) -> None:
+    receipt = run(short_clip, tmp_path / name, metadata="keep", audio=audio)
+    listed = {"title", "comment", "location", "stream1 (audio, aac)"}
+    assert {one.lower() for one in receipt.kept} & listed == kept
+    assert {one.lower() for one in receipt.removed} & listed == listed - kept
+    held = {tag.lower() for tag in probe(tmp_path / name).tags}
+    tags = {one for one in kept if not one.startswith("stream")}
+    assert tags == held & listed

@@ -106,6 +106,17 @@ def test_keep_keeps_tags_but_never_a_sei_message(laden, tmp_path):
     assert b"086f3693" not in (tmp_path / "out.mp4").read_bytes()
 
 
+def test_what_the_output_has_no_place_for_is_removed(laden, tmp_path):
+    chosen = rewrite(laden, tmp_path / "out.gif", metadata="keep:title,chapter,language")
+    assert {"title", "1 chapters"} <= {one.lower() for one in chosen.kept}
+    held = chosen.held_by(tmp_path / "out.gif", [0])
+    assert held.kept == () and {*held.removed} == {*chosen.kept, *chosen.removed}
+    chosen = rewrite(laden, tmp_path / "out.mkv", metadata="keep:title,chapter", audio="keep")
+    assert chosen.held_by(tmp_path / "out.mkv", [0, 1]).kept == chosen.kept
+    without = chosen.held_by(tmp_path / "out.mkv", [0])  # as if that stream had been left out
+    assert {*chosen.kept} - {*without.kept} == {"stream1 (audio, aac)"}
+
+
 @pytest.mark.parametrize(("name", "codec"), [("out.mkv", "subrip"), ("out.webm", "webvtt")])
 def test_subtitles_that_only_mp4_holds_are_kept_as_text(tmp_path, name, codec):
     cues = "1\n00:00:00,100 --> 00:00:00,300\nH\u00e9llo\n\n2\n00:00:00,600 --> 00:00:00,900\ntwo\n"

@@ -63,8 +63,8 @@ class Receipt:
     residual_detail: ResidualDetail | None  # None: nothing was written
     noise: str
     audio: str
-    removed: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()  # names of tags and streams of the source
+    kept: tuple[str, ...] = ()  # those of them that the output holds
     warnings: tuple[str, ...] = ()
     # frames by the ID of each person who was left visible on purpose
     left_visible: dict[int, int] = field(default_factory=dict)

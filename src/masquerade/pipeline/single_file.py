@@ -279,6 +279,7 @@ class FileRun:
         with self.timer.measure("verify"):
             titles = self.metadata.titles
             info = verify_output(part, self.dst, others=others, empty=empty, titles=titles)
+            self.metadata = self.metadata.held_by(part, writer.sources)
             detail = self.encoded.covers(part) or self._compare(part, info)
             if self.pipeline.check_output is not None:
                 same = self.config.cfr is None and self.src.is_file()

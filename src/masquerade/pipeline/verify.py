@@ -6,7 +6,7 @@ from pathlib import Path
 from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline.receipt import FileFacts
 from masquerade.video.container import open_container
-from masquerade.video.metadata import CHAPTERS
+from masquerade.video.metadata import CHAPTER_TRACK
 from masquerade.video.probe import VideoInfo, probe, stream_info, video_digest
 
 
@@ -39,7 +39,7 @@ def _as_text(title: bytes) -> bytes:
 def _chapter_texts(path: Path) -> list[bytes]:
     """What the one stream of chapters in an MP4 holds; nothing: there is none, or another one."""
     with open_container(path) as container, path.open("rb") as file:
-        found = [s for s in container.streams if stream_info(s).codec == CHAPTERS]
+        found = [s for s in container.streams if stream_info(s).codec == CHAPTER_TRACK]
         if len(found) != 1:
             return []
         texts = []

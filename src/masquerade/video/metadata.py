@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
 
 from av.sidedata.sidedata import Type as SideDataType
 
 from masquerade.errors import UsageError
+from masquerade.video.container import open_container
 from masquerade.video.read import Reader
 from masquerade.video.side_data import UNNAMED
 
 KINDS = ("subtitle", "data", "attachment")
-CHAPTERS = "bin_data"  # FFmpeg's name of what is in MP4's stream of chapters
+CHAPTER_TRACK = "bin_data"  # FFmpeg's name of what is in MP4's stream of chapters
+CHAPTERS = -1  # in place of a stream's index
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.
 _KNOWN = frozenset(
@@ -52,8 +55,53 @@ class MetadataSelection:
     stream_tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # by source index
     streams: tuple[int, ...] = ()  # indices of subtitle, data and attachment streams
     chapters: tuple[Any, ...] = ()  # as PyAV gives them
-    kept: tuple[str, ...] = ()  # names, never values
-    removed: tuple[str, ...] = ()
+    names_kept: tuple[str, ...] = ()  # also those that a user made up
+    names_removed: tuple[str, ...] = ()
+    # those of them that we made, of a stream by its source index, or of all CHAPTERS
+    ours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names for a receipt, never values."""
+        return _without_own_names(self.names_kept, self.ours)
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Names for a receipt, never values."""
+        return _without_own_names(self.names_removed, self.ours)
+
+    def held_by(self, path: Path, order: Sequence[int]) -> Self:
+        """With what a finished output does not hold as removed: its container may have no place.
+
+        `order` are the source indices of the output's streams. A tag whose value is in it counts as
+        kept under whatever name: Matroska writes "my tag" as MY_TAG.
+        """
+        if not self.names_kept:
+            return self
+        with open_container(path) as output:
+            held: dict[int | None, Mapping[str, str]] = {None: output.metadata}
+            held |= dict(zip(order, (one.metadata for one in output.streams), strict=False))
+            if output.chapters():
+                held[CHAPTERS] = {}
+        names = {(index, name.lower()) for index, tags in held.items() for name in tags}
+        values = {value for tags in held.values() for value in tags.values()}
+        meant: dict[str, tuple[int | None, Mapping[str, str]]] = {"": (None, self.tags)}
+        meant |= {f"stream{i}:": (i, tags) for i, tags in self.stream_tags.items()}
+        lost = {
+            f"{before}{name}"
+            for before, (index, tags) in meant.items()
+            for name, value in tags.items()
+            if (index, name.lower()) not in names and value not in values
+        }
+        lost |= {name for name, index in self.ours.items() if index not in held}
+        return replace(
+            self,
+            names_kept=tuple(name for name in self.names_kept if name not in lost),
+            names_removed=(
+                *self.names_removed,
+                *(name for name in self.names_kept if name in lost),
+            ),
+        )
 
     @property
     def titles(self) -> list[str]:
@@ -74,7 +122,7 @@ def select_metadata(
     info = reader.info
     # The stream in which MP4 holds chapters is never copied: the output's muxer makes its own.
     mp4 = "mp4" in info.container
-    tracks = {s.index for s in info.streams if mp4 and s.codec == CHAPTERS}
+    tracks = {s.index for s in info.streams if mp4 and s.codec == CHAPTER_TRACK}
     others = [s for s in info.streams if s.kind in KINDS and s.index not in tracks]
     streams = tuple(s.index for s in others if _wants(keys, s.kind))
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
@@ -87,7 +135,7 @@ def select_metadata(
     names = [*tags, *(f"stream{i}:{tag}" for i, held in stream_tags.items() for tag in held)]
     named = {s.index: f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams}
     counted = f"{info.chapters} chapters"
-    ours = {counted, *named.values()}
+    ours = {counted: CHAPTERS, **{name: i for i, name in named.items()}}
     kept = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
     removed = [
         tag
@@ -104,8 +152,9 @@ def select_metadata(
         stream_tags=stream_tags,
         streams=streams,
         chapters=chapters,
-        kept=_without_own_names(kept, ours),
-        removed=_without_own_names(removed, ours),
+        names_kept=tuple(kept),
+        names_removed=tuple(removed),
+        ours=ours,
     )
 
 

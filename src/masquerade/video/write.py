@@ -107,6 +107,14 @@ class Writer:
             self._out.close()
 
     @property
+    def sources(self) -> list[int]:
+        """The source's indices of the streams that the finished file holds, in their order."""
+        given = [*self._copies, *self._voices]
+        if self.kind in ("mp4", "mov"):
+            given = [index for index in given if index not in self.empty]
+        return [self.info.video_index, *given]
+
+    @property
     def color(self) -> Color:
         """The colour tags of its pictures."""
         return self._to_yuv.color
