@@ -136,8 +136,10 @@ def test_a_constant_rate_shows_what_was_there_at_each_tick(
     sound = object()
     items = [sound, *(item for t in times for item in (frame_at(t), sound))]
     found = list(to_constant_rate(items, Fraction(rate)))
-    frames = [item.frame for item in found if item is not sound]
+    every = [item.frame for item in found if item is not sound]
+    frames = [frame for frame in every if frame.duration]  # the others are dropped, and counted
     assert [frame.index for frame in frames] == shown and found.count(sound) == len(times) + 1
+    assert list(dict.fromkeys(frame.index for frame in every)) == times
     first = times[0] * rate // 10 if times else 0
     assert [frame.pts for frame in frames] == [first + i for i in range(len(shown))]
     assert all((f.duration, f.time_base) == (1, Fraction(1, rate)) for f in frames)

@@ -14,7 +14,7 @@ from clips import ffmpeg, make, needs_ffmpeg
 from masquerade.attack.file_facts import read_streams, read_tags
 from masquerade.attack.finding import Finding
 from masquerade.cli import main
-from masquerade.video.probe import probe, tally_frames
+from masquerade.video.probe import FrameCount, probe, tally_frames
 from masquerade.video.unread_data import list_unread_data
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Jane</x:xmpmeta>"
@@ -107,13 +107,13 @@ def test_frames_that_players_do_not_show_are_recovered(tmp_path: Path) -> None:
     """An edit list hides them from players and decoders, and leaves them in the file."""
     path = make(tmp_path / "a.mp4", "-bf", 0)
     info = probe(path)
-    assert tally_frames(path) == (25, 0) and read_streams(info).level == "nothing"
+    assert tally_frames(path) == FrameCount(25, 0, 0.0) and read_streams(info).level == "nothing"
     data = bytearray(path.read_bytes())
     length = data.index(b"elst") + 12
     data[length : length + 4] = (400).to_bytes(4, "big")  # of a second
     path.write_bytes(data)
     count = tally_frames(path)
-    assert count == (10, 15)
+    assert count == FrameCount(10, 15, 0.0)
     found = read_streams(info, hidden=count.hidden)
     assert found.level == "recovered"
     assert found.says.startswith("15 frames are in the file that an edit list hides from players")
