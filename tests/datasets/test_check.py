@@ -183,10 +183,21 @@ def test_folders_of_frames_are_files_too(tmp_path: Path) -> None:
     result = check_manifest(clips(tmp_path, *rows))
     assert result.duplicates == (("a", "b"),)
     assert [(each.path, each.why) for each in result.unreadable] == [
-        ("d", "the folder holds no image")
+        ("d", "holds no image; png, jpg, bmp, webp and tiff are read.")
     ]
     past = clips(tmp_path, ("a", "p", "train"), first=0, last=3)
     assert check_manifest(past).past_end == ("a",)
+
+
+def test_of_depth_images_beside_frames_nothing_is_checked(tmp_path: Path) -> None:
+    for take in "ab":
+        for i in range(3):
+            image(tmp_path / take / f"rgb_{i:06d}.png", i)
+            (tmp_path / take / f"depth_{i:06d}.png").write_bytes(f"{take} no image".encode())
+    result = check_manifest(clips(tmp_path, ("a", "p", "train"), ("b", "p", "train")))
+    assert result.unreadable == () and result.duplicates == (("a", "b"),)
+    past = clips(tmp_path, ("a", "p", "train"), first=0, last=3)
+    assert check_manifest(past, every_frame=True).past_end == ("a",)
 
 
 def test_without_files_only_the_columns_are_looked_at(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_takes_of_sbu_are_told_apart(tmp_path: Path) -> None:
             take = tmp_path / "sbu" / pair / f"{number:02}" / "001"
             take.mkdir(parents=True)
             for frame in range(3):  # of one size in bytes, as pictures without noise may be
+                (take / f"depth_{frame:06}.png").write_bytes(b"alike in all takes")
                 pixels = rng.integers(0, 256, 12, dtype=np.uint8).tobytes()
-                (take / f"rgb_{frame:06}.ppm").write_bytes(b"P6 2 2 255\n" + pixels)
+                (take / f"rgb_{frame:06}.png").write_bytes(b"P6 2 2 255\n" + pixels)
     sbu = read_sbu(tmp_path / "sbu", fold=1)
     assert len(set(fingerprints(sbu, range(len(sbu))))) == len(sbu) == 21 * 8
     cells = np.array([sbu.cells("split_action"), sbu.cells("split_identity")])
@@ -77,6 +78,8 @@ def test_takes_of_sbu_are_told_apart(tmp_path: Path) -> None:
     config = replace(CONFIG, folds=0)
     assert check_unseen(sbu, config, [[honest]]) == ()
     shutil.move(tmp_path / "sbu", tmp_path / "moved")
+    for depth in (tmp_path / "moved").rglob("depth_*"):  # which are no frames
+        depth.unlink()
     moved = read_sbu(tmp_path / "moved", fold=1)
     cheating = run_of(tmp_path / "other", moved, [*learn, tested[0]])
     with pytest.raises(UsageError, match=f"learned from 1 of the {len(tested)} clips"):
@@ -122,7 +125,7 @@ def test_uncompressed_videos_of_one_name_and_size_are_told_apart(tmp_path: Path,
     other[at:] = 1
     marks = []
     for name, content in {"one": video, "other": other, "copy": video}.items():
-        for path in (tmp_path / name / "a.avi", tmp_path / name / "001" / "0.ppm"):
+        for path in (tmp_path / name / "a.avi", tmp_path / name / "001" / "0.png"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.tobytes())
         clips = [Clip(path=f"{name}/{each}", cells={}) for each in ("a.avi", "001")]

@@ -28,6 +28,7 @@ from torch import Tensor
 
 import masquerade
 from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.published import READERS
 from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.extraction.config import (
     JoinedRegions,
@@ -191,6 +192,17 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> No
     assert extract_clips(whole, **given).passes == 0
     cv2.imwrite(str(tmp_path / "v" / "4.png"), np.zeros((48, 64, 3), np.uint8))
     assert extract_clips(whole, **given).passes == 1
+
+
+def test_a_take_of_sbu_is_its_colour_frames(tmp_path: Path) -> None:
+    take = tmp_path / "s01s02" / "01" / "001"
+    take.mkdir(parents=True)
+    for i in range(1, 13):
+        cv2.imwrite(str(take / f"rgb_{i:06d}.png"), np.full((48, 64, 3), STEP * (i - 1), np.uint8))
+        cv2.imwrite(str(take / f"depth_{i:06d}.png"), np.full((48, 64), 65535, np.uint16))
+    (take / "skeleton_pos.txt").write_text("1,0.5")
+    store = extract_clips(READERS["sbu"](tmp_path), frames=12, size=16)
+    assert numbers(store[0]) == list(range(12))
 
 
 def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:

@@ -235,6 +235,23 @@ def test_what_was_written_beside_images_is_no_frame(tmp_path: Path) -> None:
     assert [p.name for p in images_in(tmp_path)] == ["1.png", "2.jpg", "3_anonymized.png"]
 
 
+def test_depth_images_beside_the_picture_are_no_frames(tmp_path: Path) -> None:
+    """SBU's takes hold both, and what is not numbered as both are is a picture like others."""
+    pictures = ["rgb_000001.png", "rgb_000002.png"]
+    for name in (*pictures, "depth_000001.png", "depth_000002.png", "depth_000003.png"):
+        image(tmp_path / name, deep="depth" in name, n=1 if "depth" in name else 3)
+    assert [path.name for path in images_in(tmp_path)] == pictures
+    about, known = probe(tmp_path, rate=Fraction(25)), video_digest(tmp_path)
+    assert (about.frames, about.bit_depth) == (2, 8)
+    image(tmp_path / "depth_000001.png", n=3)
+    assert video_digest(tmp_path) == known
+    (tmp_path / "depth_of_field.png").touch()
+    assert [path.name for path in images_in(tmp_path)] == ["depth_of_field.png", *pictures]
+    for name in pictures:
+        (tmp_path / name).rename(tmp_path / name.replace("rgb", "other"))
+    assert len(images_in(tmp_path)) == 6
+
+
 def test_a_folder_of_images_is_a_video_of_its_rate(tmp_path: Path) -> None:
     names = ("2.png", "10.png", "010.png", "a1.png", "b.PNG")
     for name in names:

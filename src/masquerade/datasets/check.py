@@ -20,8 +20,7 @@ from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import RemoteDecoder, probe
-
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+from masquerade.video.probe import images_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +163,7 @@ def _equal_files(paths: dict[str, Path]) -> list[tuple[str, ...]]:
 
 
 def _parts(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.suffix.lower() in _IMAGES)
-    return [path]
+    return images_in(path) if path.is_dir() else [path]
 
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
@@ -177,7 +174,7 @@ def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
         parts = _parts(path)
         for part in parts if every_frame else parts[:1]:
             _frames(part, every_frame=False)
-        return ("" if parts else "the folder holds no image"), len(parts)
+        return "", len(parts)
     except VideoError as error:
         listed = path.is_file() and _is_playlist(path)
         why = str(error).removeprefix(f"{printable(path)} ")

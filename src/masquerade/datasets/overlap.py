@@ -15,7 +15,8 @@ import numpy as np
 
 from masquerade.datasets.manifest import Clip, IntArray, Manifest
 from masquerade.datasets.splits import linked_groups
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, VideoError
+from masquerade.video.probe import images_in
 
 DIGITS = 14  # hexadecimal; collisions among a million files are unlikely. Earlier versions had 12
 ENDS = 65536  # bytes of a file's beginning and end, which tell uncompressed videos of a size apart
@@ -118,10 +119,10 @@ def _content(path: Path, unsized: Collection[str]) -> str:
             return "0"
         if not path.is_dir():
             return _ends(path)
-        files = sorted(one for one in path.iterdir() if one.is_file())
+        files = sorted(images_in(path))
         sizes = [f"{one.name} {one.stat().st_size}" for one in files]
         return "\n".join([*sizes, *map(_ends, files[:1] + files[-1:])])
-    except OSError:
+    except (OSError, VideoError):
         return "0"  # a file that cannot be read is in no training set
 
 

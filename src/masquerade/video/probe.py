@@ -25,6 +25,7 @@ from masquerade.video.side_data import orientation, side_data
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+_COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def list_packets(path: Path) -> list[PacketFacts]:
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder in natural order: 2 before 10.
 
-    What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video.
+    What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video, and
+    neither is what a depth camera saw, as depth_2.png in a folder that holds rgb_2.png.
     """
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
@@ -170,8 +172,10 @@ def images_in(folder: Path) -> list[Path]:
             f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
         )
     stems = {p.stem for p in found}
-    ours = {stem for stem in stems if stem.removesuffix(OWN_SUFFIX) in stems - {stem}}
-    return sorted((p for p in found if p.stem not in ours), key=_natural)
+    others = {stem for stem in stems if stem.removesuffix(OWN_SUFFIX) in stems - {stem}}
+    if any(map(_COLOR_IMAGE.fullmatch, stems)):
+        others |= set(filter(_DEPTH_IMAGE.fullmatch, stems))
+    return sorted((p for p in found if p.stem not in others), key=_natural)
 
 
 def video_digest(path: Path) -> str:

@@ -1,10 +1,11 @@
 """Read SBU Kinect Interaction's labels (Yun et al., CVPRW 2012): 8 interactions of 21 pairs.
 
-Folders `s01s02/03/001` of frames `rgb_*.png`: the pair, the interaction, the take. The five
-published folds keep ordered pairs together; the same people are in all of them, but of some pairs
-no take is in train, so that who is there needs another split. Ilic et al. (CVPR 2024) released
-lists of takes, `train.txt` and `test.txt` (name, first and last frame, pair, action), on which
-they read both action and pair: all 13 pairs are in both.
+Folders `s01s02/03/001` of frames `rgb_*.png`: the pair, the interaction, the take. The depth images
+beside them are no frames (`images_in`). The five published folds keep ordered pairs together; the
+same people are in all of them, but of some pairs no take is in train, so that who is there needs
+another split. Ilic et al. (CVPR 2024) released lists of takes, `train.txt` and `test.txt` (name,
+first and last frame, pair, action), on which they read both action and pair: all 13 pairs are in
+both.
 """
 
 import re
