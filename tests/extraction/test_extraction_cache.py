@@ -30,6 +30,7 @@ from counting_videos import (
 )
 
 import masquerade
+from masquerade.anonymizer import Person
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import (
@@ -420,6 +421,39 @@ def test_regions_that_cannot_be_kept_cost_no_clip(
     given = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "regions": "people"}
     given["allow_empty"] = True
     assert not extract_clips(data, cache=tmp_path / "cache", **given).skipped
+
+
+class NumpyBoxes:
+    """A region source of one's own, whose numbers are as arrays give them."""
+
+    name, look_ahead = "numpy boxes", 0
+    track: Any = np.int64(3)
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        edges = np.array([2, 3, 20, 25], np.float32)
+        numbers = np.zeros((33, 5)), np.zeros((33, 3))
+        who = Person(np.int64(3), np.float32(0.5), edges, *numbers)  # type: ignore[arg-type]
+        for _ in frames:
+            box = Box(*edges, np.float32(0.5), track=self.track)  # type: ignore[arg-type]
+            yield Region(boxes=(box,), people=(who,))
+
+
+class OddBoxes(NumpyBoxes):
+    track = frozenset({3})
+
+
+def test_regions_of_numpys_numbers_are_kept(data: Manifest, tmp_path: Path) -> None:
+    given = {"frames": 2, "size": 16, "method": masquerade.build("blacken")}
+    one = data.take([0])
+    for source, kept in ((NumpyBoxes, 1), (OddBoxes, 0)):
+        folder = tmp_path / source.__name__
+        assert not extract_clips(one, cache=folder, regions=source, **given).skipped
+        found = [_read(path) for path in folder.glob("regions-*/*.npz")]
+        assert len(found) == kept
+        for regions in found:
+            assert regions is not None
+            assert regions[0].boxes == (Box(2, 3, 20, 25, 0.5, track=3),)
+            assert regions[0].people[0][:3] == (3, 0.5, (2, 3, 20, 25))
 
 
 @pytest.mark.slow

@@ -46,7 +46,8 @@ class CachedRegions:
 def _write(regions: list[Region], path: Path) -> None:
     """Write regions, their planes compressed, as most of them are flat.
 
-    A disk that is full costs the time of another search, but no clip: the regions are right.
+    A disk that is full, or what JSON does not hold (of a source of somebody else's), costs the time
+    of another search, but no clip: the regions are right.
     """
     entries = []
     planes: dict[str, U8] = {}
@@ -62,7 +63,11 @@ def _write(regions: list[Region], path: Path) -> None:
             plane = getattr(region, name)
             if plane is not None:
                 planes[f"{name} {i}"] = plane
-    text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
+    try:
+        content = json.dumps(entries, default=lambda number: number.tolist())  # as NumPy's have it
+    except (AttributeError, TypeError, ValueError):
+        return
+    text = np.frombuffer(content.encode(), np.uint8)
     with (
         suppress(OSError, MasqueradeError),
         atomic_write(path, overwrite=True) as part,
