@@ -16,6 +16,7 @@ import pytest
 from published_layouts import LABELS, put, real, row, whole
 
 from masquerade.datasets.check import find_split_leaks
+from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.hmdb51 import hmdb51_source, read_hmdb51
@@ -244,6 +245,31 @@ def test_pa_hmdb51_with_odd_ranges_is_refused(tmp_path: Path) -> None:
         READERS["pa-hmdb51"](pa(tmp_path, face=[[9, 0, 1]]))
     with pytest.raises(UsageError, match=r"no ranges .* for nudity"):
         READERS["pa-hmdb51"](pa(tmp_path, nudity=3))
+    with pytest.raises(UsageError, match=r"wave.json, May.*range of gender ends before"):
+        READERS["pa-hmdb51"](pa(tmp_path, gender=[[-1, 9, 1]]))
+    with pytest.raises(UsageError, match=r"no ranges .* for face"):
+        READERS["pa-hmdb51"](pa(tmp_path, face=[[0, float("inf"), 1]]))
+
+
+@pytest.mark.parametrize("values", ["published", "any"])
+def test_pa_hmdb51_with_a_value_that_is_none_is_refused(tmp_path: Path, values: str) -> None:
+    for name, value in (("skin_color", 4), ("skin_color", [1, -1]), ("relationship", 2)):
+        with pytest.raises(UsageError, match=rf"wave.json, May.*: {name} has a value other than 0"):
+            READERS["pa-hmdb51"](pa(tmp_path, **{name: [[0, 9, value]]}), values=values)
+    put(tmp_path / "wave.json", "[1, 2]")
+    with pytest.raises(UsageError, match=r"wave.json is not as published"):
+        READERS["pa-hmdb51"](tmp_path, values=values)
+
+
+@pytest.mark.parametrize("by_video", [False, True])
+def test_pa_hmdb51s_relationship_is_one_answer(tmp_path: Path, by_video: bool) -> None:
+    """As its column says, also where the clip's people, or its frames, have both."""
+    both = pa(tmp_path, relationship=[[0, 4, [0, 1]], [5, 9, [1, 0]]])
+    manifest = READERS["pa-hmdb51"](both, values="published", by_video=by_video)
+    write_manifest(manifest, tmp_path / "pa.csv")
+    assert set(read_manifest(tmp_path / "pa.csv").cells("relationship")) == {"1"}
+    mixed = READERS["pa-hmdb51"](pa(tmp_path), values="published", by_video=by_video)
+    assert mixed.cells("relationship") == (("1",) if by_video else ("0", "0", "1"))
 
 
 @real

@@ -60,9 +60,12 @@ def read_pa_hmdb51(
     names = {ours: a.vispr if values == "vispr" else ours for ours, a in ATTRIBUTES.items()}
     clips: list[Clip] = []
     for path in files_below(folder, [".json"]):
-        for name, labels in sorted(read_json(path).items()):
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise UsageError(f"{path} is not as published: it has no labels by clip.")
+        for name, labels in sorted(content.items()):
             where = f"{path}, {name}"
-            ranges = {ours: _ranges(where, labels, a.key) for ours, a in ATTRIBUTES.items()}
+            ranges = {ours: _ranges(where, labels, a) for ours, a in ATTRIBUTES.items()}
             source = hmdb51_source(Path(name).stem, path.stem)
             file, rows = f"{path.stem}/{name}", _stretches(where, ranges)
             if by_video:
@@ -84,16 +87,19 @@ def read_pa_hmdb51(
     return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)
 
 
-def _ranges(where: str, labels: Any, name: str) -> list[Range]:
+def _ranges(where: str, labels: Any, attribute: Attribute) -> list[Range]:
+    name, most = attribute.key, len(attribute.values) - 1
     try:
         found = [
             (int(a), int(b), tuple(int(v) for v in (value if isinstance(value, list) else [value])))
             for a, b, value in labels[name]
         ]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UsageError(f"{where}: no ranges [first, last, value] for {name}.") from None
-    if any(a > b for a, b, _ in found):
-        raise UsageError(f"{where}: a range of {name} ends before it begins.")
+    if not all(0 <= a <= b for a, b, _ in found):
+        raise UsageError(f"{where}: a range of {name} ends before it begins, or begins before 0.")
+    if not all(0 <= value <= most for _, _, values in found for value in values):
+        raise UsageError(f"{where}: {name} has a value other than 0 to {most}.")
     return found
 
 
@@ -110,6 +116,8 @@ def _in(ranges: list[Range], first: int, last: int) -> tuple[int, ...]:
 
 
 def _cell(attribute: Attribute, values: tuple[int, ...], wanted: str) -> str:
-    if wanted == "published" or not values:
+    if not values:
+        return ""
+    if wanted == "published" and len(attribute.values) > 2:  # else it is one answer, yes or no
         return "|".join(attribute.values[v] for v in values)
     return str(int(max(values) >= (2 if wanted == "most" and attribute.graded else 1)))
