@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -396,3 +397,14 @@ def test_one_file_has_one_spelling_and_a_header_any_case(tmp_path: Path) -> None
         ("action", "classes"),
         ("attribute", "identity"),
     ]
+
+
+def test_a_clip_that_is_there_twice_is_not_written(tmp_path: Path) -> None:
+    """No command would read the manifest."""
+    clips = [Clip(path=path, cells={"action": "x"}) for path in ("a.mp4", "b.mp4", "./a.mp4")]
+    with pytest.raises(UsageError, match=r"a\.mp4 is there twice"):
+        write_manifest(make_manifest(tmp_path, clips), tmp_path / "m.csv")
+    assert not (tmp_path / "m.csv").exists()
+    ranges = [replace(clips[0], first=first, last=9) for first in (0, 5)]
+    write_manifest(make_manifest(tmp_path, ranges), tmp_path / "m.csv")
+    assert len(read_manifest(tmp_path / "m.csv")) == 2

@@ -55,6 +55,16 @@ def test_vispr_has_two_sets_of_seven(tmp_path: Path) -> None:
         READERS["vispr"](tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("labels", None), ("labels", "a4_gender"), ("image_path", 3)]
+)
+def test_an_odd_annotation_of_vispr_is_refused(tmp_path: Path, name: str, content: Any) -> None:
+    path = vispr(tmp_path) / "annotations/test2017/2017_1.json"
+    put(path, json.dumps({**json.loads(path.read_text("utf-8")), name: content}))
+    with pytest.raises(UsageError, match=r"test2017.txt, line 1: .* is it an annotation of VISPR"):
+        READERS["vispr"](tmp_path)
+
+
 # HVU
 
 
@@ -93,6 +103,22 @@ def test_hvu_leaves_out_what_was_never_downloaded(tmp_path: Path) -> None:
         READERS["hvu"](tmp_path, videos=tmp_path / "elsewhere")
     put(tmp_path / "HVU_Val_V1.0.csv", "Tags,id\na,b\n")
     with pytest.raises(UsageError, match=r"HVU_Val_V1.0.csv is not as published"):
+        READERS["hvu"](tmp_path)
+
+
+def test_two_stretches_of_hvu_in_one_file_are_one_clip(tmp_path: Path) -> None:
+    """A file is named by whole seconds: the first row counts, and no file is in both parts."""
+    rows = '"running|ball|park, big",def,0.2,10.2\n"running|ball|park, big",def,0.7,10.7\n'
+    head = "Tags,youtube_id,time_start,time_end\n"
+    put(hvu(tmp_path) / "HVU_Train_V1.0.csv", head + rows)
+    put(tmp_path / "HVU_Val_V1.0.csv", head + '"running|ball|park, big|",def,0,10\n')
+    out = tmp_path / "hvu.csv"
+    assert main(["data", "convert", "hvu", str(tmp_path), "-o", str(out)]) == 0
+    manifest = read_manifest(out)
+    assert [clip.path for clip in manifest.clips] == ["def_000000_000010.mp4"]
+    assert manifest.cells("split") == ("train",)
+    put(tmp_path / "HVU_Val_V1.0.csv", head + '"running|ball|park, big|",ghi,0,inf\n')
+    with pytest.raises(UsageError, match=r"HVU_Val_V1.0.csv: a time of ghi is no number"):
         READERS["hvu"](tmp_path)
 
 
@@ -391,6 +417,24 @@ def test_ut_interaction_by_a_sheet_saved_as_csv(tmp_path: Path) -> None:
         READERS["ut-interaction"](tmp_path / "Set1.csv")
     with pytest.raises(UsageError, match="Save each sheet"):
         READERS["ut-interaction"](tmp_path / "labels.xls")
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("0,50,10", "frames 50 to 10 are no range"),
+        ("0,-5,10", "frames -5 to 10 are no range"),
+        ("-1,5,10", "class -1 is none of 0 to 5"),
+        ("6,5,10", "class 6 is none of 0 to 5"),
+        ("0,5,inf", "no class, first and last frame"),
+    ],
+)
+def test_a_sheet_of_ut_interaction_with_an_odd_row_is_refused(
+    tmp_path: Path, cells: str, reason: str
+) -> None:
+    sheet = put(tmp_path / "Set1.csv", f"seq1,4,762,841\nseq2,{cells}\n")
+    with pytest.raises(UsageError, match=rf"Set1.csv, line 2: {reason}"):
+        READERS["ut-interaction"](sheet)
 
 
 @real

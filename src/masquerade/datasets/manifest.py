@@ -311,11 +311,15 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
     ranged = any(clip.first is not None for clip in manifest.clips)
     header = ["path", *(_header_cell(manifest, column) for column in manifest.columns)]
     rows = [header + ["first", "last"] * ranged]
+    there: set[tuple[str, int | None, int | None]] = set()
     for clip in manifest.clips:
         start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]
         if any(mark in cell for cell in row for mark in "\r\n\0"):
             raise UsageError(f"A line break or a NUL in a cell of {clip.path!r}: remove it.")
+        if (key := (start, clip.first, clip.last)) in there:
+            raise UsageError(f"{start} is there twice with the same frames: leave one of them out.")
+        there.add(key)
         if ranged:
             row += ["" if frame is None else str(frame) for frame in (clip.first, clip.last)]
         rows.append(row)

@@ -19,29 +19,31 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
 
     Clips are named as its downloader names them: the video's id and both times, six digits each.
     Those that are not in `videos` are left out, since many cannot be downloaded; `every` keeps the
-    clips that lack one of the three, which P-HVU leaves out.
+    clips that lack one of the three, which P-HVU leaves out. Of rows that differ in fractions of a
+    second, whose clips have one name, the first counts.
     """
     tags = _columns(folder / "HVU_Tags_Categories_V1.0.csv", ("Tag", "Category"))
     category = {tag: name.lower() for tag, name in tags}
     columns = ("youtube_id", "time_start", "time_end", "Tags")
-    clips = []
+    clips: dict[str, Clip] = {}
     # Labels of two parts are published, so that the validation part is tested on.
     for file, part in (("HVU_Train_V1.0.csv", "train"), ("HVU_Val_V1.0.csv", "test")):
         for row in _columns(folder / file, columns):
             clip = _clip(row, category, part, folder / file)
             complete = every or all(clip.cells[name] for name in CATEGORIES)
             if complete and (videos is None or (videos / clip.path).exists()):
-                clips.append(clip)
+                clips.setdefault(clip.path, clip)
     missing = f"No clip of {folder} is in {videos}; point at the downloaded clips."
     kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
-    return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)
+    found = list(clips.values())
+    return make_manifest(videos or folder, found, error_if_empty=missing, kinds=kinds)
 
 
 def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:
     video, start, end, tags = row
     try:
         name = f"{video}_{int(float(start)):06d}_{int(float(end)):06d}.mp4"
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"{file}: a time of {video} is no number.") from None
     cells = {
         name: "|".join(sorted(tag for tag in tags.split("|") if category.get(tag) == name))

@@ -45,13 +45,15 @@ def read_vispr(
             continue
         for number, line in read_lines(listed):
             image = read_json(folder / line)
-            if not isinstance(image, dict) or not {"image_path", "labels"} <= set(image):
+            about = image if isinstance(image, dict) else {}
+            name, labels = about.get("image_path"), about.get("labels")
+            if not isinstance(name, str) or not isinstance(labels, list):
                 raise UsageError(
                     f"{listed}, line {number}: {line} has no image_path and labels; "
                     "is it an annotation of VISPR?"
                 )
-            cells = {name: str(int(name in image["labels"])) for name in SETS[attributes]}
-            clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
+            cells = {each: str(int(each in labels)) for each in SETS[attributes]}
+            clips.append(Clip(path=name, cells={**cells, "split": part}))
     missing = f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt."
     kinds: dict[str, Kind] = dict.fromkeys(SETS[attributes], "binary")
     return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)
