@@ -193,6 +193,23 @@ def test_kth_cuts_takes_into_stretches_counted_from_zero(tmp_path: Path) -> None
         READERS["kth"](tmp_path)
 
 
+@pytest.mark.parametrize("ending", [".avi", ".mp4"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_kth_is_not_what_was_anonymized_beside_it(
+    tmp_path: Path, ending: str, listed: bool
+) -> None:
+    if listed:
+        put(tmp_path / "00sequences.txt", "person01_boxing_d1 frames 1-95\n")
+    put(tmp_path / "person01_boxing_d1_uncomp.avi")
+    put(tmp_path / f"person01_boxing_d1_uncomp_anonymized{ending}")
+    (clip,) = READERS["kth"](tmp_path).clips
+    assert clip.path == "person01_boxing_d1_uncomp.avi"
+    put(tmp_path / f"safe/person01_boxing_d1_uncomp_anonymized{ending}")
+    with pytest.raises(UsageError, match=r"boxing_d1_uncomp.avi and safe/person01.* of one take"):
+        READERS["kth"](tmp_path)
+    assert len(READERS["kth"](tmp_path / "safe")) == 1  # it may be read on its own
+
+
 def test_kth_resplit_is_two_one_one_of_each_persons_takes(tmp_path: Path) -> None:
     for person in (1, 2, 11):
         for action in ("boxing", "walking"):

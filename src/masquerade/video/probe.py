@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -172,10 +173,16 @@ def images_in(folder: Path) -> list[Path]:
             f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
         )
     stems = {p.stem for p in found}
-    others = {stem for stem in stems if stem.removesuffix(OWN_SUFFIX) in stems - {stem}}
+    others = written_beside(stems)
     if any(map(_COLOR_IMAGE.fullmatch, stems)):
         others |= set(filter(_DEPTH_IMAGE.fullmatch, stems))
     return sorted((p for p in found if p.stem not in others), key=_natural)
+
+
+def written_beside(stems: Collection[str]) -> set[str]:
+    """Those of some names without endings that `anonymize` gave to what it wrote beside others."""
+    known = set(stems)
+    return {s for s in known if s.endswith(OWN_SUFFIX) and s.removesuffix(OWN_SUFFIX) in known}
 
 
 def video_digest(path: Path) -> str:

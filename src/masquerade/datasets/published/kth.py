@@ -35,7 +35,10 @@ def read_kth(
     Ilic et al., both splits are this list.
     """
     below = videos or folder
-    paths = {match["name"]: path for path, match in videos_named(below, _CLIP)}
+    paths: dict[str, str] = {}
+    for path, match in videos_named(below, _CLIP):
+        if (other := paths.setdefault(match["name"], path)) != path:
+            raise UsageError(f"{below}: {other} and {path} are of one take; leave one there.")
     listed = folder / "00sequences.txt"
     whole: list[tuple[int | None, int | None]] = [(None, None)]
     ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
@@ -49,8 +52,8 @@ def read_kth(
         cells = {"action": action, "identity": person, "scene": take}
         official = by_person if listed_part is None else part[name]
         cells |= {"split_action": official, "split_identity": part[name]}
-        path = paths.get(name, f"{name}_uncomp.avi")
-        clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
+        file = paths.get(name, f"{name}_uncomp.avi")
+        clips += [Clip(path=file, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"
     return make_manifest(below, clips, error_if_empty=f"{below} holds no clip such as {example}.")
 

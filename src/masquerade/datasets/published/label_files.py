@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from masquerade.errors import UsageError
+from masquerade.video.probe import written_beside
 
 VIDEOS = (".avi", ".mp4", ".mpg", ".mpeg", ".mov", ".mkv", ".webm")
 
@@ -45,10 +46,15 @@ def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
 
 
 def videos_named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
-    """Every video below a folder whose path without its ending has the pattern: path and match."""
-    for path in files_below(folder):
-        name = path.relative_to(folder)
-        if match := pattern.search(name.with_suffix("").as_posix()):
+    """Every video below a folder whose path without its ending has the pattern: path and match.
+
+    What `anonymize` wrote beside a video is left out.
+    """
+    names = [path.relative_to(folder) for path in files_below(folder)]
+    stems = [name.with_suffix("").as_posix() for name in names]
+    ours = written_beside(stems)
+    for name, stem in zip(names, stems, strict=True):
+        if stem not in ours and (match := pattern.search(stem)):
             yield name.as_posix(), match
 
 
