@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -113,3 +114,18 @@ def test_noise_has_no_known_seed(drawn: Manifest, tmp_path: Path) -> None:
         )
         shown.append(frames_of(tmp_path / f"{name}-clips" / found.clips[0].file))
     assert np.abs(shown[0].astype(int) - shown[1]).mean() > 5
+
+
+def test_a_clip_that_is_a_folder_of_frames_is_shown(drawn: Manifest, tmp_path: Path) -> None:
+    """As each take of SBU is."""
+    clips = [replace(clip, path=f"{row:03d}") for row, clip in enumerate(drawn.clips)]
+    takes = replace(drawn, root=tmp_path, clips=tuple(clips))
+    ((row, _),) = choose_clips(takes, CONFIG, 1)
+    takes.path(clips[row]).mkdir()
+    for at in range(3):
+        image = np.full((48, 64, 3), 90, np.uint8)
+        assert cv2.imwrite(str(takes.path(clips[row]) / f"rgb_{at}.png"), image)
+    cache = ClipCache(folder=tmp_path / "cache")
+    found = show_clips(takes, [], CONFIG, tmp_path / "clips", number=1, drawn=True, cache=cache)
+    assert found.left_out == ()
+    assert len(frames_of(tmp_path / "clips" / found.clips[0].file)) == 24

@@ -19,6 +19,7 @@ from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import action_column, protocols
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.extraction.store import ClipCache
 from masquerade.video.encoding import Encoding
 from masquerade.video.probe import probe
@@ -161,7 +162,7 @@ def _extraction(
 def _write(
     one: Manifest, make: Callable[..., ExtractionConfig], path: Path, cache: ClipCache
 ) -> None:
-    info = probe(one.path(one.clips[0]))
+    info = probe(one.path(one.clips[0]), rate=FOLDER_RATE)
     scale = min(1.0, LONGEST / max(info.width, info.height))
     size = (_even(info.height * scale), _even(info.width * scale))
     stride = max(1, round(info.rate / RATE))
