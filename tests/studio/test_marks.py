@@ -19,7 +19,7 @@ PART = np.full(SIZE[::-1], 255, np.uint8)
 def scan(folder: Path, regions: str) -> Scan:
     source = EditedSource(name="a.mp4", sha256="0" * 64, width=SIZE[0], height=SIZE[1])
     edits = Edits(source=source, settings={"regions": regions}, method="blacken")
-    return Scan(edits, folder / "a.mp4", folder, SIZE, lambda _: None)
+    return Scan(edits, folder / "a.mp4", folder, SIZE, lambda: None)
 
 
 def test_a_region_that_was_followed_is_to_be_looked_at(tmp_path: Path) -> None:

@@ -76,6 +76,13 @@ class History:
             self._undo = [*self._undo, Step(what, before)][-MOST_STEPS:]
             self._redo.clear()
 
+    def amend(self, what: str, change: Callable[[Edits], Edits]) -> None:
+        """Apply a change that is no step: `undo` and `redo` go past it, and it is in the log."""
+        with self._turn:
+            after = change(self.edits)
+            if after != self.edits:
+                self._save(with_decision(after, what, at=_now(), by=self._by))
+
     def undo(self, seen: int | None = None) -> None:
         """Take the last decision back; `seen` is the revision that it was the last in.
 

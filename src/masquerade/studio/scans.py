@@ -56,7 +56,7 @@ class Scan:
         video: Path,
         folder: Path,
         size: tuple[int, int],
-        numbered: Callable[[str], None],
+        numbered: Callable[[], None],
         key_weights: Path | None = None,
     ) -> None:
         self.numbered_by: str | None = None
@@ -115,7 +115,7 @@ class Scan:
             self.error = str(line["error"])
         if "numbered_by" in line:
             self.numbered_by = str(line["numbered_by"])
-            self._numbered(self.numbered_by)
+            self._numbered()
         self._take()
 
     def _end(self, code: int, complaints: str) -> None:

@@ -112,33 +112,37 @@ class VideoSession:
                 folder.mkdir(mode=0o700)
                 size = self.pictures.size
                 weights = self._keys.weights_of(edits)
-                scan = Scan(edits, self.source, folder, size, partial(self._numbered, key), weights)
+                scan = Scan(edits, self.source, folder, size, self._forget_others, weights)
                 self._scans[key] = scan
                 self._queue.add(scan)
             return self._scans[key]
 
-    def _numbered(self, key: str, by: str) -> None:
-        """Forget who was chosen by numbers that people have no more."""
-
+    def _forget_others(self) -> None:
+        """Forget who was chosen by numbers that people do not have, and say so."""
         before = self.edits
-
-        def change(edits: Edits) -> Edits:
-            stale = edits.chooses and edits.numbered_by not in (None, by)
-            return decisions.without_choices(edits) if stale and scan_key(edits) == key else edits
-
         with suppress(ChangedError):  # asked again once what the file says is taken over
-            self.history.decide("forget who was chosen, as people have other numbers now", change)
+            told = "forget who was chosen, as people have other numbers now"
+            # No step: taken back, it would be done again, and Undo would lead no further.
+            self.history.amend(told, self._by_present_numbers)
         if before.chooses and not self.edits.chooses:
             self.notice = (
                 "People have other numbers now than when they were chosen, so everybody is hidden "
                 "again: choose anew."
             )
 
+    def _by_present_numbers(self, edits: Edits) -> Edits:
+        """Edits without choices by numbers that people are known not to have."""
+        scan = self._scans.get(scan_key(edits))
+        by = None if scan is None else scan.numbered_by
+        stale = by is not None and edits.chooses and edits.numbered_by not in (None, by)
+        return decisions.without_choices(edits) if stale else edits
+
     def _scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
         with self._turn:
             self._scans = {k: one for k, one in self._scans.items() if one.state != "failed"}
         self.scan()
+        self._forget_others()  # where their numbers were known before
 
     def _find(self, edits: Edits, frame: int) -> tuple[Region, bool]:
         scan = self._scans.get(scan_key(edits))
@@ -211,9 +215,6 @@ class VideoSession:
         """Take over what another process decided about it."""
         self.history.reload(self._check_mine)
         self._scan_anew()
-        scan = self.scan()
-        if scan.numbered_by is not None:
-            self._numbered(scan_key(self.edits), scan.numbered_by)
 
     def _check_mine(self, edits: Edits) -> None:
         edits.check_source(self.edits.source.sha256, self.name)
@@ -243,8 +244,8 @@ class VideoSession:
 
         def change(edits: Edits) -> Edits:
             scan = self.scan()
-            after = decisions.choose(edits, track, choice, scan.tracks)
-            after = replace(after, numbered_by=scan.numbered_by)
+            after = decisions.choose(self._by_present_numbers(edits), track, choice, scan.tracks)
+            after = replace(after, numbered_by=scan.numbered_by or edits.numbered_by)
             return after if method is False else decisions.hide_by(after, track, str(method or ""))
 
         self._decide(", ".join(said), change)
@@ -255,7 +256,12 @@ class VideoSession:
             self._known(track)
         names = " and ".join(map(decisions.name_of, tracks))
         by = self.scan().numbered_by
-        self._decide(f"join {names}", lambda e: replace(decisions.join(e, tracks), numbered_by=by))
+
+        def change(edits: Edits) -> Edits:
+            after = decisions.join(self._by_present_numbers(edits), tracks)
+            return replace(after, numbered_by=by or edits.numbered_by)
+
+        self._decide(f"join {names}", change)
 
     def split(self, track: int) -> None:
         """Take back that tracks are one person."""
@@ -328,7 +334,7 @@ class VideoSession:
             return after
 
         self._decide(f"{'hide' if on else 'do not hide'} what looks like {name}", change)
-        self.scan()
+        self._scan_anew()
 
     def heat(self, frame: int, name: str) -> Picture:
         """A picture with how strongly each place looks like a template."""
@@ -341,18 +347,20 @@ class VideoSession:
     def undo(self, seen: int | None = None) -> None:
         """Take the last decision back; refused where `seen` is not the present revision."""
         self.history.undo(seen)
+        self.notice = None
         self._scan_anew()
 
     def redo(self, seen: int | None = None) -> None:
         """Do again what was taken back."""
         self.history.redo(seen)
+        self.notice = None
         self._scan_anew()
 
     def take(self, edits: Edits) -> None:
         """Replace what was decided by a file of edits of this video."""
         self._check_mine(edits)
         self._decide("take a file of edits", lambda now: replace(edits, log=now.log))
-        self.scan()
+        self._scan_anew()
 
     def settings(self) -> dict[str, Any]:
         """The settings as the page shows them."""
