@@ -43,7 +43,7 @@ class StubChild:
     def stop(self) -> None:
         self.speak.set()  # a line that it said just before it was interrupted
         self._stopped.set()
-        self.thread.join()
+        self.thread.join(20)  # longer than any test waits; then a test that failed can end
 
     def nudge(self) -> None:
         """Nothing waits."""
@@ -128,3 +128,63 @@ def test_older_choices_keep_their_numbers_until_the_present_ones_are_known(
     stub.last.speak.set()
     wait(lambda: video.notice, bool)
     assert not video.edits.visible
+
+
+def test_a_choice_and_a_setting_at_once_do_not_wait_for_each_other(
+    stub: type[StubChild], studio: Studio, wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A choice held the decisions and waited for a search that ended, which waited for them."""
+    monkeypatch.setattr(stub, "says_at_once", False)
+    video = studio.open("night/one.mp4")
+    wait(lambda: video.pictures.done, bool)
+    video.draw(0, PLACE)
+    (region,) = video.edits.drawn
+    looked, decided = threading.Event(), threading.Event()
+    known, scan_anew = video._known, video._scan_anew
+
+    def slow_known(track: int) -> None:
+        known(track)
+        looked.set()
+        decided.wait(20)
+
+    def slow_scan_anew() -> None:
+        decided.set()
+        threading.Event().wait(0.3)  # the choice goes on first
+        scan_anew()
+
+    monkeypatch.setattr(video, "_known", slow_known)
+    monkeypatch.setattr(video, "_scan_anew", slow_scan_anew)
+    one = threading.Thread(target=video.choose, args=(region.track, None, "blur"), daemon=True)
+    two = threading.Thread(target=video.set, args=({"level": "face"},), daemon=True)
+    one.start()
+    assert looked.wait(20)
+    two.start()
+    for thread in (one, two):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert video.edits.methods == {region.track: "blur"}
+
+
+def test_a_search_that_is_slow_to_stop_holds_nobody_up(
+    stub: type[StubChild], video: VideoSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping, go_on = threading.Event(), threading.Event()
+    stop = stub.stop
+
+    def slow_stop(self: StubChild) -> None:
+        stopping.set()
+        go_on.wait(20)
+        stop(self)
+
+    monkeypatch.setattr(stub, "stop", slow_stop)
+    setting = threading.Thread(target=video.set, args=({"level": "face"},), daemon=True)
+    setting.start()
+    assert stopping.wait(20)
+    asking = threading.Thread(target=video.tracks, daemon=True)  # as for another tab
+    asking.start()
+    asking.join(5)
+    held_up = asking.is_alive()
+    go_on.set()
+    setting.join(10)
+    assert not held_up and not setting.is_alive()
+    assert video.scan().state == "running"

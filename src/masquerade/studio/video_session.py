@@ -102,12 +102,10 @@ class VideoSession:
         with self._turn:
             edits = self.edits
             key = scan_key(edits)
+            others: list[Scan] = []
             if key not in self._scans:
-                for scan in [
-                    one for one in self._scans.values() if one.state in ("waiting", "running")
-                ]:
-                    self._queue.remove(scan)
-                    self._scans = {k: one for k, one in self._scans.items() if one is not scan}
+                others = [one for one in self._scans.values() if one.unfinished]
+                self._scans = {k: one for k, one in self._scans.items() if one not in others}
                 folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
                 folder.mkdir(mode=0o700)
                 size = self.pictures.size
@@ -115,7 +113,10 @@ class VideoSession:
                 scan = Scan(edits, self.source, folder, size, self._forget_others, weights)
                 self._scans[key] = scan
                 self._queue.add(scan)
-            return self._scans[key]
+            scan = self._scans[key]
+        for other in others:  # which waits until it has ended: nobody waits for that meanwhile
+            self._queue.remove(other)
+        return scan
 
     def _forget_others(self) -> None:
         """Forget who was chosen by numbers that people do not have, and say so."""
@@ -242,8 +243,10 @@ class VideoSession:
             by = method or "the method of all"
             said.append(f"hide {decisions.name_of(track)} by {by}")
 
+        # Not in the change: who begins a search may wait for one that waits for the decisions.
+        scan = self.scan()
+
         def change(edits: Edits) -> Edits:
-            scan = self.scan()
             after = decisions.choose(self._by_present_numbers(edits), track, choice, scan.tracks)
             after = replace(after, numbered_by=scan.numbered_by or edits.numbered_by)
             return after if method is False else decisions.hide_by(after, track, str(method or ""))
