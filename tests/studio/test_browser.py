@@ -180,6 +180,35 @@ def test_two_tabs_see_one_video_and_a_reload_loses_nothing(
     context.close()
 
 
+def test_a_tab_that_another_has_overtaken_decides_nothing_by_number(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    context = browser.new_context()
+    one = opened(context, address, clip, complaints)
+    until(one, "VIDEO.scan.state === 'done'")
+    one.click("[data-track] >> nth=0")
+    one.route("**/api/videos/*", lambda route: route.abort())  # it hears nothing
+    one.evaluate(
+        """async () => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const body = JSON.stringify({feather: 3});
+            const headers = {"Content-Type": "application/json"};
+            await fetch(`/api/videos/${first.id}/settings`, {method: "PUT", body, headers});
+        }"""
+    )
+    one.click("[data-action=visible]")
+    one.wait_for_selector("#alert:has-text('another tab')")
+    one.unroute("**/api/videos/*")
+    assert video_of(one)["visible"] == []
+    until(one, "VIDEO.settings.feather === 3")
+    one.wait_for_selector("#undo[title*=feather]")
+    one.click("[data-track] >> nth=0")
+    one.click("[data-action=visible]")
+    one.wait_for_selector("#visible-banner:not([hidden])")
+    complaints[:] = [said for said in complaints if "409" not in said and "ERR_FAILED" not in said]
+    context.close()
+
+
 def test_a_job_is_cancelled(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
 ) -> None:

@@ -170,6 +170,36 @@ def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened)
     assert page.post(f"{own}/undo?seen={now}").json()["settings"]["feather"] == 2
 
 
+def test_a_number_of_an_older_page_decides_nothing(page: TestClient, opened: Opened) -> None:
+    """It may be somebody else's by now, and a removed region's number is nobody else's ever."""
+    video = opened(scanned=False, regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    old = page.post(f"{own}/drawn", json={"frame": 4, "box": PLACE}).json()
+    (first,) = old["drawn"]
+    page.delete(f"{own}/drawn/{first['id']}?seen={old['decisions']}")
+    now = page.post(f"{own}/drawn", json={"frame": 8, "box": PLACE}).json()
+    (second,) = now["drawn"]
+    assert second["id"] != first["id"]
+    for method, path, body in (
+        ("PUT", f"tracks/{second['id']}", {"method": "blur"}),
+        ("POST", "tracks/join", {"ids": [1, 2]}),
+        ("POST", "tracks/split", {"id": 1}),
+        ("PUT", f"drawn/{second['id']}", {"frame": 6, "box": PLACE}),
+        ("DELETE", f"drawn/{first['id']}", None),
+        ("DELETE", f"drawn/{second['id']}", None),
+    ):
+        answer = page.request(method, f"{own}/{path}?seen={old['decisions']}", json=body)
+        assert answer.status_code == 409 and "another tab" in answer.json()["error"], path
+    assert page.get(own).json()["decisions"] == now["decisions"]
+    seen = f"seen={now['decisions']}"
+    after = page.put(f"{own}/tracks/{second['id']}?{seen}", json={"method": "blur"}).json()
+    assert after["decisions"] > now["decisions"]
+    assert (
+        page.delete(f"{own}/drawn/{second['id']}?seen={after['decisions']}").json()["drawn"] == []
+    )
+    assert page.post(f"{own}/undo").json()["drawn"]
+
+
 @pytest.mark.slow
 def test_a_second_studio_leaves_the_jobs_of_the_first(
     page: TestClient, opened: Opened, wait: Wait, tmp_path: Path

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
+from masquerade.regions.drawn import DRAWN_TRACKS
 from masquerade.storage import file_digest, file_signature
 
 MOST_STEPS = 200  # that can be taken back
@@ -45,7 +46,8 @@ class History:
 
     def __init__(self, start: Edits, file: Path, *, by: str = "") -> None:
         self._file, self._by = file, by
-        self.edits = start
+        self.last_drawn = DRAWN_TRACKS - 1  # the highest number that a drawn region ever had here
+        self._hold(start)
         self._undo: list[Step] = []
         self._redo: list[Step] = []
         self._turn = threading.RLock()
@@ -53,7 +55,7 @@ class History:
         self._digest: str | None = None  # of the file as it was read or written last
         self._seen: tuple[int, ...] = ()  # what the system says of the file of that digest
         if file.exists():
-            self.edits = self._read()
+            self._hold(self._read())
 
     @property
     def undo_name(self) -> str | None:
@@ -65,9 +67,13 @@ class History:
         """What `redo` would do again, in words."""
         return self._redo[-1].what if self._redo else None
 
-    def decide(self, what: str, change: Callable[[Edits], Edits]) -> None:
-        """Apply a change to the edits and save them; nothing happens where it raises."""
+    def decide(self, what: str, change: Callable[[Edits], Edits], seen: int | None = None) -> None:
+        """Apply a change to the edits and save them; nothing happens where it raises.
+
+        `seen` is the revision for which it is meant.
+        """
         with self._turn:
+            self.check_seen(seen)
             before = self.edits
             after = change(before)
             if replace(after, log=()) == replace(before, log=()):
@@ -158,7 +164,7 @@ class History:
             except BaseException:
                 self._digest, self._seen = digest, seen
                 raise
-            self.edits = after
+            self._hold(after)
             self._undo = [*self._undo, Step("take over what was decided elsewhere", before)]
             self._undo = self._undo[-MOST_STEPS:]
             self._redo.clear()
@@ -190,8 +196,12 @@ class History:
             self.check_file()
             edits.write(self._file)
             self._seen, self._digest = file_signature(self._file), file_digest(self._file)
-        self.edits = edits
+        self._hold(edits)
         self.revision += 1
+
+    def _hold(self, edits: Edits) -> None:
+        self.edits = edits
+        self.last_drawn = max([self.last_drawn, *(one.track for one in edits.drawn)])
 
 
 @contextmanager

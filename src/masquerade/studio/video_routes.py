@@ -173,22 +173,24 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
         }
 
     @app.put("/api/videos/{id}/tracks/{track}")
-    def choose(id: str, track: Number, asked: TrackChoice) -> dict[str, Any]:
+    def choose(
+        id: str, track: Number, asked: TrackChoice, seen: Number | None = None
+    ) -> dict[str, Any]:
         video = studio.video(id)
         named = "method" in asked.model_fields_set
-        video.choose(track, asked.choice, asked.method if named else False)
+        video.choose(track, asked.choice, asked.method if named else False, seen)
         return shown(video)
 
     @app.post("/api/videos/{id}/tracks/join")
-    def join(id: str, tracks: Tracks) -> dict[str, Any]:
+    def join(id: str, tracks: Tracks, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)
-        video.join(tuple(tracks.ids))
+        video.join(tuple(tracks.ids), seen)
         return shown(video)
 
     @app.post("/api/videos/{id}/tracks/split")
-    def split(id: str, track: OneTrack) -> dict[str, Any]:
+    def split(id: str, track: OneTrack, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)
-        video.split(track.id)
+        video.split(track.id, seen)
         return shown(video)
 
 
@@ -219,15 +221,17 @@ def _add_drawn(app: FastAPI, studio: Studio) -> None:
         return shown(video)
 
     @app.put("/api/videos/{id}/drawn/{track}")
-    def correct(id: str, track: Number, drawing: Drawing) -> dict[str, Any]:
+    def correct(
+        id: str, track: Number, drawing: Drawing, seen: Number | None = None
+    ) -> dict[str, Any]:
         video = studio.video(id)
-        video.correct(track, drawing.frame, drawing.box)
+        video.correct(track, drawing.frame, drawing.box, seen)
         return shown(video)
 
     @app.delete("/api/videos/{id}/drawn/{track}")
-    def undraw(id: str, track: Number) -> dict[str, Any]:
+    def undraw(id: str, track: Number, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)
-        video.undraw(track)
+        video.undraw(track, seen)
         return shown(video)
 
     @app.post("/api/videos/{id}/templates")

@@ -19,7 +19,7 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.people_sheet import fit
-from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, Edges
+from masquerade.regions.drawn import DrawnRegion, Edges
 from masquerade.regions.following import follow
 from masquerade.regions.region import Region
 from masquerade.regions.template import check_extractor, make_template
@@ -232,11 +232,15 @@ class VideoSession:
             self.notice = FORGOTTEN
         self._scan_anew()
 
-    def choose(self, track: int, choice: str | None, method: str | bool | None) -> None:
+    def choose(
+        self, track: int, choice: str | None, method: str | bool | None, seen: int | None = None
+    ) -> None:
         """Hide somebody, leave them visible, or hide only them; or by another method.
 
-        `method` False leaves it as it is, and None takes another one back.
+        `method` False leaves it as it is, and None takes another one back. All that is decided by
+        a number is refused where `seen` is not the present revision: it may be another's then.
         """
+        self.history.check_seen(seen)
         self._known(track)
         said = [f"{decisions.CHOICES[choice]} {decisions.name_of(track)}"] if choice else []
         if method is not False:
@@ -251,10 +255,11 @@ class VideoSession:
             after = replace(after, numbered_by=scan.numbered_by or edits.numbered_by)
             return after if method is False else decisions.hide_by(after, track, str(method or ""))
 
-        self._decide(", ".join(said), change)
+        self._decide(", ".join(said), change, seen)
 
-    def join(self, tracks: tuple[int, ...]) -> None:
+    def join(self, tracks: tuple[int, ...], seen: int | None = None) -> None:
         """Say that tracks are one person."""
+        self.history.check_seen(seen)
         for track in tracks:
             self._known(track)
         names = " and ".join(map(decisions.name_of, tracks))
@@ -264,42 +269,44 @@ class VideoSession:
             after = decisions.join(self._by_present_numbers(edits), tracks)
             return replace(after, numbered_by=by or edits.numbered_by)
 
-        self._decide(f"join {names}", change)
+        self._decide(f"join {names}", change, seen)
 
-    def split(self, track: int) -> None:
+    def split(self, track: int, seen: int | None = None) -> None:
         """Take back that tracks are one person."""
         name = decisions.name_of(track)
-        self._decide(f"split {name}", lambda edits: decisions.split(edits, track))
+        self._decide(f"split {name}", lambda edits: decisions.split(edits, track), seen)
 
     def draw(self, frame: int, box: Edges) -> None:
         """Hide a box that was drawn in a frame, and follow it both ways in time."""
         boxes, lost = self._followed(frame, box)
 
         def change(edits: Edits) -> Edits:
-            number = max((one.track for one in edits.drawn), default=DRAWN_TRACKS - 1) + 1
+            number = self.history.last_drawn + 1  # of no removed one, which a tab may still show
             self._lost[number] = lost
             return replace(edits, drawn=(*edits.drawn, DrawnRegion(number, boxes, (frame,))))
 
         self._decide(f"draw a region in frame {frame}", change)
 
-    def correct(self, track: int, frame: int, box: Edges) -> None:
+    def correct(self, track: int, frame: int, box: Edges, seen: int | None = None) -> None:
         """Say where a drawn region is in another frame; it is followed anew from there."""
+        self.history.check_seen(seen)
         self._drawn(track)
         boxes, lost = self._followed(frame, box)
         new = DrawnRegion(track, boxes, (frame,))
-        self._lost[track] = lost
 
         def change(edits: Edits) -> Edits:
+            self._lost[track] = lost
             old = next((one for one in edits.drawn if one.track == track), new)
             return decisions.replace_drawn(edits, track, decisions.corrected(old, new))
 
-        self._decide(f"correct a region in frame {frame}", change)
+        self._decide(f"correct a region in frame {frame}", change, seen)
 
-    def undraw(self, track: int) -> None:
+    def undraw(self, track: int, seen: int | None = None) -> None:
         """Forget a drawn region."""
+        self.history.check_seen(seen)
         self._drawn(track)
         change = partial(decisions.replace_drawn, track=track, new=None)
-        self._decide("remove a drawn region", change)
+        self._decide("remove a drawn region", change, seen)
 
     def lost(self, track: int) -> list[str]:
         """Why a drawn region ends where it does, in words."""
@@ -392,14 +399,14 @@ class VideoSession:
     def _settled(self, edits: Edits, given: Mapping[str, Any]) -> Edits:
         return self._keys.fitted(decisions.settled(edits, given))
 
-    def _decide(self, what: str, change: Callable[[Edits], Edits]) -> None:
+    def _decide(self, what: str, change: Callable[[Edits], Edits], seen: int | None = None) -> None:
         def checked(edits: Edits) -> Edits:
             after = change(edits)
             decisions.check(after)
             decisions.check_named(after, edits)
             return after
 
-        self.history.decide(what, checked)
+        self.history.decide(what, checked, seen)
         self.notice = None  # of what was decided before
 
     def _known(self, track: int) -> None:

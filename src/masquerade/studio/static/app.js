@@ -183,7 +183,13 @@ async function keepUp() {
     const before = editCount();
     const video = await get(`/videos/${id}`);
     // An answer from before an edit would take the edit back on the page.
-    if (state.video?.id === id && before === editCount() && !busy() && video.revision >= state.video.revision) adopt(video);
+    if (state.video?.id === id && before === editCount() && !busy() && video.revision >= state.video.revision) {
+      if (video.decisions !== state.video.decisions) {
+        menu.close(); // its number may be somebody else's now, and so may that of whom one joins
+        if (state.mode?.kind === "join") modes.leave();
+      }
+      adopt(video);
+    }
   }
   await jobs.refresh();
   refreshDetails();

@@ -78,17 +78,20 @@ export function set(part) {
   }).then(() => changed("settings"));
 }
 
-export const decide = (track, choice) => edit((id) => put(`/videos/${id}/tracks/${track}`, choice));
-export const join = (a, b) => edit((id) => post(`/videos/${id}/tracks/join`, { ids: [a, b] }));
-export const split = (track) => edit((id) => post(`/videos/${id}/tracks/split`, { id: track }));
+// What is decided by a number, and what is taken back, is for what this page has seen: the server refuses it otherwise.
+const seen = () => `seen=${state.video.decisions}`;
+
+export const decide = (track, choice) => edit((id) => put(`/videos/${id}/tracks/${track}?${seen()}`, choice));
+export const join = (a, b) => edit((id) => post(`/videos/${id}/tracks/join?${seen()}`, { ids: [a, b] }));
+export const split = (track) => edit((id) => post(`/videos/${id}/tracks/split?${seen()}`, { id: track }));
 export const draw = (frame, box) => edit((id) => post(`/videos/${id}/drawn`, { frame, box }));
-export const correct = (region, frame, box) => edit((id) => put(`/videos/${id}/drawn/${region}`, { frame, box }));
-export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${region}`));
+export const correct = (region, frame, box) => edit((id) => put(`/videos/${id}/drawn/${region}?${seen()}`, { frame, box }));
+export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${region}?${seen()}`));
 export const point = (body) => edit((id) => post(`/videos/${id}/templates`, body));
 export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates/${name}`, { on }));
 export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));
-export const undo = () => edit((id) => post(`/videos/${id}/undo?seen=${state.video.decisions}`));
-export const redo = () => edit((id) => post(`/videos/${id}/redo?seen=${state.video.decisions}`));
+export const undo = () => edit((id) => post(`/videos/${id}/undo?${seen()}`));
+export const redo = () => edit((id) => post(`/videos/${id}/redo?${seen()}`));
 export const reload = () => edit((id) => post(`/videos/${id}/reload`));
 export const acknowledge = () => edit((id) => post(`/videos/${id}/acknowledge`));
 export const takeEdits = (text) => edit((id) => putText(`/videos/${id}/edits`, text));
