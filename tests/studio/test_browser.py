@@ -209,6 +209,38 @@ def test_a_tab_that_another_has_overtaken_decides_nothing_by_number(
     context.close()
 
 
+def test_settings_changed_while_an_edit_is_answered_keep_their_order(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    """Regions, then a level: it was sent as a level and then regions, which left bodies visible."""
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    page.click("[data-testid=more]")
+    until(page, "VIDEO.state === 'ready'")
+    held: list[Any] = []
+    page.route("**/drawn", lambda route: held.append(route))
+    page.keyboard.press("d")
+    drag(page, (0.02, 0.04), (0.2, 0.3))
+    page.select_option("#regions", "faces")
+    page.click("[data-level=person]")
+    held.pop().continue_()
+    until(page, "VIDEO.drawn.length === 1")
+    page.wait_for_selector("body[data-busy=false]")
+    assert video_of(page)["settings"]["level"] == "person"
+    page.select_option("#method", "blur")
+    page.wait_for_selector("#argument-kernel")
+    page.keyboard.press("d")
+    drag(page, (0.02, 0.04), (0.2, 0.3))
+    page.fill("#argument-kernel", "51")
+    page.fill("#argument-sigma", "20")
+    page.wait_for_timeout(600)  # until both count as typed
+    held.pop().continue_()
+    until(page, "VIDEO.drawn.length === 2")
+    page.wait_for_selector("body[data-busy=false]")
+    assert video_of(page)["settings"]["arguments"] == {"kernel": 51, "sigma": 20}
+
+
 def test_a_job_is_cancelled(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
 ) -> None:

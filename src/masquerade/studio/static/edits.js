@@ -45,6 +45,7 @@ export function edit(send) {
       calm();
       finished += 1;
       adopt(video);
+      if (video?.notice) alarm(video.notice); // also one that was said before, and closed since
       return video;
     } catch (error) {
       cause.name = null;
@@ -60,12 +61,13 @@ export function edit(send) {
   return turn;
 }
 
-// Settings that change faster than the server answers are put together into one request.
+// What changes faster than the server answers is put into one request, but only where it replaces what waits there: a
+// level or a method clears other settings, so that their order counts.
 let pending = null;
 
 export function set(part) {
   const id = state.video?.id;
-  if (pending && pending.id === id) {
+  if (pending && pending.id === id && Object.keys(part).every((name) => name in pending.part)) {
     Object.assign(pending.part, part);
     because("setting to frame");
     return;
@@ -75,6 +77,15 @@ export function set(part) {
   edit((video) => {
     if (pending === mine) pending = null;
     return put(`/videos/${video}/settings`, mine.part);
+  }).then(() => changed("settings"));
+}
+
+/** Change an argument of the method. All of them are sent, as they are once the edits before this one are answered. */
+export function setArgument(name, value) {
+  const old = state.video;
+  edit((id) => {
+    const { settings } = state.video?.id === id ? state.video : old;
+    return put(`/videos/${id}/settings`, { arguments: { ...settings.arguments, [name]: value } });
   }).then(() => changed("settings"));
 }
 

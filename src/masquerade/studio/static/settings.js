@@ -1,7 +1,7 @@
 // "More": the method with its arguments, the regions, and how the rest is treated.
 
 import { find, findAll, make, redraw, sentence } from "./dom.js";
-import { set } from "./edits.js";
+import { busy, set, setArgument } from "./edits.js";
 import { on, state } from "./store.js";
 
 const TYPING = 350; // ms without a key, after which a number is sent
@@ -90,9 +90,7 @@ function argumentField(argument) {
   const input = argumentInput(argument, id);
   const send = () => {
     const value = readArgument(argument, input);
-    if (value === undefined) return;
-    // All of them are sent: the others stay as they are.
-    set({ arguments: { ...state.video.settings.arguments, [argument.name]: value } });
+    if (value !== undefined) setArgument(argument.name, value);
   };
   if (argument.kind === "choice" || argument.kind === "flag") input.addEventListener("change", send);
   else whenTyped(input, send);
@@ -148,7 +146,7 @@ function setUpFields() {
     whenTyped(input, () => {
       const value = number(input);
       if (value === undefined || (value === null && empty === undefined)) return;
-      if (value !== state.video.settings[name]) set({ [name]: value });
+      if (busy() || value !== state.video.settings[name]) set({ [name]: value });
     });
   }
 }
