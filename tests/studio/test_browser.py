@@ -241,6 +241,30 @@ def test_settings_changed_while_an_edit_is_answered_keep_their_order(
     assert video_of(page)["settings"]["arguments"] == {"kernel": 51, "sigma": 20}
 
 
+@pytest.mark.parametrize(("late", "seen"), [("raw", 0), ("result", 9)])
+def test_a_rectangle_is_of_the_frame_that_is_seen(
+    browser: Any, address: str, clip: Path, complaints: list[str], late: str, seen: int
+) -> None:
+    """The picture of the frame that was asked for may be late, or its result alone."""
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    until(page, "VIDEO.state === 'ready'")
+    held: list[Any] = []
+    page.route(f"**/frames/9.jpg?view={late}*", lambda route: held.append(route))
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#viewer[data-frame='0'][data-waiting]")
+    if late == "result":
+        page.wait_for_selector("#viewer-note:not([hidden])")  # what was filmed is shown alone
+    page.click("[data-mode-button=draw]")
+    drag(page, (0.02, 0.04), (0.2, 0.3))
+    until(page, "VIDEO.drawn.length === 1")
+    assert video_of(page)["drawn"][0]["keys"] == [seen]
+    for route in held:
+        route.continue_()
+
+
 def test_a_job_is_cancelled(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
 ) -> None:

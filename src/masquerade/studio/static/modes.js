@@ -54,7 +54,7 @@ function reset() {
 function hint() {
   const { mode } = state;
   if (mode.kind === "join") return `Choose the second one to join with ${trackName(mode.track)}.`;
-  if (mode.region) return `Draw where ${regionName(mode.region).toLowerCase()} is in frame ${state.frame}.`;
+  if (mode.region) return `Draw where ${regionName(mode.region).toLowerCase()} is in the frame that you see.`;
   return HINTS[mode.kind];
 }
 
@@ -70,6 +70,9 @@ function showSketch() {
   sketch.style.height = `${((y1 - y0) / video.height) * 100}%`;
 }
 
+// Where the picture of the frame that is asked for is late, one draws over that of another frame.
+const seenFrame = () => state.seen ?? state.frame;
+
 async function finishBox() {
   const [x0, y0, x1, y1] = box.map(Math.round);
   if (x1 - x0 < SMALLEST || y1 - y0 < SMALLEST) {
@@ -77,7 +80,8 @@ async function finishBox() {
     tell("That is too small. Drag a rectangle.");
     return;
   }
-  const { mode, frame, video } = state;
+  const { mode, video } = state;
+  const frame = seenFrame();
   const known = new Set(video.drawn.map((region) => String(region.id)));
   stage.dataset.working = "true";
   find("#mode-text").textContent = "Following your own region through the video …";
@@ -97,7 +101,7 @@ async function finishBox() {
 }
 
 async function finishSpot() {
-  const { frame } = state;
+  const frame = seenFrame();
   const at = { x: Math.round(spot.x), y: Math.round(spot.y) };
   const name = await askName();
   if (name === null) {

@@ -6,6 +6,7 @@ export const state = {
   video: null, // VIDEO of the API, the one that is shown
   frame: 0, // the frame that is asked for
   shown: null, // {frame, revision}: the pair of pictures that is seen
+  seen: null, // the frame that is seen, also while its result is on its way
   playing: false,
   strip: null, // {frames, done, found, share, marks}
   tracks: { only: false, tracks: [] },

@@ -57,6 +57,7 @@ async function early(wish, left, right, signal) {
   if (!late || !raw || signal.aborted || state.video?.id !== id) return;
   paint(find("#raw"), raw);
   wipe(find("#result"));
+  state.seen = frame;
   note(state.comparison ? "Reading the result." : "Looking for what to hide in this frame.");
   if (name === "seek to frame") performance.measure(name, { start: since, end: performance.now(), detail: { frame } });
 }
@@ -111,6 +112,7 @@ function show(wish, complete, name, since) {
   const { frame, revision, by } = wish;
   if (frame === state.frame && revision === state.video.revision) delete stage.dataset.waiting;
   state.shown = { frame, revision };
+  state.seen = frame;
   stage.dataset.frame = frame;
   stage.dataset.revision = revision;
   stage.setAttribute("aria-label", `Frame ${frame}: ${sides().join(" and ")}`);
@@ -215,7 +217,7 @@ function fit() {
 /** Forget what was shown, for another video. */
 export function clear() {
   pair.cancel();
-  state.shown = null;
+  state.shown = state.seen = null;
   for (const id of ["#raw", "#result"]) wipe(find(id));
   note(null);
   for (const name of ["frame", "revision", "waiting"]) delete stage.dataset[name];
