@@ -161,9 +161,16 @@ def test_celebv_hq_has_the_longest_emotion_and_five_looks(tmp_path: Path) -> Non
     split = random_split(manifest, test=0.4, seed=0)
     assert set(split.cells("split")) == {"train", "test"} and not find_split_leaks(split)
     path = tmp_path / "celebvhq_info.json"
-    put(path, path.read_text(encoding="utf-8").replace("Young", "Freckles"))
+    text = path.read_text(encoding="utf-8")
+    put(path, text.replace("Young", "Freckles"))
     with pytest.raises(UsageError, match="not CelebV-HQ"):
         READERS["celebv-hq"](tmp_path)
+    for flag in (2, float("inf"), "1"):
+        info = json.loads(text)
+        info["clips"]["M2_2"]["attributes"]["appearance"] = [flag] * 40
+        put(path, json.dumps(info))
+        with pytest.raises(UsageError, match=r"M2_2 has the flag .*, which is neither 0 nor 1"):
+            READERS["celebv-hq"](tmp_path)
 
 
 # KTH

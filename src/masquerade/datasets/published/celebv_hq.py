@@ -39,7 +39,10 @@ def read_celebv_hq(folder: Path, *, videos: Path | None = None) -> Manifest:
 def _clip(name: str, clip: dict[str, Any], place: dict[str, int]) -> Clip:
     flags = clip["attributes"]["appearance"]
     cells = {"action": _emotion(clip["attributes"]["emotion"])}
-    cells |= {attribute: str(int(flags[i])) for attribute, i in place.items()}
+    chosen = {attribute: flags[i] for attribute, i in place.items()}
+    if other := [flag for flag in chosen.values() if flag not in (0, 1)]:
+        raise ValueError(f"{name} has the flag {other[0]}, which is neither 0 nor 1")
+    cells |= {attribute: str(int(flag)) for attribute, flag in chosen.items()}
     return Clip(path=f"{name}.mp4", cells={**cells, "source": clip["ytb_id"]})
 
 
