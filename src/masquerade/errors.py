@@ -53,3 +53,17 @@ class OutputError(MasqueradeError):
     """Too little was found or hidden, or the output failed its own check; it was deleted."""
 
     exit_code = 4
+
+
+def in_a_sentence(error: Exception) -> Exception:
+    """What the system refused, such as memory or disk, as a MasqueradeError; others as they are."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return MasqueradeError(f"{place}{error.strerror or error}.")
+    # torch says so in words, and on a GPU by a class of its own
+    said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    if said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MasqueradeError(
+            "there was not enough memory; close other programs, or ask for less at once."
+        )
+    return error

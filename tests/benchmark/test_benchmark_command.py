@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -530,6 +531,18 @@ def test_an_interruption_is_no_failure_of_a_table(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MasqueradeError), noting("table u", failures):
         raise MasqueradeError("why")
     assert list(failures) == ["table t"]
+
+
+def test_a_full_disk_fails_one_table_and_an_error_of_ours_ends_all() -> None:
+    failures: dict[str, str] = {}
+    with noting("table t", failures):
+        raise OSError(errno.ENOSPC, "No space left on device", "fits/a.npz")
+    with noting("table u", failures):
+        raise MemoryError
+    assert failures["table t"] == "fits/a.npz: No space left on device."
+    assert failures["table u"].startswith("there was not enough memory")
+    with pytest.raises(KeyError), noting("table v", failures):
+        raise KeyError("a fault of the program")
 
 
 def test_a_manifest_that_is_there_is_read_before_all_work(

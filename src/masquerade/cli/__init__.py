@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     from masquerade.cli.standard_streams import keep_standard_streams
     from masquerade.core_dumps import forbid_core_dumps
-    from masquerade.errors import MasqueradeError
+    from masquerade.errors import MasqueradeError, in_a_sentence
     from masquerade.freed_memory import keep_freed_memory
     from masquerade.openmp_waiting import shorten_spinning
 
@@ -81,13 +81,7 @@ def main(argv: list[str] | None = None) -> int:
                 hint = ": run the same command again to resume" if _resumes(words) else ""
                 print(f"masquerade: {said}{hint}.", file=sys.stderr)
             return 130
-        if isinstance(error, OSError):  # such as a full disk
-            place = f"{error.filename}: " if error.filename else ""
-            error = MasqueradeError(f"{place}{error.strerror or error}.")
-        if _is_of_memory(error):
-            error = MasqueradeError(
-                "there was not enough memory; close other programs, or ask for less at once."
-            )
+        error = in_a_sentence(error)
         if not isinstance(error, MasqueradeError):
             raise
         if _reports():
@@ -104,12 +98,6 @@ def _resumes(words: Sequence[str]) -> bool:
     """Whether an interrupted command resumes when it is run again; `train` tells it itself."""
     named = any(word.startswith(("-o", "--output")) for word in words)
     return named and words[0] in ("benchmark", "evaluate")
-
-
-def _is_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch says so in words, and on a GPU by a class of its own."""
-    said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _reports() -> bool:
