@@ -40,11 +40,17 @@ def complaints() -> Iterator[list[str]]:
     assert not found
 
 
-def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
-    """A tab with a video whose people are found."""
+def uploaded(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video whose first picture is there."""
     page = new_page(browser, address, complaints)
     page.set_input_files("#upload", str(video))
     page.wait_for_selector(READY, timeout=LONG)
+    return page
+
+
+def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video whose people are found."""
+    page = uploaded(browser, address, video, complaints)
     page.wait_for_selector("[data-track]", timeout=LONG)
     return page
 
@@ -213,9 +219,7 @@ def test_settings_changed_while_an_edit_is_answered_keep_their_order(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:
     """Regions, then a level: it was sent as a level and then regions, which left bodies visible."""
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(clip))
-    page.wait_for_selector(READY, timeout=LONG)
+    page = uploaded(browser, address, clip, complaints)
     page.click("[data-testid=more]")
     until(page, "VIDEO.state === 'ready'")
     held: list[Any] = []
@@ -246,9 +250,7 @@ def test_a_rectangle_is_of_the_frame_that_is_seen(
     browser: Any, address: str, clip: Path, complaints: list[str], late: str, seen: int
 ) -> None:
     """The picture of the frame that was asked for may be late, or its result alone."""
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(clip))
-    page.wait_for_selector(READY, timeout=LONG)
+    page = uploaded(browser, address, clip, complaints)
     until(page, "VIDEO.state === 'ready'")
     held: list[Any] = []
     page.route(f"**/frames/9.jpg?view={late}*", lambda route: held.append(route))
@@ -347,9 +349,7 @@ def test_two_settings_are_compared_on_the_whole_video(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:
     """Both run, are played under one divider, and are still there after a reload."""
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(clip))
-    page.wait_for_selector(READY, timeout=LONG)
+    page = uploaded(browser, address, clip, complaints)
     page.click("[data-testid=more]")
     page.select_option("#regions", "frame")
     until(page, "VIDEO.settings.regions === 'frame' && VIDEO.state === 'ready'")
@@ -395,9 +395,7 @@ def test_two_settings_are_compared_on_the_whole_video(
 def test_what_holds_a_run_back_is_asked_on_the_page(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
 ) -> None:
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(clip))
-    page.wait_for_selector(READY, timeout=LONG)
+    page = uploaded(browser, address, clip, complaints)
     page.click("[data-level=face]")
     until(page, "VIDEO.settings.level === 'face'")
     (kept,) = (tmp_path / "state" / "masquerade" / "studio" / "edits").iterdir()
@@ -420,9 +418,7 @@ def test_what_holds_a_run_back_is_asked_on_the_page(
 def test_a_part_is_compared_by_keys_whose_weights_are_here(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(clip))
-    page.wait_for_selector(READY, timeout=LONG)
+    page = uploaded(browser, address, clip, complaints)
     options = page.locator("#keys option")
     usable = [one for one in options.all() if one.is_enabled()]
     assert [one.get_attribute("value") for one in usable] == ["colour-hog"]

@@ -113,14 +113,23 @@ def test_a_choice_never_gives_its_numbers_to_older_ones(video: VideoSession) -> 
     assert not video.edits.visible and video.edits.numbered_by == "here"
 
 
-def test_older_choices_keep_their_numbers_until_the_present_ones_are_known(
+@pytest.fixture
+def unnumbered(
     stub: type[StubChild], studio: Studio, wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a drawn region's method would make them choices by whatever numbers come."""
+) -> VideoSession:
+    """A video with a drawn region, whose people have no numbers yet."""
     monkeypatch.setattr(stub, "says_at_once", False)
     video = studio.open("night/one.mp4")
     wait(lambda: video.pictures.done, bool)
     video.draw(0, PLACE)
+    return video
+
+
+def test_older_choices_keep_their_numbers_until_the_present_ones_are_known(
+    stub: type[StubChild], unnumbered: VideoSession, wait: Callable[..., Any]
+) -> None:
+    """Else a drawn region's method would make them choices by whatever numbers come."""
+    video = unnumbered
     stale = replace(video.edits, visible=(STRANGER,), numbered_by="an older version")
     video.take(stale)
     video.choose(video.edits.drawn[0].track, None, "blur")
@@ -131,13 +140,10 @@ def test_older_choices_keep_their_numbers_until_the_present_ones_are_known(
 
 
 def test_a_choice_and_a_setting_at_once_do_not_wait_for_each_other(
-    stub: type[StubChild], studio: Studio, wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    unnumbered: VideoSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A choice held the decisions and waited for a search that ended, which waited for them."""
-    monkeypatch.setattr(stub, "says_at_once", False)
-    video = studio.open("night/one.mp4")
-    wait(lambda: video.pictures.done, bool)
-    video.draw(0, PLACE)
+    video = unnumbered
     (region,) = video.edits.drawn
     looked, decided = threading.Event(), threading.Event()
     known, scan_anew = video._known, video._scan_anew
