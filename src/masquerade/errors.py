@@ -55,8 +55,8 @@ class OutputError(MasqueradeError):
     exit_code = 4
 
 
-def in_a_sentence(error: Exception) -> Exception:
-    """What the system refused, such as memory or disk, as a MasqueradeError; others as they are."""
+def as_masquerade_error(error: Exception) -> Exception:
+    """Turn an error of the system, as of memory, into a MasqueradeError; others stay as is."""
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return MasqueradeError(f"{place}{error.strerror or error}.")

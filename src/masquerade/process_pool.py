@@ -31,7 +31,7 @@ Several would wait for each other in loops that take all cores, which the proces
 """
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""Python then takes no module from the current folder before it has this process's `sys.path`.
+"""Environment in which new Python processes import no module from the current folder.
 
 The folder may hold files of strangers, and multiprocessing starts its processes by `python -c`.
 """
@@ -81,7 +81,7 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of processes that are started meanwhile."""
+    """Set environment variables inside the block, for processes that are started in it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -138,8 +138,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def naming_dead_workers() -> Iterator[None]:
-    """A worker process that dies meanwhile ends the work with a MasqueradeError, and no traceback:
-    what else was asked for is still done."""
+    """Raise a MasqueradeError, in place of BrokenProcessPool, where a worker process dies."""
     try:
         yield
     except BrokenProcessPool as error:

@@ -299,16 +299,16 @@ def _check(suite: Suite) -> None:
         for table in suite.tables
         for row in table.rows
     }
-    if (circle := _in_a_circle(starts)) is not None:
-        fail(f"{circle} starts from itself, by way of what it starts from.")
+    if (cyclic := _find_cycle(starts)) is not None:
+        fail(f"{cyclic} starts from itself, by way of what it starts from.")
     made = {key: named_data(suite, source.convert or "") for key, source in suite.data.items()}
-    if (circle := _in_a_circle(made)) is not None:
-        fail(f"data {circle} is made with itself, by way of what it is made with.")
+    if (cyclic := _find_cycle(made)) is not None:
+        fail(f"data {cyclic} is made with itself, by way of what it is made with.")
     _check_seen(suite, fail)
 
 
-def _in_a_circle(named: Mapping[str, Iterable[str]]) -> str | None:
-    """One that comes back to itself by way of what it names; None: there is none."""
+def _find_cycle(named: Mapping[str, Iterable[str]]) -> str | None:
+    """Return one name of a cycle in a graph of names, each with those it needs; None: no cycle."""
     try:
         TopologicalSorter(named).prepare()
     except CycleError as error:

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     from masquerade.cli.standard_streams import keep_standard_streams
     from masquerade.core_dumps import forbid_core_dumps
-    from masquerade.errors import MasqueradeError, in_a_sentence
+    from masquerade.errors import MasqueradeError, as_masquerade_error
     from masquerade.freed_memory import keep_freed_memory
     from masquerade.openmp_waiting import shorten_spinning
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
                 hint = ": run the same command again to resume" if _resumes(words) else ""
                 print(f"masquerade: {said}{hint}.", file=sys.stderr)
             return 130
-        error = in_a_sentence(error)
+        error = as_masquerade_error(error)
         if not isinstance(error, MasqueradeError):
             raise
         if _reports():

@@ -61,7 +61,7 @@ from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, 
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError, escape, in_a_sentence
+from masquerade.errors import MasqueradeError, UsageError, as_masquerade_error, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.evaluator import Evaluator
@@ -241,7 +241,7 @@ def noting(part: str, failures: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = in_a_sentence(error)
+        said = as_masquerade_error(error)
         # An interruption may be why it failed.
         if INTERRUPTED.is_set() or not isinstance(said, MasqueradeError):
             raise

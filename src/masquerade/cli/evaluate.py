@@ -290,7 +290,7 @@ def method_lines(
     *,
     name: str | None = None,
 ) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
-    """The lines of the table that options ask for, and notes on trained ones.
+    """Build the methods to evaluate, one a row of the table, and notes on trained ones.
 
     All of them are named after `name`; None: after the method.
     """

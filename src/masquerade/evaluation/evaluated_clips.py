@@ -137,14 +137,14 @@ class EvaluatedClips:
         return clips
 
     def _refuse_too_few(self, method: EvaluatedMethod, clips: ClipDataset) -> None:
-        """Refuse clips of a line of which attackers lack some that they need.
+        """Refuse a method of which no clip of a split, or with a value of a label, could be read.
 
         Raises:
             UsageError: none of these could be read.
         """
         if not clips.skipped:
             return
-        for need in self.truth.needed(self.config.seeds):
+        for need in self.truth.needed_clips(self.config.seeds):
             if not np.isin(need.clips, clips.rows).any():
                 first = int(need.clips[0])
                 raise UsageError(

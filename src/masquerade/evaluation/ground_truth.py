@@ -72,8 +72,8 @@ class SplitTruth:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Needed:
-    """Clips of which attackers need one at least."""
+class NeededClips:
+    """Clips of which one at least must be readable, for attackers to be trained or scored."""
 
     protocol: str
     what: str  # such a clip, in words
@@ -118,8 +118,8 @@ class GroundTruth:
             self, protocols={name: one.of_clips(clips) for name, one in self.protocols.items()}
         )
 
-    def needed(self, seeds: int) -> Iterator[Needed]:
-        """What attackers of so many seeds cannot do without."""
+    def needed_clips(self, seeds: int) -> Iterator[NeededClips]:
+        """Each set of clips of which attackers of so many seeds need one at least."""
         for name, one in self.protocols.items():
             known = {label: is_known(self.labels[label]) for label in one.heads}
             of = f" of fold {{}} of {len(one.folds)}" if len(one.folds) > 1 else ""
@@ -127,11 +127,11 @@ class GroundTruth:
                 folds = [fold.for_seed(seed) for fold in one.folds]
                 for split in ("validation", "test"):
                     clips = np.concatenate([fold.rows(split) for fold in folds])
-                    yield Needed(protocol=name, what=f"{split} clip", clips=clips)
+                    yield NeededClips(protocol=name, what=f"{split} clip", clips=clips)
                 for label, (at, fold) in product(one.heads, enumerate(folds, 1)):
                     what = f"training clip{of.format(at)} with a value of {label}"
                     clips = fold.train[known[label][fold.train]]
-                    yield Needed(protocol=name, what=what, clips=clips, label=label)
+                    yield NeededClips(protocol=name, what=what, clips=clips, label=label)
 
     def without_unlearned(self, seeds: int) -> tuple[GroundTruth, tuple[str, ...]]:
         """Without labels that no training clip of a fold has, and notes on them.
@@ -140,7 +140,7 @@ class GroundTruth:
             UsageError: the action is one of them, or nothing is left.
         """
         gone: dict[tuple[str, str], str] = {}
-        for need in self.needed(seeds):
+        for need in self.needed_clips(seeds):
             if need.label is not None and not len(need.clips):
                 what = f"There is no {need.what} ({need.protocol})"
                 gone.setdefault((need.protocol, need.label), what)

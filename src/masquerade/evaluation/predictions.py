@@ -176,7 +176,7 @@ class Predictions:
             about = json.loads(arrays["about"].tobytes())
             schema = about["schema"]
         except Exception as error:  # of a damaged file numpy raises much more than it says
-            raise _unread(path, error) from error
+            raise _read_error(path, error) from error
         if schema != SCHEMA:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
         sizes = arrays["sizes"]
@@ -221,7 +221,7 @@ class _Stored(NamedTuple):
             values = np.fromfile(self.path, self.dtype, count, offset=self.offset)
             return values.reshape(self.shape)
         except (OSError, ValueError) as error:
-            raise _unread(self.path, error) from error
+            raise _read_error(self.path, error) from error
 
     def split(self, sizes: IntArray) -> list[_Stored]:
         """Its rows, so many for each part."""
@@ -247,8 +247,8 @@ def _find_member(path: Path, archive: zipfile.ZipFile, name: str) -> _Stored:
         return _Stored(path, file.tell(), dtype, shape)
 
 
-def _unread(path: Path, error: Exception) -> MasqueradeError:
-    """Say why a file cannot be read: for what is in it, or for what the system says of it."""
+def _read_error(path: Path, error: Exception) -> MasqueradeError:
+    """Return the error to raise for a file that is damaged, or that the system could not read."""
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a wrong offset
         return MasqueradeError(
             f"{path} cannot be read ({error.strerror}): see to that, and run the command again."

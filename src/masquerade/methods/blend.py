@@ -26,7 +26,7 @@ def bounds(mask: U8, *, step: int = 1) -> tuple[slice, slice] | None:
 
 
 def blend_bytes(frame: U8, rewritten: U8, mask: U8) -> U8:
-    """round(frame + mask / 255 (rewritten - frame)) of (H, W, 3) under (H, W).
+    """Blend bytes: round(frame + mask / 255 (rewritten - frame)) of (H, W, 3) under (H, W).
 
     Where everything is hidden it is `rewritten` itself, no copy.
     """

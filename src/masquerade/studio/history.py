@@ -83,7 +83,7 @@ class History:
             self._redo.clear()
 
     def amend(self, what: str, change: Callable[[Edits], Edits]) -> None:
-        """Apply a change that is no step: `undo` and `redo` go past it, and it is in the log."""
+        """Apply and log a change to the edits that `undo` does not take back, and save them."""
         with self._turn:
             after = change(self.edits)
             if after != self.edits:

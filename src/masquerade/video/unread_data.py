@@ -64,7 +64,7 @@ def _in_jpeg(data: mmap) -> Iterator[str]:
 
 
 def _segment(marker: int, said: bytes) -> Iterator[str]:
-    """Name the metadata in a segment of a JPEG, if it is of metadata."""
+    """Yield the names of metadata (XMP, a comment) in one segment of a JPEG file."""
     if marker == 0xFE and not _ENCODER.match(said):
         yield "a comment"
     if not 0xE0 <= marker <= 0xEF:
@@ -129,5 +129,5 @@ def _behind(data: mmap, place: int) -> Iterator[str]:
 
 
 def _is_filled(data: bytes) -> bool:
-    """Whether data are more than zeros."""
+    """Whether any byte is not zero."""
     return bool(data.strip(b"\0"))

@@ -108,7 +108,7 @@ class Writer:
 
     @property
     def sources(self) -> list[int]:
-        """The source's indices of the streams that the finished file holds, in their order."""
+        """Return the source's index of each stream in the finished file, in the file's order."""
         given = [*self._copies, *self._voices]
         if self.kind in ("mp4", "mov"):
             given = [index for index in given if index not in self.empty]
