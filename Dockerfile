@@ -10,13 +10,14 @@
 #   docker run --rm masquerade-test test
 #
 # On NVIDIA GPUs: --build-arg TORCH="torch>=2.13,<3", which brings CUDA's libraries along, and
-# `docker run --gpus all`. Another build of torch: TORCH=torch==VERSION+cuXXX with
-# TORCH_INDEX=https://download.pytorch.org/whl/cuXXX, and another base: BASE, with Python 3.11 or 3.12.
+# `docker run --gpus all`; compose.gpu.yaml does both. Another build of torch:
+# TORCH=torch==VERSION+cuXXX with TORCH_INDEX=https://download.pytorch.org/whl/cuXXX, and another
+# base: BASE, with Python 3.11 or 3.12.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 ARG TORCH=torch==2.13.0+cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ARG EXTRAS=studio,ray,remote
+ARG EXTRAS=studio,onnx,ray,remote
 
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends make \

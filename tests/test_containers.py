@@ -79,6 +79,14 @@ def test_the_cluster_is_of_services_that_find_each_other() -> None:
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
 
 
+def test_workers_with_a_gpu_are_those_of_the_cluster_in_an_image_that_can_use_it() -> None:
+    more = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
+    assert set(more) <= set(services())
+    assert set(more["head"]["build"]["args"]) <= set(defaults())
+    (device,) = more["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia" and "gpu" in device["capabilities"]
+
+
 def test_the_command_in_the_first_lines_of_the_compose_file_is_one() -> None:
     (words,) = (words for words in commented(COMPOSE) if "exec" in words)
     _, _, _, service, verb, *rest = words
