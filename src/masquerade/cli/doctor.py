@@ -19,6 +19,8 @@ from masquerade.errors import MasqueradeError
 from masquerade.object_store import REMOTE_INSTALL
 from masquerade.ray_cluster import RAY_INSTALL
 
+STUDIO_INSTALL = 'pip install "masquerade[studio]"'
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -67,7 +69,7 @@ def _packages() -> list[Check]:
     install = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
     runs = importlib.util.find_spec("ai_edge_litert") is not None
-    litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL)
+    litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL, True)
     lacking = missing_packages()
     files = (
         f"{', '.join(lacking)} missing, for masquerade export"
@@ -81,6 +83,7 @@ def _packages() -> list[Check]:
             for name, module, what, add in (
                 ("Ray", "ray", "many machines: --engine ray", RAY_INSTALL),
                 ("s3fs", "s3fs", "inputs and outputs at s3://", REMOTE_INSTALL),
+                ("studio", "fastapi", "masquerade studio, a local page", STUDIO_INSTALL),
             )
         ),
     ]
@@ -89,11 +92,11 @@ def _packages() -> list[Check]:
 
 def _models() -> list[Check]:
     from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
-    from masquerade.regions.model_files import MODEL_FILES, model_file
+    from masquerade.regions.model_files import MODEL_FILES, NEEDED, model_file
 
     face = partial(centerface_file), "CenterFace", "MIT", CENTERFACE_INSTALL, True
     poses = [
-        (partial(model_file, name), file.name, "Apache-2.0", file.install, False)
+        (partial(model_file, name), file.name, "Apache-2.0", file.install, name in NEEDED)
         for name, file in MODEL_FILES.items()
     ]
     found = []

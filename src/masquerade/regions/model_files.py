@@ -90,6 +90,8 @@ MODEL_FILES = {
         package="rapidocr_onnxruntime",
     ),
 }
+NEEDED = ("pose detection", "pose landmarks", "people detection")
+"""The networks that find people, which are hidden by default."""
 
 
 def model_file(name: str, folder: Path | None = None) -> Path:

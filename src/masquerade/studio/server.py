@@ -25,7 +25,7 @@ from masquerade.pipeline.levels import LEVELS
 from masquerade.regions import REGIONS
 from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.key_extractors import EXTRACTORS
-from masquerade.regions.model_files import model_file
+from masquerade.regions.model_files import NEEDED, model_file
 from masquerade.studio.camera_routes import add_camera_routes
 from masquerade.studio.guard import TooLargeError
 from masquerade.studio.history import ChangedError
@@ -34,7 +34,6 @@ from masquerade.studio.studio import Studio
 from masquerade.studio.video_routes import add_video_routes
 
 PAGE = Path(__file__).with_name("static")
-NEEDED = ("pose detection", "pose landmarks", "people detection")  # networks of the levels
 
 
 def create_app(studio: Studio) -> FastAPI:
