@@ -26,8 +26,7 @@ PAGE = """# Detectors given several frames at once
 Made by `python benchmarks/batched_detectors.py` on one thread: milliseconds of processor time a
 picture, medians of {turns} runs. A dash: the network cannot take several, as its file fixes the
 shape of what is between its layers. A batch is hardly faster anywhere, so that frames are given one
-by one, and networks run side by side instead. YuNet, which finds faces, takes one frame in OpenCV's
-interface.
+by one, and networks run side by side instead.
 
 | network | {sizes} |
 |---|{rules}|

@@ -11,7 +11,8 @@ import pytest
 from frames import ArrayFrame, clip, noise
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.regions import People
+from masquerade.pipeline.config import PipelineConfig, region_arguments
+from masquerade.regions import REGIONS, People, people
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
 from masquerade.regions.hog_people import UprightPeople, _whole_frame, _without_upright
@@ -152,12 +153,37 @@ def test_real_static_and_moving_cameras() -> None:
 
 
 def test_missing_torchvision_names_the_install_command(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="file of weights"):
+    with pytest.raises(UsageError, match="--detector-weights"):
         People(detector="torchvision")
+    with pytest.raises(UsageError, match="--detector torchvision"):
+        People(detector_weights=tmp_path / "weights.pth")
     if importlib.util.find_spec("torchvision") is not None:
         pytest.skip("torchvision is here")
     with pytest.raises(MissingError, match=r"pip install .*masquerade\[zoo\]"):
         TorchvisionPeople(weights=tmp_path / "weights.pth")
+
+
+def test_torchvisions_weights_and_device_come_from_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Network:
+        model_sha256 = None
+
+        def __init__(self, **arguments: Any) -> None:
+            given.update(arguments)
+
+    monkeypatch.setattr(people, "TorchvisionPeople", Network)
+    file = tmp_path / "maskrcnn.pth"
+    file.write_bytes(b"weights")
+    config = PipelineConfig(
+        regions="people", detector="torchvision", detector_weights=file, device="cpu"
+    )
+    (made,) = region_arguments(config)
+    REGIONS["people"](**made[1])
+    assert (given["weights"], given["device"]) == (file, "cpu")
+    assert config.as_dict()["detector_weights"] == file.name  # a receipt has no folder
 
 
 def test_boxes_are_people() -> None:

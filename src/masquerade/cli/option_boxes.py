@@ -4,7 +4,9 @@ from dataclasses import fields
 
 from masquerade.pipeline.config import FileConfig
 
-DETECTION = "detector models scale min_size max_size every track gap carry lookback"
+DETECTION = (
+    "detector detector_weights models scale min_size max_size every track gap carry lookback"
+)
 TEMPLATE = "keys key_weights combine gamma floor grow calibrated"
 MASK = "shape mask_scale feather"
 FILE = " ".join(field.name for field in fields(FileConfig))

@@ -42,11 +42,12 @@ FOLLOWED_LABELS = {"faces": "face", "people": "person"}
 """By region source: the label of the boxes whose track numbers are the IDs of --list-people."""
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
-    "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
-    "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
-    "models", "keep_visible", "hide_only",
+    "detector", "detector_weights", "threshold", "scale", "min_size", "max_size", "every", "gap",
+    "carry", "lookback", "track", "at", "keys", "key_weights", "combine", "gamma", "floor",
+    "calibrated", "grow", "models", "keep_visible", "hide_only",
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
+FILES = ("detector_weights", "key_weights", "models")  # of REGION_ARGUMENTS: files of networks
 CHOSEN = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
 BESIDE_CHOSEN = {"templates", "text", "boxes"}  # regions that hide nobody by themselves
 Reach = Annotated[int, at_least(0, 1000)]
@@ -63,6 +64,8 @@ class RegionConfig(Checked):
     # which detector looks for them (faces: centerface; people: pose, torchvision, hog,
     # motion).
     detector: str | None = None
+    # file with the weights of torchvision's network, which --detector torchvision needs.
+    detector_weights: Path | None = None
     # folder of the files of networks for people, hands and text; by default the installed packages.
     models: Path | None = None
     # features by which templates are compared: colour-hog (needs no weights; within one video
@@ -198,14 +201,14 @@ class PipelineConfig(RegionConfig, FileConfig):
         left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite", "edits"}
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         kept["region"] = self.region and self.region.name
-        for name in ("key_weights", "models"):
+        for name in FILES:
             kept[name] = kept[name] and kept[name].name
         name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
         kept["regions"] = f"{name}:{Path(file).name}" if file else name
         return kept
 
 
-DECIDED = {one.name for one in fields(RegionConfig)} - {"models", "key_weights"} | {
+DECIDED = {one.name for one in fields(RegionConfig)}.difference(FILES) | {
     *("level", "keep_visible", "hide_only", "at"),
 }
 """Fields that a file of edits decides, and no flag beside it."""
@@ -462,7 +465,7 @@ def region_arguments(
         if name in ("templates", "parts"):
             words = named.split(",") if names[-1] == name else []
             extra = {name: tuple(word for word in words if word)}
-        if name == "templates":
+        if name == "templates" or (name == "people" and config.detector == "torchvision"):
             extra["device"] = str(choose_device(config.device))
         if name == "people" and drawn and not exported:
             extra["poses_only"] = True

@@ -72,7 +72,8 @@ def check_outputs(
             f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."
         )
     kind, _, boxes = (config.regions or "").partition(":")
-    named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
+    networks = (config.detector_weights, config.key_weights)
+    named = (config.region, *networks, boxes and "boxes" in kind and Path(boxes))
     sources = [task.src for task in tasks]
     read = [*sources, *inputs, *(Path(path) for path in named if path)]
     read += [file for path in inputs if path.is_dir() for file in path.iterdir()]

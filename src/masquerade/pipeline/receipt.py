@@ -106,7 +106,7 @@ class Receipt:
             output=self.output and replace(self.output, name=None),
             settings={
                 **self.settings,
-                **dict.fromkeys(("region", "key_weights", "models")),
+                **dict.fromkeys(("region", "detector_weights", "key_weights", "models")),
                 **({"edits": True} if "edits" in self.settings else {}),
                 "regions": kind,
             },

@@ -86,7 +86,7 @@ class People(PoseSource):
         detector: `pose` (networks; the default), `torchvision` (Mask R-CNN; the `zoo` extra and a
             file of weights), `hog` (OpenCV's of 2005, with motion; much weaker) or `motion` (what
             moves in front of a static camera).
-        weights: torchvision's state dict, a .pth file.
+        detector_weights: torchvision's state dict, a .pth file; `torchvision` needs it.
         device: where torchvision's network runs.
         keep_visible: tracks of people who stay visible; of `pose` only.
         hide_only: tracks of people who alone are hidden; empty: all are.
@@ -95,14 +95,14 @@ class People(PoseSource):
 
     Raises:
         MissingError: a network or the file of weights is missing.
-        UsageError: `torchvision` without a file of weights.
+        UsageError: `torchvision` without a file of weights, or such a file without it.
     """
 
     name = "people"
     shape = "silhouette"
 
     detector: Literal["pose", "torchvision", "hog", "motion"] = "pose"
-    weights: Path | None = None
+    detector_weights: Path | None = None
     device: str = "cpu"
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
@@ -125,6 +125,10 @@ class People(PoseSource):
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     def _build(self) -> _InShots:
+        if self.detector_weights is not None and self.detector != "torchvision":
+            raise UsageError(
+                "--detector-weights is of --detector torchvision; leave it out, or name that."
+            )
         if self.detector == "pose" and self.poses_only:
             return _Poses(self.pose_tracker())
         if self.detector == "pose":
@@ -146,10 +150,12 @@ class People(PoseSource):
             scale = HOG_SCALE if self.scale == SCALE else self.scale
             detector = HogPeople(threshold=lowest, scale=scale)
             return UprightPeople(detector, every=self.every, tracking=self._tracking)
-        if self.weights is None:
-            raise UsageError("People by torchvision need a file of weights: name one.")
+        if self.detector_weights is None:
+            raise UsageError(
+                "people by torchvision need a file of weights; name it by --detector-weights."
+            )
         network = TorchvisionPeople(
-            weights=self.weights, threshold=lowest, scale=self.scale, device=self.device
+            weights=self.detector_weights, threshold=lowest, scale=self.scale, device=self.device
         )
         return _TorchvisionPeople(network, every=self.every, tracking=self._tracking)
 
