@@ -204,6 +204,54 @@ def test_whole_people_who_are_unchanged_are_recovered_where_people_are_to_be_hid
     assert level("auto") == "recovered"
 
 
+@pytest.mark.parametrize("shift", [(219 / 255, 16), (1.0, 30), (0.7, 0)])
+def test_another_brightness_hides_nobody(tmp_path: Path, shift: tuple[float, float]) -> None:
+    """Levels over another range change every pixel by more than what counts as unchanged."""
+
+    def shifted(frame: np.ndarray, number: int = 0) -> np.ndarray:
+        return (frame * shift[0] + shift[1]).clip(0, 255).astype(np.uint8)
+
+    def hidden(frame: np.ndarray, number: int) -> np.ndarray:
+        return shifted(faceless(frame, number))
+
+    raw = write(tmp_path / "raw.mp4", count=FEW)
+    left = attacked(write(tmp_path / "left.mp4", shifted, count=FEW), raw=raw)
+    assert found(left, "raw").frames == found(left, "raw people").frames == left.attacked
+    assert "levels differ from the raw ones' in 2 frames" in found(left, "raw").says
+    kept = attacked(write(tmp_path / "hidden.mp4", hidden, count=FEW), raw=raw)
+    assert not found(kept, "raw").frames and "2 were changed" in found(kept, "raw").says
+
+
+def test_people_who_were_to_be_hidden_and_are_seen_are_said_to_be(tmp_path: Path) -> None:
+    """What hides them looks like somebody, too, so that only the raw video tells."""
+    video = write(tmp_path / "out.mp4", faceless, count=1)
+    for hidden in ("people", "faces"):
+        config = AttackConfig(frames=1, quick=True, hidden=hidden)  # type: ignore[arg-type]
+        (one,) = attack_files([video], config).videos
+        says = found(one, "people").says
+        assert ("people were to be hidden, and --raw tells" in says) == (hidden == "people")
+
+
+def test_captions_between_the_frames_are_told(tmp_path: Path) -> None:
+    """They hold what is said; a player shows them where it is asked to."""
+    caption = bytes.fromhex("b50031474139340341fffc9420ff")  # CEA-608, as ATSC A/53 wraps it
+    unit = b"\0\0\0\1\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
+    for path, prefix in ((tmp_path / "captions.ts", unit), (tmp_path / "none.ts", b"")):
+        with av.open(str(path), "w", format="mpegts") as out:
+            stream = out.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+            picture = av.VideoFrame.from_ndarray(black(demo()[0], 0), format="rgb24")
+            picture.pts, picture.time_base = 0, Fraction(1, 25)
+            for packet in (*stream.encode(picture), *stream.encode(None)):
+                marked = av.Packet(prefix + bytes(packet))
+                marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
+                marked.stream, marked.is_keyframe = stream, packet.is_keyframe
+                out.mux(marked)
+        tags = found(attacked(path, count=1), "tags")
+        assert tags.level == ("recovered" if prefix else "nothing"), tags.says
+        assert ("captions in its frames" in tags.says) == bool(prefix)
+
+
 def test_videos_in_folders_below_are_attacked_beside_their_own_raw_ones(tmp_path: Path) -> None:
     raw = write(tmp_path / "whole.mp4", count=4)
     for folder, change in (("a", black), ("b/c", lambda frame, number: frame)):

@@ -198,3 +198,26 @@ def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: P
     found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None)
     assert found[published].net is None
     assert "no other pair of published and raw video can be read" in found[published].learned
+
+
+def test_many_videos_give_as_many_patches_as_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget is of all videos together, whatever a folder holds."""
+    seen: list[int] = []
+
+    def fit(patches: torch.Tensor) -> None:
+        seen.append(len(patches))
+
+    monkeypatch.setattr(run, "fit_on_patches", fit)
+    raw = write(tmp_path / "raw.mp4", same)
+    pairs = {}
+    for number in range(6):
+        path = tmp_path / f"{number}.mp4"
+        path.write_bytes(raw.read_bytes())
+        pairs[path] = raw
+    for most in (6, 12):
+        monkeypatch.setattr(run, "PATCHES", most)
+        run._restorations(pairs, None)
+        assert seen == [most * 4 // 6] * 3  # each of three networks learns from four of the six
+        seen.clear()

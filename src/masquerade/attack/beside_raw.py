@@ -26,6 +26,11 @@ NEXT = 3  # frames from one that is looked at to the next, over which somebody i
 LEAST_ALIKE = 0.15  # share of a picture that is as it was, below which the raw one may be another
 UNLIKE = "; make sure that it is the raw video of this file, unless whole frames were changed"
 SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
+MOST = 0.5  # share of a picture that is as it was but for a shift of its levels, at least
+MORE = 0.1  # by how much that share is larger, at least, than without the shift
+STRIDE = 4  # of the rows and columns from which a shift of levels is estimated
+ROUNDS = 5  # of that estimate, each from the pixels that the one before explains best
+GAINS = 0.5, 2.0  # least and most change of contrast that counts as a shift of levels
 
 
 @dataclass(eq=False)
@@ -146,6 +151,7 @@ class BesideRaw:
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
+    _shifted: int = 0  # frames whose levels differ from the raw ones' throughout
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
@@ -161,6 +167,7 @@ class BesideRaw:
         """
         sized = [_at_size(one, published) for one in raw]
         differs = [_difference(published, one) for one in sized]
+        differs = self._without_shift(published, sized, differs)
         if self.whole:
             self._frames.look(number, published, sized)
         if self._text is not None:
@@ -171,7 +178,22 @@ class BesideRaw:
             # in a close-up the network is sure of nobody
             sure = [box for box in boxes if box.score >= SURE]
             self._people.add(number, sure or boxes, published, differs)
-        self._alike.append(max(float((one <= SAME_LEVELS).mean()) for one in differs))
+        self._alike.append(max(_share_alike(one) for one in differs))
+
+    def _without_shift(self, published: U8, raw: Sequence[U8], differs: list[F32]) -> list[F32]:
+        """How far they differ but for a shift of all levels, if that explains most of a picture.
+
+        Another range of levels or another brightness changes everybody by more than
+        `SAME_LEVELS`, and hides nobody.
+        """
+        least = max(MOST, max(_share_alike(one) for one in differs) + MORE)
+        if least > 1:
+            return differs
+        shifted = [_difference(published, _shift_levels(one, published)) for one in raw]
+        if max(_share_alike(one) for one in shifted) < least:
+            return differs
+        self._shifted += 1
+        return shifted
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
@@ -179,6 +201,9 @@ class BesideRaw:
         if self._alike:
             alike = float(np.mean(self._alike))
             says = f"{alike:.0%} of the picture is as it was{UNLIKE * (alike < LEAST_ALIKE)}."
+            if self._shifted:
+                says += f" All levels differ from the raw ones' in {self._shifted} frames, as by "
+                says += "another range or brightness, and were compared without that shift."
             found = [replace(found[0], says=f"{found[0].says} {says}")]
         if self.whole:
             found.append(self._frames.finding())
@@ -211,6 +236,28 @@ def _difference(a: U8, b: U8) -> F32:
     both = (cv2.blur(one, kernel).astype(np.float32) for one in (a, b))
     first, second = both
     return np.asarray(np.abs(first - second).mean(axis=2), np.float32)
+
+
+def _share_alike(differs: F32) -> float:
+    return float((differs <= SAME_LEVELS).mean())
+
+
+def _shift_levels(raw: U8, published: U8) -> U8:
+    """A raw frame with the brightness and contrast of the published one.
+
+    Both are of the half of the pixels that they explain best: the others may be hidden.
+    """
+    x, y = (one[::STRIDE, ::STRIDE].astype(np.float64).ravel() for one in (raw, published))
+    best = np.ones(len(x), bool)
+    gain, offset = 1.0, 0.0
+    for _ in range(ROUNDS):
+        gain = float(np.cov(x[best], y[best])[0, 1] / max(float(x[best].var(ddof=1)), 1e-6))
+        gain = min(max(gain, GAINS[0]), GAINS[1])
+        offset = float(np.median(y[best] - gain * x[best]))
+        far = np.abs(y - gain * x - offset)
+        best = far <= np.median(far)
+    levels = np.clip(np.arange(256) * gain + offset, 0, 255).round().astype(np.uint8)
+    return np.asarray(cv2.LUT(raw, levels), np.uint8)
 
 
 def _part(values: F32, box: Box) -> F32:

@@ -28,6 +28,12 @@ HARMLESS = frozenset(
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""
+TELLING_SIDE_DATA = {
+    "A53_CC": "captions",
+    "S12M_TIMECODE": "a time code",
+    "GOP_TIMECODE": "a time code",
+}
+"""Side data of frames that holds what is said, or when; the rest tells how to show a picture."""
 PRIMING_SECONDS = 0.3  # of sound, at most, that an encoder puts before the first that is heard
 HIDES: Mapping[str, frozenset[Kind]] = {
     "people": frozenset(("person", "pose")),
@@ -40,7 +46,7 @@ RECEIPT = ".receipt.json"  # behind the name of a video
 
 def read_tags(info: VideoInfo) -> Finding:
     """Whether the file has tags such as the time, the place and the device of the recording."""
-    telling = [name for name in info.tags if not _is_harmless(name)]
+    telling = [_explain(name) for name in info.tags if not _is_harmless(name)]
     telling += list_unread_data(info.path)
     return Finding(
         attack="tags",
@@ -197,5 +203,13 @@ def _hidden_regions(path: Path, hidden: str) -> set[str]:
 
 
 def _is_harmless(name: str) -> bool:
-    plain = name.rpartition(":")[2].lower()
-    return plain in HARMLESS or name.startswith("side:")
+    plain = name.rpartition(":")[2]
+    if name.startswith("side:"):
+        return plain not in TELLING_SIDE_DATA
+    return plain.lower() in HARMLESS
+
+
+def _explain(name: str) -> str:
+    """A tag's name, with words where it is FFmpeg's short name of side data."""
+    words = TELLING_SIDE_DATA.get(name.removeprefix("side:"))
+    return f"{words} in its frames" if words else name

@@ -149,8 +149,11 @@ class LookAgain:
             says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {WHY[kind]}"
         if others := len(seen) - len(frames):
             says += f"; in {others} more may be some, by scores below {sure}"
-        if frames and kind == "text" and "text" in self.hidden:
-            says += "; text was to be hidden, and --raw tells whether this is some of it"
+        if frames and kind in self.hidden:
+            says += (
+                f"; {attack} were to be hidden, " if kind != "text" else "; text was to be hidden, "
+            )
+            says += "and --raw tells whether this is some of it"
         return Finding(
             attack=attack,
             level="left" if frames else "nothing",

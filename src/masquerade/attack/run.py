@@ -296,7 +296,8 @@ def _restorations(
             check_source(path, raw)
             counts[path] = count_frames(path) if probe(path).kind == "video" else 1
             half = counts[path] // 2 if len(pairs) == 1 else counts[path]
-            chosen = spread_numbers(half, LEARNED_FRAMES)
+            frames = min(LEARNED_FRAMES, max(1, PATCHES // len(pairs)))
+            chosen = spread_numbers(half, frames)
             each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
             patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
         except Exception:  # of whatever kind: the attack on it says so, and the others go on
