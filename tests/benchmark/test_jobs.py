@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from one_process import HereCommands
 
-from masquerade.benchmark.commands import LocalCommands, visible_gpus
+from masquerade.benchmark.commands import LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
     Job,
@@ -651,6 +651,67 @@ def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
     assert "--no" in (tmp_path / "c.log").read_text()
 
 
+ON_TWO_MACHINES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from ray.cluster_utils import Cluster
+from masquerade.benchmark.commands import RayCommands
+from masquerade.errors import MissingError
+from masquerade.ray_cluster import ray_cluster
+from test_jobs import draw, runner_of
+folder = Path({folder!r})
+cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0))
+with ray_cluster(cluster.address) as ray:
+    try:
+        RayCommands(ray=ray, gpu=False).check_machines()
+    except MissingError as error:
+        assert "no machine of the Ray cluster has a core" in str(error)
+    else:
+        raise AssertionError("it has none")
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+with ray_cluster(cluster.address) as ray:
+    commands = RayCommands(ray=ray, gpu=False)
+    commands.check_machines()
+    assert commands.cores == 2
+    runner = runner_of(folder, [])
+    runner.commands, runner.workers = commands, 1  # whose threads no machine has together
+    runner.run([draw(folder, "a")])
+    assert not runner.failures, runner.failures
+    lost = draw(folder, "b", words=("--no",))
+    lost.log.mkdir(parents=True)  # as where a machine cannot write it
+    runner.run([lost])
+    assert "do all machines see this folder" in runner.failures["b"], runner.failures
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+)
+@pytest.mark.slow
+def test_a_job_asks_for_no_more_cores_than_one_machine_has(tmp_path: Path) -> None:
+    """Else it would wait for ever, without a word."""
+    program = ON_TWO_MACHINES.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    words = [sys.executable, "-c", program]
+    environ = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "manifest.csv").exists()
+
+
+def test_as_many_jobs_run_at_a_time_as_the_cluster_has_gpus(tmp_path: Path) -> None:
+    """Those that wait for one would count as running, and the time left be too short."""
+
+    class Cluster:
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": 64.0, "GPU": 4.0}
+
+    options = Options(suite="quick", output=tmp_path, engine="ray")
+    for gpu, most in ((True, 4), (False, 64)):
+        assert trainings_at_once(options, RayCommands(ray=Cluster(), gpu=gpu), 64) == most
+
+
 def test_a_command_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     """Else it would write beside its next try."""
     words = ("data", "mimes", str(tmp_path / "long"), "--clips", "100000", "--size", "32")
@@ -683,9 +744,10 @@ def test_commands_are_shared_out_among_gpus(
     assert visible_gpus("auto") == visible_gpus("cuda") == ("0", "1")
     assert visible_gpus("cuda:1") == visible_gpus("cpu") == ()
     options = Options(suite="quick", output=tmp_path)
-    assert trainings_at_once(options, 16) == 2
-    assert trainings_at_once(replace(options, device="cuda:1"), 16) == 1
-    assert trainings_at_once(replace(options, device="cpu"), 16) == 16
+    here = LocalCommands()
+    assert trainings_at_once(options, here, 16) == 2
+    assert trainings_at_once(replace(options, device="cuda:1"), here, 16) == 1
+    assert trainings_at_once(replace(options, device="cpu"), here, 16) == 16
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert visible_gpus("auto") == ("5", "7")
     seen = []

@@ -56,6 +56,7 @@ MEASURED = KeptTable(
     origins=(DataOrigin(name="ward", holds="", origin="ours", terms="Internal."),),
     shown=ShownClips(clips=(ShownClip(row="blur", file="gone.mp4", shows="walk"),)),
     time=TimeSpent(rows=(RowTime(name="raw", attacks=60),), scores=6, training=0, on="2 cores"),
+    versions={"python": "3.11.7", "torch": "2.13.0"},
     ablations=(Ablation(parameter="size", rows={"2": "blur", "4": "blur strong"}),),
 )
 
@@ -88,6 +89,7 @@ def test_tables_of_other_runs_and_suites_stay_on_the_page(
     tmp_path: Path, result: Evaluation
 ) -> None:
     page = measure(tmp_path, MEASURED, replace(result, data="first"))
+    assert "<td>python 3.11.7, torch 2.13.0</td>" in page
     assert sections(page) == ["first"] and "<h1>Quick</h1>" in page
     second = replace(MEASURED, name="uti", place=1)
     page = measure(tmp_path, second, replace(result, data="second"))

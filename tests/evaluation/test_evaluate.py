@@ -141,9 +141,13 @@ def test_predictions_are_written_before_they_are_scored(
 
 @pytest.mark.slow
 def test_two_runs_of_one_seed_give_one_table(
-    evaluation: Evaluation, manifest: Manifest, tmp_path: Path
+    evaluation: Evaluation, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one process and in two, so that the order in which fits end changes nothing either."""
+    """In one process and in two, so that the order in which fits end changes nothing either.
+
+    Nor does it where labels are large, and processes read them from files.
+    """
+    monkeypatch.setattr(executor, "LARGE_LABELS", 1)
     lines = [
         EvaluatedMethod(name="black", method=build("blacken")),
         EvaluatedMethod(name="copy", method=build("downsample", factor=2)),

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+from masquerade.errors import MissingError
 from masquerade.ray_cluster import RayExecutor
 
 ENDED_AFTER = 20.0  # seconds that a command gets to end by itself when the benchmark is stopped
@@ -87,17 +88,45 @@ class RayCommands:
     _stopped: bool = False
 
     def open_executor(self) -> RayExecutor:
-        """Open an executor whose calls run as tasks on the cluster."""
-        return RayExecutor(self.ray, int(self.gpu))
+        """Open an executor whose calls run as tasks on the cluster.
+
+        Attackers run on the kind of device that this machine chose: without a GPU here they would
+        keep those of the cluster from others, and not use them.
+        """
+        import torch
+
+        return RayExecutor(self.ray, int(self.gpu and torch.cuda.is_available()))
 
     @property
     def cores(self) -> int:
         """How many cores the cluster has."""
         return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
+    @property
+    def at_once(self) -> int:
+        """How many commands run at a time: one for each core, or for each GPU if they use one."""
+        return max(1, int(self.ray.cluster_resources().get("GPU", 1))) if self.gpu else self.cores
+
+    def check_machines(self) -> None:
+        """Refuse a cluster on which no task could ever run.
+
+        Raises:
+            MissingError: no machine has a core for tasks.
+        """
+        if not self._most_cores():
+            raise MissingError(
+                "no machine of the Ray cluster has a core for tasks; join one with `ray start "
+                "--address=...`."
+            )
+
+    def _most_cores(self) -> int:
+        """The cores of the machine that has most of them: a task that asks for more never runs."""
+        alive = [one["Resources"] for one in self.ray.nodes() if one["Alive"]]
+        return max((int(one.get("CPU", 0)) for one in alive), default=0)
+
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
         """Run `masquerade` as a task on the cluster; see `Commands.run`."""
-        threads = max(1, self.cores // side_by_side)
+        threads = max(1, min(self.cores // side_by_side, self._most_cores()))
         resources = {"num_cpus": threads, "num_gpus": 1 if self.gpu else 0}
         task = self.ray.remote(max_retries=RETRIES, **resources)(run_command)
         with self._lock:

@@ -471,5 +471,8 @@ class JobRunner:
             with self._lock:
                 self.durations.add(job.kind, time.monotonic() - began)
             return None
-        said = reason_in(job.log.read_text("utf-8", "replace"))
+        try:
+            said = reason_in(job.log.read_text("utf-8", "replace"))
+        except OSError:  # a machine of a cluster that lacks the folder begins no log either
+            return "it left no log: do all machines see this folder, and that of -o?"
         return said or f"it ended with {code} and said nothing."

@@ -5,8 +5,8 @@ measured again.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class KeptTable:
     shown: ShownClips
     ablations: tuple[Ablation, ...] = ()  # that its suite states
     time: TimeSpent | None = None  # None: an earlier version did not keep it
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries, as of `time`
 
     def to_json(self) -> str:
         """The same as JSON."""

@@ -68,6 +68,7 @@ from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
+from masquerade.pipeline.receipt import library_versions
 from masquerade.ray_cluster import ray_cluster, wants_gpu
 from masquerade.report.benchmark_page import TableContext, write_report
 from masquerade.report.differences import differences_markdown
@@ -175,7 +176,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
         training = trainings_of([*begun, *attacked()])
         clock.works = works_of(suite, attacked(), places)
         # a GPU's memory is for one training, unless more are asked for
-        runner.workers = options.workers or trainings_at_once(options, cores)
+        runner.workers = options.workers or trainings_at_once(options, commands, cores)
         runner.run(training, others=making)
         results: dict[str, Evaluation] = {}
         for mine in attacked():
@@ -256,12 +257,15 @@ def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
         return
     with ray_cluster(options.address, workers=options.workers or None) as ray:
         commands = RayCommands(ray=ray, gpu=wants_gpu(ray, options.device))
+        commands.check_machines()
         yield commands, commands.cores
 
 
-def trainings_at_once(options: Options, cores: int) -> int:
+def trainings_at_once(options: Options, commands: Commands, cores: int) -> int:
     """How many trainings run side by side: one for each core, or for each GPU that they use."""
-    if options.engine == "ray" or choose_device(options.device).type == "cpu":
+    if isinstance(commands, RayCommands):
+        return commands.at_once
+    if choose_device(options.device).type == "cpu":
         return cores
     return max(1, len(visible_gpus(options.device)))
 
@@ -356,6 +360,7 @@ def run_table(
         shown=shown,
         ablations=table.ablations,
         time=time,
+        versions=library_versions(),
     )
     evaluation.write_results(
         result,
@@ -399,6 +404,11 @@ def write_page(
     if not kept:
         return
     titles = list(dict.fromkeys(one.title for one, _ in kept))
+    made = [
+        ", ".join(f"{name} {version}" for name, version in one.versions.items())
+        for one, _ in kept
+        if one.versions
+    ]
     printed: dict[str, list[OurScores]] = {}
     for one, _ in kept:
         if one.published is not None and one.ours is not None:
@@ -417,6 +427,7 @@ def write_page(
         ],
         about={
             "masquerade": ", ".join(dict.fromkeys(one.masquerade for one, _ in kept)),
+            **({"made with": "; ".join(dict.fromkeys(made))} if made else {}),
             "last command": command,
         },
         results=[f"{results_folder(Path(), one.suite) / one.name}.json" for one, _ in kept],

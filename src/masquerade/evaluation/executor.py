@@ -40,6 +40,7 @@ from masquerade.storage import TemporaryFolder, code_digest
 from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
+LARGE_LABELS = 2**20  # bytes of one label's, from which on other processes read them from a file
 FITTED_BY = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
     *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
@@ -229,7 +230,7 @@ class Executor:
         networks: list[tuple[Path, FitTask, ClipDataset]] = []
         kernels: list[tuple[Path, FitTask, ClipDataset]] = []
         with TemporaryFolder(self._shared) as scratch:
-            for file, task, clips in tasks:
+            for file, task, clips in self._with_label_files(tasks, scratch):
                 model = self.preset.attackers[task.key.attacker]
                 if model.network is not None:
                     networks.append((file, task, clips))
@@ -247,6 +248,27 @@ class Executor:
             doing = f"{method}: computing features for attackers"
             self._run_missing(features.values(), save_features, doing)
             self._run_missing(kernels, run, f"{method}: {REGRESSING}")
+
+    def _with_label_files(self, tasks: Tasks, folder: Path) -> Tasks:
+        """Tasks whose large labels lie in files, where they are sent to other processes.
+
+        Else each task would hold the labels of all clips, which of P-HVU are .7 GB.
+        """
+        missing = any(not file.exists() for file, _, _ in tasks)
+        if self._fits_here or not missing:
+            return tasks
+        files: dict[int, Path] = {}  # by the identity of the array, which protocols share
+        found = []
+        for file, task, clips in tasks:
+            large = {n: one for n, one in task.labels.items() if one.nbytes >= LARGE_LABELS}
+            for one in large.values():
+                if id(one) not in files:
+                    files[id(one)] = folder / f"labels-{len(files)}.npy"
+                    np.save(files[id(one)], one)
+            kept = {name: one for name, one in task.labels.items() if name not in large}
+            named = {name: files[id(one)] for name, one in large.items()}
+            found.append((file, replace(task, labels=kept, label_files=named), clips))
+        return found
 
     def _run_missing(
         self, tasks: Collection[tuple[Any, ...]], run: Callable[..., None], what: str
@@ -296,6 +318,8 @@ def _fit_name(model: str, seed: int, shuffle: int, fold: Fold, labels: str) -> s
 
 
 def _run(file: Path, task: FitTask, clips: ClipDataset, *, preset: Preset, device: str) -> None:
+    mapped = {name: np.load(one, mmap_mode="c") for name, one in task.label_files.items()}
+    task = replace(task, labels={**task.labels, **mapped}, label_files={})
     with torch.random.fork_rng():  # networks draw their first weights from the global generator
         blocks = fit_predict(task, clips, preset, device=device)
     keyed = {task.key._replace(split=split): block for split, block in blocks.items()}

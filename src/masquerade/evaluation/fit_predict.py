@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -43,6 +43,7 @@ class FitTask:
     fold: Fold  # whose clips
     classes: Mapping[str, int]  # by label
     labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
+    label_files: Mapping[str, Path] = field(default_factory=dict)  # of labels that are not in it
     weights: Path | None = None  # where the raw-trained weights are; None: nowhere
     saves_weights: bool = False  # whether this is a fit on raw video, which writes them
     # of a kernel machine: what `save_features` wrote of all clips; None: they are computed
