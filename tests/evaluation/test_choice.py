@@ -48,7 +48,7 @@ def truth(labels: np.ndarray, clips: np.ndarray, fold: np.ndarray, name: str) ->
     return SplitTruth(
         clips=clips,
         fold=fold,
-        groups=clips // 2,
+        groups=clips,  # each of another person
         labels={name: labels[clips]},
         actions=np.zeros(len(clips), np.int64),
         fold_priors={name: (even,) * FOLDS},
@@ -283,6 +283,16 @@ def test_it_holds_only_where_every_attackers_upper_end_does() -> None:
     leaked = score_label(WHO, leaking, raw, **GIVEN)
     assert leaked.score.value == 0 and leaked.leakage is not None
     assert leaked.leakage.protects is False
+
+
+def test_it_does_not_hold_where_all_clips_of_a_person_together_may_tell_more() -> None:
+    """Of few people nobody knows, whatever a single clip tells."""
+    raw, hidden = (given(WHO, ("eyes", EVERY, right)) for right in (EVERY, NEVER))
+    few = replace(hidden.test, groups=np.arange(CLIPS) // 2)
+    found = score_label(WHO, replace(hidden, test=few, tests=(few,)), raw, **GIVEN)
+    assert found.leakage is not None and found.leakage.protects is None
+    assert found.pooled is not None and found.pooled.value == 0.2 and not found.told_together
+    assert found.undecided is not None and f"may tell {found.pooled.high:.2f}" in found.undecided
 
 
 def test_it_does_not_hold_where_one_that_may_not_be_chosen_reads_it() -> None:

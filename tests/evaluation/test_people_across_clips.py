@@ -44,6 +44,7 @@ from masquerade.evaluation.results import Reidentification, Row
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import build
+from masquerade.metrics.intervals import Score
 from masquerade.report.table import markdown
 from masquerade.report.verdicts import is_identity, verdict
 
@@ -350,14 +351,26 @@ def test_nobody_is_hidden_whose_clips_were_not_compared(
 
 def test_nobody_is_hidden_where_nobody_is_found_again_in_raw_video(evaluation: Evaluation) -> None:
     copy = evaluation.rows[2]
-    known = with_held(copy, *copy.reidentification)
-    assert doubt_uncompared(known) == known
     nothing = Reidentification(gallery="anonymized", not_applicable="too few people")
     found = doubt_uncompared(with_held(copy, nothing))
     (who,) = (one for one in found.findings if is_identity(one))
     assert who.undecided is not None and who.undecided.endswith("is not known: too few people")
     leaks = replace(copy, reidentification=())
     assert doubt_uncompared(leaks, "why") == leaks
+
+
+@pytest.mark.parametrize(("high", "held"), [(0.14, True), (0.16, False), (None, False)])
+def test_nobody_is_hidden_whose_clips_may_be_found_again(
+    evaluation: Evaluation, high: float | None, held: bool
+) -> None:
+    """A tenth of the way from a guess (.05) to always is .145."""
+    copy = evaluation.rows[2]
+    (one, _), low = copy.reidentification, Score(0.05, 0.0, high, 40, 20)
+    one = replace(one, scores={**one.scores, RANK: low}, floors={**one.floors, RANK: 0.05})
+    found = doubt_uncompared(with_held(copy, one))
+    (who,) = (each for each in found.findings if is_identity(each))
+    assert who.leakage is not None and bool(who.leakage.protects) == held
+    assert held or (who.undecided or "").endswith("a guess has 0.05")
 
 
 def test_results_without_it_are_read(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from masquerade.evaluation.kernel_ridge import extract_features
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.protocols import SAME, source_files
 from masquerade.evaluation.reidentification import (
+    RANK,
     Comparison,
     Features,
     against_raw,
@@ -25,14 +26,15 @@ from masquerade.evaluation.reidentification import (
     reidentify,
 )
 from masquerade.evaluation.results import Reidentification, Row
+from masquerade.metrics.leakage import held_limit
 
 
 def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
-    """Turn `held` of who somebody is into undecided, unless their clips were compared.
+    """Turn `held` of who somebody is into undecided, unless their clips are not found again.
 
-    `why` they were not, where the row has no gallery.
+    `why` they were not compared, where the row has no gallery.
     """
-    found = [one.not_applicable for one in row.reidentification] or [why]
+    found = [one.not_applicable or _doubt_found(one) for one in row.reidentification] or [why]
     reason = next(filter(None, found), None)
     if reason is None:
         return row
@@ -44,6 +46,17 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
         for one in row.findings
     )
     return replace(row, findings=findings)
+
+
+def _doubt_found(one: Reidentification) -> str | None:
+    """Why clips of one person may be found more often than counts as held; None: they are not."""
+    rank, guess = one.scores.get(RANK), one.floors.get(RANK)
+    if rank is None or rank.value is None or guess is None:
+        return "nothing is known of the most similar clip"
+    if rank.high is not None and rank.high <= held_limit(guess, 1.0):
+        return None
+    most = "more" if rank.high is None else f"{rank.high:.2f}"
+    return f"the most similar one may show the same in {most}, where a guess has {guess:.2f}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

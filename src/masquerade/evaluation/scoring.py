@@ -172,7 +172,7 @@ def score_method(
     acted_means: dict[str, Scored] = {}  # by family
     found = []
     for name, one in inputs.items():
-        actions = predict_actions(truth, name, one)
+        actions = predict_actions(truth, name, one, (strength or {}).get((name, truth.action)))
         for spec in specs[name]:
             finding = score_label(
                 spec,
@@ -281,6 +281,9 @@ def score_label(
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
             undecided = unread  # it may leak where none of these attackers can look
     pooled = _score_pooled(spec, mine, best, predicted_actions) if private else None
+    if leaked is not None and leaked.protects and pooled is not None:
+        undecided = _doubt_together(leaked, *pooled)
+        leaked = replace(leaked, protects=None) if undecided else leaked
     informed = strongest_of(spec, mine, scored, "prior")
     if informed and "action prior" in floors:
         prior = floors["action prior"]
@@ -335,17 +338,20 @@ def score_label(
     return found
 
 
-def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> tuple[IntArray, ...]:
+def predict_actions(
+    truth: GroundTruth, protocol: str, mine: ScoringInput, strength: Strength | None = None
+) -> tuple[IntArray, ...]:
     """(n,) actions that the strongest recognizer predicts for the test clips, of each training run.
 
-    Where a clip has several actions, the likeliest.
+    Where a clip has several actions, the likeliest. `strength` breaks ties, as for the action's own
+    score.
     """
     action = truth.action
     metric = "cMAP" if truth.labels[action].ndim == 2 else "top-1"
     spec = MetricSpec(
         name=action, columns=(action,), use="utility", metric=metric, protocol=protocol
     )
-    best = choose(spec, mine, score_attackers(spec, mine)).outputs
+    best = choose(spec, mine, score_attackers(spec, mine), strength).outputs
     runs = best.test if mine.per_run else (mean_probabilities(best.test),)
     return tuple(np.asarray(one[action].argmax(axis=1), np.int64) for one in runs)
 
@@ -410,6 +416,21 @@ def _score_pooled(
         guesses = [measure(spec, truth, pooled_by_label(one)) for one in priors]
         floors["predicted action"] = average(guesses)
     return found, _highest_value(floors)
+
+
+def _doubt_together(leaked: Leakage, pooled: Score, floor: float | None) -> str | None:
+    """Why all clips of a person together may tell more than counts as held; None: they do not."""
+    raw = leaked.raw.value
+    if pooled.value is None or floor is None or raw is None:
+        return None
+    limit = held_limit(floor, max(floor, raw))
+    if pooled.high is not None and pooled.high <= limit:
+        return None
+    most = "more" if pooled.high is None else f"{pooled.high:.2f}"
+    return (
+        f"all clips of a person together may tell {most}, where a guess has {floor:.2f}: more "
+        "people would tell"
+    )
 
 
 def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:

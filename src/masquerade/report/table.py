@@ -27,9 +27,9 @@ HOW_TO_READ = (
     "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no "
     "attacker's upper end is more than a tenth of the way from the guess to raw video. "
     "`undecided`: the same, but attackers of some kind fail on raw video too, one is surely worse "
-    "than chance, there are too few training runs, nobody could be looked for across clips by "
-    "re-identification, or most frames were hidden whole because nothing could be told apart in "
-    "them. "
+    "than chance, there are too few training runs, all clips of a person together or "
+    "re-identification across clips may tell more, or could not be tried, or most frames were "
+    "hidden whole because nothing could be told apart in them. "
     "`background`: what is read from the top twelfth of the frame alone. A low score says what "
     "these attackers recovered from these clips, and nothing more."
 )
