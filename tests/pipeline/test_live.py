@@ -40,7 +40,7 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
 from masquerade.video.addresses import parse_address
-from masquerade.video.live_decoding import LiveDecoder
+from masquerade.video.live_decoding import TICKS, LiveDecoder, arrival_tick
 from masquerade.video.live_source import LiveSource
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
@@ -428,6 +428,38 @@ def test_the_first_picture_given_is_the_newest_of_those_that_came_during_the_ope
             with pytest.raises(EOFError):
                 while True:
                     decoder.take()
+
+
+@needs_ffmpeg
+@pytest.mark.slow
+def test_a_machine_that_decodes_too_slowly_leaves_out_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From key frame to key frame; what it gives is as old as it says."""
+    pipe, whole = tmp_path / "camera", LiveDecoder._pictures
+    os.mkfifo(pipe)
+    decoded: list[Any] = []
+
+    def slowly(self: LiveDecoder, packet: Any) -> Any:
+        decoded.append(packet)
+        time.sleep(0.08)  # of pictures that come each .04 s
+        return whole(self, packet)
+
+    monkeypatch.setattr(LiveDecoder, "_pictures", slowly)
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=12", "-c:v", "libx264", "-g", "25"]
+    words = ["ffmpeg", "-v", "error", "-y", "-re", *source, "-f", "mpegts", str(pipe)]
+    ages, last = [], 0
+    with subprocess.Popen(words):
+        address, descriptor = parse_address(str(pipe)), os.open(pipe, os.O_RDONLY)
+        with LiveDecoder(address, descriptor=descriptor, size="", rate=0, seconds=10) as decoder:
+            decoder.start()
+            with pytest.raises(EOFError):
+                while True:
+                    taken = decoder.take()
+                    ages.append((arrival_tick() - taken.pts) / TICKS)
+                    last = taken.index
+    assert last > 250 and len(decoded) < 250  # of 300
+    assert max(ages) > 0.9 and min(ages[len(ages) // 2 :]) < 0.7
 
 
 @needs_ffmpeg

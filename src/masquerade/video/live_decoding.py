@@ -21,6 +21,7 @@ from masquerade.errors import VideoError
 from masquerade.video.addresses import PROTOCOLS, Address
 from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS
 from masquerade.video.decoding import Decoded
+from masquerade.video.live_backlog import LEAVES_OUT, MOST, Backlog
 from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
@@ -51,6 +52,8 @@ class LiveDecoder:
         self._closed = False
         self._count = 0  # pictures so far
         self._tick = -1  # when the last one arrived; each tick is of one picture
+        self._backlog = Backlog()
+        self._left_out_since: float | None = None  # packets are, until a key frame; None: none is
         self._container: InputContainer | None = None
         self._pipe: FileIO | None = None
         self._thread: threading.Thread | None = None
@@ -130,6 +133,13 @@ class LiveDecoder:
                 came = time.monotonic()
                 if came - asked > WAITED or came > until:
                     self._catching_up = False
+                if packet.dts is not None and packet.time_base:
+                    sent = float(packet.dts * packet.time_base)
+                    self._backlog.add(sent, came, waited=came - asked > WAITED)
+                if self._leaves_out(packet, stream, came):
+                    self._count += bool(packet.size)
+                    asked = time.monotonic()
+                    continue
                 for picture in self._pictures(packet):
                     check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
                     self._put(picture)
@@ -142,6 +152,25 @@ class LiveDecoder:
             self._failure = why
             self._changed.notify()
 
+    def _leaves_out(self, packet: Any, stream: Any, now: float) -> bool:
+        """Whether a packet is not decoded, as this machine is too slow for all of them.
+
+        Pictures are coded as changes of earlier ones, so that it goes on with a key frame.
+        """
+        if self._catching_up:
+            return False
+        if self._left_out_since is None:
+            if self._backlog.grows(now):
+                self._left_out_since = now
+        elif packet.is_keyframe:
+            too_long = now - self._left_out_since > LEAVES_OUT
+            if too_long:
+                self._backlog.forget()
+            if too_long or self._backlog.seconds <= MOST / 2:
+                stream.codec_context.flush_buffers()
+                self._left_out_since = None
+        return self._left_out_since is not None
+
     def _pictures(self, packet: Any) -> list[VideoFrame]:
         """The pictures in a packet; none where it is damaged, as networks make it."""
         try:
@@ -152,7 +181,8 @@ class LiveDecoder:
 
     def _put(self, picture: VideoFrame) -> None:
         with self._changed:
-            self._tick = max(self._tick + 1, arrival_tick())
+            came = arrival_tick() - round(self._backlog.seconds * TICKS)
+            self._tick = max(self._tick + 1, came)
             self._newest = Decoded(picture, self._tick, 1, self._count)
             self._count += 1
             self._changed.notify()

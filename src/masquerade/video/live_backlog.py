@@ -1,0 +1,53 @@
+"""How long packets of a live source waited before they were read, by the times that they carry.
+
+A machine that decodes slower than a camera films leaves packets in the buffers of the network, more
+of them from second to second. A picture's age therefore begins when its packet came, not when it
+was decoded.
+"""
+
+from dataclasses import dataclass
+
+MOST = 1.0  # seconds of packets that wait, from which some are left out unless they become fewer
+LEAVES_OUT = 5.0  # seconds for which packets are left out at most: more waits elsewhere
+JUMP = 10.0  # seconds forward, and any backward, from which a source counts time anew
+
+
+@dataclass(eq=False)
+class Backlog:
+    """What waits to be read.
+
+    Whoever has to wait for a packet has read all that came. From then on a packet that is read
+    later than it should be, by the time it carries, has waited for so long.
+    """
+
+    seconds: float = 0.0  # for which the newest packet waited
+    _least: float | None = None  # from a packet's own time until it was read, with nothing waiting
+    _sent: float = 0.0  # the newest packet's own time
+    _then: tuple[float, float] | None = None  # when it was last compared, and how long it was
+
+    def add(self, sent: float, read: float, *, waited: bool) -> None:
+        """Add a packet by its own time and when it was read; `waited`: none was there before."""
+        way = read - sent
+        anew = not 0 <= sent - self._sent <= JUMP
+        self._sent = sent
+        if waited or anew or self._least is None:
+            self._least = way
+        self._least = min(self._least, way)
+        self.seconds = way - self._least
+
+    def grows(self, now: float) -> bool:
+        """Whether too much waits, and no less than a second before."""
+        if self.seconds <= MOST:
+            self._then = None
+            return False
+        if self._then is None:
+            self._then = now, self.seconds
+        began, length = self._then
+        if now - began < 1:
+            return False
+        self._then = now, self.seconds
+        return self.seconds >= length
+
+    def forget(self) -> None:
+        """Take the newest packet for one that did not wait."""
+        self.seconds, self._least, self._then = 0.0, None, None
