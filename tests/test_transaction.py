@@ -276,19 +276,47 @@ def test_a_journal_of_another_user_and_one_in_use_are_left_alone(
 @pytest.mark.parametrize("older_journal", [False, True])
 def test_after_a_reboot_a_killed_transaction_is_undone(tmp_path: Path, older_journal: bool) -> None:
     """The disk may have another number then, which journals of earlier versions hold."""
-    for name, text in {"mine": "old", ".kept": "old", "video": "old", ".video": "old"}.items():
+    kept, older = (f".{digit * 16}.masquerade-kept" for digit in "12")
+    for name, text in {"mine": "old", kept: "old", "video": "old", older: "old"}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "mine").write_text("new, and named before the kill")
     new = storage_id(tmp_path)
     steps = [
-        [f"{tmp_path}/video", f"{tmp_path}/.video", [number + 1 for number in new[1:]]],
-        [f"{tmp_path}/mine", f"{tmp_path}/.kept", [new[0] + 1, *new[1:]]],
+        [f"{tmp_path}/video", f"{tmp_path}/{older}", [number + 1 for number in new[1:]]],
+        [f"{tmp_path}/mine", f"{tmp_path}/{kept}", [new[0] + 1, *new[1:]]],
     ]
     if not older_journal:
         steps[1][2] = new[1:]
     (tmp_path / f".{'0' * 16}.masquerade-journal").write_text(json.dumps(steps))
     recover(tmp_path)
     assert held(tmp_path) == {"mine": "old", "video": "old"}
+
+
+@pytest.mark.parametrize(
+    ("destination", "kept"),
+    [
+        ("gone", "thesis.tex"),  # would be deleted, or moved to where others see it
+        ("shared/key", "thesis.tex"),
+        ("gone", "documents/.0123456789abcdef.masquerade-kept"),
+        ("gone", ".0123456789abcdef.masquerade-kept/../thesis.tex"),
+        ("gone", 7),
+    ],
+)
+def test_a_journal_that_came_with_videos_moves_and_deletes_nothing(
+    tmp_path: Path, destination: str, kept: object
+) -> None:
+    """Files that a user unpacked are the user's own."""
+    for folder in ("documents", "shared", "ward"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "thesis.tex").write_text("mine")
+    (tmp_path / "documents" / ".0123456789abcdef.masquerade-kept").write_text("mine")
+    named = kept if isinstance(kept, int) else f"{tmp_path}/{kept}"
+    journal = tmp_path / "ward" / f".{'0' * 16}.masquerade-journal"
+    journal.write_text(json.dumps([[f"{tmp_path}/{destination}", named, [0, 0, 0]]]))
+    recover(tmp_path / "ward")
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    assert len(list((tmp_path / "documents").iterdir())) == 1
+    assert not list((tmp_path / "shared").iterdir()) and not list((tmp_path / "ward").iterdir())
 
 
 def storage_id(folder: Path) -> list[int]:

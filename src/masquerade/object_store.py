@@ -22,6 +22,7 @@ REMOTE_INSTALL = 'pip install "masquerade[remote]"'
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Stores that show a file once all of it is there; in others it gets its name at the end."""
 STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
+SAME_STORE = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one store
 CHUNK = 1 << 20
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
 
@@ -63,7 +64,8 @@ def path_of(text: str) -> Path:
         )
     if ".." in rest.split("/"):
         raise UsageError(f"{text} holds '..'; write the address without it.")
-    return RemotePath(text)
+    # by one name, so that an output is known to be a source
+    return RemotePath(f"{SAME_STORE.get(scheme, scheme)}://{rest}")
 
 
 def is_address(text: str) -> bool:

@@ -28,6 +28,7 @@ from masquerade.storage import (
 JOURNAL = ".masquerade-journal"
 KEPT = ".masquerade-kept"
 NAME = re.compile(rf"\.[0-9a-f]{{16}}{JOURNAL}")
+KEPT_NAME = re.compile(rf"\.[0-9a-f]{{16}}{KEPT}")
 
 
 class _Step(NamedTuple):
@@ -156,12 +157,24 @@ def _end(journal: Path, steps: list[_Step]) -> None:
 
 
 def _read(journal: Path) -> list[_Step]:
-    """The steps of a journal; none where it was not written whole, as nothing was renamed then."""
+    """The steps of a journal; none where it was not written whole, as nothing was renamed then.
+
+    Nor are there any where it is not as we write it: it may have come with somebody's videos, and
+    name a file of the user to be moved or deleted.
+    """
     try:
         steps = [_Step(*step) for step in json.loads(journal.read_text())]
+        if not all(map(_is_own, steps)):
+            return []
         return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
     except (ValueError, TypeError):
         return []
+
+
+def _is_own(step: _Step) -> bool:
+    """Whether an older file is kept beside its destination, under such a name as we give."""
+    kept = Path(step.kept)
+    return kept.parent == Path(step.destination).parent and bool(KEPT_NAME.fullmatch(kept.name))
 
 
 def _identity(path: str | Path) -> list[int] | None:

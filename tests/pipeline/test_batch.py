@@ -26,6 +26,7 @@ from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
+    SHEET_SUFFIX,
     anonymize_batch,
     is_finished,
     plan_tasks,
@@ -71,6 +72,12 @@ def test_outputs_lie_beside_their_inputs_by_default(tree: Path) -> None:
     expected = {"a.mp4": f"a{OWN_SUFFIX}.mp4", "b.mov": f"b{OWN_SUFFIX}.mp4"}
     assert names(plan_tasks([str(tree)]), tree) == expected
     assert names(plan_tasks([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
+
+
+def test_the_private_sheet_of_a_folder_is_no_input(tree: Path) -> None:
+    """It shows everybody, and would lie among the releases."""
+    (tree / f"a{SHEET_SUFFIX}.png").write_bytes(b"everybody")
+    assert {task.src.name for task in plan_tasks([str(tree)], output="o/")} == {"a.mp4", "b.mov"}
 
 
 def test_a_tree_is_mirrored(tree: Path) -> None:

@@ -267,6 +267,9 @@ def test_a_key_that_climbs_out_of_the_output_folder_is_refused(store: Any) -> No
 
 def test_an_address_is_a_path() -> None:
     path = path_of("s3://bucket/folder/a.mp4")
+    for other in ("s3a://bucket/folder/a.mp4", "S3://bucket/folder/a.mp4"):
+        assert path_of(other) == path  # else an output would not be known to be a source
+    assert str(path_of("gcs://b/a.mp4")) == "gs://b/a.mp4"
     assert isinstance(path, RemotePath) and str(path) == "s3://bucket/folder/a.mp4"
     assert str(path.with_name("b.json")) == "s3://bucket/folder/b.json"
     assert str(path.parent / "sub" / "c") == "s3://bucket/folder/sub/c"

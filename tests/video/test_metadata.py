@@ -137,6 +137,45 @@ def test_an_attachment_is_kept_only_when_named(laden, tmp_path):
     assert [s["codec_type"] for s in streams(tmp_path / "out.mkv")] == ["video", "attachment"]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".webp", "image/webp"),  # FFmpeg shows the first ones' like as attachments
+        (".jpg", "image/jpg"),
+        (".jpg", "application/octet-stream"),
+        (".jpg", "image/jpeg"),
+    ],
+)
+@pytest.mark.parametrize("choice", ["keep", "keep:attachment"])
+def test_of_attachments_fonts_alone_are_kept(tmp_path, suffix, kind, choice):
+    """A picture of the source may be one, whatever it says that it is."""
+    clip = make_with_sound(tmp_path / "clip.mkv", "-c:v", "libx264", "-c:a", "aac")
+    picture, font, source = tmp_path / f"p{suffix}", tmp_path / "f.ttf", tmp_path / "in.mkv"
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=s=64x64",
+        "-frames:v",
+        1,
+        "-c:v",
+        "mjpeg",
+        "-f",
+        "image2",
+        picture,
+    )
+    font.write_bytes(CANARY)
+    words = ["-attach", picture, "-metadata:s:t:0", f"mimetype={kind}"]
+    words += ["-attach", font, "-metadata:s:t:1", "mimetype=font/ttf"]
+    ffmpeg("-i", clip, "-c", "copy", *words, source)
+    held = picture.read_bytes()[-64:]
+    assert held in source.read_bytes()
+    out = tmp_path / "out.mkv"
+    rewrite(source, out, metadata=choice)
+    written = out.read_bytes()
+    assert held not in written and CANARY in written
+
+
 def test_a_cover_picture_is_never_kept(tmp_path):
     clip = make_with_sound(tmp_path / "c.mp4", "-c:a", "aac")
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=200x200", "-frames:v", 1, tmp_path / "cover.png")

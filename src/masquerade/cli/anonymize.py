@@ -360,8 +360,9 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     """Write the sheet of people, and print their IDs."""
     from masquerade.cli.progress import BatchProgress
     from masquerade.pipeline.people_sheet import find_people, when, write_sheet
+    from masquerade.video.probe import SHEET_SUFFIX
 
-    named = task.src.with_name(f"{task.src.stem}_people_private.png")
+    named = task.src.with_name(f"{task.src.stem}{SHEET_SUFFIX}.png")
     path = named if options.output is None else task.dst
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path} is no PNG; give --list-people an -o that ends in .png.")

@@ -36,7 +36,7 @@ from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent, starting_worker
 from masquerade.storage import place_keys
 from masquerade.video.encoding import suffix_for
-from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, video_digest
+from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, SHEET_SUFFIX, video_digest
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
@@ -179,7 +179,7 @@ def _is_input(file: Path) -> bool:
     return (
         has_video_name(file)
         and not file.name.startswith(".")
-        and not file.stem.endswith(OWN_SUFFIX)
+        and not file.stem.endswith((OWN_SUFFIX, SHEET_SUFFIX))
     )
 
 

@@ -15,6 +15,11 @@ from masquerade.video.side_data import UNNAMED
 
 KINDS = ("subtitle", "data", "attachment")
 CHAPTER_TRACK = "bin_data"  # FFmpeg's name of what is in MP4's stream of chapters
+FONTS = (
+    *("font/", "application/font-", "application/x-font", "application/x-truetype-font"),
+    "application/vnd.ms-opentype",
+)
+"""How the types of attachments begin that are kept: any other may be a picture."""
 CHAPTERS = -1  # in place of a stream's index
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.
@@ -116,14 +121,21 @@ def select_metadata(
     """Choose what goes into the output of an open reader, and with which streams of `audio`.
 
     `metadata` is "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
-    subtitle, chapter, data and attachment. A cover picture is never kept.
+    subtitle, chapter, data and attachment. Of attachments fonts alone are kept: another may be a
+    picture of the source, whatever it says that it is, and a cover picture never is.
     """
     keys = _keys(metadata)
     info = reader.info
     # The stream in which MP4 holds chapters is never copied: the output's muxer makes its own.
     mp4 = "mp4" in info.container
     tracks = {s.index for s in info.streams if mp4 and s.codec == CHAPTER_TRACK}
-    others = [s for s in info.streams if s.kind in KINDS and s.index not in tracks]
+    others = [
+        s
+        for s in info.streams
+        if s.kind in KINDS
+        and s.index not in tracks
+        and (s.kind != "attachment" or _is_font(reader.stream_tags(s.index)))
+    ]
     streams = tuple(s.index for s in others if _wants(keys, s.kind))
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
     tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
@@ -186,6 +198,11 @@ def _keys(metadata: str) -> frozenset[str] | None:
 
 def _wants(keys: frozenset[str] | None, name: str) -> bool:
     return keys is None or name.lower() in keys
+
+
+def _is_font(tags: Mapping[str, str]) -> bool:
+    kinds = [value for name, value in tags.items() if name.lower() == "mimetype"]
+    return any(kind.lower().startswith(FONTS) for kind in kinds)
 
 
 def _own(name: str) -> bool:

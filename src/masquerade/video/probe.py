@@ -25,6 +25,7 @@ from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 OWN_SUFFIX = "_anonymized"  # of what is written beside an input
+SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
