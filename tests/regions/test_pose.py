@@ -9,6 +9,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from frames import ArrayFrame, clip, noise
@@ -17,6 +18,7 @@ from masquerade.errors import MissingError
 from masquerade.regions import People
 from masquerade.regions.anchor_detection import anchors
 from masquerade.regions.boxes import Box
+from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
@@ -225,14 +227,66 @@ def test_who_enters_between_runs_of_the_detector_is_looked_for_before(first: int
 @pytest.mark.parametrize("blind", [(9,), (9, 10, 11), (7, 8, 9, 10, 11, 12)])
 def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -> None:
     found = _track(_DrawnPeople(blind), _frames(30))
-    tracks = {track for people in found for track in people.poses}
-    assert tracks == {0}
     for t, people in enumerate(found):
         assert bool(people.poses) is (t not in blind)
         assert _covered(people, t) > 0.9
         assert bool(people.between) is (t in blind)
-        posed = (people.poses | people.between)[0]
+        ((number, posed),) = (people.poses | people.between).items()
+        assert number == (t >= blind[0])  # who it is then, nobody knows
         assert posed.landmarks[0, 0] == pytest.approx(20.5 + 2 * t + (SIZE - 1) / 2, abs=0.1)
+
+
+class _TwoPeople(_DrawnPeople):
+    """Sees each bright square by itself; two that overlap are one."""
+
+    def _all(self, pixels: Any) -> list[Square]:
+        bright = (pixels[..., 0] > 240).astype(np.uint8)
+        bright[0] = 0
+        _, _, stats, middles = cv2.connectedComponentsWithStats(bright)
+        large = [i for i in range(1, len(stats)) if stats[i][4] > SIZE]
+        return [Square(middles[i][0] + 0.5, middles[i][1] + 0.5, 2 * SIZE, 0.0) for i in large]
+
+    def detect(self, pixels: Any) -> list[tuple[Square, float]]:
+        return [(square, 0.9) for square in self._all(pixels)]
+
+    def landmarks(self, pixels: Any, square: Square) -> Pose:
+        seen = sorted(self._all(pixels), key=lambda one: abs(one.x - square.x))
+        near = bool(seen) and square.same_person(seen[0])
+        own = seen[0] if near else square
+        points = np.tile([own.x, own.y, 0, 1, 1], (33, 1)).astype(float)
+        inside = np.pad(np.full((64, 64), 255, np.uint8), 96)
+        return Pose(own, own, 0.95 if near else 0.05, points, np.zeros((33, 3)), inside)
+
+
+def _passing(count: int) -> list[ArrayFrame]:
+    """Somebody stands, and another one comes and stays in front of them."""
+    ground, frames = noise(W, H, 1) // 2, []
+    for t in range(count):
+        pixels = ground.copy()
+        for x in (100, min(100, 16 + 4 * t)):
+            pixels[40 : 40 + SIZE, x : x + SIZE] = 250
+        pixels[0, 0] = t
+        frames.append(ArrayFrame(pixels))
+    return frames
+
+
+@pytest.mark.parametrize("case", ["lost", "passed"])
+def test_who_may_be_somebody_else_is_not_visible_and_stays_hidden(case: str) -> None:
+    """A number that goes on behind whoever came in front would show them."""
+    if case == "lost":
+        found = _track(_DrawnPeople((9, 10, 11)), _frames(30))
+    else:
+        found = _track(_TwoPeople(), _passing(40))
+    (known,) = (number for number in found[0].poses if number == 0)
+    last = found[-1]
+    ((number, _),) = last.poses.items()
+    assert number != known and known in last.earlier[number]
+    kept, alone = ChosenPeople.of([known], []), ChosenPeople.of([], [known])
+    assert not kept.hides(known, found[0].earlier) and alone.hides(known, found[0].earlier)
+    assert kept.hides(number, last.earlier) and alone.hides(number, last.earlier)
+    if case == "passed":
+        (other,) = set(found[2].poses) - {known}  # who came
+        assert {known, other} <= last.earlier[number]
 
 
 def test_a_silhouette_is_carried_after_the_last_find_and_before_the_first() -> None:
@@ -263,7 +317,7 @@ def test_who_moves_fast_is_looked_for_in_every_frame() -> None:
 @pytest.mark.parametrize("blind", [(9,), (10,), (9, 10), (8, 9, 10, 11)])
 def test_who_is_lost_around_a_skipped_frame_stays_hidden(blind: tuple[int, ...]) -> None:
     found = _track(_DrawnPeople(blind), _frames(30, rate=30))
-    assert {track for people in found for track in people.poses} == {0}
+    assert all(len(people.poses) <= 1 for people in found)
     assert all(_covered(people, t) > 0.9 for t, people in enumerate(found))
 
 

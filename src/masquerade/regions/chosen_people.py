@@ -1,9 +1,10 @@
 """Who is left visible on purpose, by the numbers of tracks; whoever is not named stays hidden.
 
-A person who is lost and found again has another number, and is hidden until it is named too.
+A person who is lost and found again has another number, and so has whoever is left where one passed
+in front of another. It is hidden until it is named too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -14,6 +15,9 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask
 from masquerade.regions.region import Region
 
+Earlier = Mapping[int, frozenset[int]]
+"""By the number of a track: those of tracks whose people it may be of."""
+NONE_EARLIER: Earlier = {}
 MARGIN = 0.03  # of the frame's longer side: what moves this near to somebody is theirs
 
 
@@ -35,16 +39,22 @@ class ChosenPeople:
     def __bool__(self) -> bool:
         return bool(self.visible or self.only)
 
-    def hides(self, track: int | None) -> bool:
-        """Whether a track is hidden; what has no track is, unless only named ones are."""
-        return track in self.only if self.only else track not in self.visible
+    def hides(self, track: int | None, earlier: Earlier = NONE_EARLIER) -> bool:
+        """Whether a track is hidden; what has no track is, unless only named ones are.
 
-    def divide(self, region: Region) -> Region:
+        By `earlier` it may be of people who had other numbers: it is hidden with each of them, and
+        visible with none.
+        """
+        if not self.only:
+            return track not in self.visible
+        return track is not None and not self.only.isdisjoint({track, *earlier.get(track, ())})
+
+    def divide(self, region: Region, earlier: Earlier = NONE_EARLIER) -> Region:
         """A region whose boxes are hidden, or `visible` on purpose."""
         if not self:
             return region
-        hidden = tuple(box for box in region.boxes if self.hides(box.track))
-        visible = tuple(box for box in region.boxes if not self.hides(box.track))
+        hidden = tuple(box for box in region.boxes if self.hides(box.track, earlier))
+        visible = tuple(box for box in region.boxes if not self.hides(box.track, earlier))
         return replace(region, boxes=hidden, visible=visible)
 
     def mask(self, hidden: Mask, visible: Mask, moving: Mask | None) -> Mask:

@@ -181,3 +181,9 @@ def draw_ellipses(
         axes_px = max(1, round(axes[0])), max(1, round(axes[1]))
         cv2.ellipse(out, (round(x), round(y)), axes_px, 0, 0, 360, 255, cv2.FILLED)
     return out
+
+
+def share_inside(a: Mask, b: Mask) -> float:
+    """How much of silhouette a lies in silhouette b, 0 to 1."""
+    own = a > 0
+    return float((b[own] > 0).mean()) if own.any() else 1.0

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import Array, Box
 from masquerade.regions.face_mesh import POINTS, FaceMesh
-from masquerade.regions.masks import resize_mask
+from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.people import PoseSource, frame_region
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import COVERED, POSED, FramePeople, share_inside
+from masquerade.regions.pose_tracking import COVERED, POSED, FramePeople
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import Literal, Protocol
@@ -231,15 +232,16 @@ class _PosePeople:
         """The region of a frame in which some people are left visible on purpose."""
         chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
         boxes = seen.draw_boxes(box for box in seen.unposed if chosen.hides(box.track))
-        hidden = resize_mask(np.maximum(seen.mask(chosen.hides), boxes), *size)
-        visible = resize_mask(seen.mask(lambda track: not chosen.hides(track)), *size)
-        region = chosen.divide(people)
+        hides = partial(chosen.hides, earlier=seen.earlier)
+        hidden = resize_mask(np.maximum(seen.mask(hides), boxes), *size)
+        visible = resize_mask(seen.mask(lambda track: not hides(track)), *size)
+        region = chosen.divide(people, seen.earlier)
         return replace(
             region,
             boxes=region.boxes
             + tuple(face for face in faces if chosen.hides_face(face, hidden, visible)),
             mask=chosen.mask(hidden, visible, moving),
-            people=tuple(one for one in people.people if chosen.hides(one.track)),
+            people=tuple(one for one in people.people if hides(one.track)),
         )
 
 

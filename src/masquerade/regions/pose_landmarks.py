@@ -18,6 +18,10 @@ from masquerade.regions.pose_detection import U8, Square, crop
 LANDMARKS = 33
 CALM = 0.1  # farthest that a landmark moves between two frames, in half sides of the square, if
 # silhouettes in both cover the limb on its way: limbs and the margin around them are wider
+SAME_LANDMARKS = 0.2  # mean distance of two poses' landmarks, in half sides, of one person
+LARGEST_STEP = 0.6  # of a square's centre from one frame to the next, in half sides
+LARGEST_GROWTH = 1.5  # of a square's side from one frame to the next
+FOLLOW = 0.4  # score from which a person who is followed is still there
 SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
 
 
@@ -40,10 +44,28 @@ class Pose:
         return np.asarray((soft >= 255 * SILHOUETTE) * np.uint8(255), np.uint8)
 
 
+def continues(pose: Pose) -> bool:
+    """Whether a person who was followed into a square is in it."""
+    a, b = pose.square, pose.next_square
+    step = np.hypot(a.x - b.x, a.y - b.y) / a.half
+    ratio = b.half / a.half
+    return bool(
+        pose.score >= FOLLOW
+        and step <= LARGEST_STEP
+        and 1 / LARGEST_GROWTH <= ratio <= LARGEST_GROWTH
+    )
+
+
 def moved_calmly(a: Pose, b: Pose) -> bool:
     """Whether a person moved so little between two frames that both cover the one between."""
     farthest = np.hypot(*(a.landmarks[:, :2] - b.landmarks[:, :2]).T).max()
     return bool(farthest <= CALM * min(a.square.half, b.square.half))
+
+
+def same_pose(a: Pose, b: Pose) -> bool:
+    """Whether two poses in one frame are of one person."""
+    distance = np.hypot(*(a.landmarks[:, :2] - b.landmarks[:, :2]).T).mean()
+    return bool(distance < SAME_LANDMARKS * min(a.square.half, b.square.half))
 
 
 def middle_pose(a: Pose, b: Pose) -> Pose:

@@ -7,7 +7,7 @@ the silhouette is carried by optical flow. Who is detected without landmarks is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,11 +20,19 @@ import numpy as np
 
 from masquerade.models.optical_flow import grey, warp_along_flow
 from masquerade.regions.boxes import Box, scaled_boxes
-from masquerade.regions.masks import resize_mask
+from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.people_segmentation import PeopleSegmentation
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
-from masquerade.regions.pose_landmarks import Pose, PoseLandmarks, middle_pose, moved_calmly
+from masquerade.regions.pose_landmarks import (
+    FOLLOW,
+    Pose,
+    PoseLandmarks,
+    continues,
+    middle_pose,
+    moved_calmly,
+    same_pose,
+)
 from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.tracking import (
@@ -38,13 +46,10 @@ from masquerade.regions.tracking import (
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
-FOLLOW = 0.4  # score from which a person who is followed is still there
-SAME_LANDMARKS = 0.2  # mean distance of two poses' landmarks, in half sides, of one person
 COVERED = 0.7  # share of a silhouette in others from which it adds nothing
 UNSUPPORTED = 2  # runs of the detector without a find after which a covered or covering track ends
 LONGEST_SKIP = 0.045  # seconds between a frame that is skipped and the one before: 24 a second
-LARGEST_STEP = 0.6  # of a square's centre from one frame to the next, in half sides
-LARGEST_GROWTH = 1.5  # of a square's side from one frame to the next
+NOBODY = -1  # in place of the number of a track
 POSED = 0.5  # score of a box from which landmarks are looked for in it
 AGAIN = 30  # frames after which they are looked for again where there were none, and people in
 # turned copies of the frame while everybody who is found has landmarks
@@ -100,6 +105,8 @@ class FramePeople:
     found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
     unposed: list[Box] = field(default_factory=list)  # followed boxes in which no silhouette is
     outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
+    # by the number of a track: those of tracks whose people it may be of
+    earlier: Mapping[int, frozenset[int]] = field(default_factory=dict)
     _small: U8 | None = None
     _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
 
@@ -294,6 +301,7 @@ class _Track:
     square: Square  # where to look next
     seen: int  # the frame of its last pose
     supported: int  # the frame in which the detector saw it last
+    begun: int  # the frame from which it has its number
 
 
 class _Run:
@@ -311,6 +319,7 @@ class _Run:
         self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
         self._turn_at = 0  # frame from which people are looked for in turned copies again
         self._skipped = False  # whether nobody was looked for in the frame before
+        self._earlier: dict[int, frozenset[int]] = {}  # see `FramePeople.earlier`
 
     def close(self) -> None:
         if self._pool:
@@ -319,6 +328,7 @@ class _Run:
     def step(self, waiting: deque[FramePeople]) -> None:
         """Find the people of the last waiting frame, and what it tells of those before."""
         now = waiting[-1]
+        now.earlier = self._earlier
         if now.cut:
             self.look_at_skipped(list(waiting)[:-1])
         self._now += 1
@@ -376,7 +386,7 @@ class _Run:
     def _look(self, track: _Track, people: FramePeople, t: int) -> Pose | None:
         """Find a followed person's pose in frame t; None if the person is lost."""
         pose = self._tracker.landmarks(people.pixels, track.square)
-        if not _continues(pose):
+        if not continues(pose):
             return None
         self._add(track, people, pose, t)
         return pose
@@ -396,7 +406,7 @@ class _Run:
             return
         if not moved_calmly(known, found):
             pose = self._tracker.landmarks(skipped.pixels, square)
-            if _continues(pose):
+            if continues(pose):
                 skipped.poses[track.number] = pose
                 return
         skipped.poses[track.number] = middle_pose(known, found)
@@ -428,10 +438,32 @@ class _Run:
         """Of two tracks that follow one person the younger ends."""
         for track in sorted(self._tracks, key=lambda k: k.number):
             pose = now.poses.get(track.number)
-            older = [now.poses[n] for n in sorted(now.poses) if n < track.number]
-            if pose and any(_same(pose, other) for other in older):
-                del now.poses[track.number]
-                self._tracks.remove(track)
+            older = [k for k in self._tracks if k.number < track.number and k.number in now.poses]
+            double = [k for k in older if pose and same_pose(pose, now.poses[k.number])]
+            if double:
+                self._drop(track, double[0], now)
+
+    def _drop(self, track: _Track, other: _Track, now: FramePeople) -> None:
+        """End a track on whose person another one is.
+
+        Where each was of a person of its own, nobody knows which of them it is: as where one
+        passes in front of the other. Then the one that stays gets a new number, so that nobody is
+        taken for somebody who is left visible.
+        """
+        del now.poses[track.number]
+        self._tracks.remove(track)
+        if self._now - track.begun > self._rules.every:
+            pose, begun = now.poses.pop(other.number), self._now
+            other.number, other.begun = self._new_number(track.number, other.number), begun
+            now.poses[other.number] = pose
+
+    def _new_number(self, *may_be: int) -> int:
+        """The number of a track that may go on with these."""
+        number = next(self._numbers)
+        more = [self._earlier.get(one, frozenset()) for one in may_be]
+        if may_be:
+            self._earlier[number] = frozenset(may_be).union(*more)
+        return number
 
     def _detect(self, waiting: deque[FramePeople]) -> None:
         now = waiting[-1]
@@ -483,7 +515,7 @@ class _Run:
         again = self._landmarks(now, [pose.next_square for _, pose in seen])
         for pose, (_, before) in zip(again, seen, strict=True):
             best = pose if pose.score >= FOLLOW else before
-            same = any(_same(best, other) for other in now.poses.values())
+            same = any(same_pose(best, other) for other in now.poses.values())
             if not same and share_inside(now.draw(best), now.mask()) < COVERED:
                 self._begin(waiting, best)
         return [square for square, _ in seen]
@@ -497,83 +529,67 @@ class _Run:
                 if other.number in parts and other.supported > old:
                     a, b = parts[track.number], parts[other.number]
                     if max(share_inside(a, b), share_inside(b, a)) >= COVERED:
-                        del now.poses[track.number], parts[track.number]
-                        self._tracks.remove(track)
+                        del parts[track.number], parts[other.number]
+                        self._drop(track, other, now)
+                        parts[other.number] = b
                         break
 
     def _begin(self, waiting: deque[FramePeople], pose: Pose) -> None:
-        """Begin a track, or go on with one that was lost, and look back for the person."""
+        """Begin a track, and look back for the person, as far as to a track that was lost there.
+
+        That one may have been of somebody else, so that the number is new in any case.
+        """
         now = waiting[-1]
         lost = [k for k in self._tracks if k.number not in now.poses]
         near = [k for k in lost if k.square.same_person(pose.square)]
-        track = (
-            near[0] if near else _Track(next(self._numbers), pose.next_square, self._now, self._now)
-        )
-        if not near:
-            self._tracks.append(track)
+        lost_there = near[0].number if near else NOBODY
+        number = self._new_number(*(k.number for k in near[:1]))
+        track = _Track(number, pose.next_square, self._now, self._now, self._now)
+        self._tracks = [*(k for k in self._tracks if k not in near[:1]), track]
         self._add(track, now, pose, self._now)
-        track.supported = self._now
-        self._look_back(waiting, track.number, filled=bool(near))
-        _fill_between(list(waiting), track.number)
+        self._look_back(waiting, track.number, lost_there)
+        _fill_between(list(waiting), track.number, lost_there)
 
-    def _look_back(self, waiting: deque[FramePeople], number: int, *, filled: bool) -> None:
+    def _look_back(self, waiting: deque[FramePeople], number: int, lost_there: int) -> None:
+        """Look for a person who was just found in earlier frames.
+
+        As far as to those of a track that was lost in the same place, or NOBODY.
+        """
         pose: Pose | None = waiting[-1].poses[number]
         carried = 0
         for after, before in zip(
             list(waiting)[:0:-1], list(waiting)[-2::-1], strict=True
         ):  # neighbours, backwards
-            if after.cut or number in before.poses:
+            if after.cut or number in before.poses or lost_there in before.poses:
                 return
             if pose is not None:
                 found = self._tracker.landmarks(before.pixels, pose.next_square)
-                pose = found if _continues(found) else None
-            if pose is not None and not any(_same(pose, p) for p in before.poses.values()):
+                pose = found if continues(found) else None
+            if pose is not None and not any(same_pose(pose, p) for p in before.poses.values()):
                 before.poses[number] = pose
                 continue
             if pose is not None:
                 return  # somebody else's track
             silhouette = after.silhouette(number)
             carried += 1
-            if silhouette is None or (carried > self._rules.lookback and not filled):
+            most = self._rules.lookback if lost_there == NOBODY else len(waiting)
+            if silhouette is None or carried > most:
                 return
             moved = carry(silhouette, after, before)
             other = before.carried.get(number)
             before.carried[number] = moved if other is None else np.maximum(moved, other)
 
 
-def _fill_between(frames: list[FramePeople], number: int) -> None:
-    """Interpolate the landmarks of a track where it was lost before the last of these frames."""
-    seen = [i for i, people in enumerate(frames) if number in people.poses]
-    for first, last in pairwise(seen):
-        a, b = frames[first].poses[number], frames[last].poses[number]
-        for i in range(first + 1, last):
+def _fill_between(frames: list[FramePeople], number: int, lost_there: int) -> None:
+    """Interpolate a track's landmarks from those of the one that was lost there before it."""
+    poses = [one.poses.get(number, one.poses.get(lost_there)) for one in frames]
+    seen = [(i, pose) for i, pose in enumerate(poses) if pose is not None]
+    for (first, a), (last, b) in pairwise(seen):
+        own = number in frames[last].poses  # else it was followed there, by the other number
+        for i in range(first + 1, last) if own else ():
             share = (i - first) / (last - first)
             frames[i].between[number] = replace(
                 a,
                 landmarks=a.landmarks + share * (b.landmarks - a.landmarks),
                 world=a.world + share * (b.world - a.world),
             )
-
-
-def _continues(pose: Pose) -> bool:
-    """Whether a person who was followed into a square is in it."""
-    a, b = pose.square, pose.next_square
-    step = np.hypot(a.x - b.x, a.y - b.y) / a.half
-    ratio = b.half / a.half
-    return bool(
-        pose.score >= FOLLOW
-        and step <= LARGEST_STEP
-        and 1 / LARGEST_GROWTH <= ratio <= LARGEST_GROWTH
-    )
-
-
-def share_inside(a: U8, b: U8) -> float:
-    """How much of silhouette a lies in silhouette b, 0 to 1."""
-    own = a > 0
-    return float((b[own] > 0).mean()) if own.any() else 1.0
-
-
-def _same(a: Pose, b: Pose) -> bool:
-    """Whether two poses are of one person."""
-    distance = np.hypot(*(a.landmarks[:, :2] - b.landmarks[:, :2]).T).mean()
-    return bool(distance < SAME_LANDMARKS * min(a.square.half, b.square.half))
