@@ -61,7 +61,7 @@ TABLES = (
     Table("fit", (), "fit.md", "training attackers"),
     Table(
         "scaling",
-        ("--files", "4", "--seconds", "60", "--repeats", "3"),
+        ("--files", "4", "--seconds", "40", "--repeats", "3"),
         "scaling.md",
         "one worker and two, plain and on Ray",
     ),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masquerade.datasets.augmentation import LUMA, NONE, SPACT, Augmentation, augment
+from masquerade.datasets.augmentation import LUMA, NONE, SPACT, Augmentation, augment, mirror
 from masquerade.errors import UsageError
 
 
@@ -130,3 +130,15 @@ def test_an_erased_box_is_black_and_small() -> None:
 def test_impossible_crops_are_refused(crop: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match="crop"):
         changed(clips_of(), crop=crop)
+
+
+@pytest.mark.parametrize("still", [127.5, 0.5], ids=["bytes", "floats"])
+def test_flow_is_mirrored_as_the_flow_of_mirrored_clips(still: float) -> None:
+    """What moves to the left moves to the right then, as fast, and as far up or down."""
+    flow = torch.rand(1, 2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    flow = (255 * flow).to(torch.uint8) if still > 1 else flow
+    other, plain = mirror(flow).float(), flow.float()
+    assert torch.allclose(other[:, 0] - still, -(plain[:, 0] - still).flip(-1))
+    assert torch.equal(other[:, 1], plain[:, 1].flip(-1))
+    assert mirror(flow).dtype == flow.dtype and torch.allclose(mirror(mirror(flow)).float(), plain)
+    assert changed(flow, flip=1.0).shape == flow.shape

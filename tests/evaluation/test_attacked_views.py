@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import scenes
 import torch
 from scenes import CONFIG
 
+from masquerade.benchmark import suite
 from masquerade.cli.evaluate import config_of, parse
 from masquerade.datasets.augmentation import NONE
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.fit_predict import FitTask, _augmentation, _views, fit_predict
@@ -272,3 +276,18 @@ def test_the_flags_of_crops_and_padding_reach_the_settings() -> None:
     assert (asked.test_crop, asked.padding) == (0.8, "palindrome")
     plain = config_of(parse(line)[0])
     assert plain.test_crop is None and plain.padding is None
+
+
+def test_clips_are_not_mirrored_where_an_action_has_a_side() -> None:
+    """The mirror image of a throw to the left is one to the right."""
+    for asked in (True, False):
+        preset, notes = preset_of(EvaluationConfig(preset="paper", mirror=asked))
+        assert any("mirror" in note for note in notes) != asked
+        for model in preset.attackers.values():
+            flips = _augmentation(model, preset).flip > 0
+            assert not flips or asked
+            assert _views(model, preset)[0].mirror == (asked and model.content != "flow")
+    suites = Path(suite.__file__).parent / "suites"
+    for path in suites.glob("selective-*.toml"):
+        for table in tomllib.loads(path.read_text("utf-8"))["tables"]:
+            assert ("--no-mirror" in table["evaluate"]) == (table["data"] == "ipn")

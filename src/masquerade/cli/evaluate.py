@@ -59,7 +59,7 @@ BOXES = {
     "template": TEMPLATE,
     "mask": MASK,
     "file": f"through_file {FILE}",
-    "clips": "clip_sampling stride views aspect padding test_crop",
+    "clips": "clip_sampling stride views aspect padding test_crop mirror",
     "attack": "attackers recognizers average amp attacker_weights image_weights reidentification "
     "metrics lambdas allow_empty allow_gaps",
     "result": "store_limit json",
@@ -142,6 +142,9 @@ class Options(RegionConfig, FileConfig):
     # test networks on the middle of frames, this share of the side, such as .8 as SPAct, and let
     # them learn from random crops of which it is the mean; stills are tested whole. By default 1.
     test_crop: Share | None = None
+    # let networks learn from mirror images too, and average over both; --no-mirror: where an action
+    # has a side, such as a throw to the left.
+    mirror: bool = True
     # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
     allow_empty: bool = False
     # also measure videos in which regions were lost for a while, or whole frames were hidden for

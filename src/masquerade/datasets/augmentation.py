@@ -12,6 +12,7 @@ from masquerade.models.stgcn import MIRROR
 
 Range = tuple[float, float]
 PIXEL_CHANNELS = 3
+FLOW_CHANNELS = 2  # across and down
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
@@ -55,12 +56,17 @@ contrast."""
 
 
 def mirror(clips: Tensor) -> Tensor:
-    """Mirror images of clips (..., 3, T, H, W), or of pose sequences (..., 6, T, 33, M).
+    """Mirror images of clips (..., 3, T, H, W), of flow (..., 2, T, H, W), or of pose sequences
+    (..., 6, T, 33, M).
 
-    Poses change the sign of x, in the picture and in metres, and the body its sides.
+    Flow to the left is one to the right then, about the value of no motion. Poses change the sign
+    of x, in the picture and in metres, and the body its sides.
     """
     if clips.shape[-4] == PIXEL_CHANNELS:
         return clips.flip(-1)
+    if clips.shape[-4] == FLOW_CHANNELS:
+        x, y = clips.flip(-1).unbind(-4)
+        return torch.stack([(255 if clips.dtype == torch.uint8 else 1) - x, y], -4)
     sides = clips.new_tensor([-1, 1, 1, -1, 1, 1])[:, None, None, None]
     return clips[..., list(MIRROR), :] * sides
 

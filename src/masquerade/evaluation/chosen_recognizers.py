@@ -21,10 +21,14 @@ from masquerade.metrics.intervals import score_over_runs
 from masquerade.metrics.statistic import Statistic, average
 from masquerade.models.recognizers import RECOGNIZERS
 
+UNMIRRORED = "Networks learn from no mirror images, as was asked for."
+
 
 def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
     """The preset with a configuration's networks and sampling, and notes on that sampling."""
     preset = replace(get_preset(config.preset), amp=config.amp)
+    if not config.mirror:
+        preset = replace(preset, augment=replace(preset.augment, flip=0.0))
     preset, notes = with_sampling(
         with_recognizers(preset, config.recognizers),
         stride=config.stride,
@@ -34,7 +38,8 @@ def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
         test_crop=config.test_crop,
     )
     preset, own = with_own_sampling(preset, config.clip_sampling)
-    return preset, (*notes, *own)
+    mirrored = () if config.mirror else (UNMIRRORED,)
+    return preset, (*notes, *own, *mirrored)
 
 
 def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:

@@ -58,6 +58,8 @@ class EvaluationConfig:
     # networks are tested on; None: the preset's
     padding: Padding | None = None
     test_crop: Share | None = None
+    # learn from mirror images too, and average over both; off where an action has a side
+    mirror: bool = True
     # what networks of frames see: clips of the preset, or of the frames and stride (`own-frames`),
     # and of the size too (`own`), that each one's published weights were trained on
     clip_sampling: SamplingChoice = "preset"

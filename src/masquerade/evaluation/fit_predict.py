@@ -82,10 +82,11 @@ def fit_predict(
 def _views(model: AttackerModel, preset: Preset) -> tuple[Views, int | None]:
     """The views of a clip that are predicted, and the frames of each; None: all of the clip."""
     number = math.prod(preset.views)
+    one = MIRRORED if preset.augment.flip else ONE_VIEW
     if model.content != "frames":
-        return ONE_VIEW if model.content == "flow" else MIRRORED, None
+        return ONE_VIEW if model.content == "flow" else one, None
     # several as the papers have them: without mirror images
-    views = Views(times=number) if number > 1 else MIRRORED
+    views = Views(times=number) if number > 1 else one
     if _is_cropped(model, preset):  # stills are not, as in SPAct's code (docs/papers.md 2.5)
         views = replace(views, crop=preset.test_crop, size=preset.test_side, whole_stills=True)
     return views, preset.frames if number > 1 else None
