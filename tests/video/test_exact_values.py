@@ -435,9 +435,12 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
               "side:EXIF", "frame:scene"),
         chapters=2,
     )  # fmt: skip
+    font = False  # whether the attachment says that it is one
     reader: Any = SimpleNamespace(
         info=info, tags={"title": "t", "encoder": "e", "Mine": "m"}, chapters=[1, 2],
-        stream_tags=lambda index: {"language": "x"} if index < 2 else {},
+        stream_tags=lambda index: {0: {"language": "x"}, 1: {"language": "x"}}.get(
+            index, {"mimetype": "font/ttf"} if index == 4 and font else {}
+        ),
     )  # fmt: skip
     none = select_metadata(reader)
     assert (none.tags, none.streams, none.chapters, none.kept) == ({}, (), (), ())
@@ -447,6 +450,8 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
         *(f"stream{i} ({kind}, c)" for i, kind in enumerate(kinds) if i), "2 chapters",
         "2 tags of other names",
     )  # fmt: skip
+    assert select_metadata(reader, "keep", audio=[1]).streams == (2, 3)  # what is it?
+    font = True
     whole = select_metadata(reader, "keep", audio=[1])
     assert whole.tags == {"title": "t", "Mine": "m"} and whole.streams == (2, 3, 4)
     assert whole.chapters == (1, 2)
@@ -458,7 +463,7 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
         4,
     ]
     assert whole.kept == (
-        "title", "stream0:language", "stream1:language",
+        "title", "stream0:language", "stream1:language", "stream4:mimetype",
         *(f"stream{i} ({kinds[i]}, c)" for i in (1, 2, 3, 4)), "2 chapters",
         "1 tags of other names",
     )  # fmt: skip

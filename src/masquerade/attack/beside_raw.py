@@ -245,14 +245,16 @@ def _share_alike(differs: F32) -> float:
 def _shift_levels(raw: U8, published: U8) -> U8:
     """A raw frame with the brightness and contrast of the published one.
 
-    Both are of the half of the pixels that they explain best: the others may be hidden.
+    Both are of the half of the pixels that they explain best: the others may be hidden. The frame
+    is given as it is where its contrast is changed too much, as by what hides it.
     """
     x, y = (one[::STRIDE, ::STRIDE].astype(np.float64).ravel() for one in (raw, published))
     best = np.ones(len(x), bool)
     gain, offset = 1.0, 0.0
     for _ in range(ROUNDS):
         gain = float(np.cov(x[best], y[best])[0, 1] / max(float(x[best].var(ddof=1)), 1e-6))
-        gain = min(max(gain, GAINS[0]), GAINS[1])
+        if not GAINS[0] <= gain <= GAINS[1]:
+            return raw
         offset = float(np.median(y[best] - gain * x[best]))
         far = np.abs(y - gain * x - offset)
         best = far <= np.median(far)
