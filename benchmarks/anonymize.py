@@ -1,6 +1,7 @@
 """Speed of anonymizing, beside plain transcoding, ffmpeg's filters and deface, in one run.
 
     python benchmarks/anonymize.py [--deface-python PYTHON] [--seconds 8] [--repeats 3]
+    python benchmarks/anonymize.py --checks   # what the checks cost; writes check-cost.md alone
 
 The clip is the demo's, at three sizes. "Limit" decodes and encodes it unchanged with the same
 codec, preset, crf and threads, frames going from the decoder to the encoder as they are. Ours and
@@ -40,6 +41,7 @@ from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.single_file import FileRun
 from masquerade.pipeline.stream import prefetch
+from masquerade.video import decoding_process
 from masquerade.video.encoding import CODECS
 
 SIZES = [(320, 240), (640, 480), (1280, 720)]
@@ -54,6 +56,7 @@ FULL: dict[str, Any] = {
     "blur (default)": lambda: masquerade.build("blur"),
     "selective": lambda: masquerade.build("selective"),
 }
+CHECKED = ("pixelate 16", "blur (default)")  # whose checks are timed part by part
 FACES = {  # settings of a row, by its name; the last looks for faces half as often as by default
     "selective": {"method": "selective"},
     "blacken": {"method": "blacken"},
@@ -130,17 +133,81 @@ def ours(
     )
 
 
-def unchecked(run: Callable[[], object]) -> None:
-    """Run without comparing frames with their source."""
-    nothing = ResidualDetail(left=0.0, frame=0, measured=0, without_detail=0)
+NOTHING = ResidualDetail(left=0.0, frame=0, measured=0, without_detail=0)
+NOT_AS_MADE = (DetailCheck, "watch", lambda *_: None)
+NOT_DECODED = (
+    (EncodedCheck, "watch", lambda *_: None),
+    (FileRun, "_compare", lambda *_: NOTHING),
+)
+NOT_AS_DECODED = (DetailCheck, "compare_next", lambda check, *_, **__: count_frame(check))
+
+
+def count_frame(check: Any) -> None:
+    check._compared += 1
+
+
+def without(run: Callable[[], object], *parts: Any) -> None:
+    """Run with some parts of the checks replaced by nothing."""
     with ExitStack() as stack:
-        for owner, name, instead in (
-            (DetailCheck, "watch", lambda *_: None),
-            (EncodedCheck, "watch", lambda *_: None),
-            (FileRun, "_compare", lambda *_: nothing),
-        ):
+        for owner, name, instead in parts:
             stack.enter_context(patch.object(owner, name, instead))
         run()
+
+
+def unchecked(run: Callable[[], object]) -> None:
+    """Run without comparing frames with their source."""
+    without(run, NOT_AS_MADE, *NOT_DECODED)
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that decode for it."""
+    total = time.process_time()
+    for each in decoding_process._running:
+        fields = Path(f"/proc/{each.process.pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def what_checks_cost(repeats: int) -> list[str]:
+    """A page of milliseconds a frame with more and more of the checks, in turn."""
+    size, seconds = (640, 480), 16
+    lines = [
+        "# What the check of each frame costs",
+        "",
+        f"Made by `python benchmarks/anonymize.py --checks --repeats {repeats}` on "
+        f"{os.cpu_count()} cores: {size[0]} x {size[1]}, every pixel",
+        "hidden. Milliseconds a frame by the clock, and of all processors together; medians.",
+        "",
+        "| | " + " | ".join(f"{name}, clock | processors" for name in CHECKED) + " |",
+        "| ---" * (1 + 2 * len(CHECKED)) + " |",
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        src, out = folder / "clip.mp4", folder / "o.mp4"
+        count = write_clip(src, size, seconds)
+        spent: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for _ in range(repeats):
+            for method in CHECKED:
+                run = partial(ours, src, out, FULL[method](), "frame")
+                for part, action in {
+                    "decoded and encoded, unchanged": partial(transcode, src, out),
+                    "hidden, not checked": partial(unchecked, run),
+                    "and compared as made": partial(without, run, *NOT_DECODED),
+                    "and decoded again": partial(without, run, NOT_AS_DECODED),
+                    "and compared again: the command": run,
+                }.items():
+                    before = processor_seconds()
+                    clock = seconds_of(action)
+                    both = clock, processor_seconds() - before
+                    spent.setdefault((part, method), []).append(both)
+        for part in dict.fromkeys(part for part, _ in spent):
+            cells = [
+                f"{1000 / count * statistics.median(one):.1f}"
+                for method in CHECKED
+                for one in zip(*spent[part, method], strict=True)
+            ]
+            lines.append(f"| {part} | {' | '.join(cells)} |")
+    return lines
 
 
 def command(src: Path, dst: Path, *more: str) -> list[str]:
@@ -222,9 +289,15 @@ def main() -> None:
     parser.add_argument("--deface-python", help="a Python in which deface runs")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--checks", action="store_true", help="what the checks cost, alone")
     parser.add_argument("-o", default="docs/results/anonymize.md")
     chosen = parser.parse_args()
-    made = " ".join(["python", *sys.argv]).replace(str(chosen.deface_python), "PYTHON")
+    if chosen.checks:
+        page = Path(chosen.o).with_name("check-cost.md")
+        page.write_text("\n".join([*what_checks_cost(chosen.repeats), ""]), "utf-8")
+        return
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    made = " ".join(words).replace(str(chosen.deface_python), "PYTHON")
     lines = [
         "# Speed of anonymizing",
         "",

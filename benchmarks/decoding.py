@@ -11,20 +11,17 @@ the same of processor time, of both processes together: it is what counts where 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from anonymize import ours, seconds_of, write_clip
+from anonymize import ours, processor_seconds, seconds_of, write_clip
 
 import masquerade
 from masquerade.pipeline import single_file
-from masquerade.video import decoding_process
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
 
@@ -46,15 +43,6 @@ def anonymize(src: Path, dst: Path, method: str, *, trusted: bool) -> None:
     here = {"Reader": partial(Reader, trusted=True), "probe": probe}
     with mock.patch.multiple(single_file, **here):
         ours(src, dst, built, RUNS[method])
-
-
-def processor_seconds() -> float:
-    """Of this process and of those that decode for it."""
-    total = time.process_time()
-    for each in decoding_process._running:
-        fields = Path(f"/proc/{each.process.pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-    return total
 
 
 def compare(action: Callable[..., None], frames: int, repeats: int) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from collections import defaultdict
@@ -26,7 +25,7 @@ from unittest.mock import patch
 import av
 import cv2
 import numpy as np
-from anonymize import RATE, transcode
+from anonymize import RATE, processor_seconds, transcode
 from numpy.typing import NDArray
 
 from masquerade.methods.drawn_people import DrawnPeople
@@ -118,15 +117,9 @@ def pipeline(level: str) -> Pipeline:
 
 def cost(action: Callable[[], object]) -> tuple[float, float]:
     """Seconds by the clock and of the CPU."""
-    cpu, began = cpu_seconds(), time.perf_counter()
+    cpu, began = processor_seconds(), time.perf_counter()
     action()
-    return time.perf_counter() - began, cpu_seconds() - cpu
-
-
-def cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
-    whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-    return sum(sum(resource.getrusage(one)[:2]) for one in whose)
+    return time.perf_counter() - began, processor_seconds() - cpu
 
 
 @contextmanager
