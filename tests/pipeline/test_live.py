@@ -32,6 +32,7 @@ from masquerade.cli import main
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import build
 from masquerade.pipeline import live as module
+from masquerade.pipeline import live_run
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.live import LiveCounts, LiveJudge, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
@@ -632,6 +633,26 @@ def test_a_receipt_that_is_there_is_no_more_overwritten_than_a_recording(
     assert main(["live", "rtsp://127.0.0.1:1/ward", "-o", str(out)]) == 2
     assert "out.mp4.receipt.json" in capsys.readouterr().err
     assert receipt.read_text() == "another run's"
+
+
+def test_a_recording_and_its_receipt_appear_together_or_not_at_all(
+    clip: Path,
+    tmp_path: Path,
+    feed: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Else a video would lie beside the receipt of another one."""
+    out, receipt = tmp_path / "out.mp4", tmp_path / "out.mp4.receipt.json"
+
+    def verify(*given: Any, **named: Any) -> None:
+        receipt.write_text("another run's")  # which began meanwhile
+
+    monkeypatch.setattr(live_run, "verify_output", verify)
+    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(["live", *words]) != 0
+    assert "exists already" in capsys.readouterr().err
+    assert not out.exists() and receipt.read_text() == "another run's"
 
 
 def test_a_smaller_picture_is_for_faces_alone() -> None:

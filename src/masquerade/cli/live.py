@@ -3,7 +3,6 @@
 Its help is made of what is imported here; what imports torch is imported where it is used.
 """
 
-import json
 import signal
 import sys
 from dataclasses import dataclass, fields
@@ -101,12 +100,10 @@ def main(argv: list[str]) -> int:
             if ended.early:  # whatever waited for the first picture failed for that
                 raise KeyboardInterrupt from error
             raise
-    text = json.dumps(receipt.as_dict(), indent=1) + "\n"
-    path = session.write_receipt(receipt, text)
     if options.json:
-        print(text, end="")
+        print(receipt.text(), end="")
     elif not quiet:
-        _print_summary(receipt, options.output, path)
+        _print_summary(receipt, options.output, session.report)
     if session.lost:
         print(f"masquerade: {session.lost}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """One live run: a source is opened, its frames are anonymized, and sent on as they come."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,10 @@ class LiveReceipt:
         """The receipt as plain data."""
         return asdict(self)
 
+    def text(self) -> str:
+        """The receipt as JSON."""
+        return json.dumps(self.as_dict(), indent=1) + "\n"
+
 
 OnFrame = Callable[[LiveFrame, LiveCounts, int], None]  # with the pictures that came so far
 
@@ -124,7 +129,7 @@ class LiveSession:
         self.destination = parse_address(destination, output=True)
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
-        report = self._report()
+        report = self.report
         if report is not None:
             refuse_address(report, "--report")
         if self.destination.kind == "file":
@@ -160,7 +165,10 @@ class LiveSession:
         self._input.stop()
 
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
-        """Anonymize until the end; a file appears then, whole and checked, or not at all."""
+        """Anonymize until the end; a file appears then, whole and checked, or not at all.
+
+        Its receipt appears with it, and that of another destination, if it is asked for, behind it.
+        """
         began = time.monotonic()
         with self._input as source, self._standstill:
             config = self.pipeline.config
@@ -171,21 +179,17 @@ class LiveSession:
             pictures = self._watched(self._in_time(source), run.counts)
             frames = self._until_lost(run(self._standstill(pictures)))
             if self.destination.kind == "file":
-                self._record(frames, run, on_frame)
-            else:
-                self._send(frames, run, on_frame)
-        return self._receipt(run, time.monotonic() - began)
-
-    def write_receipt(self, receipt: LiveReceipt, text: str) -> Path | None:
-        """Write a receipt where one belongs; gives its path."""
-        path = self._report()
-        if path is not None:
+                return self._record(frames, run, on_frame, began)
+            self._send(frames, run, on_frame)
+        receipt = self._receipt(run, time.monotonic() - began)
+        if self.report is not None:
             with transaction(overwrite=self.config.overwrite) as appear:
-                appear(path).write_text(text, "utf-8")
-        return path
+                appear(self.report).write_text(receipt.text(), "utf-8")
+        return receipt
 
-    def _report(self) -> Path | None:
-        """Return the path of the receipt; None: none is written."""
+    @property
+    def report(self) -> Path | None:
+        """The path of the receipt; None: none is written."""
         if self.config.report is None and self.destination.kind == "file":
             return Path(self.destination.text + ".receipt.json")
         return self.config.report
@@ -233,7 +237,9 @@ class LiveSession:
     def _encoding(self, default: Codec) -> Any:
         return encoding_for(self.config.for_pipeline(), default, threads=self.config.threads)
 
-    def _record(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
+    def _record(
+        self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None, began: float
+    ) -> LiveReceipt:
         file = Path(self.destination.text)
         recover(file.parent)
         encoding = self._encoding(codec_for(file))
@@ -246,6 +252,10 @@ class LiveSession:
             if not run.counts.shown:
                 raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
             verify_output(part, file, others=0)
+            receipt = self._receipt(run, time.monotonic() - began)
+            if self.report is not None:
+                appear(self.report).write_text(receipt.text(), "utf-8")
+        return receipt
 
     def _send(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
         info, encoding = _output_info(self._input.info), self._encoding("h264")
