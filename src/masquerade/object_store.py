@@ -16,7 +16,7 @@ from pathlib import Path, PosixPath
 from typing import Any
 
 from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoError
-from masquerade.storage import MARK
+from masquerade.storage import MARK, file_digest
 
 REMOTE_INSTALL = 'pip install "masquerade[remote]"'
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
@@ -161,6 +161,19 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
         if not whole:
             remove(path)
             raise UnconfirmedError(f"{path} came only in part, and was removed; try again.")
+
+
+def may_hold(path: RemotePath, file: Path) -> bool:
+    """Whether a store may hold a copy of a file: it does, or it does not answer."""
+    try:
+        with _told(path):
+            if _filesystem(path).info(str(path))["size"] != file.stat().st_size:
+                return False
+        return remote_digest(path) == file_digest(file)
+    except VideoError:  # it is not there
+        return False
+    except MasqueradeError:
+        return True
 
 
 def remove(path: RemotePath) -> None:

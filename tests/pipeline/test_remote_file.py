@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import subprocess
@@ -118,6 +119,7 @@ def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
     names = ["b.json", "m.mkv", "r.json"]
     before = [Path(name).read_bytes() for name in names] + [store.cat("/out/b.mp4.receipt.json")]
     monkeypatch.setattr(type(store), "put_file", failing)
+    words += ["--crf", "45"]  # a video of the same bytes would do with either receipt
     assert main([*words, *exports, "-y"]) == 1 and main([*words, "-y"]) == 1
     after = [Path(name).read_bytes() for name in names] + [store.cat("/out/b.mp4.receipt.json")]
     assert after == before and sorted(path.name for path in tmp_path.iterdir()) == names
@@ -162,6 +164,32 @@ def test_what_a_store_does_not_confirm_is_taken_back(
     assert len(listed(store, "/out")) == 2
     same = store.cat("/out/b.mp4.receipt.json") == older
     assert same == (suffix == ".json"), "the new video has its own receipt, and the older its own"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_a_video_that_came_before_an_error_has_its_own_receipt_or_is_taken_back(
+    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """As where somebody presses Ctrl-C, or the answer is lost, while the last part is sent."""
+    put = type(store).put_file
+
+    def late(self: Any, file: str, key: str, **more: Any) -> None:
+        put(self, file, key, **more)
+        if key.endswith(".mp4"):
+            raise error
+
+    words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", late)
+        assert main(words) in (1, 130)
+    assert not listed(store, "/out")
+    assert main(words) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", late)
+        assert main([*words, "-y"]) in (1, 130)
+    receipt = json.loads(store.cat("/out/b.mp4.receipt.json"))
+    digest = hashlib.sha256(store.cat("/out/b.mp4")).hexdigest()
+    assert receipt["output"]["sha256"] == digest
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(

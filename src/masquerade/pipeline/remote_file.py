@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from masquerade.errors import MasqueradeError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.object_store import (
     RemotePath,
     UnconfirmedError,
     fetch,
     is_remote,
+    may_hold,
     put,
     refuse_existing_remote,
     remove,
@@ -79,8 +80,12 @@ class _Store:
                 self._older[path] = fetch(path, self._folder)
             try:
                 put(file, path, overwrite=self._overwrite)
-            except UnconfirmedError:
-                self._note_put(path, video_replaced=there and not number)
+            except BaseException as error:
+                # it may have come all the same, before an interruption or without an answer
+                unconfirmed = isinstance(error, UnconfirmedError)
+                refused = isinstance(error, UsageError)  # what is there is somebody's
+                if unconfirmed or (not refused and may_hold(path, file)):
+                    self._note_put(path, video_replaced=there and not number)
                 raise
             self._note_put(path, video_replaced=there and not number)
 
