@@ -179,7 +179,7 @@ def what_checks_cost(repeats: int) -> list[str]:
         "hidden. Milliseconds a frame by the clock, and of all processors together; medians.",
         "",
         "| | " + " | ".join(f"{name}, clock | processors" for name in CHECKED) + " |",
-        "| ---" * (1 + 2 * len(CHECKED)) + " |",
+        "| --- " * (1 + 2 * len(CHECKED)) + "|",
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

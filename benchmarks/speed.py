@@ -105,15 +105,16 @@ def page(done: Sequence[tuple[Table, int, float]], earlier: Mapping[str, str]) -
         failed = "" if code == 0 else f"exit code {code}"
         link = f"[{table.script}]({table.page})"
         minutes = f"{seconds / 60:.0f}"
-        rows[table.script] = f"| {link} | {table.about} | {minutes} | {commit} | {failed} |"
+        cells = [link, table.about, minutes, commit, processor(), failed]
+        rows[table.script] = f"| {' | '.join(cells)} |"
     lines = [
         "# Tables of speed",
         "",
-        f"Made by `python benchmarks/speed.py`: {processor()}, {os.cpu_count()} cores;",
+        f"Made by `python benchmarks/speed.py` on {os.cpu_count()} cores;",
         f"{versions()}. Every table has its references in it, measured in the same run.",
         "",
-        "| table | of | minutes | at | |",
-        "| --- | --- | --- | --- | --- |",
+        "| table | of | minutes | at | on | |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(rows[table.script] for table in TABLES if table.script in rows),
     ]
     return "\n".join([*lines, ""])
