@@ -459,6 +459,8 @@ def test_a_machine_that_decodes_too_slowly_leaves_out_what_waits(
                     taken = decoder.take()
                     ages.append((arrival_tick() - taken.pts) / TICKS)
                     last = taken.index
+            assert decoder._thread is not None
+            decoder._thread.join(10)  # it holds the pipe until it has ended
     assert last > 250 and len(decoded) < 250  # of 300
     assert max(ages) > 0.9 and min(ages[len(ages) // 2 :]) < 0.7
 
