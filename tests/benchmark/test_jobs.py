@@ -636,16 +636,24 @@ with ray_cluster(workers=2) as ray:
 """
 
 
-@pytest.mark.skipif(
+needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
 )
+
+
+def run_program(program: str, folder: Path, **environment: str) -> None:
+    """Run a program in a process of its own; it must end well."""
+    filled = program.format(tests=str(Path(__file__).parent), folder=str(folder))
+    words, environ = [sys.executable, "-c", filled], {**os.environ, **environment}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environ)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_ray
 @pytest.mark.slow
 def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
     """As tasks, in their order, and one that fails stops no other."""
-    program = ON_RAY.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    words = [sys.executable, "-c", program]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run_program(ON_RAY, tmp_path)
     for name in ("a", "b"):
         assert (tmp_path / name / "manifest.csv").exists()
     assert "--no" in (tmp_path / "c.log").read_text()
@@ -686,17 +694,11 @@ with ray_cluster(cluster.address) as ray:
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
-)
+@needs_ray
 @pytest.mark.slow
 def test_a_job_asks_for_no_more_cores_than_one_machine_has(tmp_path: Path) -> None:
     """Else it would wait for ever, without a word."""
-    program = ON_TWO_MACHINES.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    words = [sys.executable, "-c", program]
-    environ = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environ)
-    assert done.returncode == 0, done.stderr
+    run_program(ON_TWO_MACHINES, tmp_path, RAY_AUTH_MODE="disabled")
     assert (tmp_path / "a" / "manifest.csv").exists()
 
 

@@ -33,7 +33,7 @@ TELLING_SIDE_DATA = {
     "S12M_TIMECODE": "a time code",
     "GOP_TIMECODE": "a time code",
 }
-"""Side data of frames that holds what is said, or when; the rest tells how to show a picture."""
+"""Side data of frames that may identify, by FFmpeg's name, in words: what is said, and when."""
 PRIMING_SECONDS = 0.3  # of sound, at most, that an encoder puts before the first that is heard
 HIDES: Mapping[str, frozenset[Kind]] = {
     "people": frozenset(("person", "pose")),

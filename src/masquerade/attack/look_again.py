@@ -150,10 +150,8 @@ class LookAgain:
         if others := len(seen) - len(frames):
             says += f"; in {others} more may be some, by scores below {sure}"
         if frames and kind in self.hidden:
-            says += (
-                f"; {attack} were to be hidden, " if kind != "text" else "; text was to be hidden, "
-            )
-            says += "and --raw tells whether this is some of it"
+            were = "was" if kind == "text" else "were"
+            says += f"; {attack} {were} to be hidden, and --raw tells whether this is some of it"
         return Finding(
             attack=attack,
             level="left" if frames else "nothing",

@@ -15,11 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.cli.studio import STUDIO_INSTALL
 from masquerade.errors import MasqueradeError
 from masquerade.object_store import REMOTE_INSTALL
 from masquerade.ray_cluster import RAY_INSTALL
-
-STUDIO_INSTALL = 'pip install "masquerade[studio]"'
 
 
 @dataclass(frozen=True, kw_only=True)

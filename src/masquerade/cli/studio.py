@@ -12,6 +12,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.ranges import Checked, above, at_least
 
 GIGABYTE = 2**30
+STUDIO_INSTALL = "pip install 'masquerade[studio]'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
         from masquerade.studio.template_keys import TemplateKeys
     except ModuleNotFoundError as error:
         raise MissingError(
-            f"the studio needs {error.name}: install it with pip install 'masquerade[studio]'."
+            f"the studio needs {error.name}: install it with {STUDIO_INSTALL}."
         ) from None
     keys = TemplateKeys(first=options.keys, weights=options.key_weights)
     listening = _listen(options.port)

@@ -250,7 +250,7 @@ class Executor:
             self._run_missing(kernels, run, f"{method}: {REGRESSING}")
 
     def _with_label_files(self, tasks: Tasks, folder: Path) -> Tasks:
-        """Tasks whose large labels lie in files, where they are sent to other processes.
+        """Save large labels as files that tasks name, where these are sent to other processes.
 
         Else each task would hold the labels of all clips, which of P-HVU are .7 GB.
         """

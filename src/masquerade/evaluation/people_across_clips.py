@@ -49,7 +49,7 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 
 
 def _doubt_found(one: Reidentification) -> str | None:
-    """Why clips of one person may be found more often than counts as held; None: they are not."""
+    """Return why re-identification rules `held` out; None: its upper end is low enough."""
     rank, guess = one.scores.get(RANK), one.floors.get(RANK)
     if rank is None or rank.value is None or guess is None:
         return "nothing is known of the most similar clip"

@@ -419,7 +419,7 @@ def _score_pooled(
 
 
 def _doubt_together(leaked: Leakage, pooled: Score, floor: float | None) -> str | None:
-    """Why all clips of a person together may tell more than counts as held; None: they do not."""
+    """Return why pooled clips of a person rule `held` out; None: their upper end is low enough."""
     raw = leaked.raw.value
     if pooled.value is None or floor is None or raw is None:
         return None

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+from masquerade.pipeline.config import FILES
 from masquerade.pipeline.coverage import Coverage
 
 VERSION = 1  # of the format of receipts
@@ -106,7 +107,7 @@ class Receipt:
             output=self.output and replace(self.output, name=None),
             settings={
                 **self.settings,
-                **dict.fromkeys(("region", "detector_weights", "key_weights", "models")),
+                **dict.fromkeys(("region", *FILES)),
                 **({"edits": True} if "edits" in self.settings else {}),
                 "regions": kind,
             },

@@ -16,7 +16,7 @@ from masquerade.regions.masks import Mask
 from masquerade.regions.region import Region
 
 Earlier = Mapping[int, frozenset[int]]
-"""By the number of a track: those of tracks whose people it may be of."""
+"""For each track number, the numbers of earlier tracks that may be of the same person."""
 NONE_EARLIER: Earlier = {}
 MARGIN = 0.03  # of the frame's longer side: what moves this near to somebody is theirs
 

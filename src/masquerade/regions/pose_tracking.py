@@ -453,8 +453,9 @@ class _Run:
         del now.poses[track.number]
         self._tracks.remove(track)
         if self._now - track.begun > self._rules.every:
-            pose, begun = now.poses.pop(other.number), self._now
-            other.number, other.begun = self._new_number(track.number, other.number), begun
+            pose = now.poses.pop(other.number)
+            other.number = self._new_number(track.number, other.number)
+            other.begun = self._now
             now.poses[other.number] = pose
 
     def _new_number(self, *may_be: int) -> int:
@@ -581,7 +582,7 @@ class _Run:
 
 
 def _fill_between(frames: list[FramePeople], number: int, lost_there: int) -> None:
-    """Interpolate a track's landmarks from those of the one that was lost there before it."""
+    """Interpolate a person's landmarks in the frames between a lost track and the new one."""
     poses = [one.poses.get(number, one.poses.get(lost_there)) for one in frames]
     seen = [(i, pose) for i, pose in enumerate(poses) if pose is not None]
     for (first, a), (last, b) in pairwise(seen):

@@ -8,13 +8,13 @@ was decoded.
 from dataclasses import dataclass
 
 MOST = 1.0  # seconds of packets that wait, from which some are left out unless they become fewer
-LEAVES_OUT = 5.0  # seconds for which packets are left out at most: more waits elsewhere
+LEAVES_OUT = 5.0  # seconds after which the next key frame ends it: what waits, waits elsewhere
 JUMP = 10.0  # seconds forward, and any backward, from which a source counts time anew
 
 
 @dataclass(eq=False)
 class Backlog:
-    """What waits to be read.
+    """How long the newest packet of a live source waited to be read.
 
     Whoever has to wait for a packet has read all that came. From then on a packet that is read
     later than it should be, by the time it carries, has waited for so long.
@@ -36,7 +36,7 @@ class Backlog:
         self.seconds = way - self._least
 
     def grows(self, now: float) -> bool:
-        """Whether too much waits, and no less than a second before."""
+        """Whether the backlog is longer than `MOST` and has not become shorter within a second."""
         if self.seconds <= MOST:
             self._then = None
             return False
@@ -49,5 +49,5 @@ class Backlog:
         return self.seconds >= length
 
     def forget(self) -> None:
-        """Take the newest packet for one that did not wait."""
+        """Reset the backlog, as if the newest packet had not waited."""
         self.seconds, self._least, self._then = 0.0, None, None

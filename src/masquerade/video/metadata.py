@@ -19,7 +19,7 @@ FONTS = (
     *("font/", "application/font-", "application/x-font", "application/x-truetype-font"),
     "application/vnd.ms-opentype",
 )
-"""How the types of attachments begin that are kept: any other may be a picture."""
+"""MIME types of fonts, or how they begin. No other attachment is kept: it may be a picture."""
 CHAPTERS = -1  # in place of a stream's index
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.
