@@ -93,8 +93,8 @@ class LowResolution(Anonymizer):
 
     framewise = True
     caution = (
-        "several frames together show more than each of them: stacking 64 frames of a shaken "
-        "camera doubles the detail that can be seen."
+        "several frames together show more than each of them, as each samples what is filmed a "
+        "little differently."
     )
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
