@@ -354,3 +354,20 @@ def test_a_network_of_the_papers_size_is_compared(tmp_path: Path) -> None:
     method = masquerade.methods.PRESETS["stprivacy"]["paper"]().eval()
     found = export(MethodGraph(method, size=(112, 112)), tmp_path / "file.onnx")
     assert found.difference <= TOLERANCE and not found.about["trained"]
+
+
+@pytest.mark.parametrize("named", ["run", "run/anonymizer.safetensors"])
+def test_a_file_does_not_replace_the_weights_that_it_is_of(
+    named: str, called: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Also where the run's folder is named."""
+    weights = tmp_path / "run" / "anonymizer.safetensors"
+    weights.parent.mkdir()
+    method = masquerade.methods.PRESETS["spact"]["tiny"]()
+    method.trained = True
+    masquerade.save(method, weights)
+    before = weights.read_bytes()
+    words = ("spact", "--weights", named, "--size", "48x64", "--format", "torch", "--overwrite")
+    done = called("export", *words, "-o", str(weights))
+    assert done.returncode == 2 and "would replace" in done.stderr
+    assert weights.read_bytes() == before

@@ -108,6 +108,7 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
             description=description,
             short={"": boxes[""]},
         )
+    from masquerade.checkpoint import WEIGHTS
     from masquerade.export.graph import MethodGraph
     from masquerade.export.network_graph import NETWORK_GRAPHS
     from masquerade.methods import METHODS
@@ -136,7 +137,8 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     anonymizer = parsed.pop() if own else None
     options = Options(**ChainMap(*parsed))
     format_of(options)  # refused before any work
-    refuse_replacing(options.output, options.weights)
+    weights = options.weights  # a file, or a run's folder
+    refuse_replacing(options.output, weights, weights and weights / WEIGHTS)
     refuse_existing(options.output, overwrite=options.overwrite)
     size = None if options.size is None else parse_size(options.size)
     tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}

@@ -79,6 +79,7 @@ class RecognizerGraph(Graph):
         self.about = {
             "kind": "recognizer",
             "name": name,
+            "leaves_out_black": False,  # as video ViTs that attack do, by a branch on each clip
             "arguments": {"classes": classes, "modality": modality},
             "weights_sha256": weights_digest(self.net.state_dict()),
         }
