@@ -19,6 +19,7 @@ from masquerade.cli.data import MimesOptions
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.datasets.published import READERS
 from masquerade.errors import UsageError
+from masquerade.training.run import check_inputs
 
 TABLE: dict[str, Any] = {
     "name": "t",
@@ -248,7 +249,8 @@ def test_their_flags_are_those_of_the_commands(name: str, tmp_path: Path) -> Non
                 evaluate.method_line(name, anonymizer, evaluate.pipeline_config(given))
         for jobs in planned.trainings.values():
             given_training, recipe = train.parse(list(jobs[0].words[1:]))
-            train.check_second_input(recipe, stills=given_training.stills is not None)
+            private = given_training.private and given_training.private.split(",")
+            check_inputs(recipe, stills=given_training.stills is not None, private=private)
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -33,7 +33,7 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.storage import LOCK, take_lock
-from masquerade.training.frame_pairs import NEAR
+from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact
 from masquerade.training.run import _check_lengths, extract_training_clips, training_rows
 from masquerade.training.views import random_windows
@@ -284,6 +284,91 @@ def test_a_video_that_begins_still_is_not_a_short_one() -> None:
     _check_lengths(spaced(moving), NEAR)
     with pytest.raises(UsageError, match="too short"):
         _check_lengths(spaced(moving * 0), NEAR)
+
+
+@pytest.mark.parametrize("length", [54, 60, 65])
+def test_a_video_without_frames_so_far_apart_is_too_short(length: int) -> None:
+    """Frames 0, 13, ..., 104, the last one again where they end: none is 65 from another."""
+    spaced = (13 * torch.arange(9)).clamp(max=length - 1).to(torch.uint8)
+    videos = from_tensor(spaced.reshape(1, 1, 9, 1, 1).expand(20, 3, -1, 4, 4))
+    with pytest.raises(UsageError, match="20 of 20 videos are too short"):
+        _check_lengths(videos, FAR)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["spact"], "without labels, so leave out --private, or give --objective labels"),
+        (["spact", "--no-adversary"], "has no adversary here, so leave out --private"),
+        (["noise-features"], "has no adversary here, so leave out --private"),
+    ],
+)
+def test_labels_to_hide_that_nobody_learns_are_refused(
+    asked: list[str], told: str, mimes: Path, tmp_path: Path
+) -> None:
+    line = [*asked, "--data", str(mimes), "-o", str(tmp_path / "run"), "--private", "broad"]
+    with pytest.raises(UsageError, match=told):
+        main(line)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--utility", "tiny-flow"],
+        ["--utility", "vit-s-video"],
+        ["--objective", "labels", "--adversary", "vit-s-video"],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_networks_that_cannot_be_used_are_refused_before_videos_are_read(
+    asked: list[str], mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.training.run.extract_clips", None)
+    line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu", *asked]
+    with pytest.raises(MasqueradeError, match=r"(?i)flow|given"):
+        main(line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_ended_while_another_read_its_videos_stays(
+    mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, read = tmp_path / "run", masquerade.training.run._load_data
+
+    def late(*given: Any, **named: Any) -> Any:
+        run.mkdir()
+        (run / "anonymizer.safetensors").write_bytes(b"theirs")
+        return read(*given, **named)
+
+    monkeypatch.setattr("masquerade.training.run._load_data", late)
+    with pytest.raises(UsageError, match="holds a finished run"):
+        main(words(mimes, run)[1:])
+    assert {path.name for path in run.iterdir()} <= {"anonymizer.safetensors", LOCK}
+
+
+def test_validation_has_other_people_whatever_the_order_of_the_splits(mimes: Path) -> None:
+    manifest = read_manifest(mimes)
+    for column in manifest.of_role("split"):  # without a part for validation
+        cells = [cell.replace("val", "train") for cell in manifest.cells(column.name)]
+        manifest = manifest.with_cells(column, cells)
+    by_people, same_people = manifest.of_role("split")
+    assert (by_people.name, same_people.name) == ("split", "split_identity")
+    others = [one for one in manifest.columns if one.role != "split"]
+    rows = training_rows(replace(manifest, columns=(*others, same_people, by_people)))
+    who = np.array(manifest.cells("identity"))
+    assert not {*who[rows.train]} & {*who[rows.validation]}
+
+
+def test_held_out_clips_without_any_action_are_refused(mimes: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(mimes)
+    cells = manifest.cells("action")
+    rows = training_rows(manifest)
+    blank = ["" if row in rows.validation else cell for row, cell in enumerate(cells)]
+    write_manifest(manifest.with_cells(manifest.column("action"), blank), mimes.parent / "few.csv")
+    line = ["spact", "--data", str(mimes.parent / "few.csv"), "-o", str(tmp_path / "run")]
+    with pytest.raises(UsageError, match="No clip that is held out has an action"):
+        main([*line, *QUICK, "--allow-chance"])
 
 
 def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: Path) -> None:

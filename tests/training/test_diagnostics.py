@@ -28,7 +28,7 @@ from masquerade.training.adversarial_models import (
 from masquerade.training.adversarial_training import (
     train_adversarially,
 )
-from masquerade.training.diagnostics import find_collapse, find_warnings
+from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.recipe import (
     OptimizerConfig,
     Stop,
@@ -42,7 +42,7 @@ painter = pytest.fixture(autouse=True)(register_painter)
 
 def test_a_run_whose_held_out_clips_show_no_action_is_in_doubt() -> None:
     """Of a dozen, on which the training does not stop, though the training clips are learned."""
-    row = {"phase": 1, "val_utility": 0.5, "chance_utility": 0.5, "val_adversary_share": math.nan}
+    row = {"phase": 1, "val_utility": 0.5, "chance_utility": 0.5, "val_adversary_share": 0.6}
     learned, given = {**row, "train_utility": 0.1}, (recipe(), held_out(12))
     (said,) = find_warnings([learned], *given)
     assert "held out is at chance (0.50" in said
@@ -151,3 +151,28 @@ def test_an_adversary_that_was_never_above_chance_leaves_a_warning() -> None:
     assert "no adversary was ever clearly better than chance" in first
     assert "phase pretrain ended" in second and "instead of at most 0.00" in second
     assert "the mean L1 to the raw clip" in second
+
+
+def test_the_rates_of_the_actions_alone_are_not_learned() -> None:
+    """Of nine clips in ten one action, to say always that has a loss far below ln 2."""
+    store, targets = clips(60, 0)
+    targets["action"] = np.array([i % 10 == 0 for i in range(60)], int)
+    given = data(train=store.take(range(48)), validation=store.take(range(48, 60)), targets=targets)
+    row = {"val_utility": 0.9, "chance_utility": 0.9}
+    assert not has_learned_action({**row, "train_utility": 0.33}, given)
+    assert has_learned_action({**row, "train_utility": 0.1}, given)
+
+
+def test_of_several_actions_at_once_an_untrained_network_has_learned_none() -> None:
+    store, targets = clips(48, 0)
+    targets["action"] = np.random.default_rng(0).integers(0, 2, (48, 50))
+    sides = {"train": store.take(range(32)), "validation": store.take(range(32, 44))}
+    given = data(**sides, targets=targets, utility={"action": 50})
+    row = {"val_utility": 0.5, "chance_utility": 0.5, "train_utility": math.log(2)}
+    assert not has_learned_action(row, given)
+
+
+def test_adversaries_that_no_held_out_clip_measures_are_said() -> None:
+    row = {"phase": 1, "val_utility": 0.9, "chance_utility": 0.5, "train_utility": 0.1}
+    (said,) = find_warnings([{**row, "val_adversary_share": math.nan}], recipe(), held_out(12))
+    assert "what they read was not measured" in said

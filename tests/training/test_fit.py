@@ -298,6 +298,11 @@ def test_a_snapshot_of_another_fit_is_refused(tmp_path: Path) -> None:
     fit(network(), train, None, **own)
     with pytest.raises(UsageError, match="another training"):
         fit(network(), train, None, **own, amp=True)
+    other = network()
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    with pytest.raises(UsageError, match="another training"):
+        fit(other, train, None, **own)
     (tmp_path / "fit.pt").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="holds no training"):
         fit(network(), train, None, **given)

@@ -179,6 +179,15 @@ def test_frames_of_a_pair_are_as_far_apart_in_the_video_as_asked(seed: int, gap:
     assert (a > b).any() and (b > a).any()
 
 
+@given(seed=st.integers(0, 99), length=st.integers(66, 104))
+def test_pairs_of_a_video_that_ends_early_are_no_nearer(seed: int, length: int) -> None:
+    """Frames 0, 13, ... of so many, the last one again where they end."""
+    shown = numbered(9) * 13
+    a, b = frame_pairs(shown.clamp(max=length - 1), drawn(seed), FAR)
+    apart = (a - b).abs()[:, 0].flatten()
+    assert (apart >= 65).all()
+
+
 def test_far_is_more_than_64_frames_and_near_fewer_than_8() -> None:
     assert (FAR.least, FAR.most) == (65, None) and (NEAR.least, NEAR.most) == (1, 7)
 

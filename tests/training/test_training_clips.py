@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_training import FRAMES, PRETRAIN, SIDE, batches_of, data, recipe, register_painter
 
-from masquerade.cli.train import check_second_input, parse
+from masquerade.cli.train import parse
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.extraction.dataset import from_tensor
@@ -18,7 +18,12 @@ from masquerade.training.adversarial_training import TrainingProgress, train_adv
 from masquerade.training.frame_pairs import FREE, frame_pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
-from masquerade.training.run import _load_data, extract_training_clips, training_rows
+from masquerade.training.run import (
+    _load_data,
+    check_inputs,
+    extract_training_clips,
+    training_rows,
+)
 
 painter = pytest.fixture(autouse=True)(register_painter)
 
@@ -72,7 +77,7 @@ def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
     a, b = frame_pairs(numbers, torch.Generator().manual_seed(0), FREE)
     apart = (a - b).abs()
     assert apart.min() == 1 and apart.max() == 15
-    check_second_input(recipe, stills=True)  # as UCF101 with VISPR's pictures
+    check_inputs(recipe, stills=True, private=None)  # as UCF101 with VISPR's pictures
     pictures = load(stills=(manifest, rows), extract=extract_training_clips)
     assert pictures.pairs is None and pictures.stills is not None
 
@@ -88,12 +93,13 @@ def test_pairs_some_frames_apart_are_of_the_whole_video_too(gap: str, tmp_path: 
     found = load(stills=None, extract=extract_training_clips)
     assert found.pairs is not None and recipe.gap is not None
     stride = recipe.gap.stride
-    assert stride is not None and found.pairs[0].shape[1] == 8 * 8
+    assert stride is not None and found.pairs[0].shape[1] == 8 * recipe.gap.frames
     every = replace(recipe, frames=200, stride=1, windows=1)
     whole = extract_training_clips(manifest, rows, every)[0][0]
-    last = stride * (-(-200 // stride) - 8)  # where the last window starts
-    assert torch.equal(found.pairs[0][:, :8], whole[:, : 8 * stride : stride])
-    assert torch.equal(found.pairs[0][:, -8:], whole[:, last::stride])
+    count = recipe.gap.frames
+    last = stride * (-(-200 // stride) - count)  # where the last window starts
+    assert torch.equal(found.pairs[0][:, :count], whole[:, : count * stride : stride])
+    assert torch.equal(found.pairs[0][:, -count:], whole[:, last::stride])
     pairs, batches = found.pairs.batch(torch.arange(4)), batches_of(recipe, found)
     two = [
         batches._pairs(pairs, torch.Generator().manual_seed(at), augmented=False) for at in range(2)

@@ -10,11 +10,12 @@ from typing import Any
 from masquerade.benchmark.commands import reason_in
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli import train as training
-from masquerade.cli.arguments import with_inference_args
+from masquerade.cli.arguments import split_commas, with_inference_args
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import METHODS
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.run import check_inputs
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def naming(whose: str) -> Iterator[None]:
 def read_training(words: Sequence[str]) -> AdversarialRecipe:
     """The recipe that the words of `masquerade train` ask for; what they cannot mean is refused."""
     options, recipe = training.parse(list(words))
-    training.check_second_input(recipe, stills=options.stills is not None)
+    private = None if options.private is None else split_commas(options.private)
+    check_inputs(recipe, stills=options.stills is not None, private=private)
     return recipe
 
 

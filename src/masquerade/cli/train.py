@@ -104,7 +104,6 @@ def main(argv: list[str]) -> int:
 
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
     choose_device(options.device)  # refused before videos are read
-    check_second_input(recipe, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
@@ -264,27 +263,6 @@ def epoch_line(progress: TrainingProgress) -> str:
     if not math.isnan(row["val_adversary_share"]):
         line += f", adversary loss {row['val_adversary_share']:.2f} \N{MULTIPLICATION SIGN} chance"
     return "\n  ".join([line, *progress.notes])
-
-
-def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
-    """Raise UsageError where adversaries cannot be given pictures, or pairs with a gap."""
-    from masquerade.methods import METHODS
-    from masquerade.training.frame_pairs import FREE
-    from masquerade.training.objectives import Pairs
-
-    spaced = recipe.gap not in (None, FREE)  # else pairs are left out where there are pictures
-    if (stills or recipe.gap is not None) and not METHODS[recipe.method].framewise:
-        flag = "--stills" if stills else "--gap"
-        raise UsageError(
-            f"{recipe.method} needs the frames around each frame, so leave out {flag}."
-        )
-    if not stills:
-        return
-    objectives = [one.objective for one in recipe.adversaries]
-    if not objectives:
-        raise UsageError("There is no adversary here, so leave out --stills.")
-    if spaced or any(isinstance(o, Pairs) and o.segments for o in objectives):
-        raise UsageError("A picture is one frame: leave out --gap and --segments, or --stills.")
 
 
 def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:

@@ -209,14 +209,16 @@ class AdversarialTrainer(Trainer):
             if phase.restart and past and past % phase.restart == 0:
                 self._restart_adversaries(phase, epoch, generator)
             measured = self._train_updates(phase, past, epoch, generator)
+            means = {
+                name: self.processes.mean(torch.stack(values).mean())
+                for name, values in measured.items()
+            }
+            if any(math.isnan(float(value)) for value in means.values()):
+                raise MasqueradeError("A loss is not a number; lower the learning rates.")
             self.processes.broadcast(self.models.buffers())
             seed = derive_seed(self.seed, 5)
             held_out = validate(self.models, self.recipe, self.batches, seed=seed, phase=phase)
         held_out = self.processes.broadcast_numbers(held_out)  # all must end a phase at once
-        means = {
-            name: self.processes.mean(torch.stack(values).mean())
-            for name, values in measured.items()
-        }
         names = self._training_columns([*LOSSES, *measured], held_out)
         row: Row = {
             "epoch": epoch + 1,
@@ -226,8 +228,6 @@ class AdversarialTrainer(Trainer):
             **held_out,
             "seconds": time.perf_counter() - began,
         }
-        if any(math.isnan(float(value)) for value in means.values()):
-            raise MasqueradeError("A loss is not a number; lower the learning rates.")
         row["collapsed"] = float(len(self._find_collapse(row)))
         return row
 

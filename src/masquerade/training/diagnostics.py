@@ -4,8 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+import torch
+
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.engine import Row
+from masquerade.training.objectives import count_labels, prior_loss
 from masquerade.training.recipe import BLIND, AdversarialRecipe
 
 FLAT = 0.02  # of the raw clips' variety: a constant output
@@ -26,15 +29,25 @@ def has_learned_action(row: Row, data: AdversarialData, *, auxiliary: bool = Tru
 
     An anonymizer that was initialised through a class token alone publishes nothing useful yet: its
     last layer has learned nothing. A dozen held-out clips cannot tell a fair recognizer from
-    chance; there the loss on training clips must have fallen by a quarter instead.
+    chance; there the loss on training clips must be a quarter below that of predicting how often
+    each action occurs.
     """
     count, floor, best = len(data.validation), row["chance_utility"], row["val_utility"]
     if auxiliary:
         best = max(best, row.get("val_auxiliary", math.nan))
     if best > floor + SIGNIFICANT * math.sqrt(floor * (1 - floor) / count):
         return True
-    chance = fmean(math.log(max(outputs, 2)) for outputs in data.utility.values())
-    return count < FEW and row.get("train_utility", math.nan) < LEARNED * chance
+    return count < FEW and row.get("train_utility", math.nan) < LEARNED * _rates_loss(data)
+
+
+def _rates_loss(data: AdversarialData) -> float:
+    """The action's loss of predicting the rates of the training clips for each of them."""
+    losses = []
+    for name in data.utility:
+        codes = torch.as_tensor(data.targets[name][data.train.rows])
+        known = codes[codes >= 0] if codes.ndim == 1 else codes
+        losses.append(float(prior_loss(known, count_labels(known)).mean()))
+    return fmean(losses)
 
 
 def find_collapse(
@@ -69,7 +82,12 @@ def find_warnings(
     """Return what a run's log leaves in doubt, though nothing collapsed, in sentences."""
     found = []
     shares = [row["val_adversary_share"] for row in history]
-    lowest = min((share for share in shares if not math.isnan(share)), default=0.0)
+    lowest = min((share for share in shares if not math.isnan(share)), default=math.nan)
+    if recipe.adversaries and math.isnan(lowest):
+        found.append(
+            "no held-out clip has a label that the adversaries learned, so what they read was not "
+            "measured"
+        )
     if lowest >= BLIND:
         found.append(
             f"no adversary was ever clearly better than chance (its lowest loss was "

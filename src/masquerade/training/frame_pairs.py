@@ -38,7 +38,7 @@ class Gap:
         return -(-self.least // self.stride), most
 
 
-FAR = Gap(least=65, frames=8, stride=13)
+FAR = Gap(least=65, frames=9, stride=13)
 NEAR = Gap(most=7, frames=8, stride=1)
 FREE = Gap(frames=16, stride=None)
 GAPS: dict[str, Gap] = {"free": FREE, "far": FAR, "near": NEAR}
@@ -50,18 +50,36 @@ def frame_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Return two frames of each clip in either order, twice (B, 3, 1, H, W).
 
-    With a gap, clips have `gap.frames` frames; of a clip of one frame both are the same.
+    With a gap, clips have `gap.frames` frames, and what repeats the last one is left out; of a clip
+    of one frame both are the same.
     """
     count, frames = clip.shape[0], clip.shape[2]
     # Two different frames where there are two: a frame paired with itself makes the task trivial.
     low, high = (min(1, frames - 1), frames - 1) if gap is None else gap.steps
-    steps = torch.randint(low, high + 1, (count,), generator=generator)
-    # From 0 to frames - 1 - step.
-    first = (torch.rand(count, generator=generator) * (frames - steps)).long()
+    shown = torch.full((count,), frames) if gap is None else frames_on_grid(clip, gap)
+    shown = shown.clamp(min=low + 1)  # of a video that is too short, the nearest to what is asked
+    highest = (shown - 1).clamp(max=high)
+    steps = low + (torch.rand(count, generator=generator) * (highest - low + 1)).long()
+    # From 0 to shown - 1 - step.
+    first = (torch.rand(count, generator=generator) * (shown - steps)).long()
     swapped = torch.rand(count, generator=generator) < 0.5
     a, b = torch.where(swapped, first + steps, first), torch.where(swapped, first, first + steps)
     rows = torch.arange(count)
     return clip[rows, :, a][:, :, None], clip[rows, :, b][:, :, None]
+
+
+def frames_on_grid(clips: Tensor, gap: Gap) -> Tensor:
+    """Count the frames (B,) of clips (B, C, T, H, W) that are the gap's stride apart.
+
+    Where a video ends before, its last frame is repeated. With a stride above 1 the first of these
+    is nearer to the frame before it, which cannot be seen: the last that differs does not count.
+    """
+    count, frames = clips.shape[0], clips.shape[2]
+    if gap.stride is None:
+        return torch.full((count,), frames)
+    same = (clips[:, :, 1:] == clips[:, :, :-1]).transpose(1, 2).flatten(2).all(2)  # (B, T - 1)
+    repeated = same.flip(1).long().cumprod(1).sum(1).cpu()
+    return frames - repeated - int(gap.stride > 1)
 
 
 def segment_pairs(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from masquerade.errors import MasqueradeError
 from masquerade.models.restoration_net import RestorationNet
 
 AT_ONCE = 64  # frames that are restored together
@@ -55,6 +56,11 @@ def fit_restoration(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         rate.step()
+    if not all(bool(weight.isfinite().all()) for weight in net.parameters()):
+        raise MasqueradeError(  # it would restore black frames, in which nobody is recognised
+            "The network that restores frames did not learn: its weights are not numbers; lower "
+            "its learning rate."
+        )
     return net.eval().requires_grad_(False)
 
 

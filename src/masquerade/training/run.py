@@ -1,7 +1,7 @@
 """A training run from a manifest to a folder: clips, recipe, log, samples and the anonymizer."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,15 +15,21 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, save
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.overlap import UNKNOWN, fingerprints
-from masquerade.datasets.splits import carve_validation, note_on_share
+from masquerade.datasets.splits import (
+    carve_validation,
+    group_columns,
+    note_on_share,
+    shares_people,
+)
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
-from masquerade.methods import method_name
+from masquerade.methods import METHODS, method_name
 from masquerade.storage import alone_in, atomic_write
 from masquerade.training.adversarial_data import AdversarialData
+from masquerade.training.adversarial_models import build_models
 from masquerade.training.adversarial_training import (
     OnStep,
     TrainedAnonymizer,
@@ -32,7 +38,8 @@ from masquerade.training.adversarial_training import (
 )
 from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
-from masquerade.training.frame_pairs import Gap
+from masquerade.training.frame_pairs import FREE, Gap, frames_on_grid
+from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.step_time import StepTimer
 
@@ -100,8 +107,8 @@ def train(
             are missing.
         MasqueradeError: clips cannot be read, or the action was not learned.
     """
-    if (folder / WEIGHTS).exists():
-        raise UsageError(f"{folder} holds a finished run; choose another -o.")
+    check_inputs(recipe, stills=stills is not None, private=private)
+    _refuse_finished(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another -o, a folder.")
     _refuse_others_files(folder)
@@ -133,6 +140,8 @@ def train(
 
     busy = f"another training is at work in {folder}: wait for its end, or choose another -o."
     with alone_in(folder, busy) if is_main_process() else nullcontext():
+        if is_main_process():
+            _refuse_finished(folder)  # it may have ended while videos were read
         trained = train_adversarially(
             recipe,
             data,
@@ -158,6 +167,58 @@ def train(
             (folder / STATE).unlink(missing_ok=True)
             timer.end()
     return trained
+
+
+def check_inputs(recipe: AdversarialRecipe, *, stills: bool, private: Sequence[str] | None) -> None:
+    """Raise UsageError where a recipe's adversaries can use no pictures, gaps or labels to hide."""
+    _check_private(recipe, private)
+    spaced = recipe.gap not in (None, FREE)  # else pairs are left out where there are pictures
+    if (stills or recipe.gap is not None) and not METHODS[recipe.method].framewise:
+        flag = "--stills" if stills else "--gap"
+        raise UsageError(
+            f"{recipe.method} needs the frames around each frame, so leave out {flag}."
+        )
+    if not stills:
+        return
+    objectives = [one.objective for one in recipe.adversaries]
+    if not objectives:
+        raise UsageError("There is no adversary here, so leave out --stills.")
+    if spaced or any(isinstance(o, Pairs) and o.segments for o in objectives):
+        raise UsageError("A picture is one frame: leave out --gap and --segments, or --stills.")
+
+
+def _check_private(recipe: AdversarialRecipe, private: Sequence[str] | None) -> None:
+    """Refuse labels to hide where no adversary learns labels, so that they would change nothing."""
+    if private is None or any(one.objective.needs_labels for one in recipe.adversaries):
+        return
+    if not recipe.adversaries:
+        raise UsageError(f"{recipe.method} has no adversary here, so leave out --private.")
+    raise UsageError(
+        f"The adversary of {recipe.method} learns from frames without labels, so leave out "
+        "--private, or give --objective labels."
+    )
+
+
+def _check_networks(
+    recipe: AdversarialRecipe,
+    *,
+    utility: Mapping[str, int],
+    private: Mapping[str, int],
+    stills: bool,
+) -> None:
+    """Refuse networks and files of weights that cannot be used, before any video is read."""
+    models = build_models(recipe, utility=utility, private=private, seed=0).eval()
+    clip = torch.zeros(1, 3, recipe.frames, *recipe.size)
+    with torch.no_grad():
+        models.utility(clip)
+        for adversary, net in zip(recipe.adversaries, models.adversary, strict=True):
+            if adversary.objective.needs_labels:
+                net(clip[:, :, :1] if stills else clip)
+
+
+def _refuse_finished(folder: Path) -> None:
+    if (folder / WEIGHTS).exists():
+        raise UsageError(f"{folder} holds a finished run; choose another -o.")
 
 
 def _refuse_others_files(folder: Path) -> None:
@@ -196,7 +257,10 @@ def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 
         raise UsageError(f"No clip is in train of {' and '.join(names)}; name one with --split.")
     if len(held_out) > 1:
         return TrainingRows(train=learn, validation=held_out)
-    return hold_out_validation(manifest, learn, names[0], seed=seed)
+    # the people of validation are others where one of the columns holds people apart
+    people = group_columns(manifest)
+    apart = [name for name in names if not any(shares_people(name, one) for one in people)]
+    return hold_out_validation(manifest, learn, (apart or names)[0], seed=seed)
 
 
 def hold_out_validation(
@@ -294,14 +358,19 @@ def _load_data(
     _check_actions(manifest, actions, rows.train)
     labelled, labelled_rows = (manifest, rows) if stills is None else stills
     names = private_labels(labelled, labelled_rows, private)
+    utility = {name: _outputs(manifest, name) for name in actions}
+    hidden = {name: _outputs(labelled, name) for name in names}
+    _check_networks(recipe, utility=utility, private=hidden, stills=stills is not None)
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
+    targets = {name: manifest.targets(name) for name in actions}
+    if not any((codes[held_out.rows] >= 0).any() for codes in targets.values()):
+        raise UsageError(
+            "No clip that is held out has an action, so that nothing would tell whether it is "
+            f"still recognised; fill in {' or '.join(actions)} of clips in val."
+        )
     data = AdversarialData(
-        train=learn,
-        validation=held_out,
-        targets={name: manifest.targets(name) for name in actions},
-        utility={name: _outputs(manifest, name) for name in actions},
-        private={name: _outputs(labelled, name) for name in names},
+        train=learn, validation=held_out, targets=targets, utility=utility, private=hidden
     )
     if recipe.gap is not None and stills is None:
         gap = recipe.gap
@@ -331,9 +400,7 @@ def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
     """Refuse videos of which most are too short for pairs of frames with a gap."""
     short = 0
     for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
-        # the last frame again, where the video has ended
-        late = clips[:, :, gap.steps[0] - 1 : gap.frames]
-        short += int((late == late[:, :, :1]).flatten(1).all(1).sum())
+        short += int((frames_on_grid(clips[:, :, : gap.frames], gap) <= gap.steps[0]).sum())
     if 2 * short > len(learn):
         raise UsageError(
             f"{short} of {len(learn)} videos are too short for pairs of frames that are "

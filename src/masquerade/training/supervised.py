@@ -180,9 +180,10 @@ class SupervisedTrainer(Trainer):
         heads = heads_of(net, targets)
         self.codes = codes_by_head(targets, train.rows, heads)
         self.val_codes = codes_by_head(targets, validation.rows, heads) if validation else {}
-        shapes = [str(tuple(value.shape)) for value in net.state_dict().values()]
-        codes = [*self.codes.values(), *self.val_codes.values()]
-        digest = digest_inputs([str(settings), f"amp {amp}", *shapes, train.digest], codes)
+        words = [str(settings), f"amp {amp}", str(net), train.digest]
+        words += [validation.digest] if validation else []
+        begun = [value.detach().cpu() for value in net.state_dict().values()]
+        digest = digest_inputs(words, [*self.codes.values(), *self.val_codes.values(), *begun])
         super().__init__(net, digest=digest, amp=amp, processes=processes)
         self.label = next(iter(heads))
         self.steps = max(1, math.ceil(len(train) / settings.batch))
