@@ -17,8 +17,10 @@ from masquerade.regions.background_subtraction import BackgroundSubtraction, For
 from masquerade.regions.boxes import Box
 from masquerade.regions.hog_people import UprightPeople, _whole_frame, _without_upright
 from masquerade.regions.masks import rasterize
+from masquerade.regions.people import _TorchvisionPeople
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
+from masquerade.regions.tracking import Tracking
 
 W, H = 192, 144
 
@@ -161,6 +163,34 @@ def test_missing_torchvision_names_the_install_command(tmp_path: Path) -> None:
         pytest.skip("torchvision is here")
     with pytest.raises(MissingError, match=r"pip install .*masquerade\[zoo\]"):
         TorchvisionPeople(weights=tmp_path / "weights.pth")
+
+
+class _TwoPeople:
+    """Finds two people who overlap, with their outlines, and misses the left one in frame 8."""
+
+    model_sha256 = None
+
+    def segment(self, frame: Any) -> Any:
+        left, right = (
+            Box(60, 40, 120, 180, 0.9, label="person"),
+            Box(100, 40, 160, 180, 0.9, label="person"),
+        )
+        mask = np.zeros((200, 200), np.uint8)
+        mask[45:175, 102:158] = 255
+        if int(frame.rgb()[0, 0, 0]) == 8:
+            return [right], mask
+        mask[45:175, 65:118] = 255
+        return [left, right], mask
+
+
+def test_whom_a_network_misses_is_hidden_though_another_outline_lies_in_their_box() -> None:
+    source = _TorchvisionPeople(_TwoPeople(), every=4, tracking=Tracking(every=4))  # type: ignore[arg-type]
+    frames = ((ArrayFrame(np.full((200, 200, 3), t, np.uint8)), False) for t in range(17))
+    for number, region in enumerate(source(frames)):
+        mask = rasterize(
+            region.boxes, width=200, height=200, shape="silhouette", margin=1.6, mask=region.mask
+        )
+        assert (mask[50:170, 70:110] == 255).all(), number
 
 
 def test_torchvisions_weights_and_device_come_from_the_command(

@@ -4,6 +4,7 @@ Dalal and Triggs, "Histograms of oriented gradients for human detection" (2005);
 Dollar, Girshick, "Mask R-CNN" (2017). Moving foreground is in `background_subtraction`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.boxes import Box, check_output, nms, scaled_boxes
-from masquerade.regions.masks import Mask
+from masquerade.regions.masks import MIN_SILHOUETTE, Mask
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
 
@@ -104,7 +105,11 @@ class TorchvisionPeople:
         boxes = scaled_boxes(rows, scores, size, full, "person")
         if "masks" not in found:
             return boxes, None
-        inside = (found["masks"][kept] >= 0.5).any(dim=0)[0].cpu().numpy()  # (h, w)
+        each = (found["masks"][kept] >= 0.5)[:, 0].cpu().numpy()  # (N, h, w)
+        areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
+        small = each.sum(axis=(1, 2)) < MIN_SILHOUETTE * areas  # others may lie in the box, too
+        boxes = [replace(box, whole=bool(one)) for box, one in zip(boxes, small, strict=True)]
+        inside = each.any(axis=0)  # (h, w)
         mask = cv2.resize(inside.astype(np.uint8) * 255, full, interpolation=cv2.INTER_NEAREST)
         return boxes, np.asarray(mask, np.uint8)
 
