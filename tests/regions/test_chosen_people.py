@@ -11,10 +11,12 @@ from frames import ArrayFrame, noise
 
 from masquerade.errors import UsageError
 from masquerade.regions import Faces
+from masquerade.regions.box_people import BoxPeople
 from masquerade.regions.boxes import Box
 from masquerade.regions.chosen_people import ChosenPeople, near
+from masquerade.regions.frame_people import FramePeople, MayBe
 from masquerade.regions.people import _PosePeople, frame_region
-from masquerade.regions.pose_tracking import FramePeople
+from masquerade.regions.pose_tracking import FIRST_BOX
 from masquerade.regions.region import Region
 
 W, H = 160, 120
@@ -88,6 +90,54 @@ def test_a_face_belongs_to_the_person_in_whom_it_is() -> None:
     assert [box for box in kept.boxes if box in faces] == [faces[1], faces[2], faces[3]]
     only = divided(ChosenPeople.of([], [0]), faces=faces)
     assert [box for box in only.boxes if box in faces] == [faces[1], faces[2]]
+
+
+def box(x0: float, x1: float, number: int) -> Box:
+    return Box(x0, 30, x1, 90, 0.8, FIRST_BOX + number, label="person")
+
+
+def hidden_boxes(steps: list[tuple[dict[int, Any], list[Box]]], *, only: int) -> list[list[Any]]:
+    """The numbers that `--hide-only` hides in each frame, of its poses and its boxes alone."""
+    earlier: MayBe = {}
+    people, found, chosen = BoxPeople(earlier), [], ChosenPeople.of([], [only])
+    for silhouettes, boxes in steps:
+        frame = ArrayFrame(noise(W, H, 0))
+        seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes, earlier=earlier)
+        left = [one.track for one in people.unposed(seen, boxes)]
+        found.append([n for n in (*silhouettes, *left) if chosen.hides(n, earlier)])
+    return found
+
+
+def test_who_is_hidden_alone_stays_hidden_where_the_pose_is_lost() -> None:
+    """In the box that was around the pose, and in one that begins there."""
+    posed = {3: drawn(40, 80), 5: drawn(110, 150)}
+    other = box(108, 152, 9)
+    followed = hidden_boxes(
+        [(posed, [box(38, 82, 0), other]), ({}, [box(38, 82, 0), other])], only=3
+    )
+    assert followed == [[3], [FIRST_BOX]]
+    begun = hidden_boxes([(posed, []), ({}, [box(42, 84, 1), other])], only=3)
+    assert begun == [[3], [FIRST_BOX + 1]]
+
+
+def test_a_pose_that_begins_in_the_box_of_somebody_hidden_is_hidden() -> None:
+    own = [box(38, 82, 0)]
+    steps: list[Any] = [({3: drawn(40, 80)}, own), *[({}, own)] * 40, ({7: drawn(40, 80)}, own)]
+    assert hidden_boxes(steps, only=3)[-1] == [7]
+    assert hidden_boxes([*steps, ({7: drawn(40, 80), 8: drawn(110, 150)}, own)], only=3)[-1] == [7]
+
+
+def test_a_box_that_begins_elsewhere_or_much_later_is_nobody_who_is_hidden() -> None:
+    steps: list[Any] = [({3: drawn(40, 80)}, []), ({}, [box(110, 150, 0)])]
+    assert hidden_boxes(steps, only=3)[-1] == []
+    late = [({3: drawn(40, 80)}, []), *[({}, [])] * 31, ({}, [box(38, 82, 0)])]
+    assert hidden_boxes(late, only=3)[-1] == []  # type: ignore[arg-type]
+
+
+def test_a_number_may_go_on_with_all_before_it() -> None:
+    earlier = {2: frozenset({1}), 3: frozenset({2})}
+    chosen = ChosenPeople.of([], [1])
+    assert chosen.hides(3, earlier) and not chosen.hides(4, earlier)
 
 
 def test_the_margin_is_a_share_of_the_frame() -> None:

@@ -14,10 +14,10 @@ from masquerade.pipeline.config import PipelineConfig, region_arguments
 from masquerade.pipeline.stream import Cover, region_mask
 from masquerade.regions import Parts
 from masquerade.regions.face_mesh import face_square
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.parts import Part, draw_part
 from masquerade.regions.pose_detection import Square
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import FramePeople
 
 H, W = 400, 200
 SCALE = 1.12  # of the pose below: half a side of 224 pixels is two metres of 100 pixels

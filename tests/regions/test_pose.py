@@ -19,11 +19,12 @@ from masquerade.regions import People
 from masquerade.regions.anchor_detection import anchors
 from masquerade.regions.boxes import Box
 from masquerade.regions.chosen_people import ChosenPeople
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
+from masquerade.regions.pose_tracking import PoseTracker, PoseTracking
 
 W, H = 160, 120
 SIZE = 24  # of the drawn person, in pixels

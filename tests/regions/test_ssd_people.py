@@ -10,16 +10,12 @@ from frames import ArrayFrame, clip, noise
 
 from masquerade.regions import Parts, People
 from masquerade.regions.boxes import Box
+from masquerade.regions.frame_people import OUTLINED, FramePeople
 from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.masks import rasterize
 from masquerade.regions.people import frame_region
 from masquerade.regions.people_segmentation import PeopleSegmentation
-from masquerade.regions.pose_tracking import (
-    FIRST_BOX,
-    OUTLINED,
-    FramePeople,
-    PoseTracker,
-    PoseTracking,
-)
+from masquerade.regions.pose_tracking import FIRST_BOX, PoseTracker, PoseTracking
 from masquerade.regions.ssd_people import SsdPeople, ssd_anchors
 
 PERSON = 4
@@ -192,7 +188,28 @@ def test_parts_hide_all_of_somebody_who_is_a_box_alone(monkeypatch: pytest.Monke
     source = Parts(parts=("hands",))
     source._tracker = _BoxesAlone(_walks)
     regions = list(source([ArrayFrame(np.zeros((H, W, 3), np.uint8))]))
-    assert (regions[0].mask[14:46, 14:26] > 0).all()
+    assert (regions[0].mask[10:50, 10:30] > 0).all()
+
+
+def test_parts_hide_all_of_somebody_of_whom_the_box_is_unsure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LiteRtNetwork, "__init__", lambda self, *args, **kept: None)
+    source = Parts(parts=("hands",))
+    source._tracker = _BoxesAlone(lambda t: [Box(10, 10, 30, 50, 0.3, label="person")])
+    regions = list(source([ArrayFrame(np.zeros((H, W, 3), np.uint8))]))
+    assert (regions[0].mask[10:50, 10:30] > 0).all()
+
+
+@pytest.mark.parametrize("margin", [1.0, 1.6])
+def test_a_close_person_who_is_a_box_alone_is_hidden_to_its_edges(margin: float) -> None:
+    """Higher than most of the frame: what is grown is a share of the frame's height."""
+    tracker = _BoxesAlone(lambda t: [Box(20, 0, 76, 64, 0.9, label="person")])
+    region = frame_region(_run(tracker, 2)[0])
+    mask = rasterize(
+        region.boxes, width=W, height=H, shape="silhouette", margin=margin, mask=region.mask
+    )
+    assert (mask[:, 20:76] == 255).all()
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class ChosenPeople:
         """
         if not self.only:
             return track not in self.visible
-        return track is not None and not self.only.isdisjoint({track, *earlier.get(track, ())})
+        return track is not None and not self.only.isdisjoint(_may_be(track, earlier))
 
     def divide(self, region: Region, earlier: Earlier = NONE_EARLIER) -> Region:
         """A region whose boxes are hidden, or `visible` on purpose."""
@@ -77,6 +77,16 @@ class ChosenPeople:
         if near(hidden)[y, x]:
             return True
         return not self.only and not near(visible)[y, x]
+
+
+def _may_be(track: int, earlier: Earlier) -> set[int]:
+    """A number and all that may be of the same person, those before each of them too."""
+    found, left = {track}, [track]
+    while left:
+        new = earlier.get(left.pop(), frozenset()) - found
+        found |= new
+        left += new
+    return found
 
 
 def near(mask: Mask) -> Mask:

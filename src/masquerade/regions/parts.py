@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import Array, Box
 from masquerade.regions.face_mesh import POINTS, FaceMesh
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.people import PoseSource, frame_region
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import COVERED, POSED, FramePeople
+from masquerade.regions.pose_tracking import COVERED
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 
@@ -121,8 +122,7 @@ class Parts(PoseSource):
             near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
             found = self._draw(people.pixels, pose, (height, width), people.scale)
             np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
-        sure = [box for box in people.unposed if box.score >= POSED]
-        np.maximum(out, people.draw_boxes(sure), out=out)
+        np.maximum(out, people.draw_boxes(people.unposed), out=out)
         mask = resize_mask(out, people.frame.width, people.frame.height)
         return replace(whole, boxes=_boxes(mask, whole.boxes), mask=mask)
 

@@ -8,7 +8,6 @@ from itertools import tee
 from pathlib import Path
 from typing import Literal, Protocol
 
-import cv2
 import numpy as np
 
 from masquerade.anonymizer import Person
@@ -17,11 +16,12 @@ from masquerade.ranges import Count, UnitInterval, Whole
 from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.boxes import Box, Source
 from masquerade.regions.chosen_people import ChosenPeople
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.hog_people import MovingPeople, UprightPeople
 from masquerade.regions.masks import Mask, resize_mask
 from masquerade.regions.people_scores import probability
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
-from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
+from masquerade.regions.pose_tracking import PoseTracker, PoseTracking
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import Every, Faces, TrackedSource
 from masquerade.regions.scene_cuts import mark_cuts
@@ -231,8 +231,8 @@ class _PosePeople:
     ) -> Region:
         """The region of a frame in which some people are left visible on purpose."""
         chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
-        boxes = seen.draw_boxes(box for box in seen.unposed if chosen.hides(box.track))
         hides = partial(chosen.hides, earlier=seen.earlier)
+        boxes = seen.draw_boxes(box for box in seen.unposed if hides(box.track))
         hidden = resize_mask(np.maximum(seen.mask(hides), boxes), *size)
         visible = resize_mask(seen.mask(lambda track: not hides(track)), *size)
         region = chosen.divide(people, seen.earlier)
@@ -248,12 +248,10 @@ class _PosePeople:
 def frame_region(people: FramePeople) -> Region:
     """The region of one frame's people, at the frame's size."""
     frame, boxes, persons = people.frame, [], []
-    across = frame.width / people.canvas[0]
     scale = frame.width / people.pixels.shape[1]
     for track, silhouette in sorted(people.silhouettes().items()):
-        x, y, width, height = cv2.boundingRect(silhouette)
-        if width and height:
-            edges = x * across, y * across, (x + width) * across, (y + height) * across
+        edges = people.edges(silhouette)
+        if edges is not None:
             pose = people.poses.get(track)
             score = pose.score if pose else 0.0
             source: Source = "detected" if pose else "extrapolated"

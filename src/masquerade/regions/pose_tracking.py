@@ -7,10 +7,10 @@ the silhouette is carried by optical flow. Who is detected without landmarks is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count, pairwise, tee
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from masquerade.models.optical_flow import grey, warp_along_flow
+from masquerade.models.optical_flow import warp_along_flow
+from masquerade.regions.box_people import BoxPeople
 from masquerade.regions.boxes import Box, scaled_boxes
+from masquerade.regions.frame_people import FramePeople, MayBe
 from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.people_segmentation import PeopleSegmentation
@@ -44,8 +46,6 @@ from masquerade.regions.tracking import (
     track_boxes,
 )
 
-CANVAS = 480  # longest side of the silhouettes, in pixels
-FLOW = 240  # longest side of the copies that flow is computed on
 COVERED = 0.7  # share of a silhouette in others from which it adds nothing
 UNSUPPORTED = 2  # runs of the detector without a find after which a covered or covering track ends
 LONGEST_SKIP = 0.045  # seconds between a frame that is skipped and the one before: 24 a second
@@ -54,13 +54,7 @@ POSED = 0.5  # score of a box from which landmarks are looked for in it
 AGAIN = 30  # frames after which they are looked for again where there were none, and people in
 # turned copies of the frame while everybody who is found has landmarks
 SQUARE = 0.6  # half side of the square for them, over the longer side of the box
-INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
-# which it is that box's person
-FILLS = 0.2  # if it also fills this share of the box, and UPRIGHT
-OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box,
-UPRIGHT = 0.8  # and over this share of the box's rows: legs, too
 FIRST_BOX = 1_000_000  # added to the numbers of tracks of boxes, which are not those of poses
-TRIMMED = 0.05  # of a box's width and height, on each side: masks of silhouettes grow later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,110 +83,6 @@ class PoseTracking:
         """How many frames are read beyond the one whose people are given."""
         past = 0 if self.online else max(self.gap, self.lookback)
         return max(past + self.every, self.of_boxes.look_ahead)
-
-
-@dataclass(slots=True, eq=False)
-class FramePeople:
-    """The people of one frame; squares and landmarks are in pixels of `pixels`."""
-
-    frame: Frame
-    cut: bool
-    pixels: U8  # (h, w, 3), what the networks see
-    detected: bool = False  # the detector ran
-    poses: dict[int, Pose] = field(default_factory=dict)  # by track
-    between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
-    carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
-    found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
-    unposed: list[Box] = field(default_factory=list)  # followed boxes in which no silhouette is
-    outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
-    # by the number of a track: those of tracks whose people it may be of
-    earlier: Mapping[int, frozenset[int]] = field(default_factory=dict)
-    _small: U8 | None = None
-    _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
-
-    @property
-    def canvas(self) -> tuple[int, int]:
-        """Width and height of silhouettes."""
-        return fit_size(self.frame, CANVAS)
-
-    @property
-    def scale(self) -> float:
-        """Pixels of the canvas for one of `pixels`."""
-        return self.canvas[0] / self.pixels.shape[1]
-
-    def draw(self, pose: Pose) -> U8:
-        """(h, w) of the canvas, 255 on a person in this frame; not to be written to."""
-        if pose not in self._drawn:
-            self._drawn[pose] = pose.silhouette(*self.canvas, scale=self.scale)
-        return self._drawn[pose]
-
-    def silhouettes(self) -> dict[int, U8]:
-        """(h, w) of the canvas by track, as the network or else the flow gives it."""
-        return self.carried | {track: self.draw(pose) for track, pose in self.poses.items()}
-
-    def silhouette(self, track: int) -> U8 | None:
-        """One of `silhouettes`; None: the person is not in this frame."""
-        pose = self.poses.get(track)
-        return self.carried.get(track) if pose is None else self.draw(pose)
-
-    def mask(self, wanted: Callable[[int], bool] = lambda track: True) -> U8:
-        """(h, w) of the canvas, 255 on all people whose tracks are wanted."""
-        width, height = self.canvas
-        out = np.zeros((height, width), np.uint8)
-        drawn = ((track, self.draw(pose)) for track, pose in self.poses.items() if wanted(track))
-        for track, part in (*drawn, *self.carried.items()):
-            if wanted(track):
-                np.maximum(out, part, out=out)
-        return out
-
-    def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
-        """Those of some boxes in which no silhouette is."""
-        silhouettes = list(self.silhouettes().values())
-        return [box for box in boxes if not any(self._holds(box, one) for one in silhouettes)]
-
-    def _holds(self, box: Box, silhouette: U8) -> bool:
-        """Whether a silhouette is that of a box's person: one lies in the other, and fills it."""
-        rows, columns = self._slices(box)
-        part = silhouette[rows, columns]
-        shared, size = cv2.countNonZero(part), part.size
-        if shared < max(1, FILLS * size) or part.any(axis=1).mean() < UPRIGHT:
-            return False
-        x, y, wide, high = cv2.boundingRect(silhouette)
-        across = min(columns.stop, x + wide) - max(columns.start, x)
-        down = min(rows.stop, y + high) - max(rows.start, y)
-        return shared >= INSIDE * cv2.countNonZero(silhouette) or across * down >= INSIDE * size
-
-    def _slices(self, box: Box, *, trimmed: float = 0.0) -> tuple[slice, slice]:
-        """The rows and columns of the canvas that a box takes."""
-        (width, height), more = self.canvas, trimmed
-        x, y = width / self.frame.width, height / self.frame.height
-        left, right = box.x0 + more * box.width, box.x1 - more * box.width
-        top, bottom = box.y0 + more * box.height, box.y1 - more * box.height
-        rows = slice(max(0, int(top * y)), min(height, int(bottom * y) + 1))
-        return rows, slice(max(0, int(left * x)), min(width, int(right * x) + 1))
-
-    def draw_boxes(self, boxes: Iterable[Box]) -> U8:
-        """(h, w) of the canvas, 255 on the people in boxes, or on the boxes, trimmed a little."""
-        width, height = self.canvas
-        out = np.zeros((height, width), np.uint8)
-        for box in boxes:
-            rows, columns = self._slices(box)
-            if self.outlines is not None:
-                outline = self.outlines[rows, columns]
-                filled = cv2.countNonZero(outline) >= OUTLINED * outline.size
-                if filled and outline.any(axis=1).mean() >= UPRIGHT:
-                    np.maximum(out[rows, columns], outline, out=out[rows, columns])
-                    continue
-            out[self._slices(box, trimmed=TRIMMED)] = 255
-        return out
-
-    def flow_picture(self) -> U8:
-        """(h, w), a small grey copy."""
-        if self._small is None:
-            size = fit_size(self.frame, FLOW)
-            small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
-            self._small = grey(np.asarray(small, np.uint8))
-        return self._small
 
 
 def _square(box: Box, people: FramePeople) -> Square:
@@ -244,22 +134,26 @@ class PoseTracker:
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
-        for_poses, for_boxes = tee(self._looked_at(frames))
+        earlier: MayBe = {}
+        in_boxes = BoxPeople(earlier)
+        for_poses, for_boxes = tee(self._looked_at(frames, earlier))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
         boxes = track_boxes(found, self.rules.of_boxes)
         late = delayed(for_poses, self.rules.look_ahead)
         for people, followed in zip(late, boxes, strict=True):
             clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
             numbered = (replace(b, track=FIRST_BOX + (b.track or 0)) for b in clipped if b)
-            people.unposed = people.without_silhouette(numbered)
+            people.unposed = in_boxes.unposed(people, numbered)
             if people.unposed:
                 people.outlines = self.segment(people)
             yield people
 
-    def _looked_at(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
+    def _looked_at(
+        self, frames: Iterable[tuple[Frame, bool]], earlier: MayBe
+    ) -> Iterator[FramePeople]:
         """Each frame as soon as it was looked at; later ones may still tell of its people."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.look_ahead + 1)
-        run = _Run(self)
+        run = _Run(self, earlier)
         with closing(run):
             for frame, cut in frames:
                 now = FramePeople(frame, cut, frame.rgb(fit_size(frame, self.scale)))
@@ -307,7 +201,7 @@ class _Track:
 class _Run:
     """What is known of one video while it is read."""
 
-    def __init__(self, tracker: PoseTracker) -> None:
+    def __init__(self, tracker: PoseTracker, earlier: MayBe) -> None:
         self._tracker, self._rules = tracker, tracker.rules
         self._tracks: list[_Track] = []
         self._numbers = count()
@@ -319,7 +213,7 @@ class _Run:
         self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
         self._turn_at = 0  # frame from which people are looked for in turned copies again
         self._skipped = False  # whether nobody was looked for in the frame before
-        self._earlier: dict[int, frozenset[int]] = {}  # see `FramePeople.earlier`
+        self._earlier = earlier  # see `FramePeople.earlier`
 
     def close(self) -> None:
         if self._pool:
@@ -461,9 +355,8 @@ class _Run:
     def _new_number(self, *may_be: int) -> int:
         """The number of a track that may go on with these."""
         number = next(self._numbers)
-        more = [self._earlier.get(one, frozenset()) for one in may_be]
         if may_be:
-            self._earlier[number] = frozenset(may_be).union(*more)
+            self._earlier[number] = frozenset(may_be)
         return number
 
     def _detect(self, waiting: deque[FramePeople]) -> None:

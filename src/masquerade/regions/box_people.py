@@ -1,0 +1,65 @@
+"""Whom a followed box may show: people whose poses were lost in it, or beside where it begins.
+
+Boxes and poses are followed each by themselves, under numbers of their own. Of somebody whose pose
+is lost a box may be left, and in a box a pose may begin again: it may be the same person.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.frame_people import FramePeople, MayBe
+
+BESIDE = 30  # frames for which somebody who was lost is looked for in boxes that begin there
+
+
+class BoxPeople:
+    """Which tracks' people the boxes of a video may show, frame by frame.
+
+    Args:
+        earlier: for the number of a box or track those of tracks whose people it may be of; what
+            is found is added.
+    """
+
+    def __init__(self, earlier: MayBe) -> None:
+        self._earlier = earlier
+        self._places: dict[int, tuple[int, Box]] = {}  # by track: when it was seen last, and where
+        self._now = -1
+
+    def unposed(self, people: FramePeople, boxes: Iterable[Box]) -> list[Box]:
+        """Return those of a frame's boxes in which no silhouette is; frames come in order."""
+        self._now += 1
+        if people.cut:
+            self._places.clear()
+        silhouettes, without = people.silhouettes(), []
+        for box in boxes:
+            tracks = [k for k, silhouette in silhouettes.items() if people.holds(box, silhouette)]
+            self._link(box, tracks, silhouettes.keys())
+            if not tracks:
+                without.append(box)
+        for track, silhouette in silhouettes.items():
+            if (edges := people.edges(silhouette)) is not None:
+                self._places[track] = self._now, Box(*edges, 1.0, track)
+        return without
+
+    def _link(self, box: Box, tracks: Sequence[int], seen: Iterable[int]) -> None:
+        """Link a box and the tracks in it; `seen` are all tracks of the frame."""
+        assert box.track is not None
+        before = self._earlier.get(box.track)
+        for track in tracks:
+            if before and track not in self._places:  # its pose begins in this box
+                self._earlier[track] = self._earlier.get(track, frozenset()) | before
+        if before is None and not tracks:
+            tracks = self._lost_beside(box, set(seen))
+        self._earlier[box.track] = (before or frozenset()).union(tracks)
+
+    def _lost_beside(self, box: Box, seen: set[int]) -> list[int]:
+        """The tracks that ended a short while ago where a box is."""
+        return [
+            track
+            for track, (when, place) in self._places.items()
+            if track not in seen and self._now - when <= BESIDE and _overlap(place, box)
+        ]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return max(a.x0, b.x0) < min(a.x1, b.x1) and max(a.y0, b.y0) < min(a.y1, b.y1)

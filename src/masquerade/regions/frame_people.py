@@ -1,0 +1,132 @@
+"""The people of one frame: poses, silhouettes and boxes, and whose they may be."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from masquerade.models.optical_flow import grey
+from masquerade.regions.boxes import Box
+from masquerade.regions.pose_detection import U8
+from masquerade.regions.pose_landmarks import Pose
+from masquerade.regions.region import Frame, fit_size
+
+CANVAS = 480  # longest side of the silhouettes, in pixels
+FLOW = 240  # longest side of the copies that flow is computed on
+INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
+# which it is that box's person
+FILLS = 0.2  # if it also fills this share of the box, and UPRIGHT
+OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box,
+UPRIGHT = 0.8  # and over this share of the box's rows: legs, too
+
+MayBe = dict[int, frozenset[int]]
+"""For each number of a track, those of earlier ones that may be of the same person."""
+
+
+@dataclass(slots=True, eq=False)
+class FramePeople:
+    """The people of one frame; squares and landmarks are in pixels of `pixels`."""
+
+    frame: Frame
+    cut: bool
+    pixels: U8  # (h, w, 3), what the networks see
+    detected: bool = False  # the detector ran
+    poses: dict[int, Pose] = field(default_factory=dict)  # by track
+    between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
+    carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
+    found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
+    unposed: list[Box] = field(default_factory=list)  # followed boxes in which no silhouette is
+    outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
+    earlier: MayBe = field(default_factory=dict)  # of all tracks and followed boxes
+    _small: U8 | None = None
+    _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Width and height of silhouettes."""
+        return fit_size(self.frame, CANVAS)
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the canvas for one of `pixels`."""
+        return self.canvas[0] / self.pixels.shape[1]
+
+    def draw(self, pose: Pose) -> U8:
+        """(h, w) of the canvas, 255 on a person in this frame; not to be written to."""
+        if pose not in self._drawn:
+            self._drawn[pose] = pose.silhouette(*self.canvas, scale=self.scale)
+        return self._drawn[pose]
+
+    def silhouettes(self) -> dict[int, U8]:
+        """(h, w) of the canvas by track, as the network or else the flow gives it."""
+        return self.carried | {track: self.draw(pose) for track, pose in self.poses.items()}
+
+    def silhouette(self, track: int) -> U8 | None:
+        """One of `silhouettes`; None: the person is not in this frame."""
+        pose = self.poses.get(track)
+        return self.carried.get(track) if pose is None else self.draw(pose)
+
+    def mask(self, wanted: Callable[[int], bool] = lambda track: True) -> U8:
+        """(h, w) of the canvas, 255 on all people whose tracks are wanted."""
+        width, height = self.canvas
+        out = np.zeros((height, width), np.uint8)
+        drawn = ((track, self.draw(pose)) for track, pose in self.poses.items() if wanted(track))
+        for track, part in (*drawn, *self.carried.items()):
+            if wanted(track):
+                np.maximum(out, part, out=out)
+        return out
+
+    def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
+        """Those of some boxes in which no silhouette is."""
+        silhouettes = list(self.silhouettes().values())
+        return [box for box in boxes if not any(self.holds(box, one) for one in silhouettes)]
+
+    def edges(self, silhouette: U8) -> tuple[float, float, float, float] | None:
+        """The box around a silhouette in pixels of the frame; None: it is empty."""
+        x, y, width, height = cv2.boundingRect(silhouette)
+        across = self.frame.width / self.canvas[0]
+        edges = x * across, y * across, (x + width) * across, (y + height) * across
+        return edges if width and height else None
+
+    def holds(self, box: Box, silhouette: U8) -> bool:
+        """Whether a silhouette is that of a box's person: one lies in the other, and fills it."""
+        rows, columns = self._slices(box)
+        part = silhouette[rows, columns]
+        shared, size = cv2.countNonZero(part), part.size
+        if shared < max(1, FILLS * size) or part.any(axis=1).mean() < UPRIGHT:
+            return False
+        x, y, wide, high = cv2.boundingRect(silhouette)
+        across = min(columns.stop, x + wide) - max(columns.start, x)
+        down = min(rows.stop, y + high) - max(rows.start, y)
+        return shared >= INSIDE * cv2.countNonZero(silhouette) or across * down >= INSIDE * size
+
+    def _slices(self, box: Box) -> tuple[slice, slice]:
+        """The rows and columns of the canvas that a box takes."""
+        width, height = self.canvas
+        x, y = width / self.frame.width, height / self.frame.height
+        rows = slice(max(0, int(box.y0 * y)), min(height, int(box.y1 * y) + 1))
+        return rows, slice(max(0, int(box.x0 * x)), min(width, int(box.x1 * x) + 1))
+
+    def draw_boxes(self, boxes: Iterable[Box]) -> U8:
+        """(h, w) of the canvas, 255 on the people in boxes, or on the boxes."""
+        width, height = self.canvas
+        out = np.zeros((height, width), np.uint8)
+        for box in boxes:
+            rows, columns = self._slices(box)
+            if self.outlines is not None:
+                outline = self.outlines[rows, columns]
+                filled = cv2.countNonZero(outline) >= OUTLINED * outline.size
+                if filled and outline.any(axis=1).mean() >= UPRIGHT:
+                    np.maximum(out[rows, columns], outline, out=out[rows, columns])
+                    continue
+            out[rows, columns] = 255
+        return out
+
+    def flow_picture(self) -> U8:
+        """(h, w), a small grey copy."""
+        if self._small is None:
+            size = fit_size(self.frame, FLOW)
+            small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
+            self._small = grey(np.asarray(small, np.uint8))
+        return self._small
