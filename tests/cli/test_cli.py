@@ -232,6 +232,16 @@ def test_a_list_on_stdin_and_a_bad_file_among_them(
     assert (tmp_path / "o" / "person.mp4").exists() and not (tmp_path / "o" / "bad.mp4").exists()
 
 
+def test_a_list_may_come_with_a_nul_after_each_name(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    """As `find -print0` writes it."""
+    (tmp_path / "a\nb.mp4").write_bytes(clip.read_bytes())
+    done = command("anonymize", "-", "-o", "o/", "--dry-run", input=f"{clip}\0a\nb.mp4\0")
+    assert done.returncode == 0, done.stderr
+    assert f"{clip} -> o/person.mp4" in done.stdout and "b.mp4 -> o/a" in done.stdout
+
+
 def test_dry_run_and_quiet(
     command: Callable[..., Any], called: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:

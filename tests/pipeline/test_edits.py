@@ -154,6 +154,13 @@ def test_the_command_does_the_same_run(
     assert receipt["left_visible"] == {"4": 5}
 
 
+def test_edits_of_a_video_whose_name_is_no_text_have_a_digest(video: Path) -> None:
+    """On Linux a file's name is bytes; such ones are read as surrogates."""
+    decided = edits(video)
+    named = replace(decided, source=replace(decided.source, name="in\udcff.mp4"))
+    assert len(named.digest()) == 64 and named.digest() != decided.digest()
+
+
 def test_a_public_receipt_says_that_there_were_edits_and_no_digest_of_them(video: Path) -> None:
     decided = edits(video, visible=(4,))
     out = run(video, decided, public_receipt=True)

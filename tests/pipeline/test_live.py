@@ -557,6 +557,21 @@ def test_ctrl_c_ends_it_and_keeps_what_was_shown(
         assert sum(hasattr(item, "rgb") for item in reader)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("rtsp://admin:pa[ss@10.0.0.9/stream", "rtsp://10.0.0.9/stream"),
+        ("rtsp://admin:se/cret@cam/stream", "rtsp://cam/stream"),
+        ("rtsp://admin:1/2?3#4@cam:8554/stream?token=9", "rtsp://cam:8554/stream"),
+        ("rtsp://admin:a@b@[::1]:8554/stream", "rtsp://[::1]:8554/stream"),
+        ("rtsp://[", "rtsp://"),
+        ("rtsp://cam:99999999/stream", "rtsp://"),
+    ],
+)
+def test_no_part_of_a_password_is_in_an_addresss_name(text: str, name: str) -> None:
+    assert parse_address(text).name == name
+
+
 def test_a_source_that_cannot_be_opened_is_one_sentence_without_its_password(
     tmp_path: Path, capsys: Any
 ) -> None:

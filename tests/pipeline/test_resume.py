@@ -57,6 +57,15 @@ def test_an_output_that_a_seed_undoes_is_done_again(resume: Resume, capsys: Any)
     assert "--seed" in capsys.readouterr().err
 
 
+def test_what_another_key_did_is_not_taken_for_done(resume: Resume, capsys: Any) -> None:
+    """No receipt tells which key it was, and a key that leaked is why it is done again."""
+    words = ("anonymize", "in.mp4", "-o", "out.mp4", "--preview", "0.1", "--regions", "frame")
+    assert main([*words, "--key", "leaked", "-q"]) == 0
+    before = Path("out.mp4").read_bytes()
+    assert main([*words, "--key", "new", "--resume", "-y"]) == 2
+    assert "--key" in capsys.readouterr().err and Path("out.mp4").read_bytes() == before
+
+
 def write_boxes(left: float) -> None:
     with BoxWriter(Path("b.json"), width=640, height=480) as writer:
         for frame in range(10):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +97,20 @@ def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:
     (tmp_path / "n.png").write_text("no image")
     with pytest.raises(UsageError, match="no image"):
         single_file._load_region_image(tmp_path / "n.png", info(8, 6))
+
+
+def test_an_image_whose_name_is_no_text_is_read_and_one_too_large_is_refused(
+    tmp_path: Path,
+) -> None:
+    written = cv2.imencode(".png", np.full((6, 8), 255, np.uint8))[1].tobytes()
+    named = tmp_path / "m\udcff.png"
+    named.write_bytes(written)
+    assert single_file._load_region_image(named, info(8, 6)).all()
+    huge = struct.pack(">II", 60000, 60000)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + huge + written[24:29]))
+    (tmp_path / "h.png").write_bytes(written[:16] + huge + written[24:29] + crc + written[33:])
+    with pytest.raises(UsageError, match="no image"):
+        single_file._load_region_image(tmp_path / "h.png", info(8, 6))
 
 
 def test_pixels_are_made_smaller_only_where_they_must_be() -> None:

@@ -194,7 +194,7 @@ def main(argv: list[str]) -> int:
     if others:
         print(f"masquerade: {_left_out(others)}", file=sys.stderr)
     if options.resume:
-        check_resume(config)
+        check_resume(config, anonymizer)
     read = [path for path in (options.weights, config.edits, options.record) if path]
     may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
     if not options.dry_run and len(tasks) == 1:
@@ -406,7 +406,9 @@ def _inputs(options: Options) -> list[str]:
 
 
 def _listed(lines: bytes) -> list[str]:
-    """The names in a list, one a line, whatever their bytes are."""
+    """The names in a list, one a line or each before a NUL, whatever their bytes are."""
+    if b"\0" in lines:  # as `find -print0` writes them
+        return [os.fsdecode(name) for name in lines.split(b"\0") if name.strip()]
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
 
 

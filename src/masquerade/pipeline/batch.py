@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
@@ -215,7 +216,7 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     return tasks
 
 
-def check_resume(config: PipelineConfig) -> None:
+def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
     """Refuse to resume a run where no receipt tells whether a file was done with these settings.
 
     Raises:
@@ -223,9 +224,11 @@ def check_resume(config: PipelineConfig) -> None:
     """
     if config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
-    if config.seed is not None:
+    keyed = anonymizer.needs_source_digest
+    if keyed or config.seed is not None:
+        flag = "--key" if keyed else "--seed"
         raise UsageError(
-            "--resume cannot tell what was done with this --seed, as no receipt holds it: leave "
+            f"--resume cannot tell what was done with this {flag}, as no receipt holds it: leave "
             "one of them out, or give --skip-existing."
         )
 
@@ -286,7 +289,7 @@ def anonymize_batch(
     """
     check_outputs(tasks, pipeline.config)
     if resume:
-        check_resume(pipeline.config)
+        check_resume(pipeline.config, pipeline.anonymizer)
     in_parts = pipeline.config.parts > 1
     if in_parts:
         check_parts(pipeline)

@@ -140,7 +140,8 @@ class Edits:
 
     def digest(self) -> str:
         """The SHA-256 of what was decided, without the log of who did when."""
-        return hashlib.sha256(replace(self, log=()).to_json().encode()).hexdigest()
+        text = replace(self, log=()).to_json()
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
     def to_json(self) -> str:
         """The file's text."""

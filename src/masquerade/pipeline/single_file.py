@@ -553,7 +553,10 @@ def expected_frames(info: VideoInfo, preview: float | None) -> int | None:
 
 def _load_region_image(path: Path, info: VideoInfo) -> Any:
     """The image (H, W) outside of whose bright pixels nothing is hidden."""
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    try:  # OpenCV opens no file whose name is not UTF-8, and raises where a picture is too large
+        mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):
+        mask = None
     if mask is None:
         raise UsageError(f"{path} is no image that can be read; give --region a PNG.")
     if mask.shape != (info.height, info.width):

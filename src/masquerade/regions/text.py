@@ -53,7 +53,8 @@ class TextDetector:
 
     def __init__(self, *, threshold: float = 0.5, folder: Path | None = None) -> None:
         self.threshold = threshold
-        self._network = cv2.dnn.readNetFromONNX(str(model_file("text detection", folder)))
+        file = model_file("text detection", folder)  # read here: its name may not be UTF-8
+        self._network = cv2.dnn.readNetFromONNX(np.fromfile(file, np.uint8))
 
     def __call__(self, pixels: Mask) -> tuple[Array, Array]:
         """Boxes (n, 4) and scores (n,) of the lines in a picture (h, w, 3)."""

@@ -47,13 +47,17 @@ class Address(NamedTuple):
         if self.kind != "network":
             standard = "standard output" if self.output else "standard input"
             return standard if self.text == "-" else escape(self.text)
-        parts = urlsplit(self.text)
+        # A password may hold anything, also what ends a host's name, so all before the last @ goes.
+        rest = self.text.partition("://")[2].rpartition("@")[2]
         try:
+            parts = urlsplit(f"{self.scheme}://{rest}")
             port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            port = ""
+        except ValueError:  # an address that cannot be: nothing is told of it
+            return f"{self.scheme}://"
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
         path = "" if self.scheme in ("rtmp", "rtmps") else parts.path
-        return escape(f"{self.scheme}://{parts.hostname or ''}{port}{path}")
+        return escape(f"{self.scheme}://{host}{port}{path}")
 
 
 def parse_address(text: str, *, output: bool = False) -> Address:
