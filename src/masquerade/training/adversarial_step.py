@@ -14,6 +14,7 @@ from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.adversarial_data import AdversarialBatch
 from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.batch_share import Share
+from masquerade.training.frames_before import last_frames, training_output
 from masquerade.training.label_losses import label_loss, reverse_gradient
 from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, UpdateStep
@@ -57,7 +58,7 @@ class AdversarialStep:
     ) -> dict[str, Tensor]:
         """Return the adversaries' losses on anonymized pictures or frames of pairs."""
         with batch.still_share.draws():
-            output = _anonymize(models, self.update, stills)
+            output = _anonymize(models, self.update, stills, before=0)
             return self._adversary_losses(models, batch, output, batch.still_share)
 
     def _clip_losses(
@@ -65,7 +66,7 @@ class AdversarialStep:
     ) -> tuple[TrainingOutput, dict[str, Tensor]]:
         """Return the anonymized clips, and all losses but the adversaries', with the metrics."""
         wanted, share = self.update.losses, batch.share
-        output = _anonymize(models, self.update, batch.clips)
+        output = _anonymize(models, self.update, batch.clips, before=batch.before)
         losses = {name: share.weigh(loss) for name, loss in output.losses.items()}
         if "auxiliary" in wanted:
             if output.class_token is None:
@@ -73,7 +74,7 @@ class AdversarialStep:
             token = output.class_token
             losses["auxiliary"] = label_loss(models.auxiliary, token, batch.utility, share)
         if "reconstruction" in wanted:
-            losses["reconstruction"] = share.weigh((output.clip - batch.clips).abs().mean())
+            losses["reconstruction"] = share.weigh((output.clip - batch.raw).abs().mean())
         if "utility" in wanted:
             utility = with_keep_mask(models.utility, output.keep)
             losses["utility"] = label_loss(utility, output.clip, batch.utility, share)
@@ -117,16 +118,16 @@ class AdversarialStep:
         return losses
 
 
-def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> TrainingOutput:
+def _anonymize(
+    models: AdversarialModels, update: UpdateStep, clips: Tensor, *, before: int
+) -> TrainingOutput:
     if update.raw_clips:
         with torch.no_grad():
-            return TrainingOutput(models.anonymizer.unhidden(clips))
+            return TrainingOutput(models.anonymizer.unhidden(last_frames(clips, before)))
     if "auxiliary" in update.losses:
         return models.output_with_class_token(clips)
-    if "anonymizer" in update.learns:
-        return models.anonymizer.training_output(clips)
-    with torch.no_grad():
-        return models.anonymizer.training_output(clips)
+    with torch.set_grad_enabled("anonymizer" in update.learns):
+        return training_output(models.anonymizer, clips, before=before)
 
 
 def combine_losses(each: list[Tensor], how: str) -> Tensor:
