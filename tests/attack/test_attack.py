@@ -326,6 +326,16 @@ def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sur
         assert people.says.startswith(f"Of {2 * count} people in 2 raw frames 0 were changed")
 
 
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_face_is_seen_in_the_raw_frame_however_small_the_published_one_is(times: int) -> None:
+    raw = demo()[0]
+    size = raw.shape[1] // times, raw.shape[0] // times
+    compared = BesideRaw(people=None)
+    compared.look(0, cv2.resize(raw, size, interpolation=cv2.INTER_AREA), [raw])
+    (faces,) = compared.findings()
+    assert faces.level == "recovered" and "in 1 raw frames 0 were changed" in faces.says
+
+
 def test_a_sure_person_of_another_frame_takes_back_no_unsure_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -46,7 +46,7 @@ compared_with = ["raw"]
 rows = [
   { name = "black", method = "blacken" },
   { name = "trained", train = "spact QUICK" },
-  { name = "failed", train = "spact QUICK --private nothing" },
+  { name = "failed", train = "spact QUICK --actions nothing" },
 ]
 """.replace("QUICK", "--width 2 --short 16 --epochs 1 --batch 8 --no-adversary")
 

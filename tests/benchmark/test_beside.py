@@ -140,6 +140,21 @@ def test_printed_scores_are_marked_by_what_is_guessed_from_the_labels_here() -> 
     assert "computed from the labels of this run" not in section(of, void)
 
 
+def test_a_mean_without_void_attributes_says_so_and_is_no_floor_of_the_printed_one() -> None:
+    void = replace(finding("face", "AUROC", 0.5), void="nobody reads it")
+    mine = (
+        finding("action", "top-1", 0.5, use="utility"),
+        finding("attributes by cMAP", "cMAP", 0.8),
+        finding("skin", "AUROC", 0.9),
+        void,
+    )
+    of = suite("stprivacy-known", "VP-UCF101", [RAW])
+    found = our_scores(of, of.table("t"), evaluation(row("raw", *mine)))
+    assert found is not None
+    assert found.cells["Raw"][5] == "80.00 [70.00, 90.00] without face"
+    assert not [one for one in found.floors if one.metric == "cMAP"]
+
+
 def test_action_and_attributes_may_be_of_two_datasets() -> None:
     mine = (
         finding("action", "top-1", 0.5, use="utility"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import scenes
 from scenes import CONFIG
@@ -13,10 +16,11 @@ from masquerade.cli.evaluate import config_of, parse
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, from_json
-from masquerade.evaluation.chosen_recognizers import recognizer, with_recognizers
+from masquerade.evaluation.chosen_recognizers import network_means, recognizer, with_recognizers
 from masquerade.evaluation.presets import PRESETS
 from masquerade.evaluation.trade_offs import check_weights
 from masquerade.methods import build
+from masquerade.metrics.statistic import mean
 from masquerade.report.table import markdown
 
 
@@ -108,3 +112,22 @@ def test_the_mean_over_networks_stands_beside_the_strongest(
 
 def _without(row):
     return replace(row, findings=tuple(replace(f, means=(), trade_offs=()) for f in row.findings))
+
+
+def test_means_over_networks_are_of_the_same_ones_with_published_weights_for_some() -> None:
+    """Those without such weights stand there as they were trained from scratch."""
+    right = {
+        ("scratch", "resnet-50"): 0,
+        ("scratch", "resnet-18"): 1,
+        ("published", "resnet-50"): 4,
+    }
+    scored: list[Any] = []
+    for (family, name), count in right.items():
+        test = mean(np.arange(5) < count)
+        outputs = SimpleNamespace(family=family, name=f"{family} {name}")
+        scored.append(SimpleNamespace(outputs=outputs, test=test, runs=[]))
+    models = {name: recognizer(name) for name in ("resnet-50", "resnet-18")}
+    found = {one.family: one for one, _, _ in network_means(scored, models, np.arange(5))}
+    assert set(found["published"].networks) == set(found["scratch"].networks) == {*models}
+    assert found["scratch"].score.value == pytest.approx(0.1)
+    assert found["published"].score.value == pytest.approx(0.5)

@@ -24,6 +24,7 @@ from masquerade.benchmark.published import load_published
 from masquerade.benchmark.suite import Ablation
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Evaluation, from_json
+from masquerade.metrics.intervals import Score
 from masquerade.report.ablations import (
     ablation_panels,
     find_ablations,
@@ -33,6 +34,7 @@ from masquerade.report.ablations import (
 from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
 from masquerade.report.embedded_clips import Clip, embed_clips
 from masquerade.report.printed_tables import Beside, printed_lines
+from masquerade.report.svg_charts import Bar, bars
 from masquerade.report.table import number
 from masquerade.report.verdicts import floor_value, headline_columns
 
@@ -227,6 +229,34 @@ def test_the_ablations_that_a_suite_states_are_drawn_by_their_parameter(table: E
     context = TableContext(ablations=stated)
     said = text_of(render_benchmark([table], title="Ward", contexts=[context]))
     assert "One parameter at a time" in said and "what draws" in said and "a network" in said
+
+
+def test_void_scores_are_not_drawn_over_a_parameter(table: Evaluation) -> None:
+    label = headline_columns(table)[1].label
+    rows = tuple(
+        replace(
+            row,
+            findings=tuple(
+                replace(one, void="nobody reads it") if one.label == label else one
+                for one in row.findings
+            ),
+        )
+        for row in table.rows
+    )
+    whole, without = ablation_panels(table), ablation_panels(replace(table, rows=rows))
+    assert "(void)" in without[0].chart and "(void)" not in whole[0].chart
+    assert without[0].chart.count('class="whisker"') < whole[0].chart.count('class="whisker"')
+
+
+def test_a_guide_stands_where_a_bar_of_its_value_ends() -> None:
+    """Raw video's too, which is drawn after that of a guess."""
+    bar = Bar(name="a", score=Score(0.95, None, None, 9, 9), kind="a", title="a")
+    chart = bars([bar], title="t", floor=0.5, raw=0.95)
+    left, width = map(
+        float, re.findall(r'class="bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', chart)[0]
+    )
+    (raw,) = re.findall(r'class="raw" x1="([\d.]+)"', chart)
+    assert float(raw) == pytest.approx(left + width, abs=0.1)
 
 
 def test_a_chart_of_a_parameter_has_intervals_and_a_guess_of_each_label(table: Evaluation) -> None:

@@ -13,7 +13,7 @@ from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
 from masquerade.attack.raw_text import RawText
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
-from masquerade.regions.boxes import Box, corners, iou, to_boxes
+from masquerade.regions.boxes import Box, corners, iou, scaled_box, to_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.ssd_people import SsdPeople
 
@@ -171,13 +171,17 @@ class BesideRaw:
         if self.whole:
             self._frames.look(number, published, sized)
         if self._text is not None:
-            self._text.look(number, published, sized)
-        self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
+            self._text.look(number, published, sized, raw[0])
+        # looked for at the raw frame's own size: who is small in the published one is still shown
+        scale = published.shape[1] / raw[0].shape[1], published.shape[0] / raw[0].shape[0]
+        faces = [scaled_box(box, scale) for box in self._find_faces(Picture(raw[0]))]
+        self._faces.add(number, faces, published, differs)
         if self.people is not None:
-            boxes = to_boxes(*self._find_people(sized[0], in_tiles=True), "person")
+            boxes = to_boxes(*self._find_people(raw[0], in_tiles=True), "person")
             # in a close-up the network is sure of nobody
             sure = [box for box in boxes if box.score >= SURE]
-            self._people.add(number, sure or boxes, published, differs)
+            people = [scaled_box(box, scale) for box in sure or boxes]
+            self._people.add(number, people, published, differs)
         self._alike.append(max(_share_alike(one) for one in differs))
 
     def _without_shift(self, published: U8, raw: Sequence[U8], differs: list[F32]) -> list[F32]:

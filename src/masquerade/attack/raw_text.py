@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from masquerade.attack.finders import SURE, Finders, crop, overlaps
 from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, scaled_box
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -30,9 +30,16 @@ class RawText:
     there: dict[int, int] = field(default_factory=dict)  # how many are there, by frame
     proofs: list[Proof] = field(default_factory=list)  # the surest of these
 
-    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
-        """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first."""
-        boxes = self._find(raw[0])
+    def look(
+        self, number: int, published: U8, raw: Sequence[U8], nearest: U8 | None = None
+    ) -> None:
+        """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
+
+        Text is looked for in `nearest`, the first of these at its own size; None: it has this size.
+        """
+        nearest = raw[0] if nearest is None else nearest
+        scale = published.shape[1] / nearest.shape[1], published.shape[0] / nearest.shape[0]
+        boxes = [scaled_box(box, scale) for box in self._find(nearest)]
         self.lines[number] = 0
         if not boxes:
             return

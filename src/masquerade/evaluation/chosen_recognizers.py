@@ -105,7 +105,8 @@ def network_means(
     """The mean score over the networks of each family, those of clips and of single frames apart.
 
     Each comes with what it is computed by, and with the same of single training runs. Nothing is
-    chosen: weak networks count as strong ones do, and of one network it is its own.
+    chosen: weak networks count as strong ones do, and of one network it is its own. The mean of the
+    family `published` is over all networks, too: those without published weights start at random.
     """
     members: dict[tuple[str, Reads], dict[str, ScoredAttacker]] = {}
     for name, model in models.items():
@@ -116,6 +117,9 @@ def network_means(
             family = one.outputs.family
             if family in ATTACKERS and one.outputs.name == f"{family} {name}":
                 members.setdefault((family, reads), {})[name] = one
+    for (family, reads), mine in members.items():
+        if family == "published":
+            members[family, reads] = members.get(("scratch", reads), {}) | mine
     found = []
     for (family, reads), mine in members.items():
         every = list(mine.values())

@@ -215,6 +215,11 @@ def finds_poses(regions: RegionFactory | str | None) -> bool:
     return name == region_class(People)[0] and plain
 
 
+def regions_with_poses(methods: Sequence[EvaluatedMethod]) -> RegionFactory | str | None:
+    """The first maker of region sources among the methods' that finds all people's poses."""
+    return next((one.regions for one in methods if finds_poses(one.regions)), None)
+
+
 def class_or_method_name(method: Anonymizer) -> str:
     """The name of a method in METHODS, or of its class where it is not there, as a user's own."""
     return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__

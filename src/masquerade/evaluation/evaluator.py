@@ -49,8 +49,8 @@ from masquerade.evaluation.evaluated_clips import (
     arguments_as_json,
     class_or_method_name,
     example_of,
-    finds_poses,
     has_learned,
+    regions_with_poses,
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
@@ -141,7 +141,7 @@ def evaluate(
         if report:
             report(run.plan(methods))
         # Who is found on raw video to be hidden need not be found again to be attacked.
-        run.clips.people = next((one.regions for one in methods if finds_poses(one.regions)), None)
+        run.clips.people = regions_with_poses(methods)
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
             run.extract(method)
         controls = run.controls()

@@ -10,6 +10,7 @@ import numpy as np
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.evaluation.attacker_choice import choose, join_table, score_attackers, strengths
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
+from masquerade.evaluation.evaluated_clips import regions_with_poses
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import Progress
 from masquerade.evaluation.metric_specs import without_void
@@ -85,6 +86,7 @@ def paired_scores(
     being three.
     """
     run = Evaluator(manifest, config, folder, progress)
+    run.clips.people = regions_with_poses(methods)
     run.specs, _ = without_void(run.specs, void)
     lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
     per_run = any(method.runs for method in methods)

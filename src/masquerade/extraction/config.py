@@ -283,7 +283,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     searched = config.method is not None or config.content == "poses"
     if not searched or content[0] in ("frame", region_class("frame")[0]):
         return None
-    content += [code_digest(*FOUND_BY), config.sample_first]
+    content += [code_digest(*FOUND_BY, *READ_BY), config.sample_first]
     return folder / f"regions-{_json_digest(content)[:12]}"
 
 

@@ -101,11 +101,12 @@ def _panel(ablation: ComparedRows, columns: Sequence[Finding]) -> Panel:
     series = []
     for index, column in enumerate(columns):
         found = [row.finding(column.label) for row in ablation.rows]
-        scores = tuple(None if one is None else one.score for one in found)
+        void = all(one is None or one.void for one in found)
+        scores = tuple(None if one is None or one.void else one.score for one in found)
         shape = SHAPES[index % len(SHAPES)]
         series.append(
             Series(
-                name=title_of(column),
+                name=f"{title_of(column)} (void)" if void else title_of(column),
                 values=scores,
                 kind=COLOURS[index],
                 shape=shape,

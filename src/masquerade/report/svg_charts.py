@@ -167,8 +167,8 @@ def bars(
                 )
             )
             near = floor is not None and raw is not None and abs(px(raw) - px(floor)) < 34
-            right = (kind == "raw") == ((raw or 0.0) >= (floor or 0.0))
-            anchor = "middle" if not near else "start" if right else "end"
+            is_right_one = (kind == "raw") == ((raw or 0.0) >= (floor or 0.0))
+            anchor = "middle" if not near else "start" if is_right_one else "end"
             aside = {"middle": 0.0, "end": -3.0, "start": 3.0}[anchor]
             shapes.append(_text(px(value) + aside, top - 7, word, "note", anchor))
     return _svg(width, height, title, shapes, "bars")

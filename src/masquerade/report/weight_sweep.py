@@ -57,10 +57,10 @@ def network_mean(row: Row, found: Finding) -> NetworkMean | None:
 
     Of the action it is that over networks of clips, of privacy over networks of single frames, if
     there are any, and as they attack after training on raw video alone, which those of raw video
-    itself are that learned from scratch.
+    itself are that learned from published weights, if there are any, or from scratch.
     """
     reads = ("clips",) if found.use == "utility" else ("stills", "clips")
-    order = ("scratch", *TRAINED) if row.method is None else TRAINED
+    order = ("published", "scratch", *TRAINED) if row.method is None else TRAINED
     wanted = [(kind, family) for kind in reads for family in order]
     means = {(one.reads, one.family): one for one in found.means}
     return next((means[key] for key in wanted if key in means), None)
