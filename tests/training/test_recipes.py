@@ -43,7 +43,7 @@ FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
 def data_of(recipe: AdversarialRecipe, *, count: int = 12) -> AdversarialData:
     """Clips of noise, of the size that a recipe wants."""
     draw = np.random.default_rng(0)
-    shape = (count, 3, recipe.stored_frames * recipe.windows, *recipe.size)
+    shape = (count, 3, recipe.frames * recipe.windows, *recipe.size)
     clips = from_tensor(torch.from_numpy(draw.random(shape)).float())
     targets = {"action": np.arange(count) % 2, "tint": np.arange(count) // 2 % 2}
     return AdversarialData(

@@ -15,7 +15,6 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.distributed import Processes, epoch_batches
 from masquerade.training.frame_pairs import frame_pairs
-from masquerade.training.frames_before import last_frames
 from masquerade.training.label_losses import Codes, codes_by_head
 from masquerade.training.objectives import Pairs, count_labels
 from masquerade.training.recipe import AdversarialRecipe
@@ -61,8 +60,6 @@ class AdversarialData:
 class AdversarialBatch:
     """The clips (B, 3, T, H, W) of one step, in [0, 1], and their codes by label.
 
-    With `before`, clips are (B, 3, T (before + 1), H, W) of which networks are shown T; see
-    `frames_before`.
     `stills` are (B', 3, 2, h, w), two views of each picture or two frames of each video with a gap
     between them; of adversaries that learn labels one view (B', 3, 1, h, w). The private codes are
     theirs. Without them the adversary is given `clips` too.
@@ -75,12 +72,6 @@ class AdversarialBatch:
     share: Share = WHOLE_BATCH  # which rows of all processes' batch these are
     still_share: Share = WHOLE_BATCH
     chances: Sequence[float] = ()  # by adversary, `Objective.chance_loss`; none: unknown
-    before: int = 0
-
-    @property
-    def raw(self) -> Tensor:
-        """The frames (B, 3, T, H, W) that networks would be shown if nothing were hidden."""
-        return last_frames(self.clips, self.before)
 
 
 class AdversarialBatches:
@@ -140,7 +131,7 @@ class AdversarialBatches:
 
         Eight windows of 16 frames are stored of each video for the papers' recipes.
         """
-        train, frames = self.data.train, self.recipe.stored_frames
+        train, frames = self.data.train, self.recipe.frames
         if train.workers or train.shape[1] == frames:  # workers read whole clips ahead
             for share, clips in zip(shares, clip_loader(train, order), strict=True):
                 with share.draws():
@@ -230,7 +221,7 @@ class AdversarialBatches:
 
     def _whole(self, clips: Tensor) -> Tensor:
         """Clips as networks see them later: the middle window, in [0, 1]."""
-        frames = self.recipe.stored_frames
+        frames = self.recipe.frames
         if clips.shape[2] > frames:
             first = clips.shape[2] // frames // 2 * frames
             clips = clips[:, :, first : first + frames]
@@ -253,7 +244,6 @@ class AdversarialBatches:
             utility={name: code[rows].to(self.device) for name, code in utility.items()},
             private={name: code[private_rows].to(self.device) for name, code in private.items()},
             stills=stills,
-            before=self.recipe.before,
         )
 
 

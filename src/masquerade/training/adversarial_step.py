@@ -14,7 +14,6 @@ from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.adversarial_data import AdversarialBatch
 from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.batch_share import Share
-from masquerade.training.frames_before import last_frames, training_output
 from masquerade.training.label_losses import label_loss, reverse_gradient
 from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, UpdateStep
@@ -58,7 +57,7 @@ class AdversarialStep:
     ) -> dict[str, Tensor]:
         """Return the adversaries' losses on anonymized pictures or frames of pairs."""
         with batch.still_share.draws():
-            output = _anonymize(models, self.update, stills, before=0)
+            output = _anonymize(models, self.update, stills)
             return self._adversary_losses(models, batch, output, batch.still_share)
 
     def _clip_losses(
@@ -66,7 +65,7 @@ class AdversarialStep:
     ) -> tuple[TrainingOutput, dict[str, Tensor]]:
         """Return the anonymized clips, and all losses but the adversaries', with the metrics."""
         wanted, share = self.update.losses, batch.share
-        output = _anonymize(models, self.update, batch.clips, before=batch.before)
+        output = _anonymize(models, self.update, batch.clips)
         losses = {name: share.weigh(loss) for name, loss in output.losses.items()}
         if "auxiliary" in wanted:
             if output.class_token is None:
@@ -74,7 +73,7 @@ class AdversarialStep:
             token = output.class_token
             losses["auxiliary"] = label_loss(models.auxiliary, token, batch.utility, share)
         if "reconstruction" in wanted:
-            losses["reconstruction"] = share.weigh((output.clip - batch.raw).abs().mean())
+            losses["reconstruction"] = share.weigh((output.clip - batch.clips).abs().mean())
         if "utility" in wanted:
             utility = with_keep_mask(models.utility, output.keep)
             losses["utility"] = label_loss(utility, output.clip, batch.utility, share)
@@ -118,16 +117,16 @@ class AdversarialStep:
         return losses
 
 
-def _anonymize(
-    models: AdversarialModels, update: UpdateStep, clips: Tensor, *, before: int
-) -> TrainingOutput:
+def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> TrainingOutput:
     if update.raw_clips:
         with torch.no_grad():
-            return TrainingOutput(models.anonymizer.unhidden(last_frames(clips, before)))
+            return TrainingOutput(models.anonymizer.unhidden(clips))
     if "auxiliary" in update.losses:
         return models.output_with_class_token(clips)
-    with torch.set_grad_enabled("anonymizer" in update.learns):
-        return training_output(models.anonymizer, clips, before=before)
+    if "anonymizer" in update.learns:
+        return models.anonymizer.training_output(clips)
+    with torch.no_grad():
+        return models.anonymizer.training_output(clips)
 
 
 def combine_losses(each: list[Tensor], how: str) -> Tensor:

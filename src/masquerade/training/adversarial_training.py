@@ -33,7 +33,6 @@ from masquerade.training.adversarial_step import AdversarialStep
 from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
-from masquerade.training.frames_before import training_output
 from masquerade.training.optimization import build_optimizer, learning_rate
 from masquerade.training.recipe import (
     LOSSES,
@@ -334,7 +333,7 @@ class AdversarialTrainer(Trainer):
         batch = self.batches.random_held_out(generator)
         self.models.eval()
         with torch.no_grad():
-            output = training_output(self.models.anonymizer, batch.clips, before=batch.before)
+            output = self.models.anonymizer.training_output(batch.clips)
             utility = with_keep_mask(self.models.utility, output.keep)
             value = torch.tensor(accuracy(utility, output.clip, batch.utility))
         return float(self.processes.mean(value.to(self.device))) >= update.until_accuracy

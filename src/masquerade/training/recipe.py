@@ -150,8 +150,6 @@ class AdversarialRecipe:
     frames: int = 16  # T of a clip
     size: tuple[int, int]  # (height, width) of the clips in pixels
     stride: int | None = None  # source frames from one to the next; None: over the whole video
-    # frames right before each of a clip's, that the method sees and networks do not; without stride
-    before: int = 0
     # of a video, with starts evenly spaced over all of it; an epoch draws one of them as the clip
     windows: int = 1
     aspect: Aspect = "squeeze"  # of the frame, squeezed to the size; or crop, kept and cut
@@ -178,15 +176,8 @@ class AdversarialRecipe:
             raise UsageError("An anonymizer learns nothing from raw clips.")
         if self.windows < 1 or (self.windows > 1 and self.stride is None):
             raise UsageError("A clip is drawn from one window of a video or more, of one stride.")
-        if self.before and self.stride is not None:
-            raise UsageError("Frames come with those before them only where they have no stride.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
-
-    @property
-    def stored_frames(self) -> int:
-        """T of a clip as it is stored, with the frames before each of its own."""
-        return self.frames * (self.before + 1)
 
     def with_arguments(self, arguments: Mapping[str, Any]) -> AdversarialRecipe:
         """Return the same recipe of an anonymizer with other constructor arguments."""

@@ -280,10 +280,6 @@ def hold_out_validation(
 
 def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
     """How a recipe's clips are cut."""
-    if recipe.before:  # as many windows as a clip has frames, each of one and those before it
-        recipe = replace(
-            recipe, frames=recipe.before + 1, before=0, stride=1, windows=recipe.frames
-        )
     return ExtractionConfig(
         frames=recipe.frames,
         size=recipe.size,
@@ -305,7 +301,7 @@ def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
 
 def of_stills(recipe: AdversarialRecipe) -> AdversarialRecipe:
     """The recipe by whose clips pictures are cut; views keep all of one (docs/papers.md 2.5)."""
-    return replace(recipe, frames=1, before=0, stride=None, windows=1, aspect="squeeze")
+    return replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
 
 
 def extract_training_clips(

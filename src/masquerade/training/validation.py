@@ -17,7 +17,6 @@ from masquerade.storage import atomic_write
 from masquerade.training.adversarial_data import AdversarialBatches, AdversarialData
 from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.engine import Row
-from masquerade.training.frames_before import inference_output, last_frames, training_output
 from masquerade.training.label_losses import Codes, probabilities
 from masquerade.training.objectives import Labels, ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
@@ -80,30 +79,28 @@ def validate(
     raw = phase is not None and phase.raw_clips
     anonymizer = models.eval().anonymizer
 
-    def show(clips: Tensor, *, before: int) -> tuple[Tensor, Tensor | None]:
-        if raw:
-            return anonymizer.unhidden(last_frames(clips, before)), None
-        return inference_output(anonymizer, clips, before=before)
+    def show(clip: Tensor) -> tuple[Tensor, Tensor | None]:
+        return (anonymizer.unhidden(clip), None) if raw else inference_output(anonymizer, clip)
 
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()
     objectives = [one.objective for one in recipe.adversaries]
     for batch in batches.held_out():
-        clip, keep = show(batch.clips, before=batch.before)
+        clip, keep = show(batch.clips)
         if phase is not None and phase.uses_auxiliary:
             training = models.output_with_class_token(batch.clips)
         else:
-            training = training_output(anonymizer, batch.clips, before=batch.before)
+            training = anonymizer.training_output(batch.clips)
         if training.class_token is not None:
             found.add("auxiliary:", models.auxiliary(training.class_token), batch.utility)
         found.add("", with_keep_mask(models.utility, keep)(clip), batch.utility)
-        found.count(reconstruction=float((clip - batch.raw).abs().mean()))
+        found.count(reconstruction=float((clip - batch.clips).abs().mean()))
         found.count(**{name: float(loss) for name, loss in training.losses.items()})
         found.count(**training.metrics)
         outputs.add(clip)
-        inputs.add(batch.raw)
+        inputs.add(batch.clips)
         if batch.stills is not None:
-            clip, keep = show(batch.stills, before=0)
+            clip, keep = show(batch.stills)
         given = ObjectiveBatch(clip, batch.private, generator)
         for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)
@@ -128,6 +125,15 @@ def validate(
     return row | {"val_variety": outputs.value / max(inputs.value, 1e-6)}
 
 
+def inference_output(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Anonymize a clip as it will be published, which may differ from the training output.
+
+    With it, how far each pixel is shown, (B, T, H, W); None: everywhere alike.
+    """
+    out = anonymizer(clip, state=anonymizer.init_state(seed=0))
+    return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
+
+
 def write_samples(
     anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path | None, epoch: int
 ) -> None:
@@ -136,10 +142,9 @@ def write_samples(
     It shows the originals: it is not for release. Without a folder clips are computed alone, as
     those of a divided anonymizer must be by every process.
     """
-    batch = next(batches.held_out())
-    raw = batch.raw[:CLIPS]  # (B, 3, T, H, W)
+    raw = next(batches.held_out()).clips[:CLIPS]  # (B, 3, T, H, W)
     with torch.no_grad():
-        out, _ = inference_output(anonymizer.eval(), batch.clips[:CLIPS], before=batch.before)
+        out, _ = inference_output(anonymizer.eval(), raw)
     if folder is None:
         return
     frames = raw.shape[2]

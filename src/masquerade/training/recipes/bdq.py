@@ -43,7 +43,6 @@ TINY = AdversarialRecipe(
     adversaries=(Adversary(network="tiny-2d", objective=Labels(anonymizer_loss="entropy")),),
     # In ten epochs the adversary learns nothing yet, and the limits stay where they began.
     phases=(options.WARMUP, replace(LAST, epochs=60)),
-    before=1,  # clips are spread over the video, and it subtracts the frame before
     **options.TINY | {"optimizers": options.TINY["optimizers"] | {"anonymizer": SGD}},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}

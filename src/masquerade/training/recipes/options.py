@@ -277,8 +277,6 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
                 stop[at] = Stop(column=one.column, below=below[one.column])
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
     changes = {name: flags[name] for name in REPLACED if name in flags}
-    if "stride" in flags:
-        changes["before"] = 0  # frames of one stride are near enough to each other
     if "image_weights" in flags:
         changes["image_weights"] = str(flags["image_weights"])
     return replace(recipe, phases=tuple(phases), **changes)
