@@ -211,6 +211,30 @@ def test_paths_are_rewritten_relative_to_where_the_manifest_goes(tmp_path: Path)
     assert again.path(again.clips[0]).resolve() == tmp_path / "videos" / "a" / "b.mp4"
 
 
+@pytest.mark.parametrize(
+    ("videos", "written_to"),
+    [("videos", "link"), ("link", "lists"), ("link", "link/new"), ("link/..", "videos")],
+)
+def test_a_manifest_through_a_linked_folder_names_the_same_files(
+    tmp_path: Path, videos: str, written_to: str
+) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere/deep")
+    root = tmp_path / videos
+    (root / "original").write_text("right")
+    (root / "a.mkv").symlink_to("original")
+    for other in ("a.mkv", "videos/a.mkv", "elsewhere/a.mkv"):
+        if not (tmp_path / other).exists():
+            (tmp_path / other).write_text("wrong")
+    manifest = make_manifest(root, [Clip(path="a.mkv", cells={"action": "x"})])
+    out = tmp_path / written_to / "m.csv"
+    write_manifest(manifest, out)
+    again = read_manifest(out)
+    path = again.path(again.clips[0])
+    assert path.name == "a.mkv" and path.read_text() == "right"
+
+
 def test_a_role_that_the_name_does_not_tell_cannot_be_written(tmp_path: Path) -> None:
     clip = Clip(path="a", cells={"town": "x"})
     manifest = make_manifest(tmp_path, [clip], roles={"town": "group"})

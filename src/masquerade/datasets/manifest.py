@@ -312,8 +312,11 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
     header = ["path", *(_header_cell(manifest, column) for column in manifest.columns)]
     rows = [header + ["first", "last"] * ranged]
     there: set[tuple[str, int | None, int | None]] = set()
+    # the system takes .. of a link for the folder above the one that it leads to, relpath does not;
+    # a clip that is a link keeps its own name
+    root, here = (os.path.realpath(each) for each in (manifest.root, folder))
     for clip in manifest.clips:
-        start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
+        start = Path(os.path.relpath(os.path.join(root, clip.path), here)).as_posix()
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]
         if any(mark in cell for cell in row for mark in "\r\n\0"):
             raise UsageError(f"A line break or a NUL in a cell of {clip.path!r}: remove it.")
