@@ -14,15 +14,17 @@ import pytest
 
 from masquerade.datasets.check import SplitLeak, check_manifest, find_split_leaks
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
+from masquerade.video.decoding_process import count_frames
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def film(path: Path, seed: int = 0, frames: int = 5) -> Path:
+    codec = {".ts": "mpeg2video", ".webm": "libvpx"}.get(path.suffix, "mpeg4")
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 255, (frames, 32, 32, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
+        stream = container.add_stream(codec, rate=25)
         stream.width = stream.height = 32
         for image in noise:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -134,16 +136,33 @@ def test_source_clips_may_not_straddle_even_where_people_are_to_be_known_again(
     assert check_manifest(manifest, files=False).not_compared == ("split_identity: identity",)
 
 
-def test_a_range_past_the_last_frame_is_found(tmp_path: Path) -> None:
-    film(tmp_path / "a.mp4", frames=5)
-    inside = clips(tmp_path, ("a.mp4", "p", "train"), first=0, last=4)
-    past = clips(tmp_path, ("a.mp4", "p", "train"), first=0, last=5)
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts"])
+def test_a_range_past_the_last_frame_is_found(tmp_path: Path, name: str) -> None:
+    """Also in a file that does not tell how many frames it holds."""
+    film(tmp_path / name, frames=5)
+    inside = clips(tmp_path, (name, "p", "train"), first=0, last=4)
+    past = clips(tmp_path, (name, "p", "train"), first=0, last=5)
     assert check_manifest(inside).ok
     assert (
-        check_manifest(past).past_end
-        == check_manifest(past, every_frame=True).past_end
-        == ("a.mp4",)
+        check_manifest(past).past_end == check_manifest(past, every_frame=True).past_end == (name,)
     )
+
+
+def test_a_file_of_many_ranges_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mkv", "whole.mkv"):
+        film(tmp_path / name, seed=len(name), frames=5)
+    counted: list[str] = []
+
+    def count(path: Path) -> int:
+        counted.append(path.name)
+        return count_frames(path)
+
+    monkeypatch.setattr("masquerade.datasets.check.count_frames", count)
+    rows = [Clip(path="a.mkv", cells={"action": "x"}, first=i, last=i) for i in range(5)]
+    rows.append(Clip(path="whole.mkv", cells={"action": "x"}))
+    assert check_manifest(make_manifest(tmp_path, rows)).ok and counted == ["a.mkv"]
 
 
 def test_a_film_that_is_cut_off_is_found_by_decoding_it_whole(tmp_path: Path) -> None:
@@ -151,8 +170,9 @@ def test_a_film_that_is_cut_off_is_found_by_decoding_it_whole(tmp_path: Path) ->
         whole = film(tmp_path / name, frames=40).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     rows = [(name, "p", "train") for name in ("a.avi", "b.mkv")]
+    assert check_manifest(clips(tmp_path, *rows)).ok  # the first frame is there
     manifest = clips(tmp_path, *rows, first=0, last=39)
-    assert check_manifest(manifest).ok  # the first frame is there
+    assert check_manifest(manifest).past_end == ("b.mkv",)  # whose packets are counted
     result = check_manifest(manifest, every_frame=True)
     assert [each.path for each in result.unreadable] == ["a.avi", "b.mkv"]
 

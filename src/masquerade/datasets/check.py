@@ -19,7 +19,7 @@ from masquerade.datasets.splits import (
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
-from masquerade.video.decoding_process import RemoteDecoder, probe
+from masquerade.video.decoding_process import RemoteDecoder, count_frames, probe
 from masquerade.video.probe import images_in
 
 
@@ -81,7 +81,10 @@ def check_manifest(
     opened = by_path if files else {}
     # os.path, unlike pathlib, accepts names that no file can have
     there = {name: path for name, path in opened.items() if os.path.exists(path)}
-    decoded = {name: _decode(path, every_frame) for name, path in there.items()}
+    ranged = {clip.path for clip in manifest.clips if clip.last is not None}
+    decoded = {
+        name: _decode(path, every_frame, count=name in ranged) for name, path in there.items()
+    }
     frames = {name: count for name, (_, count) in decoded.items() if count}
     duplicates = _equal_files({name: there[name] for name, (why, _) in decoded.items() if not why})
     past_end = {
@@ -166,14 +169,17 @@ def _parts(path: Path) -> list[Path]:
     return images_in(path) if path.is_dir() else [path]
 
 
-def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
-    """The reason why a file does not decode or "", and its number of frames where known."""
+def _decode(path: Path, every_frame: bool, *, count: bool) -> tuple[str, int | None]:
+    """The reason why a file does not decode or "", and its number of frames where known.
+
+    With `count` the number of a file that decodes is known.
+    """
     try:
         if not path.is_dir():
-            return "", _frames(path, every_frame)
+            return "", _frames(path, every_frame, count=count)
         parts = _parts(path)
         for part in parts if every_frame else parts[:1]:
-            _frames(part, every_frame=False)
+            _frames(part, every_frame=False, count=False)
         return "", len(parts)
     except VideoError as error:
         listed = path.is_file() and _is_playlist(path)
@@ -183,10 +189,10 @@ def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
         return error.strerror or type(error).__name__, None
 
 
-def _frames(path: Path, every_frame: bool) -> int | None:
+def _frames(path: Path, every_frame: bool, *, count: bool) -> int | None:
     info = probe(path)
-    if not every_frame:
-        return info.frames
+    if not every_frame:  # Matroska, WebM and MPEG-TS do not tell how many frames they hold
+        return count_frames(path) if count and info.frames is None else info.frames
     with RemoteDecoder(path, info) as decoder:
         return sum(1 for _ in decoder)
 
