@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,28 @@ def test_convert_without_leaves_out_clips_of_another_manifest(
     again = ("convert", "hmdb51", tmp_path / "lists", *videos, "-o", tmp_path / "again.csv")
     with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
         run(*again, "--without", tmp_path / "h.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"golf/v_g\xe9_01_01.mpg", r"'golf/v_g\\udce9_01_01\.mpg' is not in UTF-8"),
+        (b" golf/v_golf_01_01.mpg", "begins or ends with a space, which a manifest loses"),
+    ],
+)
+def test_convert_refuses_names_that_no_manifest_can_have(
+    tmp_path: Path, name: bytes, said: str
+) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    out = tmp_path / "m.csv"
+    with pytest.raises(UsageError, match=rf"{said}.*: rename it\.$"):
+        run("convert", "ucf11", tmp_path, "-o", out)
+    test = put(tmp_path / "test.csv", "path,action\nb.mpg,golf\n")
+    with pytest.raises(UsageError, match=said):
+        run("convert", "ucf11", tmp_path, "-o", out, "--without", test)
+    assert not out.exists()
 
 
 def test_convert_without_leaves_out_clips_of_a_test_set_whose_files_are_not_here(

@@ -249,6 +249,18 @@ def test_a_line_break_in_a_label_cannot_be_written(tmp_path: Path, mark: str) ->
         write_manifest(manifest, tmp_path / "m.csv")
 
 
+@pytest.mark.parametrize("cell", [" basket", "basket ", "\u00a0", "bask\udce9t"])
+@pytest.mark.parametrize("column", ["path", "action"])
+def test_what_would_be_read_back_otherwise_is_not_written(
+    tmp_path: Path, cell: str, column: str
+) -> None:
+    row = {"path": "a", "action": "x"} | {column: cell}
+    manifest = make_manifest(tmp_path, [Clip(path=row["path"], cells={"action": row["action"]})])
+    with pytest.raises(UsageError, match=r"(a space, which|not in UTF-8, as) .* rename it\.$"):
+        write_manifest(manifest, tmp_path / "m.csv")
+    assert not (tmp_path / "m.csv").exists()
+
+
 def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     good = make_manifest(tmp_path, [Clip(path="a", cells={"action": "x"})])
     bad = make_manifest(

@@ -16,7 +16,7 @@ from published_layouts import LABELS, REAL, put, real, row, whole
 
 from masquerade.cli import main
 from masquerade.datasets.check import find_split_leaks
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.sbu import FOLDS
 from masquerade.datasets.splits import random_split
@@ -62,6 +62,12 @@ def test_an_odd_annotation_of_vispr_is_refused(tmp_path: Path, name: str, conten
     path = vispr(tmp_path) / "annotations/test2017/2017_1.json"
     put(path, json.dumps({**json.loads(path.read_text("utf-8")), name: content}))
     with pytest.raises(UsageError, match=r"test2017.txt, line 1: .* is it an annotation of VISPR"):
+        READERS["vispr"](tmp_path)
+
+
+def test_a_list_of_vispr_with_a_path_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    put(vispr(tmp_path) / "test2017.txt", "annotations/\0.json\n")
+    with pytest.raises(UsageError, match=r"Cannot read .*annotations/\\x00\.json: .*\.$"):
         READERS["vispr"](tmp_path)
 
 
@@ -173,6 +179,34 @@ def test_celebv_hq_has_the_longest_emotion_and_five_looks(tmp_path: Path) -> Non
             READERS["celebv-hq"](tmp_path)
 
 
+def test_celebv_hq_may_number_its_sources(tmp_path: Path) -> None:
+    path = celebv(tmp_path) / "celebvhq_info.json"
+    text = path.read_text(encoding="utf-8")
+    put(path, text.replace('"M2"', "12"))
+    write_manifest(READERS["celebv-hq"](tmp_path), tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv").cells("source") == ("12", "12", "_0t")
+    put(path, text.replace('"M2"', "null"))
+    with pytest.raises(UsageError, match=r"M2_1 has the ytb_id None\.$"):
+        READERS["celebv-hq"](tmp_path)
+
+
+def test_celebv_hq_may_number_its_emotions(tmp_path: Path) -> None:
+    path = celebv(tmp_path) / "celebvhq_info.json"
+    text = path.read_text(encoding="utf-8")
+    put(path, text.replace('"happy"', "3"))
+    assert READERS["celebv-hq"](tmp_path).cells("action") == ("anger", "3", "fear")
+    put(path, text.replace("3.3", "1" + 400 * "0"))
+    with pytest.raises(UsageError, match="not CelebV-HQ's info as published"):
+        READERS["celebv-hq"](tmp_path)
+
+
+@pytest.mark.parametrize("text", [100_000 * "[", "9" * 5000, "{"], ids=["deep", "long", "cut"])
+def test_json_that_cannot_be_read_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    put(tmp_path / "celebvhq_info.json", text)
+    with pytest.raises(UsageError, match=r"celebvhq_info\.json cannot be read as JSON: .*\.$"):
+        READERS["celebv-hq"](tmp_path)
+
+
 # KTH
 
 SEQUENCES = """Some prose that opens the list, with person01 in it.
@@ -195,9 +229,10 @@ def test_kth_cuts_takes_into_stretches_counted_from_zero(tmp_path: Path) -> None
     assert len(manifest) == 4 + 2 + 1 + 1 + 1 + 1
     people = dict(zip(manifest.cells("identity"), manifest.cells("split_action"), strict=True))
     assert people == {"person01": "val", "person19": "val", "person22": "test"}
-    put(tmp_path / "00sequences.txt", "person01_boxing_d1 frames 1-95, 96-5\n")
-    with pytest.raises(UsageError, match=r"00sequences.txt, line 1"):
-        READERS["kth"](tmp_path)
+    for ranges in ("1-95, 96-5", f"1-{5000 * '9'}"):
+        put(tmp_path / "00sequences.txt", f"person01_boxing_d1 frames {ranges}\n")
+        with pytest.raises(UsageError, match=r"00sequences.txt, line 1: .* are no ranges"):
+            READERS["kth"](tmp_path)
 
 
 @pytest.mark.parametrize("ending", [".avi", ".mp4"])
@@ -436,9 +471,10 @@ def test_ut_interaction_by_a_sheet_saved_as_csv(tmp_path: Path) -> None:
         "last": 841,
     }
     assert manifest.cells("action") == ("punch", "handshake")
-    put(tmp_path / "Set1.csv", "seq1,4,x,841\n")
-    with pytest.raises(UsageError, match=r"Set1.csv, line 1"):
-        READERS["ut-interaction"](tmp_path / "Set1.csv")
+    for cells in ("seq1,4,x,841", f"seq{5000 * '1'},4,762,841"):
+        put(tmp_path / "Set1.csv", cells + "\n")
+        with pytest.raises(UsageError, match=r"Set1.csv, line 1"):
+            READERS["ut-interaction"](tmp_path / "Set1.csv")
     with pytest.raises(UsageError, match="Save each sheet"):
         READERS["ut-interaction"](tmp_path / "labels.xls")
 
@@ -450,7 +486,7 @@ def test_ut_interaction_by_a_sheet_saved_as_csv(tmp_path: Path) -> None:
         ("0,-5,10", "frames -5 to 10 are no range"),
         ("-1,5,10", "class -1 is none of 0 to 5"),
         ("6,5,10", "class 6 is none of 0 to 5"),
-        ("0,5,inf", "no class, first and last frame"),
+        ("0,5,inf", "no pair, or no class, first and last frame"),
     ],
 )
 def test_a_sheet_of_ut_interaction_with_an_odd_row_is_refused(

@@ -106,7 +106,8 @@ def _fingerprints(
         path = manifest.path(clip)
         if path not in files:
             content = _content(path, unsized)
-            files[path] = hashlib.sha256(f"{path.name} {content}".encode()).hexdigest()[:DIGITS]
+            told = f"{path.name} {content}".encode("utf-8", "surrogatepass")  # any bytes
+            files[path] = hashlib.sha256(told).hexdigest()[:DIGITS]
         frames = f"{clip.first or 0}-{'' if clip.last is None else clip.last}"
         found.append(f"{files[path]} {frames}")
     return found

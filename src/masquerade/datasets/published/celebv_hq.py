@@ -31,7 +31,7 @@ def read_celebv_hq(folder: Path, *, videos: Path | None = None) -> Manifest:
         names = [name.lower().replace(" ", "_") for name in meta["appearance_mapping"]]
         place = {name: names.index(name) for name in ATTRIBUTES}
         clips = [_clip(name, clip, place) for name, clip in info["clips"].items()]
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path} is not CelebV-HQ's info as published: {error}.") from error
     return make_manifest(videos or path.parent, clips, kinds=dict.fromkeys(ATTRIBUTES, "binary"))
 
@@ -43,7 +43,10 @@ def _clip(name: str, clip: dict[str, Any], place: dict[str, int]) -> Clip:
     if other := [flag for flag in chosen.values() if flag not in (0, 1)]:
         raise ValueError(f"{name} has the flag {other[0]}, which is neither 0 nor 1")
     cells |= {attribute: str(int(flag)) for attribute, flag in chosen.items()}
-    return Clip(path=f"{name}.mp4", cells={**cells, "source": clip["ytb_id"]})
+    source = clip["ytb_id"]
+    if not isinstance(source, str | int):
+        raise ValueError(f"{name} has the ytb_id {source!r}")  # null: clips would be of one source
+    return Clip(path=f"{name}.mp4", cells={**cells, "source": str(source)})
 
 
 def _emotion(emotion: dict[str, Any]) -> str:
@@ -52,4 +55,4 @@ def _emotion(emotion: dict[str, Any]) -> str:
     seconds: dict[str, float] = defaultdict(float)
     for part in emotion["labels"]:
         seconds[part["emotion"]] += part["end_sec"] - part["start_sec"]
-    return max(seconds, key=lambda label: seconds[label])
+    return str(max(seconds, key=lambda label: seconds[label]))

@@ -64,10 +64,14 @@ def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:
         match = _LINE.match(line)
         if match is None:
             continue  # prose at the beginning, and *missing* for one take
-        edges = [int(n) for n in re.findall(r"\d+", match["ranges"])]
+        wrong = f"{path}, line {number}: {match['ranges'][:40]!r} are no ranges of frames."
+        try:
+            edges = [int(n) for n in re.findall(r"\d+", match["ranges"])]
+        except ValueError:  # more digits than Python reads
+            raise UsageError(wrong) from None
         ranges = list(pairwise(edges))[::2]
         if len(edges) % 2 or any(not 0 < a <= b for a, b in ranges):
-            raise UsageError(f"{path}, line {number}: {match['ranges']!r} are no ranges of frames.")
+            raise UsageError(wrong)
         # The list counts from 1, and has a few ranges twice.
         found[match["name"]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
     return found

@@ -25,8 +25,8 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     try:
         return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path} is not JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:  # also of a number too long, or too many brackets
+        raise UsageError(f"{path} cannot be read as JSON: {error}.") from error
 
 
 def read_csv(path: Path) -> list[list[str]]:
@@ -65,3 +65,5 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path} is not a text in UTF-8: {error}.") from error
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:  # a list may name a path with a NUL
+        raise UsageError(f"Cannot read {path}: {error}.") from error

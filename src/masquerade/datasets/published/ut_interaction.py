@@ -46,14 +46,15 @@ def _annotated(sheet: Path) -> list[Clip]:
             continue  # the two lines of titles
         where = f"{sheet}, line {number}"
         try:
+            pair = int(match[1])
             action, first, last = (int(float(cell)) for cell in row[1:4])
         except (ValueError, OverflowError):
-            raise UsageError(f"{where}: no class, first and last frame.") from None
+            raise UsageError(f"{where}: no pair, or no class, first and last frame.") from None
         if not 0 <= action < len(ACTIONS):
             raise UsageError(f"{where}: class {action} is none of 0 to {len(ACTIONS) - 1}.")
         if not 0 <= first <= last:
             raise UsageError(f"{where}: frames {first} to {last} are no range.")
-        cells = _cells(int(match[1]), action)
+        cells = _cells(pair, action)
         clips.append(Clip(path=f"{row[0].strip()}.avi", cells=cells, first=first, last=last))
     return clips
 
