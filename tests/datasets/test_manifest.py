@@ -249,16 +249,30 @@ def test_a_line_break_in_a_label_cannot_be_written(tmp_path: Path, mark: str) ->
         write_manifest(manifest, tmp_path / "m.csv")
 
 
-@pytest.mark.parametrize("cell", [" basket", "basket ", "\u00a0", "bask\udce9t"])
-@pytest.mark.parametrize("column", ["path", "action"])
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        *(("path", name) for name in (" basket", "basket ", "\u00a0", "bask\udce9t")),
+        ("action", "bask\udce9t"),
+    ],
+)
 def test_what_would_be_read_back_otherwise_is_not_written(
-    tmp_path: Path, cell: str, column: str
+    tmp_path: Path, column: str, cell: str
 ) -> None:
     row = {"path": "a", "action": "x"} | {column: cell}
     manifest = make_manifest(tmp_path, [Clip(path=row["path"], cells={"action": row["action"]})])
     with pytest.raises(UsageError, match=r"(a space, which|not in UTF-8, as) .* rename it\.$"):
         write_manifest(manifest, tmp_path / "m.csv")
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_labels_are_written_without_the_spaces_around_them(tmp_path: Path) -> None:
+    """As they are read: published lists have some."""
+    clips = [
+        Clip(path=name, cells={"action": action}) for name, action in (("a", " x"), ("b", "x"))
+    ]
+    write_manifest(make_manifest(tmp_path, clips), tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv").cells("action") == ("x", "x")
 
 
 def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

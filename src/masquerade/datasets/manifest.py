@@ -320,8 +320,13 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]
         if any(mark in cell for cell in row for mark in "\r\n\0"):
             raise UsageError(f"A line break or a NUL in a cell of {clip.path!r}: remove it.")
-        for cell in row:
-            _refuse_lossy(cell)
+        if start != start.strip():
+            raise UsageError(
+                f"{start!r} begins or ends with a space, which a manifest loses: rename it."
+            )
+        row = [cell.strip() for cell in row]  # of labels, as they are read
+        if lost := [cell for cell in row if any("\ud800" <= char <= "\udfff" for char in cell)]:
+            raise UsageError(f"{lost[0]!r} is not in UTF-8, as a manifest is: rename it.")
         if (key := (start, clip.first, clip.last)) in there:
             raise UsageError(f"{start} is there twice with the same frames: leave one of them out.")
         there.add(key)
@@ -329,16 +334,6 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
             row += ["" if frame is None else str(frame) for frame in (clip.first, clip.last)]
         rows.append(row)
     return rows
-
-
-def _refuse_lossy(cell: str) -> None:
-    """Refuse a name or a label that would be read back as another one, or not be written."""
-    if cell != cell.strip():
-        raise UsageError(
-            f"{cell!r} begins or ends with a space, which a manifest loses: rename it."
-        )
-    if any("\ud800" <= char <= "\udfff" for char in cell):
-        raise UsageError(f"{cell!r} is not in UTF-8, as a manifest is: rename it.")
 
 
 def _values(cells: Iterable[str], kind: Kind) -> tuple[str, ...]:
