@@ -33,6 +33,7 @@ from masquerade.video.probe import (
 )
 from masquerade.video.read import Video, read_video
 from masquerade.video.rgb_to_yuv import RgbToYuv
+from masquerade.video.shared_picture import plane_rows
 from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.write import Writer, write_video
@@ -118,6 +119,24 @@ def test_colour_is_averaged_over_the_pixels_that_share_it() -> None:
     u, v = planes.to_ndarray()[16:20].reshape(8, 16), planes.to_ndarray()[20:].reshape(8, 16)
     assert u.mean() == pytest.approx(128 - 38 / 4, abs=1)
     assert v.mean() == pytest.approx(128 + 112 / 4, abs=1)
+
+
+@pytest.mark.parametrize("format", ["yuv420p10le", "yuv422p10le", "yuv444p10le"])
+@pytest.mark.parametrize("size", [(854, 480), (130, 98)])
+def test_a_black_area_beside_noise_is_black_in_pictures_of_more_than_8_bits(
+    format: str, size: tuple[int, int]
+) -> None:
+    width, height = size
+    drawn = np.random.default_rng(0)
+    to_yuv = RgbToYuv(about(width=width, height=height, bit_depth=10), format)
+    for _ in range(20):
+        pixels = np.zeros((height, width, 3), np.uint16)
+        noise = drawn.integers(2**16, size=(height, width - width // 3, 3), dtype=np.uint16)
+        pixels[:, width // 3 :] = noise
+        picture = to_yuv.convert(pixels)
+        for plane in picture.planes:
+            rows = plane_rows(plane).view(np.uint16)[:, : plane.width // 3 - 4]
+            assert rows.max() - rows.min() <= 4
 
 
 def test_every_picture_gets_256_colours_of_its_own() -> None:

@@ -13,6 +13,8 @@ import av
 from av import VideoFrame
 from av.codec.hwaccel import HWAccel
 
+from masquerade.video.shared_picture import by_one_thread
+
 PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 """By the format of a GPU's pictures: the same samples, in three planes."""
 
@@ -33,13 +35,6 @@ def decodes_on_gpu(codec: str) -> bool:
 
 
 def as_planar(picture: VideoFrame) -> VideoFrame:
-    """The same picture in the format that FFmpeg's own decoder gives.
-
-    By one thread: where several take p010le apart, each writes a few samples beyond its rows into
-    those of the next, at widths that 16 does not divide.
-    """
-    wanted: Any = {"format": PLANAR[picture.format.name]}
-    try:
-        return picture.reformat(**wanted, threads=1)
-    except TypeError:  # PyAV before 17 has one thread only
-        return picture.reformat(**wanted)
+    """The same picture in the format that FFmpeg's own decoder gives."""
+    # of p010le, several threads would damage the planes
+    return by_one_thread(picture.reformat, format=PLANAR[picture.format.name])

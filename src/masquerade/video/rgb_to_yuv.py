@@ -1,5 +1,7 @@
 """Convert upright RGB or planes to an encoder's pictures, the inverse of `frame.YuvToRgb`."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import av
@@ -12,7 +14,7 @@ from masquerade.anonymizer import Pixels, Planes
 from masquerade.video.color import BT709, FULL, LIMITED, RGB, Color, matrix_for
 from masquerade.video.frame import PLANES
 from masquerade.video.probe import VideoInfo
-from masquerade.video.shared_picture import plane_rows
+from masquerade.video.shared_picture import by_one_thread, plane_rows
 
 
 class RgbToYuv:
@@ -20,7 +22,10 @@ class RgbToYuv:
 
     def __init__(self, info: VideoInfo, format: str) -> None:
         self.color = colors_for(info, format)
-        self._scaler = VideoReformatter()
+        scaler = VideoReformatter()
+        self._reformat: Callable[..., VideoFrame] = scaler.reformat
+        if any(component.bits > 8 for component in av.VideoFormat(format).components):
+            self._reformat = partial(by_one_thread, scaler.reformat)
         self._format = format
         self._rgb = self.color.matrix == RGB
         self._matrix = matrix_for(self.color, info.coded_size[1])
@@ -35,7 +40,7 @@ class RgbToYuv:
         if self._palette is not None:
             self._palette.push(picture)
             return self._palette.vpull()
-        out = self._scaler.reformat(
+        out = self._reformat(
             picture,
             format=self._format,
             # Colour is averaged over the four pixels that share it, the inverse of how it is read.

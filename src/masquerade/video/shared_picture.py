@@ -4,7 +4,7 @@ What converts a picture to RGB also reads whether it is interlaced, and where it
 lie. PyAV can set neither of a new picture, but FFmpeg's filter `nullsrc` makes empty ones so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -127,6 +127,18 @@ def _pairs(picture: VideoFrame, memory: memoryview) -> Iterator[tuple[U8, U8]]:
         shared = np.frombuffer(memory, np.uint8, rows * count, start).reshape(rows, count)
         start += rows * count
         yield own, shared
+
+
+def by_one_thread(reformat: Callable[..., VideoFrame], *picture: Any, **wanted: Any) -> VideoFrame:
+    """What PyAV's `reformat` makes, of a frame or of a reformatter, by one thread of swscale.
+
+    Where several write samples of more than 8 bits, each writes a few beyond its rows into those of
+    the next, at widths that 16 does not divide: specks in what is hidden.
+    """
+    try:
+        return reformat(*picture, **wanted, threads=1)
+    except TypeError:  # PyAV before 17 has one thread only
+        return reformat(*picture, **wanted)
 
 
 def plane_rows(plane: Any) -> U8:
