@@ -84,6 +84,9 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
         assert list(until(items, 9)) == items
         ahead = [sound(4.9), Shown(5.0), sound(5.3), sound(5.5), Shown(5.4), sound(9.0)]
         assert list(until(ahead, 0.5)) == [*ahead[:3], ahead[4]]
+        early = [sound(5.7), sound(5.3), Shown(5.0), sound(5.4), Shown(5.4)]
+        assert list(until(early, 0.5)) == early[1:]
+        assert list(until(early, None)) == early
 
 
 def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:

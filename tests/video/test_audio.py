@@ -95,10 +95,13 @@ def test_dropped_audio_is_not_in_the_file(tmp_path):
     assert needle not in (tmp_path / "out.mkv").read_bytes()
 
 
+@pytest.mark.parametrize("threads", [1, 16])  # that many read on before the first picture
 @pytest.mark.parametrize("audio", ["keep", "pitch"])
-def test_a_preview_has_no_sound_beyond_its_pictures(tmp_path: Path, audio: str) -> None:
+def test_a_preview_has_no_sound_beyond_its_pictures(
+    tmp_path: Path, audio: str, threads: int
+) -> None:
     source = tones(tmp_path / "in.mp4", "-c:a", "aac")
-    settings = {"regions": "frame", "audio": audio, "preview": 0.4}
+    settings = {"regions": "frame", "audio": audio, "preview": 0.4, "threads": threads}
     masquerade.anonymize_file(source, tmp_path / "o.mp4", masquerade.build("blacken"), **settings)
     samples, rate, start = wave(tmp_path / "o.mp4")
     assert 0.3 < start + len(samples) / rate < 0.4 + 0.05  # but for the packet that it ends in

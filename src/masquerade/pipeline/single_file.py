@@ -525,14 +525,20 @@ class FileRun:
 
 def until(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """The reader's items up to so many seconds after the first frame; None: all of them."""
-    first: float | None = None
+    first, early = None, list[StreamPacket]()
     for item in reader:
-        if seconds is not None and isinstance(item, Frame):
-            first = item.time if first is None else first
+        if seconds is None:
+            yield item
+        elif isinstance(item, Frame):
+            if first is None:
+                first = item.time
+                yield from (one for one in early if _begins(one) < first + seconds)
             if item.time - first >= seconds:
                 return
-        end = math.inf if seconds is None or first is None else first + seconds
-        if isinstance(item, Frame) or _begins(item) < end:
+            yield item
+        elif first is None:  # a decoder of several threads reads on before its first frame
+            early.append(item)
+        elif _begins(item) < first + seconds:
             yield item  # sound may lie in the file before the pictures of its time
 
 
