@@ -428,6 +428,16 @@ def test_sound_is_kept_in_sync_only_when_asked(clip: Path, tmp_path: Path) -> No
                 assert float(stream.duration * stream.time_base) == pytest.approx(1, abs=0.06)
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("threads", [17, 1024])
+def test_every_number_of_threads_that_is_accepted_works(
+    half_size: Path, tmp_path: Path, codec: str, threads: int
+) -> None:
+    out = tmp_path / "out.mp4"
+    receipt = run(half_size, out, regions="frame", preview=0.2, codec=codec, threads=threads)
+    assert receipt.output is not None and receipt.output.frames == len(times(out))
+
+
 def test_parts_are_private_and_swept_when_their_writer_is_gone(tmp_path: Path) -> None:
     stale = tmp_path / f".0123456789abcdef{MARK}.mp4"
     stale.write_bytes(b"half")

@@ -202,8 +202,8 @@ def test_a_bomb_bursts_in_it(tmp_path):
 def test_its_memory_is_limited_by_the_size_of_the_pictures(tmp_path):
     small, large = (make(tmp_path / f"{s}.mp4", size=s, seconds=0.2) for s in ("64x48", "1280x720"))
     found = []
-    for path in (small, large):
-        with Reader(path) as reader:
+    for path, threads in ((small, 0), (large, 0), (large, 1), (large, 16), (large, 1024)):
+        with Reader(path, threads=threads) as reader:
             next(iter(reader))
             (busy,) = decoding_process._running
             limits = Path(f"/proc/{busy.process.pid}/limits").read_text()
@@ -211,6 +211,8 @@ def test_its_memory_is_limited_by_the_size_of_the_pictures(tmp_path):
             found.append(int(line.split()[3]))
             assert "Max core file size        0" in limits
     assert 2**30 < found[0] < found[1] < 2**31
+    assert found[3] - found[2] == 15 * reader.info.picture_bytes  # each thread holds a picture
+    assert found[4] == found[3]  # no more than 16 decode
 
 
 def test_nothing_stays_behind(tmp_path):

@@ -172,7 +172,8 @@ class PipelineConfig(RegionConfig, FileConfig):
     batch_size: Annotated[int, at_least(0, 1024)] = 0
     # half precision in networks; on a CPU bfloat16, faster where the processor computes in it.
     amp: bool = False
-    threads: Annotated[int, at_least(0, 1024)] = 0  # threads of decoder and encoder; 0: all cores.
+    # threads of encoder and decoder, of which at most 16 decode; 0: all cores.
+    threads: Annotated[int, at_least(0, 1024)] = 0
     seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
     # anonymize and encode a long video in about this many parts, each in a process, and join them.
     # Methods that carry noise or poses from frame to frame also run once over the whole video.

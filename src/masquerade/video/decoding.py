@@ -25,6 +25,7 @@ from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated, mp4_end
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
+MOST_THREADS = 16  # of a decoder; so many FFmpeg starts by itself at most, too
 MOST_PRIMING = 3  # packets that an AAC encoder puts before the sound, HE-AAC's 5186 samples too
 
 
@@ -66,7 +67,7 @@ class Decoder:
         info: VideoInfo,  # of the same file
         *,
         salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
-        threads: int = 0,  # 0: as many as there are cores
+        threads: int = 0,  # at most `MOST_THREADS`; 0: as many as there are cores
         gpu: bool = False,  # decode on an NVIDIA GPU, where there is one that can
     ) -> None:
         self.path, self.info = path, info
@@ -77,7 +78,7 @@ class Decoder:
         self._damaged = self._lost = 0
         self._end_unknown = False
         self._salvage = salvage
-        self._threads = threads
+        self._threads = min(threads, MOST_THREADS)
         start = round(self.info.start / self.info.time_base)
         self._timestamps = TimestampRepair(
             rate=self.info.rate, time_base=self.info.time_base, start=start

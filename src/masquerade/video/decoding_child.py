@@ -20,7 +20,7 @@ import av
 from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import VideoError
 from masquerade.video.addresses import Address
-from masquerade.video.decoding import Decoded, Decoder, Losses, StreamPacket
+from masquerade.video.decoding import MOST_THREADS, Decoded, Decoder, Losses, StreamPacket
 from masquerade.video.gpu_decoding import decodes_on_gpu
 from masquerade.video.live_decoding import LiveDecoder
 from masquerade.video.messages import (
@@ -109,7 +109,7 @@ class Child:
             info = info_from_plain(request["info"], path)
             options = {name: request[name] for name in ("salvage", "threads", "gpu")}
             extra = GPU_BYTES if options["gpu"] and decodes_on_gpu(info.codec) else 0
-            limit_memory(most or memory_limit(info) + extra)
+            limit_memory(most or memory_limit(info, threads=options["threads"]) + extra)
             self._read(Decoder(path, info, **options))
 
     def _read(self, decoder: Decoder) -> None:
@@ -189,10 +189,10 @@ class Child:
         return bool(heard["ask"] != "close")
 
 
-def memory_limit(info: VideoInfo) -> int:
+def memory_limit(info: VideoInfo, *, threads: int = 0) -> int:
     """The most bytes that decoding a video may take, by the size of its pictures."""
-    threads = min(16, os.cpu_count() or 1)
-    return BASE_BYTES + (PICTURES + threads) * info.picture_bytes
+    count = min(MOST_THREADS, threads or os.cpu_count() or 1)
+    return BASE_BYTES + (PICTURES + count) * info.picture_bytes
 
 
 def limit_memory(count: int) -> None:

@@ -36,7 +36,7 @@ class Reader:
         salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
         force_8bit: bool = False,  # give 8 bits even where the source has more
         rate: Fraction | None = None,  # images a second, where the path is a folder of images
-        threads: int = 0,  # of the decoder; 0: as many as there are cores
+        threads: int = 0,  # of the decoder, at most 16; 0: as many as there are cores
         gpu: bool = False,  # decode on an NVIDIA GPU, where there is one that can
         trusted: bool = False,  # a file of our own, which is decoded in this process
         limits: Limits = LIMITS,  # of the process that decodes

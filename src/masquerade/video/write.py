@@ -44,6 +44,7 @@ from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.truncation import ebml_size
 
+MOST_X265 = 16  # threads; it refuses more
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
 
@@ -229,7 +230,8 @@ class Writer:
         context.width, context.height, context.pix_fmt = info.width, info.height, self._format
         context.time_base = stream.time_base = self._base
         context.sample_aspect_ratio = info.sample_aspect
-        context.thread_count = encoding.threads
+        most = MOST_X265 if name == "libx265" else encoding.threads
+        context.thread_count = min(encoding.threads, most)
         context.flags |= _BITEXACT
         context.bit_rate = wanted or 0
         if self.kind == "avi":
