@@ -108,6 +108,10 @@ def test_a_duration_is_in_seconds_behind_the_start() -> None:
     assert whole.duration == 4.5
     assert described(start_time=15, of_duration=4 * 10**6).duration == 3.5
     assert described(start_time=150, of_duration=4 * 10**6).duration == 0.0
+    for name in ("matroska,webm", "asf"):  # what they state counts from 0
+        after = {"name": name, "start_time": 15, "of_start_time": 10**6}
+        assert described(of_duration=4 * 10**6, **after).duration == 3.5
+    assert described(sound(), duration=60, start_time=15, name="asf").duration == 1.5
     assert described(of_duration=1).duration == 1e-6
     assert described(of_duration=0).duration is described(of_duration=-5).duration is None
     assert described(duration=60, time_base=None, of_duration=half).duration == 2.5

@@ -54,6 +54,20 @@ def test_missing_and_overwritten_parts_are_noticed(tmp_path, name):
         refused(broken)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("start", [0.5, 3])
+def test_a_whole_file_is_whole_wherever_its_times_begin(tmp_path, name, start):
+    path = make_with_sound(tmp_path / name, *FORMATS[name], "-output_ts_offset", start)
+    info, found = probe(path), frames(path)
+    assert len(found) == (39 if name == "a.ogv" else 50)
+    assert found[0].time >= start - 0.1 or name == "a.mp4"  # whose fragments begin at 0
+    assert info.duration == pytest.approx(2, abs=0.1)
+    assert float(found[-1].duration * found[-1].time_base) == pytest.approx(0.04, abs=0.05)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2 // 188 * 188 + 101])
+    refused(path)
+
+
 PACKETS = {  # formats whose end nothing marks, in packets that end whole
     "a.ts": ("-c:v", "mpeg2video", "-b:v", "2M", "-c:a", "mp2"),
     "a.mpg": ("-c:v", "mpeg2video", "-b:v", "2M", "-c:a", "mp2"),

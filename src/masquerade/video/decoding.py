@@ -19,7 +19,7 @@ from masquerade.errors import VideoError
 from masquerade.video.container import most_pixels, open_container, printable
 from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
 from masquerade.video.pictures import PictureCounter
-from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
+from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, stated_end
 from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated, mp4_end
@@ -293,7 +293,7 @@ class Decoder:
         if self._packets < claimed:
             lost = claimed - self._packets
             self._damage(f"ends early: {self._packets} of {claimed} frames are there", lost=lost)
-        total = (container.duration or 0) / 1e6 + max(container.start_time or 0, 0) / 1e6
+        total = stated_end(container)
         reached = max(self._seconds, float((last.pts + last.duration) * self.info.time_base))
         short = total - reached > max(0.5, 3 / float(self.info.rate))
         if truncated or short:

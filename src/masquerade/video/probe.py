@@ -27,6 +27,8 @@ Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+FROM_ZERO = ("matroska,webm", "asf", "ogg")
+"""Formats whose stated length counts from 0, Ogg's of Opus alone; others' from their beginning."""
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
 
@@ -351,6 +353,12 @@ def _start(container: InputContainer, stream: VideoStream) -> float:
     return (container.start_time or 0) / 1e6
 
 
+def stated_end(container: InputContainer) -> float:
+    """The second at which a file says that its longest stream ends; 0: it does not say."""
+    start = 0 if container.format.name in FROM_ZERO else container.start_time or 0
+    return (container.duration or 0) / 1e6 + start / 1e6
+
+
 def _duration(container: InputContainer, stream: VideoStream, start: float) -> float | None:
     """Seconds of video; a container's own duration reaches to the end of its longest stream."""
     if stream.duration and stream.time_base:
@@ -358,13 +366,14 @@ def _duration(container: InputContainer, stream: VideoStream, start: float) -> f
         # mp4 counts from the first decoding time, which B-frames at a varying rate put too early;
         # where no other stream can be meant, the file's length is the better one.
         alone = sum(s.type in ("video", "audio") for s in container.streams) == 1
-        return max(own, (container.duration or 0) / 1e6) if alone else own
+        longest = max(own, (container.duration or 0) / 1e6) if alone else own
+        return max(longest - start, 0.0) if container.format.name == "asf" else longest
     stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
     if stated:  # Matroska's, counted from zero and not from the first frame
         hours, minutes, seconds = stated.groups()
         return max(int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start, 0.0)
     if container.duration and container.duration > 0:
-        return max(container.duration / 1e6 + (container.start_time or 0) / 1e6 - start, 0.0)
+        return max(stated_end(container) - start, 0.0)
     return None
 
 
