@@ -186,17 +186,55 @@ def test_sound_that_starts_after_the_preview_is_no_failure(
     assert receipt.output is not None and receipt.output.frames == 10
 
 
-def test_damaged_sound_is_pitched_as_far_as_it_is_sound(tmp_path: Path) -> None:
-    source = make_with_sound(tmp_path / "a.mkv", *X264, "-c:a", "mp3", seconds=2)
-    with av.open(str(source)) as held:
+def without_sound_in(path: Path, damaged: slice) -> int:
+    """Overwrite some packets of a file's sound; gives how many."""
+    with av.open(str(path)) as held:
         packets = [bytes(packet) for packet in held.demux(audio=0) if packet.size]
-    data = source.read_bytes()
-    for packet in packets[20:30]:
-        data = data.replace(packet, bytes(len(packet)))
-    (tmp_path / "broken.mkv").write_bytes(data)
-    rewrite(tmp_path / "broken.mkv", tmp_path / "b.mp4", audio="pitch")
+    data = path.read_bytes()
+    for packet in packets[damaged]:
+        assert data.count(packet) == 1
+        data = data.replace(packet, b"\xff" * len(packet))
+    path.write_bytes(data)
+    return len(packets[damaged])
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp3", "flac"])
+@pytest.mark.parametrize("damaged", [slice(10, 20), slice(12), slice(None)])
+def test_sound_that_cannot_be_decoded_is_damage_where_its_pitch_is_shifted(
+    tmp_path: Path, codec: str, damaged: slice
+) -> None:
+    source, out = tmp_path / "a.mkv", tmp_path / "b.mp4"
+    make_with_sound(source, *X264, "-c:a", codec, "-af", "tremolo", seconds=2)
+    count = without_sound_in(source, damaged)
+    settings: dict[str, Any] = {"regions": "frame", "audio": "pitch"}
+    blacken = masquerade.build("blacken")
+    with pytest.raises(VideoError, match=r"^a\.mkv holds sound that cannot be decoded .*--salvage"):
+        masquerade.anonymize_file(source, out, blacken, **settings)
+    assert not out.exists()
+    masquerade.anonymize_file(source, tmp_path / "c.mkv", blacken, regions="frame")
+    receipt = masquerade.anonymize_file(source, out, blacken, salvage=True, **settings)
+    assert 1 <= receipt.damaged_frames <= count and receipt.lost_frames == 0
+    assert any("the source is damaged" in says for says in receipt.warnings)
+    kinds = [stream["codec_type"] for stream in streams(out)]
+    assert kinds == (["video"] if damaged == slice(None) else ["video", "audio"])
+
+
+@pytest.mark.parametrize("damaged", [1, 3])
+def test_the_first_packets_of_sound_may_lack_what_stood_before_them(
+    tmp_path: Path, damaged: int
+) -> None:
+    source = make_with_sound(tmp_path / "a.mkv", *X264, "-c:a", "aac", "-af", "tremolo")
+    without_sound_in(source, slice(damaged))
+    rewrite(source, tmp_path / "b.mp4", audio="pitch")
     (stream,) = [s for s in streams(tmp_path / "b.mp4") if s["codec_type"] == "audio"]
     assert abs(float(stream["duration"]) - 2) < 0.1
+
+
+def test_sound_of_so_few_packets_that_none_can_be_decoded_is_damage(tmp_path: Path) -> None:
+    source = make_with_sound(tmp_path / "a.mkv", *X264, "-c:a", "aac", seconds=0.04)
+    assert 0 < without_sound_in(source, slice(None)) <= 3
+    with pytest.raises(VideoError, match="sound that cannot be decoded"):
+        rewrite(source, tmp_path / "b.mp4", audio="pitch")
 
 
 def test_sound_too_low_to_shift_is_refused(tmp_path: Path) -> None:

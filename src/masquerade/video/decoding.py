@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +28,8 @@ from masquerade.video.truncation import is_truncated, mp4_end
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
 MOST_THREADS = 16  # of a decoder; so many FFmpeg starts by itself at most, too
 MOST_PRIMING = 3  # packets that an AAC encoder puts before the sound, HE-AAC's 5186 samples too
+LONGEST_PRIMING = 0.2  # seconds of sound that may be missing where a recording was cut
+MUTE = "holds sound that cannot be decoded"
 
 
 class Losses(NamedTuple):
@@ -92,6 +95,8 @@ class Decoder:
         self._seconds = 0.0
         # Of each copied stream: how many packets were cut, and the last of them.
         self._cut: dict[int, tuple[int, Packet[Any] | None]] = {}
+        # Of each stream of sound: the second of the first packet that gave none; -inf: one did.
+        self._mute: dict[int, float] = {}
         self._timed = {s.index for s in self.info.streams if s.kind in ("video", "audio")}
 
     def __enter__(self) -> Self:
@@ -211,7 +216,7 @@ class Decoder:
             if index in self.copy and packet.size:
                 yield from self._to_copy(index, packet)
             if index in self.sound and packet.size:
-                yield StreamPacket(index, None, _decode_sound(packet))
+                yield StreamPacket(index, None, self._sound(packet))
             if index != video.index or (not packet.size and packet.dts is not None):
                 continue  # of the video an empty one says that the last picture stays
             self._packets += packet.size > 0
@@ -255,6 +260,27 @@ class Decoder:
             self._damage("holds a picture that cannot be decoded")
             return []
 
+    def _sound(self, packet: Packet[Any]) -> tuple[AudioFrame, ...]:
+        """The sound in a packet, if it can be decoded.
+
+        Where a recording was cut, its first packets may lack what stood before them.
+        """
+        index, when = packet.stream.index, packet.dts if packet.pts is None else packet.pts
+        second = float((when or 0) * (packet.time_base or 0))
+        try:
+            frames: Any = tuple(packet.decode())
+        except EOFError:
+            return ()
+        except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
+            if second - self._mute.setdefault(index, second) > LONGEST_PRIMING:
+                self._damage(MUTE)
+            return ()
+        if frames:
+            if LONGEST_PRIMING < second - self._mute.get(index, second) < inf:
+                self._damage(MUTE)
+            self._mute[index] = -inf
+        return frames
+
     def _note(self, packet: Packet[Any]) -> None:
         """Remember how far the file reaches, and refuse a damaged packet."""
         when = packet.pts if packet.pts is not None else packet.dts
@@ -287,6 +313,8 @@ class Decoder:
             if truncated:
                 self._damage("ends early")
             return
+        if any(start > -inf for start in self._mute.values()):
+            self._damage(MUTE)
         container = self._open()
         index = container.streams[self.info.video_index].index_entries
         claimed = len(index) if self.info.container in INDEXED else 0
@@ -308,12 +336,3 @@ class Decoder:
         if lost := self._expected.missing(self._reached, interlaced=last.picture.interlaced_frame):
             whole = self._reached + lost
             self._damage(f"is damaged: {lost} of {whole} pictures cannot be decoded", lost=lost)
-
-
-def _decode_sound(packet: Packet[Any]) -> tuple[AudioFrame, ...]:
-    """The sound in a packet; none if it is damaged."""
-    try:
-        frames: Any = packet.decode()
-        return tuple(frames)
-    except (av.FFmpegError, ValueError, EOFError):
-        return ()

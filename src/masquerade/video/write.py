@@ -161,7 +161,8 @@ class Writer:
         """Write a packet of one of `copies`, or the shifted audio of one of `voices`."""
         packet = item.packet
         if packet is None:
-            self.empty.discard(item.index)
+            if item.sound:
+                self.empty.discard(item.index)
             voice = self._voices[item.index]
             self._guard(lambda: self._out.mux(voice.shift(item.sound)))
             return
