@@ -122,6 +122,7 @@ def rewrite(
             copies=[*(voices if audio == "keep" else []), *others],
             voices=voices if audio == "pitch" else [],
             metadata=kept,
+            start=reader.info.origin((*copy, *shifted)),
             force_8bit=force_8bit,
         ) as writer:
             for item in reader:

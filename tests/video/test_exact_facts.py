@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,7 +64,7 @@ def described(
     plain = {
         "width": 64, "height": 48, "format": av.VideoFormat("yuv420p"), "metadata": {},
         "interlaced_frame": False, "color_primaries": 2, "color_trc": 2, "colorspace": 2,
-        "color_range": 1, "side_data": [],
+        "color_range": 1, "side_data": [], "pts": None, "dts": None,
     }  # fmt: skip
     picture: Any = SimpleNamespace(**{**plain, **(frame or {})})
     return describe(container, main, picture, PATH)
@@ -183,10 +184,35 @@ def test_streams_by_their_kinds() -> None:
     for kind in ("audio", "subtitle", "attachment", "data"):
         bare = stream(index=4, type=kind, codec_context=None, name="bin_data", metadata={"a": "b"})
         codec = "bin_data" if kind == "data" else "unknown"
-        assert stream_info(bare) == StreamInfo(4, kind, codec, ("a",))  # type: ignore[arg-type]
+        assert stream_info(bare) == StreamInfo(4, kind, codec, ("a",), Fraction(0))  # type: ignore[arg-type]
     nameless = stream(type="unknown", codec_context=None, name=None)
-    assert stream_info(nameless) == StreamInfo(0, "data", "unknown", ())
-    assert stream_info(stream(index=2)) == StreamInfo(2, "video", "h264", ())
+    assert stream_info(nameless) == StreamInfo(0, "data", "unknown", (), Fraction(0))
+    late = stream(index=2, start_time=45)
+    assert stream_info(late) == StreamInfo(2, "video", "h264", (), Fraction(3, 2))
+    for without in ({"start_time": None}, {"time_base": None}):
+        assert stream_info(stream(index=2, **without)).start is None
+    shown: dict[str, Any] = {"time_base": Fraction(1, 10)}
+    for pts, dts, start in ((7, 5, 0.7), (None, 5, 0.5), (None, None, 1.5)):
+        first: Any = SimpleNamespace(pts=pts, dts=dts, **shown)
+        assert float(stream_info(late, first).start or 0) == start
+
+
+def test_an_output_begins_where_the_first_of_its_streams_does() -> None:
+    def origin(*starts: float | None, others: tuple[int, ...] = ()) -> float:
+        exact = [None if start is None else Fraction(start) for start in starts]
+        kinds = ("audio", "video", "subtitle")
+        found = tuple(StreamInfo(i, kinds[i], "c", (), start) for i, start in enumerate(exact))  # type: ignore[arg-type]
+        return float(replace(described(), streams=found, video_index=1).origin(others))
+
+    assert origin(1.0, 5.0) == origin(1.0, 5.0, others=(2,)) == 5
+    assert origin(1.0, 5.0, others=(0,)) == origin(5.0, 1.0, others=(0,)) == 1
+    assert origin(None, 5.0, others=(0,)) == 5
+    assert origin(5.0, 6.0, 4.0, others=(0, 2)) == 4 and origin(5.0, 6.0, 0.0, others=(0,)) == 5
+    assert origin(5.0, None, others=(0,)) == origin(5.0, 6.0, -1.0, others=(2,)) == 0
+    assert origin(0.0, 5.0) == origin(-1.0, 5.0, others=(0,)) == origin(1, -1) == 0
+    picture = {"pts": 60, "time_base": Fraction(1, 30)}
+    assert described(start_time=30, frame=picture).origin() == 2
+    assert described(start_time=30, frame=picture, name="avi").origin() == 1
 
 
 def test_sizes_up_to_the_largest() -> None:

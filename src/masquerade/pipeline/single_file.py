@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -345,9 +346,14 @@ class FileRun:
                 copies=[reader.stream(index) for index in copied],
                 voices=[reader.stream(index) for index in voices],
                 metadata=metadata,
+                start=self._start(),
                 force_8bit=config.force_8bit,
             )
         )
+
+    def _start(self) -> Fraction:
+        """The source's second that becomes the output's 0."""
+        return self.info.origin((*self.metadata.streams, *self.sound))
 
     def _output_info(self) -> VideoInfo:
         """The source as the output's video is to be: of its size, or of the method's."""
@@ -370,7 +376,8 @@ class FileRun:
             encoding = lossless_for(config.export_masks, threads=config.threads)
             container = container_for(config.export_masks, encoding)
             plain = replace(self._at_output_rate(), bit_depth=8)
-            masks = enter(Writer(part, info=plain, container=container, encoding=encoding))
+            own: dict[str, Any] = {"info": plain, "container": container, "encoding": encoding}
+            masks = enter(Writer(part, start=self._start(), **own))
         return boxes, masks
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:

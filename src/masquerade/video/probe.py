@@ -40,6 +40,7 @@ class StreamInfo:
     kind: Kind
     codec: str
     tags: tuple[str, ...]
+    start: Fraction | None = None  # seconds, when it begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,19 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...] = ()  # every stream in the file
     tags: tuple[str, ...] = ()  # names of every tag and side datum, never a value
     chapters: int = 0  # how many
+
+    def origin(self, others: Collection[int] = ()) -> Fraction:
+        """The second at which the first of the video and `others` begins; 0: the file begins then.
+
+        What comes from a recorder, or is a part of a stream, may count from anywhere.
+        """
+        starts = {stream.index: stream.start for stream in self.streams}
+        shown = (starts[s.index] for s in self.streams if s.kind in ("video", "audio"))
+        known = [start for index in others if (start := starts.get(index)) is not None]
+        video = starts.get(self.video_index)
+        if video is None or any(start is not None and start <= 0 for start in shown):
+            return Fraction(0)
+        return max(Fraction(0), min([video, *known]))
 
     @property
     def picture_bytes(self) -> int:
@@ -289,14 +303,20 @@ def _kind(stream: Stream) -> Kind:
     return stream.type if stream.type in ("audio", "subtitle", "attachment") else "data"
 
 
-def stream_info(stream: Stream) -> StreamInfo:
-    """A stream's index, kind, codec and names of tags."""
+def stream_info(stream: Stream, first: av.VideoFrame | None = None) -> StreamInfo:
+    """A stream's index, kind, codec, names of tags and start: that of its `first` picture."""
     codec: str | None
     if stream.codec_context:
         codec = stream.codec_context.codec.canonical_name
     else:  # an attachment's name is that of a file, and what FFmpeg does not know has none
         codec = getattr(stream, "name", None) if stream.type == "data" else None
-    return StreamInfo(stream.index, _kind(stream), codec or "unknown", tuple(stream.metadata))
+    start, base = stream.start_time, stream.time_base
+    if first is not None and (first.pts is not None or first.dts is not None):
+        start, base = first.dts if first.pts is None else first.pts, first.time_base
+    begins = None if start is None or not base else start * base
+    return StreamInfo(
+        stream.index, _kind(stream), codec or "unknown", tuple(stream.metadata), begins
+    )
 
 
 def describe(
@@ -311,6 +331,7 @@ def describe(
     rate = _rate(stream)
     image = container.format.name in STILLS
     start = _start(container, stream)
+    first = {} if container.format.name == "avi" else {stream.index: frame}  # see `Decoder._stamps`
     return VideoInfo(
         path=path,
         kind="image" if image else "video",
@@ -333,7 +354,7 @@ def describe(
         interlaced=frame.interlaced_frame,
         has_alpha=alpha or frame.format.name == "pal8",
         video_index=stream.index,
-        streams=tuple(stream_info(s) for s in container.streams),
+        streams=tuple(stream_info(s, first.get(s.index)) for s in container.streams),
         tags=_tags(container, frame),
         chapters=len(container.chapters()),
     )

@@ -62,6 +62,7 @@ class Writer:
         copies: Sequence[StreamTemplate] = (),  # input streams whose packets are copied
         voices: Sequence[StreamTemplate] = (),  # input audio streams whose pitch is shifted
         metadata: MetadataSelection | None = None,  # its tags and chapters
+        start: Fraction = Fraction(0),  # the source's second that becomes the output's 0
         force_8bit: bool = False,  # write 8 bits even where the source has more
     ) -> None:
         self.path, self.info, self.encoding = Path(path), info, encoding
@@ -77,6 +78,7 @@ class Writer:
         self._out = self._open(metadata)
         # avi counts frames and has no place for two kinds of time
         self._base = 1 / info.rate if container == "avi" else info.time_base
+        self._start = round(start / self._base)  # ticks
         self._last = -1
         self._video = self._video_stream()
         codecs = {stream.index: stream.codec for stream in info.streams}
@@ -95,7 +97,7 @@ class Writer:
         self._durations: dict[int, int] = {}
         self._written = 0
         if metadata.chapters:
-            self._out.set_chapters(list(metadata.chapters))
+            self._out.set_chapters(list(map(self._chapter, metadata.chapters)))
 
     def __enter__(self) -> Self:
         return self
@@ -163,6 +165,8 @@ class Writer:
         if packet is None:
             if item.sound:
                 self.empty.discard(item.index)
+            for sound in item.sound:
+                sound.pts = self._earlier(sound.pts, sound.time_base)
             voice = self._voices[item.index]
             self._guard(lambda: self._out.mux(voice.shift(item.sound)))
             return
@@ -173,6 +177,8 @@ class Writer:
             packet = subtitle_text(packet)
             if not packet.size:  # a pause between two of them
                 return
+        packet.pts = self._earlier(packet.pts, packet.time_base)
+        packet.dts = self._earlier(packet.dts, packet.time_base)
         packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
 
@@ -255,8 +261,23 @@ class Writer:
     def _put(self, packet: Packet[Any]) -> None:
         if self.on_packet is not None:
             self.on_packet(packet)
+        packet.pts = self._earlier(packet.pts, self._base)
+        packet.dts = self._earlier(packet.dts, self._base)
         packet.stream = self._video
         self._out.mux(packet)
+
+    def _earlier(self, ticks: int | None, base: Fraction | None) -> Any:
+        """A time of the source, in ticks, as a time of the output."""
+        return (
+            ticks - round(self._start * self._base / base) if ticks is not None and base else ticks
+        )
+
+    def _chapter(self, chapter: Any) -> Any:
+        """A chapter of the source at the times of the output."""
+        first, last = (
+            self._earlier(chapter[key], chapter["time_base"]) for key in ("start", "end")
+        )
+        return {**chapter, "start": max(0, first), "end": max(0, last)}
 
     def _guard(self, action: Callable[[], object]) -> None:
         try:
