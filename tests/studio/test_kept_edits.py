@@ -116,7 +116,7 @@ def test_two_studios_do_not_decide_for_each_other(
     video = opened(scanned=False, level="face")
     own = f"/api/videos/{video['id']}"
     theirs = other.open("night/one.mp4")
-    assert theirs.settings()["level"] == "face"
+    assert theirs.edits.settings["level"] == "face"
     theirs.set({"level": "figure"})
     assert page.get(own).json()["changed_elsewhere"] is True
     for answer in (
@@ -141,7 +141,7 @@ def test_no_run_begins_before_lost_decisions_are_acknowledged(
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "edits": 2}))
     studio = Studio(root=root, state=tmp_path / "state")
     again = studio.open("night/one.mp4")
-    assert again.settings()["level"] == "person" and again.held_back
+    assert again.edits.settings["level"] == "person" and again.held_back
     with pytest.raises(UsageError, match="then let runs begin"):
         studio.anonymize(again.id, allow_empty=True, allow_gaps=True)
     studio.close()

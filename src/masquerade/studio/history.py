@@ -67,6 +67,18 @@ class History:
         """What `redo` would do again, in words."""
         return self._redo[-1].what if self._redo else None
 
+    def now(self, seen: int | None = None) -> tuple[Edits, int]:
+        """The edits and their revision, of one moment; read one by one they may not fit together.
+
+        `seen` is the revision for which they are wanted.
+
+        Raises:
+            ChangedError: it is not the present one.
+        """
+        with self._turn:
+            self.check_seen(seen)
+            return self.edits, self.revision
+
     def decide(self, what: str, change: Callable[[Edits], Edits], seen: int | None = None) -> None:
         """Apply a change to the edits and save them; nothing happens where it raises.
 

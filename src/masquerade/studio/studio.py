@@ -215,13 +215,13 @@ class Studio:
         self, id: str, *, allow_empty: bool, allow_gaps: bool, seen: int | None = None
     ) -> Job:
         """Anonymize a whole video by what was decided now; refused where `seen` is older."""
-        video = self._checked(id, seen)
+        video, edits = self._checked(id, seen)
         named, suffix = f"{_stem(video.name)}_anonymized", _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
-        return self._add_run(video, video.edits, flags, named + suffix, beside=beside)
+        return self._add_run(video, edits, flags, named + suffix, beside=beside)
 
     def compare(
         self,
@@ -240,8 +240,8 @@ class Studio:
         Raises:
             UsageError: both are the same, or one is none.
         """
-        video = self._checked(id, seen)
-        edits = [video.with_setting(one) for one in settings]
+        video, now = self._checked(id, seen)
+        edits = [video.with_setting(one, now) for one in settings]
         if len({one.digest() for one in edits}) < len(edits):
             raise UsageError("both sides are the same; choose another level or method for one.")
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
@@ -330,14 +330,14 @@ class Studio:
             raise UsageError("this job made no video.")
         return result
 
-    def _checked(self, id: str, seen: int | None) -> VideoSession:
-        """A video whose decisions may be run as they are now."""
+    def _checked(self, id: str, seen: int | None) -> tuple[VideoSession, Edits]:
+        """A video, and what was decided about it, which may be run."""
         video = self.video(id)
-        video.history.check_seen(seen)
+        edits, _ = video.history.now(seen)
         video.history.check_file()
         if video.held_back is not None:
             raise UsageError(HELD_BACK)
-        return video
+        return video, edits
 
     def _add_run(
         self,

@@ -107,12 +107,12 @@ def _add_pictures(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/videos/{id}/levels/{level}.jpg", response_class=Response)
     def level_picture(id: str, level: LevelName, frame: Number = 0) -> Response:
         video = studio.video(id)
-        return jpeg(video.result(frame, video.at_level(level)))
+        return jpeg(video.result(frame, video.with_setting({"level": level})))
 
     @app.get("/api/videos/{id}/method.jpg", response_class=Response)
     def method_picture(id: str, name: str, frame: Number = 0) -> Response:
         video = studio.video(id)
-        return jpeg(video.result(frame, video.with_method(name)))
+        return jpeg(video.result(frame, video.with_setting({"method": name})))
 
     @app.get("/api/videos/{id}/heat.jpg", response_class=Response)
     def heat_picture(id: str, template: str, frame: Number = 0) -> Response:
@@ -313,7 +313,10 @@ def _state(video: VideoSession) -> str:
 
 def shown(video: VideoSession) -> dict[str, Any]:
     """A video as the page is told."""
-    info, scan, history, edits = video.pictures.info, video.scan(), video.history, video.edits
+    info, history = video.pictures.info, video.history
+    # Before the search: beside a newer revision one of older decisions would be told as theirs.
+    edits, revision = history.now()
+    scan = video.scan()
     pictures, kinds = video.pictures, template_kinds()
     chosen = decisions.template_names(edits)
     held = video.held_back
@@ -329,15 +332,15 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "duration": info.duration,
         "frames": pictures.frames,
         "frames_expected": pictures.frames if pictures.done else frames,
-        "revision": history.revision * 100_000 + -(-scan.done // 32),
-        "decisions": history.revision,
+        "revision": revision * 100_000 + -(-scan.done // 32),
+        "decisions": revision,
         "notice": video.notice,
         "held_back": None if held is None else held._asdict(),
         "changed_elsewhere": history.changed_elsewhere,
         "visible": sorted({k for track in edits.visible for k in edits.same_person(track)}),
         "only": sorted({k for track in edits.only for k in edits.same_person(track)}),
         "scan": {"state": scan.state, "done": scan.done, "error": scan.error},
-        "settings": video.settings(),
+        "settings": video.settings(edits),
         "undo": history.undo_name,
         "redo": history.redo_name,
         "drawn": [

@@ -187,19 +187,17 @@ class VideoSession:
         """What is hidden and left visible in a frame, in pixels of the video."""
         return self._preview.region(self.edits, frame)
 
-    def at_level(self, name: str) -> Edits:
-        """The present edits at another level; who is chosen stays where the level can show them."""
-        return self._settled(self.edits, {"level": level_of(name) and name})
+    def with_setting(self, given: Mapping[str, str], edits: Edits | None = None) -> Edits:
+        """Edits, the present ones by default, at a level, by a method with its defaults, or as is.
 
-    def with_method(self, name: str) -> Edits:
-        """The present edits by another method with its defaults."""
-        return self._settled(self.edits, {"method": name, "arguments": {}})
-
-    def with_setting(self, given: Mapping[str, str]) -> Edits:
-        """The present edits at a level or by a method; where neither is given, as they are."""
+        Who is chosen stays where the level can show them.
+        """
+        edits = edits or self.edits
         if "level" in given:
-            return self.at_level(given["level"])
-        return self.with_method(given["method"]) if "method" in given else self.edits
+            return self._settled(edits, {"level": level_of(given["level"]) and given["level"]})
+        if "method" in given:
+            return self._settled(edits, {"method": given["method"], "arguments": {}})
+        return edits
 
     # --- what is decided ---
 
@@ -372,9 +370,8 @@ class VideoSession:
         self._decide("take a file of edits", lambda now: replace(edits, log=now.log))
         self._scan_anew()
 
-    def settings(self) -> dict[str, Any]:
-        """The settings as the page shows them."""
-        edits = self.edits
+    def settings(self, edits: Edits) -> dict[str, Any]:
+        """The settings of edits as the page shows them."""
         config = edited_config(edits)
         level = edits.settings.get("level")
         return {
