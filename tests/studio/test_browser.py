@@ -215,6 +215,76 @@ def test_a_tab_that_another_has_overtaken_decides_nothing_by_number(
     context.close()
 
 
+def test_a_run_of_decisions_that_its_check_did_not_list_is_refused(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = opened(browser, address, clip, complaints)
+    until(page, "VIDEO.scan.state === 'done'")
+    person = page.locator("[data-track]").first.get_attribute("data-track")
+    page.click("[data-track] >> nth=0")
+    page.click("[data-action=visible]")
+    page.wait_for_selector("#visible-banner:not([hidden])")
+    page.click("#run")
+    assert "stays visible" in page.inner_text("#check-list")
+    page.evaluate(
+        """async (person) => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const headers = {"Content-Type": "application/json"};
+            const body = JSON.stringify({choice: "hidden", method: "blur"});
+            const path = `/api/videos/${first.id}/tracks/${person}`;
+            await fetch(path, {method: "PUT", body, headers});
+        }""",
+        person,
+    )
+    page.wait_for_selector("#visible-banner", state="hidden", timeout=LONG)  # the page has heard
+    page.click("#check-go")
+    page.wait_for_selector("#alert:has-text('another tab')")
+    assert page.evaluate("fetch('/api/jobs').then(answer => answer.json())") == []
+    page.click("#run")  # of what is decided now
+    page.wait_for_selector("#check-dialog[open], [data-job]")
+    complaints[:] = [said for said in complaints if "409" not in said]
+
+
+def test_a_check_tells_who_stays_visible_before_their_list_has_come(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = opened(browser, address, clip, complaints)
+    until(page, "VIDEO.scan.state === 'done'")
+    held: list[Any] = []
+    page.route("**/api/videos/*/tracks", lambda route: held.append(route))
+    page.click("[data-track] >> nth=0")
+    page.click("[data-action=visible]")
+    page.wait_for_selector("#undo[title*='leave visible']")
+    page.click("#run")
+    page.wait_for_selector("#check-list:has-text('1 person stays visible')")
+
+
+@pytest.mark.parametrize("asked", ["run", "point"])
+def test_a_question_about_one_video_ends_where_another_one_is_shown(
+    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path, asked: str
+) -> None:
+    page = uploaded(browser, address, clip, complaints)
+    until(page, "VIDEO.state === 'ready'")
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    held: list[Any] = []
+    page.route("**/api/videos?name=*", lambda route: held.append(route))
+    page.set_input_files("#upload", str(other))
+    if asked == "run":
+        page.click("[data-level=figure]")  # its search goes on
+        page.click("#run")
+        page.wait_for_selector("#check-dialog[open]")
+    else:
+        page.click("[data-mode-button=point]")
+        page.click("#viewer")
+        page.wait_for_selector("#name-dialog[open]")
+    held.pop().continue_()
+    page.wait_for_selector("#videos:has(option:checked:text-is('other.mp4'))", state="attached")
+    page.wait_for_timeout(500)
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("fetch('/api/jobs').then(answer => answer.json())") == []
+
+
 def test_settings_changed_while_an_edit_is_answered_keep_their_order(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:

@@ -4,7 +4,7 @@ import { get, isAbort, watch } from "./api.js";
 import * as camera from "./camera.js";
 import * as compare from "./compare.js";
 import * as comparison from "./comparison.js";
-import { find } from "./dom.js";
+import { find, findAll } from "./dom.js";
 import { adopt, busy, cause, editCount } from "./edits.js";
 import * as history from "./history.js";
 import * as jobs from "./jobs.js";
@@ -34,6 +34,7 @@ function show(video) {
   playback.stop();
   modes.leave();
   menu.close();
+  closeDialogs();
   if (state.video?.id !== video.id) {
     viewer.clear();
     forget();
@@ -54,8 +55,12 @@ function show(video) {
   wake();
 }
 
+// What they ask is about the video that was shown.
+const closeDialogs = () => findAll("dialog[open]").forEach((dialog) => dialog.close());
+
 async function choose(id) {
   if (!id) {
+    closeDialogs();
     state.video = null;
     viewer.clear();
     window.history.replaceState(null, "", location.pathname);

@@ -28,11 +28,10 @@ export function pairs() {
 
 /** Put two runs of the whole video in the queue; a setting is {level}, {method} or {} for what is set now. */
 export async function run(first, second, permits = {}) {
-  const { id } = state.video;
-  await settled();
-  if (state.video?.id !== id) return;
+  const seen = await settled();
+  if (!seen) return;
   try {
-    const added = await post(`/videos/${id}/comparisons?seen=${state.video.decisions}`, { first, second, ...permits });
+    const added = await post(`/videos/${seen.id}/comparisons?seen=${seen.decisions}`, { first, second, ...permits });
     state.jobs = [...state.jobs, ...added];
     changed("jobs");
     find("#jobs-panel").scrollIntoView({ block: "nearest" });

@@ -18,8 +18,15 @@ export const cause = { name: null, since: 0 };
 
 export const because = (name) => Object.assign(cause, { name, since: performance.now() });
 
-/** Wait until every edit was answered: a run is of what the user sees, with the last change. */
-export const settled = () => queue;
+/**
+ * What a run may be of: the video that the user sees, and its decisions with the last change, once every edit was
+ * answered. Null where another video is shown by then.
+ */
+export async function settled() {
+  const id = state.video?.id;
+  await queue;
+  return id && state.video?.id === id ? { id, decisions: state.video.decisions } : null;
+}
 
 /** Take over what the server says of the video that is shown. */
 export function adopt(video) {

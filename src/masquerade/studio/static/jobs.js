@@ -26,12 +26,11 @@ export async function refresh() {
   changed("jobs");
 }
 
-async function start(body, permits = {}) {
-  const { id } = state.video;
-  await settled();
-  if (state.video?.id !== id) return;
+/** Put a job in the queue; `seen` is the video and the decisions that it is of. */
+async function start(body, permits, seen) {
+  if (!seen || seen.id !== state.video?.id) return;
   try {
-    const job = await post(`/videos/${id}/jobs?seen=${state.video.decisions}`, { ...body, ...permits });
+    const job = await post(`/videos/${seen.id}/jobs?seen=${seen.decisions}`, { ...body, ...permits });
     allowed.set(job.id, permits);
     state.jobs = [...state.jobs.filter((one) => one.id !== job.id), job];
     changed("jobs");
@@ -42,20 +41,24 @@ async function start(body, permits = {}) {
   }
 }
 
+let checked = null; // what the questions of the dialog are about; others may decide while it is open
+
 /** Ask before a whole video is written, where something is open; else begin. */
-function check() {
+async function check() {
+  const now = await settled();
+  if (!now || find("#check-dialog").open) return;
+  checked = now;
   const { video } = state;
-  if (!video) return;
   const open = openMarks().length;
   const visible = visibleTracks().length;
   const searching = ["waiting", "running"].includes(video.scan?.state) || video.state === "reading";
   const points = [];
   if (open) points.push(`${plural(open, "place")} ${open === 1 ? "was" : "were"} not looked at.`);
-  if (visible || state.tracks.only) {
+  if (visible || video.only.length) {
     points.push(visible ? `${plural(visible, "person", "people")} ${visible === 1 ? "stays" : "stay"} visible.` : "Only who was chosen is hidden.");
   }
   if (searching) points.push("The search is still going on. There may be more places to look at.");
-  if (points.length === 0) return start({ kind: "anonymize" });
+  if (points.length === 0) return start({ kind: "anonymize" }, {}, checked);
   find("#check-list").replaceChildren(...points.map((text) => make("li", {}, text)));
   find("#check-look").hidden = open === 0;
   // What is offered first is to look; where there is nothing to look at, to go on.
@@ -124,7 +127,7 @@ function entry(job) {
     job.warnings?.length > 0 && make("ul", { class: "job-warnings" }, job.warnings.map((text) => make("li", {}, icon("warning"), sentence(text)))),
     job.summary?.length > 0 && make("ul", { class: "job-summary" }, job.summary.map((text) => make("li", {}, sentence(text)))),
     job.files?.saved && job.state === "done" && make("p", { class: "muted" }, `Saved in the studio’s folder as ${job.files.saved}`),
-    mayPublish(job) && publishForm(job, "Publish all the same", () => start({ kind: "anonymize" }, permits(job))),
+    mayPublish(job) && publishForm(job, "Publish all the same", async () => start({ kind: "anonymize" }, permits(job), await settled())),
     make("div", { class: "entry-row" }, links(job), actions(job, running)),
   );
 }
@@ -209,7 +212,7 @@ function links(job) {
 function actions(job, running) {
   const attackable = job.kind === "anonymize" && job.state === "done" && job.video && job.video === state.video?.id;
   return [
-    attackable && make("button", { type: "button", class: "quiet small", "data-attack": job.id, onclick: () => start({ kind: "attack", job: job.id }) }, icon("attack"), "Try to undo it"),
+    attackable && make("button", { type: "button", class: "quiet small", "data-attack": job.id, onclick: () => attack(job) }, icon("attack"), "Try to undo it"),
     make("button", {
       type: "button", class: "quiet small", [running ? "data-cancel" : "data-forget"]: job.id,
       "aria-label": `${running ? "Cancel" : "Remove"} ${KINDS[job.kind]}, ${job.name}`,
@@ -217,6 +220,8 @@ function actions(job, running) {
     }, icon(running ? "close" : "delete"), running ? "Cancel" : "Remove"),
   ];
 }
+
+const attack = async (job) => start({ kind: "attack", job: job.id }, {}, await settled());
 
 async function drop(job, running) {
   const keeps = job.files?.result || job.files?.page;
@@ -258,12 +263,12 @@ function publishForm(job, words, again) {
 }
 
 export function setUp() {
-  comparison.setUp((job) => start({ kind: "attack", job: job.id }));
+  comparison.setUp(attack);
   find("#run").addEventListener("click", check);
   find("#check-look").addEventListener("click", look);
   find("#check-go").addEventListener("click", () => {
     find("#check-dialog").close();
-    start({ kind: "anonymize" });
+    start({ kind: "anonymize" }, {}, checked);
   });
   on("jobs video", show);
 }

@@ -101,16 +101,17 @@ async function finishBox() {
 }
 
 async function finishSpot() {
+  const { id } = state.video;
   const frame = seenFrame();
   const at = { x: Math.round(spot.x), y: Math.round(spot.y) };
   const name = await askName();
-  if (name === null) {
+  if (name === null || state.video?.id !== id) { // the point is in no picture of another video
     reset();
     return;
   }
   const known = new Set(state.video.templates.map((one) => one.id));
   const answer = await point({ frame, ...at, keys: state.keys, ...(name ? { name } : {}) });
-  if (!answer) return;
+  if (!answer || state.video?.id !== id) return;
   leave();
   const made = answer.templates.find((one) => !known.has(one.id));
   if (made) {

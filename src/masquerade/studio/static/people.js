@@ -132,7 +132,7 @@ async function joinWith(track) {
 /** Whoever stays visible is said below the picture, as long as it is so. */
 function showBanner() {
   const visible = visibleTracks();
-  const { only } = state.tracks;
+  const only = state.video.only.length > 0;
   find("#visible-banner").hidden = visible.length === 0 && !only;
   const faces = visible.length > 0 && visible.every((track) => track.label === "face");
   const who = plural(visible.length, faces ? "face" : "person", faces ? "faces" : "people");

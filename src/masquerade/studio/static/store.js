@@ -58,12 +58,16 @@ export const markKey = (mark) => `${mark.kind}:${mark.first}:${mark.last}`;
 
 export const openMarks = () => redMarks().filter((mark) => !state.looked.has(markKey(mark)));
 
-/** Tracks that stay as they are, without the user's own regions. */
-/** Who stays visible; also those chosen earlier whom the search has not come to yet. */
+/**
+ * Who stays visible, without the user's own regions; also those chosen earlier whom the search has not come to yet. By
+ * the decisions of the video: tracks are fetched after them, and would say who stayed visible before.
+ */
 export const visibleTracks = () => {
-  const seen = state.tracks.tracks.filter((track) => track.label !== "drawn" && track.choice === "visible");
+  const { visible = [], only = [] } = state.video ?? {};
+  const stays = ({ id }) => (only.length ? !only.includes(id) : visible.includes(id));
+  const seen = state.tracks.tracks.filter((track) => track.label !== "drawn" && stays(track));
   const known = new Set(state.tracks.tracks.map((track) => track.id));
-  const later = (state.video?.visible ?? []).filter((id) => !known.has(id));
+  const later = visible.filter((id) => !known.has(id));
   return [...seen, ...later.map((id) => ({ id, ids: [id], label: "person", choice: "visible" }))];
 };
 
