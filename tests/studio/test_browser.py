@@ -154,6 +154,28 @@ def test_somebody_is_left_visible_and_hidden_again(
     page.wait_for_selector("#visible-banner:not([hidden])")
 
 
+def test_all_are_hidden_again_before_anybody_was_found(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, clip, complaints)
+    nobody = {"only": False, "choosable": True, "tracks": []}
+    page.route("**/api/videos/*/tracks", lambda route: route.fulfill(json=nobody))
+    page.evaluate(
+        """async () => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const own = `/api/videos/${first.id}`;
+            const edits = await (await fetch(`${own}/edits.json`)).json();
+            const body = JSON.stringify({...edits, visible: [3]});
+            await fetch(`${own}/edits`, {method: "PUT", body});
+        }"""
+    )
+    page.wait_for_selector("#visible-text:has-text('1 person stays visible')", timeout=LONG)
+    page.click("#hide-all")
+    page.wait_for_selector("#visible-banner", state="hidden")
+    page.wait_for_selector("#status:has-text('Everybody is hidden')")
+    assert video_of(page)["visible"] == []
+
+
 def picture(page: Any, view: str) -> np.ndarray:
     """A frame as the server draws it now."""
     data = page.evaluate(

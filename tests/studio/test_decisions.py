@@ -65,7 +65,7 @@ def test_hide_only_and_back() -> None:
     assert decisions.choose(two, 1, "visible").only == (2,)
     with pytest.raises(UsageError, match="nobody would be hidden"):
         decisions.choose(only, 1, "visible")
-    assert decisions.choose(two, 1, "all") == PERSON
+    assert decisions.hide_all(two) == PERSON
 
 
 def test_people_are_joined_and_split() -> None:

@@ -101,6 +101,20 @@ def test_undo_and_redo_bring_no_choices_by_other_numbers_back(
     assert not video.edits.visible and "other numbers" in str(video.notice)
 
 
+@pytest.mark.parametrize("chosen", ["visible", "only"])
+def test_all_are_hidden_again_before_anybody_was_found(
+    unnumbered: VideoSession, chosen: str
+) -> None:
+    """As in a video that is opened again, whose search has not come to anybody."""
+    video = unnumbered
+    video.history.decide("choose", lambda edits: replace(edits, **{chosen: (PERSON,)}))
+    assert [one.label for one in video.tracks()] == ["drawn"]
+    video.hide_all()
+    assert not video.edits.visible and not video.edits.only and video.edits.drawn
+    video.undo()
+    assert getattr(video.edits, chosen) == (PERSON,)
+
+
 def test_a_choice_never_gives_its_numbers_to_older_ones(video: VideoSession) -> None:
     def older(edits: Any) -> Any:
         return replace(edits, visible=(STRANGER,), numbered_by="an older version")

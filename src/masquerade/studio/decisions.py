@@ -25,11 +25,11 @@ from masquerade.regions.template_library import Library
 SHOWN = ("regions", "threshold", "outside", "mask_scale", "feather", "audio")
 """The settings of the page, besides level, method and its arguments."""
 DEFAULTS = PipelineConfig()
-CHOICES = {"hidden": "hide", "visible": "leave visible", "only": "hide only", "all": "hide all"}
+CHOICES = {"hidden": "hide", "visible": "leave visible", "only": "hide only"}
 
 
 def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[int] = ()) -> Edits:
-    """Hide somebody, leave them visible, hide only them, or hide all again.
+    """Hide somebody, leave them visible, or hide only them.
 
     Once everybody is among those who alone are hidden, whoever is found besides is hidden too.
     """
@@ -37,8 +37,6 @@ def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[i
     visible, only = (
         tuple(k for k in tracks if k not in same) for tracks in (edits.visible, edits.only)
     )
-    if choice == "all":
-        return replace(edits, visible=(), only=())
     if choice == "only" or (choice == "hidden" and edits.only):
         named = {*only, track}
         hidden = {one for each in named for one in edits.same_person(each)}
@@ -51,6 +49,11 @@ def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[i
     if choice == "visible":
         return replace(edits, visible=tuple(sorted({*visible, track})))
     return replace(edits, visible=visible) if choice == "hidden" else edits
+
+
+def hide_all(edits: Edits) -> Edits:
+    """Leave nobody visible."""
+    return replace(edits, visible=(), only=())
 
 
 def hide_by(edits: Edits, track: int, method: str | None) -> Edits:

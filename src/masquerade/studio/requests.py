@@ -36,7 +36,7 @@ class Settings(Asked):
 
 
 class TrackChoice(Asked):
-    choice: Literal["hidden", "visible", "only", "all"] | None = None
+    choice: Literal["hidden", "visible", "only"] | None = None
     method: str | None = None
 
 

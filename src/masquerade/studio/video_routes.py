@@ -181,6 +181,12 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
         video.choose(track, asked.choice, asked.method if named else False, seen)
         return shown(video)
 
+    @app.post("/api/videos/{id}/tracks/hide-all")
+    def hide_all(id: str) -> dict[str, Any]:
+        video = studio.video(id)
+        video.hide_all()
+        return shown(video)
+
     @app.post("/api/videos/{id}/tracks/join")
     def join(id: str, tracks: Tracks, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)

@@ -255,6 +255,10 @@ class VideoSession:
 
         self._decide(", ".join(said), change, seen)
 
+    def hide_all(self) -> None:
+        """Hide everybody again, whoever was found so far."""
+        self._decide("hide all", lambda edits: decisions.hide_all(self._by_present_numbers(edits)))
+
     def join(self, tracks: tuple[int, ...], seen: int | None = None) -> None:
         """Say that tracks are one person."""
         self.history.check_seen(seen)

@@ -100,6 +100,7 @@ export function setArgument(name, value) {
 const seen = () => `seen=${state.video.decisions}`;
 
 export const decide = (track, choice) => edit((id) => put(`/videos/${id}/tracks/${track}?${seen()}`, choice));
+export const hideAll = () => edit((id) => post(`/videos/${id}/tracks/hide-all`));
 export const join = (a, b) => edit((id) => post(`/videos/${id}/tracks/join?${seen()}`, { ids: [a, b] }));
 export const split = (track) => edit((id) => post(`/videos/${id}/tracks/split?${seen()}`, { id: track }));
 export const draw = (frame, box) => edit((id) => post(`/videos/${id}/drawn`, { frame, box }));

@@ -2,7 +2,7 @@
 
 import { paths } from "./api.js";
 import { find, findAll, icon, make, plural, redraw, span } from "./dom.js";
-import { decide, join, split } from "./edits.js";
+import { decide, hideAll, join, split } from "./edits.js";
 import * as menu from "./menu.js";
 import { enter, leave } from "./modes.js";
 import { tell } from "./notice.js";
@@ -144,12 +144,6 @@ function showBanner() {
   if (place.textContent !== text) place.textContent = text;
 }
 
-async function hideAll() {
-  const [someone] = state.tracks.tracks;
-  if (!someone || !(await decide(someone.id, { choice: "all" }))) return;
-  tell("Everybody who was found is hidden again.");
-}
-
 /** The menu of a person whose box was clicked in the picture. */
 export function chooseBox(id) {
   const track = trackOf(id);
@@ -159,7 +153,7 @@ export function chooseBox(id) {
 }
 
 export function setUp() {
-  find("#hide-all").addEventListener("click", hideAll);
+  find("#hide-all").addEventListener("click", async () => (await hideAll()) && tell("Everybody is hidden again."));
   on("video tracks mode scan selected", show);
   on("mode", () => state.mode?.kind === "join" && findAll("[data-track]:not([disabled])")[0]?.focus());
 }
