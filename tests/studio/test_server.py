@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import av
 import cv2
@@ -353,6 +354,18 @@ def test_a_folder_of_odd_names_is_listed_and_opened(
     assert page.get(done["files"]["result"]).status_code == 200
     for place in ("..\\udce9", "../\\udce9", "night/\\udce9.mp4", "loop"):
         assert page.post("/api/videos/open", json={"path": place}).status_code == 422
+
+
+def test_edits_of_a_video_of_any_name_are_given_as_a_file(page: TestClient, root: Path) -> None:
+    """A name with a line end ended the connection without an answer."""
+    name = 'one\r\nset-cookie: a=b; "\u65e5"'
+    shutil.copy(root / "night" / "one.mp4", root / f"{name}.mp4")
+    video = page.post("/api/videos/open", json={"path": f"{name}.mp4"}).json()
+    answer = page.get(f"/api/videos/{video['id']}/edits.json")
+    assert answer.status_code == 200 and answer.json()["source"]["name"] == f"{name}.mp4"
+    given = answer.headers["content-disposition"]
+    assert given.isascii() and given.isprintable() and "set-cookie" not in answer.headers
+    assert unquote(given.partition("utf-8''")[2]) == f"{name}.edits.json"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -306,8 +307,8 @@ def _add_edits(app: FastAPI, studio: Studio) -> None:
 
 
 def _download(content: bytes, name: str) -> Response:
-    plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("?", "_")
-    headers = {"content-disposition": f'attachment; filename="{plain}"'}
+    # A file's name may have line ends, quotes and letters that no header can hold as they are.
+    headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"}
     return Response(content, media_type="application/json", headers=headers)
 
 
