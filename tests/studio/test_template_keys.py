@@ -102,10 +102,11 @@ def address(page: TestClient) -> str:
     return f"/api/videos/{page.get('/api/videos').json()[0]['id']}"
 
 
-def point(page: TestClient, name: str, keys: str) -> Any:
+def point(page: TestClient, name: str, keys: str, own: str = "") -> Any:
+    """Point in the first video, or in that of an address."""
     x, y = POINT
     body = {"frame": 0, "x": x, "y": y, "name": name, "keys": keys}
-    return page.post(f"{address(page)}/templates", json=body)
+    return page.post(f"{own or address(page)}/templates", json=body)
 
 
 def test_parts_of_different_keys_are_not_hidden_together(
@@ -162,6 +163,36 @@ def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
     assert refused.status_code == 422 and "no template 'badge'" in refused.json()["error"]
     after = page.put(f"{own}/templates/screen", json={"on": False}).json()
     assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
+
+
+def test_a_part_that_changes_in_one_video_is_looked_for_anew_in_the_others(
+    keyed: Callable[..., TestClient], clip: Path, wait: Callable[..., Any]
+) -> None:
+    """Their revision had stayed, or fallen with the new search; pages kept what they had."""
+    page = keyed(None)
+    one = address(page)
+    other = page.post("/api/videos?name=b.mp4", content=clip.read_bytes()).json()
+    two = f"/api/videos/{other['id']}"
+    wait(lambda: page.get(two).json(), lambda video: video["state"] == "ready")
+    assert point(page, "badge", "colour-hog", one).status_code == 200
+    page.put(f"{one}/settings", json={"regions": "templates:badge", "method": "blur"})
+
+    def searched() -> dict[str, Any]:
+        found: dict[str, Any] = wait(
+            lambda: page.get(one).json(), lambda video: video["scan"]["state"] == "done"
+        )
+        return found
+
+    before = searched()
+    assert point(page, "badge", "colour-hog", two).status_code == 200
+    assert page.get(one).json()["revision"] > before["revision"]
+    changed, there = searched(), page.get(two).json()
+    assert changed["settings"] == before["settings"] and changed["log"] == before["log"]
+    assert point(page, "screen", "colour-hog", one).status_code == 200
+    assert page.get(two).json()["decisions"] == there["decisions"]  # which names no screen
+    before = page.get(one).json()
+    assert page.delete(f"{two}/templates/badge").status_code == 200
+    assert page.get(one).json()["decisions"] > before["decisions"]
 
 
 @pytest.mark.slow

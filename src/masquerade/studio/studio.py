@@ -25,6 +25,7 @@ from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.storage import TemporaryFolder, file_digest
 from masquerade.studio.copying import Pictures
+from masquerade.studio.decisions import template_names
 from masquerade.studio.history import History
 from masquerade.studio.jobs import Job, Jobs, readable
 from masquerade.studio.kept_edits import HELD_BACK, KeptEdits
@@ -393,6 +394,7 @@ class Studio:
             detectors=self._detectors,
             keys=self.keys,
             queue=self._queue,
+            template_changed=self._touch_template,
             saved_beside=saved_beside,
         )
         with self._turn:
@@ -402,6 +404,14 @@ class Studio:
             self._videos[video.id] = video
         self.jobs.attach(sha256, video.id)
         return video
+
+    def _touch_template(self, name: str) -> None:
+        """Have every page look anew at a video that hides what looks like a template."""
+        with self._turn:
+            histories = list(self._histories.values())
+        for history in histories:
+            if name in template_names(history.edits):
+                history.touch()
 
     def _history(self, name: str, sha256: str, pictures: Pictures) -> History:
         """What was decided about a video, one for all who opened it."""

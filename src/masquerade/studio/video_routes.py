@@ -23,7 +23,6 @@ from masquerade.errors import VideoError
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LevelName
 from masquerade.regions.drawn import DRAWN_TRACKS
-from masquerade.regions.template_library import Library
 from masquerade.studio import decisions
 from masquerade.studio.requests import (
     Drawing,
@@ -257,9 +256,7 @@ def _add_drawn(app: FastAPI, studio: Studio) -> None:
     @app.delete("/api/videos/{id}/templates/{name}")
     def remove_template(id: str, name: str) -> dict[str, Any]:
         video = studio.video(id)
-        if name in decisions.template_names(video.edits):
-            video.switch_template(name, on=False)
-        Library().remove(name)
+        video.remove_template(name)
         return shown(video)
 
 

@@ -55,6 +55,7 @@ class VideoSession:
         detectors: find people in single frames.
         keys: what templates are compared by.
         queue: of scans of whole videos.
+        template_changed: told the name of a template that was replaced or removed.
         saved_beside: whether results go into the source's folder.
     """
 
@@ -71,11 +72,12 @@ class VideoSession:
         detectors: FrameDetectors,
         keys: TemplateKeys,
         queue: ScanQueue,
+        template_changed: Callable[[str], None],
         saved_beside: bool = False,
     ) -> None:
         self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
         self._folder, self._detectors, self._queue = folder, detectors, queue
-        self._keys = keys
+        self._keys, self._template_changed = keys, template_changed
         self.pictures, self.history, self._kept = pictures, history, kept
         self.notice: str | None = None  # what whoever looks at it has to be told
         self._preview = Preview(self.pictures, self._find)
@@ -331,8 +333,15 @@ class VideoSession:
         picture = self.pictures.read(frame)
         at = [(x * across, y * down)]
         Library().add(make_template(name, picture, at, extractor, image=self.name, frame=frame))
+        self._template_changed(name)
         self.switch_template(name, on=True)
-        self.history.touch()
+
+    def remove_template(self, name: str) -> None:
+        """Take a template out of the library, and hide what looks like it no longer."""
+        if name in decisions.template_names(self.edits):
+            self.switch_template(name, on=False)
+        Library().remove(name)
+        self._template_changed(name)
 
     def switch_template(self, name: str, *, on: bool) -> None:
         """Hide what looks like a template, or do not."""
