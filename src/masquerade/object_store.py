@@ -25,6 +25,7 @@ STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
 SAME_STORE = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one store
 CHUNK = 1 << 20
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 class RemotePath(PosixPath):
@@ -49,15 +50,16 @@ def path_of(text: str) -> Path:
     """The path that a user names: of a file, or by the address of a store.
 
     Raises:
-        UsageError: the address holds a password, or a query.
+        UsageError: the address holds a password, or a query, or is of no store.
     """
     scheme, rest = _split(text)
     if scheme in ("file", "local") and "://" in text:
         return Path(rest)
     if not is_address(text):
+        refuse_no_store(text)
         return Path(text)
-    host = rest.partition("/")[0]
-    if ":" in host.rpartition("@")[0] or "?" in text:
+    # a password may hold a slash, too
+    if ":" in rest.rpartition("@")[0] or "?" in text:
         raise UsageError(
             f"an address of {scheme}:// with a password or a query would be printed and recorded: "
             "leave it out, and give it to the store's package by its environment or its files."
@@ -66,6 +68,21 @@ def path_of(text: str) -> Path:
         raise UsageError(f"{text} holds '..'; write the address without it.")
     # by one name, so that an output is known to be a source
     return RemotePath(f"{SAME_STORE.get(scheme, scheme)}://{rest}")
+
+
+def scheme_of(text: str) -> str:
+    """The scheme of any address, such as rtsp; "" where a text is none."""
+    found = _SCHEME.match(text)
+    return found[1].lower() if found else ""
+
+
+def refuse_no_store(text: str, error: type[MasqueradeError] = UsageError) -> None:
+    """Refuse an address, by its scheme alone: the rest may hold a password."""
+    if scheme := scheme_of(text):
+        raise error(
+            f"no file is read or written at {scheme}://: download it and name the file, or use "
+            "`masquerade live` for a stream."
+        )
 
 
 def is_address(text: str) -> bool:

@@ -43,12 +43,8 @@ def test_help_opens_with_a_line_to_copy(
     ("words", "code", "says"),
     [
         (["anonymize", "none.mp4"], 1, "does not exist"),
-        (["anonymize", "http://example.org/a.mp4"], 1, "http://example.org/a.mp4 is an address"),
-        (
-            ["anonymize", "RTSP://cam/a"],
-            1,
-            "RTSP://cam/a is an address, and only files are read: download it",
-        ),
+        (["anonymize", "http://example.org/a.mp4"], 2, "at http://: download it and name the"),
+        (["anonymize", "RTSP://cam/a"], 2, "at rtsp://: download it and name the file, or use"),
         (["anonymize"], 2, "name a video"),
         (["anonymize", ""], 2, "an empty name"),
         (["attack", "a.mp4", "-o", ""], 2, "an empty name"),

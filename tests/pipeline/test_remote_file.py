@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import subprocess
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from masquerade import anonymize_file, build
 from masquerade.cli import main
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, path_of
 from masquerade.pipeline.batch import plan_tasks
 from masquerade.storage import TEMPORARY
+from masquerade.video.decoding_process import probe
 
 fsspec = pytest.importorskip("fsspec")
 BLACK = ("--method", "blacken", "--regions", "frame", "--preview", "0.2", "-q")
@@ -220,6 +223,10 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
         (["memory://in/none.mp4", "-o", "o.mp4"], 1, "memory://in/none.mp4 does not exist"),
         (["memory://in/", "-o", "o/"], 2, "there is no video or image"),
         (["sftp://me:secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
+        (["sftp://me:se/secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
+        (["ftp://me:secret@host/a.mp4", "-o", "o.mp4", "--json"], 2, "at ftp://"),
+        (["memory://in/a.mp4", "-o", "ftp://me:secret@host/o.mp4"], 2, "at ftp://"),
+        (["memory://in/a.mp4", "-o", "o.mp4", "--region=http://me:secret@a/b"], 2, "at http://"),
         (["s3://bucket/../a.mp4", "-o", "o.mp4"], 2, "without it"),
         (
             ["memory://in/a.mp4", "-o", "o.mp4", "--report", "s3://b/r.json"],
@@ -245,9 +252,29 @@ def test_addresses_that_cannot_be_served(
     if "none" not in words[0] and not words[0].endswith("/"):
         store.pipe("/in/a.mp4", clip.read_bytes())
     assert main(["anonymize", *words, *BLACK]) == code
-    said = capsys.readouterr().err
-    assert says in said and "secret" not in said
+    printed = capsys.readouterr()
+    assert says in printed.err and "secret" not in printed.err + printed.out
     assert not list(tmp_path.iterdir())
+
+
+def test_no_password_of_an_address_in_a_list_or_a_path_is_printed_or_recorded(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "rtsp://me:secret@cam/a.mp4"
+    words = ["anonymize", "-", "-o", f"{tmp_path}/o/", "--json", "--record", f"{tmp_path}/r"]
+    listed = io.TextIOWrapper(io.BytesIO(f"{clip}\n{address}\n".encode()))
+    monkeypatch.setattr("sys.stdin", listed)
+    assert main([*words, *BLACK]) == 2
+    printed = capsys.readouterr()
+    assert "at rtsp://: download it" in printed.err and not list(tmp_path.iterdir())
+    assert "secret" not in printed.err + printed.out
+    for read in (
+        lambda: anonymize_file(address, tmp_path / "o.mp4", build("blacken")),
+        lambda: probe(address),
+    ):
+        with pytest.raises(VideoError, match="at rtsp://: download it") as raised:
+            read()
+        assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +286,10 @@ def test_addresses_that_cannot_be_served(
         ["train", "spact", "--data", "clips.csv", "-o", "s3://bucket/run"],
         ["evaluate", "--data", "sftp://me:secret@host/a.csv", "--method", "blur"],
         ["templates", "export", "-o", "gs://bucket/mine.safetensors"],
+        ["templates", "add", "eye", "--image", "rtsp://me:secret@cam/a.mp4", "--at", "1,1"],
+        ["demo", "rtsp://me:secret@cam/a.mp4"],
+        ["attack", "http://me:secret@host/a.mp4"],
+        ["data", "check", "http://me:secret@host/clips.csv"],
     ],
 )
 def test_a_verb_of_this_machine_refuses_an_address(

@@ -42,6 +42,7 @@ verbs:
 
 MAY_BE_EMPTY = ("benchmark", "doctor", "methods")  # verbs that an empty word is no file's name to
 READ_ADDRESSES = ("anonymize", "live")  # verbs whose files may lie in an object store
+OTHER_SCHEMES = ("", "file", "local", "ray")  # of words that name files, or Ray's cluster
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -137,10 +138,10 @@ def _check_words(verb: str, words: list[str]) -> None:
     """Refuse what would be taken for a place on this machine, and is meant for none.
 
     Raises:
-        UsageError: a name is empty, or an address of a store stands where only files are read.
+        UsageError: a name is empty, or an address stands where only files are read.
     """
     from masquerade.errors import UsageError
-    from masquerade.object_store import is_address
+    from masquerade.object_store import STORES, refuse_no_store, scheme_of
 
     values = [w.partition("=")[2] if w.startswith("--") and "=" in w else w for w in words]
     if verb not in MAY_BE_EMPTY and "" in (words if verb in READ_ADDRESSES else values):
@@ -148,12 +149,17 @@ def _check_words(verb: str, words: list[str]) -> None:
             "an empty name, as an unset variable gives, would stand for the current folder: name "
             "what is meant, or write `.`."
         )
-    address = next(filter(is_address, values), None)
-    if address is not None and verb not in READ_ADDRESSES:
-        store = address.partition("://")[0]  # the rest may hold a password
-        raise UsageError(
-            f"{verb} reads and writes files of this machine alone, and no {store}:// address: copy "
-            "what is there to this machine, or name a file."
+    if verb == "live":  # which reads and sends streams
+        return
+    for word in values:
+        scheme = scheme_of(word)
+        if scheme in OTHER_SCHEMES or (verb == "anonymize" and scheme in STORES):
+            continue
+        if verb == "anonymize":
+            refuse_no_store(word)
+        raise UsageError(  # by its scheme alone, as the rest may hold a password
+            f"{verb} reads and writes files of this machine alone, and no {scheme}:// address: "
+            "copy what is there to this machine, or name a file."
         )
 
 

@@ -1,7 +1,6 @@
 """Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
 import math
-import re
 import time
 import warnings
 from collections import Counter
@@ -20,6 +19,7 @@ from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import method_name
+from masquerade.object_store import refuse_no_store
 from masquerade.pipeline.config import (
     CHOSEN,
     Pipeline,
@@ -141,12 +141,7 @@ def run_file(
     try:
         task = FileTask(src, dst)
         if not is_there(src):
-            if re.match("[a-z]{2,}:/", str(src), re.IGNORECASE):
-                address = str(src).replace(":/", "://", 1)
-                raise VideoError(
-                    f"{address} is an address, and only files are read: download it, or use "
-                    "`masquerade live`."
-                )
+            refuse_no_store(str(src).replace(":/", "://", 1), VideoError)
             raise VideoError(f"{src} does not exist; check the name.")
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)

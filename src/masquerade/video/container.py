@@ -1,7 +1,6 @@
 """Open a file with FFmpeg: by its content, never by its name, and no other file with it."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from masquerade.errors import VideoError, escape
+from masquerade.object_store import refuse_no_store
 from masquerade.video.truncation import mp4_end
 
 STILLS = ("png_pipe", "jpeg_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe")
@@ -24,7 +24,6 @@ DEMUXERS = (  # that may read a file, by FFmpeg's names
 MAX_PIXELS = 2**27  # of an image, 16384 x 8192: 400 MB as RGB
 MAX_VIDEO_PIXELS = 2**26  # of a video, 8192 x 8192: twice 8K, since dozens are held at once
 _VAGUE = {"", "Invalid data found when processing input", "Invalid argument"}  # FFmpeg's reasons
-_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def printable(path: Path | str) -> str:
@@ -45,12 +44,11 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 def _regular(path: Path) -> int:
     """The descriptor of a regular file; FIFOs and devices are refused without blocking."""
     name = printable(path)
-    if _ADDRESS.match(str(path)) and not path.exists():
-        raise VideoError(f"{path} is an address; download it and give the file.")
     try:
         # O_NONBLOCK: a FIFO without a writer must not hold us between this line and the check.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
+        refuse_no_store(str(path).replace(":/", "://", 1), VideoError)
         raise VideoError(f"{name} does not exist.") from None
     except OSError as error:
         raise VideoError(f"{name} cannot be opened: {error.strerror}.") from None
