@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 import masquerade
 from masquerade.cli import main
+from masquerade.object_store import path_of
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
@@ -219,6 +221,28 @@ def test_a_later_try_may_replace_what_an_earlier_one_made(
         "new.mp4.receipt.json",
         "there.mp4",
     ]
+
+
+def test_a_machine_without_the_folder_of_a_run_writes_into_no_other(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the output lay in the worker's own folder there, and the file counted as done."""
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe("/ward/a.mp4", clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    lacked = tmp_path / "project"
+    own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.1))
+    source = path_of("memory://ward/a.mp4")
+
+    def outcome(dst: Path, **changes: Any) -> FileOutcome:
+        changed = own._replace(config=replace(own.config, **changes))
+        run = row_runner(own, str(lacked), lambda _: 0)
+        return pickle.loads(run(row_of(0, FileTask(source, dst), changed))["outcome"])
+
+    for lost in (outcome(Path("o.mp4")), outcome(tmp_path / "o.mp4", export_boxes=Path("b.json"))):
+        assert lost.status == "failed" and f"has no folder {lacked}" in lost.error
+    assert not list(tmp_path.iterdir())
+    assert outcome(tmp_path / "o.mp4").status == "done"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")

@@ -8,6 +8,7 @@ come, and does a file again whose worker died.
 import logging
 import os
 import pickle
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import UsageError
 from masquerade.object_store import is_remote
-from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import OnProgress
@@ -161,11 +162,25 @@ def row_runner(
             return {"index": row["index"], "outcome": pickle.dumps(_died(task))}
         if before and new:  # it may have been done, and only its outcome was lost
             config = replace(config, overwrite=True)
-        with chdir(folder if os.path.isdir(folder) else "."):  # only addresses may need none
-            outcome = run_task(task, pipeline._replace(config=config))
+        there = os.path.isdir(folder)
+        if there or not _begins_in_folder(task, config):
+            with chdir(folder if there else "."):
+                outcome = run_task(task, pipeline._replace(config=config))
+        else:  # it would be done in a folder of the worker's own, where nobody looks for it
+            why = (
+                f"{platform.node()} has no folder {folder}, in which names of this run begin: let "
+                "all machines see it, or give whole paths or addresses."
+            )
+            outcome = FileOutcome(task, "failed", why, 1)
         return {"index": row["index"], "outcome": pickle.dumps(outcome)}
 
     return run
+
+
+def _begins_in_folder(task: FileTask, config: PipelineConfig) -> bool:
+    """Whether a file or an output of it is named by a path from the current folder."""
+    paths = (task.src, *task.outputs(config))
+    return not all(is_remote(path) or path.is_absolute() for path in paths)
 
 
 def _wait_for_ends(todo: Todo) -> None:
