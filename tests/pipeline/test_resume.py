@@ -119,6 +119,22 @@ def test_a_file_whose_export_is_missing_is_done_again(resume: Resume, flag: str)
     assert Path(path).exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "path"), [("--export-boxes", "x.json"), ("--export-masks", "x.mkv")]
+)
+def test_a_file_whose_export_is_of_another_run_is_done_again(
+    resume: Resume, flag: str, path: str
+) -> None:
+    assert not resume(*FRAME, flag, path)
+    write_boxes(100)
+    other = ["anonymize", "in.mp4", "-o", "other.mp4", "--method", "blacken", flag, path]
+    assert main([*other, "--regions", "boxes:b.json", "--preview", "0.1", "-y", "-q"]) == 0
+    foreign = Path(path).read_bytes()
+    assert not resume(*FRAME, flag, path) and resume(*FRAME, flag, path)
+    assert Path(path).read_bytes() != foreign
+    assert resume(*FRAME)  # who asks for less has it
+
+
 def test_other_weights_of_flow_under_the_same_name_are_another_method(tmp_path: Path) -> None:
     file, prints = tmp_path / "flow.pth", set()
     for content in (b"first", b"second"):

@@ -35,7 +35,7 @@ from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent, starting_worker
-from masquerade.storage import place_keys
+from masquerade.storage import file_digest, place_keys
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, SHEET_SUFFIX, video_digest
 
@@ -241,8 +241,6 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """
     config = pipeline.config
     path = receipt_path(task.dst, config)
-    if any(one and not one.exists() for one in (config.export_boxes, config.export_masks)):
-        return False
     try:
         receipt = json.loads(path.read_text("utf-8"))
         version = receipt["receipt"]
@@ -252,6 +250,10 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
                 and receipt["settings_sha256"] == pipeline.fingerprint()
                 and receipt["source"]["sha256"] == _digest(task.src)
                 and (config.shadow or receipt["output"]["sha256"] == _digest(task.dst))
+                and all(
+                    receipt["exports"][kind] == file_digest(file)
+                    for kind, file in config.exports.items()
+                )
             )
     except (OSError, VideoError, ValueError, KeyError, TypeError):
         return False

@@ -197,6 +197,12 @@ class PipelineConfig(RegionConfig, FileConfig):
         """How the output is sized and encoded."""
         return FileConfig(**{one.name: getattr(self, one.name) for one in fields(FileConfig)})
 
+    @property
+    def exports(self) -> dict[str, Path]:
+        """What is written beside the output, by what it holds."""
+        given = {"boxes": self.export_boxes, "masks": self.export_masks}
+        return {kind: path for kind, path in given.items() if path}
+
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
         left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite", "edits"}

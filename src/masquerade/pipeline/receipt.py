@@ -72,6 +72,8 @@ class Receipt:
     # by the name of another method than `method`: the IDs of those whom it hides, by edits
     other_methods: dict[str, tuple[int, ...]] = field(default_factory=dict)
     drawn: int = 0  # regions that a person drew by hand, hidden besides what was found
+    # the SHA-256 of what was exported, by what it holds: boxes, masks
+    exports: dict[str, str] = field(default_factory=dict)
     verified: bool = False  # whether --verify attacked the output before it got its name
     measured: str | None = None  # what was measured of the level, if one was asked for
     mended_timestamps: int = 0

@@ -61,7 +61,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import with_final_name
+from masquerade.storage import file_digest, with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
@@ -511,6 +511,7 @@ class FileRun:
                 for one in self.pipeline.track_methods
             },
             drawn=len(edits.drawn) if edits else 0,
+            exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
             # of the level's method alone
             measured=LEVELS[config.level].measured if config.level and not others else None,
             mended_timestamps=reader.repaired,
