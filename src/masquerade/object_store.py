@@ -64,8 +64,8 @@ def path_of(text: str) -> Path:
             f"an address of {scheme}:// with a password or a query would be printed and recorded: "
             "leave it out, and give it to the store's package by its environment or its files."
         )
-    if ".." in rest.split("/"):
-        raise UsageError(f"{text} holds '..'; write the address without it.")
+    if _is_changed(rest):
+        raise UsageError(f"{text} holds '..', '.' or '//'; write the address without it.")
     # by one name, so that an output is known to be a source
     return RemotePath(f"{SAME_STORE.get(scheme, scheme)}://{rest}")
 
@@ -105,10 +105,10 @@ def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemoteP
     """The files that an address, a folder or a pattern names, each with its folder below that."""
     with _told(given):
         files, text = _filesystem(given), str(given)
+        if files.isfile(text):  # whose name may hold what a pattern does
+            yield given, Path()
+            return
         if not glob.has_magic(text):
-            if files.isfile(text):
-                yield given, Path()
-                return
             base = files._strip_protocol(text).rstrip("/")
             keys = sorted(files.find(base, maxdepth=None if recursive else 1))
         else:
@@ -120,8 +120,8 @@ def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemoteP
         yield given, Path()  # which fails when its turn comes
     for key in keys:
         below = posixpath.relpath(key, base)
-        if ".." in key.split("/"):  # it would be written above the output folder
-            raise UsageError(f"{given} holds a file with '..' in its name; rename it.")
+        if _is_changed(key):  # it would be written above the output folder, or be another file
+            raise UsageError(f"{given} holds a file with '..', '.' or '//' in its name; rename it.")
         found = given / below
         assert isinstance(found, RemotePath)
         yield found, Path() if glob.has_magic(text) else Path(below).parent
@@ -218,6 +218,11 @@ def _split(text: str) -> tuple[str, str]:
     """The scheme of an address, such as s3, and the rest; "" and the text where it is none."""
     found = _ADDRESS.match(text)
     return (found[1].lower(), text[found.end() :]) if found else ("", text)
+
+
+def _is_changed(key: str) -> bool:
+    """Whether a key is not that of the path that is made of it."""
+    return "//" in key.strip("/") or bool({".", ".."}.intersection(key.split("/")))
 
 
 def _filesystem(path: RemotePath) -> Any:

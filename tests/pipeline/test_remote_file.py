@@ -318,10 +318,30 @@ def test_a_store_whose_package_does_not_start_is_one_short_sentence(
     assert "hdfs://bucket/a.mp4 cannot be reached" in said and "dlopen" not in said
 
 
-def test_a_key_that_climbs_out_of_the_output_folder_is_refused(store: Any) -> None:
-    store.store["/in/x/../../a.mp4"] = store.pipe("/t", b"") or store.store["/t"]
+@pytest.mark.parametrize("key", ["/in/x/../../a.mp4", "/in//a.mp4", "/in/x/./a.mp4"])
+@pytest.mark.parametrize("named", ["memory://in", "memory://in/**"])
+def test_a_key_that_climbs_out_of_the_output_folder_or_is_no_path_is_refused(
+    store: Any, key: str, named: str
+) -> None:
+    """One with `//` would be taken for the file without, and never be anonymized."""
+    store.pipe("/in/a.mp4", b"")
+    store.store[key] = store.store["/in/a.mp4"]
     with pytest.raises(UsageError, match="rename it"):
-        plan_tasks(["memory://in"], output="o", recursive=True)
+        plan_tasks([named], output="o", recursive=True)
+    with pytest.raises(UsageError, match="without it"):
+        path_of(f"memory:/{key}")
+
+
+def test_a_file_whose_name_is_a_pattern_can_be_named(store: Any) -> None:
+    for name in ("[cam1] a.mp4", "c a.mp4", "b.mp4"):
+        store.pipe(f"/in/{name}", b"")
+    assert [str(task.src) for task in plan_tasks(["memory://in/[cam1] a.mp4"])] == [
+        "memory://in/[cam1] a.mp4"
+    ]
+    assert [str(task.src) for task in plan_tasks(["memory://in/[bc]*.mp4"])] == [
+        "memory://in/b.mp4",
+        "memory://in/c a.mp4",
+    ]
 
 
 def test_an_address_is_a_path() -> None:
