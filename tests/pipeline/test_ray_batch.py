@@ -255,6 +255,17 @@ def test_without_ray_one_line_says_what_adds_it(
     assert not list(tmp_path.iterdir())
 
 
+@RAY
+def test_ray_without_ray_data_is_one_line(clip: Path, tmp_path: Path) -> None:
+    """As after a bare `pip install ray`."""
+    code = "import sys; sys.modules['pyarrow'] = None; from masquerade.cli import main; "
+    words = [sys.executable, "-c", f"{code} sys.exit(main(sys.argv[1:]))", "anonymize", str(clip)]
+    words += ["-o", str(tmp_path / "o.mp4"), *WORDS, "--engine", "ray"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3 and 'pip install "masquerade[ray]"' in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_an_address_without_ray_is_refused(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,9 @@ from masquerade.errors import MasqueradeError
 from masquerade.object_store import REMOTE_INSTALL
 from masquerade.ray_cluster import RAY_INSTALL
 
+RAY_MODULES = ("ray", "pyarrow", "pandas")  # the latter two are Ray Data's
+STUDIO_MODULES = ("fastapi", "uvicorn")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -78,11 +81,11 @@ def _packages() -> list[Check]:
     more = [
         Check("ONNX", not lacking, files, ONNX_INSTALL),
         *(
-            Check(name, importlib.util.find_spec(module) is not None, what, add)
-            for name, module, what, add in (
-                ("Ray", "ray", "many machines: --engine ray", RAY_INSTALL),
-                ("s3fs", "s3fs", "inputs and outputs at s3://", REMOTE_INSTALL),
-                ("studio", "fastapi", "masquerade studio, a local page", STUDIO_INSTALL),
+            Check(name, all(map(importlib.util.find_spec, modules)), what, add)
+            for name, modules, what, add in (
+                ("Ray", RAY_MODULES, "many machines: --engine ray", RAY_INSTALL),
+                ("s3fs", ("s3fs",), "inputs and outputs at s3://", REMOTE_INSTALL),
+                ("studio", STUDIO_MODULES, "masquerade studio, a local page", STUDIO_INSTALL),
             )
         ),
     ]
