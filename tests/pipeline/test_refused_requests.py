@@ -17,7 +17,7 @@ from masquerade.pipeline.config import PipelineConfig, region_arguments, with_de
 from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.stream import AnonymizedFrame, anonymize, anonymize_stream
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
@@ -102,6 +102,31 @@ def test_exported_masks_of_whole_frames_are_white(clip: Path, tmp_path: Path) ->
     )
     with Reader(masks) as reader:
         assert all(frame.rgb().min() == 255 for frame in reader)
+
+
+@pytest.mark.parametrize("name", ["m.jpg", "m.webp", "m.png", "m.gif"])
+def test_masks_keep_every_pixel_or_are_refused(tmp_path: Path, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "in.png"), pixels)
+    with BoxWriter(tmp_path / "b.json", width=96, height=64) as boxes:
+        boxes.add(0, [Box(30, 20, 60, 50, 1.0)])
+
+    def run() -> None:
+        masquerade.anonymize_file(
+            *(tmp_path / "in.png", tmp_path / "o.png", masquerade.build("blacken")),
+            regions=f"boxes:{tmp_path / 'b.json'}",
+            export_masks=tmp_path / name,
+        )
+
+    if name in ("m.jpg", "m.webp"):
+        with pytest.raises(UsageError, match=r"every pixel of masks; name a picture \.png"):
+            run()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "in.png"]
+    else:
+        run()
+        with Reader(tmp_path / name) as reader:
+            (mask,) = reader
+        assert set(np.unique(mask.rgb())) == {0, 255}
 
 
 def test_a_region_source_that_gives_nothing_ends_the_run(clip: Path) -> None:

@@ -235,6 +235,8 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
         ),
         (["memory://in/a.mp4", "-o", "o.mp4", "--record", "s3://b/r"], 2, "--record is a file"),
         (["memory://in/a.mp4", "--list-people"], 2, "download the video"),
+        (["CLIP", "--list-people", "-o", "memory://in/p.png"], 2, "the sheet here"),
+        (["CLIP", "--list-people", "-o", "memory://in/sheets/"], 2, "the sheet here"),
         (["memory://in", "--sequence", "25", "-o", "o.mp4"], 2, "--sequence reads files"),
     ],
 )
@@ -251,6 +253,7 @@ def test_addresses_that_cannot_be_served(
     monkeypatch.chdir(tmp_path)
     if "none" not in words[0] and not words[0].endswith("/"):
         store.pipe("/in/a.mp4", clip.read_bytes())
+    words = [str(clip) if word == "CLIP" else word for word in words]
     assert main(["anonymize", *words, *BLACK]) == code
     printed = capsys.readouterr()
     assert says in printed.err and "secret" not in printed.err + printed.out

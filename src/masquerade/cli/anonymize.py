@@ -204,8 +204,11 @@ def main(argv: list[str]) -> int:
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     chosen = bool(config.keep_visible or config.hide_only or config.edits)
-    if options.list_people and is_remote(tasks[0].src):
-        raise UsageError("--list-people reads files of this machine: download the video.")
+    if options.list_people and (is_remote(tasks[0].src) or is_remote(tasks[0].dst)):
+        raise UsageError(
+            "--list-people reads and writes files of this machine: download the video, and name "
+            "the sheet here with -o."
+        )
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
     if options.dry_run:

@@ -190,8 +190,18 @@ def codec_for(path: Path | str) -> Codec:
 
 
 def lossless_for(path: Path | str, *, threads: int = 0) -> Encoding:
-    """An encoding that keeps every pixel: ffv1 where the named container holds it, else its own."""
-    held = CONTAINERS.get(_SUFFIXES.get(_suffix(path), ""), ("ffv1",))
+    """An encoding that keeps every pixel of masks: ffv1 where the named container holds it.
+
+    Raises:
+        UsageError: the named kind of picture does not keep them.
+    """
+    container = _SUFFIXES.get(_suffix(path), "")
+    if container in IMAGES and container != "gif" and not IMAGES[container].exact:
+        raise UsageError(  # a GIF keeps black and white
+            f".{_suffix(path)} does not keep every pixel of masks; name a picture .png and a video "
+            ".mkv."
+        )
+    held = CONTAINERS.get(container, ("ffv1",))
     codec: Codec = "ffv1" if "ffv1" in held else codec_for(path)
     return Encoding(codec=codec, lossless=codec != "ffv1", threads=threads)
 
