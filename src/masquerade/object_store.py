@@ -4,6 +4,7 @@ Credentials are those that the store's own package finds: in the environment or 
 address never holds any, since addresses are printed and recorded.
 """
 
+import asyncio
 import errno
 import glob
 import hashlib
@@ -24,6 +25,7 @@ WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
 SAME_STORE = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one store
 CHUNK = 1 << 20
+ENDED_WITHIN = 10.0  # seconds, in which a store's package gives up what it sends
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
@@ -156,12 +158,12 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
             refuse_existing_remote(path)
         mode = "overwrite" if overwrite else "create"
         if _split(str(path))[0] in WHOLE_PUTS:
-            files.put_file(str(file), str(path), mode=mode)
+            _send(files, file, path, mode=mode)
         else:
             part = path.with_name(f".{secrets.token_hex(8)}{MARK}")
             files.makedirs(str(path.parent), exist_ok=True)
             try:
-                files.put_file(str(file), str(part))
+                _send(files, file, part)
                 files.mv(str(part), str(path))
             except BaseException:
                 with suppress(Exception):
@@ -178,6 +180,29 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
         if not whole:
             remove(path)
             raise UnconfirmedError(f"{path} came only in part, and was removed; try again.")
+
+
+def _send(files: Any, file: Path, path: RemotePath, **more: Any) -> None:
+    """Put a file into a store; an interruption ends it, where the store's own goes on behind it."""
+    if not files.async_impl:
+        files.put_file(str(file), str(path), **more)
+        return
+    sending: list[asyncio.Future[Any]] = []
+
+    async def send() -> None:
+        sending.append(asyncio.ensure_future(files._put_file(str(file), str(path), **more)))
+        await sending[0]
+
+    async def end() -> None:
+        for one in sending:
+            one.cancel()
+            await asyncio.wait([one], timeout=ENDED_WITHIN)
+
+    try:  # around all of it: the interruption may come as soon as it is begun
+        asyncio.run_coroutine_threadsafe(send(), files.loop).result()
+    except BaseException:
+        asyncio.run_coroutine_threadsafe(end(), files.loop).result()
+        raise
 
 
 def may_hold(path: RemotePath, file: Path) -> bool:

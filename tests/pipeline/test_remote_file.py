@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,44 @@ def test_a_video_that_came_before_an_error_has_its_own_receipt_or_is_taken_back(
     receipt = json.loads(store.cat("/out/b.mp4.receipt.json"))
     digest = hashlib.sha256(store.cat("/out/b.mp4")).hexdigest()
     assert receipt["output"]["sha256"] == digest
+
+
+def test_an_interruption_ends_what_is_being_sent(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stores such as S3 send in a thread of their own: the video came once all was taken back."""
+    from fsspec.asyn import AsyncFileSystem
+
+    held: dict[str, bytes] = {}
+    ended: list[str] = []
+
+    class Slow(AsyncFileSystem):
+        protocol, cachable = "az", False
+
+        async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+            key = self._strip_protocol(path)
+            if key not in held:
+                raise FileNotFoundError(key)
+            return {"name": key, "size": len(held[key]), "type": "file"}
+
+        async def _put_file(self, file: str, key: str, **_: Any) -> None:
+            try:
+                if key.endswith(".mp4"):
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    await asyncio.sleep(1)
+                held[self._strip_protocol(key)] = Path(file).read_bytes()
+            finally:
+                ended.append(key)
+
+        async def _rm_file(self, key: str, **_: Any) -> None:
+            del held[self._strip_protocol(key)]
+
+        async def _cat_file(self, key: str, *_: Any, **__: Any) -> bytes:
+            return held[self._strip_protocol(key)]
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda text, **_: (Slow(), text))
+    assert main(["anonymize", str(clip), "-o", "az://b/a.mp4", *BLACK]) == 130
+    assert ended == ["az://b/a.mp4.receipt.json", "az://b/a.mp4"] and not held
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
