@@ -197,9 +197,9 @@ def test_a_public_receipt_keeps_all_but_what_identifies_the_source() -> None:
     for name in ("method", "coverage", "residual_detail", "noise", "audio", "receipt", "device"):
         assert getattr(public, name) == getattr(whole, name)
     given = {"name": "selective", "arguments": {"flow_weights": "/home/anna/x.pth", "sigma": 3}}
-    told = receipt(method=given, settings_sha256="ab").public()
+    told = receipt(method=given, settings_sha256="ab", exports={"boxes": "cd"}).public()
     assert told.method["arguments"] == {"flow_weights": None, "sigma": 3}
-    assert told.settings_sha256 == ""  # of names that can be guessed
+    assert told.settings_sha256 == "" and not told.exports  # of what can be guessed
     assert receipt(output=None).public().output is None
     assert receipt(settings={"regions": "faces+people"}).public().settings["regions"] == (
         "faces+people"

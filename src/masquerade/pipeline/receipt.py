@@ -100,7 +100,8 @@ class Receipt:
         """Without what identifies the source: its hash, its size in bytes, and names of files.
 
         The output's often holds the source's, and those of boxes, masks and templates what is seen.
-        The digests of the settings and of the edits go with them, as a name can be guessed by one.
+        The digests of the settings, the edits and exports go with them: what they are of, such as
+        a name, can be guessed by one.
         """
         kind = str(self.settings.get("regions")).partition(":")[0]
         return replace(
@@ -114,6 +115,7 @@ class Receipt:
                 "regions": kind,
             },
             method=_without_files(self.method),
+            exports={},
             settings_sha256="",
             regions=tuple(
                 replace(one, arguments={**one.arguments, "templates": None})
