@@ -27,6 +27,7 @@ from masquerade.models.recognizers import build_recognizer
 from masquerade.training.recipes import recipe_function
 from masquerade.training.run import clip_config, training_rows
 
+SMALL = "--width 2 --short 16 --epochs 1 --batch 8"
 SUITE = """
 title = "Small"
 about = "seconds"
@@ -46,9 +47,11 @@ compared_with = ["raw"]
 rows = [
   { name = "black", method = "blacken" },
   { name = "trained", train = "spact QUICK" },
-  { name = "failed", train = "spact QUICK --actions nothing" },
+  { name = "failed", train = "spact WITH LABELS --private nothing" },
 ]
-""".replace("QUICK", "--width 2 --short 16 --epochs 1 --batch 8 --no-adversary")
+"""
+SUITE = SUITE.replace("QUICK", f"{SMALL} --no-adversary")
+SUITE = SUITE.replace("WITH LABELS", f"{SMALL} --objective labels")
 
 
 def words(suite: Path, folder: Path) -> list[str]:
