@@ -78,8 +78,10 @@ def scheme_of(text: str) -> str:
     return found[1].lower() if found else ""
 
 
-def refuse_no_store(text: str, error: type[MasqueradeError] = UsageError) -> None:
-    """Refuse an address, by its scheme alone: the rest may hold a password."""
+def refuse_no_store(given: str | Path, error: type[MasqueradeError] = UsageError) -> None:
+    """Refuse an address, also as a path, by its scheme alone: the rest may hold a password."""
+    # a path has one slash of two
+    text = str(given).replace(":/", "://", 1) if isinstance(given, Path) else given
     if scheme := scheme_of(text):
         raise error(
             f"no file is read or written at {scheme}://: download it and name the file, or use "
@@ -246,7 +248,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _is_changed(key: str) -> bool:
-    """Whether a key is not that of the path that is made of it."""
+    """Whether a path made of a key would name another one, as by `//`, `.` or `..`."""
     return "//" in key.strip("/") or bool({".", ".."}.intersection(key.split("/")))
 
 

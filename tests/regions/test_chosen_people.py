@@ -13,8 +13,8 @@ from masquerade.errors import UsageError
 from masquerade.regions import Faces
 from masquerade.regions.box_people import BoxPeople
 from masquerade.regions.boxes import Box
-from masquerade.regions.chosen_people import ChosenPeople, near
-from masquerade.regions.frame_people import FramePeople, MayBe
+from masquerade.regions.chosen_people import ChosenPeople, Earlier, near
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.people import _PosePeople, frame_region
 from masquerade.regions.pose_tracking import FIRST_BOX
 from masquerade.regions.region import Region
@@ -98,7 +98,7 @@ def box(x0: float, x1: float, number: int) -> Box:
 
 def hidden_boxes(steps: list[tuple[dict[int, Any], list[Box]]], *, only: int) -> list[list[Any]]:
     """The numbers that `--hide-only` hides in each frame, of its poses and its boxes alone."""
-    earlier: MayBe = {}
+    earlier: Earlier = {}
     people, found, chosen = BoxPeople(earlier), [], ChosenPeople.of([], [only])
     for silhouettes, boxes in steps:
         frame = ArrayFrame(noise(W, H, 0))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE, SAME, Finders, crop
 from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
-from masquerade.attack.raw_text import RawText
+from masquerade.attack.raw_text import RawText, scale_of
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, scaled_box, to_boxes
@@ -173,7 +173,7 @@ class BesideRaw:
         if self._text is not None:
             self._text.look(number, published, sized, raw[0])
         # looked for at the raw frame's own size: who is small in the published one is still shown
-        scale = published.shape[1] / raw[0].shape[1], published.shape[0] / raw[0].shape[0]
+        scale = scale_of(published, raw[0])
         faces = [scaled_box(box, scale) for box in self._find_faces(Picture(raw[0]))]
         self._faces.add(number, faces, published, differs)
         if self.people is not None:

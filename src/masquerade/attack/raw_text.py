@@ -38,7 +38,7 @@ class RawText:
         Text is looked for in `nearest`, the first of these at its own size; None: it has this size.
         """
         nearest = raw[0] if nearest is None else nearest
-        scale = published.shape[1] / nearest.shape[1], published.shape[0] / nearest.shape[0]
+        scale = scale_of(published, nearest)
         boxes = [scaled_box(box, scale) for box in self._find(nearest)]
         self.lines[number] = 0
         if not boxes:
@@ -83,6 +83,11 @@ class RawText:
             frames=frames,
             proofs=tuple(self.proofs),
         )
+
+
+def scale_of(published: U8, raw: U8) -> tuple[float, float]:
+    """Return how many times as wide and as high a published frame is as the raw one."""
+    return published.shape[1] / raw.shape[1], published.shape[0] / raw.shape[0]
 
 
 def _changed(published: F32, raw: F32, box: Box) -> float | None:

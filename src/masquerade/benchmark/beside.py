@@ -192,7 +192,7 @@ def _cell(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
 
 
 def _void_attributes(line: Row) -> list[str]:
-    """The attributes that means leave out, as nobody reads them in raw video."""
+    """Return the attributes that are void, and so left out of means over attributes."""
     return [
         one.label
         for one in line.findings

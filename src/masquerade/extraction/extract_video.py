@@ -452,8 +452,14 @@ def _written(
     encoding = encoding_for(config.file, threads=1)  # one thread gives the same bytes each time
     kind, method = container_for(out, encoding), config.method
     made = output_info(info, method, config.file)
-    options: dict[str, Any] = {"info": made, "container": kind, "encoding": encoding}
-    with Writer(out, **options, start=info.origin(), force_8bit=True) as writer:
+    with Writer(
+        out,
+        info=made,
+        container=kind,
+        encoding=encoding,
+        start=info.origin(),
+        force_8bit=True,
+    ) as writer:
         if method is not None:
             offset = config.file.noise_qoffset
             picture_of = PictureMaker(writer, info, method, noise_qoffset=offset)

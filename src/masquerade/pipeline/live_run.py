@@ -189,7 +189,7 @@ class LiveSession:
 
     @property
     def report(self) -> Path | None:
-        """The path of the receipt; None: none is written."""
+        """The path at which a receipt is written; None: no receipt is wanted."""
         if self.config.report is None and self.destination.kind == "file":
             return Path(self.destination.text + ".receipt.json")
         return self.config.report

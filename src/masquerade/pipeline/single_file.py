@@ -141,7 +141,7 @@ def run_file(
     try:
         task = FileTask(src, dst)
         if not is_there(src):
-            refuse_no_store(str(src).replace(":/", "://", 1), VideoError)
+            refuse_no_store(src, VideoError)
             raise VideoError(f"{src} does not exist; check the name.")
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)
@@ -371,8 +371,15 @@ class FileRun:
             encoding = lossless_for(config.export_masks, threads=config.threads)
             container = container_for(config.export_masks, encoding)
             plain = replace(self._at_output_rate(), bit_depth=8)
-            own: dict[str, Any] = {"info": plain, "container": container, "encoding": encoding}
-            masks = enter(Writer(part, start=self._start(), **own))
+            masks = enter(
+                Writer(
+                    part,
+                    info=plain,
+                    container=container,
+                    encoding=encoding,
+                    start=self._start(),
+                )
+            )
         return boxes, masks
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:

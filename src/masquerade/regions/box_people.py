@@ -1,4 +1,4 @@
-"""Whom a followed box may show: people whose poses were lost in it, or beside where it begins.
+"""Link the tracks of boxes and of poses that may be of the same person.
 
 Boxes and poses are followed each by themselves, under numbers of their own. Of somebody whose pose
 is lost a box may be left, and in a box a pose may begin again: it may be the same person.
@@ -6,21 +6,22 @@ is lost a box may be left, and in a box a pose may begin again: it may be the sa
 
 from collections.abc import Iterable, Sequence
 
-from masquerade.regions.boxes import Box
-from masquerade.regions.frame_people import FramePeople, MayBe
+from masquerade.regions.boxes import Box, corners, intersection
+from masquerade.regions.chosen_people import Earlier
+from masquerade.regions.frame_people import FramePeople
 
 BESIDE = 30  # frames for which somebody who was lost is looked for in boxes that begin there
 
 
 class BoxPeople:
-    """Which tracks' people the boxes of a video may show, frame by frame.
+    """Links followed boxes to the tracks of poses that may be the same person, frame by frame.
 
     Args:
         earlier: for the number of a box or track those of tracks whose people it may be of; what
             is found is added.
     """
 
-    def __init__(self, earlier: MayBe) -> None:
+    def __init__(self, earlier: Earlier) -> None:
         self._earlier = earlier
         self._places: dict[int, tuple[int, Box]] = {}  # by track: when it was seen last, and where
         self._now = -1
@@ -53,13 +54,11 @@ class BoxPeople:
         self._earlier[box.track] = (before or frozenset()).union(tracks)
 
     def _lost_beside(self, box: Box, seen: set[int]) -> list[int]:
-        """The tracks that ended a short while ago where a box is."""
-        return [
-            track
+        """Return the tracks that ended at most `BESIDE` frames ago, and overlap a box."""
+        lost = {
+            track: place
             for track, (when, place) in self._places.items()
-            if track not in seen and self._now - when <= BESIDE and _overlap(place, box)
-        ]
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return max(a.x0, b.x0) < min(a.x1, b.x1) and max(a.y0, b.y0) < min(a.y1, b.y1)
+            if track not in seen and self._now - when <= BESIDE
+        }
+        shared = intersection(corners([*lost.values()]), corners([box]))[:, 0]
+        return [track for track, area in zip(lost, shared, strict=True) if area > 0]

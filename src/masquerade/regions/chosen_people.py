@@ -4,7 +4,7 @@ A person who is lost and found again has another number, and so has whoever is l
 in front of another. It is hidden until it is named too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -15,8 +15,8 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask
 from masquerade.regions.region import Region
 
-Earlier = Mapping[int, frozenset[int]]
-"""For each track number, the numbers of earlier tracks that may be of the same person."""
+Earlier = dict[int, frozenset[int]]
+"""For each number of a track or a followed box, the earlier tracks that may be the same person."""
 NONE_EARLIER: Earlier = {}
 MARGIN = 0.03  # of the frame's longer side: what moves this near to somebody is theirs
 
@@ -80,7 +80,7 @@ class ChosenPeople:
 
 
 def _may_be(track: int, earlier: Earlier) -> set[int]:
-    """A number and all that may be of the same person, those before each of them too."""
+    """Return all track numbers that may be the same person as `track`, and its own."""
     found, left = {track}, [track]
     while left:
         new = earlier.get(left.pop(), frozenset()) - found

@@ -1,4 +1,4 @@
-"""The people of one frame: poses, silhouettes and boxes, and whose they may be."""
+"""The people found in one frame: their poses, silhouettes and boxes."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import numpy as np
 
 from masquerade.models.optical_flow import grey
 from masquerade.regions.boxes import Box
+from masquerade.regions.chosen_people import Earlier
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.region import Frame, fit_size
@@ -19,9 +20,6 @@ INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the si
 FILLS = 0.2  # if it also fills this share of the box, and UPRIGHT
 OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box,
 UPRIGHT = 0.8  # and over this share of the box's rows: legs, too
-
-MayBe = dict[int, frozenset[int]]
-"""For each number of a track, those of earlier ones that may be of the same person."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +36,7 @@ class FramePeople:
     found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
     unposed: list[Box] = field(default_factory=list)  # followed boxes in which no silhouette is
     outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
-    earlier: MayBe = field(default_factory=dict)  # of all tracks and followed boxes
+    earlier: Earlier = field(default_factory=dict)  # of all tracks and followed boxes
     _small: U8 | None = None
     _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
 
@@ -90,7 +88,7 @@ class FramePeople:
         return edges if width and height else None
 
     def holds(self, box: Box, silhouette: U8) -> bool:
-        """Whether a silhouette is that of a box's person: one lies in the other, and fills it."""
+        """Whether a box and a silhouette are of one person, by how much they overlap."""
         rows, columns = self._slices(box)
         part = silhouette[rows, columns]
         shared, size = cv2.countNonZero(part), part.size
@@ -102,7 +100,7 @@ class FramePeople:
         return shared >= INSIDE * cv2.countNonZero(silhouette) or across * down >= INSIDE * size
 
     def _slices(self, box: Box) -> tuple[slice, slice]:
-        """The rows and columns of the canvas that a box takes."""
+        """Return the rows and columns of a silhouette that lie in a box of the frame."""
         width, height = self.canvas
         x, y = width / self.frame.width, height / self.frame.height
         rows = slice(max(0, int(box.y0 * y)), min(height, int(box.y1 * y) + 1))

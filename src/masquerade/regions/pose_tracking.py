@@ -21,7 +21,8 @@ import numpy as np
 from masquerade.models.optical_flow import warp_along_flow
 from masquerade.regions.box_people import BoxPeople
 from masquerade.regions.boxes import Box, scaled_boxes
-from masquerade.regions.frame_people import FramePeople, MayBe
+from masquerade.regions.chosen_people import Earlier
+from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.people_segmentation import PeopleSegmentation
@@ -134,7 +135,7 @@ class PoseTracker:
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
-        earlier: MayBe = {}
+        earlier: Earlier = {}
         in_boxes = BoxPeople(earlier)
         for_poses, for_boxes = tee(self._looked_at(frames, earlier))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
@@ -149,7 +150,7 @@ class PoseTracker:
             yield people
 
     def _looked_at(
-        self, frames: Iterable[tuple[Frame, bool]], earlier: MayBe
+        self, frames: Iterable[tuple[Frame, bool]], earlier: Earlier
     ) -> Iterator[FramePeople]:
         """Each frame as soon as it was looked at; later ones may still tell of its people."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.look_ahead + 1)
@@ -201,7 +202,7 @@ class _Track:
 class _Run:
     """What is known of one video while it is read."""
 
-    def __init__(self, tracker: PoseTracker, earlier: MayBe) -> None:
+    def __init__(self, tracker: PoseTracker, earlier: Earlier) -> None:
         self._tracker, self._rules = tracker, tracker.rules
         self._tracks: list[_Track] = []
         self._numbers = count()

@@ -188,7 +188,7 @@ def check_inputs(recipe: AdversarialRecipe, *, stills: bool, private: Sequence[s
 
 
 def _check_private(recipe: AdversarialRecipe, private: Sequence[str] | None) -> None:
-    """Refuse labels to hide where no adversary learns labels, so that they would change nothing."""
+    """Raise UsageError where private labels are named and no adversary learns labels."""
     if private is None or any(one.objective.needs_labels for one in recipe.adversaries):
         return
     if not recipe.adversaries:

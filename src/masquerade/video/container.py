@@ -48,7 +48,7 @@ def _regular(path: Path) -> int:
         # O_NONBLOCK: a FIFO without a writer must not hold us between this line and the check.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
-        refuse_no_store(str(path).replace(":/", "://", 1), VideoError)
+        refuse_no_store(path, VideoError)
         raise VideoError(f"{name} does not exist.") from None
     except OSError as error:
         raise VideoError(f"{name} cannot be opened: {error.strerror}.") from None

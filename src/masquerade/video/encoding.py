@@ -190,7 +190,7 @@ def codec_for(path: Path | str) -> Codec:
 
 
 def lossless_for(path: Path | str, *, threads: int = 0) -> Encoding:
-    """An encoding that keeps every pixel of masks: ffv1 where the named container holds it.
+    """Return the lossless encoding for a file of masks: ffv1 where its container holds that.
 
     Raises:
         UsageError: the named kind of picture does not keep them.

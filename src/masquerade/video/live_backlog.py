@@ -14,7 +14,7 @@ JUMP = 10.0  # seconds forward, and any backward, from which a source counts tim
 
 @dataclass(eq=False)
 class Backlog:
-    """How long the newest packet of a live source waited to be read.
+    """Measures how many seconds a live source is ahead of its reader.
 
     Whoever has to wait for a packet has read all that came. From then on a packet that is read
     later than it should be, by the time it carries, has waited for so long.

@@ -19,7 +19,7 @@ FONTS = (
     *("font/", "application/font-", "application/x-font", "application/x-truetype-font"),
     "application/vnd.ms-opentype",
 )
-"""MIME types of fonts, or how they begin. No other attachment is kept: it may be a picture."""
+"""How MIME types of fonts begin. No other attachment is kept: it may be a picture of the source."""
 CHAPTERS = -1  # in place of a stream's index
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.

@@ -28,7 +28,7 @@ OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FROM_ZERO = ("matroska,webm", "asf", "ogg")
-"""Formats whose stated length counts from 0, Ogg's of Opus alone; others' from their beginning."""
+"""Formats whose stated duration counts from time 0 (of Ogg with Opus alone), not from the start."""
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
 

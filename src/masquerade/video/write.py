@@ -267,13 +267,13 @@ class Writer:
         self._out.mux(packet)
 
     def _earlier(self, ticks: int | None, base: Fraction | None) -> Any:
-        """A time of the source, in ticks, as a time of the output."""
+        """Convert a time of the source, in ticks, to one of the output, which begins at 0."""
         return (
             ticks - round(self._start * self._base / base) if ticks is not None and base else ticks
         )
 
     def _chapter(self, chapter: Any) -> Any:
-        """A chapter of the source at the times of the output."""
+        """Return a chapter of the source with its times converted to the output's."""
         first, last = (
             self._earlier(chapter[key], chapter["time_base"]) for key in ("start", "end")
         )
