@@ -667,7 +667,7 @@ def test_a_recording_and_its_receipt_appear_together_or_not_at_all(
 
     monkeypatch.setattr(live_run, "verify_output", verify)
     words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
-    assert main(["live", *words]) != 0
+    assert main(["live", *words, "--duration", "1"]) != 0
     assert "exists already" in capsys.readouterr().err
     assert not out.exists() and receipt.read_text() == "another run's"
 
