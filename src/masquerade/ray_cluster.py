@@ -13,6 +13,7 @@ from typing import Any
 
 from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import MissingError, UsageError
+from masquerade.freed_memory import keep_freed_memory
 
 RAY_INSTALL = 'pip install "masquerade[ray]"'
 TRIES = 3  # of one task whose worker process dies each time
@@ -124,6 +125,7 @@ def call_in(
 
     cv2.setNumThreads(1)
     forbid_core_dumps()
+    keep_freed_memory()
     try:
         with chdir(folder):
             return call(*given, **named), None

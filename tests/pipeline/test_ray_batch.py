@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 import masquerade
+from masquerade import ray_cluster
 from masquerade.cli import main
 from masquerade.object_store import path_of
+from masquerade.pipeline import ray_batch
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
@@ -221,6 +223,19 @@ def test_a_later_try_may_replace_what_an_earlier_one_made(
         "new.mp4.receipt.json",
         "there.mp4",
     ]
+
+
+def test_workers_keep_freed_memory_as_those_of_the_command_do(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(ray_batch, "keep_freed_memory", lambda: kept.append("a file's"))
+    monkeypatch.setattr(ray_cluster, "keep_freed_memory", lambda: kept.append("a part's"))
+    own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame"))
+    row = row_of(0, FileTask(clip, tmp_path / "o.mp4"), own)
+    row_runner(own, str(tmp_path), lambda _: TRIES)(row)
+    assert ray_cluster.call_in(str(tmp_path), len, ["abc"], {}) == (3, None)
+    assert kept == ["a file's", "a part's"]
 
 
 def test_a_machine_without_the_folder_of_a_run_writes_into_no_other(

@@ -19,6 +19,7 @@ from typing import Any
 
 from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import UsageError
+from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
@@ -156,6 +157,7 @@ def row_runner(
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
         forbid_core_dumps()
+        keep_freed_memory()
         task, config, new = pickle.loads(row["file"])
         before = begin(row["index"])
         if before >= TRIES:
