@@ -204,7 +204,13 @@ def test_whole_people_who_are_unchanged_are_recovered_where_people_are_to_be_hid
     assert level("auto") == "recovered"
 
 
-@pytest.mark.parametrize("shift", [(219 / 255, 16), (1.0, 30), (0.7, 0)])
+@pytest.mark.parametrize(
+    "shift",
+    [
+        (219 / 255, 16),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ((1.0, 30), (0.7, 0))),
+    ],
+)
 def test_another_brightness_hides_nobody(tmp_path: Path, shift: tuple[float, float]) -> None:
     """Levels over another range change every pixel by more than what counts as unchanged."""
 
@@ -313,6 +319,7 @@ def test_another_raw_video_than_the_receipt_names_is_refused(
     assert re.search(r" [6-9]\d% of the picture is as it was\.", alike)
 
 
+@pytest.mark.slow
 def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sure(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,6 +559,7 @@ def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
 
 
+@pytest.mark.slow
 def test_outputs_of_several_processes_are_attacked_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,9 +84,9 @@ def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
     ("change", "regions", "level", "code"),
     [
         (scene, "text", "recovered", 4),
-        (half_hidden, "text", "recovered", 4),
+        pytest.param(half_hidden, "text", "recovered", 4, marks=pytest.mark.slow),
         (blurred, "text", "nothing", 0),
-        (scene, "faces", None, 0),  # it was not to be hidden
+        pytest.param(scene, "faces", None, 0, marks=pytest.mark.slow),  # it was not to be hidden
     ],
     ids=["there", "one line", "hidden", "not meant"],
 )

@@ -236,6 +236,7 @@ def test_people_and_text_are_seen_again_behind_noise(scene: np.ndarray) -> None:
     assert "text in 2 of them" in seen.work and "the raw frame has there" in seen.work
 
 
+@pytest.mark.slow
 def test_what_raw_frames_do_not_have_is_not_counted(scene: np.ndarray) -> None:
     _, seen = undone(scene, np.zeros_like(scene), ALL)
     assert seen.level == "nothing" and not seen.proofs

@@ -147,6 +147,7 @@ def test_linked_folders_are_attacked_and_broken_links_are_named(tmp_path: Path) 
     assert report.exit_code == 4
 
 
+@pytest.mark.slow
 def test_raw_videos_of_another_frame_rate_are_compared_to_their_end(tmp_path: Path) -> None:
     noise = torch.rand(1, 3, 24, 48, 64, generator=torch.Generator().manual_seed(0))
     for folder, rate in (("published", 50), ("raw", 25)):

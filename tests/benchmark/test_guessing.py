@@ -152,6 +152,7 @@ def test_a_score_at_a_floor_is_reached_and_one_above_it_is_not() -> None:
 
 
 @real
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", PICKLES)
 def test_the_labels_give_the_same_floors(dataset: str) -> None:
     stem, accuracy = PICKLES[dataset]

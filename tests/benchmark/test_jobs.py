@@ -113,6 +113,7 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     assert told[-1][1:3] == (2, 2) and first.done.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> None:
     runner = runner_of(tmp_path, [])
     jobs = [draw(tmp_path, "a"), draw(tmp_path, "b")]

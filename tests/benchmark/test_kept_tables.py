@@ -85,6 +85,7 @@ def test_what_is_kept_is_read_again(tmp_path: Path, result: Evaluation) -> None:
     assert clips_folder(tmp_path, "quick", "mimes").name == "mimes-clips"
 
 
+@pytest.mark.slow
 def test_tables_of_other_runs_and_suites_stay_on_the_page(
     tmp_path: Path, result: Evaluation
 ) -> None:

@@ -19,6 +19,7 @@ def run(redirection: str, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(shell, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_leak_is_told_by_the_exit_code_whoever_reads_the_words(
     clip: Path, tmp_path: Path
 ) -> None:

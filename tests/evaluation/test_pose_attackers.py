@@ -130,6 +130,7 @@ def test_a_gait_and_limbs_are_read_from_the_joints_that_a_skeleton_draws(
     assert controls["poses", "identity"] is True
 
 
+@pytest.mark.slow
 def test_where_nobody_is_seen_in_a_sample_no_more_poses_are_looked_for(
     manifest: Manifest, given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

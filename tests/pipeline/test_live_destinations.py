@@ -133,6 +133,7 @@ def send_noise(address: Address, info: VideoInfo) -> None:
             writer.write(pixels, FrameTime(index, 1, Fraction(1, 25)))
 
 
+@pytest.mark.slow
 def test_a_destination_that_stays_away_ends_the_run(clip: Path, feed: Feed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{port_of(server)}"

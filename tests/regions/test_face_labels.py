@@ -65,6 +65,7 @@ def test_the_file_holds_no_pixels_and_says_which_labels_are_which() -> None:
     assert "faces_by_eye.json" in beside and "by construction" in beside
 
 
+@pytest.mark.slow
 def test_the_seed_draws_the_frames_that_were_labelled(wild: Path) -> None:
     assert LABELS["chosen"](wild.parent) == [(frame.path, frame.frame) for frame in FRAMES]
 

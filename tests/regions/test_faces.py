@@ -91,7 +91,7 @@ def test_large_frames_are_searched_in_tiles_of_bounded_size(
 
 
 @pytest.mark.parametrize("name", [None, "wild/talk_face_480_aac.mp4", "wild/makeup_xvid_mp3.avi"])
-@pytest.mark.parametrize("height", [1080, 2160])
+@pytest.mark.parametrize("height", [1080, pytest.param(2160, marks=pytest.mark.slow)])
 def test_a_face_that_fills_a_large_frame_is_found_whole(name: str | None, height: int) -> None:
     """The network alone finds a part of it there, or so little that no track is confirmed."""
     picture = ArrayFrame(portrait()) if name is None else clip(name, 2, step=60)[-1]

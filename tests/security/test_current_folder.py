@@ -30,7 +30,9 @@ def folder(short_clip: Path, tmp_path: Path) -> Path:
     "words",
     [
         ("one.mp4", "-o", "out.mp4"),
-        ("one.mp4", "-o", "out.mp4", "--parts", "2", "--workers", "2"),
+        pytest.param(
+            ("one.mp4", "-o", "out.mp4", "--parts", "2", "--workers", "2"), marks=pytest.mark.slow
+        ),
         ("one.mp4", "two.mp4", "-o", "out", "--workers", "2"),
     ],
 )

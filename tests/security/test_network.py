@@ -58,6 +58,7 @@ def test_anonymizing_works_where_there_is_no_network(clip: Path, tmp_path: Path)
     assert (tmp_path / "out.mp4").exists() and (tmp_path / "out.mp4.receipt.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_no_library_asks_for_an_internet_socket(clip: Path, tmp_path: Path) -> None:
     start = "import sys; from masquerade.cli import main; sys.exit(main())"

@@ -95,6 +95,7 @@ def test_a_job_that_was_not_finished_is_removed_and_all_else_stays(tmp_path: Pat
     assert Jobs(tmp_path).all() == [JOB]
 
 
+@pytest.mark.slow
 def test_the_command_says_where_a_job_was_kept_aside(tmp_path: Path) -> None:
     folder = tmp_path / "masquerade" / "studio" / "jobs"
     keep(folder, JOB, of_another_version=1)

@@ -165,6 +165,7 @@ def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
     assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
 
 
+@pytest.mark.slow
 def test_a_part_that_changes_in_one_video_is_looked_for_anew_in_the_others(
     keyed: Callable[..., TestClient], clip: Path, wait: Callable[..., Any]
 ) -> None:

@@ -22,6 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mimes(tmp_path_factory.mktemp("elr") / "mimes", drawn)
 
 
+@pytest.mark.slow
 def test_one_command_gives_one_table_and_goes_on_where_it_was(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ def boxes(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".webm", marks=pytest.mark.slow)])
 def test_a_file_with_noise_gets_smaller_and_the_rest_stays_as_sharp(
     clip: Path, tmp_path: Path, boxes: Path, suffix: str
 ) -> None:
