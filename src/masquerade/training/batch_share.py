@@ -36,7 +36,7 @@ class Share:
         Every process must step as often: one without rows computes the first one, which counts for
         nothing.
         """
-        own = torch.arange(self.rank, self.total, self.world)
+        own = torch.arange(self.total)[self.rank :: self.world]
         return own if len(own) else own.new_zeros(1)
 
     def take(self, whole: Tensor) -> Tensor:
