@@ -272,6 +272,10 @@ def test_every_ablation_of_stprivacy_changes_one_thing_of_the_recipe() -> None:
     recipes = {name: train.parse(words)[1] for name, words in given.items()}
     assert len({str(one) for one in recipes.values()}) == len(rows)
     assert recipes["keep ratio 0.8"].arguments["keep"] == 0.8
+    still = recipes[
+        "tubelet of 1 frame, colours seen"
+    ].arguments  # beside another that sees colours
+    assert still == {**recipes["colours seen"].arguments, "tubelet": (1, 4, 4)}
     for name, loss in {"action weight 0.1": "utility", "privacy weight 0.1": "adversarial"}.items():
         updates = recipes[name].phases[-1].updates
         assert next(one for one in updates if "adversarial" in one.losses).losses[loss] == 0.1

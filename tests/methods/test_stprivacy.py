@@ -314,6 +314,7 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         ({"keep": 1.0, "mode": "sparsify-only"}, "drops no tubelet"),
         ({"places": ()}, "places"),
         ({"picture": (25, 32)}, "does not divide"),
+        ({"sees": "changes", "tubelet": (1, 8, 8)}, "--sees colours"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(given: dict[str, Any], says: str) -> None:

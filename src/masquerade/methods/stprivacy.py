@@ -64,7 +64,7 @@ class STPrivacy(Anonymizer):
         draw: how training draws what is kept: gumbel, each tubelet by itself, as in the paper;
             top-k, as many in each slot as are kept in use.
         sees: colours, as in the paper; or changes alone, grey levels less their mean over the
-            frames of each tubelet: what does not move is not seen.
+            frames of each tubelet, two or more: what does not move is not seen.
         inflation: how the weights of an image network are spread over the frames of a tubelet.
     """
 
@@ -127,6 +127,10 @@ class STPrivacy(Anonymizer):
             raise UsageError("fill blur shows what was dropped, blurred; it needs --no-strict.")
         if not places and mode != "anonymize-only":
             raise UsageError(f"stprivacy needs places to drop tubelets at in its mode {mode}.")
+        if sees == "changes" and tubelet[0] < 2:  # which have none: everything would be grey
+            raise UsageError(
+                "tubelets of one frame show no changes; give --sees colours, or tubelets of more."
+            )
         each = [side // step for side, step in zip(picture, tubelet[1:], strict=True)]
         tokens = each[0] * each[1]
         if mode == "sparsify-only" and kept_counts(tokens, keep, len(places))[-1] >= tokens:
