@@ -175,6 +175,8 @@ def test_who_sees_changes_sees_nothing_that_stands_still() -> None:
         grey[:, :, 1::2], torch.tensor(0.6)
     )
     assert torch.equal(small().unhidden(place), place)
+    raw = small(sees="changes", mode="sparsify-only")  # shows what it keeps as it is
+    assert torch.equal(raw.unhidden(place), place)
 
 
 @pytest.mark.parametrize("mode", MODES)

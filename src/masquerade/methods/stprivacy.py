@@ -212,8 +212,7 @@ class STPrivacy(Anonymizer):
         shown = self._to_pixels(masks[-1], clip)
         output = self._fill(picture, shown, clip)
         # Over shown pixels, detached, so that the loss does not decide which tubelets are kept.
-        goal = clip if raw else self.unhidden(clip)
-        error = (picture - goal).abs().mean(1, keepdim=True) * shown.detach()
+        error = (picture - self.unhidden(clip)).abs().mean(1, keepdim=True) * shown.detach()
         rebuilt = error.sum() / shown.detach().sum().clamp(min=1)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
@@ -221,7 +220,9 @@ class STPrivacy(Anonymizer):
         return TrainingOutput(output, losses, kept, keep, token)
 
     def unhidden(self, clip: Tensor) -> Tensor:
-        return clip if self.sees == "colours" else resize(self._seen(clip), clip.shape[3:])
+        if self.sees == "colours" or self.mode == "sparsify-only":  # which shows kept pixels raw
+            return clip
+        return resize(self._seen(clip), clip.shape[3:])
 
     def _anonymize_window(self, clip: Tensor, *, counted: bool = False) -> tuple[Tensor, Tensor]:
         """The output of one window, and where tubelets are kept, (B, 1, T, H, W).
