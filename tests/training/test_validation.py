@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from toy_training import batches_of, models_of, recipe, register_painter
+from toy_training import batches_of, held_out, models_of, recipe, register_painter
 
 from masquerade.training.validation import _Variety, validate
 
@@ -25,3 +27,13 @@ def test_an_adversary_of_labels_reads_each_held_out_batch_once() -> None:
     models.adversary[0].register_forward_hook(lambda *_: seen.append(1))
     row = validate(models, recipe(), batches, seed=0)
     assert len(seen) == len(list(batches.held_out())) and row["val_adversary"] > 0
+
+
+def test_what_is_measured_is_the_mean_over_clips_however_batches_divide_them() -> None:
+    own, whole = held_out(7), recipe(batch=7)
+    models = models_of()
+    one = validate(models, whole, batches_of(whole, own), seed=0)
+    parts = replace(whole, batch=3)  # the last batch has one
+    other = validate(models, parts, batches_of(parts, own), seed=0)
+    names = ["val_reconstruction", "val_adversary", "val_adversary_share"]
+    assert [other[name] for name in names] == pytest.approx([one[name] for name in names], rel=1e-5)

@@ -94,9 +94,10 @@ def validate(
         if training.class_token is not None:
             found.add("auxiliary:", models.auxiliary(training.class_token), batch.utility)
         found.add("", with_keep_mask(models.utility, keep)(clip), batch.utility)
-        found.count(reconstruction=float((clip - batch.clips).abs().mean()))
-        found.count(**{name: float(loss) for name, loss in training.losses.items()})
-        found.count(**training.metrics)
+        size = len(clip)
+        found.count(size, reconstruction=float((clip - batch.clips).abs().mean()))
+        found.count(size, **{name: float(loss) for name, loss in training.losses.items()})
+        found.count(size, **training.metrics)
         outputs.add(clip)
         inputs.add(batch.clips)
         if batch.stills is not None:
@@ -111,7 +112,7 @@ def validate(
             else:
                 loss = objective.loss(adversary, given)
             chance = objective.chance_loss(given.codes, len(clip), batches.seen)
-            found.count(**{f"adversary{at}": float(loss.mean()), f"chance{at}": chance})
+            found.count(len(clip), **{f"adversary{at}": float(loss.mean()), f"chance{at}": chance})
     utility = {label: found.score(label) for label in batches.data.utility}
     chances = [_chance(*found.joined(label)) for label in utility]
     row: Row = {"val_utility": _mean(list(utility.values())), "chance_utility": _mean(chances)}
@@ -121,7 +122,7 @@ def validate(
         names = [f"auxiliary:{label}" for label in utility if f"auxiliary:{label}" in found.logits]
         row["val_auxiliary"] = _mean([found.score(name) for name in names])
     own = [name for name in found.numbers if not name.startswith(("adversary", "chance"))]
-    row |= {f"val_{name}": _mean(found.numbers[name]) for name in own}
+    row |= {f"val_{name}": found.mean(name) for name in own}
     return row | {"val_variety": outputs.value / max(inputs.value, 1e-6)}
 
 
@@ -182,16 +183,22 @@ class _Predictions:
 
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
     codes: dict[str, list[Tensor]] = field(default_factory=dict)
-    numbers: dict[str, list[float]] = field(default_factory=dict)
+    # with the number of clips that each is the mean over: the last batch may have fewer
+    numbers: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def add(self, prefix: str, logits: Mapping[str, Tensor], codes: Codes) -> None:
         for name, code in codes.items():
             self.logits.setdefault(f"{prefix}{name}", []).append(logits[name].float().cpu())
             self.codes.setdefault(f"{prefix}{name}", []).append(code.cpu())
 
-    def count(self, **numbers: float) -> None:
+    def count(self, clips: int, /, **numbers: float) -> None:
         for name, number in numbers.items():
-            self.numbers.setdefault(name, []).append(float(number))
+            self.numbers.setdefault(name, []).append((float(number), clips))
+
+    def mean(self, name: str) -> float:
+        """The mean over clips."""
+        total = sum(clips for _, clips in self.numbers[name])
+        return sum(number * clips for number, clips in self.numbers[name]) / total
 
     def joined(self, name: str) -> tuple[Tensor, Tensor]:
         return torch.cat(self.logits[name]), torch.cat(self.codes[name])
@@ -205,8 +212,8 @@ def _adversary_scores(found: _Predictions, recipe: AdversarialRecipe, labels: Se
     row: Row = {"val_adversary": math.nan, "val_adversary_share": math.nan}
     if not recipe.adversaries:
         return row
-    losses = [_mean(found.numbers[f"adversary{at}"]) for at in range(len(recipe.adversaries))]
-    chance = [_mean(found.numbers[f"chance{at}"]) for at in range(len(losses))]
+    losses = [found.mean(f"adversary{at}") for at in range(len(recipe.adversaries))]
+    chance = [found.mean(f"chance{at}") for at in range(len(losses))]
     known = [(loss / floor, loss) for loss, floor in zip(losses, chance, strict=True) if floor]
     if known:  # none where no held-out clip has a label
         row["val_adversary_share"], row["val_adversary"] = min(known)
