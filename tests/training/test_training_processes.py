@@ -126,6 +126,12 @@ def shared() -> dict[str, Any]:
             each.mean().backward()
             processes.average_gradients(net)
             found[name], found[f"{name} back"] = each.detach().mean(), net.linear.weight.grad
+        used = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)])
+        used[0](torch.ones(1, 1)).sum().backward()
+        if processes.rank == 0:
+            used[1](torch.ones(1, 1)).sum().backward()
+        processes.average_gradients(used)
+        found["gradients"] = [None if p.grad is None else float(p.grad) for p in used.parameters()]
         net = MoCo(queue=7, momentum=0.9).wrap(Straight(1))
         with torch.no_grad():
             net.queue = torch.zeros(7, 4)
@@ -200,6 +206,13 @@ def test_pairs_are_told_from_those_of_all_processes(
         assert torch.allclose(one[name], each[name], atol=1e-6)
         assert torch.allclose(one[f"{name} back"], each[f"{name} back"], atol=1e-6)
     assert one[f"{name} back"].abs().max() > 1e-3
+
+
+def test_a_weight_that_no_process_uses_has_no_gradient(one_and_two: list[dict[str, Any]]) -> None:
+    """With one, even of zeros, weight decay would move it, as it does not in one process."""
+    one, *both = one_and_two
+    assert one["gradients"] == [1, 1, 1, 1, None, None]
+    assert all(each["gradients"] == [1, 1, 0.5, 0.5, None, None] for each in both)
 
 
 def test_the_queue_is_one_of_all_processes(one_and_two: list[dict[str, Any]]) -> None:

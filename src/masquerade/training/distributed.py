@@ -37,7 +37,8 @@ class Processes:
 
         One all-reduce of one flat tensor, without the hooks of DistributedDataParallel, so that a
         network may be half frozen, stepped in turns or called by a method other than `forward`, and
-        no communication thread outlives the training.
+        no communication thread outlives the training. A weight without a gradient in all processes
+        stays without one: weight decay would move it otherwise.
         """
         if self.world == 1:
             return
@@ -51,12 +52,14 @@ class Processes:
             return
         # One without a gradient here may have one in another process.
         own = [torch.zeros_like(v) if v.grad is None else v.grad for v in trainable]
-        flat = torch.cat([one.flatten() for one in own])
+        here = own[0].new_tensor([v.grad is not None for v in trainable])
+        flat = torch.cat([*(one.flatten() for one in own), here])
         distributed.all_reduce(flat)
         flat /= self.world
-        parts = torch.split(flat, [value.numel() for value in trainable])
-        for value, part in zip(trainable, parts, strict=True):
-            value.grad = part.view_as(value)
+        *parts, anywhere = torch.split(flat, [*(v.numel() for v in trainable), len(trainable)])
+        for value, part, has in zip(trainable, parts, anywhere, strict=True):
+            if value.grad is not None or has:
+                value.grad = part.view_as(value)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over processes."""
