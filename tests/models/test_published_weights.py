@@ -121,6 +121,23 @@ def test_dino_teachers_backbone_becomes_a_frame_network_and_a_video_one(tmp_path
     assert torch.equal(video.net.blocks[1].attn.qkv.weight, weights["blocks.1.attn.qkv.weight"])
 
 
+@pytest.mark.parametrize("positions", [None, (1, 0, 24), (17, 24), (2, 16, 24)])
+def test_an_image_network_without_positions_is_no_video_ones(
+    tmp_path: Path, positions: tuple[int, ...] | None
+) -> None:
+    """As Swin's, whose other names are those of a ViT."""
+    weights = published(FrameViT(classes=0, size=32, patch=8, width=24, depth=2, heads=3))
+    del weights["pos_embed"]
+    if positions is not None:
+        weights["pos_embed"] = torch.zeros(positions)
+    save_file(weights, tmp_path / "swin.safetensors")
+    video = RECOGNIZERS["vit-s-video"](
+        classes=6, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=2, attention_heads=3
+    )
+    with pytest.raises(UsageError, match="is not for this network"):
+        load_weights(video.net, tmp_path / "swin.safetensors")
+
+
 def test_rgb_weights_serve_flow_by_their_mean(tmp_path: Path) -> None:
     weights = published(RECOGNIZERS["tiny-3d"](classes=4).net)
     save_file(weights, tmp_path / "rgb.safetensors")

@@ -159,12 +159,17 @@ class TubeletViT(nn.Module):
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Inflate the weights of an image ViT, DeiT or DINO to a clip's; a video's pass unchanged.
 
+        So do those that have no patch or positions of an image, which `load_weights` refuses.
+
         See docs/papers.md 1.2. `average` repeats the patch over the tubelet's frames and divides by
         their number; `central` fills the middle frame alone. Positions lose the class token's, are
         resized bicubically and repeated along time. The last norm and head are left out.
         """
         patch = weights.get("patch_embed.proj.weight")  # (D, C, dH, dW)
-        if patch is None or patch.ndim == 5:
+        positions = weights.get("pos_embed")  # (1, N, D); Swin, whose names are alike, has none
+        if patch is None or patch.ndim != 4 or positions is None:
+            return weights
+        if positions.ndim != 3 or len(positions) != 1 or not positions.numel():
             return weights
         other = ("cls_token", "dist_token", "norm", "fc_norm", "head", "head_dist", "pre_logits")
         out = {name: value for name, value in weights.items() if name.split(".")[0] not in other}
@@ -174,7 +179,6 @@ class TubeletViT(nn.Module):
             tubelet = torch.zeros_like(tubelet)
             tubelet[:, :, depth // 2] = patch
         out["patch_embed.proj.weight"] = tubelet
-        positions = weights["pos_embed"]
         side = math.isqrt(positions.shape[1])  # less than one row of class and distillation tokens
         positions = resize_positions(positions[:, positions.shape[1] - side**2 :], self.grid[1:])
         out["pos_embed"] = positions.repeat(1, self.grid[0], 1)
