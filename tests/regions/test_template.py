@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from frames import noise
+from safetensors.numpy import save
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import ColourHog
@@ -209,6 +210,36 @@ def test_levels_that_no_picture_gives_are_damage(tmp_path: Path, level: dict[str
     (tmp_path / "eye.json").write_text(json.dumps({**card, "picks": picks}))
     with pytest.raises(UsageError, match=r"template eye is damaged \(its levels are not"):
         library.load("eye")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"image": ["me.jpg"]},
+        {"image": 7},
+        {"x": "left"},
+        {"x": None},
+        {"y": math.nan},
+        {"y": 10**400},
+        {"x": -1},
+        {"frame": "first"},
+        {"frame": 0.5},
+        {"frame": True},
+    ],
+)
+def test_picks_that_are_no_places_are_damage(tmp_path: Path, wrong: dict[str, object]) -> None:
+    """Refused when they come, as listing or adding to them fails afterwards."""
+    library = Library(folder=tmp_path / "kept")
+    library.add(made())
+    card = json.loads((library.folder / "eye.json").read_text())
+    card["picks"] = [{**pick, **wrong} for pick in card["picks"]]
+    (library.folder / "eye.json").write_text(json.dumps(card))
+    with pytest.raises(UsageError, match=r"template eye is damaged \(its picks are not places"):
+        library.load("eye")
+    metadata = {"masquerade templates": json.dumps([card])}
+    (tmp_path / "x.safetensors").write_bytes(save({"eye": made().keys}, metadata))
+    with pytest.raises(UsageError, match="no file of templates"):
+        Library(folder=tmp_path / "other").import_(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("length", [0, 1e-30, 1e30])

@@ -34,6 +34,7 @@ LOCK = ".lock"  # held by whoever adds a template
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 """Errors that reading a damaged template raises."""
 LENGTHS = 1e-6, 1e6  # of keys; cosines with longer or shorter ones become 0, which hides nothing
+FARTHEST = 2**31  # pixels and frames; further than any picture or video reaches
 
 
 def library_folder() -> Path:
@@ -189,6 +190,8 @@ def _template(card: dict[str, Any], keys: F32) -> Template:
     if card["version"] != VERSION:
         raise ValueError(f"version {card['version']}, not {VERSION}")
     picks = tuple(Pick(**{**pick, "level": Level(**pick["level"])}) for pick in card["picks"])
+    if not all(map(_is_place, picks)):
+        raise ValueError("its picks are not places in pictures")
     if keys.ndim != 2 or not 0 < len(keys) == len(picks) or not np.isfinite(keys).all():
         raise ValueError("its keys do not fit its picks")
     lengths = np.linalg.norm(keys.astype(np.float64), axis=1)
@@ -196,6 +199,16 @@ def _template(card: dict[str, Any], keys: F32) -> Template:
         raise ValueError("its keys are not of a length to compare")
     return Template(
         name=check_name(card["name"]), extractor=str(card["extractor"]), keys=keys, picks=picks
+    )
+
+
+def _is_place(pick: Pick) -> bool:
+    """Whether a pick that was read has the types and ranges of one that was made."""
+    numbers = (pick.x, pick.y, 0 if pick.frame is None else pick.frame)
+    return (
+        type(pick.image) is str
+        and all(type(each) in (int, float) and 0 <= each < FARTHEST for each in numbers)
+        and type(numbers[2]) is int
     )
 
 
