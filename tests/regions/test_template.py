@@ -133,6 +133,20 @@ def test_what_is_imported_or_pointed_at_again_is_there_once(tmp_path: Path) -> N
     assert same(library.load("eye"), made())
 
 
+def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(tmp_path: Path) -> None:
+    """As in a library that somebody else packed."""
+    library, mine = Library(folder=tmp_path / "kept"), tmp_path / "mine.txt"
+    library.folder.mkdir()
+    mine.write_text("mine")
+    (library.folder / ".lock").symlink_to(mine)
+    (library.folder / "eye.json").symlink_to(mine)
+    (library.folder / "eye.safetensors").symlink_to(mine)
+    library.add(made("hair"))
+    with pytest.raises(UsageError, match="template eye is damaged"):
+        library.add(made())
+    assert mine.read_text() == "mine" and same(library.load("hair"), made("hair"))
+
+
 @pytest.mark.slow
 def test_points_that_two_processes_add_at_once_are_both_kept(tmp_path: Path) -> None:
     code = (

@@ -158,7 +158,10 @@ class Library:
         with ExitStack() as stack:
             with suppress(OSError):  # a folder that cannot be written is refused by who writes
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.folder / LOCK).open("w"))
+                # A library that was unpacked may have a link to any file there.
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                lock = os.open(self.folder / LOCK, flags, 0o666)
+                stack.callback(os.close, lock)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
