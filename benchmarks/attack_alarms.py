@@ -149,8 +149,9 @@ def main() -> None:
         "restore from other clips and their raw videos."
     )
     receipts = (
-        "No receipt lies beside the files. With its own one beside it, a file of drawn figures or "
-        "silhouettes has no face to recover: the detector takes drawn heads for faces."
+        "No receipt lies beside the files. With its own one and the raw video beside it, a file of "
+        "drawn figures or silhouettes has no face to recover: the detector takes drawn heads for "
+        "faces."
     )
     lines = ["# False alarms of attack", "", *textwrap.wrap(about, 120), ""]
     lines += [*textwrap.wrap(receipts, 120), ""]

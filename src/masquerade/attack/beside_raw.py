@@ -199,6 +199,13 @@ class BesideRaw:
         self._shifted += 1
         return shifted
 
+    @property
+    def nothing_unchanged(self) -> bool:
+        """Whether faces or people were compared, and neither they nor the picture are as it was."""
+        seen = [self._faces] if self.people is None else [self._faces, self._people]
+        compared = any(one.pixels for one in seen) and not any(one.unchanged for one in seen)
+        return compared and float(np.mean(self._alike)) < LEAST_ALIKE
+
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
         found = [self._faces.finding("raw", "faces", "recovered", self.rest)]

@@ -137,10 +137,11 @@ def check_source(path: Path, raw: Path) -> None:
         )
 
 
-def is_drawn(path: Path) -> bool:
+def said_to_be_drawn(path: Path) -> bool:
     """Whether the file's own receipt names a method that shows no pixel of the source.
 
-    The receipt lies beside it and has its digest, so that no other file's is taken for it.
+    The receipt lies beside it and has its digest, so that no other file's is taken for it. But it
+    is not signed: whoever gives the file may have written it.
     """
     receipt = _receipt_beside(path)
     try:

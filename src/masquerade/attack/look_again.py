@@ -1,8 +1,9 @@
 """Look again for faces, people, poses and text, in published frames and in what undoing them
 gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,21 @@ from masquerade.regions.turned_faces import (
 
 U8 = NDArray[np.uint8]
 
+Drawn = Literal["no", "surely", "said", "said, and changed", "said, and unchanged"]
+"""Whether no pixel of the source is in a file, so that faces that are seen are drawn heads.
+
+`surely`: who asks has made the file. `said`: by the receipt beside it, which anybody may have
+written; it is believed where the raw video was compared, and all was changed."""
+DRAWN: Mapping[Drawn, str] = {
+    "no": "",
+    "surely": ", which are drawn heads, as the method shows no pixel of the source",
+    "said": "; the receipt beside the file says that they are drawn heads, which nobody checked: "
+    "a receipt is not signed, and --raw tells whether it can be",
+    "said, and changed": ", which are drawn heads by the receipt beside the file, and nothing of "
+    "the raw video is as it was",
+    "said, and unchanged": "; the receipt beside the file says that they are drawn heads, and the "
+    "raw video does not bear it out",
+}
 SEARCHED = 20  # undone frames that are searched for all; the others for faces
 
 
@@ -46,7 +62,6 @@ class LookAgain:
         hidden: what the publisher means to hide.
         finders: of what is looked for; several videos may share them, one after another.
         kinds: which of these are looked for, faces first; None: all that the finders find.
-        drawn: no pixel of the source is shown, so that a face that is seen is a drawn head.
 
     Raises:
         MissingError: a network is not installed.
@@ -56,7 +71,6 @@ class LookAgain:
     hidden: frozenset[Kind] = frozenset(("face",))
     finders: Finders = field(default_factory=Finders)
     kinds: tuple[Kind, ...] | None = None
-    drawn: bool = False
     # from the lowest scores on: the best of each frame, and the surest of all
     _seen: dict[Kind, dict[int, float]] = field(default_factory=dict)
     _shown: dict[Kind, list[Proof]] = field(default_factory=dict)
@@ -131,9 +145,9 @@ class LookAgain:
             found += look_turned(self.finders.face, mirrored, turn)
         return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
 
-    def findings(self) -> list[Finding]:
+    def findings(self, drawn: Drawn = "no") -> list[Finding]:
         """What was found in all frames that were looked at."""
-        found = [self._faces_again()]
+        found = [self._faces_again(drawn)]
         if self.undo:
             found.append(self._seen_undone())
         return found + [self._others(kind) for kind in self._kinds[1:]]
@@ -161,7 +175,7 @@ class LookAgain:
             proofs=tuple([one for one in proofs if one.score >= sure] or proofs),
         )
 
-    def _faces_again(self) -> Finding:
+    def _faces_again(self, drawn: Drawn) -> Finding:
         least, frames = SURE["face"], tuple(self._faces)
         work = f"{self._looked} frames"
         possible = len(self._seen.get("face", {})) - len(frames)
@@ -173,14 +187,18 @@ class LookAgain:
             "again in the mirrored frame"
         )
         if frames:
-            says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}"
-            if self.drawn:
-                says += ", which are drawn heads, as the method shows no pixel of the source"
+            says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}{DRAWN[drawn]}"
         else:
             says = f"No face is seen in {work}"
         return Finding(
             attack="faces",
-            level=("left" if self.drawn else "recovered") if frames else "nothing",
+            level=(
+                "nothing"
+                if not frames
+                else "left"
+                if drawn in ("surely", "said, and changed")
+                else "recovered"
+            ),
             says=says + (also if possible else "") + ".",
             work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; of every "
             f"{WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small copies "

@@ -22,15 +22,15 @@ from masquerade.attack.file_facts import (
     check_source,
     find_receipt,
     hides_whole_frames,
-    is_drawn,
     meant_to_hide,
     read_streams,
     read_tags,
+    said_to_be_drawn,
 )
 from masquerade.attack.finders import Finders
 from masquerade.attack.finding import AttackReport, Finding, Level, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
-from masquerade.attack.look_again import SEARCHED, LookAgain
+from masquerade.attack.look_again import SEARCHED, Drawn, LookAgain
 from masquerade.attack.packet_sizes import compare_packet_sizes
 from masquerade.attack.paired_frames import (
     read_frames,
@@ -195,7 +195,8 @@ def attack_file(
     `restoration` has a network that has not seen it; without `finders` of people, these are looked
     for in the raw video alone, and only where the publisher means to hide them. `salvage`: what
     is left of a damaged raw video is compared. `drawn`: no pixel of the source is shown, as
-    `shows_no_pixel` says; None: the receipt beside the file tells.
+    `shows_no_pixel` says; None: the receipt beside the file tells, where the raw video does not
+    speak against it.
     """
     began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
     try:
@@ -211,7 +212,6 @@ def attack_file(
             hidden=hidden,
             finders=finders,
             kinds=kinds,
-            drawn=is_drawn(path) if drawn is None else drawn,
         )
         restoration = restoration and replace(restoration, hidden=hidden)
         noise = None if config.quick else KnownNoise(finders, hidden=hidden)
@@ -250,7 +250,7 @@ def attack_file(
             find_receipt(path),
         ]
         findings = [
-            *again.findings(),
+            *again.findings(_who_says_drawn(path, compared, drawn)),
             *([noise.finding()] if noise else []),
             *facts,
             *(compared.findings() if compared else []),
@@ -271,6 +271,20 @@ def attack_file(
         findings=tuple(findings),
         seconds=time.monotonic() - began,
     )
+
+
+def _who_says_drawn(path: Path, compared: BesideRaw | None, drawn: bool | None) -> Drawn:
+    """Whether what is seen in a file is drawn, and who says so; `drawn` is that of `attack_file`.
+
+    A receipt alone takes back no face that is seen: anybody can write one.
+    """
+    if drawn is not None:
+        return "surely" if drawn else "no"
+    if not said_to_be_drawn(path):
+        return "no"
+    if compared is None:
+        return "said"
+    return "said, and changed" if compared.nothing_unchanged else "said, and unchanged"
 
 
 def _why(error: Exception, path: Path) -> str:
