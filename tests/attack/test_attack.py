@@ -20,7 +20,7 @@ import pytest
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
-from masquerade.attack.finding import Finding, spans, told_apart
+from masquerade.attack.finding import Finding, Level, spans, told_apart
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.own_output import check_own_output
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
@@ -508,6 +508,34 @@ def test_what_is_recovered_hides_no_file_that_was_not_attacked(
     assert "bad.mp4 could not be attacked:" in said.err and "something was recovered" in said.out
     text = page.read_text()
     assert text.index("1 of 2 files could not be attacked") < text.index("<h2>")
+
+
+@pytest.mark.parametrize(("level", "code"), [("recovered", 4), ("nothing", 2)])
+def test_a_page_that_cannot_be_written_takes_nothing_back(
+    level: Level,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "page.html"
+
+    def attack(paths: list[Path], *_: object, **__: object) -> AttackReport:
+        page.write_text("another one")  # which appears during the work
+        seen = Finding(attack="faces", level=level, says="Faces.", work="1 frame")
+        video = VideoAttack(path=paths[0], frames=1, findings=(seen,))
+        return AttackReport(videos=(video,), arguments={}, versions={})
+
+    monkeypatch.setattr("masquerade.attack.attack_files", attack)
+    assert main(["attack", "safe.mp4", "-o", str(page)]) == code
+    said = capsys.readouterr()
+    assert "Faces." in said.out and "page.html" not in said.out
+    assert "page.html exists already; choose another -o" in said.err
+    assert page.read_text() == "another one"
+    assert main(["attack", "safe.mp4", "-o", str(page), "--overwrite"]) == (
+        code if code == 4 else 0
+    )
+    assert "page.html shows the frames; guard it." in capsys.readouterr().out
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(raw: Path, tmp_path: Path) -> None:

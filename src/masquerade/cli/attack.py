@@ -18,7 +18,13 @@ from tyro.conf import Positional, arg
 from masquerade.attack import AttackConfig
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import UsageError, escape, name_some
+from masquerade.errors import (
+    MasqueradeError,
+    UsageError,
+    as_masquerade_error,
+    escape,
+    name_some,
+)
 from masquerade.storage import atomic_write, temporary_file
 
 if TYPE_CHECKING:
@@ -64,7 +70,6 @@ def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, config = parse(argv)
     from masquerade.attack import attack_files
-    from masquerade.report.attack_page import render_attack_page
 
     if options.output is not None:
         if options.output.suffix.lower() not in (".html", ".htm"):
@@ -83,16 +88,37 @@ def main(argv: list[str]) -> int:
     for video in report.without_raw:
         says = f"{escape(video.path)} was not compared with a raw video: {video.without_raw}"
         print(says, file=sys.stderr)
-    if options.output is not None:
-        page = render_attack_page(report, pictures=options.pictures)
+    if report.passed_over:
+        listed = name_some([escape(one) for one in report.passed_over], MOST_NAMED)
+        print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
+    failed = _write_page(report, options)
+    if failed is not None:  # it takes nothing back that was recovered
+        print(f"masquerade: {failed}", file=sys.stderr)
+        return report.exit_code or failed.exit_code
+    return report.exit_code
+
+
+def _write_page(report: AttackReport, options: Options) -> MasqueradeError | None:
+    """Write the page, if one is asked for, and say that it is there; gives why it could not be."""
+    from masquerade.report.attack_page import render_attack_page
+
+    if options.output is None:
+        return None
+    page = render_attack_page(report, pictures=options.pictures)
+    try:
         with atomic_write(
             options.output, overwrite=options.overwrite, private=options.pictures
         ) as part:
             part.write_text(page, encoding="utf-8", errors="backslashreplace")
-    if report.passed_over:
-        listed = name_some([escape(one) for one in report.passed_over], MOST_NAMED)
-        print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
-    return report.exit_code
+    except (MasqueradeError, OSError) as error:
+        failed = as_masquerade_error(error)
+        if not isinstance(failed, MasqueradeError):
+            raise
+        return failed
+    if not (options.quiet or options.json):
+        shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
+        print(f"{escape(options.output)} {shows}.")
+    return None
 
 
 def _print(report: AttackReport, options: Options) -> None:
@@ -103,9 +129,6 @@ def _print(report: AttackReport, options: Options) -> None:
     if report.folder and not options.quiet:
         console.print("All videos together:")
         _print_findings(report.folder, console)
-    if options.output is not None and not options.quiet:
-        shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
-        console.print(f"{escape(options.output)} {shows}.", markup=False)
 
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
