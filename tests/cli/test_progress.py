@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from masquerade.cli import main
+from masquerade.cli import INTERRUPTED, main
 from masquerade.cli.progress import BatchProgress, StepProgress
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
@@ -55,6 +55,16 @@ def test_a_terminal_sees_frames_of_all(clip: Path, tmp_path: Path) -> None:
                 said += some
     assert ran.returncode == 0
     assert b"of 25 frames" in said and b"None" not in said
+
+
+def test_an_interruption_that_was_swallowed_ends_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with StepProgress(quiet=True) as progress:
+        progress.follow("clip.mp4", 0, 5)
+        monkeypatch.setattr(INTERRUPTED, "is_set", lambda: True)
+        with pytest.raises(KeyboardInterrupt):
+            progress.follow("clip.mp4", 1, 5)
 
 
 def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,12 @@ class StepProgress(Progress):
             now: what it is at.
             left: how long it still takes, in words; otherwise that follows from its pace.
             most: it may end before `of`.
+
+        Raises:
+            KeyboardInterrupt: a signal asked the process to end.
         """
+        if INTERRUPTED.is_set():  # what it raised was lost in a finalizer, or in FFmpeg
+            raise KeyboardInterrupt
         words, title = "at most " if most else "", ", ".join(filter(None, (what, now, left)))
         time = monotonic()
         if begins := self._step != (what, of):
