@@ -193,6 +193,26 @@ def test_whom_a_network_misses_is_hidden_though_another_outline_lies_in_their_bo
         assert (mask[50:170, 70:110] == 255).all(), number
 
 
+class _OneOutline(_TwoPeople):
+    """Finds both people in every frame, and of the left one a box without an outline."""
+
+    def segment(self, frame: Any) -> Any:
+        left = Box(60, 40, 120, 180, 0.9, label="person", whole=True)
+        return [left, Box(100, 40, 160, 180, 0.9, label="person")], super().segment(frame)[1]
+
+
+@pytest.mark.parametrize("tracking", [Tracking(every=4), None])
+def test_who_has_no_outline_is_hidden_in_frames_of_the_detector(tracking: Tracking | None) -> None:
+    source = _TorchvisionPeople(_OneOutline(), every=4, tracking=tracking)  # type: ignore[arg-type]
+    black = ArrayFrame(np.full((200, 200, 3), 8, np.uint8))
+    for number, region in enumerate(source((black, False) for _ in range(9))):
+        mask = rasterize(
+            region.boxes, width=200, height=200, shape="silhouette", margin=1.6, mask=region.mask
+        )
+        if region.detected or tracking:
+            assert (mask[50:170, 70:110] == 255).all(), number
+
+
 def test_torchvisions_weights_and_device_come_from_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,5 +334,7 @@ def track_regions(
         clipped = (box.clip(frame.width, frame.height) for box in boxes)
         inside = tuple(box for box in clipped if box is not None)
         if mask is not None:  # others' silhouettes do not show whom the detector missed
-            inside = tuple(replace(one, whole=one.source != "detected") for one in inside)
+            inside = tuple(
+                replace(one, whole=one.whole or one.source != "detected") for one in inside
+            )
         yield frame, Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)
