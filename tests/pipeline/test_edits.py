@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from two_faces import LEFT, RIGHT, TwoFaces, black
 
+import masquerade
 from masquerade import anonymize_file
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
@@ -213,6 +214,17 @@ def test_choices_of_other_numbers_are_refused(video: Path) -> None:
         with pytest.raises(UsageError, match="other numbers"):
             run(video, edits(video, numbered_by="0", **chosen))
     run(video, edits(video, numbered_by="0"))  # nobody is chosen
+
+
+def test_choices_by_other_code_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one version, too: what follows people is changed more often than the version."""
+    own = config.numbering(PipelineConfig(regions="faces", shape="box", mask_scale=1.0), TwoFaces())
+    asked: set[str] = set()
+    monkeypatch.setattr(config, "code_digest", lambda *patterns: asked.update(patterns) or "other")
+    with pytest.raises(UsageError, match="other numbers"):
+        run(video, edits(video, visible=(4,), numbered_by=own))
+    of = {path for one in asked for path in Path(masquerade.__file__).parent.glob(one)}
+    assert {"pose_tracking.py", "optical_flow.py", "read.py"} <= {path.name for path in of}
 
 
 @pytest.mark.parametrize("flags", [["--regions", "faces"], ["--level", "face"], ["--no-track"]])

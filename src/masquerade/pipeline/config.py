@@ -27,7 +27,7 @@ from masquerade.ranges import (
     at_least,
     check_ranges,
 )
-from masquerade.storage import file_digest
+from masquerade.storage import code_digest, file_digest
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import CODECS, Codec, Encoding
 
@@ -49,6 +49,7 @@ REGION_ARGUMENTS = (
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 FILES = ("detector_weights", "key_weights", "models")  # of REGION_ARGUMENTS: files of networks
 CHOSEN = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
+NUMBERED_BY = ("regions/*.py", "models/*.py", "video/*.py")  # code that people's numbers come from
 BESIDE_CHOSEN = {"templates", "text", "boxes"}  # regions that hide nobody by themselves
 Reach = Annotated[int, at_least(0, 1000)]
 Rate = Annotated[float, at_least(0.001, 1000)]
@@ -367,7 +368,8 @@ def numbering(config: PipelineConfig, source: Any) -> str:
     name, arguments = region_arguments(config)[0]
     plain = {key: str(value) for key, value in arguments.items() if key not in CHOSEN}
     model = getattr(source, "sources", (source,))[0].model_sha256
-    return config_hash({"name": name, "arguments": plain, "model": model, "version": __version__})
+    by = {"model": model, "version": __version__, "code": code_digest(*NUMBERED_BY)}
+    return config_hash({"name": name, "arguments": plain, **by})
 
 
 def with_edits(config: PipelineConfig, edits: "Edits") -> PipelineConfig:
