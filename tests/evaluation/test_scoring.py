@@ -16,7 +16,7 @@ from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes, void_reason
-from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.ground_truth import GroundTruth, mean_over_seeds
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
@@ -109,6 +109,27 @@ def test_a_constant_guess_scores_one_half_over_folds_of_different_rates(
         ]
     }
     assert measure(red, truth, told).value == 1.0
+
+
+def test_an_action_that_tells_nothing_scores_one_half_over_folds_and_seeds(
+    manifest: Manifest,
+) -> None:
+    """Seeds hold other people out: the prior of one is not that of the mean of all."""
+    unseen = protocols(manifest, folds=3)[0]
+    truth = GroundTruth.of(manifest, (unseen,))
+    same = replace(truth, labels={**truth.labels, "action": np.zeros_like(truth.labels["action"])})
+    seeds = [same.split(unseen.name, "test", seed=seed) for seed in range(3)]
+    rates = np.stack([one.rates_by_fold("red")[:, 1] for one in seeds])
+    assert len(np.unique(rates[0] - rates.mean(axis=0))) > 1, "or folds could not be told apart"
+    red = next(one for one in protocol_specs(manifest, unseen) if one.name == "red")
+    test = mean_over_seeds(seeds)
+    assert np.array_equal(test.rates_by_fold("red")[:, 1], rates.mean(axis=0))
+    floors = compute_floors(red, test, [test.actions])
+    assert {name: floor.value for name, floor in floors.items()} == {
+        "constant": 0.5,
+        "action prior": 0.5,
+        "predicted action": 0.5,
+    }
 
 
 def test_an_attacker_of_one_class_is_not_chosen_on_uneven_validation(manifest: Manifest) -> None:

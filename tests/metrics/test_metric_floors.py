@@ -47,6 +47,18 @@ def test_the_prior_is_the_rate_within_each_action_and_overall_where_it_is_new() 
     assert scores.tolist() == [[0, 0], [1, 0.5], [2 / 3, 1 / 3], [2 / 3, 1 / 3]]
 
 
+def test_the_mean_of_priors_scores_the_mean_of_their_scores() -> None:
+    one = ActionPrior.fit([[1, 0], [1, 1], [0, 0]], [3, 3, 5])
+    two = ActionPrior.fit([[0, 0], [1, 1]], [5, 7])
+    actions, both = np.array([3, 5, 7, 9, -1]), np.array([[0.0] * 3 + [1, 0, 1, 0, 0]])
+    mean = ActionPrior.mean([one, two])
+    assert np.allclose(mean.scores(actions), (one.scores(actions) + two.scores(actions)) / 2)
+    assert ActionPrior.mean([one]) is one
+    several = [ActionPrior.fit([[1.0], [0.0]], np.eye(8)[some]) for some in ([3, 5], [5, 7])]
+    expected = (several[0].scores(both) + several[1].scores(both)) / 2
+    assert np.allclose(ActionPrior.mean(several).scores(both), expected)
+
+
 def test_with_independent_actions_the_prior_is_the_constant_floor() -> None:
     rng = np.random.default_rng(0)
     y, a = (rng.random((40_000, 1)) < 0.3) * 1.0, rng.integers(0, 4, 40_000)

@@ -33,8 +33,6 @@ class SplitTruth:
     labels: Mapping[str, IntArray]  # label to (n,) classes, or (n, C) of 0 and 1; -1 unknown
     actions: IntArray  # (n,) true ones, or (n, A) of 0 and 1; -1 unknown
     fold_priors: Mapping[str, tuple[ActionPrior, ...]]  # label to the action prior of each fold
-    # label to (F, C), the mean over seeds of what attackers learned from; None: that of the priors
-    fold_rates: Mapping[str, Floats] | None = None
 
     @cached_property
     def rates(self) -> Probabilities:
@@ -48,8 +46,6 @@ class SplitTruth:
 
     def rates_by_fold(self, label: str) -> Floats:
         """(F, C) training rates of each fold."""
-        if self.fold_rates is not None:
-            return self.fold_rates[label]
         return np.stack([prior.overall for prior in self.fold_priors[label]])
 
     def prior_of(self, label: str, actions: IntArray) -> Floats:
@@ -215,16 +211,16 @@ def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
 
 
 def mean_over_seeds(tests: Sequence[SplitTruth]) -> SplitTruth:
-    """The test clips, which are the same for all seeds, with the mean of their training rates.
+    """The test clips, which are the same for all seeds, with the mean of their action priors.
 
-    The mean of several seeds' predictions is compared with it, so that a constant guess is exactly
-    at chance.
+    The mean of several seeds' predictions is compared with its rates, so that a constant guess is
+    exactly at chance; so is an action that tells nothing, as rates and priors have the same clips.
     """
     return replace(
         tests[0],
-        fold_rates={
-            label: np.mean(
-                [[prior.overall for prior in one.fold_priors[label]] for one in tests], axis=0
+        fold_priors={
+            label: tuple(
+                map(ActionPrior.mean, zip(*(one.fold_priors[label] for one in tests), strict=True))
             )
             for label in tests[0].fold_priors
         },

@@ -8,6 +8,7 @@ tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,15 @@ class ActionPrior:
             np.add.at(sums, codes, y)
             rates.append(np.where(counts > 0, sums / np.maximum(counts, 1), unseen))
         return cls(names, np.concatenate(rates, axis=1), np.concatenate(overall))
+
+    @classmethod
+    def mean(cls, several: Sequence[ActionPrior]) -> ActionPrior:
+        """The mean of priors that were counted on different clips of the same attributes."""
+        if len(several) == 1:
+            return several[0]
+        names = np.unique(np.concatenate([one.actions for one in several]))
+        rates = [one.scores(names) for one in several]  # the overall ones where it is not in train
+        return cls(names, np.mean(rates, axis=0), np.mean([one.overall for one in several], axis=0))
 
     def scores(self, actions: ArrayLike) -> Floats:
         """The rates (m, P) of actions (m,), true or predicted; of (m, A) of 0 and 1 their mean."""
