@@ -24,8 +24,8 @@ from masquerade.evaluation.attacker_choice import (
 )
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.controls import channel_controls, unread_channels
-from masquerade.evaluation.ground_truth import SplitTruth
-from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, without_void
+from masquerade.evaluation.ground_truth import SplitTruth, mean_over_seeds
+from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, measure, without_void
 from masquerade.evaluation.protocols import SAME, protocols
 from masquerade.evaluation.results import Control, from_json
 from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
@@ -244,6 +244,44 @@ def test_predictions_of_folds_that_choose_differently_are_put_together() -> None
     mine = replace(mine, outputs=tuple(outputs))
     best = choose(RED, mine, score_attackers(RED, mine))
     assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0
+
+
+def unlike(*rates: float) -> dict[str, tuple[ActionPrior, ...]]:
+    """Training rates of red, by fold."""
+    each = [np.array([1 - rate, rate]) for rate in rates]
+    return {"red": tuple(ActionPrior(np.arange(1), one[None], one) for one in each)}
+
+
+def test_a_fold_that_learned_of_one_class_alone_does_not_stand_out() -> None:
+    """All who are red are in one fold's test: its train has none of them, or that of one seed."""
+    red = (np.arange(CLIPS) < 6).astype(np.int64)
+    mine = given(RED, ("blind", EVERY, EVERY))
+    seeds = [
+        replace(mine.test, labels={"red": red}, fold_priors=unlike(*rates))
+        for rates in ((0.0, 0.3), (0.1, 0.3))
+    ]
+    lowest = [np.clip(one.rates["red"], 1e-3, 1 - 1e-3) for one in seeds]  # as attackers predict
+    sheet = mean_over_seeds(seeds)
+    for tests, test in (([0], seeds[0]), ([0, 1], sheet)):
+        blind = replace(
+            mine.outputs[0],
+            validation={"red": lowest[0]},
+            test=tuple({"red": lowest[seed]} for seed in tests),
+        )
+        found = replace(
+            mine,
+            validation=seeds[0],
+            test=test,
+            tests=tuple(seeds[seed] for seed in tests),
+            outputs=(blind,),
+        )
+        assert score_attacker(RED, found, blind).test.value == 0.5
+        both = average_attackers(RED, found, score_attackers(RED, found) * 2)
+        assert score_attacker(RED, found, both).test.value == 0.5
+    several = replace(seeds[0], labels={"red": np.stack([1 - red, red], axis=1)})
+    objects = replace(RED, metric="cMAP")
+    rate_of_positives = measure(objects, several, several.rates).value
+    assert measure(objects, several, {"red": lowest[0]}).value == rate_of_positives == 0.5
 
 
 def test_attackers_of_raw_video_may_do_first_what_a_method_does() -> None:

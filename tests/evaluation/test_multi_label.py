@@ -13,7 +13,7 @@ from scenes import CONFIG
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
-from masquerade.evaluation.calibration import add_action_prior, recalibrate
+from masquerade.evaluation.calibration import add_action_prior, is_learned, recalibrate
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import compute_floors, measure, protocol_specs
 from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
@@ -81,7 +81,13 @@ def test_a_constant_guess_has_the_rate_of_positives(
     assert [many.column("objects").values[i] for i in varied] == ["blue", "hat", "red"]
     constant = compute_floors(objects, truth, ())["constant"].value
     assert constant == pytest.approx(hot[:, varied].mean())
-    assert measure(objects, truth, {"objects": hot * 0.8 + 0.1}).value == 1.0
+    # a hat is in one fold's test alone: its train has none to learn from, and nobody reads it there
+    learned = is_learned(truth.rates_by_fold("objects")).all(axis=0)
+    assert [many.column("objects").values[i] for i in learned.nonzero()[0]] == ["blue", "red"]
+    read = {"objects": hot * 0.8 + 0.1}
+    assert measure(objects, truth, read).value < 1.0
+    some = replace(truth, labels={**truth.labels, "objects": hot * learned})
+    assert measure(objects, some, read).value == 1.0
 
 
 def test_of_several_actions_the_prior_is_the_mean(many: Manifest, truth: SplitTruth) -> None:

@@ -19,6 +19,8 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attackers import TOGETHER, TOGETHER_NAME, AttackOutputs, transformed
 from masquerade.evaluation.calibration import (
     add_action_prior,
+    beyond_rate,
+    is_learned,
     log_odds,
     mean_probabilities,
     sigmoid,
@@ -342,8 +344,34 @@ def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> 
         by_fold=tuple(by_fold),
         test=average(each)
         if mine.per_run
-        else measure(spec, mine.test, mean_probabilities(one.test)),
+        else measure(spec, mine.test, _mean_over_seeds(mine, one)),
         runs=each if mine.per_run and len(each) > 1 else (),
+    )
+
+
+def _mean_over_seeds(mine: ScoringInput, one: AttackOutputs) -> Probabilities:
+    """The mean of the seeds' predictions, of which those that learned nothing give their rate.
+
+    It is part of the mean rate: a bound of what is predicted would stand out in that fold.
+    """
+
+    def unless_learned(seed: int, label: str) -> Floats:
+        truth, p = mine.of_seed(seed), one.test[seed][label]
+        rates = truth.rates_by_fold(label)
+        several = rates.shape[1] == 2 or truth.labels[label].ndim == 2
+        if not several or is_learned(rates).all():
+            return p
+        found = np.array(p)
+        for fold, rate in enumerate(rates):
+            at = np.ix_(truth.fold == fold, ~is_learned(rate))
+            found[at] = rate[~is_learned(rate)]
+        return found
+
+    return mean_probabilities(
+        [
+            ByLabel(predicted, partial(unless_learned, seed))
+            for seed, predicted in enumerate(one.test)
+        ]
     )
 
 
@@ -450,13 +478,11 @@ def _equally_sure(
 
     So clips of several attackers can be ranked together.
     """
-    spread = _log_odds_beyond(mine.validation, label, one.validation[label]).std()
+    on_validation = mine.validation.rates[label]
+    beyond = beyond_rate(one.validation[label], on_validation)[is_learned(on_validation)]
+    spread = beyond.std() if len(beyond) else 0.0
     scale = spread if spread > LEAST_SPREAD else 1.0
-    return sigmoid((log_odds(p) - log_odds(rates)) / scale + log_odds(rates))
-
-
-def _log_odds_beyond(truth: SplitTruth, label: str, predicted: Floats) -> Floats:
-    return np.asarray(log_odds(predicted) - log_odds(truth.rates[label]))
+    return sigmoid(beyond_rate(p, rates) / scale + log_odds(rates))
 
 
 def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:

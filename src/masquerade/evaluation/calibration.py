@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import ByLabel
@@ -69,6 +70,20 @@ def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
 def log_odds(p: Floats) -> Floats:
     """The logarithm of p / (1 - p), bounded where p is 0 or 1."""
     return _logs(p) - _logs(1 - p)
+
+
+def beyond_rate(p: Floats, rate: Floats) -> Floats:
+    """How far the log odds of predictions lie above those of the training rate.
+
+    Where all training clips had one value, nothing was learned, and it is 0. Such a rate and what
+    is predicted are bounded differently: what is between them would tell folds apart.
+    """
+    return np.where(is_learned(rate), log_odds(p) - log_odds(rate), 0.0)
+
+
+def is_learned(rate: Floats) -> NDArray[np.bool_]:
+    """Whether training clips had both values of what they have at these rates."""
+    return np.asarray((rate > 0) & (rate < 1))
 
 
 def _link(multi_label: bool) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation.calibration import log_odds
+from masquerade.evaluation.calibration import beyond_rate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth, is_known
 from masquerade.evaluation.protocols import Protocol, action_column
 from masquerade.metrics.classification import (
@@ -31,6 +31,7 @@ from masquerade.metrics.statistic import Floats, Statistic, average, mean, value
 
 MEAN = "attributes"
 COLUMNS = 64  # values of a label that are scored at once
+ROUNDED = 9  # decimals of log odds, below which clips are said to be equal
 F1_THRESHOLDS = {"F1": THRESHOLDS["default"], "F1 above .62": THRESHOLDS["spact-code"]}
 """From which probability on a clip counts as positive, by metric."""
 KIND_METRICS = {"binary": "AUROC", "multi-label": "cMAP"}  # of other kinds top-1
@@ -228,7 +229,7 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities
             inner = f1(y[:, None], p[:, 1:], threshold=threshold, undefined="one class")
         else:
             ranked = average_precision if metric == "cMAP" else auroc
-            inner = ranked(y, _beyond_rate(p, rate)[:, 1])
+            inner = ranked(y, np.round(beyond_rate(p, rate)[:, 1], ROUNDED))
     if len(known) == len(truth.clips):
         return inner
     return of_known(inner, known, len(truth.clips))
@@ -241,16 +242,11 @@ def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArra
         labels, p, rates = truth.labels[name], predicted[name], truth.rates_by_fold(name)
         for first in range(0, labels.shape[1], COLUMNS):
             some = slice(first, first + COLUMNS)
-            above = _beyond_rate(p[known, some], rates[truth.fold[known], some])
+            above = beyond_rate(p[known, some], rates[truth.fold[known], some]).round(ROUNDED)
             yield from zip(labels[known, some].T.astype(np.float64), above.T, strict=True)
 
     positives = truth.labels[name][known].sum(axis=0, dtype=np.float64)
     return cmap_of_columns(len(known), columns, positives)
-
-
-def _beyond_rate(p: Floats, rate: Floats) -> Floats:
-    """How far the log odds of predictions lie above those of the training rate."""
-    return np.round(log_odds(p) - log_odds(rate), 9)
 
 
 def of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
