@@ -23,9 +23,10 @@ from clips import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+import masquerade
 from masquerade.video.encoding import Encoding
 from masquerade.video.read import Reader
-from masquerade.video.timestamps import TimestampRepair
+from masquerade.video.timestamps import SoundClock, TimestampRepair
 
 pytestmark = needs_ffmpeg
 HALF_TICK = 0.5 / 10000 + 1e-6  # ffprobe prints microseconds
@@ -131,3 +132,78 @@ def test_good_timestamps_stay_and_others_follow_by_one_frame():
     given = [(0, 0), (40, 40), (None, 80), (None, None), (100, None), (200, None)]
     assert [clock.tick(*pair) for pair in given] == [0, 40, 80, 120, 160, 200]
     assert clock.repaired == 3
+
+
+def mended(times: list[int | None]) -> list[int]:
+    """What a decoder, which holds one picture back, makes of times in milliseconds."""
+    clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000))
+    given: list[int] = []
+    for time in times:
+        before = clock.last_before(time)
+        if given:
+            given[-1] = before
+        given.append(clock.tick(time, None))
+    assert clock.repaired == sum(a != b for a, b in zip(given, times, strict=True))
+    return given
+
+
+def test_one_time_ahead_of_both_its_neighbours_is_mended():
+    assert mended([0, 40, 186_000, 120, 160]) == [0, 40, 80, 120, 160]
+    assert mended([9_000, 40, 80]) == [19, 40, 80]
+    assert mended([0, 90_000, 50, 80]) == [0, 25, 50, 80]
+    assert mended([0, 40, 80, 0, 40, 80]) == [0, 40, 80, 120, 160, 200]  # the clock starts again
+    assert mended([0, 40, 5_000, 5_040]) == [0, 40, 5_000, 5_040]
+
+
+@given(st.lists(st.none() | st.integers(0, 10**6), max_size=40))
+def test_mended_times_only_rise(times):
+    assert all(a < b for a, b in itertools.pairwise(mended(times)))
+
+
+def test_sound_goes_on_where_its_clock_starts_again():
+    clock, second = SoundClock(), Fraction(1)
+    begins = [Fraction(n) for n in (5, 6, 0, 1, 2, 60, 11, 20)]
+    following = {60: Fraction(11)}
+    shifts = [clock.shift(one, second, following.get(int(one))) for one in begins]
+    assert [a + b for a, b in zip(begins, shifts, strict=True)] == [5, 6, 7, 8, 9, 10, 11, 20]
+    assert clock.repaired == 4 and clock.doubts(Fraction(22)) and not clock.doubts(Fraction(21))
+    tick = Fraction(1, 90_000)
+    assert clock.shift(Fraction(20), second, tick=tick) == tick  # muxers refuse times twice
+    assert clock.shift(Fraction(21), second, tick=tick) == 0
+
+
+@pytest.mark.parametrize("audio", ["keep", "pitch"])
+def test_recordings_behind_each_other_keep_all_their_sound(tmp_path, audio):
+    part, source = tmp_path / "part.mpg", tmp_path / "in.mpg"
+    make_with_sound(part, "-c:v", "mpeg2video", "-c:a", "ac3")
+    source.write_bytes(part.read_bytes() * 2)
+    receipt = masquerade.anonymize_file(
+        source, tmp_path / "o.mp4", masquerade.build("blacken"), regions="frame", audio=audio
+    )
+    assert receipt.source.frames == 100
+    assert receipt.mended_timestamps > 50 and "were replaced" in receipt.warnings[0]
+    found = {one["codec_type"]: float(one["duration"]) for one in streams(tmp_path / "o.mp4")}
+    assert found == {"video": pytest.approx(4, abs=0.05), "audio": pytest.approx(4, abs=0.05)}
+
+
+def flip(path: Path, number: int, *, pid: int) -> None:
+    """Flip bit 24 of the time of a stream's packet in an MPEG-TS: 186 seconds."""
+    data, seen = bytearray(path.read_bytes()), 0
+    for at in range(0, len(data), 188):
+        if (data[at + 1] & 31) << 8 | data[at + 2] != pid or not data[at + 1] & 64:
+            continue
+        at += 4 + (1 + data[at + 4] if data[at + 3] & 32 else 0)
+        seen += 1
+        if seen == number:
+            data[at + 10] ^= 1 << 2
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_delays_nothing(tmp_path):
+    source = make(tmp_path / "in.ts", "-bf", 0, seconds=2)
+    before = times(source)
+    flip(source, 26, pid=0x100)
+    with Reader(source) as reader:
+        found = [item.time for item in reader]
+        assert reader.repaired == 1
+    assert found == pytest.approx(before, abs=1e-3)

@@ -486,6 +486,11 @@ class FileRun:
                 f"the source is damaged: {reader.lost} of its frames are lost, and "
                 f"{self.frames} were salvaged."
             )
+        if reader.repaired:
+            warned.append(
+                f"{reader.repaired} times of pictures or sound in the source were missing or "
+                "wrong and were replaced: what is shown then may be early or late."
+            )
         if config.decoder == "cuda" and not reader.on_gpu:
             warned.append(
                 f"decoded on the CPU: this machine has no NVIDIA GPU that decodes {info.codec} as "
@@ -554,10 +559,7 @@ def until(reader: Reader, seconds: float | None) -> Iterator[Any]:
 
 def _begins(item: StreamPacket) -> float:
     """The second at which what comes of another stream begins; one that is not known is early."""
-    first: Any = item.packet or next(iter(item.sound), None)
-    if first is None or first.pts is None or first.time_base is None:
-        return -math.inf
-    return float(first.pts * first.time_base)
+    return -math.inf if item.begins is None else float(item.begins)
 
 
 def expected_frames(info: VideoInfo, preview: float | None) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -22,7 +23,7 @@ from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decode
 from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, stated_end
 from masquerade.video.stream_template import StreamTemplate
-from masquerade.video.timestamps import TimestampRepair
+from masquerade.video.timestamps import SoundClock, TimestampRepair
 from masquerade.video.truncation import is_truncated, mp4_end
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
@@ -30,6 +31,7 @@ MOST_THREADS = 16  # of a decoder; so many FFmpeg starts by itself at most, too
 MOST_PRIMING = 3  # packets that an AAC encoder puts before the sound, HE-AAC's 5186 samples too
 LONGEST_PRIMING = 0.2  # seconds of sound that may be missing where a recording was cut
 MUTE = "holds sound that cannot be decoded"
+LEAP = 1  # seconds beyond all others that one packet alone is not believed to reach
 
 
 class Losses(NamedTuple):
@@ -59,6 +61,30 @@ class StreamPacket:
     index: int  # of the stream
     packet: Packet[Any] | None
     sound: tuple[AudioFrame, ...] = ()
+
+    @property
+    def begins(self) -> Fraction | None:
+        """The second at which it begins, if it says so."""
+        first: Any = self.packet if self.packet is not None else next(iter(self.sound), None)
+        if first is None or first.pts is None or first.time_base is None:
+            return None
+        return Fraction(first.pts * first.time_base)
+
+    @property
+    def length(self) -> Fraction:
+        """How many seconds it lasts, as far as it says so."""
+        if self.packet is not None:
+            return (self.packet.duration or 0) * (self.packet.time_base or Fraction(0))
+        return sum((Fraction(one.samples, one.sample_rate) for one in self.sound), Fraction(0))
+
+    def move(self, seconds: Fraction) -> None:
+        """Let it begin so much later."""
+        items: Any = (self.packet,) if self.packet is not None else self.sound
+        for one in items:
+            ticks = round(seconds / one.time_base) if one.time_base else 0
+            one.pts = None if one.pts is None else one.pts + ticks
+            if self.packet is not None and one.dts is not None:
+                one.dts += ticks
 
 
 class Decoder:
@@ -92,12 +118,16 @@ class Decoder:
         self._expected = PictureCounter(self.info)
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
-        self._seconds = 0.0
+        self._seconds = self._stated = 0.0  # how far packets reach: by several, or by any one
         # Of each copied stream: how many packets were cut, and the last of them.
         self._cut: dict[int, tuple[int, Packet[Any] | None]] = {}
         # Of each stream of sound: the second of the first packet that gave none; -inf: one did.
         self._mute: dict[int, float] = {}
         self._timed = {s.index for s in self.info.streams if s.kind in ("video", "audio")}
+        self._doubted: set[int] = set()  # streams whose last packet leapt ahead of all others
+        # Of each stream of sound: its clock, and what waits for the next to show its time wrong.
+        self._clocks = {s.index: SoundClock() for s in self.info.streams if s.kind == "audio"}
+        self._waiting: dict[int, StreamPacket] = {}
 
     def __enter__(self) -> Self:
         if self.info.kind != "sequence":
@@ -112,7 +142,7 @@ class Decoder:
     @property
     def losses(self) -> Losses:
         """What was wrong so far."""
-        repaired = self._timestamps.repaired
+        repaired = self._timestamps.repaired + sum(one.repaired for one in self._clocks.values())
         return Losses(self._damaged, self._lost, repaired, self._end_unknown, self._on_gpu)
 
     @property
@@ -146,7 +176,7 @@ class Decoder:
             if isinstance(picture, StreamPacket):
                 yield picture
                 continue
-            frame = self._frame(picture)
+            frame = self._frame(picture, held)
             if held is not None:
                 held.duration = frame.pts - held.pts
                 yield held
@@ -162,12 +192,15 @@ class Decoder:
             raise VideoError(f"{printable(self.path)} is not open; use the reader in a with block.")
         return self._container
 
-    def _frame(self, picture: VideoFrame) -> Decoded:
+    def _frame(self, picture: VideoFrame, held: Decoded | None) -> Decoded:
         if picture.is_corrupt:
             self._damage("holds a damaged picture")
         if self._gpu and picture.format.name in PLANAR:
             picture, self._on_gpu = as_planar(picture), self._on_gpu + 1
-        pts = self._timestamps.tick(*self._stamps(picture))
+        shown, decoded = self._stamps(picture)
+        if held is not None:
+            held.pts = self._timestamps.last_before(shown)
+        pts = self._timestamps.tick(shown, decoded)
         index, self._reached = self._reached, self._reached + 1
         duration = picture.duration or self._timestamps.step
         return Decoded(picture, pts, duration, index)
@@ -214,15 +247,38 @@ class Decoder:
             index = packet.stream.index
             self._note(packet)
             if index in self.copy and packet.size:
-                yield from self._to_copy(index, packet)
+                for item in self._to_copy(index, packet):
+                    yield from self._in_time(item)
             if index in self.sound and packet.size:
-                yield StreamPacket(index, None, self._sound(packet))
+                yield from self._in_time(StreamPacket(index, None, self._sound(packet)))
             if index != video.index or (not packet.size and packet.dts is not None):
                 continue  # of the video an empty one says that the last picture stays
             self._packets += packet.size > 0
             self._expected.add(packet)
             self._first = packet.dts if self._first is None else self._first
             yield from self._pictures(packet)
+        for item in self._waiting.values():
+            yield self._timed_by_clock(item, None)
+
+    def _in_time(self, item: StreamPacket) -> Iterator[StreamPacket]:
+        """Give what comes of another stream; sound that is far ahead waits for what follows it."""
+        clock = self._clocks.get(item.index)
+        if clock is None:
+            yield item
+        elif item.packet is not None or item.sound:
+            if (before := self._waiting.pop(item.index, None)) is not None:
+                yield self._timed_by_clock(before, item.begins)
+            if clock.doubts(item.begins):
+                self._waiting[item.index] = item
+            else:
+                yield self._timed_by_clock(item, None)
+
+    def _timed_by_clock(self, item: StreamPacket, following: Fraction | None) -> StreamPacket:
+        clock, tick = self._clocks[item.index], item.packet and item.packet.time_base
+        seconds = clock.shift(item.begins, item.length, following, tick=tick)
+        if seconds:
+            item.move(seconds)
+        return item
 
     def _to_copy(self, index: int, packet: Packet[Any]) -> Iterator[StreamPacket]:
         """A packet of a copied stream, unless an edit list cuts it: a copy would publish it.
@@ -288,7 +344,13 @@ class Decoder:
             return
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
-            self._seconds = max(self._seconds, end)
+            self._stated = max(self._stated, end)
+            # One flipped bit in a time makes no hours of it.
+            if end > self._seconds + LEAP and packet.stream.index not in self._doubted:
+                self._doubted.add(packet.stream.index)
+            else:
+                self._doubted.discard(packet.stream.index)
+                self._seconds = max(self._seconds, end)
         wanted = packet.stream.index in {self.info.video_index, *self.copy, *self.sound}
         if wanted and packet.is_corrupt and packet.size:
             cut = not self._salvage and mp4_end(self.path)[0]
@@ -322,7 +384,7 @@ class Decoder:
             lost = claimed - self._packets
             self._damage(f"ends early: {self._packets} of {claimed} frames are there", lost=lost)
         total = stated_end(container)
-        reached = max(self._seconds, float((last.pts + last.duration) * self.info.time_base))
+        reached = max(self._stated, float((last.pts + last.duration) * self.info.time_base))
         short = total - reached > max(0.5, 3 / float(self.info.rate))
         if truncated or short:
             own = total - float((last.pts + self._timestamps.step) * self.info.time_base)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+LONGEST_GAP = Fraction(1, 10)  # seconds between sounds that raises no doubt
+
 
 @dataclass(frozen=True)
 class FrameTime:
@@ -19,7 +21,8 @@ class TimestampRepair:
 
     A missing, repeated or backward timestamp is replaced by the decoding time if that rises, else
     by the last timestamp plus one frame's duration. A first frame without any gets `start`, in
-    ticks of `time_base`.
+    ticks of `time_base`. One timestamp that is ahead of those on both sides of it is replaced by
+    one between them.
     """
 
     def __init__(self, *, rate: Fraction, time_base: Fraction, start: int = 0) -> None:
@@ -27,11 +30,24 @@ class TimestampRepair:
         self.repaired = 0
         self._start = start
         self._last: int | None = None
+        self._before = start - 1  # the timestamp before the last one
+        self._own = False  # whether the last one is the frame's own
 
     @property
     def next_tick(self) -> int:
         """One frame after the last timestamp, in ticks."""
         return self._start if self._last is None else self._last + self.step
+
+    def last_before(self, pts: int | None) -> int:
+        """The last timestamp, which is mended if the next one shows it to be ahead of its time.
+
+        Else one flipped bit would delay all that follows: nothing rises above a time hours ahead.
+        """
+        if self._last is not None and pts is not None and self._before + 1 < pts < self._last:
+            self._last = min(self._before + self.step, (self._before + pts) // 2)
+            self.repaired += self._own
+            self._own = False
+        return self._start if self._last is None else self._last
 
     def tick(self, pts: int | None, dts: int | None) -> int:
         """The next frame's timestamp in ticks, from the times to show and to decode it."""
@@ -40,6 +56,57 @@ class TimestampRepair:
                 break
         else:
             candidate = self.next_tick
-        self.repaired += candidate != pts
+        self._own = candidate == pts
+        self.repaired += not self._own
+        if self._last is not None:
+            self._before = self._last
         self._last = candidate
         return candidate
+
+
+class SoundClock:
+    """Makes the times of one stream's sound follow each other, and counts those it replaced.
+
+    Where recordings were put behind each other the clock starts again. Their sound then begins
+    where the last one ended, as their pictures do; so does one that is ahead of the next.
+    """
+
+    def __init__(self) -> None:
+        self.repaired = 0
+        self._last: Fraction | None = None  # the second at which the last sound begins
+        self._end = Fraction(0)  # and at which it ends
+
+    def doubts(self, begins: Fraction | None) -> bool:
+        """Whether a sound that begins then is so far ahead that the next is to be looked at."""
+        late = begins is not None and begins > self._end + LONGEST_GAP
+        return late and self._last is not None
+
+    def shift(
+        self,
+        begins: Fraction | None,
+        length: Fraction,
+        following: Fraction | None = None,
+        *,
+        tick: Fraction | None = None,
+    ) -> Fraction:
+        """The seconds by which a sound is to be moved.
+
+        Args:
+            begins: when it begins by itself; None: it does not say.
+            length: how long it lasts.
+            following: when the next one begins by itself, where that is known.
+            tick: the least by which times rise, which muxers insist on.
+        """
+        if begins is None:
+            self._end += length
+            return Fraction(0)
+        start = begins
+        if self._last is not None:
+            ahead = following is not None and self._last < following < begins
+            if begins < self._last or ahead:
+                start = self._end
+            elif begins == self._last:
+                start = begins + (tick or 0)
+            self.repaired += start != begins
+        self._last, self._end = start, start + length
+        return start - begins
