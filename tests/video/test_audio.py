@@ -15,9 +15,10 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite, 
 import masquerade
 from masquerade.attack.file_facts import read_streams
 from masquerade.errors import UsageError
-from masquerade.video.audio import audio_streams, check_audio, strip_comments
+from masquerade.video.audio import PitchShift, audio_streams, check_audio, strip_comments
 from masquerade.video.encoding import Encoding
 from masquerade.video.probe import probe, tally_frames
+from masquerade.video.stream_template import StreamTemplate
 
 pytestmark = needs_ffmpeg
 
@@ -220,6 +221,32 @@ def test_a_click_stays_in_its_place_under_pitch(tmp_path, monkeypatch, way, tone
     window = 0.06  # the tempo filter's longest: sound is moved by up to one of them
     found = loud.min(), loud.max()
     assert found == pytest.approx((2, 2.1), abs=window)
+
+
+def test_sound_that_changes_its_channels_is_shifted_to_its_end(tmp_path):
+    """As broadcasts do, from stereo to 5.1 and back."""
+    parts = [tmp_path / "one.mpg", tmp_path / "two.mpg"]
+    for part, channels in zip(parts, (1, 2), strict=True):
+        tones(part, "-c:v", "mpeg2video", "-c:a", "ac3", "-ac", channels)
+    source = tmp_path / "in.mpg"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    rewrite(source, tmp_path / "out.mp4", audio="pitch")
+    samples, rate, _ = wave(tmp_path / "out.mp4")
+    assert len(samples) / rate == pytest.approx(4, abs=0.1)
+    first, second = (loudest(half, rate) for half in np.array_split(samples, 2))
+    assert first == pytest.approx(second, abs=3) and abs(first - 440) > 60  # one factor for both
+
+
+def test_sound_that_would_be_lost_is_refused(tmp_path):
+    """A filter that drops sound, as it does where times go back, shortens no file in silence."""
+    clip = tones(tmp_path / "in.mp4", "-c:a", "aac")
+    with av.open(str(clip)) as file, av.open(str(tmp_path / "o.mp4"), "w") as out:
+        voice = PitchShift(StreamTemplate.of(file.streams.audio[0]), out, "mp4")
+        for frame in file.decode(audio=0):
+            frame.pts %= 24_000
+            voice.shift([frame])
+        with pytest.raises(UsageError, match=r"seconds of the sound cannot be shifted.*drop\.$"):
+            voice.flush()
 
 
 INNER = [("libvorbis", ".ogg"), ("flac", ".flac"), ("libopus", ".opus")]

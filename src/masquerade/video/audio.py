@@ -101,8 +101,12 @@ class PitchShift:
         self.stream.layout = self._layout
         self.stream.codec_context.bit_rate = 96_000 * (1 if self._layout == "mono" else 2)
         self.stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
+        # 3 to 6 half tones, up or down
+        tones = (3 + 3 * secrets.randbelow(10**6) / 10**6) * secrets.choice((-1, 1))
+        self._played = round(self._rate * 2 ** (tones / 12))
         self._graph: Any = None
-        self._start = self._end = Fraction(0)
+        self._kind: tuple[object, ...] = ()  # what the graph takes
+        self._start = self._end = self._heard = Fraction(0)  # seconds
         self._given = 0
 
     def shift(self, sound: Iterable[AudioFrame]) -> list[Packet[Any]]:
@@ -113,32 +117,56 @@ class PitchShift:
         """The remaining packets; the output is then exactly as long as the source's audio."""
         if self._graph is None:
             return []
-        self._graph.push(None)
-        packets = self._drain()
-        missing = round((self._end - self._start) * self._out_rate) - self._given
-        if 0 < missing < self._out_rate:
-            zeros = np.zeros((1 if self._layout == "mono" else 2, missing), np.float32)
-            silence = AudioFrame.from_ndarray(zeros, format="fltp", layout=self._layout)
-            silence.sample_rate = self._out_rate
-            packets += self._encode(silence)
+        packets = self._end_graph()
+        packets += self._fill(self._missing(self._end))
+        lost = self._heard - Fraction(self._given, self._out_rate)
+        if lost > 1:
+            raise UsageError(
+                f"{float(lost):.0f} seconds of the sound cannot be shifted, as its clock starts "
+                "again; add --audio drop."
+            )
         return packets + list(self.stream.encode(None))
 
     def _push(self, frame: AudioFrame) -> list[Packet[Any]]:
         base = frame.time_base or Fraction(1, self._rate)
+        kind = frame.format.name, frame.layout.name, frame.sample_rate, base
+        begins = self._end if frame.pts is None else frame.pts * base
+        packets: list[Packet[Any]] = []
         if self._graph is None:
-            self._graph = self._build(frame)
-            self._start = (frame.pts or 0) * base
-        if frame.pts is not None:
-            self._end = frame.pts * base
-        self._end += Fraction(frame.samples, frame.sample_rate)
+            self._start = begins
+        elif kind != self._kind:  # a broadcast goes from stereo to 5.1, and back
+            packets = self._end_graph()
+            packets += self._fill(self._missing(begins))
+        if kind != self._kind:
+            self._graph, self._kind = self._build(frame), kind
+        lasts = Fraction(frame.samples, frame.sample_rate)
+        self._end, self._heard = begins + lasts, self._heard + lasts
         self._graph.push(frame)
+        return packets + self._drain()
+
+    def _end_graph(self) -> list[Packet[Any]]:
+        """The packets of what the filter graph still held."""
+        self._graph.push(None)
         return self._drain()
+
+    def _missing(self, second: Fraction) -> int:
+        """How many samples lack up to that second of the source."""
+        return round((second - self._start) * self._out_rate) - self._given
+
+    def _fill(self, missing: int) -> list[Packet[Any]]:
+        """Packets of so many samples of silence."""
+        packets: list[Packet[Any]] = []
+        while missing > 0:
+            count = min(missing, self._out_rate)  # a second at once
+            zeros = np.zeros((1 if self._layout == "mono" else 2, count), np.float32)
+            silence = AudioFrame.from_ndarray(zeros, format="fltp", layout=self._layout)
+            silence.sample_rate = self._out_rate
+            packets += self._encode(silence)
+            missing -= count
+        return packets
 
     def _build(self, frame: AudioFrame) -> Any:
         """A filter graph that resamples, shifting pitch and tempo, and then undoes the tempo."""
-        # 3 to 6 half tones, up or down
-        tones = (3 + 3 * secrets.randbelow(10**6) / 10**6) * secrets.choice((-1, 1))
-        played = round(self._rate * 2 ** (tones / 12))
         graph = Graph()
         graph.link_nodes(
             graph.add_abuffer(
@@ -148,8 +176,8 @@ class PitchShift:
                 time_base=frame.time_base or Fraction(1, frame.sample_rate),
             ),
             graph.add("aresample", f"{self._rate}:async=1"),  # silence where packets are missing
-            graph.add("asetrate", str(played)),
-            graph.add("atempo", f"{self._rate / played:.12f}"),
+            graph.add("asetrate", str(self._played)),
+            graph.add("atempo", f"{self._rate / self._played:.12f}"),
             graph.add("aresample", str(self._out_rate)),
             graph.add("aformat", f"sample_fmts=fltp:channel_layouts={self._layout}"),
             graph.add("abuffersink"),
