@@ -181,6 +181,22 @@ def test_people_are_looked_for_in_a_clips_frames_alone(
     assert read == pytest.approx([4 * t for t in range(6, 55, 12)], abs=2)
 
 
+def test_a_clips_poses_do_not_depend_on_other_clips_of_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what a sample of clips kept would differ from what all of them together give."""
+    monkeypatch.setattr("masquerade.extraction.extract_video.find_people", found_by)
+    write_video(tmp_path / "a.mp4", torch.full((1, 3, 60, 120, 160), 0.5))
+    rows = [f"a.mp4,walk,{first},{last}" for first, last in ((0, 59), (10, 29), (20, 59))]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,action,first,last", *rows]) + "\n")
+    manifest = read_manifest(tmp_path / "clips.csv")
+    config = ExtractionConfig(content="poses", frames=5, allow_empty=True)
+    together = extract_clips(manifest, config)
+    for row, clip in enumerate(manifest.clips):
+        alone = extract_clips(manifest.take([row]), config)[0]
+        assert alone.any() and torch.equal(alone, together[row]), clip
+
+
 def test_methods_that_draw_nobody_have_no_drawn_joints() -> None:
     with pytest.raises(UsageError, match="Only methods that draw people"):
         ExtractionConfig(content="joints", method=build("blur"))

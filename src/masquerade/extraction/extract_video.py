@@ -16,7 +16,7 @@ import pickle
 import secrets
 import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -219,7 +219,7 @@ def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> l
             for numbers in each
             if (known := [one for one in numbers if not isinstance(one, MasqueradeError)])
         ]  # a row's frames are there for all contents or for none
-        makers = _clip_makers(video, needed, configs, counter) if needed else []
+        makers = _clip_makers(video, each, needed, configs, counter) if needed else []
     except MasqueradeError as error:
         return [ExtractedVideo([error] * len(video.rows), FrameCounts()) for _ in configs]
     clips: list[list[ClipOrError]] = [[] for _ in configs]
@@ -248,6 +248,7 @@ def _frame_numbers(
 
 def _clip_makers(
     video: VideoRows,
+    each: Sequence[Sequence[IntArray | VideoError]],
     needed: Sequence[IntArray],
     configs: Sequence[ExtractionConfig],
     counter: CoverageCounter,
@@ -255,6 +256,7 @@ def _clip_makers(
     """Read the frames that rows need; returns by content what makes a clip of some of them."""
     config, contents = configs[0], [one.content for one in configs]
     people: dict[int, Sequence[Person]] = {}
+    seen: dict[bytes, dict[int, Sequence[Person]]] = {}
     kept: list[Frames] = [{} for _ in configs]
     packets: dict[int, PacketFacts] = {}
     seed = _noise_seed(video, config)
@@ -285,11 +287,7 @@ def _clip_makers(
                 if one.content in PIXELS:
                     shown = _kept(shown, set(numbers.tolist()), one, frames)
             if "poses" in contents:
-                seen: list[int] = []
-                some = set(needed[contents.index("poses")].tolist())
-                shown = ((number, pixels) for number, pixels in shown if number in some)
-                for persons in find_people(_numbered(shown, seen)):
-                    people[seen[len(people)]] = persons
+                seen = _people_by_clip(shown, each[contents.index("poses")])
             else:
                 deque(shown, maxlen=0)
         if "packets" in contents:
@@ -309,14 +307,18 @@ def _clip_makers(
             _check_read(video, numbers, frames)
             makers.append(partial(_CUT[one.content], frames, one.frames))
         else:
-            _check_read(video, numbers, people)
             shown_size = size if through else (reader.info.width, reader.info.height)
-            makers.append(partial(pose_sequence, people, size=shown_size))
+            if _reads_people(config):
+                _check_read(video, numbers, people)
+                makers.append(partial(pose_sequence, people, size=shown_size))
+            else:
+                _check_read(video, numbers, {n for one in seen.values() for n in one})
+                makers.append(partial(_poses_of, seen, shown_size))
     return makers
 
 
-def _check_read(video: VideoRows, needed: IntArray, read: Mapping[int, Any]) -> None:
-    if not set(needed.tolist()) <= read.keys():
+def _check_read(video: VideoRows, needed: IntArray, read: Collection[int]) -> None:
+    if not set(needed.tolist()) <= set(read):
         raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
 
 
@@ -332,11 +334,39 @@ def _kept(
         yield number, pixels
 
 
-def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterator[Any]:
-    """Yield pixels, and note the numbers of their frames."""
+def _people_by_clip(
+    shown: Iterator[tuple[int, Pixels]], clips: Iterable[IntArray | VideoError]
+) -> dict[bytes, dict[int, Sequence[Person]]]:
+    """The people in the frames of each clip, found and followed in these alone.
+
+    So a clip's poses do not depend on which other rows of the video are asked for. Frames are kept
+    until the last clip that has them has ended.
+    """
+    ends: dict[int, list[IntArray]] = {}
+    until: dict[int, int] = {}  # of each frame: the last one of the clips that have it
+    for clip in clips:
+        if not isinstance(clip, VideoError):
+            own = np.unique(clip)
+            ends.setdefault(int(own[-1]), []).append(own)
+            until |= {n: max(int(own[-1]), until.get(n, 0)) for n in own.tolist()}
+    found: dict[bytes, dict[int, Sequence[Person]]] = {}
+    frames: dict[int, Any] = {}
     for number, pixels in shown:
-        numbers.append(number)
-        yield pixels
+        if number in until:
+            frames[number] = pixels
+        for own in ends.get(number, ()):
+            if own.tobytes() not in found:
+                people = find_people(frames[n] for n in own.tolist())
+                found[own.tobytes()] = dict(zip(own.tolist(), people, strict=True))
+        if number in ends:
+            frames = {n: one for n, one in frames.items() if until[n] > number}
+    return found
+
+
+def _poses_of(
+    seen: Mapping[bytes, dict[int, Sequence[Person]]], size: tuple[int, int], numbers: IntArray
+) -> NDArray[np.float32]:
+    return pose_sequence(seen[np.unique(numbers).tobytes()], numbers, size=size)
 
 
 def _stack(frames: Frames, length: int, numbers: IntArray) -> NDArray[np.uint8]:
