@@ -17,29 +17,28 @@ from saved_predictions import SavedTable, add_arguments, read_saved
 
 from masquerade.cli.evaluate import write_results
 from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.attacker_choice import join_table
 from masquerade.evaluation.attackers import learned_channels
 from masquerade.evaluation.controls import (
     CHANNEL,
     channel_controls,
     pose_control,
-    positive_control,
+    positive_controls,
     unread_channels,
+    void_labels,
 )
-from masquerade.evaluation.metric_specs import without_void
 from masquerade.evaluation.people_across_clips import doubt_uncompared
 from masquerade.evaluation.results import Control
-from masquerade.evaluation.scoring import channel_scores, score_method, score_table
+from masquerade.evaluation.scoring import channel_scores, score_table
 from masquerade.methods import build
 
 
 def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()) -> Evaluation:
     """The same table, by the scoring of today, without some rows."""
     lines = [line for line in saved.lines() if line[0] not in left_out]
-    raw, specs = lines[0][1], saved.specs
-    alone = score_method(raw, saved.truth, specs)
-    specs, _ = without_void(specs, [c.label for c in map(positive_control, alone) if not c.passed])
-    alone = score_method(raw, saved.truth, specs)
-    controls: list[Control] = [positive_control(one) for one in alone]
+    raw, every = lines[0][1], join_table(lines)
+    positive = positive_controls(raw, every, saved.truth, saved.specs)
+    specs, alone, controls = positive.specs, positive.alone, list(positive.controls)
     behind = learned_channels(saved.families, saved.models)
     for name, one in raw.items():
         for spec in specs[name]:
@@ -47,17 +46,16 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
             controls += channel_controls(channel_scores(spec, one, behind), mine)
     controls += [control for one in alone if (control := pose_control(one)) is not None]
     controls += [one for one in old.controls if not is_positive(one)]
-    failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
     rows = {row.name: row for row in old.rows}
     methods = [
         None if (row := rows[name]).method is None else build(row.method, **row.arguments)
         for name, _ in lines
     ]
     findings = score_table(
-        lines,
+        every,
         saved.truth,
         specs,
-        void={label: "the attacker does not succeed on raw video" for label in failed},
+        void=void_labels(controls),
         unread=[unread_channels(controls, method) for method in methods],
     )
     again = {

@@ -17,6 +17,7 @@ import itertools
 from saved_predictions import SavedTable, add_arguments, read_saved
 
 from masquerade.benchmark.suite import read_suite
+from masquerade.evaluation.attacker_choice import join_table
 from masquerade.evaluation.results import Finding
 from masquerade.evaluation.scoring import score_table
 
@@ -30,7 +31,7 @@ def tables(saved: SavedTable) -> list[dict[tuple[str, str], Finding]]:
             (row, finding.label): finding
             for row, findings in zip(
                 saved.rows,
-                score_table(saved.lines(seed=seed), saved.truth, saved.specs),
+                score_table(join_table(saved.lines(seed=seed)), saved.truth, saved.specs),
                 strict=True,
             )
             for finding in findings

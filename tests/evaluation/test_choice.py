@@ -23,12 +23,16 @@ from masquerade.evaluation.attacker_choice import (
     strengths,
 )
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
-from masquerade.evaluation.controls import channel_controls, unread_channels
-from masquerade.evaluation.ground_truth import SplitTruth, mean_over_seeds
+from masquerade.evaluation.controls import (
+    channel_controls,
+    positive_controls,
+    unread_channels,
+)
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, mean_over_seeds
 from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, measure, without_void
 from masquerade.evaluation.protocols import SAME, protocols
 from masquerade.evaluation.results import Control, from_json
-from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
+from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label, score_table
 from masquerade.methods import build
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.intervals import Score
@@ -296,6 +300,28 @@ def test_attackers_of_raw_video_may_do_first_what_a_method_does() -> None:
     for other in (runs, fewer):
         (alone, _) = join_table([("raw", {"x": raw}), ("skeleton", {"x": other})])
         assert len(alone["x"].outputs) == 1
+
+
+def test_raw_video_is_read_where_attackers_succeed_behind_a_method_alone() -> None:
+    """Else what they read behind it would be void, which is a leak shown."""
+    few = np.random.default_rng(0).random(CLIPS) < 0.25
+    raw, method = given(WHO, ("looks", few, few)), given(WHO, ("looks", EVERY, EVERY))
+    known = GroundTruth(
+        labels=raw.test.labels,
+        classes={"who": 4},
+        action="who",
+        shown=np.arange(CLIPS)[:, None],
+        groups=np.arange(CLIPS),
+        protocols={},
+    )
+    specs = {"x": (WHO,)}
+    alone = positive_controls({"x": raw}, [{"x": raw}], known, specs)
+    assert [one.passed for one in alone.controls] == [False]
+    every = join_table([("raw", {"x": raw}), ("difference", {"x": method})])
+    (control,) = positive_controls({"x": raw}, every, known, specs).controls
+    assert control.passed
+    (row, _) = score_table(every, known, specs)
+    assert control.score == row[0].score and control.floor == row[0].floors["constant"].value
 
 
 def test_attackers_of_raw_video_may_do_first_what_each_run_of_a_trained_method_does() -> None:

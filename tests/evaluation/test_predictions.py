@@ -16,6 +16,7 @@ from scenes import CONFIG, QUICK, SMALL
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
+from masquerade.evaluation.attacker_choice import join_table
 from masquerade.evaluation.attackers import families_on_raw
 from masquerade.evaluation.chosen_recognizers import models_within_limit
 from masquerade.evaluation.evaluator import PREDICTIONS
@@ -204,7 +205,7 @@ def test_a_saved_table_gives_the_same_findings_without_networks(
         scoring_inputs(saved.select(method=name), truth, families, QUICK.attackers)
         for name, families in (("raw", on_raw), ("copy", evaluation.attackers))
     )
-    found = score_table([("raw", raw), ("copy", mine)], truth, specs)
+    found = score_table(join_table([("raw", raw), ("copy", mine)]), truth, specs)
     for again, before in zip(found, rows, strict=True):
         # what attackers of single channels cannot read is known of the controls, not of the table
         assert [replace(one, undecided=None) for one in again] == [

@@ -159,9 +159,11 @@ def strengths(
     return found
 
 
-def join_table(
-    lines: Sequence[tuple[str, Mapping[str, ScoringInput]]],
-) -> list[Mapping[str, ScoringInput]]:
+Joined = Sequence[Mapping[str, ScoringInput]]
+"""Of each line of a table its predictions beside the truth by protocol, as `join_table` gives."""
+
+
+def join_table(lines: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Joined:
     """All lines of a table, and raw video, the first, attacked behind each method as well."""
     raw = dict(lines[0][1])
     for name, inputs in lines[1:]:

@@ -6,12 +6,13 @@ not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import SIZE_FACTS, Clip, IntArray, Manifest
+from masquerade.evaluation.attacker_choice import Joined, ScoringInput
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
     Probabilities,
@@ -19,10 +20,16 @@ from masquerade.evaluation.ground_truth import (
     is_known,
     multi_hot,
 )
-from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, measure
+from masquerade.evaluation.metric_specs import (
+    MetricSpec,
+    constant_floors,
+    measure,
+    without_void,
+)
 from masquerade.evaluation.presets import Channel
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
+from masquerade.evaluation.scoring import as_attacked_behind_methods, score_method
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import held_limit
@@ -41,6 +48,41 @@ def positive_control(found: Finding) -> Control:
     return Control(
         kind="positive", label=found.label, score=found.score, floor=floor, passed=passed
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositiveControls:
+    """Whether attackers succeed on raw video, label by label."""
+
+    specs: dict[str, tuple[MetricSpec, ...]]  # means are over labels that are read in it
+    notes: tuple[str, ...]  # on labels that are left out of means
+    alone: tuple[Finding, ...]  # by attackers of raw video itself
+    controls: tuple[Control, ...]
+
+
+def positive_controls(
+    raw: Mapping[str, ScoringInput],
+    every: Joined,
+    truth: GroundTruth,
+    specs: Mapping[str, Sequence[MetricSpec]],
+) -> PositiveControls:
+    """Whether attackers succeed on raw video: those of its line, who may do what a method does.
+
+    `every` are the lines of the table, raw video first.
+    """
+
+    def check() -> tuple[tuple[Finding, ...], tuple[Control, ...]]:
+        alone = score_method(raw, truth, mine)
+        behind = as_attacked_behind_methods(alone, every, truth, mine)
+        return alone, tuple(map(positive_control, behind))
+
+    mine = {name: tuple(several) for name, several in specs.items()}
+    alone, controls = check()
+    left, notes = without_void(mine, [one.label for one in controls if not one.passed])
+    if left != mine:
+        mine = left
+        alone, controls = check()
+    return PositiveControls(specs=mine, notes=notes, alone=alone, controls=controls)
 
 
 def pose_control(found: Finding) -> Control | None:
@@ -200,6 +242,12 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
     different, which = np.unique(scaled[test], axis=0, return_inverse=True)
     nearest = [((one - scaled[train]) ** 2).sum(axis=1).argmin() for one in different]
     return codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]]
+
+
+def void_labels(controls: Sequence[Control]) -> dict[str, str]:
+    """Of the labels that no attacker reads in raw video, why their numbers are void."""
+    failed = [one.label for one in controls if one.kind == "positive" and not one.passed]
+    return dict.fromkeys(failed, "the attacker does not succeed on raw video")
 
 
 STRONGER = "give more clips, a --preset of stronger attackers (many, paper) or more --seeds"

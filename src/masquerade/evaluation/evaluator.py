@@ -1,6 +1,6 @@
 """Evaluate methods: extract clips, fit attackers, choose on validation, score and report.
 
-The attacker moves last: it is fitted after the anonymizer is frozen. Controls run first, on raw
+The attacker moves last: it is fitted after the anonymizer is frozen. Controls are of raw
 video; where they fail the result is void.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
+from masquerade.evaluation.attacker_choice import Joined, join_table
 from masquerade.evaluation.attackers import (
     ATTACKERS,
     SAME_ON_RAW,
@@ -36,8 +37,9 @@ from masquerade.evaluation.controls import (
     least_above_chance,
     negative_control,
     pose_control,
-    positive_control,
+    positive_controls,
     unread_channels,
+    void_labels,
     void_reason,
 )
 from masquerade.evaluation.evaluated_clips import (
@@ -55,7 +57,7 @@ from masquerade.evaluation.evaluated_clips import (
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.held_out import describe_held_out
-from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
+from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean
 from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.own_sampling import sampling_of_networks
 from masquerade.evaluation.people_across_clips import PeopleAcrossClips
@@ -85,7 +87,11 @@ from masquerade.evaluation.results import (
     Restored,
     Row,
 )
-from masquerade.evaluation.scoring import channel_scores, score_method, score_table, scoring_inputs
+from masquerade.evaluation.scoring import (
+    channel_scores,
+    score_table,
+    scoring_inputs,
+)
 from masquerade.evaluation.trade_offs import check_weights
 from masquerade.extraction.config import Content, region_names
 from masquerade.extraction.dataset import ClipDataset
@@ -144,9 +150,6 @@ def evaluate(
         run.clips.people = regions_with_poses(methods)
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
             run.extract(method)
-        controls = run.controls()
-        failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
-        void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
         if folder is not None:  # before minutes of scoring
             tables = [line.predictions for line in lines if line.predictions is not None]
@@ -155,7 +158,9 @@ def evaluate(
                 joined.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
-        rows = run.reidentify(lines, run.score(lines, void, controls))
+        every = join_table([(line.method.name, line.inputs) for line in lines])
+        controls = run.controls(every)
+        rows = run.reidentify(lines, run.score(lines, every, controls))
     return Evaluation(
         schema=SCHEMA,
         data=data,
@@ -479,14 +484,14 @@ class Evaluator:
         return datasets[0], found[0].merge(found[1:])
 
     def score(
-        self, lines: Sequence[AttackedMethod], void: Mapping[str, str], controls: Sequence[Control]
+        self, lines: Sequence[AttackedMethod], every: Joined, controls: Sequence[Control]
     ) -> tuple[Row, ...]:
         """The lines of the table."""
         findings = score_table(
-            [(line.method.name, line.inputs) for line in lines],
+            every,
             self.truth,
             self.specs,
-            void=void,
+            void=void_labels(controls),
             unread=[self._why_undecided(line, controls) for line in lines],
             means_of=self.models if self.config.average else None,
             lambdas=self.config.lambdas,
@@ -540,16 +545,11 @@ class Evaluator:
             unrestored=mine.unrestored,
         )
 
-    def controls(self) -> tuple[Control, ...]:
+    def controls(self, every: Joined) -> tuple[Control, ...]:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
-        findings = score_method(self.raw.inputs, self.truth, self.specs)
-        failed = [one.label for one in map(positive_control, findings) if not one.passed]
-        specs, notes = without_void(self.specs, failed)
-        self.notes |= dict.fromkeys(notes)
-        if specs != self.specs:
-            self.specs = specs
-            findings = score_method(self.raw.inputs, self.truth, specs)
-        found = [positive_control(one) for one in findings]
+        positive = positive_controls(self.raw.inputs, every, self.truth, self.specs)
+        self.specs, findings, found = positive.specs, positive.alone, list(positive.controls)
+        self.notes |= dict.fromkeys(positive.notes)
         behind = learned_channels(self.families, self.models)
         for name, one in self.raw.inputs.items():
             for spec in self.specs[name]:

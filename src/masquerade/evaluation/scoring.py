@@ -16,13 +16,13 @@ import numpy as np
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attacker_choice import (
+    Joined,
     ScoredAttacker,
     ScoringInput,
     Strength,
     Strengths,
     choose,
     counted,
-    join_table,
     score_attacker,
     score_attackers,
     strengths,
@@ -112,7 +112,7 @@ def scoring_inputs(
 
 
 def score_table(
-    lines: Sequence[tuple[str, Mapping[str, ScoringInput]]],
+    every: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
     *,
@@ -124,8 +124,7 @@ def score_table(
     """What is reported of all lines of a table, raw video first.
 
     Args:
-        lines: the name of each, and its predictions beside the truth by protocol; none where it was
-            not run.
+        every: of each line, as `join_table` returns them; none where it was not run.
         truth: of all clips.
         specs: what is measured, by protocol.
         void: of labels, why their numbers are void.
@@ -133,7 +132,6 @@ def score_table(
         means_of: attackers by name, over whose networks means are reported; None: no means.
         lambdas: weights of privacy at which f_lambda of each private label is reported.
     """
-    every = join_table(lines)
     raw, strength = every[0], strengths(every, specs)
     return [
         score_method(
@@ -149,6 +147,38 @@ def score_table(
         )
         for at, inputs in enumerate(every)
     ]
+
+
+def as_attacked_behind_methods(
+    alone: Sequence[Finding],
+    every: Joined,
+    truth: GroundTruth,
+    specs: Mapping[str, Sequence[MetricSpec]],
+) -> tuple[Finding, ...]:
+    """What is found of raw video, with the scores and floors that its line of the table has.
+
+    Attackers may do first what a method does, and succeed where those of raw video alone do not.
+    """
+    strength, found = strengths(every, specs), []
+    for name, one in every[0].items():
+        actions = predict_actions(truth, name, one, strength.get((name, truth.action)))
+        for spec in specs[name]:
+            mine = next(each for each in alone if each.label == spec.name)
+            best = choose(spec, one, score_attackers(spec, one), strength[name, spec.name])
+            groups = one.test.groups
+            floors = compute_floors(spec, one.test, actions)
+            found.append(
+                replace(
+                    mine,
+                    score=score(
+                        best.test,
+                        clusters=groups,
+                        between=variance_between_runs(best.runs, clusters=groups),
+                    ),
+                    floors={key: score(floor, clusters=groups) for key, floor in floors.items()},
+                )
+            )
+    return tuple(found)
 
 
 def score_method(
