@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -247,3 +248,17 @@ def test_pictures_behind_the_first_one_never_vanish(tmp_path):
     refused(tmp_path / "moving.webp", "no picture")
     make(tmp_path / "moving.png", "-f", "apng", "-pix_fmt", "rgb24")
     assert len(frames(tmp_path / "moving.png")) == 25
+
+
+def test_an_image_of_a_folder_that_ends_early_is_noticed(tmp_path):
+    """JPEG's decoder fills up what is missing with grey, and says nothing."""
+    picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), picture)
+    folder, middle = {"rate": Fraction(10)}, tmp_path / "1.jpg"
+    assert len(frames(tmp_path, **folder)) == 3
+    middle.write_bytes(middle.read_bytes()[:-500])
+    with pytest.raises(VideoError, match=r"holds 1\.jpg, which ends early, after 1 frames"):
+        frames(tmp_path, **folder)
+    with Reader(tmp_path, salvage=True, **folder) as reader:
+        assert len(list(reader)) == 3 and reader.damaged == 1

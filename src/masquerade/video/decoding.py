@@ -233,6 +233,8 @@ class Decoder:
             with open_container(path) as container:
                 picture = first_frame(container, main_stream(container, path), path)
                 picture.pts = number
+                if is_truncated(path, container.format.name):  # which some decoders fill up
+                    self._damage(f"holds {printable(path)}, which ends early,")
                 yield picture
 
     def _decoded(self) -> Iterator[VideoFrame | StreamPacket]:
