@@ -25,7 +25,7 @@ import torch
 
 import masquerade
 from masquerade.cli import main
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError, VideoError, escape
 from masquerade.pipeline import batch, file_outcome
 from masquerade.pipeline.batch import anonymize_batch, plan_tasks
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
@@ -41,6 +41,25 @@ BLACK = ("--method", "blacken", "--regions", "frame", "--no-progress")
 def write_pattern(path: Path, *, width: int = 64) -> Path:
     write_video(path, torch.rand(1, 3, 5, 48, width, generator=torch.manual_seed(0)))
     return path
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced"])
+def test_a_source_that_changes_while_it_is_read_is_not_published(tmp_path: Path, how: str) -> None:
+    """Its receipt would hold the digest of a file that nobody anonymized."""
+    src, out = write_pattern(tmp_path / "in.mkv"), tmp_path / "o" / "out.mp4"
+    other = shutil.copy(src, tmp_path / "other.mkv")
+
+    def change(done: int, _: int | None) -> None:
+        if done == 2 and how == "replaced":
+            os.replace(other, src)
+        elif done == 2:
+            with src.open("ab") as file:
+                file.write(b"\xec\x80")
+
+    blacken = masquerade.build("blacken")
+    with pytest.raises(VideoError, match=r"in\.mkv changed while it was read; anonymize it when"):
+        masquerade.anonymize_file(src, out, blacken, regions="frame", progress=change)
+    assert not list(out.parent.iterdir())
 
 
 def with_sound_of(codec: bytes, path: Path) -> Path:

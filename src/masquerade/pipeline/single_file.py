@@ -69,7 +69,7 @@ from masquerade.video.decoding_process import probe
 from masquerade.video.encoding import codec_for, container_for, lossless_for, pixel_format
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
-from masquerade.video.probe import VideoInfo, video_digest
+from masquerade.video.probe import VideoInfo, video_digest, video_signature
 from masquerade.video.read import Reader
 from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
@@ -199,6 +199,7 @@ class FileRun:
         self.anonymizer = pipeline.anonymizer.to(self.device).eval()
         self.encoding = encoding_for(config, codec_for(dst), threads=config.threads)
         self.container = container_for(dst, self.encoding)
+        self._seen = video_signature(src)
         self.info = probe(src, rate=exact_rate(config.sequence))
         if pipeline.edits is not None:
             pipeline.edits.check_source(video_digest(src), src.name)
@@ -466,6 +467,15 @@ class FileRun:
                 "--list-people shows who they are."
             )
 
+    def _source_facts(self) -> FileFacts:
+        """What the receipt records of the source, which must be the file that was read."""
+        facts = file_facts(self.src, self.src, self.info, self.frames)
+        if video_signature(self.src) != self._seen:
+            raise VideoError(
+                f"{self.src.name} changed while it was read; anonymize it when it is finished."
+            )
+        return facts
+
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
     ) -> Receipt:
@@ -502,7 +512,7 @@ class FileRun:
                 "would not have been noticed."
             )
         return Receipt(
-            source=file_facts(self.src, self.src, info, self.frames),
+            source=self._source_facts(),
             output=output,
             method=method,
             regions=region_records(

@@ -16,7 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError
-from masquerade.storage import file_digest
+from masquerade.storage import file_digest, file_signature
 from masquerade.video.color import UNTAGGED, Color, frame_color
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.hidden_content import hidden_content, hidden_layers
@@ -209,6 +209,15 @@ def video_digest(path: Path) -> str:
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     try:
         return file_digest(path)
+    except OSError as error:
+        raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+
+
+def video_signature(path: Path) -> tuple[object, ...]:
+    """What changes once a video file, or an image of a folder, is written to or replaced."""
+    files = images_in(path) if os.path.isdir(path) else [path]
+    try:
+        return tuple((file.name, file_signature(file)) for file in files)
     except OSError as error:
         raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
 
