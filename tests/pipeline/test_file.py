@@ -9,6 +9,7 @@ import os
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -18,6 +19,7 @@ import torch
 
 import masquerade
 from masquerade.errors import MissingError, OutputError, UsageError, VideoError
+from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.verify import verify_output
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.storage import MARK, atomic_write, remove_stale_files
@@ -311,6 +313,17 @@ def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_p
     assert 0 < receipt.output.frames < 25
     assert receipt.lost_frames == 25 - receipt.output.frames
     assert f"{receipt.lost_frames} of its frames are lost" in receipt.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [(0, "nothing in it says how many of its frames are lost"), (3, "at least 3 of its frames")],
+)
+def test_no_warning_says_that_all_frames_are_there_of_a_damaged_file(lost: int, says: str) -> None:
+    """A hole in a Matroska or MPEG-TS file takes frames that nothing else in it counts."""
+    given = {"damaged": 1, "lost": lost, "repaired": 0, "end_unknown": False, "on_gpu": 0}
+    (warning,) = source_warnings(SimpleNamespace(**given), frames=124, gpu=False)
+    assert says in warning and warning.endswith("lost, and 124 were salvaged.")
 
 
 def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ from masquerade.pipeline.receipt import (
     region_records,
 )
 from masquerade.pipeline.residual_detail import DetailCheck
+from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
@@ -491,26 +492,8 @@ class FileRun:
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
             )
             warned.append(f"left visible on purpose: ID {shown}.")
-        if reader.lost or reader.damaged:
-            warned.append(
-                f"the source is damaged: {reader.lost} of its frames are lost, and "
-                f"{self.frames} were salvaged."
-            )
-        if reader.repaired:
-            warned.append(
-                f"{reader.repaired} times of pictures or sound in the source were missing or "
-                "wrong and were replaced: what is shown then may be early or late."
-            )
-        if config.decoder == "cuda" and not reader.on_gpu:
-            warned.append(
-                f"decoded on the CPU: this machine has no NVIDIA GPU that decodes {info.codec} as "
-                "it is here."
-            )
-        if reader.end_unknown:
-            warned.append(
-                "nothing in the source says where it ends: frames missing behind the last one "
-                "would not have been noticed."
-            )
+        gpu = config.decoder == "cuda"
+        warned += source_warnings(reader, frames=self.frames, gpu=gpu)
         return Receipt(
             source=self._source_facts(),
             output=output,

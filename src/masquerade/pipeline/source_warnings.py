@@ -1,0 +1,29 @@
+"""What a receipt warns of in the source: damage, times that were wrong, an end that is unknown."""
+
+from collections.abc import Iterator
+
+from masquerade.video.read import Reader
+
+
+def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
+    """Sentences about a source that was read to its end, which gave so many `frames`."""
+    if reader.lost or reader.damaged:
+        lost = f"at least {reader.lost} of its frames are lost"
+        if not reader.lost:  # few formats number their frames
+            lost = "nothing in it says how many of its frames are lost"
+        yield f"the source is damaged: {lost}, and {frames} were salvaged."
+    if reader.repaired:
+        yield (
+            f"{reader.repaired} times of pictures or sound in the source were missing or wrong and "
+            "were replaced: what is shown then may be early or late."
+        )
+    if gpu and not reader.on_gpu:
+        yield (
+            "decoded on the CPU: this machine has no NVIDIA GPU that decodes "
+            f"{reader.info.codec} as it is here."
+        )
+    if reader.end_unknown:
+        yield (
+            "nothing in the source says where it ends: frames missing behind the last one would "
+            "not have been noticed."
+        )
