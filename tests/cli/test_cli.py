@@ -325,12 +325,13 @@ def test_warnings_about_weights_are_printed_and_recorded(
     called: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
-    masquerade.save(method, file, provenance={"notes": ["the output is flat"]})
+    masquerade.save(method, file, provenance={"notes": ["the output is flat", "\x1b[2J"]})
     done = called("anonymize", clip, "-o", "o.mp4", "--weights", file, "--preview", "0.1")
     assert done.returncode == 0 and (tmp_path / "o.mp4").exists()
     assert "these weights are in doubt: the output is flat." in done.stderr
+    assert "these weights are in doubt: \\x1b[2J." in done.stderr and "\x1b" not in done.stderr
     receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
-    assert receipt["method"]["warnings"] == ["the output is flat"]
+    assert receipt["method"]["warnings"] == ["the output is flat", "\x1b[2J"]
 
 
 def test_weights_of_an_unfinished_training_are_refused(tmp_path: Path) -> None:

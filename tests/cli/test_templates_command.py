@@ -95,6 +95,18 @@ def test_a_damaged_template_is_named_and_the_others_are_listed(
     assert "template badge is damaged" in said.err and "remove and add it" in said.err
 
 
+def test_what_a_template_of_somebody_else_says_is_shown_as_text(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    main(["add", "disc", "--image", str(moving), "--at", "0:96,64"])
+    card = tmp_path / "mine" / "disc.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "extractor": "[/red]\x1b[2J"}))
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert "[/red]" in said and "\x1b" not in said
+
+
 @pytest.mark.parametrize("words", [["list"], ["remove", "disc"], ["export", "-o", "x.safetensors"]])
 def test_a_library_that_is_a_file_is_not_an_empty_one(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "file").write_text("")

@@ -196,10 +196,12 @@ def test_a_learned_methods_file_has_its_weights_fingerprint(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    masquerade.save(made("noise-features"), run / "anonymizer.safetensors")
+    notes = {"notes": ["the output is \x1b[2Jflat"]}
+    masquerade.save(made("noise-features"), run / "anonymizer.safetensors", provenance=notes)
     words = ("--weights", run, "--format", "torch", "--size", "24x32", "-o", "file.pt2")
     done = called("export", "noise-features", *words)
     assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "its training said: the output is \\x1b[2Jflat" in done.stdout
     extra = {"masquerade.json": ""}
     torch.export.load(tmp_path / "file.pt2", extra_files=extra)
     about = json.loads(extra["masquerade.json"])

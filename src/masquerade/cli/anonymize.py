@@ -234,7 +234,7 @@ def main(argv: list[str]) -> int:
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
-        print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
+        print(f"masquerade: these weights are in doubt: {escape(note)}.", file=sys.stderr)
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)

@@ -25,7 +25,7 @@ from masquerade.cli.arguments import (
     trained_constructor,
 )
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, escape
 from masquerade.ranges import Checked, Count, at_least
 from masquerade.storage import refuse_existing, refuse_replacing
 
@@ -221,7 +221,7 @@ def _lines(made: Exported) -> list[str]:
             shape = ", ".join(map(str, port["shape"]))
             lines.append(f"  {title[:-1]} {name} ({shape}): {port['meaning']}")
     for warning in made.about.get("warnings", ()):
-        lines.append(f"  its training said: {warning}")
+        lines.append(f"  its training said: {escape(warning)}")
     off = (
         f"{made.difference:.1e}" if made.jumped == 0 else f"a level in {made.jumped:.3%} of values"
     )

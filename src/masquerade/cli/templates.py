@@ -173,7 +173,9 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     table = Table("template", "points", "pictures", "keys")
     for one in every:
         pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
-        table.add_row(one.name, str(len(one.picks)), Text(escape(pictures)), one.extractor)
+        # both are of a file that may come from somebody else
+        said = Text(escape(pictures)), Text(escape(one.extractor))
+        table.add_row(one.name, str(len(one.picks)), *said)
     empty = "There are none yet: masquerade templates add --help"
     Console().print(table if every or damaged else empty)
     return int(damaged)
