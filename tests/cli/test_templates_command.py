@@ -54,6 +54,7 @@ def test_a_template_is_added_shown_used_and_exported(
 
     heat = tmp_path / "heat.mp4"
     assert main(["show", "disc", str(moving), "-o", str(heat)]) == 0
+    assert heat.stat().st_mode & 0o077 == 0  # it shows the original
     last = masquerade.read_video(heat).clip[0, :, -1]  # yellow on the disc, violet elsewhere
     x, y = SPOT[0] + 2 * 11, SPOT[1]
     assert last[0, y, x] > last[2, y, x] and last[2, 100, 20] > last[1, 100, 20]

@@ -103,7 +103,8 @@ def show(
 ) -> int:
     """Draw a heat map of how strongly a template would hide each place of a picture or video.
 
-    The output shows the original: it is for your eyes, not for release.
+    The output shows the original: it is for your eyes, not for release, and nobody else can read
+    it.
 
     Example: masquerade templates show eye me.mp4 -o heat.mp4
 
@@ -130,7 +131,7 @@ def show(
     encoding = Encoding()
     with (
         Reader(video, force_8bit=True) as reader,
-        atomic_write(output, overwrite=overwrite) as part,
+        atomic_write(output, overwrite=overwrite, private=True) as part,
     ):
         frames, pictures = tee(each for each in reader if isinstance(each, Frame))
         regions = source(cast(Iterable[Any], pictures))
