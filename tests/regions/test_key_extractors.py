@@ -154,10 +154,14 @@ def test_weights_of_another_network_are_refused(
         build_key_extractor("dinov2-s14", weights=tmp_path / "reg.pth")
 
 
-def test_missing_weights_name_the_fetch_command_and_alternatives() -> None:
-    advice = r"--key-weights FILE.*fetch dino-s8.*colour-hog.*boxes:"
-    with pytest.raises(MissingError, match=advice):
-        build_key_extractor("dino-s8")
+@pytest.mark.parametrize("name", list(key_weights.PUBLISHED))
+def test_missing_weights_name_a_command_that_works_and_alternatives(name: str) -> None:
+    entry = key_weights.PUBLISHED[name]
+    with pytest.raises(MissingError, match=r"--key-weights FILE.*colour-hog.*boxes:") as error:
+        build_key_extractor(name)
+    fetched = f"templates fetch {name}" in str(error.value)
+    assert fetched == (entry.sha256 is not None)  # others are refused by it
+    assert fetched or entry.url in str(error.value)
 
 
 def test_wrong_names_and_arguments_are_refused() -> None:

@@ -252,7 +252,7 @@ def fetch(name: Name) -> int:
     Example: masquerade templates fetch dinov2-s14
 
     Args:
-        name: dino-s8, dino-s16 or dinov2-s14.
+        name: dinov2-s14; of dino-s8 and dino-s16 no digest is known, and you get them yourself.
     """
     from masquerade.regions.key_weights import fetch as fetch_weights
 

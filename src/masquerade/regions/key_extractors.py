@@ -74,9 +74,8 @@ class ViTKeys:
         path = weights or key_weights.downloaded_file(name)
         if path is None:
             raise MissingError(
-                f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "
-                f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need "
-                "none."
+                f"the weights of {name} are not here: {key_weights.advice(name)}; --keys "
+                "colour-hog and --regions boxes:FILE need none."
             )
         state = select_weights(read_weights(path), self.net, name, Path(path).name)
         self.net.load_state_dict(state, assign=True)

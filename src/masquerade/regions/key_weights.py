@@ -51,6 +51,14 @@ def downloaded_file(name: str) -> Path | None:
     return path if path and path.is_file() else None
 
 
+def advice(name: str) -> str:
+    """How to come by the weights of a network in `PUBLISHED`, for messages."""
+    entry = PUBLISHED[name]
+    if entry.sha256 is None:  # which is not fetched
+        return f"get {entry.url} and give --key-weights FILE"
+    return f"give --key-weights FILE, or run `masquerade templates fetch {name}` once"
+
+
 def fetch(name: str) -> Path:
     """Download a network's published weights by its name in `PUBLISHED`, unless they are there.
 
