@@ -209,11 +209,14 @@ def test_who_starts_does_not_touch_recognizers() -> None:
 
 def test_positions_and_class_tokens_do_not_decay() -> None:
     token = ClassToken(width=24, heads={"action": 2})
-    net = torch.nn.ModuleDict({"a": STPrivacy(**OWN), "t": token})
+    with torch.device("meta"):
+        mvit = RECOGNIZERS["mvit-b"](classes=2)
+    net = torch.nn.ModuleDict({"a": STPrivacy(**OWN), "t": token, "m": mvit})
     decays, others = parameter_groups(net, 0.05)
     free = {id(p) for p in others["params"]}
     named = dict(net.named_parameters())
-    assert id(named["a.net.pos_embed"]) in free and id(named["t.cls_token"]) in free
+    embeds = [name for name in named if "pos_embed" in name or "cls_token" in name]
+    assert len(embeds) == 6 and all(id(named[name]) in free for name in embeds)
     assert all(p.ndim > 1 for p in decays["params"]) and decays["weight_decay"] == 0.05
     assert len(free) + len(decays["params"]) == len(named)
 

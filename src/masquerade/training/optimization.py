@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from masquerade.training.recipe import OptimizerConfig
 
@@ -35,9 +35,15 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
     As in STPrivacy and the ViTs before it (docs/papers.md 1.10).
     """
     trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trainable if p.ndim > 1 and not name.endswith(NOT_DECAYED)]
-    others = [p for name, p in trainable if p.ndim <= 1 or name.endswith(NOT_DECAYED)]
+    decayed = [p for name, p in trainable if _decays(name, p)]
+    others = [p for name, p in trainable if not _decays(name, p)]
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def _decays(name: str, value: Tensor) -> bool:
+    # MViT has a position embedding for each of time, space and class: pos_embed_temporal, ...
+    embeds = name.endswith(NOT_DECAYED) or "pos_embed_" in name
+    return value.ndim > 1 and not embeds
