@@ -240,9 +240,12 @@ def test_predictors_learn_which_tubelets_matter(draw: Any) -> None:
 
 @pytest.mark.parametrize("keep", [0.3, 0.7, 1.0])
 def test_training_draws_as_many_tubelets_as_are_shown_in_use(keep: float) -> None:
-    output = small(keep=keep, draw="top-k").train().training_output(clip_of())
+    method = small(keep=keep, draw="top-k").train()
+    output = method.training_output(clip_of())
     assert output.keep is not None  # (B, L, h, w)
     assert (output.keep.sum((2, 3)) == max(1, int(12 * keep**3))).all()
+    (expected,) = method.expected_metrics().items()
+    assert expected == ("kept_3", pytest.approx(output.metrics["kept_3"]))
 
 
 def test_windows_do_not_overlap_and_the_tail_is_played_back_and_forth() -> None:

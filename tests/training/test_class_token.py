@@ -267,6 +267,9 @@ def test_what_should_be_kept_follows_from_the_arguments() -> None:
     assert given.tolerance == 0.1
     _, given = parse([*line, "--places", "1", "2", "--keep", "0.8"])
     expected = build("stprivacy", **given.arguments).expected_metrics()
+    assert expected == {"kept_2": 40 / 64}  # of .64, as whole tubelets are drawn
+    _, given = parse([*line, "--places", "1", "2", "--keep", "0.8", "--draw", "gumbel"])
+    expected = build("stprivacy", **given.arguments).expected_metrics()
     assert expected == {"kept_2": pytest.approx(0.64)}
     _, given = parse([*line, "--mode", "anonymize-only"])
     assert build("stprivacy", **given.arguments).expected_metrics() == {}

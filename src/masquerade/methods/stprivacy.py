@@ -163,10 +163,16 @@ class STPrivacy(Anonymizer):
         return load_weights(self.net, path)
 
     def expected_metrics(self) -> dict[str, float]:
-        """The share of tubelets that is kept after the last step, alpha to the power of steps."""
+        """The share of tubelets that is kept after the last step, alpha to the power of steps.
+
+        Drawn as in use it is one of whole tubelets, at least one of a slot.
+        """
         if self.mode == "anonymize-only":
             return {}
-        return {f"kept_{len(self.places)}": self.keep ** len(self.places)}
+        share = self.keep ** len(self.places)
+        if self.draw == "top-k":
+            share = self._counts[-1] / self.net.slot
+        return {f"kept_{len(self.places)}": share}
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         total, step = clip.shape[2], self.frames
