@@ -127,6 +127,16 @@ def test_a_pose_that_begins_in_the_box_of_somebody_hidden_is_hidden() -> None:
     assert hidden_boxes([*steps, ({7: drawn(40, 80), 8: drawn(110, 150)}, own)], only=3)[-1] == [7]
 
 
+def test_a_pose_that_begins_beside_the_box_of_somebody_hidden_and_comes_in_is_hidden() -> None:
+    """As one does whose first silhouette is carried from where it was found."""
+    own = [box(38, 82, 0)]
+    steps: list[Any] = [({3: drawn(40, 80)}, own), *[({}, own)] * 40, ({7: drawn(70, 110)}, own)]
+    assert hidden_boxes(steps, only=3)[-1] == [FIRST_BOX]
+    assert hidden_boxes([*steps, ({7: drawn(40, 80)}, own)], only=3)[-1] == [7]
+    late = [*steps, *[({7: drawn(70, 110)}, own)] * 30, ({7: drawn(40, 80)}, own)]
+    assert hidden_boxes(late, only=3)[-1] == []
+
+
 def test_a_box_that_begins_elsewhere_or_much_later_is_nobody_who_is_hidden() -> None:
     steps: list[Any] = [({3: drawn(40, 80)}, []), ({}, [box(110, 150, 0)])]
     assert hidden_boxes(steps, only=3)[-1] == []

@@ -241,6 +241,8 @@ class _TwoPeople(_DrawnPeople):
     """Sees each bright square by itself; two that overlap are one."""
 
     def _all(self, pixels: Any) -> list[Square]:
+        if self._is_blind(pixels):
+            return []
         bright = (pixels[..., 0] > 240).astype(np.uint8)
         bright[0] = 0
         _, _, stats, middles = cv2.connectedComponentsWithStats(bright)
@@ -259,12 +261,16 @@ class _TwoPeople(_DrawnPeople):
         return Pose(own, own, 0.95 if near else 0.05, points, np.zeros((33, 3)), inside)
 
 
-def _passing(count: int) -> list[ArrayFrame]:
-    """Somebody stands, and another one comes and stays in front of them."""
+def _passing(
+    count: int, *, at: int = 100, starts: tuple[int, ...] = (16,), on: int = 0
+) -> list[ArrayFrame]:
+    """Somebody stands, and others come in front of them, and go so many pixels on."""
     ground, frames = noise(W, H, 1) // 2, []
     for t in range(count):
         pixels = ground.copy()
-        for x in (100, min(100, 16 + 4 * t)):
+        for start in (at, *starts):
+            way = min(4 * t, abs(at - start) + on) if start != at else 0
+            x = start + way * (1 if at > start else -1)
             pixels[40 : 40 + SIZE, x : x + SIZE] = 250
         pixels[0, 0] = t
         frames.append(ArrayFrame(pixels))
@@ -288,6 +294,36 @@ def test_who_may_be_somebody_else_is_not_visible_and_stays_hidden(case: str) -> 
     if case == "passed":
         (other,) = set(found[2].poses) - {known}  # who came
         assert {known, other} <= last.earlier[number]
+
+
+@pytest.mark.parametrize("blind", [(), (13, 14)])
+def test_of_two_who_met_both_stay_hidden_as_either_may_be_who_is_named(
+    blind: tuple[int, ...],
+) -> None:
+    found = _track(_TwoPeople(blind), _passing(40, at=60, starts=(8,), on=60))
+    seen, last = list(found[2].poses), found[-1]
+    assert len(seen) == len(last.poses) == 2 and not set(seen) & set(last.poses)
+    for known in seen:
+        alone = ChosenPeople.of([], [known])
+        assert all(alone.hides(number, last.earlier) for number in last.poses)
+
+
+def test_of_three_who_met_one_after_another_whoever_is_left_may_be_each() -> None:
+    found = _track(_TwoPeople(), _passing(40, at=76, starts=(8, 130)))
+    before = {number for people in found[:7] for number in people.poses}
+    ((number, _),) = found[-1].poses.items()
+    assert len(before) == 3 and number not in before
+    for known in before:
+        assert ChosenPeople.of([], [known]).hides(number, found[-1].earlier)
+
+
+def test_who_comes_after_a_cut_is_none_of_those_who_met_before() -> None:
+    frames = _passing(24)
+    found = _track(_TwoPeople(), [*frames, *_frames(34)[24:]], cut=24)
+    assert len(found[2].poses) == 2 and len(found[23].poses) == 1
+    for known in (*found[2].poses, *found[23].poses):
+        alone = ChosenPeople.of([], [known])
+        assert not any(alone.hides(number, found[-1].earlier) for number in found[-1].poses)
 
 
 def test_a_silhouette_is_carried_after_the_last_find_and_before_the_first() -> None:

@@ -10,7 +10,8 @@ from masquerade.regions.boxes import Box, corners, intersection
 from masquerade.regions.chosen_people import Earlier
 from masquerade.regions.frame_people import FramePeople
 
-BESIDE = 30  # frames for which somebody who was lost is looked for in boxes that begin there
+BESIDE = 30  # frames for which somebody who was lost is looked for in boxes that begin there, and a
+# pose that begins in one of them, as it does beside it at first
 
 
 class BoxPeople:
@@ -24,6 +25,7 @@ class BoxPeople:
     def __init__(self, earlier: Earlier) -> None:
         self._earlier = earlier
         self._places: dict[int, tuple[int, Box]] = {}  # by track: when it was seen last, and where
+        self._begun: dict[int, int] = {}  # and when it was seen first
         self._now = -1
 
     def unposed(self, people: FramePeople, boxes: Iterable[Box]) -> list[Box]:
@@ -31,7 +33,10 @@ class BoxPeople:
         self._now += 1
         if people.cut:
             self._places.clear()
+            self._begun.clear()
         silhouettes, without = people.silhouettes(), []
+        for track in silhouettes:
+            self._begun.setdefault(track, self._now)
         for box in boxes:
             tracks = [k for k, silhouette in silhouettes.items() if people.holds(box, silhouette)]
             self._link(box, tracks, silhouettes.keys())
@@ -47,7 +52,7 @@ class BoxPeople:
         assert box.track is not None
         before = self._earlier.get(box.track)
         for track in tracks:
-            if before and track not in self._places:  # its pose begins in this box
+            if before and self._now - self._begun[track] <= BESIDE:  # its pose begins in this box
                 self._earlier[track] = self._earlier.get(track, frozenset()) | before
         if before is None and not tracks:
             tracks = self._lost_beside(box, set(seen))

@@ -71,6 +71,10 @@ class Square:
         ratio = self.half / other.half
         return near and 1 / SAME_SIZE < ratio < SAME_SIZE
 
+    def touches(self, other: "Square") -> bool:
+        """Whether the circles in two squares overlap."""
+        return hypot(self.x - other.x, self.y - other.y) < self.half + other.half
+
 
 def crop(pixels: U8, square: Square, side: int) -> U8:
     """(side, side, 3), what lies in a square of a picture (h, w, 3); black outside of it."""

@@ -215,6 +215,7 @@ class _Run:
         self._turn_at = 0  # frame from which people are looked for in turned copies again
         self._skipped = False  # whether nobody was looked for in the frame before
         self._earlier = earlier  # see `FramePeople.earlier`
+        self._merged: list[_Track] = []  # those that may be of either of two people
 
     def close(self) -> None:
         if self._pool:
@@ -229,6 +230,7 @@ class _Run:
         self._now += 1
         if now.cut or len(waiting) == 1:
             self._tracks.clear()
+            self._merged.clear()
             self._without.clear()
             self._turn_at = self._now
             self._since, self._runs = self._rules.every, 0
@@ -243,6 +245,8 @@ class _Run:
         self._carry(list(waiting), self._now)
         longest = self._rules.gap + self._rules.every  # found again by the detector only
         self._tracks = [k for k in self._tracks if self._now - k.seen <= longest]
+        recent = (k for k in self._merged if self._now - k.begun <= longest or k in self._tracks)
+        self._merged = list(recent)
 
     def _detection_is_due(self, now: FramePeople) -> bool:
         """Whether to run the detectors: after `every` frames, or their time at full rate."""
@@ -347,11 +351,24 @@ class _Run:
         """
         del now.poses[track.number]
         self._tracks.remove(track)
-        if self._now - track.begun > self._rules.every:
+        if self._now - track.begun > self._rules.every or track in self._merged:
             pose = now.poses.pop(other.number)
             other.number = self._new_number(track.number, other.number)
             other.begun = self._now
             now.poses[other.number] = pose
+            self._merged.append(other)
+
+    def _merged_beside(self, pose: Pose) -> list[_Track]:
+        """Those who may be the person of a new pose, or with whom that person was till now.
+
+        Just after two met, the other one is found anywhere, and later beside the one who stayed.
+        """
+        longest = self._rules.gap + self._rules.every
+        return [
+            k
+            for k in self._merged
+            if self._now - k.begun <= longest or k.square.touches(pose.square)
+        ]
 
     def _new_number(self, *may_be: int) -> int:
         """The number of a track that may go on with these."""
@@ -438,8 +455,10 @@ class _Run:
         lost = [k for k in self._tracks if k.number not in now.poses]
         near = [k for k in lost if k.square.same_person(pose.square)]
         lost_there = near[0].number if near else NOBODY
-        number = self._new_number(*(k.number for k in near[:1]))
+        number = self._new_number(*(k.number for k in (*near[:1], *self._merged_beside(pose))))
         track = _Track(number, pose.next_square, self._now, self._now, self._now)
+        if near and near[0] in self._merged:
+            self._merged.append(track)
         self._tracks = [*(k for k in self._tracks if k not in near[:1]), track]
         self._add(track, now, pose, self._now)
         self._look_back(waiting, track.number, lost_there)
