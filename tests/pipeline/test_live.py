@@ -34,7 +34,7 @@ from masquerade.methods import build
 from masquerade.pipeline import live as module
 from masquerade.pipeline import live_run
 from masquerade.pipeline.config import Pipeline, PipelineConfig
-from masquerade.pipeline.live import LiveCounts, LiveJudge, LiveRun
+from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveJudge, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box
@@ -631,6 +631,19 @@ def test_a_receipt_that_is_there_is_refused_before_anything_is_recorded(
     assert report.read_text() == "another run's"
 
 
+def test_a_receipt_that_cannot_be_written_is_refused_before_the_first_frame(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path]
+) -> None:
+    (tmp_path / "full").touch()  # no folder can be made there
+    config = LiveConfig(regions="frame", duration=1, report=tmp_path / "full" / "receipt.json")
+    source, out = str(feed(clip)), tmp_path / "out.mp4"
+    session = live_run.LiveSession(source, str(out), build("blacken"), config)
+    shown: list[LiveFrame] = []
+    with pytest.raises(MasqueradeError, match="full cannot be written"):
+        session.run(lambda frame, *_: shown.append(frame))
+    assert not shown and not out.exists()
+
+
 @pytest.mark.parametrize("options", [[], ["-y"]], ids=["new", "overwrite"])
 def test_a_receipt_in_place_of_the_recording_is_refused_before_it(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -668,7 +681,7 @@ def test_a_recording_and_its_receipt_appear_together_or_not_at_all(
     monkeypatch.setattr(live_run, "verify_output", verify)
     words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
     assert main(["live", *words, "--duration", "1"]) != 0
-    assert "exists already" in capsys.readouterr().err
+    assert "appeared meanwhile" in capsys.readouterr().err
     assert not out.exists() and receipt.read_text() == "another run's"
 
 

@@ -246,6 +246,8 @@ class LiveSession:
         container = container_for(file, encoding)
         with transaction(overwrite=self.config.overwrite) as appear:
             part = appear(file)
+            if self.report is not None:
+                appear(self.report)  # before the first frame: where it fails, no recording is lost
             info = _output_info(self._input.info)
             with Writer(part, info=info, container=container, encoding=encoding) as writer:
                 self._write(frames, partial(_record, writer), run, on_frame)
