@@ -158,6 +158,22 @@ def test_what_makes_most_videos_alike_is_said_of_all_and_not_of_pairs(
     assert compare_videos(outlines).says == "Of 6 pairs of videos none is alike."
 
 
+def test_pairs_that_share_nothing_are_not_said_to_be_unlike() -> None:
+    none: dict[str, np.ndarray] = {}
+    black = {Path("a"): none, Path("b"): described(0, SCENE)}
+    found = compare_videos(black)
+    assert found.level == "nothing" and found.says == (
+        "No pair of videos could be compared. Nothing of the same kind is seen in both videos of 1."
+    )
+    some = compare_videos({**black, Path("c"): described(90, SCENE)})
+    assert some.says == (
+        "Of 1 pairs of videos none is alike. Nothing of the same kind is seen in both videos of "
+        "2 more."
+    )
+    alike = compare_videos({**black, Path("c"): described(0, SCENE)})
+    assert alike.level == "left" and "likeness and no proof. Nothing of the same" in alike.says
+
+
 def test_pairs_that_are_alike_by_more_than_most_are_said_beside() -> None:
     scenes = dict(zip("abcd", (0.0, 0.0, 90.0, 180.0), strict=True))
     every = {
@@ -190,7 +206,7 @@ def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
     report = attack_files([tmp_path], QUICK)
     assert len(report.videos) == 3
     (found,) = report.folder
-    assert found.says.startswith(f"Of {2 - damaged} pairs of videos none is alike. ")
+    assert found.says.startswith("No pair of videos could be compared. ")
     assert "a.mp4 was not compared: it is cut short." in found.says
     assert ("b.mp4 was not compared: an unexpected error" in found.says) == (damaged == 2)
 

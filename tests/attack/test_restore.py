@@ -18,6 +18,7 @@ from masquerade.attack.finders import Finders
 from masquerade.attack.finding import Finding
 from masquerade.attack.restore import FramePair, Restoration, cut_patches
 from masquerade.cli.demo_clip import frames
+from masquerade.errors import VideoError
 from masquerade.models.restoration_net import RestorationNet
 from masquerade.regions.boxes import Box
 
@@ -198,6 +199,21 @@ def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: P
     found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None)
     assert found[published].net is None
     assert "no other pair of published and raw video can be read" in found[published].learned
+
+
+def test_a_pair_that_cannot_be_learned_from_has_a_line_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise VideoError("frame 3 is damaged.")
+
+    monkeypatch.setattr(run, "cut_patches", damaged)
+    published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
+    for pairs in ({published: raw}, {published: raw, raw: published}):
+        found = run._restorations(pairs, None)
+        assert found.keys() == pairs.keys()
+        says = found[published].finding().says
+        assert says.endswith("this pair could not be read to learn from: frame 3 is damaged.")
 
 
 def test_many_videos_give_as_many_patches_as_few(

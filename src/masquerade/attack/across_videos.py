@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE, crop, shrink
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, told_apart
+from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, told_apart
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
@@ -140,7 +140,8 @@ def compare_videos(
 
     `shown` is what the page shows of each video that is in such a pair, see `VideoDescriber`.
     """
-    pairs = list(combinations(described, 2))
+    every = list(combinations(described, 2))
+    pairs = [(a, b) for a, b in every if described[a].keys() & described[b].keys()]
     alike = {
         (a, b): [name for name in ABOUT if _are_alike(described[a], described[b], name)]
         for a, b in pairs
@@ -173,12 +174,22 @@ def compare_videos(
         start = "Beside this"
     if told:
         says += f"{start} {len(told)} are alike: {listed}. "
+    level: Level = "left" if says else "nothing"
+    if says:
+        says += "This is likeness and no proof."
+    elif pairs:
+        says = f"{start} none is alike."
+    else:
+        says = "No pair of videos could be compared."
+    if lost := len(every) - len(pairs):
+        more = f"{lost} more" if pairs else str(lost)
+        says += f" Nothing of the same kind is seen in both videos of {more}."
     kinds = {name for one in described.values() for name in one}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
     return Finding(
         attack="across",
-        level="left" if says else "nothing",
-        says=f"{says}This is likeness and no proof." if says else f"{start} none is alike.",
+        level=level,
+        says=says,
         work=f"{len(described)} videos, {2 * LOOKED} frames of each and {2 * CONSECUTIVE} in a "
         f"row; compared by {', '.join(by)}; "
         f"a person is named by {COLOURS}; nothing was trained",

@@ -305,6 +305,7 @@ def _restorations(
     """
     pairs = {path: raw for path, raw in beside.items() if raw is not None}
     patches, counts = {}, {}
+    unread: dict[Path, Restoration] = {}  # each says why nothing was tried
     for done, (path, raw) in enumerate(pairs.items(), 1):
         try:
             check_source(path, raw)
@@ -314,18 +315,19 @@ def _restorations(
             chosen = spread_numbers(half, frames)
             each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
             patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
-        except Exception:  # of whatever kind: the attack on it says so, and the others go on
-            continue
+        except Exception as error:  # of whatever kind: the others go on
+            why = f"this pair could not be read to learn from: {_why(error, path).rstrip('.')}"
+            unread[path] = Restoration(net=None, learned=why)
         if progress:
             progress("pairs to learn from", done, len(pairs))
     if len(pairs) == 1:
         learned = "learned from the first half of the video, and restored frames of the second"
-        return {
+        return unread | {
             path: _learn([one], learned, first=(counts[path] + 1) // 2)
             for path, one in patches.items()
         }
     groups = min(NETWORKS, len(patches))
-    found_for: dict[Path, Restoration] = {}
+    found_for = dict(unread)
     for group in range(groups):
         mine = [path for i, path in enumerate(patches) if i % groups == group]
         others = [one for path, one in patches.items() if path not in mine]
