@@ -520,6 +520,16 @@ def test_ucf11(tmp_path: Path) -> None:
         identity="basketball_g01",
     )
     assert len(manifest) == 1
+    put(tmp_path / "basketball/v_shooting_02_01.mpg")  # without the group's folder
+    assert {one.cells["action"] for one in READERS["ucf11"](tmp_path).clips} == {"basketball"}
+
+
+@pytest.mark.parametrize("given", [".", "UCF11/basketball"])
+def test_ucf11_from_a_folder_above_or_below_is_refused(given: str, tmp_path: Path) -> None:
+    """All clips would have one action, or that of their group."""
+    put(tmp_path / "UCF11/basketball/v_shooting_01/v_shooting_01_02.mpg")
+    with pytest.raises(UsageError, match="name the folder that holds those of the actions"):
+        READERS["ucf11"](tmp_path / given)
 
 
 @real
