@@ -103,6 +103,29 @@ def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:
         run("convert", "vp", tmp_path, "-o", tmp_path / "m.csv")
 
 
+def test_what_would_change_nothing_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "v/golf/v_golf_01/v_golf_01_01.mpg", "x")
+    convert = ("convert", "ucf11", tmp_path / "v", "-o", tmp_path / "m.csv")
+    with pytest.raises(
+        UsageError, match=r"ucf11 has no train to take val of: .* --test-share, too"
+    ):
+        run(*convert, "--val-share", "0.3", "--seed", "4")
+    with pytest.raises(UsageError, match="ucf11 has no random split: leave out --seed"):
+        run(*convert, "--seed", "4")
+    for part in ("train", "val"):
+        put(tmp_path / f"vispr/{part}.json", json.dumps({"image_path": "a.jpg", "labels": []}))
+        put(tmp_path / f"vispr/{part}2017.txt", f"{part}.json\n")
+    vispr = ("convert", "vispr", tmp_path / "vispr", "-o", tmp_path / "m.csv")
+    with pytest.raises(UsageError, match="vispr has val already: leave out --val-share"):
+        run(*vispr, "--val-share", "0.3")
+    assert not (tmp_path / "m.csv").exists()
+    manifest = put(tmp_path / "f.csv", "path,action,split\na.mp4,x,train\nb.mp4,x,test\n")
+    with pytest.raises(UsageError, match=r"f\.csv is no pickle, and --splits are the lists of one"):
+        run("floors", manifest, "--splits", tmp_path)
+    with pytest.raises(UsageError, match="--columns-only opens no file that --every-frame"):
+        run("check", manifest, "--columns-only", "--every-frame")
+
+
 def test_every_dataset_reader_is_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("convert", "--help")

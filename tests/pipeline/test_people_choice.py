@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from two_faces import LEFT, RIGHT, TwoFaces, black
 
+from masquerade.cli import main
 from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
 from masquerade.regions import REGIONS
 
@@ -121,6 +122,19 @@ def test_ids_are_of_one_video(
     (tmp_path / "in2.mp4").write_bytes((tmp_path / "in.mp4").read_bytes())
     done = called("anonymize", "in.mp4", "in2.mp4", "-o", "out/", *words)
     assert done.returncode == 2 and "IDs of people are of one video" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--verify"], ["--record", "run.jsonl"], ["--resume"], ["--skip-existing"]]
+)
+def test_what_is_of_an_output_is_refused_with_a_sheet(
+    words: list[str], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "people.png"
+    given = ["anonymize", str(clip), "--regions", "faces", "--list-people", "-o", str(sheet)]
+    assert main([*given, *words]) == 2
+    assert f"leave out {words[0]}" in capsys.readouterr().err
+    assert not sheet.exists()
 
 
 def test_a_sheet_of_nobody_and_of_many_can_be_written(tmp_path: Path) -> None:

@@ -176,6 +176,13 @@ def main(argv: list[str]) -> int:
     from masquerade.pipeline.run_record import run_record
 
     config = options.config()
+    if options.list_people:
+        for name in ("verify", "record", "resume", "skip_existing"):
+            if getattr(options, name):
+                raise UsageError(
+                    "--list-people writes a sheet of who is found and hides nobody: leave out "
+                    f"--{name.replace('_', '-')}."
+                )
     unread: dict[Path, str] = {}
     passed_over: list[Path] = []
     tasks = plan_tasks(

@@ -52,6 +52,8 @@ def check(
         columns_only: open no file; look for leaks in the manifest's columns.
         every_frame: decode whole files, not only a first frame.
     """
+    if columns_only and every_frame:
+        raise UsageError("--columns-only opens no file that --every-frame could decode; name one.")
     clips = read_manifest(manifest)
     result = check_manifest(clips, files=not columns_only, every_frame=every_frame)
     _print(result, _print_check, json=json)
@@ -181,14 +183,23 @@ def convert(
     _refuse_list(out, source, reader.splits)
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     whole = manifest = _read(dataset, source, options, seed)
+    drawn = "seed" in signature(READERS[dataset]).parameters or test_share or val_share
+    if seed is not None and not drawn:
+        raise UsageError(f"{dataset} has no random split: leave out --seed, or give --test-share.")
     if without is not None:
         manifest = without_overlap(manifest, read_manifest(without))
     notes: list[str | None] = []
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
         notes.append(note_on_share(manifest, "test", test_share, of=("train", "test")))
-    for column in manifest.of_role("split"):
-        if val_share is not None and "val" not in column.values:
+    if val_share is not None:
+        without_val = [one for one in manifest.of_role("split") if "val" not in one.values]
+        if not without_val:
+            why = "has val already" if manifest.of_role("split") else "has no train to take val of"
+            raise UsageError(
+                f"{dataset} {why}: leave out --val-share, or draw a split by --test-share, too."
+            )
+        for column in without_val:
             manifest = carve_validation(
                 manifest, name=column.name, fraction=val_share, seed=seed or 0
             )

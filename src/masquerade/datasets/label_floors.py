@@ -93,6 +93,8 @@ def label_floors(
         published = "VP-UCF101" if (splits / "trainlist01.txt").exists() else "VP-HMDB51"
         if action_accuracy is None:
             action_accuracy = _ACTION_ACCURACY[published]
+    elif splits is not None:
+        raise UsageError(f"{name} is no pickle, and --splits are the lists of one: leave them out.")
     else:
         manifest = read_manifest(labels)
         column = split = _split_column(manifest, split)
