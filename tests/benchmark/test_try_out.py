@@ -83,6 +83,8 @@ def test_only_what_makes_it_quick_is_changed() -> None:
     assert words[:3] == ("--average", "--folds", "0"), "small networks, one view"
     assert not {*cut} & {*words}
     own = ("--clip-sampling", "own")
+    joined = attacked_words(["--recognizers=x3d-l,resnet-50", "--views=5x3", "--folds", "0"])
+    assert joined[:2] == ("--folds", "0") and not any("=" in word for word in joined)
     assert attacked_words([*cut, *own])[:2] == own, "small networks have a sampling of their own"
 
 

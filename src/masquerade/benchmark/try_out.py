@@ -71,7 +71,7 @@ def _instead(words: Sequence[str], other: str, *, without: Collection[str] = ())
     dropping = False
     for word in words:
         if word.startswith("--"):
-            dropping = word in flags
+            dropping = word.partition("=")[0] in flags
         if not dropping:
             kept.append(word)
     return (*kept, *new)
