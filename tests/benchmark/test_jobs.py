@@ -163,6 +163,20 @@ def test_the_time_left_counts_what_runs_already_and_side_by_side(tmp_path: Path)
     assert known.left([], side_by_side=2) == 0
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"train": 1}', '{"train": ["1"]}', '{"train": [NaN]}', "[" * 100_000]
+)
+def test_damaged_times_are_begun_anew(text: str, tmp_path: Path) -> None:
+    spent = text.replace("[NaN]", '{"seconds": NaN, "videos": 0, "fits": 0}')
+    (tmp_path / "spent.json").write_text(spent)
+    assert SpentTimes(path=tmp_path / "spent.json").each == {}
+    (tmp_path / "durations.json").write_text(text)
+    known = Durations(path=tmp_path / "durations.json")
+    assert known.mean("train") is None
+    known.add("train", 100.0)
+    assert Durations(path=tmp_path / "durations.json").mean("train") == 100
+
+
 def test_a_training_is_judged_by_its_own_pace_too(tmp_path: Path) -> None:
     known = Durations(path=tmp_path / "durations.json")
     begun, later = OpenJob(kind="train", spent=30.0, left=90.0), OpenJob(kind="train")

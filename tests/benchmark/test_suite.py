@@ -204,9 +204,10 @@ def test_what_a_start_started_from_is_not_tested_on_either() -> None:
 def test_a_suite_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"choose of .*quick"):
         read_suite("quack")
-    (tmp_path / "x.toml").write_text("title = ")
-    with pytest.raises(UsageError, match="is no TOML file"):
-        read_suite(str(tmp_path / "x.toml"))
+    for text in ("title = ", "title = " + "[" * 100_000):
+        (tmp_path / "x.toml").write_text(text)
+        with pytest.raises(UsageError, match="is no TOML file"):
+            read_suite(str(tmp_path / "x.toml"))
 
 
 def test_a_file_of_ones_own_is_a_suite(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from published_layouts import LABELS, put, real, row, whole
 
 from masquerade.datasets.check import find_split_leaks
 from masquerade.datasets.manifest import read_manifest, write_manifest
-from masquerade.datasets.overlap import find_overlap
+from masquerade.datasets.overlap import find_overlap, fingerprints
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.hmdb51 import hmdb51_source, read_hmdb51
 from masquerade.datasets.published.pa_hmdb51 import ATTRIBUTES
@@ -308,3 +308,10 @@ def test_pa_hmdb51s_videos_are_among_hmdb51s() -> None:
         286,
         1156,
     )
+
+
+def test_a_path_with_a_nul_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"path,action\na\0b.mp4,run\nc.mp4,run\n")
+    (tmp_path / "c.mp4").write_bytes(b"c")
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert len(set(fingerprints(manifest, [0, 1]))) == 2

@@ -1,11 +1,13 @@
 """How long work took, kept in files of a folder: to judge what is left, and to state it."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from masquerade.storage import atomic_write
 
@@ -54,8 +56,11 @@ class Durations:
     seconds: dict[str, list[float]] = field(default_factory=dict)  # by kind
 
     def __post_init__(self) -> None:
-        with suppress(OSError, ValueError):
-            self.seconds = json.loads(self.path.read_text("utf-8"))
+        with suppress(TypeError, ValueError):
+            plain = _read(self.path)
+            self.seconds = {
+                kind: [_measured(one) for one in known] for kind, known in plain.items()
+            }
 
     def add(self, kind: str, seconds: float) -> None:
         """Record how many seconds a job of a kind took."""
@@ -119,9 +124,9 @@ class SpentTimes:
     each: dict[str, Spent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        with suppress(OSError, ValueError, TypeError):
-            plain = json.loads(self.path.read_text("utf-8"))
-            self.each = {name: Spent(**one) for name, one in plain.items()}
+        with suppress(TypeError, ValueError):
+            plain = _read(self.path)
+            self.each = {name: _spent(**one) for name, one in plain.items()}
 
     def of(self, name: str) -> Spent:
         """What was spent on a piece of work; of one that was not begun, nothing."""
@@ -135,6 +140,29 @@ class SpentTimes:
         """Write the file."""
         kept = {name: asdict(one) for name, one in self.each.items() if one != Spent()}
         _write(self.path, kept)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is missing or damaged, so that it is begun anew."""
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def _measured(one: float) -> float:
+    """A number of a file, if it is one that was measured."""
+    if not (math.isfinite(one) and one >= 0):
+        raise ValueError(f"{one} was not measured")
+    return one
+
+
+def _spent(*, seconds: float, videos: int, fits: int) -> Spent:
+    """What a file says was spent, if these are numbers."""
+    return Spent(
+        seconds=_measured(seconds), videos=int(_measured(videos)), fits=int(_measured(fits))
+    )
 
 
 def _rounded(seconds: float) -> float:

@@ -191,7 +191,7 @@ def read_suite(name: str) -> Suite:
         raise UsageError(f"There is no suite {name}; choose of {known}, or name a TOML file.")
     try:
         plain = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # or of too many brackets
         raise UsageError(f"{path} is no TOML file: {error}.") from error
     return parse_suite(plain, path.stem)
 

@@ -123,7 +123,7 @@ def _content(path: Path, unsized: Collection[str]) -> str:
         files = sorted(images_in(path))
         sizes = [f"{one.name} {one.stat().st_size}" for one in files]
         return "\n".join([*sizes, *map(_ends, files[:1] + files[-1:])])
-    except (OSError, VideoError):
+    except (OSError, ValueError, VideoError):  # or its name holds a NUL
         return "0"  # a file that cannot be read is in no training set
 
 
