@@ -359,6 +359,36 @@ def test_it_does_not_hold_where_all_clips_of_a_person_together_may_tell_more() -
     assert found.undecided is not None and f"may tell {found.pooled.high:.2f}" in found.undecided
 
 
+def test_it_does_not_hold_where_one_that_was_not_chosen_reads_all_clips_of_a_person() -> None:
+    """Each clip by itself it takes for somebody else, and for another one each time."""
+    spec, people = replace(WHO, protocol=SAME), np.arange(CLIPS) // 10 % 4
+    raw, hidden = (
+        given(spec, ("eyes", EVERY, EVERY), ("ears", right, EVERY)) for right in (EVERY, NEVER)
+    )
+    sheet = replace(hidden.test, labels={"who": people})
+    wrong, close = told(NEVER, people), np.eye(4)[people] * 0.4
+    close[np.arange(CLIPS), (people + 1 + np.arange(CLIPS) % 3) % 4] = 0.45
+    eyes, ears = hidden.outputs
+    for outputs, held in (((eyes,), True), ((eyes, ears), None)):
+        answers = (wrong, close / close.sum(axis=1, keepdims=True))
+        mine = replace(
+            hidden,
+            test=sheet,
+            tests=(sheet,),
+            outputs=tuple(
+                replace(one, test=({"who": p},)) for one, p in zip(outputs, answers, strict=False)
+            ),
+        )
+        seen = replace(raw.outputs[0], test=({"who": told(EVERY, people)},))
+        found = score_label(
+            spec, mine, replace(raw, test=sheet, tests=(sheet,), outputs=(seen,)), **GIVEN
+        )
+        assert found.strongest == "eyes" and found.highest_score.value == 0
+        assert found.pooled is not None and found.pooled.value == 0
+        assert found.leakage is not None and found.leakage.protects is held
+    assert found.undecided is not None and "may tell 1.00" in found.undecided
+
+
 def test_it_does_not_hold_where_one_that_may_not_be_chosen_reads_it() -> None:
     """Who learned raw video alone and is not recalibrated attacks all the same."""
     raw = given(WHO, ("eyes", EVERY, EVERY))

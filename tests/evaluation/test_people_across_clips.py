@@ -359,14 +359,24 @@ def test_nobody_is_hidden_where_nobody_is_found_again_in_raw_video(evaluation: E
     assert doubt_uncompared(leaks, "why") == leaks
 
 
-@pytest.mark.parametrize(("high", "held"), [(0.14, True), (0.16, False), (None, False)])
+@pytest.mark.parametrize(
+    ("high", "of_all", "held"),
+    [
+        (0.14, 0.14, True),
+        (0.16, 0.14, False),
+        (None, 0.14, False),
+        (0.14, 0.16, False),
+        (0.14, None, False),
+    ],
+)
 def test_nobody_is_hidden_whose_clips_may_be_found_again(
-    evaluation: Evaluation, high: float | None, held: bool
+    evaluation: Evaluation, high: float | None, of_all: float | None, held: bool
 ) -> None:
-    """A tenth of the way from a guess (.05) to always is .145."""
+    """A tenth of the way from a guess (.05) to always is .145, by every feature."""
     copy = evaluation.rows[2]
     (one, _), low = copy.reidentification, Score(0.05, 0.0, high, 40, 20)
     one = replace(one, scores={**one.scores, RANK: low}, floors={**one.floors, RANK: 0.05})
+    one = replace(one, highest_score=replace(low, high=of_all))
     found = doubt_uncompared(with_held(copy, one))
     (who,) = (each for each in found.findings if is_identity(each))
     assert who.leakage is not None and bool(who.leakage.protects) == held

@@ -49,13 +49,15 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 
 
 def _doubt_found(one: Reidentification) -> str | None:
-    """Return why re-identification rules `held` out; None: its upper end is low enough."""
+    """Return why re-identification rules `held` out; None: every feature's end is low enough."""
     rank, guess = one.scores.get(RANK), one.floors.get(RANK)
     if rank is None or rank.value is None or guess is None:
         return "nothing is known of the most similar clip"
-    if rank.high is not None and rank.high <= held_limit(guess, 1.0):
+    ends = [each.high for each in (rank, one.highest_score) if each is not None]
+    known = [end for end in ends if end is not None]
+    if len(known) == len(ends) and max(known) <= held_limit(guess, 1.0):
         return None
-    most = "more" if rank.high is None else f"{rank.high:.2f}"
+    most = "more" if len(known) < len(ends) else f"{max(known):.2f}"
     return f"the most similar one may show the same in {most}, where a guess has {guess:.2f}"
 
 

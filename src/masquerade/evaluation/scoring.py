@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -312,7 +312,7 @@ def score_label(
             undecided = unread  # it may leak where none of these attackers can look
     pooled = _score_pooled(spec, mine, best, predicted_actions) if private else None
     if leaked is not None and leaked.protects and pooled is not None:
-        undecided = _doubt_together(leaked, *pooled)
+        undecided = _doubt_together(leaked, *pooled, _pooled_ends(spec, mine, rivals))
         leaked = replace(leaked, protects=None) if undecided else leaked
     informed = strongest_of(spec, mine, scored, "prior")
     if informed and "action prior" in floors:
@@ -404,19 +404,16 @@ def channel_scores(
     return found
 
 
-def _score_pooled(
-    spec: MetricSpec,
-    mine: ScoringInput,
-    best: ScoredAttacker,
-    predicted_actions: Sequence[IntArray] = (),
-) -> tuple[Score, float | None] | None:
-    """The score where attackers know which test clips show one person; None: each shows another.
+def _pooling(
+    spec: MetricSpec, mine: ScoringInput
+) -> Callable[[Probabilities], Probabilities] | None:
+    """What pools the clips of a person; None: each of the test shows another.
 
     A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
-    a folder of one patient's videos tells as much. Beside it stands the best guess of the same: a
-    label that goes with actions is guessed from all that a person does.
+    a folder of one patient's videos tells as much.
     """
-    who = mine.test.labels[spec.columns[0]] if spec.protocol == SAME else mine.test.groups
+    labels = mine.test.labels
+    who = labels[spec.columns[0]] if spec.protocol == SAME else mine.test.groups
     pairs = np.stack([mine.test.fold, who], axis=1)
     _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     if counts.max(initial=0) < 2:
@@ -429,34 +426,72 @@ def _score_pooled(
         mean = (sums / counts[:, None])[which.ravel()]
         return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
 
-    def pooled_by_label(predicted: Probabilities) -> Probabilities:
-        labels = mine.test.labels
-        return ByLabel(
-            predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
-        )
+    return lambda predicted: ByLabel(
+        predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
+    )
 
-    tests = tuple(pooled_by_label(one) for one in best.outputs.test)
-    found = _score(mine, score_attacker(spec, mine, replace(best.outputs, test=tests)))
+
+def _score_pooled(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    best: ScoredAttacker,
+    predicted_actions: Sequence[IntArray] = (),
+) -> tuple[Score, float | None] | None:
+    """The score where attackers know which test clips show one person; None: each shows another.
+
+    Beside it stands the best guess of the same: a label that goes with actions is guessed from all
+    that a person does.
+    """
+    pooled = _pooling(spec, mine)
+    if pooled is None:
+        return None
+    (one,) = _pool_attackers(spec, mine, [best])
     floors, truth = constant_floors(spec, mine.test), mine.test
-    floors["action prior"] = measure(spec, truth, pooled_by_label(truth.priors))
+    floors["action prior"] = measure(spec, truth, pooled(truth.priors))
     if predicted_actions:
         priors = [
             {name: truth.prior_of(name, one) for name in spec.columns} for one in predicted_actions
         ]
-        guesses = [measure(spec, truth, pooled_by_label(one)) for one in priors]
-        floors["predicted action"] = average(guesses)
-    return found, _highest_value(floors)
+        floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
+    return _score(mine, one), _highest_value(floors)
 
 
-def _doubt_together(leaked: Leakage, pooled: Score, floor: float | None) -> str | None:
-    """Return why pooled clips of a person rule `held` out; None: their upper end is low enough."""
+def _pool_attackers(
+    spec: MetricSpec, mine: ScoringInput, several: Sequence[ScoredAttacker]
+) -> list[ScoredAttacker]:
+    """Attackers who know which test clips show one person."""
+    pooled = _pooling(spec, mine)
+    assert pooled is not None
+    outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
+    return [score_attacker(spec, mine, one) for one in outputs]
+
+
+def _pooled_ends(
+    spec: MetricSpec, mine: ScoringInput, rivals: Sequence[ScoredAttacker]
+) -> list[float | None]:
+    """The upper ends of all attackers who know which clips show one person, at once."""
+    every = _pool_attackers(spec, mine, rivals)
+    runs, groups = [one.runs for one in every], mine.test.groups
+    quantiles = max_t([one.test for one in every], runs, clusters=groups)
+    return [_score(mine, one, quantiles).high for one in every]
+
+
+def _doubt_together(
+    leaked: Leakage, pooled: Score, floor: float | None, ends: Sequence[float | None]
+) -> str | None:
+    """Return why pooled clips of a person rule `held` out; None: all upper ends are low enough.
+
+    Those of `pooled`, by the attackers that were chosen, and of all that count, `ends`.
+    """
     raw = leaked.raw.value
     if pooled.value is None or floor is None or raw is None:
         return None
     limit = held_limit(floor, max(floor, raw))
-    if pooled.high is not None and pooled.high <= limit:
+    every = [pooled.high, *ends]
+    known = [end for end in every if end is not None]
+    if len(known) == len(every) and max(known) <= limit:
         return None
-    most = "more" if pooled.high is None else f"{pooled.high:.2f}"
+    most = "more" if len(known) < len(every) else f"{max(known):.2f}"
     return (
         f"all clips of a person together may tell {most}, where a guess has {floor:.2f}: more "
         "people would tell"
