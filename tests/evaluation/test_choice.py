@@ -27,6 +27,7 @@ from masquerade.evaluation.controls import (
     channel_controls,
     positive_controls,
     unread_channels,
+    void_labels,
 )
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, mean_over_seeds
 from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, measure, without_void
@@ -557,6 +558,32 @@ def test_void_labels_are_left_out_of_means() -> None:
     )
     whole, none = without_void({"x": (mean,)}, ["a", "b", "c"])
     assert whole["x"] == (mean,) and not none  # it is void itself
+
+
+def test_a_mean_is_void_where_no_label_of_it_is_read() -> None:
+    """Of each by itself nothing is sure, and it would be left out; of all together it is."""
+    rng, names = np.random.default_rng(1), ("a", "b", "c")
+    labels = {name: rng.permutation(np.arange(CLIPS) % 2) for name in names}
+    read = {name: told(rng.random(CLIPS) < 0.6, labels[name]) for name in names}
+    mine = given(RED, ("eyes", EVERY, EVERY))
+    even = dict.fromkeys(names, mine.test.fold_priors["red"])
+    sheet = replace(mine.test, labels=labels, fold_priors=even)
+    eyes = replace(mine.outputs[0], validation=read, test=(read,))
+    mine = replace(mine, validation=sheet, test=sheet, tests=(sheet,), outputs=(eyes,))
+    known = GroundTruth(
+        labels=labels,
+        classes=dict.fromkeys(names, 2),
+        action="a",
+        shown=np.arange(CLIPS)[:, None],
+        groups=np.arange(CLIPS),
+        protocols={},
+    )
+    each = tuple(replace(RED, name=name, columns=(name,)) for name in names)
+    specs = {"x": (replace(RED, name="attributes", columns=names), *each)}
+    found = positive_controls({"x": mine}, [{"x": mine}], known, specs).controls
+    assert (found[0].score.low or 0) > found[0].floor == 0.5
+    assert [one.passed for one in found] == [False] * 4
+    assert set(void_labels(found)) == {"attributes", *names}
 
 
 def test_each_seed_holds_other_people_out(manifest: Manifest, tmp_path: Path) -> None:
