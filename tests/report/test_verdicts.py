@@ -175,6 +175,28 @@ def test_a_method_behind_which_nobody_is_named_is_in_the_headline(table: Evaluat
     )
 
 
+def test_a_score_surely_below_chance_is_not_the_least_that_is_read(table: Evaluation) -> None:
+    """Turned round, it tells as much as one that is as far above chance."""
+    raw, one, other, *_ = (
+        replace(row, findings=tuple(f for f in row.findings if f.label != "identity"))
+        for row in table.rows
+    )
+
+    def least(value: float, half: float) -> str:
+        rows = [
+            replace(row, findings=(row.findings[0], private("attributes", *scored, **why)))
+            for row, scored, why in (
+                (one, (value,), {"half": half}),
+                (other, (0.55,), {"half": 0.03}),
+            )
+        ]
+        return headline(replace(table, rows=(raw, *rows))).detail
+
+    assert least(0.3, 0.05).startswith("Least is read behind figure .7")
+    assert least(0.47, 0.05).startswith("Least is read behind figure .5")  # as if by chance
+    assert least(0.3, 0.25).startswith("Least is read behind figure .5")
+
+
 def test_the_headline_says_of_void_labels_that_they_are(table: Evaluation) -> None:
     def void(*labels: str) -> Evaluation:
         rows = [

@@ -10,7 +10,12 @@ from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import at_least_chance, f_lambda, held_limit
+from masquerade.metrics.leakage import (
+    at_least_chance,
+    f_lambda,
+    held_limit,
+    least_counted,
+)
 from masquerade.report.linked_clips import linked_clips
 from masquerade.report.table import all_columns, at_most, main_columns, number
 
@@ -250,7 +255,7 @@ def _least_read(
     """Say behind which method least is read of a label, and which has the best balance."""
     columns = headline_columns(evaluation)
     found = [(row, one) for row, one in found if not one.void]
-    least = min(found, key=lambda pair: pair[1].score.value or 0.0)
+    least = min(found, key=lambda pair: _read(pair[1]))
     raw, floor = raw_score(evaluation, private.label), floor_value(private)
     in_clips = is_identity(private) and private.metric == "top-1"
     show = _hundred if in_clips else number
@@ -270,6 +275,14 @@ def _least_read(
             f"{unit}{_action(balanced[0], columns)}."
         )
     return detail
+
+
+def _read(found: Finding) -> tuple[float, float]:
+    """How much is read, to sort by: what is surely below chance as if it were turned round."""
+    value, chance = found.score.value or 0.0, least_counted(found.metric)
+    if found.score.high is not None and found.score.high < chance:
+        return 2 * chance - value, value
+    return at_least_chance(value, found.metric), value
 
 
 def _best_balance(
