@@ -23,6 +23,7 @@ from masquerade.evaluation.attacker_choice import (
     strengths,
 )
 from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
+from masquerade.evaluation.calibration import sigmoid
 from masquerade.evaluation.controls import (
     channel_controls,
     positive_controls,
@@ -246,6 +247,22 @@ def test_predictions_of_folds_that_choose_differently_are_put_together() -> None
                 validation={"red": 0.5 + 2 * sure * (q - 0.5)},
             )
         )
+    mine = replace(mine, outputs=tuple(outputs))
+    best = choose(RED, mine, score_attackers(RED, mine))
+    assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0
+
+
+def test_predictions_of_folds_that_are_sure_of_one_class_are_put_together() -> None:
+    """One attacker says red of nearly all, the other of nearly none; both know who is redder."""
+    first, second = FOLD == 0, FOLD == 1
+    mine = given(RED, ("one", second, first), ("two", first, second))
+    outputs = []
+    for one, bias in zip(mine.outputs, (-4.0, 4.0), strict=True):
+        test, validation = (
+            sigmoid(np.array([-bias, bias]) + 2 * p["red"] - 1)
+            for p in (one.test[0], one.validation)
+        )
+        outputs.append(replace(one, test=({"red": test},), validation={"red": validation}))
     mine = replace(mine, outputs=tuple(outputs))
     best = choose(RED, mine, score_attackers(RED, mine))
     assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0

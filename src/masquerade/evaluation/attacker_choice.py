@@ -26,7 +26,7 @@ from masquerade.evaluation.calibration import (
     sigmoid,
 )
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
-from masquerade.evaluation.metric_specs import MetricSpec, measure, validation_score
+from masquerade.evaluation.metric_specs import COLUMNS, MetricSpec, measure, validation_score
 from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats, Statistic, average
 
@@ -449,7 +449,8 @@ def _join_chosen(
                 at = fold_of == fold
                 p = predicted[fold][label][at]
                 if _is_ranked(spec, truth, label):
-                    p = _equally_sure(mine, one, label, truth.rates[label][at], p)
+                    rates = truth.rates_by_fold(label)[truth.fold[at]]
+                    p = _equally_sure(mine, one, label, rates, p)
                 joined[at] = p
             return joined
 
@@ -476,15 +477,23 @@ def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
 def _equally_sure(
     mine: ScoringInput, one: AttackOutputs, label: str, rates: Floats, p: Floats
 ) -> Floats:
-    """Predictions (n, 2) whose log odds beyond the training rates have a spread of 1 on validation.
+    """Predictions (n, C) whose log odds beyond the training rates have a mean of 0 and a sd of 1.
 
-    So clips of several attackers can be ranked together.
+    Those of each class on validation. So clips of several attackers can be ranked together.
     """
-    on_validation = mine.validation.rates[label]
-    beyond = beyond_rate(one.validation[label], on_validation)[is_learned(on_validation)]
-    spread = beyond.std() if len(beyond) else 0.0
-    scale = spread if spread > LEAST_SPREAD else 1.0
-    return sigmoid(beyond_rate(p, rates) / scale + log_odds(rates))
+    truth, on_validation, found = mine.validation, one.validation[label], np.empty(p.shape)
+    for first in range(0, p.shape[1], COLUMNS):
+        some = slice(first, first + COLUMNS)
+        rate = truth.rates_by_fold(label)[truth.fold, some]
+        beyond, learned = beyond_rate(on_validation[:, some], rate), is_learned(rate)
+        count = np.maximum(learned.sum(axis=0), 1)
+        mean = beyond.sum(axis=0) / count
+        sd = np.sqrt((np.where(learned, beyond - mean, 0.0) ** 2).sum(axis=0) / count)
+        above = (beyond_rate(p[:, some], rates[:, some]) - mean) / np.where(
+            sd > LEAST_SPREAD, sd, 1.0
+        )
+        found[:, some] = sigmoid(above + log_odds(rates[:, some]))
+    return found
 
 
 def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
