@@ -252,9 +252,11 @@ def test_predictions_of_folds_that_choose_differently_are_put_together() -> None
     assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0
 
 
-def test_predictions_of_folds_that_are_sure_of_one_class_are_put_together() -> None:
+@pytest.mark.parametrize("several", [False, True])  # values a clip
+def test_predictions_of_folds_that_are_sure_of_one_class_are_put_together(several: bool) -> None:
     """One attacker says red of nearly all, the other of nearly none; both know who is redder."""
     first, second = FOLD == 0, FOLD == 1
+    spec = replace(RED, metric="cMAP") if several else RED
     mine = given(RED, ("one", second, first), ("two", first, second))
     outputs = []
     for one, bias in zip(mine.outputs, (-4.0, 4.0), strict=True):
@@ -264,7 +266,13 @@ def test_predictions_of_folds_that_are_sure_of_one_class_are_put_together() -> N
         )
         outputs.append(replace(one, test=({"red": test},), validation={"red": validation}))
     mine = replace(mine, outputs=tuple(outputs))
-    best = choose(RED, mine, score_attackers(RED, mine))
+    if several:
+        test, validation = (
+            replace(one, labels={"red": np.eye(2, dtype=np.int64)[one.labels["red"]]})
+            for one in (mine.test, mine.validation)
+        )
+        mine = replace(mine, test=test, tests=(test,), validation=validation)
+    best = choose(spec, mine, score_attackers(spec, mine))
     assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0
 
 

@@ -448,7 +448,7 @@ def _join_chosen(
             for fold, one in enumerate(by_fold):
                 at = fold_of == fold
                 p = predicted[fold][label][at]
-                if _is_ranked(spec, truth, label):
+                if _is_ranked(spec, truth, label) or truth.labels[label].ndim == 2:
                     rates = truth.rates_by_fold(label)[truth.fold[at]]
                     p = _equally_sure(mine, one, label, rates, p)
                 joined[at] = p
