@@ -25,7 +25,7 @@ def check_own_output(
 
     Args:
         part: the finished output.
-        source: the raw video with the same frames; None: it has others.
+        source: the raw video; None: it is a folder of images.
         name: what the output will be called.
         salvage: the source is damaged, and the output was made of what is left of it.
         people: whole people are to be hidden: refuse it too where one of the source is unchanged.

@@ -27,6 +27,7 @@ class TimedFrame(NamedTuple):
 
     time: float
     pixels: U8
+    duration: float  # seconds until the next one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +58,8 @@ def read_frames(stack: ExitStack, path: Path, *, salvage: bool = False) -> Itera
     for item in reader:
         if isinstance(item, Frame):
             first = item.time if first is None else first
-            yield TimedFrame(item.time - first, np.asarray(item.rgb(), np.uint8))
+            duration = float(item.duration * item.time_base)
+            yield TimedFrame(item.time - first, np.asarray(item.rgb(), np.uint8), duration)
 
 
 def read_windows(
@@ -123,7 +125,8 @@ class _RawFrames:
     def nearest(self, time: float, *, within: float) -> Sequence[U8]:
         """The frame nearest to a time, and those before and after it, nearest first.
 
-        Empty where the last one is earlier by more than its own step and by more than `within`.
+        Empty where the last one is earlier by more than its own step, by more than `within`, and by
+        more than it lasts: at a constant rate it may be published many times.
         """
         while not self._near or self._near[-1].time <= time:
             following = next(self._frames, None)
@@ -131,6 +134,9 @@ class _RawFrames:
                 break
             self._step = following.time - self._near[-1].time if self._near else 0.0
             self._near.append(following)
-        if not self._near or time - self._near[-1].time > 1.5 * max(self._step, within):
+        if not self._near:
+            return ()
+        last = self._near[-1]
+        if time - last.time > 1.5 * max(self._step, within, last.duration):
             return ()
         return [one.pixels for one in sorted(self._near, key=lambda one: abs(one.time - time))]

@@ -228,8 +228,8 @@ class Pipeline(NamedTuple):
     anonymizer: "Anonymizer"
     config: PipelineConfig
     regions: Any
-    # called with a finished output, its source where that has the same frames, and the name it will
-    # have; it raises where the output is to be deleted. None: nothing more is checked
+    # called with a finished output, its source if that is a file, and the name it will have; it
+    # raises where the output is to be deleted. None: nothing more is checked
     check_output: Callable[[Path, Path | None, str], None] | None = None
     edits: "Edits | None" = None  # what a person decided about the one video of the run
     track_methods: tuple["TrackMethod", ...] = ()  # of those who are hidden by another method

@@ -280,8 +280,8 @@ class FileRun:
             self.metadata = self.metadata.held_by(part, writer.sources)
             detail = self.encoded.covers(part) or self._compare(part, info)
             if self.pipeline.check_output is not None:
-                same = self.config.cfr is None and self.src.is_file()
-                self.pipeline.check_output(part, self.src if same else None, self.dst.name)
+                raw = None if self.info.kind == "sequence" else self.src
+                self.pipeline.check_output(part, raw, self.dst.name)
             return file_facts(part, self.dst, info, self.written), detail
 
     def _encode(
@@ -485,6 +485,9 @@ class FileRun:
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         warned += coverage_warnings(coverage, self.coverage.sources)
+        verified = output is not None and self.pipeline.check_output is not None
+        if verified and info.kind == "sequence":
+            warned.append("--verify looked at the output alone, and not at its folder of images.")
         others = [one.anonymizer for one in self.pipeline.track_methods]
         warned += dict.fromkeys(filter(None, (one.caution for one in (self.anonymizer, *others))))
         if self.left_visible:
@@ -504,7 +507,7 @@ class FileRun:
             settings=self.pipeline.settings(),
             coverage=coverage,
             residual_detail=detail,
-            verified=output is not None and self.pipeline.check_output is not None,
+            verified=verified,
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,

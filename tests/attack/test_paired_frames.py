@@ -1,0 +1,65 @@
+"""Frames of a published video are compared with the raw ones of their times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import masquerade
+from masquerade.attack.paired_frames import read_windows
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.single_file import run_file
+
+LEVELS = (20, 80, 140, 200)
+
+
+def slides(path: Path, *, last: float) -> Path:
+    """Four grey pictures a tenth of a second apart, of which the last is shown for longer."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=10, options={"tune": "zerolatency", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number, level in enumerate(LEVELS):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))
+            for packet in video.encode(picture):
+                seconds = last if number == len(LEVELS) - 1 else 0.1
+                packet.duration = round(seconds / packet.time_base)
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("rate", [7, 30])
+def test_every_frame_at_a_constant_rate_has_its_raw_one(tmp_path: Path, rate: int) -> None:
+    source, out = slides(tmp_path / "in.mp4", last=1), tmp_path / "out.mp4"
+    seen = []
+
+    def look(part: Path, raw: Path | None, name: str) -> None:
+        with av.open(str(part)) as file:
+            count = sum(packet.size > 0 for packet in file.demux(video=0))
+        seen.extend(read_windows(part, raw, range(count)))
+
+    config = PipelineConfig(regions="frame", cfr=rate)
+    pipeline = build_pipeline(masquerade.build("blur"), config)
+    receipt = run_file(source, out, pipeline._replace(check_output=look))
+    assert receipt.verified and len(seen) == receipt.output.frames > rate
+    for window in seen:  # the nearest in time, or a neighbour, as the attack looks at them
+        shown = int(window.published.mean())
+        assert min(abs(shown - int(raw.mean())) for raw in window.raw) < 8
+
+
+def test_a_receipt_tells_that_a_folder_of_images_was_not_compared(tmp_path: Path) -> None:
+    import cv2
+
+    (tmp_path / "in").mkdir()
+    for number, level in enumerate(LEVELS):
+        cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), np.full((48, 64), level, np.uint8))
+    given = []
+    pipeline = build_pipeline(
+        masquerade.build("blacken"), PipelineConfig(regions="frame", sequence=10.0)
+    )
+    pipeline = pipeline._replace(check_output=lambda *args: given.append(args[1]))
+    receipt = run_file(tmp_path / "in", tmp_path / "out.mp4", pipeline)
+    assert given == [None] and receipt.verified
+    assert "--verify looked at the output alone" in receipt.warnings[0]
