@@ -211,6 +211,27 @@ def test_a_constant_rate_is_constant_whatever_ticks_the_source_has(
         assert made.streams.video[0].average_rate == pytest.approx(rate, rel=1e-3)
 
 
+@pytest.mark.parametrize("rate", [30, 10])
+def test_masks_without_an_output_have_the_constant_rate_too(tmp_path: Path, rate: float) -> None:
+    source, masks = tmp_path / "in.mp4", tmp_path / "masks.mkv"
+    masquerade.write_video(source, torch.rand(1, 3, 25, 48, 64), rate=25)
+    settings = {"regions": "frame", "cfr": rate, "export_masks": masks}
+    receipt = run(source, tmp_path / "o.mp4", shadow=True, **settings)
+    assert np.abs(np.diff(times(masks)) - 1 / rate).max() <= 0.0011
+    assert receipt.source.frames == 25 and len(times(masks)) == rate
+
+
+def test_a_picture_among_videos_at_a_constant_rate_stays_one(tmp_path: Path) -> None:
+    import cv2
+
+    for suffix in ("jpg", "png"):
+        cv2.imwrite(str(tmp_path / f"in.{suffix}"), np.full((48, 64, 3), 90, np.uint8))
+        run(tmp_path / f"in.{suffix}", tmp_path / f"o.{suffix}", regions="frame", cfr=30)
+        assert cv2.imread(str(tmp_path / f"o.{suffix}")).shape == (48, 64, 3)
+    run(tmp_path / "in.jpg", tmp_path / "o.mp4", regions="frame", cfr=30)
+    assert len(times(tmp_path / "o.mp4")) == 2  # it lasts a 25th of a second
+
+
 def test_frames_of_an_output_at_a_constant_rate_are_counted_as_those_of_the_source(
     tmp_path: Path,
 ) -> None:

@@ -67,7 +67,13 @@ from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
 from masquerade.video.decoding_process import probe
-from masquerade.video.encoding import codec_for, container_for, lossless_for, pixel_format
+from masquerade.video.encoding import (
+    IMAGES,
+    codec_for,
+    container_for,
+    lossless_for,
+    pixel_format,
+)
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, video_digest, video_signature
@@ -206,6 +212,9 @@ class FileRun:
             pipeline.edits.check_source(video_digest(src), src.name)
         look_ahead = getattr(pipeline.regions, "look_ahead", 0)
         check_memory(self.info, look_ahead, self.anonymizer.window or config.batch_size)
+        still = self.container in IMAGES and not IMAGES[self.container].moving
+        picture = still and self.info.kind == "image"  # of a folder that holds videos, too
+        self.rate = None if picture else exact_rate(config.cfr)
         self.sound = audio_streams(self.info) if config.audio != "drop" else ()
         check_audio(self.info, config.audio, self.container)
         self.metadata = MetadataSelection()
@@ -250,7 +259,7 @@ class FileRun:
                 boxes, masks = self._open_exports(stack)
                 for item in self._anonymized(stack, reader):
                     self._count(item, boxes)
-                    if masks:
+                    if masks and item.frame.duration:
                         masks.write(_mask_as_rgb(item), item.frame)
             self._check_ids()
             return self._receipt(reader, None, None)
@@ -294,11 +303,7 @@ class FileRun:
     ) -> None:
         """Anonymize the frames and write them, with packets of other streams in their places."""
         self.encoded.watch(writer)
-        frames = self._anonymized(stack, reader)
-        rate = exact_rate(self.config.cfr)
-        if rate is not None:
-            frames = to_constant_rate(frames, rate)
-        pictures = prefetch(self._convert_colours(frames, writer))
+        pictures = prefetch(self._convert_colours(self._anonymized(stack, reader), writer))
         for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
             if not isinstance(item, AnonymizedFrame):
                 writer.copy(item)
@@ -358,7 +363,7 @@ class FileRun:
 
     def _at_output_rate(self) -> VideoInfo:
         """The source, at the constant rate that is asked for."""
-        rate = exact_rate(self.config.cfr)
+        rate = self.rate
         return self.info if rate is None else replace(self.info, rate=rate, time_base=1 / rate)
 
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
@@ -385,9 +390,10 @@ class FileRun:
         return boxes, masks
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
-        """Anonymized frames, and packets of other streams in their places."""
+        """Anonymized frames at the output's rate, and packets of other streams in their places."""
         items = self._stream(until(reader, self.config.preview), self.pipeline.regions)
-        return stack.enter_context(closing(items))  # type: ignore[type-var]
+        frames = stack.enter_context(closing(items))  # type: ignore[type-var]
+        return frames if self.rate is None else to_constant_rate(frames, self.rate)
 
     def _cover(self) -> Cover:
         config = self.config
