@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,4 +133,20 @@ def test_an_error_of_the_comparison_ends_the_run(
     monkeypatch.setattr(encoded_check, "MOST_PACKETS", 1)  # nobody waits for a thread that failed
     with pytest.raises(RuntimeError, match="broken"):
         anonymized(clip, tmp_path / "o.mp4", preview=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_decoder_that_cannot_be_made_ends_the_run(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no decoder")
+
+    without = SimpleNamespace(
+        CodecContext=SimpleNamespace(create=broken), FFmpegError=encoded_check.av.FFmpegError
+    )
+    monkeypatch.setattr(encoded_check, "av", without)
+    monkeypatch.setattr(encoded_check, "MOST_PACKETS", 1)
+    with pytest.raises(RuntimeError, match="no decoder"):
+        anonymized(clip, tmp_path / "o.mp4")
     assert not list(tmp_path.iterdir())

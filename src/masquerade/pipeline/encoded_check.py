@@ -99,8 +99,7 @@ class EncodedCheck:
 
     def _work(self, writer: Writer) -> None:
         """Decode and compare until the last packet; takes them all, whatever happens."""
-        decoder: Any = av.CodecContext.create(writer.codec, "r")
-        decoder.extradata, decoder.thread_count = writer.extradata, 1
+        decoder: Any = None
         full_range, more = writer.color.full_range, True
         while more:
             item = self._packets.get()
@@ -109,6 +108,9 @@ class EncodedCheck:
             if self._unlike or self._error is not None:
                 continue
             try:
+                if decoder is None:
+                    decoder = av.CodecContext.create(writer.codec, "r")
+                    decoder.extradata, decoder.thread_count = writer.extradata, 1
                 with self._timer.measure("verify"):
                     for luma in _lumas(decoder, item):
                         self._detail.compare_next(luma, full_range=full_range)

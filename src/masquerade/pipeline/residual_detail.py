@@ -305,7 +305,7 @@ class DetailCheck:
         """
         assert self._sources is not None
         index = self._written[self._compared]
-        for before in [one for one in self._sources if one < index]:
+        for before in [one for one in list(self._sources) if one < index]:  # others add to it
             del self._sources[before]
         self._compared += 1
         after = self._detail.scaled(luma, full_range=full_range)
