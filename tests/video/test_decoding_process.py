@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,10 @@ from clips import ffmpeg, make, make_with_sound, needs_ffmpeg
 
 from masquerade.errors import VideoError
 from masquerade.video import decoding_process
+from masquerade.video.decoding_child import Child
 from masquerade.video.decoding_process import Limits, count_frames, probe
 from masquerade.video.frame import Frame
+from masquerade.video.messages import receive
 from masquerade.video.probe import probe as probe_here
 from masquerade.video.read import Reader
 
@@ -261,6 +266,24 @@ def test_a_fork_has_its_own(tmp_path):
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     assert process_id() == pid and count_frames(path) == 5
+
+
+def test_it_is_not_silent_while_it_probes_many_images(tmp_path):
+    """A folder of 4K images takes longer than a file may without an answer."""
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=5:d=1", tmp_path / "%d.png")
+    ours, theirs = socket.socketpair()
+    given = {"memory": None, "rate": Fraction(5), "folder": os.getcwd()}
+    with ours, theirs:
+        theirs.settimeout(10)
+        path = os.fsencode(tmp_path).hex()
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        try:
+            Child(ours)._answer({"ask": "probe", "path": path, **given})
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
+        messages = [receive(theirs)[0] for _ in range(6)]
+    assert messages[:5] == 5 * [{"alive": True}] and messages[5]["info"]["frames"] == 5
+    assert probe(tmp_path, rate=Fraction(5)).frames == 5
 
 
 def test_a_folder_of_images_goes_through_it(tmp_path):

@@ -102,7 +102,9 @@ class Child:
         most = request["memory"]
         limit_memory(most or UNKNOWN_BYTES)
         if request["ask"] == "probe":
-            send(self._channel, {"info": info_to_plain(probe(path, rate=rate))})
+            # A folder may have more images than can be decoded before this process seems silent.
+            info = probe(path, rate=rate, after_image=lambda: send(self._channel, {"alive": True}))
+            send(self._channel, {"info": info_to_plain(info)})
         elif request["ask"] == "count":
             send(self._channel, {"count": count_frames(path)})
         else:

@@ -243,7 +243,10 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
     """What `probe.probe` finds, found in a process of its own."""
     path = Path(path)
     with Conversation(path, limits) as talk:
-        return info_from_plain(talk.open("probe", rate=rate)["info"], path)
+        message = talk.open("probe", rate=rate)
+        while "alive" in message:
+            message, _ = talk.answer()
+        return info_from_plain(message["info"], path)
 
 
 def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -101,11 +101,19 @@ class VideoInfo:
         return (self.height, self.width) if turned else (self.width, self.height)
 
 
-def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
-    """What a video or an image holds, or a folder of `rate` images a second; decodes one frame."""
+def probe(
+    path: Path | str,
+    *,
+    rate: Fraction | None = None,
+    after_image: Callable[[], object] = lambda: None,
+) -> VideoInfo:
+    """What a video or an image holds, or a folder of `rate` images a second; decodes one frame.
+
+    Of a folder each image's first frame is decoded, and `after_image` is called after each.
+    """
     path = Path(path)
     if path.is_dir() and rate is not None:
-        return _probe_folder(path, rate)
+        return _probe_folder(path, rate, after_image)
     with open_container(path) as container:
         stream = main_stream(container, path)
         check_size(stream.width, stream.height, path, most=most_pixels(container))
@@ -229,12 +237,15 @@ def _natural(path: Path) -> tuple[list[tuple[int, int | str]], bytes]:
     return keys, os.fsencode(path)
 
 
-def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
+def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object]) -> VideoInfo:
     """A folder as one video, after probing every image in it."""
     if rate <= 0:
         raise VideoError(f"A rate of {rate} images a second makes no video; give a positive one.")
     images = images_in(folder)
-    infos = [probe(image) for image in images]
+    infos = []
+    for image in images:
+        infos.append(probe(image))
+        after_image()
     first = infos[0]
     for image, info in zip(images, infos, strict=True):
         if (info.rotation, info.mirrored) != (first.rotation, first.mirrored):
