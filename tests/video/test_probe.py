@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 from clips import WILD, ffmpeg, make, make_with_sound, needs_ffmpeg, needs_wild
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from masquerade.errors import VideoError
 from masquerade.video.probe import images_in, probe
+from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
 
@@ -82,6 +85,26 @@ def test_an_image_folder_is_sorted_as_people_sort(tmp_path):
     assert (info.kind, info.frames, info.duration, info.rate) == ("sequence", 3, 0.3, 10)
     ffmpeg("-f", "lavfi", "-i", "color=gray:s=32x20", "-frames:v", 1, tmp_path / "f11.png")
     refused(tmp_path, "f11.png", "one size", rate=Fraction(10))
+
+
+def test_hidden_files_of_macos_are_no_images(tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "color=gray:s=30x20", "-frames:v", 1, tmp_path / "1.png")
+    (tmp_path / "._1.png").write_bytes(bytes.fromhex("00051607000200004d6163204f532058"))
+    assert [p.name for p in images_in(tmp_path)] == ["1.png"]
+    assert probe(tmp_path, rate=Fraction(10)).frames == 1
+
+
+@pytest.mark.parametrize("height", [240, 720])  # BT.709 is assumed from 720 lines on
+def test_png_and_jpeg_of_one_folder_have_the_same_colours(tmp_path, height):
+    picture = np.full((height, 320, 3), (30, 60, 200), np.uint8)
+    for name, shown in {"1.png": picture, "2.jpg": picture, "3.png": picture[..., 0]}.items():
+        cv2.imwrite(str(tmp_path / name), shown)
+    with Reader(tmp_path, rate=Fraction(10)) as reader:
+        colours = [frame.rgb()[9, 9].tolist() for frame in reader]
+    assert colours[0] == [200, 60, 30] and colours[2] == [30, 30, 30]
+    assert colours[1] == pytest.approx(colours[0], abs=3)
+    cv2.imwrite(str(tmp_path / "4.webp"), picture, [cv2.IMWRITE_WEBP_QUALITY, 90])
+    refused(tmp_path, "4.webp and 2.jpg", "save all images", rate=Fraction(10))
 
 
 PLAYLISTS = {

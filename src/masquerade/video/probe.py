@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest, file_signature
-from masquerade.video.color import UNTAGGED, Color, frame_color
+from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.hidden_content import hidden_content, hidden_layers
 from masquerade.video.pictures import has_more_pictures
@@ -187,10 +187,12 @@ def images_in(folder: Path) -> list[Path]:
     """The images of a folder in natural order: 2 before 10.
 
     What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video, and
-    neither is what a depth camera saw, as depth_2.png in a folder that holds rgb_2.png.
+    neither is what a depth camera saw, as depth_2.png in a folder that holds rgb_2.png. Neither are
+    hidden files: macOS puts ._2.png beside 2.png on disks of others.
     """
     try:
-        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        found = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except OSError as error:
         raise VideoError(f"{printable(folder)} cannot be listed: {error.strerror}.") from None
     if not found:
@@ -258,6 +260,7 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
                 f"{printable(image)} is {info.width}x{info.height} and {printable(images[0])} "
                 f"{first.width}x{first.height}; images of one folder must have one size."
             )
+    color = _color_of_all(infos)
     tags = tuple(dict.fromkeys(tag for info in infos for tag in info.tags))
     return replace(
         first,
@@ -268,10 +271,29 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
         duration=float(len(images) / rate),
         frames=len(images),
         bit_depth=max(info.bit_depth for info in infos),
+        color=color,
         has_alpha=any(info.has_alpha for info in infos),
         bitrate=None,
         tags=tags,
     )
+
+
+def _color_of_all(infos: Sequence[VideoInfo]) -> Color:
+    """The tags by which all images become RGB: of the first that is not RGB itself, as JPEG."""
+    coded = [info for info in infos if info.color.matrix != RGB and info.pix_fmt != "pal8"]
+    if not coded:
+        return infos[0].color
+    colored = [info for info in coded if not info.pix_fmt.startswith(("gray", "ya"))]
+    first = (colored or coded)[0]
+    matrix = matrix_for(first.color, first.coded_size[1])
+    for info in coded:
+        other = info in colored and matrix_for(info.color, info.coded_size[1]) != matrix
+        if other or info.color.full_range != first.color.full_range:
+            raise VideoError(
+                f"{printable(info.path)} and {printable(first.path)} hold colours in different "
+                "ways; save all images of one folder as PNG."
+            )
+    return first.color
 
 
 def main_stream(container: InputContainer, path: Path) -> VideoStream:
