@@ -11,6 +11,7 @@ import pytest
 from clips import ffmpeg, ffprobe, length, needs_ffmpeg, streams, times
 
 import masquerade
+from masquerade.errors import UsageError
 
 pytestmark = needs_ffmpeg
 LATE = 40_000  # seconds
@@ -83,6 +84,15 @@ def test_an_output_begins_at_0_in_sync(tmp_path: Path, suffix: str, audio: str) 
         assert click - flash == pytest.approx(
             heard - before, abs=0.1 if audio == "pitch" or gap else 0.045
         )
+
+
+@pytest.mark.parametrize("audio", ["keep", "pitch"])
+def test_avi_is_refused_where_sound_begins_late(tmp_path: Path, audio: str) -> None:
+    """It would be heard from the first picture on, out of sync."""
+    source = recorded(tmp_path / "a.ts", "-c:a", "mp3", sound=0.5)
+    with pytest.raises(UsageError, match=r"begins 0\.5 seconds late; name the output \.mkv\.$"):
+        anonymize(source, tmp_path / "b.avi", audio=audio)
+    anonymize(source, tmp_path / "b.mkv", audio=audio)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

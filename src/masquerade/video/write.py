@@ -44,6 +44,7 @@ from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.truncation import ebml_size
 
+MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
 MOST_X265 = 16  # threads; it refuses more
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
@@ -162,6 +163,8 @@ class Writer:
     def copy(self, item: StreamPacket) -> None:
         """Write a packet of one of `copies`, or the shifted audio of one of `voices`."""
         packet = item.packet
+        if self.kind == "avi" and item.index in self.empty:
+            self._refuse_late(item)
         if packet is None:
             if item.sound:
                 self.empty.discard(item.index)
@@ -181,6 +184,15 @@ class Writer:
         packet.dts = self._earlier(packet.dts, packet.time_base)
         packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
+
+    def _refuse_late(self, first: StreamPacket) -> None:
+        """AVI has no place for when a stream begins: players would play it from the start on."""
+        begins = None if first.begins is None else first.begins - self._start * self._base
+        if begins is not None and begins > MOST_LATE:
+            raise UsageError(
+                f"avi cannot hold a stream that begins {float(begins):.1f} seconds late; name the "
+                "output .mkv."
+            )
 
     @property
     def extradata(self) -> bytes | None:
