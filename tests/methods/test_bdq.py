@@ -93,6 +93,15 @@ def test_networks_that_train_it_see_what_is_published() -> None:
     assert hard(clip_of()).clip.unique().numel() <= 16 < soft(clip_of()).clip.unique().numel()
 
 
+def test_autocast_changes_no_pixel() -> None:
+    """The blur is arithmetic on pixels and no network."""
+    method = BDQ()
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = method.training_output(clip_of()).clip, method(clip_of()).clip
+    assert torch.equal(halved[0], method.training_output(clip_of()).clip)
+    assert torch.equal(halved[1], method(clip_of()).clip)
+
+
 def test_what_moves_shows_where_it_moves_and_nothing_else() -> None:
     clip = torch.full((1, 3, 2, 40, 40), 0.5)
     clip[:, :, 1, 10:20, 10:20] = 1.0

@@ -13,6 +13,7 @@ differences are shifted by a quarter of a level (not under `soft`), so that an u
 clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -111,7 +112,8 @@ class BDQ(Anonymizer):
         for _ in range(2):  # along rows, then along columns
             lines = frames.flatten(0, 1)[:, None]  # (N, 1, length)
             padded = F.pad(lines, (reach, reach), mode="replicate")
-            done = F.conv1d(padded, weights)[:, 0].reshape(frames.shape)
+            with _without_autocast(clip.device.type):
+                done = F.conv1d(padded, weights)[:, 0].reshape(frames.shape)
             frames = done.transpose(1, 2)
         batch, _, count = clip.shape[:3]
         return frames.reshape(batch, count, 3, height, width).transpose(1, 2)
@@ -138,3 +140,12 @@ class BDQ(Anonymizer):
             for limit in limits:
                 levels = levels + torch.sigmoid(self.slope * (x - limit))
         return levels.clamp(0, top) / top
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Compute in the precision of the clip: halved, small differences would be rounded away.
+
+    Nothing where there is no autocast, as an exported graph would hold the switch.
+    """
+    enabled = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if enabled else nullcontext()
