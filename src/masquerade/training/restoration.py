@@ -44,8 +44,9 @@ def fit_restoration(
         torch.manual_seed(seed)
         net = RestorationNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    warm_up = WARM_UP if config.steps * WARM_UP > 1 else 0.0  # one of one step divides by 0
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=config.steps, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, config.lr, total_steps=config.steps, pct_start=warm_up, cycle_momentum=False
     )
     for _ in range(config.steps):
         published, raw = (part.to(device) for part in sample(generator))
