@@ -31,7 +31,7 @@ def plant(folder: Path, suffix: str) -> Path:
     path = folder / f"{MARK}-filename{suffix}"
     matroska = suffix == ".mkv"
     text, subtitle, meta = (folder / f"{MARK}-attached.{end}" for end in ("ttf", "srt", "txt"))
-    text.write_text(f"{MARK}-attachment" * 9)
+    text.write_text("OTTO" + f"{MARK}-attachment" * 9)  # as a font begins
     subtitle.write_text(f"1\n00:00:00,000 --> 00:00:00,400\n{MARK}-subtitle\n")
     chapter = f"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle={MARK}-chapter\n"
     meta.write_text(f";FFMETADATA1\ntitle={MARK}-title\n{MARK}_KEY=x\nSIDE:{MARK}=x\n{chapter}")

@@ -454,12 +454,14 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
               "side:EXIF", "frame:scene"),
         chapters=2,
     )  # fmt: skip
+    bytes_of_it = b""
     font = False  # whether the attachment says that it is one
     reader: Any = SimpleNamespace(
         info=info, tags={"title": "t", "encoder": "e", "Mine": "m"}, chapters=[1, 2],
         stream_tags=lambda index: {0: {"language": "x"}, 1: {"language": "x"}}.get(
             index, {"mimetype": "font/ttf"} if index == 4 and font else {}
         ),
+        stream=lambda index: SimpleNamespace(stream=SimpleNamespace(data=bytes_of_it)),
     )  # fmt: skip
     none = select_metadata(reader)
     assert (none.tags, none.streams, none.chapters, none.kept) == ({}, (), (), ())
@@ -470,7 +472,9 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
         "2 tags of other names",
     )  # fmt: skip
     assert select_metadata(reader, "keep", audio=[1]).streams == (2, 3)  # what is it?
-    font = True
+    font, bytes_of_it = True, b"\xff\xd8\xff\xe0"  # a JPEG's
+    assert select_metadata(reader, "keep", audio=[1]).streams == (2, 3)
+    bytes_of_it = b"OTTO\0"
     whole = select_metadata(reader, "keep", audio=[1])
     assert whole.tags == {"title": "t", "Mine": "m"} and whole.streams == (2, 3, 4)
     assert whole.chapters == (1, 2)

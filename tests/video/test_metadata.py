@@ -23,6 +23,7 @@ from masquerade.video.stream_template import StreamTemplate
 
 pytestmark = needs_ffmpeg
 CANARY = b"CANARY-8842"
+FONT = b"\0\1\0\0"  # how a TrueType font begins
 
 
 @pytest.fixture(params=["in.mkv", "in.mp4", "in.mov"])
@@ -33,7 +34,7 @@ def laden(request, tmp_path) -> Path:
     (tmp_path / "s.srt").write_text(f"1\n00:00:00,000 --> 00:00:01,000\n{text}\n")
     chapters = f"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={text}\n"
     (tmp_path / "meta.txt").write_text(f";FFMETADATA1\ntitle={text}\ncomment={text}\n{chapters}")
-    (tmp_path / "font.ttf").write_bytes(CANARY * 9)
+    (tmp_path / "font.ttf").write_bytes(FONT + CANARY * 9)
     matroska = request.param.endswith("mkv")
     extra: tuple[object, ...] = (
         ("-attach", tmp_path / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font")
@@ -144,6 +145,7 @@ def test_an_attachment_is_kept_only_when_named(laden, tmp_path):
         (".jpg", "image/jpg"),
         (".jpg", "application/octet-stream"),
         (".jpg", "image/jpeg"),
+        (".jpg", "font/ttf"),
     ],
 )
 @pytest.mark.parametrize("choice", ["keep", "keep:attachment"])
@@ -164,7 +166,7 @@ def test_of_attachments_fonts_alone_are_kept(tmp_path, suffix, kind, choice):
         "image2",
         picture,
     )
-    font.write_bytes(CANARY)
+    font.write_bytes(FONT + CANARY)
     words = ["-attach", picture, "-metadata:s:t:0", f"mimetype={kind}"]
     words += ["-attach", font, "-metadata:s:t:1", "mimetype=font/ttf"]
     ffmpeg("-i", clip, "-c", "copy", *words, source)

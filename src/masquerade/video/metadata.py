@@ -20,6 +20,8 @@ FONTS = (
     "application/vnd.ms-opentype",
 )
 """How MIME types of fonts begin. No other attachment is kept: it may be a picture of the source."""
+FONT_FILES = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf", b"wOFF", b"wOF2")
+"""And how fonts do: TrueType, OpenType, Apple's, collections of them, and those of web pages."""
 CHAPTERS = -1  # in place of a stream's index
 # Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
 # up may identify someone as a value does, and is counted only.
@@ -134,9 +136,10 @@ def select_metadata(
         for s in info.streams
         if s.kind in KINDS
         and s.index not in tracks
-        and (s.kind != "attachment" or _is_font(reader.stream_tags(s.index)))
+        and _wants(keys, s.kind)
+        and (s.kind != "attachment" or _is_font(reader, s.index))
     ]
-    streams = tuple(s.index for s in others if _wants(keys, s.kind))
+    streams = tuple(s.index for s in others)
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
     tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
     going = {info.video_index, *streams, *audio}
@@ -200,9 +203,13 @@ def _wants(keys: frozenset[str] | None, name: str) -> bool:
     return keys is None or name.lower() in keys
 
 
-def _is_font(tags: Mapping[str, str]) -> bool:
-    kinds = [value for name, value in tags.items() if name.lower() == "mimetype"]
-    return any(kind.lower().startswith(FONTS) for kind in kinds)
+def _is_font(reader: Reader, index: int) -> bool:
+    """Whether an attachment says that it is a font, and begins as one does."""
+    tags = reader.stream_tags(index).items()
+    if not any(n.lower() == "mimetype" and kind.lower().startswith(FONTS) for n, kind in tags):
+        return False
+    held = getattr(reader.stream(index).stream, "data", None)
+    return bool(held) and bytes(held).startswith(FONT_FILES)
 
 
 def _own(name: str) -> bool:
