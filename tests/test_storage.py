@@ -20,7 +20,7 @@ import torch
 
 from masquerade import storage
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import save
+from masquerade.checkpoint import load, save, write_weights
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import (
     LOCK,
@@ -242,7 +242,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(
     for write in (
         lambda part: part.write_bytes(bytes(5000)),
         lambda part: save_tensors(many, part),
-        lambda part: save(made("vita"), part),
+        lambda part: write_weights(made("vita"), part),
     ):
         with (
             full_after(1000),
@@ -251,6 +251,11 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(
         ):
             write(part)
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+    with full_after(1000), pytest.raises(MasqueradeError, match="a cannot be written: File too"):
+        save(made("vita"), tmp_path / "a")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+    save(made("vita"), tmp_path / "a")
+    assert load(tmp_path / "a").trained
     with pytest.raises(ConnectionError), atomic_write(tmp_path / "b"):  # it has its own words
         raise ConnectionResetError(errno.ECONNRESET, "reset")
 

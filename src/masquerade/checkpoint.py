@@ -13,7 +13,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import build, method_name
-from masquerade.storage import weights_digest
+from masquerade.storage import atomic_write, weights_digest
 
 FORMAT = "1"
 WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its end, and before
@@ -37,11 +37,22 @@ def describe(anonymizer: Anonymizer) -> dict[str, Any]:
 def save(
     anonymizer: Anonymizer, path: str | Path, *, provenance: dict[str, Any] | None = None
 ) -> None:
-    """Write an anonymizer to a safetensors file.
+    """Write an anonymizer to a safetensors file, in one step: an older one stays, or is replaced.
 
     Args:
         provenance: where the weights come from (data, commit, seed); kept as JSON.
+
+    Raises:
+        MasqueradeError: it cannot be written.
     """
+    with atomic_write(Path(path), overwrite=True) as part:
+        write_weights(anonymizer, part, provenance=provenance)
+
+
+def write_weights(
+    anonymizer: Anonymizer, path: Path, *, provenance: dict[str, Any] | None = None
+) -> None:
+    """Write what `save` does to a path of one's own, which is renamed afterwards."""
     from masquerade import __version__
 
     weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}
@@ -53,7 +64,7 @@ def save(
         "provenance": json.dumps(provenance or {}),
         "weights_sha256": weights_digest(weights),
     }
-    Path(path).write_bytes(serialize(weights, about))  # `save_file` gives no OSError
+    path.write_bytes(serialize(weights, about))  # `save_file` gives no OSError
 
 
 def load(path: str | Path, **inference_args: Any) -> Anonymizer:

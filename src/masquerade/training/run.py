@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, save
+from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, write_weights
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.overlap import UNKNOWN, fingerprints
 from masquerade.datasets.splits import (
@@ -163,7 +163,7 @@ def train(
             used = [(manifest, rows), *([] if stills is None else [stills])]
             about["learned"] = learned_fingerprints(used, start)
             with atomic_write(folder / WEIGHTS) as part:
-                save(trained.anonymizer, part, provenance=about)
+                write_weights(trained.anonymizer, part, provenance=about)
             (folder / STATE).unlink(missing_ok=True)
             timer.end()
     return trained
