@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from masquerade.cli import main
+from masquerade.errors import MasqueradeError
+from masquerade.pipeline.file_outcome import FileOutcome
+from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.run_record import run_record
 from masquerade.video.probe import video_digest
 
 BLACK = ("--method", "blacken", "--regions", "frame", "--preview", "0.2", "-q")
@@ -44,6 +50,24 @@ def test_a_record_says_what_was_done_to_each_file(folder: Path, tmp_path: Path) 
     assert main([*words, "--resume"]) == 1
     lines = record.read_text().splitlines()
     assert [json.loads(line)["status"] for line in lines[4:]] == ["skipped", "skipped", "failed"]
+
+
+def test_a_full_disk_leaves_no_half_of_a_line(
+    tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    record = tmp_path / "record.jsonl"
+    outcome = FileOutcome(FileTask(Path("a.mp4"), Path("b.mp4")), "skipped")
+    with run_record(record, settings_sha256="0") as add:
+        add(outcome)
+        whole = record.read_bytes()
+        with (
+            full_after(len(whole) + 20),
+            pytest.raises(MasqueradeError, match=r"record\.jsonl cannot be written: File too"),
+        ):
+            add(outcome)
+        assert record.read_bytes() == whole
+        add(outcome)
+    assert record.read_bytes() == whole * 2
 
 
 def test_a_file_that_is_no_record_is_left_as_it_is(

@@ -44,13 +44,25 @@ def run_record(
 
     def add(outcome: FileOutcome) -> None:
         line = {**_line(outcome), "settings_sha256": settings_sha256, "masquerade": __version__}
-        os.write(handle, json.dumps(line).encode() + b"\n")
+        _add(path, handle, json.dumps(line).encode() + b"\n")
 
     try:
         _check(path, handle)
         yield add
     finally:
         os.close(handle)
+
+
+def _add(path: Path, handle: int, line: bytes) -> None:
+    """Write a whole line, or none of it: the next one would go on where it was broken off."""
+    before, left = os.fstat(handle).st_size, line
+    try:
+        while left:
+            left = left[os.write(handle, left) :]
+    except OSError as error:
+        if os.fstat(handle).st_size == before + len(line) - len(left):  # nobody else added more
+            os.ftruncate(handle, before)
+        raise MasqueradeError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _line(outcome: FileOutcome) -> dict[str, Any]:
