@@ -16,7 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError
-from masquerade.storage import file_digest, file_signature
+from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.hidden_content import hidden_content, hidden_layers
@@ -224,10 +224,15 @@ def video_digest(path: Path) -> str:
 
 
 def video_signature(path: Path) -> tuple[object, ...]:
-    """What changes once a video file, or an image of a folder, is written to or replaced."""
+    """What changes once a video file, or an image of a folder, is written to or replaced.
+
+    Sizes and times of writing alone: a backup that links files changes the rest, and on disks of
+    other machines inodes may change by themselves.
+    """
     files = images_in(path) if os.path.isdir(path) else [path]
     try:
-        return tuple((file.name, file_signature(file)) for file in files)
+        found = [(file.name, file.stat()) for file in files]
+        return tuple((name, one.st_size, one.st_mtime_ns) for name, one in found)
     except OSError as error:
         raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
 
