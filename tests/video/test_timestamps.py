@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,6 +171,18 @@ def test_sound_goes_on_where_its_clock_starts_again():
     tick = Fraction(1, 90_000)
     assert clock.shift(Fraction(20), second, tick=tick) == tick  # muxers refuse times twice
     assert clock.shift(Fraction(21), second, tick=tick) == 0
+
+
+def test_times_that_a_container_rounds_are_no_faults(tmp_path: Path) -> None:
+    """TrueHD has packets of .83 ms, and Matroska milliseconds."""
+    src, out = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    sound = ("-f", "lavfi", "-i", "sine=d=1", "-c:a", "truehd", "-strict", "-2")
+    words = ("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1:s=96x64", *sound, src)
+    subprocess.run(words, check=True)
+    receipt = masquerade.anonymize_file(
+        src, out, masquerade.build("blacken"), regions="frame", audio="keep"
+    )
+    assert receipt.mended_timestamps == 0 and not receipt.warnings
 
 
 @pytest.mark.parametrize("audio", ["keep", "pitch"])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LONGEST_GAP = Fraction(1, 10)  # seconds between sounds that raises no doubt
+ROUNDED = Fraction(1, 100)  # seconds by which times may be off, as those of short packets in MKV
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,6 @@ class SoundClock:
                 start = self._end
             elif begins == self._last:
                 start = begins + (tick or 0)
-            self.repaired += start != begins
+            self.repaired += abs(start - begins) > ROUNDED
         self._last, self._end = start, start + length
         return start - begins
