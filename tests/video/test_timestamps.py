@@ -185,6 +185,14 @@ def test_times_that_a_container_rounds_are_no_faults(tmp_path: Path) -> None:
     assert receipt.mended_timestamps == 0 and not receipt.warnings
 
 
+def test_pictures_without_a_container_are_not_said_to_lack_times(tmp_path: Path) -> None:
+    src = tmp_path / "in.h264"
+    make(src, "-c:v", "libx264")
+    method = masquerade.build("blacken")
+    receipt = masquerade.anonymize_file(src, tmp_path / "out.mp4", method, regions="frame")
+    assert receipt.mended_timestamps and not any("times of" in one for one in receipt.warnings)
+
+
 @pytest.mark.parametrize("audio", ["keep", "pitch"])
 def test_recordings_behind_each_other_keep_all_their_sound(tmp_path, audio):
     part, source = tmp_path / "part.mpg", tmp_path / "in.mpg"

@@ -12,7 +12,8 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
         if not reader.lost:  # few formats number their frames
             lost = "nothing in it says how many of its frames are lost"
         yield f"the source is damaged: {lost}, and {frames} were salvaged."
-    if reader.repaired:
+    raw = len(reader.info.streams) == 1 and reader.repaired >= frames  # H.264 without a container
+    if reader.repaired and not raw:  # which has no times at all
         yield (
             f"{reader.repaired} times of pictures or sound in the source were missing or wrong and "
             "were replaced: what is shown then may be early or late."
