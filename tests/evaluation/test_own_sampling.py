@@ -26,7 +26,15 @@ from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.own_sampling import with_own_sampling
-from masquerade.evaluation.presets import PAPER, PRESETS, TINY, ClipSampling
+from masquerade.evaluation.presets import (
+    PAPER,
+    PRESETS,
+    RESTORED,
+    TINY,
+    AttackerModel,
+    ClipSampling,
+    restored,
+)
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_video import VideoRows, videos_ahead
 from masquerade.extraction.store import stored_bytes
@@ -263,8 +271,29 @@ def test_networks_of_a_preset_without_a_stride_get_theirs_and_all_else_stays(
         assert own == dict.fromkeys(["tiny-3d", "tiny-3d on motion"], ClipSampling(8, 2, size))
         rest = {name: one for name, one in preset.attackers.items() if name not in own}
         assert rest == {name: TINY.attackers[name] for name in rest}
+        assert set(TINY.attackers) - set(preset.attackers) == {f"tiny-3d{RESTORED}"}
     background = with_own_sampling(PAPER, "own")[0].attackers["resnet-18 on background"]
     assert background == PAPER.attackers["resnet-18 on background"]
+
+
+def test_networks_of_restored_clips_are_left_out_with_a_note(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start from raw-trained weights of the preset's sampling, and there are none."""
+    net = AttackerModel(modality="frames", network="tiny-3d", widths=(4, 4, 4), side=16)
+    several = {"tiny-3d": net, **KERNEL, **restored({"tiny-3d": net, **KERNEL})}
+    one = replace(scenes.SMALL, attackers=several, restoration_steps=1)
+    monkeypatch.setitem(PRESETS, "restoring", one)
+    plan = replace(CONFIG, preset="restoring", folds=2, clip_sampling="own-frames")
+    plan = replace(plan, attackers=("reconstruction", "raw"), reidentification=False)
+    blur = [EvaluatedMethod(name="blur", method=build("blur"))]
+    found = evaluate(manifest.take(range(0, len(manifest), 2)), blur, plan, data="scenes")
+    assert any(f"left out (tiny-3d{RESTORED})" in note for note in found.limits)
+    red = found.rows[1].finding("red")
+    assert red is not None
+    assert {attack.name for attack in red.attacks if attack.family == "reconstruction"} == {
+        f"reconstruction kernel on colours{RESTORED}"
+    }
 
 
 def test_nothing_changes_where_it_is_not_asked_for(manifest: Manifest) -> None:

@@ -36,9 +36,12 @@ def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, t
             "--test-crop and --clip-sampling own both say how large frames are: leave --test-crop "
             "out, or give --clip-sampling own-frames."
         )
+    # clips of the preset's sampling are restored, for which raw video trained no such network
+    gone = [n for n, one in preset.attackers.items() if one.network and one.content == "restored"]
     attackers = {
         name: _with_own(model, preset, choice) if _has_own(model) else model
         for name, model in preset.attackers.items()
+        if name not in gone
     }
     preset = replace(preset, attackers=attackers, sample_first=False)
     each = "; ".join(_words(one) for one in sampling_of_networks(preset))
@@ -50,7 +53,13 @@ def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, t
         f"of the preset's clips; all else that sees frames sees {preset.frames} frames, {apart}, "
         f"of {width} x {height} pixels. Videos are anonymized whole, and then sampled."
     )
-    return preset, (note,)
+    if not gone:
+        return preset, (note,)
+    left_out = (
+        f"Networks of restored clips are left out ({'; '.join(gone)}): clips are restored as the "
+        "preset samples them, and networks learn raw video by samplings of their own."
+    )
+    return preset, (note, left_out)
 
 
 def sampling_of_networks(preset: Preset) -> tuple[NetworkSampling, ...]:
