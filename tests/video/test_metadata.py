@@ -269,3 +269,22 @@ def test_the_advice_for_a_stream_that_cannot_be_held_is_no_name_that_it_has(cont
     template = StreamTemplate(2, "data", Fraction(1, 1000), 0, 0)
     with av.open(io.BytesIO(), "w", format=container) as out, pytest.raises(UsageError, match=says):
         add_copied_stream(out, template, container, "bin_data")
+
+
+@pytest.mark.parametrize("source", ["in.mp4", "in.mov"])
+@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
+def test_a_file_with_a_timecode_keeps_all_but_its_track(tmp_path, source, target):
+    """FFmpeg makes one more track of the tag in MP4, and knows no codec of the source's."""
+    clip, out = tmp_path / source, tmp_path / target
+    codecs = ("-c:v", "libx264", "-c:a", "aac", "-metadata", "title=a ward")
+    make_with_sound(clip, *codecs, "-timecode", "01:02:03:04")
+    method, settings = masquerade.build("blacken"), {"regions": "frame", "audio": "keep"}
+    receipt = masquerade.anonymize_file(clip, out, method, metadata="keep", **settings)
+    assert [s["codec_type"] for s in streams(out)] == ["video", "audio"]
+    assert "title" in receipt.kept and "stream2 (data, unknown)" in receipt.removed
+    where = receipt.kept if target == "out.mkv" else receipt.removed
+    assert "stream0:timecode" in where
+    with pytest.raises(UsageError, match="data of a kind that is unknown"):
+        masquerade.anonymize_file(
+            clip, tmp_path / f"no_{target}", method, metadata="keep:data", **settings
+        )

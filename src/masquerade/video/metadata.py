@@ -124,7 +124,8 @@ def select_metadata(
 
     `metadata` is "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
     subtitle, chapter, data and attachment. Of attachments fonts alone are kept: another may be a
-    picture of the source, whatever it says that it is, and a cover picture never is.
+    picture of the source, whatever it says that it is, and a cover picture never is. "keep" leaves
+    out data of a kind that is unknown.
     """
     keys = _keys(metadata)
     info = reader.info
@@ -139,7 +140,9 @@ def select_metadata(
         and _wants(keys, s.kind)
         and (s.kind != "attachment" or _is_font(reader, s.index))
     ]
-    streams = tuple(s.index for s in others)
+    # No container takes what FFmpeg does not know, as telemetry of cameras; who names it is told.
+    known = [s for s in others if keys is not None or s.kind != "data" or s.codec != "unknown"]
+    streams = tuple(s.index for s in known)
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
     tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
     going = {info.video_index, *streams, *audio}

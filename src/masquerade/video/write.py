@@ -225,6 +225,7 @@ class Writer:
         options = {"fflags": "+bitexact"}
         if self.kind in ("mp4", "mov"):
             options["movflags"] = "+faststart" + ("+use_metadata_tags" if tags else "")
+            options["write_tmcd"] = "0"  # it would make one more track of a tag called timecode
             if not any("handler_name" in kept for kept in metadata.stream_tags.values()):
                 options["empty_hdlr_name"] = "1"  # FFmpeg's own would say who wrote the file
         if self.info.start < 0:  # an edit list would hide what lies before 0
