@@ -271,6 +271,27 @@ def test_the_advice_for_a_stream_that_cannot_be_held_is_no_name_that_it_has(cont
         add_copied_stream(out, template, container, "bin_data")
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_preview_has_no_chapters_of_what_it_leaves_out(tmp_path, suffix):
+    source, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    clip = make_with_sound(tmp_path / "clip.mkv", "-c:v", "libx264", "-c:a", "aac", seconds=3)
+    parts = "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={a}\nEND={a + 1000}\ntitle={a}\n"
+        for a in (0, 1000, 2000)
+    )
+    (tmp_path / "meta.txt").write_text(f";FFMETADATA1\n{parts}")
+    listed = ("-f", "ffmetadata", "-i", tmp_path / "meta.txt", "-map_metadata", 1)
+    ffmpeg("-i", clip, *listed, "-c", "copy", source)
+    receipt = masquerade.anonymize_file(
+        source, out, masquerade.build("blacken"), regions="frame", metadata="keep", preview=1.4
+    )
+    found = ffprobe(out, "-show_chapters")["chapters"]
+    shown = [(float(one["start_time"]), float(one["end_time"])) for one in found]
+    assert [one["tags"]["title"] for one in found] == ["0", "1000"]
+    assert shown == [pytest.approx((0, 1), abs=0.05), pytest.approx((1, 1.4), abs=0.05)]
+    assert "2 of 3 chapters" in receipt.kept and "1 of 3 chapters" in receipt.removed
+
+
 @pytest.mark.parametrize("source", ["in.mp4", "in.mov"])
 @pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
 def test_a_file_with_a_timecode_keeps_all_but_its_track(tmp_path, source, target):

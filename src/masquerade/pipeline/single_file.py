@@ -253,6 +253,8 @@ class FileRun:
             closing(self.detail),
         ):
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
+            if config.preview is not None:
+                self.metadata = self.metadata.until(self.info.start + config.preview)
             if not config.shadow:
                 return self._receipt(reader, *self._write(reader))
             with ExitStack() as stack:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,6 +110,24 @@ class MetadataSelection:
                 *self.names_removed,
                 *(name for name in self.names_kept if name in lost),
             ),
+        )
+
+    def until(self, second: float) -> Self:
+        """Without the chapters that begin at a second of the source or later, and the last cut."""
+        begun = [one for one in self.chapters if one["start"] * one["time_base"] < second]
+        ends = [min(one["end"], floor(Fraction(second) / one["time_base"])) for one in begun]
+        chapters = tuple({**one, "end": end} for one, end in zip(begun, ends, strict=True))
+        if len(chapters) == len(self.chapters):
+            return replace(self, chapters=chapters)
+        counted = next(name for name, index in self.ours.items() if index == CHAPTERS)
+        kept = (f"{len(chapters)} of {counted}",) if chapters else ()
+        gone = f"{len(self.chapters) - len(chapters)} of {counted}"
+        return replace(
+            self,
+            chapters=chapters,
+            names_kept=(*(name for name in self.names_kept if name != counted), *kept),
+            names_removed=(*self.names_removed, gone),
+            ours={**self.ours, gone: CHAPTERS, **dict.fromkeys(kept, CHAPTERS)},
         )
 
     @property
