@@ -7,6 +7,7 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import (
     ffmpeg,
@@ -115,6 +116,18 @@ def test_the_writer_refuses_times_that_avi_cannot_hold(tmp_path):
 
     with pytest.raises(UsageError, match=r"\.mkv"):
         rewrite(vfr(tmp_path / "vfr.mp4"), tmp_path / "out.avi")
+
+
+def test_a_fragmented_file_becomes_an_avi_of_its_own_rate(tmp_path):
+    """Its last frame seems long, so that its average is below the rate of all others."""
+    quick = ("-c:v", "libx264", "-preset", "ultrafast", "-g", 25, "-c:a", "aac")
+    fragments = ("-movflags", "frag_keyframe+empty_moov", *quick)
+    source, out = make_with_sound(tmp_path / "in.mp4", *fragments, seconds=4), tmp_path / "out.avi"
+    with Reader(source) as reader:
+        assert reader.info.rate < 25 == reader.info.even_rate
+    rewrite(source, out)
+    assert video(out)["avg_frame_rate"] == "25/1"
+    assert np.diff(times(out))[1:] == pytest.approx([0.04] * 98, abs=1e-3)
 
 
 stamps = st.lists(st.tuples(*[st.none() | st.integers(-(10**6), 10**6)] * 2), max_size=40)

@@ -366,7 +366,9 @@ class FileRun:
     def _at_output_rate(self) -> VideoInfo:
         """The source, at the constant rate that is asked for."""
         rate = self.rate
-        return self.info if rate is None else replace(self.info, rate=rate, time_base=1 / rate)
+        if rate is None:
+            return self.info
+        return replace(self.info, rate=rate, even_rate=None, time_base=1 / rate)
 
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""

@@ -56,6 +56,7 @@ class VideoInfo:
     mirrored: bool = False  # whether it is flipped left to right after that
     sample_aspect: Fraction = Fraction(1)  # width by height of one pixel, upright
     rate: Fraction = Fraction(25)  # frames a second on average
+    even_rate: Fraction | None = None  # of most frames, where that is slightly more than on average
     time_base: Fraction = Fraction(1, 90000)  # seconds a tick of the frames' timestamps
     start: float = 0.0  # seconds, the first frame's time
     duration: float | None = None  # seconds, as the container claims
@@ -272,6 +273,7 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
         path=folder,
         kind="sequence",
         rate=rate,
+        even_rate=None,
         time_base=1 / rate,
         duration=float(len(images) / rate),
         frames=len(images),
@@ -389,6 +391,7 @@ def describe(
         mirrored=mirrored,
         sample_aspect=1 / aspect if turned else aspect,
         rate=rate,
+        even_rate=_even_rate(stream, rate),
         time_base=stream.time_base or 1 / rate,
         start=start,
         duration=None if image else _duration(container, stream, start),
@@ -413,6 +416,12 @@ def _rate(stream: VideoStream) -> Fraction:
         if rate and 0 < rate <= 1000:
             return rate
     return Fraction(25)
+
+
+def _even_rate(stream: VideoStream, average: Fraction) -> Fraction | None:
+    """FFmpeg's guess, if the average is a bit less: one long frame of a fragment is enough."""
+    guess = stream.guessed_rate
+    return guess if guess and average < guess <= average * Fraction(51, 50) else None
 
 
 def _start(container: InputContainer, stream: VideoStream) -> float:

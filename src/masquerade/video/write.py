@@ -78,7 +78,8 @@ class Writer:
         metadata = metadata or MetadataSelection()
         self._out = self._open(metadata)
         # avi counts frames and has no place for two kinds of time
-        self._base = 1 / info.rate if container == "avi" else info.time_base
+        self._rate = info.even_rate or info.rate if container == "avi" else info.rate
+        self._base = 1 / self._rate if container == "avi" else info.time_base
         self._start = round(start / self._base)  # ticks
         self._last = -1
         self._video = self._video_stream()
@@ -245,7 +246,7 @@ class Writer:
         name, options = encoder_for(encoding, bitrate=wanted)
         if self.kind in IMAGES:
             name, options, wanted = IMAGES[self.kind].encoder, {}, None
-        stream: Any = self._out.add_stream(name, rate=info.rate, options=options)
+        stream: Any = self._out.add_stream(name, rate=self._rate, options=options)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = info.width, info.height, self._format
         context.time_base = stream.time_base = self._base
