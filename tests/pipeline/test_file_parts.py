@@ -260,6 +260,17 @@ def test_what_needs_one_run_is_refused(
     assert not out.exists()
 
 
+def test_more_parts_than_files_may_be_open_are_refused_before_the_work(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part has three locked files."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (106, 106))
+    out = tmp_path / "o" / "out.mp4"
+    with pytest.raises(UsageError, match=r"3 parts take more open files .* at most --parts 2\.$"):
+        anonymize_file(video, out, build("blur"), regions="frame", parts=3)
+    assert not list(out.parent.iterdir())
+
+
 def test_figures_in_the_filmed_scene_are_refused(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with pytest.raises(UsageError, match="mannequin carries pictures of the scene"):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import resource
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
@@ -61,6 +62,7 @@ from masquerade.video.messages import packet_from_plain, packet_to_plain
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
+OTHER_FILES = 100  # that a run has open beside three of each part: pipes, libraries, outputs
 SHORTEST = 25  # frames of a part: more than any encoder reorders
 REFUSED = {
     "cfr": "--cfr",
@@ -90,6 +92,20 @@ def check_parts(pipeline: Pipeline) -> None:
         raise UsageError(
             "a person hidden by a second method that carries something from frame to frame needs "
             "one run over the whole video; leave --parts out."
+        )
+
+
+def check_open_files(parts: int) -> None:
+    """Refuse more parts than this process may have locked files for.
+
+    Raises:
+        UsageError: there are too many.
+    """
+    most = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES) // 3)
+    if parts > most:
+        raise UsageError(
+            f"{parts} parts take more open files than a process may have here; ask for at most "
+            f"--parts {most}."
         )
 
 
@@ -160,6 +176,7 @@ class PartedRun(FileRun):
         length = max(SHORTEST, -(-total // self.config.parts))
         if window := self.anonymizer.window:
             length = -(-length // window) * window
+        check_open_files(-(-total // length))
         todo = self._for_workers()
         futures: dict[Future[_Done], _Part] = {}
         try:
