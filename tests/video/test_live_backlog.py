@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from masquerade.video import decoding_child
+from masquerade.video.addresses import parse_address
 from masquerade.video.live_backlog import MOST, Backlog
+from masquerade.video.live_decoding import LiveDecoder
+from masquerade.video.live_source import LiveSource
+from masquerade.video.messages import receive
 
 RATE = 25
 
@@ -77,3 +91,94 @@ def test_what_is_forgotten_is_no_backlog() -> None:
     assert backlog.seconds == 0 and not backlog.grows(9.0)
     backlog.add(0.08, 8.04, waited=False)
     assert backlog.seconds == 0
+
+
+PIPE = parse_address("-")
+
+
+def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:
+    decoder = LiveDecoder(PIPE, descriptor=None, size="", rate=0, seconds=0.2)
+    decoder._catching_up = False
+    decoder._left_out_since = time.monotonic()
+    decoder._left_out = time.monotonic() + 60
+    assert decoder.take() is None
+    began = decoder._left_out = time.monotonic() - 1  # none comes any more: the source is silent
+
+    def end() -> None:
+        with decoder._changed:
+            decoder._failure = ""
+            decoder._changed.notify()
+
+    threading.Timer(0.5, end).start()
+    with pytest.raises(EOFError):
+        decoder.take()
+    assert time.monotonic() - began > 1.4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="Debian's ffmpeg is not installed")
+def test_a_slow_machine_waits_for_a_late_key_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, whole = tmp_path / "camera", LiveDecoder._pictures
+
+    def slowly(self: LiveDecoder, packet: Any) -> Any:
+        time.sleep(0.12)  # of pictures that come each .04 s
+        return whole(self, packet)
+
+    monkeypatch.setattr(LiveDecoder, "_pictures", slowly)
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=8", "-c:v", "libx264", "-g", "300"]
+    os.mkfifo(pipe)
+    words = ["ffmpeg", "-v", "error", "-y", "-re", *source, "-f", "mpegts", str(pipe)]
+    with subprocess.Popen(words):
+        address, descriptor, taken = parse_address(str(pipe)), os.open(pipe, os.O_RDONLY), []
+        with LiveDecoder(address, descriptor=descriptor, size="", rate=0, seconds=1) as decoder:
+            decoder.start()
+            with pytest.raises(EOFError):
+                while True:
+                    taken.append(decoder.take())
+            assert decoder._thread is not None
+            decoder._thread.join(10)  # it holds the pipe until it has ended
+    assert taken[0] is not None and taken[-1] is None
+
+
+def test_the_process_that_decodes_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = [None, None, EOFError()]
+
+    class Decoder:
+        def __init__(self, address: Any, **_: Any) -> None: ...
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def start(self) -> Any:
+            return None
+
+        def take(self) -> None:
+            if (one := told.pop(0)) is not None:
+                raise one
+
+    monkeypatch.setattr(decoding_child, "LiveDecoder", Decoder)
+    monkeypatch.setattr(decoding_child, "info_to_plain", lambda info: {})
+    for name in ("limit_memory", "memory_limit"):
+        monkeypatch.setattr(decoding_child, name, lambda *_: 0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = {"ask": "watch", "address": list(parse_address("rtsp://a/b")), "memory": None}
+        decoding_child.Child(theirs)._watch({**request, "size": "", "rate": 0, "seconds": 1})
+        heard = [receive(ours)[0] for _ in range(4)]
+    assert heard == [{"info": {}}, {"left out": True}, {"left out": True}, {"closed": True}]
+
+
+def test_a_source_whose_packets_are_left_out_is_not_lost() -> None:
+    said: list[str] = []
+    answers: Iterator[Any] = iter([{"left out": True}] * 3 + [{"closed": True}])
+    source = LiveSource(PIPE, say=said.append)
+    source._talk = SimpleNamespace(answer=lambda: (next(answers), b""))  # type: ignore[assignment]
+    source._to_rgb = object()  # type: ignore[assignment]
+    assert list(source._frames()) == []
+    assert said == [
+        f"{PIPE.name} sends more than this machine decodes; it goes on with the next key frame."
+    ]

@@ -86,7 +86,13 @@ class Child:
             send(self._channel, {"info": info_to_plain(info)})
             self._free, self._slot, self._place = [], 0, (None, "")
             try:
-                while self._send_picture(decoder.take(), Losses()):
+                while True:
+                    taken = decoder.take()
+                    if taken is None:
+                        send(self._channel, {"left out": True})
+                        continue
+                    if not self._send_picture(taken, Losses()):
+                        return
                     while not self._free:  # the next one is the newest when it is wanted
                         if not self._listen():
                             return

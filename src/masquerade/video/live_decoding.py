@@ -54,6 +54,7 @@ class LiveDecoder:
         self._tick = -1  # when the last one arrived; each tick is of one picture
         self._backlog = Backlog()
         self._left_out_since: float | None = None  # packets are, until a key frame; None: none is
+        self._left_out = 0.0  # when the last one was
         self._container: InputContainer | None = None
         self._pipe: FileIO | None = None
         self._thread: threading.Thread | None = None
@@ -89,9 +90,10 @@ class LiveDecoder:
         self._thread.start()
         return info
 
-    def take(self) -> Decoded:
+    def take(self) -> Decoded | None:
         """The newest picture, once there is one that was not taken; its time is `arrival_tick`.
 
+        None after half of `seconds` in which packets came and were left out: the source is there.
         What came while the source was opened is old when it is decoded. It is decoded, since later
         pictures are coded as changes of it, and replaced by the first that had to be waited for.
 
@@ -101,7 +103,8 @@ class LiveDecoder:
         """
         with self._changed:
             while self._failure is None and (self._newest is None or self._catching_up):
-                self._changed.wait()
+                if not self._changed.wait(self._seconds / 2) and self._left_some_out():
+                    return None
             if self._newest is None:
                 if not self._failure:
                     raise EOFError
@@ -138,6 +141,7 @@ class LiveDecoder:
                     self._backlog.add(sent, came, waited=came - asked > WAITED)
                 if self._leaves_out(packet, stream, came):
                     self._count += bool(packet.size)
+                    self._left_out = came
                     asked = time.monotonic()
                     continue
                 for picture in self._pictures(packet):
@@ -170,6 +174,11 @@ class LiveDecoder:
                 stream.codec_context.flush_buffers()
                 self._left_out_since = None
         return self._left_out_since is not None
+
+    def _left_some_out(self) -> bool:
+        """Whether packets are left out, and one just was."""
+        left_out_just_now = time.monotonic() - self._left_out < self._seconds / 2
+        return self._left_out_since is not None and left_out_just_now
 
     def _pictures(self, packet: Any) -> list[VideoFrame]:
         """The pictures in a packet; none where it is damaged, as networks make it."""

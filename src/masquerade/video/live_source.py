@@ -192,14 +192,24 @@ class LiveSource:
         assert talk is not None and to_rgb is not None
         maker, slot = PictureMaker(), 0
         shared: mmap.mmap | None = None
+        said = False
         while True:
             message, _ = talk.answer()
             if "closed" in message:
                 return
+            if "left out" in message:
+                if not said:
+                    self._say(
+                        f"{self.address.name} sends more than this machine decodes; it goes on "
+                        "with the next key frame."
+                    )
+                said = True
+                continue
             if "room" in message:
                 slot = message["room"]
                 shared = share_memory(talk, slot, most=1)
                 continue
+            said = False
             of = Properties(*message["picture"])
             check_size(of.width, of.height, self.address.name, most=MAX_VIDEO_PIXELS)
             assert shared is not None and byte_count(*of[:3]) <= slot
