@@ -63,6 +63,10 @@ def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation
     shown = headline(replace(table, rows=(raw, row, *others))).detail
     assert "Attributes: no method is shown to hide this." in shown
     assert row_verdict(replace(row, findings=(*first, red)), main_columns(table)).word == "held"
+    (mean,) = (one for one in held.findings if one.label == "attributes")
+    for mine, says in ((held, True), (row, False)):
+        shown = lines(replace(table, rows=(mine,)), [mean])[-1]
+        assert (", held" in shown[1]) == says
 
 
 @pytest.mark.parametrize("label", ["identity", "attributes"])

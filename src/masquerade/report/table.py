@@ -289,8 +289,11 @@ def _cell(row: Row, label: str, void: str | None) -> str:
     leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
         return f"{text}{most} leakage n/a{background}"
+    from masquerade.report.verdicts import is_hidden  # whose words are of this table's cells
+
     # results of earlier versions did not look at all attackers at once
     holds = leakage.protects and found.highest_score is not None
+    holds = holds and (found.label != MEAN or is_hidden(row, found))
     linked = found.protocol == SAME and linked_clips(row) is not None
     held = "" if linked else ", held" if holds else ", undecided" if found.undecided else ""
     held = ", void" if held and void else held

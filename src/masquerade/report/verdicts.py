@@ -216,7 +216,7 @@ def headline(evaluation: Evaluation) -> Headline:
         return Headline("No method was measured.", "There is nothing to compare.")
     said = [(row, _verdict_on_all(row, one)) for row, one in found]
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
-    held = [row.name for row, one in found if _is_hidden(row, one)]
+    held = [row.name for row, one in found if is_hidden(row, one)]
     open_ = [row.name for row, one in said if one.word == "undecided"]
     if all(one.word in ("n/a", "void") for _, one in said):
         claim = f"Whether any method hides {what} cannot be told from these clips."
@@ -303,13 +303,13 @@ def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
     found = [(row, one) for row in rows if (one := row.finding(column.label)) is not None]
     if void := _void(column, found):
         return void
-    held = [row.name for row, one in found if _is_hidden(row, one)]
+    held = [row.name for row, one in found if is_hidden(row, one)]
     if held:
         return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
     return f"{_plain(column).capitalize()}: no method is shown to hide this."
 
 
-def _is_hidden(row: Row, found: Finding) -> bool:
+def is_hidden(row: Row, found: Finding) -> bool:
     """Whether a label holds; of the mean over attributes, none of which may leak."""
     others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
     single = others if found.label == MEAN else []
