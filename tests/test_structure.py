@@ -71,6 +71,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/silhouette.py",
     "methods/skeleton.py",
     "openmp_waiting.py",
+    "pipeline/source_warnings.py",
     "pipeline/verify.py",
     "regions/onnx_network.py",
     "regions/people_scores.py",

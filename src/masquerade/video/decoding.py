@@ -276,7 +276,8 @@ class Decoder:
                 yield self._timed_by_clock(item, None)
 
     def _timed_by_clock(self, item: StreamPacket, following: Fraction | None) -> StreamPacket:
-        clock, tick = self._clocks[item.index], item.packet and item.packet.time_base
+        clock = self._clocks[item.index]
+        tick = None if item.packet is None else item.packet.time_base
         seconds = clock.shift(item.begins, item.length, following, tick=tick)
         if seconds:
             item.move(seconds)
