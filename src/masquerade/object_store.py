@@ -22,6 +22,7 @@ from masquerade.storage import MARK, file_digest
 REMOTE_INSTALL = 'pip install "masquerade[remote]"'
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Stores that show a file once all of it is there; in others it gets its name at the end."""
+BUCKETS = WHOLE_PUTS | {"adl", "oss"}  # stores whose addresses name a bucket in place of a host
 STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
 SAME_STORE = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one store
 CHUNK = 1 << 20
@@ -60,8 +61,7 @@ def path_of(text: str) -> Path:
     if not is_address(text):
         refuse_no_store(text)
         return Path(text)
-    # a password may hold a slash, too
-    if ":" in rest.rpartition("@")[0] or "?" in text:
+    if _may_hold_password(scheme, rest) or "?" in text:
         raise UsageError(
             f"an address of {scheme}:// with a password or a query would be printed and recorded: "
             "leave it out, and give it to the store's package by its environment or its files."
@@ -245,6 +245,18 @@ def _split(text: str) -> tuple[str, str]:
     """The scheme of an address, such as s3, and the rest; "" and the text where it is none."""
     found = _ADDRESS.match(text)
     return (found[1].lower(), text[found.end() :]) if found else ("", text)
+
+
+def _may_hold_password(scheme: str, rest: str) -> bool:
+    """Whether an address, less its scheme, may be user:password@host/file.
+
+    A password may hold a slash, too. Keys may hold both signs, where no name of a bucket holds a
+    colon but that of an access point.
+    """
+    host = rest.partition("/")[0]
+    if scheme in BUCKETS and (":" not in host or host.startswith("arn:")):
+        return False
+    return ":" in rest.rpartition("@")[0]
 
 
 def _is_changed(key: str) -> bool:

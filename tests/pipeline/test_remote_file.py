@@ -265,6 +265,8 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
         (["memory://in/", "-o", "o/"], 2, "there is no video or image"),
         (["sftp://me:secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
         (["sftp://me:se/secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
+        (["s3://me:secret@bucket/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
+        (["s3://me:se/secret@bucket/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
         (["ftp://me:secret@host/a.mp4", "-o", "o.mp4", "--json"], 2, "at ftp://"),
         (["memory://in/a.mp4", "-o", "ftp://me:secret@host/o.mp4"], 2, "at ftp://"),
         (["memory://in/a.mp4", "-o", "o.mp4", "--region=http://me:secret@a/b"], 2, "at http://"),
@@ -299,6 +301,18 @@ def test_addresses_that_cannot_be_served(
     printed = capsys.readouterr()
     assert says in printed.err and "secret" not in printed.err + printed.out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/12:30 ward@night.mp4",
+        "abfs://videos@account.dfs.core.windows.net/12:30@night.mp4",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/ward/@night.mp4",
+    ],
+)
+def test_a_key_may_hold_a_colon_before_an_at_sign(text: str) -> None:
+    assert str(path_of(text)) == text
 
 
 def test_no_password_of_an_address_in_a_list_or_a_path_is_printed_or_recorded(
