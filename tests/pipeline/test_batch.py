@@ -78,6 +78,9 @@ def test_the_private_sheet_of_a_folder_is_no_input(tree: Path) -> None:
     """It shows everybody, and would lie among the releases."""
     (tree / f"a{SHEET_SUFFIX}.png").write_bytes(b"everybody")
     assert {task.src.name for task in plan_tasks([str(tree)], output="o/")} == {"a.mp4", "b.mov"}
+    own = f"town{SHEET_SUFFIX}.mp4"  # a video is no sheet
+    (tree / own).write_bytes(b"a video")
+    assert own in {task.src.name for task in plan_tasks([str(tree)], output="o/")}
 
 
 def test_a_tree_is_mirrored(tree: Path) -> None:

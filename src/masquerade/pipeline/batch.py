@@ -180,7 +180,8 @@ def _is_input(file: Path) -> bool:
     return (
         has_video_name(file)
         and not file.name.startswith(".")
-        and not file.stem.endswith((OWN_SUFFIX, SHEET_SUFFIX))
+        and not file.stem.endswith(OWN_SUFFIX)
+        and not file.name.endswith(f"{SHEET_SUFFIX}.png")
     )
 
 
