@@ -267,7 +267,12 @@ def test_a_journal_of_another_user_and_one_in_use_are_left_alone(
         recover(tmp_path)
         assert (tmp_path / "mine").exists() and journal.exists()
         other.communicate(b"\n")
-    for content in ("", "[", "[1]", '[["a"]]', "\0"):  # cut off, so that nothing was renamed
+    strange = [
+        json.dumps([[f"{tmp_path}/{a}", f"{tmp_path}/.{'0' * 16}.masquerade-kept", [0, 0, 0]]])
+        for a in ("\0", "\ud800")  # which no file is named
+    ]
+    cut_off = ("", "[", "[1]", '[["a"]]', "\0")  # so that nothing was renamed
+    for content in (*cut_off, "[" * 200_000, *strange):
         journal.write_text(content)
         recover(tmp_path)
         assert held(tmp_path) == {"mine": "mine"}, content

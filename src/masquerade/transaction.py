@@ -69,7 +69,7 @@ def recover(folder: Path) -> None:
     for journal in folder.glob(f".*{JOURNAL}"):
         if not NAME.fullmatch(journal.name):
             continue
-        with suppress(OSError), take_lock(journal, os.O_RDWR | os.O_NOFOLLOW) as lock:
+        with suppress(OSError, ValueError), take_lock(journal, os.O_RDWR | os.O_NOFOLLOW) as lock:
             if os.fstat(lock).st_uid == os.getuid():  # nobody else says what is renamed here
                 steps = _read(journal)
                 if any(_identity(step.destination) != step.new for step in steps):
@@ -167,12 +167,14 @@ def _read(journal: Path) -> list[_Step]:
         if not all(map(_is_own, steps)):
             return []
         return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return []
 
 
 def _is_own(step: _Step) -> bool:
     """Whether an older file is kept beside its destination, under such a name as we give."""
+    if b"\0" in os.fsencode(step.destination + step.kept):  # no file has such a name
+        return False
     kept = Path(step.kept)
     return kept.parent == Path(step.destination).parent and bool(KEPT_NAME.fullmatch(kept.name))
 

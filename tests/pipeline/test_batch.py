@@ -374,6 +374,9 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
         file.write(b"changed")
     assert again() == ["skipped", "failed"]
     assert again(skip_existing=True) == ["skipped", "skipped"]
+    receipt = tasks[1].dst.parent / "b.mp4.receipt.json"
+    receipt.write_text("[" * 200_000)  # which is no receipt, and no reason to leave out the others
+    assert again() == ["skipped", "failed"]
 
 
 def test_resume_notices_other_weights_of_the_same_shape(clip: Path, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
                     for kind, file in config.exports.items()
                 )
             )
-    except (OSError, VideoError, ValueError, KeyError, TypeError):
+    except (OSError, VideoError, ValueError, KeyError, TypeError, RecursionError):
         return False
     if config.overwrite:
         return False
