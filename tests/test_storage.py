@@ -437,3 +437,20 @@ def test_messages_name_the_file_and_not_its_part(tmp_path: Path) -> None:
     with temporary_file(tmp_path / "a.mp4") as part:
         said = with_final_name(f"{part} and {part.name} fail", tmp_path / r"\1.mp4")
     assert said == rf"{tmp_path}/\1.mp4 and \1.mp4 fail"
+
+
+def test_a_temporary_folder_that_is_taken_for_stale_at_once_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another process that tidies up between its making and its lock."""
+    real, removed = os.open, []
+
+    def late(path: Any, *more: Any, **named: Any) -> int:
+        if not removed and str(path).startswith(str(tmp_path)):
+            removed.append(path)
+            os.rmdir(path)
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", late)
+    with TemporaryFolder(tmp_path) as folder:
+        assert removed and folder.is_dir() and folder not in removed

@@ -179,7 +179,10 @@ class TemporaryFolder:
         while True:
             self.path = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
             self.path.mkdir(mode=0o700)
-            lock = os.open(self.path, os.O_RDONLY)
+            try:
+                lock = os.open(self.path, os.O_RDONLY)
+            except FileNotFoundError:  # another process took it for stale before it was locked
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _is_at(self.path, lock):  # else another process took it for stale
                 break
