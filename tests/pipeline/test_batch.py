@@ -283,6 +283,13 @@ def test_sequential_and_hashed_names(tree: Path) -> None:
     assert [task.dst.stem for task in tasks] == [video_digest(task.src)[:16] for task in tasks]
 
 
+def test_what_exists_is_not_skipped_by_a_number(called: Any, tree: Path) -> None:
+    """A video that came meanwhile has the number of another one."""
+    done = called("anonymize", tree, "-o", "o/", "--name", "sequential", "--skip-existing")
+    assert done.returncode == 2 and "give --resume or --name hash" in done.stderr
+    assert not (tree.parent / "o").exists()
+
+
 def test_the_container_follows_the_codec(tree: Path) -> None:
     for codec, suffix in (("h264", ".mp4"), ("ffv1", ".mkv"), ("prores", ".mov")):
         assert plan_tasks([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix

@@ -202,6 +202,11 @@ def main(argv: list[str]) -> int:
         print(f"masquerade: {_left_out(others)}", file=sys.stderr)
     if options.resume:
         check_resume(config, anonymizer)
+    if options.skip_existing and options.name == "sequential":
+        raise UsageError(
+            "--skip-existing goes by names, and --name sequential gives another file the same one "
+            "when files come or go: give --resume or --name hash."
+        )
     read = [path for path in (options.weights, config.edits, options.record) if path]
     may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
     if not options.dry_run and len(tasks) == 1:
