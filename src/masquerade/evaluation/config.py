@@ -77,7 +77,9 @@ class EvaluationConfig:
     average: bool = False  # also report the mean over networks, as Ilic et al. print it
     # weights lambda of privacy at which f_lambda of each private label is reported, from 0 to 1
     lambdas: tuple[float, ...] = ()
-    seed: int = 0  # of folds, networks and, a stream for each video, the methods' noise
+    # of folds, shuffled labels, the clips that re-identification draws and, a stream for each
+    # video, the methods' noise; those of attackers' weights and order are 0 to `seeds` - 1
+    seed: int = 0
     labels: tuple[str, ...] | None = None  # the private ones that are attacked; None: all
     # of binary attributes, in METRICS: AUROC, which is always reported, and beside it the mean
     # over them by cMAP or F1
