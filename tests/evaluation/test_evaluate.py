@@ -255,6 +255,7 @@ def test_test_clips_in_train_make_the_result_void(
     monkeypatch.setattr("masquerade.evaluation.evaluator.protocols", leaky)
     result = evaluate(manifest, [], CONFIG, data="leaky", folder=kept)
     assert result.void is not None and "shuffled" in result.void
+    assert "rows of the manifest are in train and in test" in result.void
 
 
 def test_unreadable_clips_are_left_out_and_told(

@@ -268,7 +268,9 @@ def void_reason(controls: Sequence[Control], utility: str) -> str | None:
     if found:
         return (
             f"labels that were shuffled were found all the same ({', '.join(found)}): "
-            "train and test are not apart, look for clips that are in both."
+            "rows of the manifest are in train and in test, or labels of test clips reach "
+            "attackers otherwise. Copies of a clip in other rows are not found so, as each row is "
+            "shuffled by itself: `masquerade data check` looks for them."
         )
     passed = {one.label: one.passed for one in controls if one.kind == "positive"}
     if not passed.pop(utility, True):  # it is not among them where no unseen people can be tested

@@ -157,7 +157,10 @@ class GroundTruth:
         return replace(self, protocols=found), notes
 
     def shuffled(self, seed: int) -> GroundTruth:
-        """Labels moved to other clips, all of a clip's together, for the negative control."""
+        """Labels moved to other clips, all of a clip's together, for the negative control.
+
+        A copy of a clip in another row gets other labels, so that the control does not find it.
+        """
         order = np.random.default_rng(seed).permutation(len(self.groups))
         return replace(self, labels={name: codes[order] for name, codes in self.labels.items()})
 
