@@ -25,7 +25,7 @@ from masquerade.evaluation.fit_predict import fit_predict
 from masquerade.evaluation.ground_truth import multi_hot
 from masquerade.evaluation.kernel_ridge import KernelRidge
 from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import get_preset
+from masquerade.evaluation.presets import Preset, get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
 from masquerade.extraction.dataset import ResizedClips, from_tensor
@@ -195,7 +195,7 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     source = Path(executor.__file__).parents[1]
     assert all(any(source.glob(part)) for part in executor.FITTED_BY)
     digested = {path for part in executor.FITTED_BY for path in source.glob(part)}
-    for used in (fit_predict, KernelRidge, ResizedClips, crops, augment, multi_hot):
+    for used in (fit_predict, KernelRidge, ResizedClips, crops, augment, multi_hot, Preset):
         assert Path(inspect.getfile(used)) in digested, used
     monkeypatch.setattr(executor, "code_digest", lambda *patterns: "changed")
     assert fits.folder_of("blur", clips) != known

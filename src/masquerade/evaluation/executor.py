@@ -45,6 +45,7 @@ FITTED_BY = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
     *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
     *("evaluation/published_start.py", "evaluation/reconstruction.py"),
+    "evaluation/presets.py",  # which view kernel machines read, and what is restored
     # how clips are shrunk and cut where they are read, and labels become what is learned
     *("extraction/dataset.py", "datasets/clip_sampling.py", "evaluation/ground_truth.py"),
     *("datasets/augmentation.py", "models/**/*.py", "training/*.py"),
