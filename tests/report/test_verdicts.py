@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 from made_rows import HOSTILE, private, score
 
 from masquerade.evaluation.results import Evaluation, Reidentification
+from masquerade.report.benchmark_page import _cell
+from masquerade.report.benchmark_tables import csv_table
 from masquerade.report.table import all_columns, at_most, lines, main_columns, number
 from masquerade.report.verdicts import (
     beyond_chosen,
     headline,
     headline_columns,
+    raw_beside,
     row_verdict,
     title_of,
     verdict,
@@ -164,6 +169,23 @@ def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) ->
     assert "a guess has 5 and raw video 90" in said.detail
     assert "the action is recognized in 70 of 100 (raw video: 80)" in said.detail
     assert "Attributes: hidden by figure .5." in said.detail
+
+
+def test_raw_video_beside_a_method_is_of_the_clips_that_the_method_has(table: Evaluation) -> None:
+    """It may lack some, on which its leakage is not measured either."""
+    raw, row, *others = table.rows
+    action, who, *more = row.findings
+    assert who.leakage is not None
+    fewer = replace(who, leakage=replace(who.leakage, raw=score(0.7)))
+    some = replace(table, rows=(raw, replace(row, findings=(action, fewer, *more)), *others))
+    assert "a guess has 5 and raw video 70" in headline(some).detail
+    unknown = replace(who, leakage=None)
+    assert raw_beside(some, fewer) == score(0.7) and raw_beside(some, unknown) == score(0.9)
+    cell = _cell(some, some.rows[1], fewer)
+    assert cell is not None and cell.beside.endswith("raw\N{NO-BREAK SPACE}.70")
+    rows = csv.DictReader(io.StringIO(csv_table([some])))
+    told = [one["raw"] for one in rows if one["video"] == row.name and one["label"] == who.label]
+    assert told == ["0.7"]
 
 
 def test_a_method_behind_which_nobody_is_named_is_in_the_headline(table: Evaluation) -> None:

@@ -52,6 +52,7 @@ from masquerade.report.verdicts import (
     headline_columns,
     held_below,
     other_columns,
+    raw_beside,
     raw_score,
     row_verdict,
     title_of,
@@ -359,7 +360,7 @@ def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
     if found is None:
         return None
     score, beyond = found.score, beyond_chosen(row, found)
-    floor, raw = floor_value(found), raw_score(evaluation, column.label)
+    floor, raw = floor_value(found), raw_beside(evaluation, found)
     raw_value = None if raw is None else raw.value
     hides = found.use == "private" and row.method is not None
     said = verdict(row, found, void=evaluation.void) if hides else None

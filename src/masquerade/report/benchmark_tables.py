@@ -14,7 +14,7 @@ from masquerade.report.table import at_most, main_columns, number, with_interval
 from masquerade.report.verdicts import (
     best_floor,
     headline_columns,
-    raw_score,
+    raw_beside,
     row_verdict,
     title_of,
     verdict,
@@ -71,7 +71,7 @@ def escape_latex(text: str) -> str:
 
 def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...]:
     score, leaked, best = found.score, found.leakage, found.highest_score
-    floor, raw = best_floor(found), raw_score(evaluation, found.label)
+    floor, raw = best_floor(found), raw_beside(evaluation, found)
     private = found.use == "private" and row.method is not None
     said = verdict(row, found, void=evaluation.void) if private else None
     return (

@@ -99,6 +99,12 @@ def raw_score(evaluation: Evaluation, label: str) -> Score | None:
     return None if found is None else found.score
 
 
+def raw_beside(evaluation: Evaluation, found: Finding) -> Score | None:
+    """What attackers read from raw video of the clips that a method has, which may be fewer."""
+    raw = None if found.leakage is None else found.leakage.raw
+    return raw_score(evaluation, found.label) if raw is None or raw.value is None else raw
+
+
 def highest(found: Finding) -> float | None:
     """The highest score on test of all attackers that count, whom nobody could have chosen
     beforehand."""
@@ -256,7 +262,7 @@ def _least_read(
     columns = headline_columns(evaluation)
     found = [(row, one) for row, one in found if not one.void]
     least = min(found, key=lambda pair: _read(pair[1]))
-    raw, floor = raw_score(evaluation, private.label), floor_value(private)
+    raw, floor = raw_beside(evaluation, least[1]), floor_value(least[1])
     in_clips = is_identity(private) and private.metric == "top-1"
     show = _hundred if in_clips else number
     unit = " of 100 clips" if in_clips else f" ({private.metric})"
