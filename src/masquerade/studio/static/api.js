@@ -67,8 +67,12 @@ export function upload(file, progress) {
       reject(new ApiError("The studio does not answer.", 0));
     };
     request.onload = async () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText));
-      else reject(await failure(request.status, request.responseText));
+      try {
+        if (request.status < 300) resolve(JSON.parse(request.responseText));
+        else reject(await failure(request.status, request.responseText));
+      } catch { // no JSON, as from a proxy between: the other files of a drop still have their turn
+        reject(new ApiError("What answered is not the studio.", request.status));
+      }
     };
     request.send(file);
   });

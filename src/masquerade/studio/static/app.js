@@ -58,7 +58,10 @@ function show(video) {
 // What they ask is about the video that was shown.
 const closeDialogs = () => findAll("dialog[open]").forEach((dialog) => dialog.close());
 
+let chosen = 0; // how often a video was chosen: the last one is shown, whoever answers last
+
 async function choose(id) {
+  const mine = ++chosen;
   if (!id) {
     closeDialogs();
     state.video = null;
@@ -69,9 +72,11 @@ async function choose(id) {
     return open.showStart();
   }
   try {
-    show(await get(`/videos/${id}`));
+    const video = await get(`/videos/${id}`);
+    if (mine === chosen) show(video);
   } catch (error) {
     notice.report(error);
+    if (mine === chosen) changed("videos"); // the list names the one that is still shown
   }
 }
 
@@ -234,9 +239,10 @@ function setUpWatch() {
 }
 
 async function begin() {
-  state.about = await get("/about");
+  const about = await get("/about");
+  const videos = await get("/videos");
+  Object.assign(state, { about, videos }); // both or none: without the first, it begins again
   changed("about");
-  state.videos = await get("/videos");
   changed("videos");
   comparison.wish(location.hash);
   const wanted = location.hash.slice(1).split("/")[0];

@@ -100,6 +100,7 @@ async function follow() {
     if (find("#compare-progress").textContent) want(); // what was not there may be there now
   } catch (error) {
     text = error.message;
+    timer = setTimeout(follow, OFTEN); // one request that was lost does not end it
   }
   find("#compare-progress").textContent = text;
 }

@@ -133,6 +133,8 @@ function entry(job) {
 }
 
 const ENDED = ["done", "failed", "cancelled"];
+// Of a job that failed by exit code 4: what whoever looked at the frames may allow.
+const ALLOWABLE = /allow.(empty|gaps)|nothing to hide was found/i;
 
 /** Two runs of one video that are to be compared. */
 function pairEntry(pair) {
@@ -185,7 +187,7 @@ function play(pair) {
 // Both runs are asked for anew where one of them was not published for what it did not find.
 function mayRepeat(pair) {
   const failed = [pair.first, pair.second].filter((job) => job.state === "failed");
-  const asked = failed.some((job) => job.exit_code === 4 && /allow.(empty|gaps)|nothing to hide was found/i.test(job.error ?? ""));
+  const asked = failed.some((job) => job.exit_code === 4 && ALLOWABLE.test(job.error ?? ""));
   return asked && pair.first.video === state.video?.id && ENDED.includes(pair.first.state) && ENDED.includes(pair.second.state);
 }
 
@@ -234,19 +236,19 @@ async function drop(job, running) {
   }
 }
 
-/** What would have to be allowed; an error that names neither asks for both. */
+/** What would have to be allowed, beside what was. */
 function permits(job) {
   const text = job.error ?? "";
   const empty = /allow.empty|nothing to hide was found/i.test(text);
   const gaps = /allow.gaps/i.test(text);
   const before = allowed.get(job.id) ?? {};
-  if (!empty && !gaps) return { allow_empty: true, allow_gaps: true };
   return { ...before, ...(empty && { allow_empty: true }), ...(gaps && { allow_gaps: true }) };
 }
 
 // A job that failed although everything was allowed failed for another reason.
 function mayPublish(job) {
   if (job.kind !== "anonymize" || job.compared || job.state !== "failed" || job.exit_code !== 4) return false;
+  if (!ALLOWABLE.test(job.error ?? "")) return false; // as detail that is still there
   const before = allowed.get(job.id) ?? {};
   const newer = state.jobs.slice(state.jobs.indexOf(job) + 1).some((one) => one.video === job.video && one.kind === "anonymize" && !one.compared);
   return job.video === state.video?.id && !newer && !(before.allow_empty && before.allow_gaps);
