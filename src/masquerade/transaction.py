@@ -9,10 +9,10 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from masquerade.storage import (
     complete,
@@ -39,8 +39,16 @@ class _Step(NamedTuple):
     new: list[int]  # what tells the new file from any other
 
 
+class Appear(Protocol):
+    """Gives the temporary path of a file that appears at the end of a transaction."""
+
+    def __call__(self, destination: Path, *, private: bool = False) -> Path:
+        """Give the path of one file; `private`: its owner alone can read it, also at the end."""
+        ...
+
+
 @contextmanager
-def transaction(*, overwrite: bool = False) -> Iterator[Callable[[Path], Path]]:
+def transaction(*, overwrite: bool = False) -> Iterator[Appear]:
     """Give temporary paths of files that all appear at the end, the first one last, or none.
 
     Raises:
@@ -48,17 +56,20 @@ def transaction(*, overwrite: bool = False) -> Iterator[Callable[[Path], Path]]:
         MasqueradeError: a folder cannot be written.
     """
     parts: dict[Path, Path] = {}
+    owners: set[Path] = set()  # those of them that their owner alone can read
     with ExitStack() as stack:
 
-        def written(destination: Path) -> Path:
+        def written(destination: Path, *, private: bool = False) -> Path:
             if destination not in parts:
                 part = temporary_file(destination, overwrite=overwrite)
                 parts[destination] = stack.enter_context(part)
+            if private:
+                owners.add(destination)
             return parts[destination]
 
         yield written
-        for part in parts.values():
-            complete(part)
+        for destination, part in parts.items():
+            complete(part, private=destination in owners)
         if parts:
             _publish(parts, overwrite=overwrite)
 

@@ -214,6 +214,23 @@ def test_the_demo_replaces_its_own_clip_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == b"mine"
 
 
+def test_the_demo_replaces_what_a_demo_made_alone_and_its_raw_copy_is_private(
+    clip: Path, called: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
+    made, report = tmp_path / "in_anonymized.mp4", tmp_path / "in_report.html"
+    made.write_bytes(b"of anonymize")
+    words = ["demo", "in.mp4", "-o", ".", "--method", "blacken", "--allow-gaps"]
+    done = called(*words)
+    assert done.returncode == 2 and "in_anonymized.mp4 is of no demo" in done.stderr
+    assert made.read_bytes() == b"of anonymize" and not report.exists()
+    made.unlink()
+    for _ in range(2):
+        assert called(*words).returncode == 0
+        assert (tmp_path / "in_side_by_side_private.mp4").stat().st_mode & 0o777 == 0o600
+        assert made.stat().st_mode & 0o044 and report.exists()
+
+
 @pytest.mark.parametrize("of", ["Python", "torch"])
 def test_too_little_memory_is_one_sentence(
     of: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

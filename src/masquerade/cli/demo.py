@@ -17,7 +17,7 @@ from masquerade.cli.readable_help import Box, parse_boxes
 if TYPE_CHECKING:
     from masquerade.anonymizer import Pixels
     from masquerade.pipeline.receipt import Receipt
-    from masquerade.pipeline.single_file import Appear
+    from masquerade.transaction import Appear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         argv, {"": Box(Options)}, verb="masquerade demo", description=str(Options.__doc__)
     )
     from masquerade.cli.demo_clip import compose
+    from masquerade.errors import UsageError
     from masquerade.methods import build
     from masquerade.pipeline.config import PipelineConfig, build_pipeline
     from masquerade.pipeline.outputs import FileTask
@@ -52,6 +53,10 @@ def main(argv: list[str]) -> int:
     made = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
+    if not about.exists():  # else what is there is of an earlier demo
+        for one in (made, beside):
+            if one.exists():
+                raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
         bar = progress.start_file(FileTask(source, made))
         config = PipelineConfig(
@@ -60,7 +65,8 @@ def main(argv: list[str]) -> int:
 
         def show(receipt: Receipt, appear: Appear) -> None:
             frames = receipt.source.frames
-            stills = side_by_side(source, appear(made), appear(beside), frames=frames)
+            raw = appear(beside, private=True)
+            stills = side_by_side(source, appear(made), raw, frames=frames)
             appear(about).write_text(render_page(receipt, stills=stills), "utf-8")
 
         pipeline = build_pipeline(build(options.method), config)

@@ -40,7 +40,7 @@ from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.methods import method_name
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.residual_detail import RegionJudge
-from masquerade.pipeline.single_file import Appear, FileRun, OnProgress, until
+from masquerade.pipeline.single_file import FileRun, OnProgress, until
 from masquerade.pipeline.stream import (
     NO_PIXELS,
     AnonymizedFrame,
@@ -55,6 +55,7 @@ from masquerade.process_pool import processes
 from masquerade.regions.boxes import BoxWriter
 from masquerade.regions.region import Region
 from masquerade.storage import temporary_file
+from masquerade.transaction import Appear
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import IMAGES
 from masquerade.video.frame import Frame

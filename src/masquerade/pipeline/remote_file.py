@@ -18,8 +18,9 @@ from masquerade.object_store import (
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
-from masquerade.pipeline.single_file import Appear, OnProgress, run_file
+from masquerade.pipeline.single_file import OnProgress, run_file
 from masquerade.storage import TemporaryFolder
+from masquerade.transaction import Appear
 
 
 def run_remote_file(

@@ -63,7 +63,7 @@ from masquerade.pipeline.stream import (
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import file_digest, with_final_name
-from masquerade.transaction import recover, transaction
+from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
 from masquerade.video.decoding_process import probe
@@ -82,7 +82,6 @@ from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
 OnProgress = Callable[[int, int | None], None]
-Appear = Callable[[Path], Path]  # of `transaction`: a file's temporary path
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
