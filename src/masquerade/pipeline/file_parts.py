@@ -370,7 +370,12 @@ def read_regions(path: Path) -> Iterator[Region]:
 
 def run_part(src: Path, dst: Path, pipeline: Pipeline, part: _Part) -> _Done:
     """Anonymize and encode one part, in a worker."""
-    return _PartRun(src, dst, pipeline, None, lambda path: path).encode(part)
+    return _PartRun(src, dst, pipeline, None, _itself).encode(part)
+
+
+def _itself(destination: Path, *, private: bool = False) -> Path:
+    """The path at which a part is written, which is a temporary one already."""
+    return destination
 
 
 class _PartRun(FileRun):

@@ -231,8 +231,8 @@ def _is_font(reader: Reader, index: int) -> bool:
     tags = reader.stream_tags(index).items()
     if not any(n.lower() == "mimetype" and kind.lower().startswith(FONTS) for n, kind in tags):
         return False
-    held = getattr(reader.stream(index).stream, "data", None)
-    return bool(held) and bytes(held).startswith(FONT_FILES)
+    held = getattr(reader.stream(index).stream, "data", None) or b""
+    return bytes(held).startswith(FONT_FILES)
 
 
 def _own(name: str) -> bool:
