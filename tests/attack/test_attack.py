@@ -238,6 +238,7 @@ def test_people_who_were_to_be_hidden_and_are_seen_are_said_to_be(tmp_path: Path
         assert ("people were to be hidden, and --raw tells" in says) == (hidden == "people")
 
 
+@pytest.mark.slow
 def test_captions_between_the_frames_are_told(tmp_path: Path) -> None:
     """They hold what is said; a player shows them where it is asked to."""
     caption = bytes.fromhex("b50031474139340341fffc9420ff")  # CEA-608, as ATSC A/53 wraps it
@@ -289,6 +290,7 @@ def test_raw_frames_are_those_of_the_same_time(raw: Path, tmp_path: Path) -> Non
         )
 
 
+@pytest.mark.slow
 def test_a_raw_video_of_another_length_is_said_or_refused(raw: Path, tmp_path: Path) -> None:
     short = attacked(write(tmp_path / "short.mp4", black, count=10), raw=raw)
     assert "the raw video goes on for 0.6 s" in found(short, "raw").says

@@ -117,6 +117,7 @@ def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evalua
     assert "objects" in markdown(result) and "cMAP" in markdown(result)
 
 
+@pytest.mark.slow
 def test_networks_learn_them_too(many: Manifest, tmp_path: Path) -> None:
     plan = replace(CONFIG, preset="small", folds=2, attackers=("scratch", "finetuned", "raw"))
     copy = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]

@@ -281,6 +281,7 @@ def test_pictures_that_are_turned_are_compared_upright(clip: Path, tmp_path: Pat
     refused(src, tmp_path / "x.mp4", Unchanged(), **settings)
 
 
+@pytest.mark.slow
 def test_images_and_folders_of_them_are_compared(clip: Path, tmp_path: Path) -> None:
     import cv2
 

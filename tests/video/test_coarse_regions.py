@@ -72,6 +72,7 @@ def test_a_file_with_noise_gets_smaller_and_the_rest_stays_as_sharp(
     assert np.abs(fine - coarse)[:, 336:].mean() < 2
 
 
+@pytest.mark.slow
 def test_without_loss_every_pixel_is_kept(clip: Path, tmp_path: Path, boxes: Path) -> None:
     sizes = set()
     for offset in (0.0, 0.3):

@@ -12,8 +12,7 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
         if not reader.lost:  # few formats number their frames
             lost = "nothing in it says how many of its frames are lost"
         yield f"the source is damaged: {lost}, and {frames} were salvaged."
-    raw = len(reader.info.streams) == 1 and reader.repaired >= frames  # H.264 without a container
-    if reader.repaired and not raw:  # which has no times at all
+    if reader.repaired and not _has_no_times(reader, frames):
         yield (
             f"{reader.repaired} times of pictures or sound in the source were missing or wrong and "
             "were replaced: what is shown then may be early or late."
@@ -28,3 +27,8 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
             "nothing in the source says where it ends: frames missing behind the last one would "
             "not have been noticed."
         )
+
+
+def _has_no_times(reader: Reader, frames: int) -> bool:
+    """Whether no picture had a time, as in H.264 without a container, and there is no sound."""
+    return len(reader.info.streams) == 1 and reader.repaired >= frames

@@ -289,7 +289,7 @@ def _cell(row: Row, label: str, void: str | None) -> str:
     leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
         return f"{text}{most} leakage n/a{background}"
-    from masquerade.report.verdicts import is_hidden  # whose words are of this table's cells
+    from masquerade.report.verdicts import is_hidden  # here: verdicts begin with this table
 
     # results of earlier versions did not look at all attackers at once
     holds = leakage.protects and found.highest_score is not None
