@@ -247,6 +247,14 @@ def test_folds_of_the_same_number_are_two_runs(manifest: Manifest, tmp_path: Pat
     assert said == f"spact: 2 of 4 training runs are in doubt: {DULL} in 0/1, 1/1."
 
 
+def test_notes_of_somebody_elses_run_reach_no_terminal_raw(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    path = run_of(tmp_path / "run", manifest, [], "\x1b]0;a title\x07")
+    (said,) = run_warnings("spact", [[path]])
+    assert "\\x1b]0;a title\\x07" in said and said.isprintable()
+
+
 def test_copies_of_one_run_are_not_several_runs(
     folder: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

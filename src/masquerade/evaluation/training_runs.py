@@ -9,7 +9,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import read_provenance
 from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, escape
 from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.protocols import protocols
 from masquerade.storage import weights_digest
@@ -82,7 +82,7 @@ def run_warnings(name: str, runs: RunPaths) -> tuple[str, ...]:
         notes = read_provenance(path).get("notes", ())
         doubted += bool(notes)
         for note in notes:
-            runs_of.setdefault(note, []).extend(_names([path], every))
+            runs_of.setdefault(escape(note), []).extend(_names([path], every))
     if not doubted:
         return ()
     reasons = "; ".join(f"{note} in {', '.join(names)}" for note, names in runs_of.items())
