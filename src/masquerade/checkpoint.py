@@ -52,7 +52,7 @@ def save(
 def write_weights(
     anonymizer: Anonymizer, path: Path, *, provenance: dict[str, Any] | None = None
 ) -> None:
-    """Write what `save` does to a path of one's own, which is renamed afterwards."""
+    """Write an anonymizer to a file that the caller renames afterwards; `save` does both."""
     from masquerade import __version__
 
     weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}

@@ -20,7 +20,7 @@ from masquerade.attack.finders import (
     overlaps,
     shrink,
 )
-from masquerade.attack.finding import Finding, Proof, spans, surest_of_frames
+from masquerade.attack.finding import Finding, Level, Proof, spans, surest_of_frames
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
@@ -186,19 +186,14 @@ class LookAgain:
             f"; in {possible} more may be one, by scores below {least} or not found "
             "again in the mirrored frame"
         )
+        level: Level = "nothing"
+        says = f"No face is seen in {work}"
         if frames:
+            level = "left" if drawn in ("surely", "said, and changed") else "recovered"
             says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}{DRAWN[drawn]}"
-        else:
-            says = f"No face is seen in {work}"
         return Finding(
             attack="faces",
-            level=(
-                "nothing"
-                if not frames
-                else "left"
-                if drawn in ("surely", "said, and changed")
-                else "recovered"
-            ),
+            level=level,
             says=says + (also if possible else "") + ".",
             work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; of every "
             f"{WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small copies "

@@ -152,14 +152,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measured(one: float) -> float:
-    """A number of a file, if it is one that was measured."""
+    """Return a number that is finite and not negative; of another raise ValueError."""
     if not (math.isfinite(one) and one >= 0):
         raise ValueError(f"{one} was not measured")
     return one
 
 
 def _spent(*, seconds: float, videos: int, fits: int) -> Spent:
-    """What a file says was spent, if these are numbers."""
+    """Check the numbers of a file, and return them as `Spent`."""
     return Spent(
         seconds=_measured(seconds), videos=int(_measured(videos)), fits=int(_measured(fits))
     )

@@ -160,7 +160,7 @@ def strengths(
 
 
 Joined = Sequence[Mapping[str, ScoringInput]]
-"""Of each line of a table its predictions beside the truth by protocol, as `join_table` gives."""
+"""Predictions and truth by protocol, one mapping for each row of a table, raw video first."""
 
 
 def join_table(lines: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Joined:
@@ -352,9 +352,10 @@ def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> 
 
 
 def _mean_over_seeds(mine: ScoringInput, one: AttackOutputs) -> Probabilities:
-    """The mean of the seeds' predictions, of which those that learned nothing give their rate.
+    """Average the predictions of the seeds; one that learned nothing gives its training rate.
 
-    It is part of the mean rate: a bound of what is predicted would stand out in that fold.
+    Nothing was learned where all training clips had one value. That rate is part of the mean rate:
+    the bound of a prediction would stand out in that fold.
     """
 
     def unless_learned(seed: int, label: str) -> Floats:
@@ -477,9 +478,10 @@ def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
 def _equally_sure(
     mine: ScoringInput, one: AttackOutputs, label: str, rates: Floats, p: Floats
 ) -> Floats:
-    """Predictions (n, C) whose log odds beyond the training rates have a mean of 0 and a sd of 1.
+    """Standardize the log odds of predictions (n, C) by their mean and deviation on validation.
 
-    Those of each class on validation. So clips of several attackers can be ranked together.
+    Of each class, and beyond the training rates: so clips of several attackers can be ranked
+    together.
     """
     truth, on_validation, found = mine.validation, one.validation[label], np.empty(p.shape)
     for first in range(0, p.shape[1], COLUMNS):

@@ -254,7 +254,7 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
 
 
 def void_labels(controls: Sequence[Control]) -> dict[str, str]:
-    """Of the labels that no attacker reads in raw video, why their numbers are void."""
+    """The reason why numbers are void, for each label that no attacker reads in raw video."""
     failed = [one.label for one in controls if one.kind == "positive" and not one.passed]
     return dict.fromkeys(failed, "the attacker does not succeed on raw video")
 

@@ -407,7 +407,7 @@ def channel_scores(
 def _pooling(
     spec: MetricSpec, mine: ScoringInput
 ) -> Callable[[Probabilities], Probabilities] | None:
-    """What pools the clips of a person; None: each of the test shows another.
+    """A function that averages predictions over the clips of a person; None: nobody has two.
 
     A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
     a folder of one patient's videos tells as much.

@@ -337,7 +337,7 @@ def _kept(
 def _people_by_clip(
     shown: Iterator[tuple[int, Pixels]], clips: Iterable[IntArray | VideoError]
 ) -> dict[bytes, dict[int, Sequence[Person]]]:
-    """The people in the frames of each clip, found and followed in these alone.
+    """Detect and track the people of each clip in its own frames alone.
 
     So a clip's poses do not depend on which other rows of the video are asked for. Frames are kept
     until the last clip that has them has ended.

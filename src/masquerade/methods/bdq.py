@@ -143,9 +143,9 @@ class BDQ(Anonymizer):
 
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:
-    """Compute in the precision of the clip: halved, small differences would be rounded away.
+    """Switch autocast off: in half precision small differences would be rounded away.
 
-    Nothing where there is no autocast, as an exported graph would hold the switch.
+    Where it is off already nothing is done, as an exported graph would hold the switch.
     """
     enabled = torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if enabled else nullcontext()

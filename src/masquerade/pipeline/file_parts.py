@@ -97,7 +97,7 @@ def check_parts(pipeline: Pipeline) -> None:
 
 
 def check_open_files(parts: int) -> None:
-    """Refuse more parts than this process may have locked files for.
+    """Refuse a number of parts whose temporary files exceed the limit of open files.
 
     Raises:
         UsageError: there are too many.
@@ -374,7 +374,7 @@ def run_part(src: Path, dst: Path, pipeline: Pipeline, part: _Part) -> _Done:
 
 
 def _itself(destination: Path, *, private: bool = False) -> Path:
-    """The path at which a part is written, which is a temporary one already."""
+    """Return the path as it is: a part is written to a temporary file anyway."""
     return destination
 
 

@@ -359,7 +359,7 @@ class _Run:
             self._merged.append(other)
 
     def _merged_beside(self, pose: Pose) -> list[_Track]:
-        """Those who may be the person of a new pose, or with whom that person was till now.
+        """The merged tracks that the person of a new pose may have belonged to.
 
         Just after two met, the other one is found anywhere, and later beside the one who stayed.
         """

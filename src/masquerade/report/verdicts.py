@@ -284,7 +284,7 @@ def _least_read(
 
 
 def _read(found: Finding) -> tuple[float, float]:
-    """How much is read, to sort by: what is surely below chance as if it were turned round."""
+    """A key to sort scores by; one that is surely below chance counts by its distance above it."""
     value, chance = found.score.value or 0.0, least_counted(found.metric)
     if found.score.high is not None and found.score.high < chance:
         return 2 * chance - value, value

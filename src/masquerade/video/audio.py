@@ -145,16 +145,16 @@ class PitchShift:
         return packets + self._drain()
 
     def _end_graph(self) -> list[Packet[Any]]:
-        """The packets of what the filter graph still held."""
+        """Flush the filter graph, and encode what it still held."""
         self._graph.push(None)
         return self._drain()
 
     def _missing(self, second: Fraction) -> int:
-        """How many samples lack up to that second of the source."""
+        """The number of output samples that are missing up to a time of the source, in seconds."""
         return round((second - self._start) * self._out_rate) - self._given
 
     def _fill(self, missing: int) -> list[Packet[Any]]:
-        """Packets of so many samples of silence."""
+        """Encode that many samples of silence."""
         packets: list[Packet[Any]] = []
         while missing > 0:
             count = min(missing, self._out_rate)  # a second at once

@@ -64,7 +64,7 @@ class StreamPacket:
 
     @property
     def begins(self) -> Fraction | None:
-        """The second at which it begins, if it says so."""
+        """Its start time in seconds; None: it has no timestamp."""
         first: Any = self.packet if self.packet is not None else next(iter(self.sound), None)
         if first is None or first.pts is None or first.time_base is None:
             return None
@@ -72,13 +72,13 @@ class StreamPacket:
 
     @property
     def length(self) -> Fraction:
-        """How many seconds it lasts, as far as it says so."""
+        """Its duration in seconds; 0 where it is not known."""
         if self.packet is not None:
             return (self.packet.duration or 0) * (self.packet.time_base or Fraction(0))
         return sum((Fraction(one.samples, one.sample_rate) for one in self.sound), Fraction(0))
 
     def move(self, seconds: Fraction) -> None:
-        """Let it begin so much later."""
+        """Shift its timestamps by some seconds."""
         items: Any = (self.packet,) if self.packet is not None else self.sound
         for one in items:
             ticks = round(seconds / one.time_base) if one.time_base else 0
@@ -263,7 +263,7 @@ class Decoder:
             yield self._timed_by_clock(item, None)
 
     def _in_time(self, item: StreamPacket) -> Iterator[StreamPacket]:
-        """Give what comes of another stream; sound that is far ahead waits for what follows it."""
+        """Yield data of another stream with repaired times; doubtful sound waits for the next."""
         clock = self._clocks.get(item.index)
         if clock is None:
             yield item

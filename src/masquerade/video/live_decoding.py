@@ -176,7 +176,7 @@ class LiveDecoder:
         return self._left_out_since is not None
 
     def _left_some_out(self) -> bool:
-        """Whether packets are left out, and one just was."""
+        """Whether packets are being dropped, the last one less than half of `seconds` ago."""
         left_out_just_now = time.monotonic() - self._left_out < self._seconds / 2
         return self._left_out_since is not None and left_out_just_now
 

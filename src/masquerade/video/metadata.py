@@ -113,7 +113,7 @@ class MetadataSelection:
         )
 
     def until(self, second: float) -> Self:
-        """Without the chapters that begin at a second of the source or later, and the last cut."""
+        """The selection for a preview that ends then: later chapters go, and the last is cut."""
         begun = [one for one in self.chapters if one["start"] * one["time_base"] < second]
         ends = [min(one["end"], floor(Fraction(second) / one["time_base"])) for one in begun]
         chapters = tuple({**one, "end": end} for one, end in zip(begun, ends, strict=True))

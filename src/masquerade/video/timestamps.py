@@ -66,7 +66,7 @@ class TimestampRepair:
 
 
 class SoundClock:
-    """Makes the times of one stream's sound follow each other, and counts those it replaced.
+    """Repairs the timestamps of one audio stream so that they rise, and counts the repairs.
 
     Where recordings were put behind each other the clock starts again. Their sound then begins
     where the last one ended, as their pictures do; so does one that is ahead of the next.
@@ -78,7 +78,7 @@ class SoundClock:
         self._end = Fraction(0)  # and at which it ends
 
     def doubts(self, begins: Fraction | None) -> bool:
-        """Whether a sound that begins then is so far ahead that the next is to be looked at."""
+        """Whether a start time is so late that the next sound has to confirm it."""
         late = begins is not None and begins > self._end + LONGEST_GAP
         return late and self._last is not None
 
@@ -90,7 +90,7 @@ class SoundClock:
         *,
         tick: Fraction | None = None,
     ) -> Fraction:
-        """The seconds by which a sound is to be moved.
+        """The seconds to add to the start time of the next sound.
 
         Args:
             begins: when it begins by itself; None: it does not say.

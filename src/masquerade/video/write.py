@@ -187,7 +187,7 @@ class Writer:
         self._guard(lambda: self._out.mux(packet))
 
     def _refuse_late(self, first: StreamPacket) -> None:
-        """AVI has no place for when a stream begins: players would play it from the start on."""
+        """Refuse a stream of an AVI that begins late: AVI has no start times, and players use 0."""
         begins = None if first.begins is None else first.begins - self._start * self._base
         if begins is not None and begins > MOST_LATE:
             raise UsageError(
