@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -70,6 +71,21 @@ def wants_gpu(ray: Any, device: str) -> bool:
     """Whether each task is given a GPU; Ray hides all of them from a task that asks for none."""
     wanted = device.partition(":")[0]
     return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+
+
+class BeginCounter:
+    """How often each task was begun; in a process of its own, which outlives the workers.
+
+    It is here since that process then imports neither PyTorch nor OpenCV, which takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, index: int) -> int:
+        """Note that a task is begun; gives how often it was before."""
+        self._begun[index] += 1
+        return self._begun[index] - 1
 
 
 class RayExecutor(Executor):

@@ -10,7 +10,6 @@ import os
 import pickle
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import chdir, suppress
 from dataclasses import replace
@@ -25,7 +24,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.ray_cluster import TRIES, RayExecutor, ray_cluster, wants_gpu
+from masquerade.ray_cluster import TRIES, BeginCounter, RayExecutor, ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
 ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
@@ -113,7 +112,7 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # what ends one file does not end the others
     pipeline = todo[0][1]._replace(regions=None)
-    tries = ray.remote(num_cpus=0)(_Tries).remote()
+    tries = ray.remote(num_cpus=0)(BeginCounter).remote()
     rows = [row_of(index, task, own) for index, (task, own) in enumerate(todo)]
     outcomes = from_items(rows, override_num_blocks=len(rows)).map(
         row_runner(pipeline, os.getcwd(), lambda index: ray.get(tries.begin.remote(index))),
@@ -124,18 +123,6 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
     with suppress(ray.exceptions.RayError):  # such as a machine that is lost with outcomes on it
         for row in outcomes.iter_rows():
             yield row["index"], pickle.loads(row["outcome"])
-
-
-class _Tries:
-    """How often each file was begun; in a process of its own, which outlives the workers."""
-
-    def __init__(self) -> None:
-        self._begun: Counter[int] = Counter()
-
-    def begin(self, index: int) -> int:
-        """Note that a file is begun; gives how often it was before."""
-        self._begun[index] += 1
-        return self._begun[index] - 1
 
 
 def row_of(index: int, task: FileTask, own: Pipeline) -> dict[str, Any]:
