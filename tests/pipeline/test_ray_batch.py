@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,13 @@ def assert_same(made: Path, expected: Path) -> None:
             del receipt["stage_seconds"]
             del receipt["seconds"]
         assert first == second
+
+
+def test_a_process_that_counts_begun_files_starts_without_torch(
+    command: Callable[..., Any],
+) -> None:
+    code = "import sys, masquerade.ray_cluster; sys.exit(bool({'torch', 'cv2'} & set(sys.modules)))"
+    assert command(code=code).returncode == 0
 
 
 @RAY

@@ -112,10 +112,10 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # what ends one file does not end the others
     pipeline = todo[0][1]._replace(regions=None)
-    tries = ray.remote(num_cpus=0)(BeginCounter).remote()
+    counter = ray.remote(num_cpus=0)(BeginCounter).remote()
     rows = [row_of(index, task, own) for index, (task, own) in enumerate(todo)]
     outcomes = from_items(rows, override_num_blocks=len(rows)).map(
-        row_runner(pipeline, os.getcwd(), lambda index: ray.get(tries.begin.remote(index))),
+        row_runner(pipeline, os.getcwd(), lambda index: ray.get(counter.begin.remote(index))),
         compute=TaskPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=gpus_of(ray, pipeline),
