@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +31,7 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         workers: how many tasks such a cluster runs side by side; None: one for each core.
 
     Raises:
-        MissingError: Ray or Ray Data is not installed, or no cluster answers.
+        MissingError: Ray is not installed, or no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers of each run
     os.environ.setdefault("RAY_worker_niceness", "0")  # as our own processes, and not 15
@@ -42,9 +41,9 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         # it listens on all networks of this machine, and whoever is let in runs code here
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
-        import ray.data  # which needs packages that come with Ray only where they are asked for
+        import ray
     except ImportError as error:
-        raise MissingError(f"--engine ray needs Ray with Ray Data: {RAY_INSTALL}") from error
+        raise MissingError(f"--engine ray needs Ray: {RAY_INSTALL}") from error
     if ray.is_initialized():
         raise UsageError("this process uses a Ray cluster already; call ray.shutdown() first.")
     _check_answers(named)
@@ -73,38 +72,26 @@ def wants_gpu(ray: Any, device: str) -> bool:
     return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
 
 
-class BeginCounter:
-    """How often each task was begun; in a process of its own, which outlives the workers.
-
-    It is here since that process then imports neither PyTorch nor OpenCV, which takes seconds.
-    """
-
-    def __init__(self) -> None:
-        self._begun: Counter[int] = Counter()
-
-    def begin(self, index: int) -> int:
-        """Note that a task is begun; gives how often it was before."""
-        self._begun[index] += 1
-        return self._begun[index] - 1
-
-
 class RayExecutor(Executor):
     """An executor whose calls run as tasks of a Ray cluster, again where a worker died.
 
     Args:
         ray: the module, joined to a cluster.
         gpus: that each task is given.
+        tries: of a call whose worker dies each time.
+        anywhere: whether calls are made in whatever folder a worker is in, and not in this one's.
     """
 
-    def __init__(self, ray: Any, gpus: int) -> None:
-        self._ray = ray
-        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(call_in)
+    def __init__(self, ray: Any, gpus: int, *, tries: int = TRIES, anywhere: bool = False) -> None:
+        self._ray, self._anywhere = ray, anywhere
+        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=tries - 1)(call_in)
         self._made: dict[Future[Any], Any] = {}  # those that have not ended
 
     def submit(self, call: Any, /, *given: Any, **named: Any) -> Future[Any]:
-        """Make a call on some machine, in the folder that this process is in."""
+        """Make a call on some machine."""
         found: Future[Any] = Future()
-        self._made[found] = made = self._task.remote(os.getcwd(), call, given, named)
+        folder = None if self._anywhere else os.getcwd()
+        self._made[found] = made = self._task.remote(folder, call, given, named)
         made.future().add_done_callback(lambda done: self._settle(found, done))
         return found
 
@@ -131,9 +118,11 @@ class RayExecutor(Executor):
 
 
 def call_in(
-    folder: str, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
+    folder: str | None, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
 ) -> tuple[Any, Exception | None]:
     """Make a call in a folder; gives its result and None, or None and the error that it raised.
+
+    Without a folder it is made in that which this process is in.
 
     An error that leaves a task would come back with Ray's traceback as its text.
     """
@@ -143,7 +132,7 @@ def call_in(
     forbid_core_dumps()
     keep_freed_memory()
     try:
-        with chdir(folder):
+        with chdir(folder or "."):
             return call(*given, **named), None
     except Exception as error:  # whatever it is, it is raised where the result is awaited
         return None, error

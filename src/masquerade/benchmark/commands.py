@@ -76,10 +76,7 @@ class LocalCommands:
 
 @dataclass(kw_only=True)
 class RayCommands:
-    """Each command is a task on a Ray cluster, whose machines see the same folders.
-
-    Plain tasks, and not Ray Data: commands wait for one another, and give files, not rows.
-    """
+    """Each command is a task on a Ray cluster, whose machines see the same folders."""
 
     ray: Any  # the module, connected
     gpu: bool  # whether each command is given a GPU

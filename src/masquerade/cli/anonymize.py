@@ -83,7 +83,7 @@ class Options(PipelineConfig):
     # files processed in parallel; by default 1, on a Ray cluster one for each core. With --parts:
     # parts of one file, by default one for each core.
     workers: Count | None = None
-    # what runs several files: processes of this machine, or ray (Ray Data), on many machines.
+    # what runs several files: processes of this machine, or ray, on many machines.
     engine: Engine = "processes"
     # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
     # started on this machine.

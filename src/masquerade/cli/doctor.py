@@ -20,7 +20,6 @@ from masquerade.errors import MasqueradeError
 from masquerade.object_store import REMOTE_INSTALL
 from masquerade.ray_cluster import RAY_INSTALL
 
-RAY_MODULES = ("ray", "pyarrow", "pandas")  # the latter two are Ray Data's
 STUDIO_MODULES = ("fastapi", "uvicorn")
 
 
@@ -83,7 +82,7 @@ def _packages() -> list[Check]:
         *(
             Check(name, all(map(importlib.util.find_spec, modules)), what, add)
             for name, modules, what, add in (
-                ("Ray", RAY_MODULES, "many machines: --engine ray", RAY_INSTALL),
+                ("Ray", ("ray",), "many machines: --engine ray", RAY_INSTALL),
                 ("s3fs", ("s3fs",), "inputs and outputs at s3://", REMOTE_INSTALL),
                 ("studio", STUDIO_MODULES, "masquerade studio, a local page", STUDIO_INSTALL),
             )

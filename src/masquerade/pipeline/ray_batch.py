@@ -1,30 +1,29 @@
 """Anonymize files on a Ray cluster: each file is one task, or each part of a file is one.
 
 The machines see the inputs and the output folder under the same paths, or as addresses of an object
-store. Ray Data hands out the files, bounds how many are under way, brings the outcomes back as they
-come, and does a file again whose worker died.
+store. Ray hands the files out to its workers, and one whose worker died is handed out again.
 """
 
-import logging
 import os
-import pickle
 import platform
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import chdir, suppress
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import chdir
 from dataclasses import replace
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
-from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import UsageError
-from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.ray_cluster import TRIES, BeginCounter, RayExecutor, ray_cluster, wants_gpu
+from masquerade.ray_cluster import TRIES, RayExecutor, ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
 ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
@@ -104,66 +103,63 @@ def _died(task: FileTask) -> FileOutcome:
 
 
 def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, FileOutcome]]:
-    """The index and outcome of each file as it ends; none of one that could not be done at all."""
-    from ray.data import DataContext, TaskPoolStrategy, from_items
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells each error of each task
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # what ends one file does not end the others
+    """The index and outcome of each file as it ends; none of one whose worker died each time."""
     pipeline = todo[0][1]._replace(regions=None)
-    counter = ray.remote(num_cpus=0)(BeginCounter).remote()
-    rows = [row_of(index, task, own) for index, (task, own) in enumerate(todo)]
-    outcomes = from_items(rows, override_num_blocks=len(rows)).map(
-        row_runner(pipeline, os.getcwd(), lambda index: ray.get(counter.begin.remote(index))),
-        compute=TaskPoolStrategy(size=workers),
-        num_cpus=1,
-        num_gpus=gpus_of(ray, pipeline),
-    )
-    with suppress(ray.exceptions.RayError):  # such as a machine that is lost with outcomes on it
-        for row in outcomes.iter_rows():
-            yield row["index"], pickle.loads(row["outcome"])
+    # sent once, and not with each file: it holds the method's weights
+    run = partial(run_file, partial(ray.get, ray.put(pipeline)), os.getcwd())
+    configs = [own.config for _, own in todo]
+    waiting = deque((index, 1) for index in range(len(todo)))
+    under_way: dict[Future[FileOutcome], tuple[int, int]] = {}
+    ended: SimpleQueue[Future[FileOutcome]] = SimpleQueue()
+    retried = [config_of_retry(task, own.config) for task, own in todo]
+    with RayExecutor(ray, gpus_of(ray, pipeline), tries=1, anywhere=True) as cluster:
+        while waiting or under_way:
+            while waiting and (workers is None or len(under_way) < workers):
+                index, tries = waiting.popleft()
+                config = (configs if tries == 1 else retried)[index]
+                file = cluster.submit(run, todo[index][0], config)
+                under_way[file] = index, tries
+                file.add_done_callback(ended.put)
+            file = ended.get()
+            index, tries = under_way.pop(file)
+            try:
+                yield index, file.result()
+            except BrokenProcessPool:
+                if tries < TRIES:
+                    waiting.append((index, tries + 1))
 
 
-def row_of(index: int, task: FileTask, own: Pipeline) -> dict[str, Any]:
-    """The row of one file, with its configuration, and whether nothing of its output is there."""
-    new = not any(path.exists() for path in task.outputs(own.config))
-    return {"index": index, "file": pickle.dumps((task, own.config, new))}
+def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
+    """The configuration of a file's later tries, of which an earlier one may have been done.
+
+    Where nothing of its output is there before the first one, what is there later is of a try
+    whose outcome alone was lost, and is replaced.
+    """
+    new = not any(path.exists() for path in task.outputs(config))
+    return replace(config, overwrite=True) if new else config
 
 
-def row_runner(
-    pipeline: Pipeline, folder: str, begin: Callable[[int], int]
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What each worker calls with a row of the dataset; gives a row with the file's outcome.
+def run_file(
+    load: Callable[[], Pipeline], folder: str, task: FileTask, config: PipelineConfig
+) -> FileOutcome:
+    """Anonymize a file in a worker process of some machine.
 
     Args:
-        pipeline: what all files share.
+        load: gives what all files share.
         folder: in which paths that are relative begin.
-        begin: notes that a file is begun; gives how often it was before.
+        task: the file.
+        config: of this file.
     """
-
-    def run(row: dict[str, Any]) -> dict[str, Any]:
-        forbid_core_dumps()
-        keep_freed_memory()
-        task, config, new = pickle.loads(row["file"])
-        before = begin(row["index"])
-        if before >= TRIES:
-            return {"index": row["index"], "outcome": pickle.dumps(_died(task))}
-        if before and new:  # it may have been done, and only its outcome was lost
-            config = replace(config, overwrite=True)
-        there = os.path.isdir(folder)
-        if there or not _begins_in_folder(task, config):
-            with chdir(folder if there else "."):
-                outcome = run_task(task, pipeline._replace(config=config))
-        else:  # it would be done in a folder of the worker's own, where nobody looks for it
-            why = (
-                f"{platform.node()} has no folder {folder}, in which names of this run begin: let "
-                "all machines see it, or give whole paths or addresses."
-            )
-            outcome = FileOutcome(task, "failed", why, 1)
-        return {"index": row["index"], "outcome": pickle.dumps(outcome)}
-
-    return run
+    there = os.path.isdir(folder)
+    if there or not _begins_in_folder(task, config):
+        with chdir(folder if there else "."):
+            return run_task(task, load()._replace(config=config))
+    # it would be done in a folder of the worker's own, where nobody looks for it
+    why = (
+        f"{platform.node()} has no folder {folder}, in which names of this run begin: let all "
+        "machines see it, or give whole paths or addresses."
+    )
+    return FileOutcome(task, "failed", why, 1)
 
 
 def _begins_in_folder(task: FileTask, config: PipelineConfig) -> bool:
