@@ -58,12 +58,28 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         ray.shutdown()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _no_cluster(named, lines[0][:200]) from error
+    with _prints_nothing(ray):
+        try:
+            for number, handler in handlers.items():  # Ray's own would end us without a word
+                signal.signal(number, handler)
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _prints_nothing(ray: Any) -> Iterator[None]:
+    """Keep Ray from telling on the standard output, where results are, that a worker died.
+
+    It has no setting for that: `log_to_driver` is of what workers print.
+    """
+    own, name = ray._private.worker, "print_to_stdstream"
+    printed = getattr(own, name, None)  # which a later version may lack
+    setattr(own, name, lambda *_, **__: None)
     try:
-        for number, handler in handlers.items():  # Ray's own would end us without a word
-            signal.signal(number, handler)
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        setattr(own, name, printed)
 
 
 def wants_gpu(ray: Any, device: str) -> bool:
