@@ -88,35 +88,49 @@ class EvaluatedClips:
         """The clips of each anonymizer of a line."""
         return [self.of(method, one, content) for one in _anonymizers(method)]
 
-    def poses_in_sample(self, method: EvaluatedMethod) -> ClipDataset | None:
-        """The poses in a sample of evenly spaced clips; None: there are too few clips to sample."""
+    def poses_in_sample(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> ClipDataset | None:
+        """The poses in a sample of evenly spaced clips; None: there are too few clips to sample.
+
+        Clips of all given contents are stored with them, for which each video is anonymized once.
+        """
         step = len(self.manifest) // SAMPLED
         anonymizer = _anonymizers(method)[0]
         if step < 2 or anonymizer is None:
             return None
+        some = self.manifest.take(range(0, len(self.manifest), step))
+        self._store(some, method, anonymizer, kinds)
         return extract_clips(
-            self.manifest.take(range(0, len(self.manifest), step)),
+            some,
             self._config(method, anonymizer, ("poses", None)),
             cache=self.cache,
             workers=self.workers,
             open_executor=self.open_executor,
-            progress=self._follow(method, "looking for poses in some videos"),
+            progress=self._follow(method, ANONYMIZING),
         )
 
     def extract(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
         """Anonymize each video once and store its clips of all given contents and samplings."""
         for anonymizer in _anonymizers(method):
-            shown = [one for one in kinds if one[0] != "joints"]  # which no frame is made for
-            store_contents(
-                self.manifest,
-                [self._config(method, anonymizer, kind) for kind in shown],
-                cache=self.cache,
-                workers=self.workers,
-                open_executor=self.open_executor,
-                progress=self._follow(method, ANONYMIZING),
-            )
+            self._store(self.manifest, method, anonymizer, kinds)
             for kind in kinds:
                 self.of(method, anonymizer, *kind)
+
+    def _store(
+        self,
+        some: Manifest,
+        method: EvaluatedMethod,
+        anonymizer: Anonymizer | None,
+        kinds: Sequence[Kind],
+    ) -> None:
+        """Store clips of all contents but joints, for which no frame is made."""
+        store_contents(
+            some,
+            [self._config(method, anonymizer, kind) for kind in kinds if kind[0] != "joints"],
+            cache=self.cache,
+            workers=self.workers,
+            open_executor=self.open_executor,
+            progress=self._follow(method, ANONYMIZING),
+        )
 
     def _extract(
         self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: Kind

@@ -265,10 +265,14 @@ class Evaluator:
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
-            kinds: list[Kind] = [("frames", None)]
-            for content in self._contents(method):
-                kinds += [(content, one) for one in self._by_sampling(method, content)]
-            self.clips.extract(method, list(dict.fromkeys(kinds)))
+            self.clips.extract(method, self._kinds(method, self._contents(method)))
+
+    def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
+        """What is made of a line's clips for attackers of some contents."""
+        kinds: list[Kind] = [("frames", None)]
+        for content in contents:
+            kinds += [(content, one) for one in self._by_sampling(method, content)]
+        return list(dict.fromkeys(kinds))
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -367,11 +371,15 @@ class Evaluator:
         return list(dict.fromkeys(self.models[name].content for name, _ in self._fits(method)))
 
     def _contents(self, method: EvaluatedMethod) -> list[Content]:
-        """What is extracted for them; clips are restored from frames."""
-        contents = [content for content in self._seen(method) if content != "restored"]
+        """What is extracted for them."""
+        contents = self._extractable(method)
         if self._hardly_seen(method):
             contents.remove("poses")
         return contents
+
+    def _extractable(self, method: EvaluatedMethod) -> list[Content]:
+        """What can be extracted for them; clips are restored from frames."""
+        return [content for content in self._seen(method) if content != "restored"]
 
     def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
         """The count of frames with people in a sample of clips, if too few to search all clips.
@@ -380,7 +388,8 @@ class Evaluator:
         """
         if method not in self._sampled and "poses" in self._seen(method):
             self._sampled[method] = None
-            sample = self.clips.poses_in_sample(method)
+            kinds = self._kinds(method, self._extractable(method))
+            sample = self.clips.poses_in_sample(method, kinds)
             seen, frames = count_seen(sample) if sample else (0, 0)
             if sample and seen < HARDLY_SEEN * frames:
                 where = f"{seen:,} of {frames:,} frames only, of {len(sample):,} clips"

@@ -1,0 +1,53 @@
+"""The clips of a table's lines: each video is anonymized, and its poses looked for, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scenes import CONFIG, manifest_of
+
+from masquerade.evaluation import EvaluatedMethod
+from masquerade.evaluation.evaluated_clips import ANONYMIZING, EvaluatedClips, Kind
+from masquerade.evaluation.evaluator import GroundTruth, protocols
+from masquerade.evaluation.presets import TINY
+from masquerade.extraction.store import ClipCache
+from masquerade.methods import build
+
+KINDS: list[Kind] = [("frames", None), ("poses", None), ("packets", None)]
+
+
+def test_videos_of_a_sample_are_not_searched_for_poses_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    def nobody(frames: Iterable[np.ndarray]) -> Iterator[list[Any]]:
+        searched.append(len(shown := list(frames)))
+        return ([] for _ in shown)
+
+    monkeypatch.setattr("masquerade.extraction.extract_video.find_people", nobody)
+    monkeypatch.setattr("masquerade.evaluation.evaluated_clips.SAMPLED", 14)
+    manifest = manifest_of(tmp_path, clips=1)
+    assert len(manifest) == 28
+    done: list[tuple[str, int, int]] = []
+    clips = EvaluatedClips(
+        manifest=manifest,
+        truth=GroundTruth.of(manifest, protocols(manifest, folds=2, seed=0, labels=None)),
+        config=CONFIG,
+        preset=TINY,
+        cache=ClipCache(folder=tmp_path / "clips"),
+        workers=1,
+        open_executor=None,
+        progress=lambda *what: done.append(what),
+    )
+    line = EvaluatedMethod(name="blur", method=build("blur"))
+    sample = clips.poses_in_sample(line, KINDS)
+    assert sample is not None and len(sample) == 14 and len(searched) == 14
+    clips.extract(line, KINDS)
+    assert len(searched) == 28, "each video once"
+    assert [len(clips.of(line, line.method, *kind)) for kind in KINDS] == [28, 28, 28]
+    assert (f"blur: {ANONYMIZING}", 14, 28) in done and (f"blur: {ANONYMIZING}", 0, 28) not in done
