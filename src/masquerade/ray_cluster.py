@@ -114,11 +114,14 @@ class RayExecutor(Executor):
     def _settle(self, found: Future[Any], done: Future[Any]) -> None:
         """Give a future a task's outcome, which the cluster then need not keep any more.
 
-        A task that Ray gave up raises BrokenProcessPool.
+        A task that Ray gave up raises BrokenProcessPool, and one that its worker cannot load, as
+        where masquerade is not installed, MissingError.
         """
         self._made.pop(found, None)
         if (error := done.exception()) is not None:
-            found.set_exception(BrokenProcessPool(str(error)))
+            # not of the call itself, whose errors come back as its outcome
+            unloaded = isinstance(error, self._ray.exceptions.RayTaskError)
+            found.set_exception(_not_loaded(error) if unloaded else BrokenProcessPool(str(error)))
             return
         value, raised = done.result()
         if raised is not None:
@@ -152,6 +155,14 @@ def call_in(
             return call(*given, **named), None
     except Exception as error:  # whatever it is, it is raised where the result is awaited
         return None, error
+
+
+def _not_loaded(error: BaseException) -> MissingError:
+    why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return MissingError(
+        f"a machine of the Ray cluster cannot run it ({why[:200]}); install masquerade in "
+        "the same version on all of them."
+    )
 
 
 def _check_answers(address: str) -> None:

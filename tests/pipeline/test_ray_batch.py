@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from live_command import free_port
 
 import masquerade
 from masquerade import ray_cluster
@@ -195,6 +196,39 @@ def _kill_one_that_writes(folder: Path, run: subprocess.Popen[str]) -> bool:
                 os.kill(int(process.name), signal.SIGKILL)
                 return True
     return False
+
+
+@RAY
+@pytest.mark.slow
+def test_machines_without_masquerade_are_told_apart_from_workers_that_die(
+    clip: Path, tmp_path: Path
+) -> None:
+    """Fewer workers, which are the advice where they die, would change nothing."""
+    other = tmp_path / "other" / "masquerade" / "__init__.py"
+    other.parent.mkdir(parents=True)
+    other.write_text("raise ImportError('another masquerade')")
+    ray = Path(sys.executable).parent / "ray"
+    port = free_port()
+    start = [ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
+    head = subprocess.Popen(
+        [*start, "--include-dashboard=false", "--disable-usage-stats"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        asked = [ray, "status", f"--address=127.0.0.1:{port}"]
+        while subprocess.run(asked, capture_output=True).returncode:
+            assert head.poll() is None and time.monotonic() < deadline
+        words = [*COMMAND, str(clip), "-o", str(tmp_path / "o.mp4"), *WORDS, *ON_RAY]
+        words += ["--address", f"127.0.0.1:{port}"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    finally:
+        head.terminate()
+        head.wait()
+    assert done.returncode == 3 and "another masquerade); install" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.glob("*.mp4"))
 
 
 def test_a_later_try_may_replace_what_an_earlier_one_made(

@@ -17,7 +17,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from masquerade.errors import UsageError
+from masquerade.errors import MissingError, UsageError
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
@@ -127,6 +127,8 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
             except BrokenProcessPool:
                 if tries < TRIES:
                     waiting.append((index, tries + 1))
+            except MissingError as error:
+                yield index, FileOutcome(todo[index][0], "failed", str(error), error.exit_code)
 
 
 def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
