@@ -121,7 +121,7 @@ class RayExecutor(Executor):
         if (error := done.exception()) is not None:
             # not of the call itself, whose errors come back as its outcome
             unloaded = isinstance(error, self._ray.exceptions.RayTaskError)
-            found.set_exception(_not_loaded(error) if unloaded else BrokenProcessPool(str(error)))
+            found.set_exception(not_loaded(error) if unloaded else BrokenProcessPool(str(error)))
             return
         value, raised = done.result()
         if raised is not None:
@@ -157,7 +157,8 @@ def call_in(
         return None, error
 
 
-def _not_loaded(error: BaseException) -> MissingError:
+def not_loaded(error: BaseException) -> MissingError:
+    """What is raised where a worker cannot load what it is to run."""
     why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return MissingError(
         f"a machine of the Ray cluster cannot run it ({why[:200]}); install masquerade in "

@@ -302,6 +302,16 @@ def test_a_file_whose_worker_dies_each_time_fails_alone(
     assert (tmp_path / "begun").read_text().count("again") == TRIES
 
 
+def test_a_method_that_a_machine_lacks_fails_its_files_in_words(clip: Path, tmp_path: Path) -> None:
+    def load() -> Pipeline:
+        raise ModuleNotFoundError("No module named 'their_method'")
+
+    task = FileTask(clip, tmp_path / "o.mp4")
+    done = run_file(load, str(tmp_path), task, PipelineConfig(regions="frame"))
+    assert (done.status, done.exit_code) == ("failed", 3)
+    assert "No module named 'their_method'" in done.error and not list(tmp_path.iterdir())
+
+
 def test_workers_keep_freed_memory_as_those_of_the_command_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.ray_cluster import TRIES, RayExecutor, ray_cluster, wants_gpu
+from masquerade.ray_cluster import TRIES, RayExecutor, not_loaded, ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
 ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
@@ -152,10 +152,15 @@ def run_file(
         task: the file.
         config: of this file.
     """
+    try:
+        pipeline = load()._replace(config=config)
+    except Exception as error:  # such as a method of the user's own that is not installed here
+        missing = not_loaded(error)
+        return FileOutcome(task, "failed", str(missing), missing.exit_code)
     there = os.path.isdir(folder)
     if there or not _begins_in_folder(task, config):
         with chdir(folder if there else "."):
-            return run_task(task, load()._replace(config=config))
+            return run_task(task, pipeline)
     # it would be done in a folder of the worker's own, where nobody looks for it
     why = (
         f"{platform.node()} has no folder {folder}, in which names of this run begin: let all "
