@@ -269,10 +269,10 @@ class Evaluator:
 
     def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
         """What is made of a line's clips for attackers of some contents."""
-        kinds: list[Kind] = [("frames", None)]
-        for content in contents:
-            kinds += [(content, one) for one in self._by_sampling(method, content)]
-        return list(dict.fromkeys(kinds))
+        kinds = [
+            (content, one) for content in contents for one in self._by_sampling(method, content)
+        ]
+        return list(dict.fromkeys([("frames", None), *kinds]))
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -335,18 +335,8 @@ class Evaluator:
             mine: dict[str, Any] = {"seeds": [run], "folds": [fold]} if method.runs else {}
             shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)
             restored = self.executor.reconstruct(method.name, shown, self.truth, raw=wanted, **mine)
-            found.append(
-                self.executor.predict(
-                    method.name,
-                    clips,
-                    fits,
-                    self.truth,
-                    raw=raw,
-                    run=run,
-                    restored=restored,
-                    **mine,
-                )
-            )
+            how = {**mine, "raw": raw, "run": run, "restored": restored}
+            found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
             for (protocol, _, at), one in restored.items():
                 if protocol == first.name:
                     test = first.folds[at].of_clips(clips.rows).test
@@ -371,15 +361,11 @@ class Evaluator:
         return list(dict.fromkeys(self.models[name].content for name, _ in self._fits(method)))
 
     def _contents(self, method: EvaluatedMethod) -> list[Content]:
-        """What is extracted for them."""
-        contents = self._extractable(method)
+        """What is extracted for them; clips are restored from frames."""
+        contents = [content for content in self._seen(method) if content != "restored"]
         if self._hardly_seen(method):
             contents.remove("poses")
         return contents
-
-    def _extractable(self, method: EvaluatedMethod) -> list[Content]:
-        """What can be extracted for them; clips are restored from frames."""
-        return [content for content in self._seen(method) if content != "restored"]
 
     def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
         """The count of frames with people in a sample of clips, if too few to search all clips.
@@ -388,7 +374,7 @@ class Evaluator:
         """
         if method not in self._sampled and "poses" in self._seen(method):
             self._sampled[method] = None
-            kinds = self._kinds(method, self._extractable(method))
+            kinds = self._kinds(method, [one for one in self._seen(method) if one != "restored"])
             sample = self.clips.poses_in_sample(method, kinds)
             seen, frames = count_seen(sample) if sample else (0, 0)
             if sample and seen < HARDLY_SEEN * frames:
