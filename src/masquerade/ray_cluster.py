@@ -69,7 +69,7 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
 
 @contextmanager
 def _prints_nothing(ray: Any) -> Iterator[None]:
-    """Keep Ray from telling on the standard output, where results are, that a worker died.
+    """Keep Ray from printing on the standard output, where results are, that a worker died.
 
     It has no setting for that: `log_to_driver` is of what workers print.
     """
@@ -158,7 +158,7 @@ def call_in(
 
 
 def not_loaded(error: BaseException) -> MissingError:
-    """What is raised where a worker cannot load what it is to run."""
+    """The error of a worker that cannot load what it is to run."""
     why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return MissingError(
         f"a machine of the Ray cluster cannot run it ({why[:200]}); install masquerade in "

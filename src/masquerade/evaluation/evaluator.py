@@ -268,7 +268,7 @@ class Evaluator:
             self.clips.extract(method, self._kinds(method, self._contents(method)))
 
     def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
-        """What is made of a line's clips for attackers of some contents."""
+        """The contents and samplings in which attackers see a line's clips."""
         kinds = [
             (content, one) for content in contents for one in self._by_sampling(method, content)
         ]

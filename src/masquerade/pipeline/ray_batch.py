@@ -26,6 +26,7 @@ from masquerade.pipeline.single_file import OnProgress
 from masquerade.ray_cluster import TRIES, RayExecutor, not_loaded, ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
+DIED = "its worker process died again and again, perhaps for want of memory; use fewer --workers."
 ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
 
 Todo = Sequence[tuple[FileTask, Pipeline]]
@@ -37,18 +38,13 @@ def run_on_ray(
     """Anonymize files on a cluster, see `ray_cluster`; those whose worker died are done again."""
     if not todo:
         return
-    lost = dict(enumerate(task for task, _ in todo))
     try:
         with ray_cluster(address, workers=workers) as ray:
-            for index, outcome in _outcomes(ray, todo, workers):
-                del lost[index]
-                yield outcome
+            yield from _outcomes(ray, todo, workers)
     except BaseException:
         _wait_for_ends(todo)
         raise
     recover_folders((task, own.config) for task, own in todo)
-    for task in lost.values():
-        yield _died(task)
 
 
 def check_shared(tasks: Sequence[FileTask]) -> None:
@@ -97,17 +93,11 @@ def gpus_of(ray: Any, pipeline: Pipeline) -> int:
     return int(wants_gpu(ray, device) and (device != "auto" or pipeline.uses_gpu()))
 
 
-def _died(task: FileTask) -> FileOutcome:
-    why = "its worker process died again and again, perhaps for want of memory; use fewer --workers"
-    return FileOutcome(task, "failed", f"{why}.", 1)
-
-
-def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, FileOutcome]]:
-    """The index and outcome of each file as it ends; none of one whose worker died each time."""
+def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[FileOutcome]:
+    """Hand the files out to a cluster's workers, and yield the outcome of each as it ends."""
     pipeline = todo[0][1]._replace(regions=None)
     # sent once, and not with each file: it holds the method's weights
     run = partial(run_file, partial(ray.get, ray.put(pipeline)), os.getcwd())
-    configs = [own.config for _, own in todo]
     waiting = deque((index, 1) for index in range(len(todo)))
     under_way: dict[Future[FileOutcome], tuple[int, int]] = {}
     ended: SimpleQueue[Future[FileOutcome]] = SimpleQueue()
@@ -116,26 +106,29 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
         while waiting or under_way:
             while waiting and (workers is None or len(under_way) < workers):
                 index, tries = waiting.popleft()
-                config = (configs if tries == 1 else retried)[index]
-                file = cluster.submit(run, todo[index][0], config)
+                task, own = todo[index]
+                file = cluster.submit(run, task, own.config if tries == 1 else retried[index])
                 under_way[file] = index, tries
                 file.add_done_callback(ended.put)
             file = ended.get()
             index, tries = under_way.pop(file)
             try:
-                yield index, file.result()
+                outcome = file.result()
             except BrokenProcessPool:
                 if tries < TRIES:
                     waiting.append((index, tries + 1))
+                    continue
+                outcome = FileOutcome(todo[index][0], "failed", DIED, 1)
             except MissingError as error:
-                yield index, FileOutcome(todo[index][0], "failed", str(error), error.exit_code)
+                outcome = FileOutcome(todo[index][0], "failed", str(error), error.exit_code)
+            yield outcome
 
 
 def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
-    """The configuration of a file's later tries, of which an earlier one may have been done.
+    """The configuration by which a file is tried again after its worker died.
 
-    Where nothing of its output is there before the first one, what is there later is of a try
-    whose outcome alone was lost, and is replaced.
+    Where nothing of its output is there before the first try, what is there later is of a try whose
+    outcome alone was lost, and is replaced.
     """
     new = not any(path.exists() for path in task.outputs(config))
     return replace(config, overwrite=True) if new else config
