@@ -153,6 +153,16 @@ POPULATIONS = (
         clips=8,
         alike=0.05,
     ),
+    *(  # as many runs that differ by about as much as the people of one run do
+        Population(
+            what=f"{name} runs, 100 people, sd .04",
+            accuracies=SPREAD,
+            people=100,
+            runs=runs,
+            between=0.04,
+        )
+        for name, runs in (("two", 2), ("three", 3), ("five", 5))
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scenes import CONFIG, SMALL
+from scipy import stats
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest
@@ -102,6 +103,20 @@ def test_a_method_of_fewer_training_runs_than_seeds_is_compared_with_raw_video(
     (as_one,) = PairedScores(scores=scores, groups=groups).differences([("trained", "raw")])
     assert gap.value == as_one.value
     assert gap.high - gap.low > 1.5 * (as_one.high - as_one.low)
+
+
+def test_differences_of_unlike_numbers_of_runs_hold_all_at_once_too() -> None:
+    """The t quantile of raw video's two degrees of freedom grows as Bonferroni's, of three."""
+    groups, rng = np.repeat(np.arange(20), 3), np.random.default_rng(0)
+    raw = rng.random((3, 60)) < np.array([0.5, 0.6, 0.7])[:, None]
+    runs = {"raw": tuple(map(mean_of, raw)), "a": (), "b": (), "c": ()}
+    scores = {name: average(several) for name, several in runs.items() if several}
+    scores |= {name: mean_of(rng.random(60) < 0.6) for name in "abc"}
+    found = PairedScores(scores=scores, groups=groups, runs=runs)
+    alone = found.differences([("a", "raw")])[0]
+    at_once = found.differences([("a", "raw"), ("b", "raw"), ("c", "raw")])[0]
+    more = stats.t.ppf(1 - 0.025 / 3, 2) / stats.t.ppf(0.975, 2)  # 1.77
+    assert at_once.high - at_once.low > 0.85 * more * (alone.high - alone.low)
 
 
 def mean_of(hits: np.ndarray) -> Statistic:

@@ -19,6 +19,7 @@ from masquerade.metrics.intervals import (
     Variance,
     max_t,
     score,
+    t_quantile,
     variance_between_runs,
 )
 from masquerade.metrics.statistic import Statistic, difference
@@ -40,12 +41,16 @@ class PairedScores:
         twenty would otherwise seem to differ where none does.
         """
         gaps = [difference(self.scores[one], self.scores[other]) for one, other in pairs]
-        quantiles = max_t(gaps, [self._runs(*pair) for pair in pairs], clusters=self.groups)
-        found = []
-        for gap, pair in zip(gaps, pairs, strict=True):
-            between = self._between_runs(*pair)
-            found.append(score(gap, clusters=self.groups, quantiles=quantiles, between=between))
-        return tuple(found)
+        runs = [self._runs(*pair) for pair in pairs]
+        between = [self._between_runs(*pair) for pair in pairs]
+        unpaired = [one for one, own in zip(between, runs, strict=True) if one and not own]
+        at_once = [t_quantile(one.freedom, 0.05 / len(pairs)) for one in unpaired]  # Bonferroni
+        quantiles = max_t(gaps, runs, clusters=self.groups)
+        quantiles = quantiles._replace(runs=max([quantiles.runs, *at_once]))
+        return tuple(
+            score(gap, clusters=self.groups, quantiles=quantiles, between=one)
+            for gap, one in zip(gaps, between, strict=True)
+        )
 
     def _runs(self, one: str, other: str) -> list[Statistic]:
         """Return the difference of two methods in each run; empty if their run counts differ."""
@@ -65,7 +70,11 @@ class PairedScores:
         known = [one for one in each if one is not None]
         if not known:
             return None
-        return Variance(sum(one.value for one in known), min(one.freedom for one in known))
+        return Variance(
+            sum(one.value for one in known),
+            min(one.freedom for one in known),
+            sum(one.shared for one in known),
+        )
 
 
 def paired_scores(

@@ -60,10 +60,16 @@ class Paired:
 
 
 class Variance(NamedTuple):
-    """A variance, and the degrees of freedom that it was estimated with."""
+    """A variance over training runs, and the degrees of freedom that it was estimated with."""
 
     value: float
     freedom: float
+    shared: float = 0.0  # the part of it that the variance over clusters holds, too
+
+    @property
+    def beyond(self) -> float:
+        """What it adds to the variance over clusters."""
+        return max(0.0, self.value - self.shared)
 
 
 class Quantiles(NamedTuple):
@@ -96,20 +102,22 @@ class Jackknife:
 
         `quantiles` are the least ones of the clusters' and of the runs' part.
 
-        `between` is a variance that is added, such as of training runs. The squares of both
-        margins of error, each at the t quantile of its own degrees of freedom, are added (Banerjee
-        1960), which covers where Satterthwaite's degrees for the sum cover too little: where a
-        variance of few degrees is most of it.
+        `between` is that of training runs. The squares of both margins of error, each at the t
+        quantile of its own degrees of freedom, are added (Banerjee 1960), which covers where
+        Satterthwaite's degrees for the sum cover too little: where a variance of few degrees is
+        most of it. What both variances hold is taken from that of the clusters. Taken from that of
+        the runs it would often leave nothing, as few runs differ by little now and then, and
+        intervals of few runs would hold too rarely; none is narrower than that of a single run.
         """
         u = np.asarray(combination, dtype=np.float64) @ self.influence
         variance = float((u**2).sum()) * (len(u) - 1) / len(u)
         t = max(t_quantile(_freedom(u)), quantiles.people)
         if between is None or not between.value > 0:
             return math.sqrt(variance), t
-        both = variance + between.value
         of_runs = max(t_quantile(between.freedom), quantiles.runs)
-        margin = t**2 * variance + of_runs**2 * between.value
-        return math.sqrt(both), math.sqrt(margin / both)
+        margin = t**2 * max(0.0, variance - between.shared) + of_runs**2 * between.value
+        both = variance + between.beyond
+        return math.sqrt(both), math.sqrt(max(margin, t**2 * variance) / both)
 
 
 def score(
@@ -171,7 +179,8 @@ def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]], *, draws: int = 
 
     `runs` are those of each statistic. As many runs are drawn as there are, which differ and go
     together as these do: where all statistics differ by the same runs, as where the anonymizer
-    decides, it is the quantile of Student's t.
+    decides, it is the quantile of Student's t. Two runs always seem to go together, so that of two
+    intervals at once may hold too rarely.
     """
     quantile = 0.0
     for count in {len(each) for each in runs if len(each) > 1}:
@@ -206,10 +215,10 @@ def max_t(
 def variance_between_runs(
     runs: Sequence[Statistic], *, clusters: ArrayLike | None = None
 ) -> Variance | None:
-    """The variance of the mean over training runs that is due to the runs; None for one run.
+    """The variance of the mean over training runs by how much they differ; None for one run.
 
-    The runs differ on the same videos, too, by chance: that part, which the intervals over people
-    hold already, is taken off (the components of variance of Gallas 2006).
+    Runs differ on the same videos by chance, too: that part, which the variance over people holds
+    already, is `shared` (the components of variance of Gallas 2006).
     """
     count = len(runs)
     if count < 2 or any(math.isnan(one.value) for one in runs):
@@ -220,7 +229,7 @@ def variance_between_runs(
     groups = own.shape[1]
     within = float((own**2).sum()) * (groups - 1) / groups / (count - 1) if groups > 1 else 0.0
     within = 0.0 if math.isnan(within) else within
-    return Variance(max(0.0, between - within) / count, count - 1.0)
+    return Variance(between / count, count - 1.0, within / count)
 
 
 def score_over_runs(
@@ -307,8 +316,12 @@ def wilson(share: float, n: float, t: float) -> tuple[float, float]:
 _quadrature = functools.cache(np.polynomial.legendre.leggauss)
 
 
-def t_quantile(freedom: float) -> float:
-    """Student's t at .975, by quadrature of its density after t = sqrt(freedom) tan(angle)."""
+@functools.lru_cache(maxsize=1000)
+def t_quantile(freedom: float, outside: float = 0.05) -> float:
+    """Student's t that is exceeded on either side with the probability `outside`.
+
+    By quadrature of its density after t = sqrt(freedom) tan(angle).
+    """
     nodes, weights = _quadrature(64)
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
     low, high = 0.0, math.pi / 2
@@ -316,7 +329,7 @@ def t_quantile(freedom: float) -> float:
         middle = (low + high) / 2
         angles = middle / 2 * (nodes + 1)
         mass = scale * middle / 2 * float(weights @ np.cos(angles) ** (freedom - 1))
-        low, high = (middle, high) if mass < 0.475 else (low, middle)
+        low, high = (middle, high) if mass < (1 - outside) / 2 else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
 
 

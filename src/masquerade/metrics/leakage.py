@@ -176,7 +176,7 @@ def _ratio_interval(
     _, t = jack.error(top - n / d * bottom, between=between)
     count = jack.influence.shape[1]
     covariance = (count - 1) / count * jack.influence @ jack.influence.T
-    covariance[0, 0] += between.value if between is not None else 0.0
+    covariance[0, 0] += between.beyond if between is not None else 0.0
     covariance *= t**2
     a = d * d - float(bottom @ covariance @ bottom)
     b = n * d - float(top @ covariance @ bottom)
