@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scenes import CONFIG
 
-from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attacker_choice import (
     MOST_TOGETHER,
@@ -31,8 +31,14 @@ from masquerade.evaluation.controls import (
     void_labels,
 )
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, mean_over_seeds
-from masquerade.evaluation.metric_specs import MetricSpec, compute_floors, measure, without_void
-from masquerade.evaluation.protocols import SAME, protocols
+from masquerade.evaluation.metric_specs import (
+    MetricSpec,
+    compute_floors,
+    measure,
+    protocol_specs,
+    without_void,
+)
+from masquerade.evaluation.protocols import SAME, Protocol, protocols
 from masquerade.evaluation.results import Control, from_json
 from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label, score_table
 from masquerade.methods import build
@@ -40,7 +46,9 @@ from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.intervals import Score
 
 WHO = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
-RED = MetricSpec(name="red", columns=("red",), use="private", metric="AUROC", protocol="x")
+RED = MetricSpec(
+    name="red", columns=("red",), use="private", metric="AUROC", protocol="x", of_people=True
+)
 CLIPS, FOLDS = 40, 2
 FOLD = np.arange(CLIPS) // (CLIPS // FOLDS)
 GIVEN = {"predicted_actions": (), "utility": None, "void": None}
@@ -561,15 +569,31 @@ def test_who_sees_the_background_alone_is_not_called_strongest_of_a_persons_attr
     sky, eyes = mine.outputs
     mine = replace(mine, outputs=(replace(sky, channels=frozenset({"place"})), eyes))
     assert score_label(RED, mine, None, **GIVEN).strongest == "eyes"
-    mean = replace(RED, name="attributes by cMAP", metric="cMAP")
-    assert [one.outputs.name for one in contenders(mean, score_attackers(mean, mine))] == [
+    age = replace(RED, metric="top-1")  # of several values
+    assert [one.outputs.name for one in contenders(age, score_attackers(age, mine))] == ["eyes"]
+    room = replace(RED, name="object", of_people=False)
+    assert [one.outputs.name for one in contenders(room, score_attackers(room, mine))] == [
         *("sky", "eyes")
-    ]  # of one column, such as the objects of a room
-    mean = replace(mean, columns=("red", "red"))
-    assert [one.outputs.name for one in contenders(mean, score_attackers(RED, mine))] == ["eyes"]
+    ]
     place = replace(WHO, columns=("who",))
     mine = given(place, ("sky", EVERY, NEVER), ("eyes", FOLD == 0, EVERY))
     assert score_label(place, mine, None, **GIVEN).strongest == "sky"  # of who it may be
+
+
+def test_traits_of_people_are_told_from_who_and_where_they_are(tmp_path: Path) -> None:
+    names = ("action", "identity", "partner", "age", "clothes", "scene", "red", "tall")
+    head = (
+        ",".join(names)
+        .replace("partner", "partner:identity")
+        .replace("clothes", "clothes:multi-label")
+    )
+    rows = [f"{n}.mp4,walk{n % 2},a{n},b{n},old{n % 2},hat|coat,beach,{n % 2},1" for n in (0, 1)]
+    path = tmp_path / "clips.csv"
+    path.write_text("\n".join([f"path,{head}", *rows]))
+    every = Protocol(name="x", labels=names, heads=names, folds=())
+    traits = {spec.name: spec.of_people for spec in protocol_specs(read_manifest(path), every)}
+    of_people = {name for name, trait in traits.items() if trait}
+    assert of_people == {"age", "clothes", "red", "tall", "attributes"}
 
 
 def test_void_labels_are_left_out_of_means() -> None:

@@ -411,12 +411,10 @@ def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[Score
 def counted(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
     """Return the attackers whose scores count against a method, chosen or not.
 
-    Not those of who sees the background alone, of attributes of people: with few groups it guesses
+    Not those of who sees the background alone, of traits of people: with few groups it guesses
     right by chance, and says nothing about them.
     """
-    # one column that is ranked by class is of a place or of things, not of people
-    of_people = spec.metric != "top-1" and (spec.metric != "cMAP" or len(spec.columns) > 1)
-    if spec.use == "private" and of_people:
+    if spec.of_people:
         return [one for one in scored if one.outputs.channels != {"place"}] or list(scored)
     return list(scored)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.splits import is_of_people, own_name
 from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import beyond_rate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth, is_known
@@ -43,6 +44,10 @@ in F1 the best one says yes to all: two figures are to be compared on the same t
 """
 
 
+PLACES = frozenset({"scene", "place", "background", "location", "room", "object", "objects"})
+"""Labels of where clips are filmed and what stands there; other private ones are of people."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
     """One metric of one label, or of the mean over several."""
@@ -54,6 +59,7 @@ class MetricSpec:
     use: str  # utility or private
     metric: str  # top-1, AUROC, cMAP where a clip has several values or it was asked for, or F1
     protocol: str  # of its folds
+    of_people: bool = False  # a trait of people, of which their background alone says nothing
 
 
 def protocol_specs(
@@ -68,6 +74,7 @@ def protocol_specs(
     binary = tuple(name for name, kind in kinds.items() if kind == "binary")
     means = [(MEAN, binary, "AUROC")] if len(binary) > 1 else []
     means += [(mean_name(metric), binary, metric) for metric in more if binary]
+    named = {name for name in kinds if is_of_people(manifest.column(name))}
     at = 1 if action in kinds else 0  # the action comes first
     found[at:at] = means
     return tuple(
@@ -77,6 +84,8 @@ def protocol_specs(
             use="utility" if name == action else "private",
             metric=metric,
             protocol=protocol.name,
+            of_people=not {own_name(column) for column in columns} & PLACES
+            and not {action, *named} & set(columns),
         )
         for name, columns, metric in found
     )
