@@ -133,7 +133,8 @@ def test_the_docs_suite_is_one() -> None:
 
 def test_links_in_the_docs_lead_somewhere() -> None:
     for path in [*DOCS, ROOT / "CONTRIBUTING.md"]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
@@ -160,9 +161,11 @@ def test_sections_of_papers_that_the_code_cites_exist() -> None:
 
 def test_every_method_has_a_card_and_a_row() -> None:
     readme = (ROOT / "README.md").read_text()
+    says = "docs/new-method.md, section 4, says what it holds"
     for name in masquerade.METHODS:
-        assert (ROOT / "docs" / "methods" / f"{name}.md").is_file()
-        assert f"docs/methods/{name}.md" in readme
+        card = f"docs/methods/{name}.md"
+        assert (ROOT / card).is_file(), f"write a card, {card}: {says}"
+        assert card in readme, f"README.md, Methods: add a row that links {card}; {says}"
 
 
 def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
