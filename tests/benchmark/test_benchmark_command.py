@@ -123,12 +123,15 @@ def test_what_would_be_done_is_listed(
     done: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words(suite, done), "--list"]) == 0
-    *lines, size, trainings = capsys.readouterr().out.splitlines()
+    *lines, size, trainings, together = capsys.readouterr().out.splitlines()
     assert [line[:4] for line in lines] == ["done", "    "]
     assert "train spact --width 2" in lines[0]
     copies = 40 * 4 * 16 * 48 * 64 * 3 / 1e9  # raw and three rows
     assert f"size drawn: 40 clips, raw and 3 times anonymized: at most {copies:.1f} GB" in size
     assert trainings.startswith("size trainings: the clips that all of them learn from: at most ")
+    assert re.fullmatch(
+        rf"size: at most .* of copies in {done}; .* GB are free, .*already\.", together
+    )
     assert main(["benchmark", "--list"]) == 0
     assert "quick" in capsys.readouterr().out
 
@@ -263,9 +266,10 @@ def test_copies_of_views_and_recognizers_are_counted(
     options = Options(data=suite.parent, output=tmp_path)
     planned = plan_table(small, table, places_of(small, options), options)
     clips, many = 40 * 3 * 112 * 112, [suite.parent / "mimes" / "manifest.csv"] * 100
-    said = attacks_line("drawn", many, 3, planned.options)
+    said, counted = attacks_line("drawn", many, 3, planned.options)
     assert "size drawn: 4,000 clips, raw and 3 times anonymized: at most " in said
     size = float(said.partition("at most ")[2].split()[0])
+    assert counted == pytest.approx(size * 1e9, abs=1e8)
     least = 4 * 100 * clips * frames / 1e9
     assert least <= size < least + 4 * 100 * clips * 16 / 1e9
     assert ("made anew whenever they are read" in said) == (size > 100)
@@ -284,7 +288,7 @@ def test_trainings_that_read_the_same_clips_are_counted_once(suite: Path, tmp_pa
         planned = plan_table(small, table, places_of(small, options), options)
         jobs = [job for mine in planned.trainings.values() for job in mine]
         assert len(jobs) == 3 * len(trained) and all("--store-limit" in job.words for job in jobs)
-        return trainings_line(jobs * 50, 0.001)
+        return trainings_line(jobs * 50, 0.001)[0]
 
     recipe = recipe_function("stprivacy")(preset="paper")
     size = clips * clip_config(recipe).clip_bytes / 1e9

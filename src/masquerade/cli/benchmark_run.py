@@ -56,7 +56,7 @@ from masquerade.cli.benchmark_plan import (
     row_words,
     trainings_of,
 )
-from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.cli.benchmark_sizes import size_lines
 from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
@@ -108,15 +108,11 @@ def run(options: Options, argv: Sequence[str]) -> int:
         for job in (*making, *training):
             mark = "done" if job.done.exists() else "    "
             console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
+        for line in size_lines(suite, planned, training, places, options.store_limit)[0]:
+            console.print(line, markup=False)
         for each in planned:
-            table = each.table
-            made = [places.manifest(suite, name) for name in table.attacked]
-            lines = [len(each.trainings.get(row.name, ())) or not row.raw for row in table.rows]
-            console.print(attacks_line(table.name, made, sum(lines), each.options), markup=False)
             for name, why in each.left_out.items():
-                console.print(f"{table.name} leaves out {name}: {why}", markup=False)
-        if training:
-            console.print(trainings_line(training, options.store_limit), markup=False)
+                console.print(f"{each.table.name} leaves out {name}: {why}", markup=False)
         check_data(suite, wanted, planned, places)
         return 0
     check_lacking(lacking)
@@ -135,6 +131,9 @@ def run(options: Options, argv: Sequence[str]) -> int:
         StepProgress(quiet=options.json) as progress,
         _commands(options) as (commands, cores),
     ):
+        lines, known = size_lines(suite, planned, training, places, options.store_limit)
+        for line in lines:
+            progress.print_line(line)
         clock = AttackClock(
             durations=durations,
             spent=spent,
@@ -174,6 +173,10 @@ def run(options: Options, argv: Sequence[str]) -> int:
             with noting(f"table {mine.table.name}", runner.failures):
                 check_table(mine, places)
         training = trainings_of([*begun, *attacked()])
+        if not known:  # it is now
+            lines, _ = size_lines(suite, attacked(), training, places, options.store_limit)
+            for line in lines:
+                progress.print_line(line)
         clock.works = works_of(suite, attacked(), places)
         # a GPU's memory is for one training, unless more are asked for
         runner.workers = options.workers or trainings_at_once(options, commands, cores)

@@ -1,13 +1,18 @@
-"""Estimate the disk space of the copies of clips that a benchmark makes, for its `--list`."""
+"""Estimate the disk space of the copies of clips that a benchmark makes, before it makes them."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from masquerade.benchmark.jobs import Job
+from masquerade.benchmark.jobs import Job, Places
+from masquerade.benchmark.suite import Suite
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli import train as training
 from masquerade.cli.arguments import flag_value, split_commas
+from masquerade.cli.benchmark_plan import PlannedTable
+from masquerade.cli.benchmark_work import folder_of_attacks
 from masquerade.datasets.manifest import read_manifest, select_actions
+from masquerade.errors import MasqueradeError, escape
 from masquerade.evaluation.attackers import clip_bytes
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.extraction.config import ExtractionConfig
@@ -15,32 +20,74 @@ from masquerade.storage import STORE_LIMIT
 from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
 
 
+def size_lines(
+    suite: Suite,
+    planned: Sequence[PlannedTable],
+    training: Sequence[Job],
+    places: Places,
+    limit: float | None,
+) -> tuple[list[str], bool]:
+    """How much disk the copies of clips take at most, by table and in all; whether that is known.
+
+    What is not known before data are made is what the limit lets them take.
+    """
+    most = STORE_LIMIT if limit is None else limit
+    lines: list[str] = []
+    stores: dict[Path, list[int | None]] = {}  # by folder, which is held to the limit
+    for one in planned:
+        made = [places.manifest(suite, name) for name in one.table.attacked]
+        many = [len(one.trainings.get(row.name, ())) or not row.raw for row in one.table.rows]
+        said, size = attacks_line(one.table.name, made, sum(many), one.options)
+        lines.append(said)
+        stores.setdefault(folder_of_attacks(places, one.table), []).append(size)
+    if training:
+        said, size = trainings_line(training, limit)
+        lines.append(said)
+        stores[places.folder] = [size]
+    known = [sum(each) for sizes in stores.values() if len(each := _known(sizes)) == len(sizes)]
+    unknown = len(stores) - len(known)
+    size = sum(min(one, round(most * 1e9)) for one in known) + round(unknown * most * 1e9)
+    there = next(one for one in (places.folder, *places.folder.parents) if one.exists())
+    free = shutil.disk_usage(there).free
+    said = f"size: at most {_gigabytes(size)} of copies in {escape(places.folder)}"
+    said += ", as --store-limit lets them take; what they need is known later" if unknown else ""
+    said += f"; {_gigabytes(free)} are free, beside what lies there already"
+    said += ": a smaller --store-limit needs less" if size > free and not unknown else ""
+    return [*lines, f"{said}."], not unknown
+
+
+def _known(sizes: Sequence[int | None]) -> list[int]:
+    return [one for one in sizes if one is not None]
+
+
 def attacks_line(
     table: str, manifests: Sequence[Path], methods: int, options: evaluation.Options
-) -> str:
-    """How much disk a table's attackers need, where its datasets are made already."""
-    if not all(path.exists() for path in manifests):
-        return f"size {table}: known once its data is made"
+) -> tuple[str, int | None]:
+    """How much disk a table's attackers need, where its datasets are made already; in bytes too."""
     config = evaluation.config_of(options)
+    if not all(path.exists() for path in manifests):
+        return f"size {table}: known once its data is made; {_held(config.store_limit)}", None
     clips = sum(len(read_manifest(path)) for path in manifests)
-    each = clip_bytes(preset_of(config)[0], config.attackers)
-    copies = _at_most(clips * (1 + methods) * each, config.store_limit)
-    return f"size {table}: {clips:,} clips, raw and {methods} times anonymized: {copies}"
+    size = clips * (1 + methods) * clip_bytes(preset_of(config)[0], config.attackers)
+    copies = _at_most(size, config.store_limit)
+    return f"size {table}: {clips:,} clips, raw and {methods} times anonymized: {copies}", size
 
 
-def trainings_line(jobs: Sequence[Job], limit: float | None) -> str:
-    """How much disk trainings need, which share copies, where their data is made already."""
+def trainings_line(jobs: Sequence[Job], limit: float | None) -> tuple[str, int | None]:
+    """How much disk trainings need, which share copies, where their data is made; in bytes too."""
+    most = STORE_LIMIT if limit is None else limit
     parts = {(job.kind, flag_value([*job.words], ("--fold",))): job for job in jobs}
     learned: dict[tuple[Path, ExtractionConfig], set[int]] = {}
-    try:
-        for job in parts.values():  # seeds learn from the same clips
+    for job in parts.values():  # seeds learn from the same clips
+        try:
             for path, config, rows in _clips_of(job):
                 learned.setdefault((path, config), set()).update(rows)
-    except FileNotFoundError:
-        return "size trainings: known once their data is made"
+        except FileNotFoundError:
+            return f"size trainings: known once their data is made; {_held(most)}", None
+        except MasqueradeError:  # it is said when that training begins, which copies nothing
+            continue
     size = sum(len(rows) * config.clip_bytes for (_, config), rows in learned.items())
-    copies = _at_most(size, STORE_LIMIT if limit is None else limit)
-    return f"size trainings: the clips that all of them learn from: {copies}"
+    return f"size trainings: the clips that all of them learn from: {_at_most(size, most)}", size
 
 
 def _clips_of(job: Job) -> Iterator[tuple[Path, ExtractionConfig, Sequence[int]]]:
@@ -69,4 +116,12 @@ def _clips_of(job: Job) -> Iterator[tuple[Path, ExtractionConfig, Sequence[int]]
 
 def _at_most(size: int, limit: float) -> str:
     over = ", so some are made anew whenever they are read" * (size > limit * 1e9)
-    return f"at most {size / 1e9:.1f} GB of copies (--store-limit {limit:g}{over})"
+    return f"at most {_gigabytes(size)} of copies (--store-limit {limit:g}{over})"
+
+
+def _held(limit: float) -> str:
+    return f"at most {limit:g} GB of copies (--store-limit {limit:g})"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
