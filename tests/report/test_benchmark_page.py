@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -181,7 +182,7 @@ def test_the_folder_has_the_same_as_files(table: Evaluation, tmp_path: Path) -> 
     for folder in ("a", "b"):
         write_report(tmp_path / folder, [table], title="Ward")
     names = {"index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg"}
-    assert {one.name for one in (tmp_path / "a").iterdir()} == names | {"results.json"}
+    assert {one.name for one in (tmp_path / "a").iterdir()} == names | {"results.json", "charts"}
     for name in sorted(names):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert from_json((tmp_path / "a" / "results.json").read_text("utf-8")) == table
@@ -192,6 +193,39 @@ def test_the_folder_has_the_same_as_files(table: Evaluation, tmp_path: Path) -> 
     page = (tmp_path / "a" / "index.html").read_text("utf-8")
     linked = {str(a.get("href")) for a in parsed(page).named("a")}
     assert names - {"index.html"} <= linked
+
+
+def test_other_charts_are_svg_files_in_the_pages_colours(table: Evaluation, tmp_path: Path) -> None:
+    write_report(tmp_path, [table], title="Ward")
+    charts = sorted(f"charts/{one.name}" for one in (tmp_path / "charts").iterdir())
+    page = (tmp_path / "index.html").read_text("utf-8")
+    shown = [one for one in parsed(page).named("svg") if str(one.get("class", "")) != "strip"]
+    assert charts == sorted(
+        str(a["href"]) for a in parsed(page).named("a") if str(a["href"]).startswith("charts/")
+    )
+    start = "charts/ward-b-clinic-b-50"
+    assert any("-weights-" in one for one in charts)
+    assert f"{start}-parameter-figure.svg" in charts
+    assert f"{start}-label-red-top.svg" in charts
+    for name in charts:
+        drawn = ElementTree.parse(tmp_path / name).getroot()
+        space = "{http://www.w3.org/2000/svg}"
+        assert drawn.tag == f"{space}svg" and drawn[0].tag == f"{space}title"
+        assert float(drawn.attrib["width"]) > 100 and float(drawn.attrib["height"]) > 50
+        assert drawn.attrib["aria-label"] in {one.get("aria-label") for one in shown}
+        style = drawn[1].text or ""
+        used = set(re.findall(r"var\((--[\w-]+)\)", style))
+        assert {"--ink", "--first", "--paper"} <= used
+        assert used <= set(re.findall(r"(--[\w-]+):", style)), "colours that the file lacks"
+    write_report(tmp_path, [replace(table, rows=table.rows[:2])], title="Ward")
+    fewer = {f"charts/{one.name}" for one in (tmp_path / "charts").iterdir()}
+    assert f"{start}-parameter-figure.svg" not in fewer and fewer < set(charts)
+
+
+def test_charts_of_one_name_are_files_of_their_own(table: Evaluation, tmp_path: Path) -> None:
+    write_report(tmp_path, [table, table], title="Twice")
+    names = [one.stem for one in (tmp_path / "charts").iterdir()]
+    assert sum(name.endswith("-2") for name in names) == len(names) / 2 > 0
 
 
 def test_results_that_lie_there_already_are_linked_and_not_written_again(

@@ -4,7 +4,7 @@ Everything on the page is read from results; it needs no network, and no script 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.leakage import normalised
 from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
+from masquerade.report.chart_files import chart_files, file_words
 from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, Guide, Point, bars, scatter, strip
@@ -188,8 +189,32 @@ def render_benchmark(
         limit: bytes of the page that videos may take, as many for each evaluation that has some;
             the page says which were left out.
     """
+    sections = _sections(evaluations, contexts, limit)
+    return _page(sections, title=title, published=published, about=about, files=files)
+
+
+def _sections(
+    evaluations: Sequence[Evaluation], contexts: Sequence[TableContext], limit: int
+) -> list[Section]:
     if not evaluations:
         raise UsageError("A page of benchmarks needs the results of one evaluation or more.")
+    limit //= max(1, sum(bool(one.videos) for one in contexts))
+    given = list(contexts) or [TableContext()] * len(evaluations)
+    return [
+        _section(one, context, f"data-{i}", limit)
+        for i, (one, context) in enumerate(zip(evaluations, given, strict=True), 1)
+    ]
+
+
+def _page(
+    sections: Sequence[Section],
+    *,
+    title: str,
+    published: Sequence[Beside],
+    about: Mapping[str, str] | None,
+    files: Sequence[str],
+    charts: Sequence[str] = (),
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -204,18 +229,13 @@ def render_benchmark(
         sentence=_sentence,
         hyphenated=_hyphenated,
     )
-    limit //= max(1, sum(bool(one.videos) for one in contexts))
-    given = list(contexts) or [TableContext()] * len(evaluations)
-    sections = [
-        _section(one, context, f"data-{i}", limit)
-        for i, (one, context) in enumerate(zip(evaluations, given, strict=True), 1)
-    ]
     return environment.get_template("benchmark_page.html").render(
         title=title,
         sections=sections,
         published=[(one, printed_lines(one)) for one in published],
         about=about or {},
         files=files,
+        charts=charts,
         meaning=MEANING,
         families=FAMILIES,
         hindsight=HINDSIGHT,
@@ -236,19 +256,21 @@ def write_report(
 ) -> None:
     """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
 
+    The other charts of the page are SVG files in `charts/`, where those of older tables go away.
     All of them appear together. The arguments are those of `render_benchmark`, and `results`: where
     the results as JSON lie already, from the folder on, so that they are not written again.
     """
     new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
     others = ("table.csv", "table.tex", "trade-off.png", "trade-off.svg")
-    page = render_benchmark(
-        evaluations,
+    sections = _sections(evaluations, contexts, limit)
+    charts = chart_files(chart for one in sections for chart in _charts(one))
+    page = _page(
+        sections,
         title=title,
         published=published,
-        contexts=contexts,
         about=about,
         files=(*others, *(results or new)),
-        limit=limit,
+        charts=list(charts),
     )
     figure = trade_off_figure(evaluations)
     try:
@@ -260,6 +282,11 @@ def write_report(
             path(folder / "trade-off.svg").write_bytes(picture(figure, "svg"))
             for name, one in new.items():
                 path(folder / name).write_text(one.to_json() + "\n", "utf-8")
+            for name, chart in charts.items():
+                path(folder / name).write_text(chart, "utf-8")
+        for old in (folder / "charts").glob("*.svg"):
+            if f"charts/{old.name}" not in charts:
+                old.unlink()
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
 
@@ -276,10 +303,21 @@ def _sentence(text: str) -> Markup:
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", linked))  # escaped by urlize
 
 
+def _charts(section: Section) -> Iterator[tuple[str, Markup]]:
+    """The charts of a section but the trade-off, which has files of its own, and what each is."""
+    data = section.evaluation.data
+    for sweep in section.sweeps:
+        yield f"{data} weights {title_of(sweep.found)} by {sweep.read_by}", sweep.chart
+    for label, chart in section.attributes:
+        yield f"{data} label {title_of(label)}", chart
+    for panel in section.panels:
+        yield f"{data} parameter {panel.prefix}", panel.chart
+
+
 def _json_names(evaluations: Sequence[Evaluation]) -> list[str]:
     if len(evaluations) == 1:
         return ["results.json"]
-    slugs = [re.sub(r"[^a-z0-9]+", "-", one.data.lower()).strip("-") for one in evaluations]
+    slugs = [file_words(one.data) for one in evaluations]
     return [f"results-{i}{f'-{slug[:40]}' if slug else ''}.json" for i, slug in enumerate(slugs, 1)]
 
 
