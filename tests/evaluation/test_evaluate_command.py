@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import scenes
@@ -22,6 +23,7 @@ from masquerade.cli.evaluate import (
     data_name,
     main,
     method_line,
+    method_lines,
     parse,
     pipeline_config,
     write_results,
@@ -271,6 +273,30 @@ def test_boxes_are_evaluated_as_anonymize_hides_them(folder: Path, tmp_path: Pat
     assert black_share(folder, tmp_path, *motion) == 1
 
 
+def test_an_image_says_where_clips_are_hidden(folder: Path, tmp_path: Path) -> None:
+    """As in `anonymize`; clips of another size are left out, and it is named under the table."""
+    image, other = tmp_path / "left.png", tmp_path / "small.png"
+    left = np.zeros((32, 32), np.uint8)
+    left[:, :8] = 255
+    cv2.imwrite(str(image), left)
+    cv2.imwrite(str(other), left[:16])
+    words = ["--regions", "frame", "--region"]
+    assert black_share(folder, tmp_path, *words, str(image)) == 8 / 32
+    assert black_share(folder, tmp_path, *words[:2]) == 1, "clips with it are others"
+    with pytest.raises(MasqueradeError, match=r"of --region is 32x16, but .* is 32x32: give --reg"):
+        black_share(folder, tmp_path, *words, str(other))
+    given = ["--data", str(folder / "clips.csv"), "--method", "blacken", *words, str(image)]
+    options, method = parse(given)
+    manifest = read_manifest(options.data)
+    lines, notes = method_lines(options, method, manifest, config_of(options))
+    plain = method_line("blacken", method, PipelineConfig(regions="frame"))
+    (again,), _ = method_lines(options, method, manifest, config_of(options))
+    (cover,) = (line.cover for line in lines)
+    assert cover == again.cover and hash(cover) == hash(again.cover) and cover != plain.cover
+    assert cover is not None and cover != cover._replace(within=None)
+    assert notes == ("blacken: nothing is hidden where left.png (--region) is black.",)
+
+
 def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None:
     """The options of regions and masks are those of `anonymize`, but for what is of one video."""
     mine = {field.name for field in fields(Options)}
@@ -289,7 +315,6 @@ def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None
 NOT_OF_DATASETS = {
     **dict.fromkeys(("preview", "salvage", "sequence", "cfr"), "the manifest names the frames"),
     **dict.fromkeys(("keep_visible", "hide_only", "edits", "at", "list_people"), "of one video"),
-    "region": "an image of one video's size",
     **dict.fromkeys(("hide", "replacewith"), "short for --regions templates:..., --method"),
     "seed": "each video has its own stream, which follows from its content",
     "force_8bit": "attackers see 8 bits",
@@ -318,7 +343,7 @@ def test_what_changes_the_output_of_anonymize_is_an_option_here() -> None:
     mine = {field.name for field in fields(Options)}
     assert theirs - mine == set(NOT_OF_DATASETS)
     taken = {field.name for kind in (RegionConfig, FileConfig) for field in fields(kind)}
-    named = {"level", "method", "weights", "device", "allow_empty", "allow_gaps"}
+    named = {"level", "method", "weights", "region", "device", "allow_empty", "allow_gaps"}
     alike = {"output", "workers", "json"}  # that say nothing of what is published
     assert theirs & mine == taken | named | alike | OF_ATTACKERS
 

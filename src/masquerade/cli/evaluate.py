@@ -55,7 +55,7 @@ BOXES = {
     "": "data output level method weights regions labels preset folds seeds device workers",
     "data": "actions private_data score_on held_out",
     "method": "method_preset outside mask_only",
-    "detection": f"threshold {DETECTION}",
+    "detection": f"threshold {DETECTION} region",
     "template": TEMPLATE,
     "mask": MASK,
     "file": f"through_file {FILE}",
@@ -99,6 +99,8 @@ class Options(RegionConfig, FileConfig):
     # what is hidden, as in `masquerade anonymize`: frame, faces, people, hands, text,
     # parts:NAME,..., templates:NAME,..., boxes:FILE, or several as in faces+people.
     regions: str | None = "frame"
+    # an image of the size of all clips; nothing is hidden where it is black.
+    region: Path | None = None
     # attack the mask alone too: which regions are hidden; of stprivacy what it keeps, and a random
     # and a fixed mask.
     mask_only: bool = False
@@ -323,6 +325,9 @@ def method_lines(
             line = replace(line, method=None, runs=runs)
     if words := file_words(options):
         notes += (f"{line.name}: its files are written with {words}, those of raw video without.",)
+    if options.region is not None:
+        name = escape(options.region.name)
+        notes += (f"{line.name}: nothing is hidden where {name} (--region) is black.",)
     return [line, *(mask_only_lines(line) if options.mask_only else ())], notes
 
 
@@ -448,7 +453,7 @@ def _check_folder(folder: Path) -> None:
 def pipeline_config(options: Options) -> PipelineConfig:
     """What `anonymize` would be told about regions, masks and files."""
     names = [field.name for kind in (RegionConfig, FileConfig) for field in fields(kind)]
-    given = {name: getattr(options, name) for name in ("level", *names)}
+    given = {name: getattr(options, name) for name in ("level", "region", *names)}
     if options.level is not None:  # which names them
         given["regions"] = None
     return PipelineConfig(**given, device=options.device)
@@ -458,6 +463,7 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     """A line of the table: regions, masks and files are as `anonymize` makes them of `config`."""
     from masquerade.evaluation import EvaluatedMethod
     from masquerade.extraction.config import JoinedRegions
+    from masquerade.pipeline.region_image import read_region_image
     from masquerade.pipeline.stream import Cover
     from masquerade.regions import REGIONS
     from masquerade.video.encoding import check_encoder
@@ -469,13 +475,14 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     made = source()  # a missing model is known before any work
     shape = config.shape or getattr(made, "shape", None) or "ellipse"
-    mine, plain = Cover(shape, config.mask_scale, config.feather), PipelineConfig()
+    within = None if config.region is None else read_region_image(config.region)
+    mine, plain = Cover(shape, config.mask_scale, config.feather, within), PipelineConfig()
     own = config.shape is None and mine[1:3] == (plain.mask_scale, plain.feather)
     return EvaluatedMethod(
         name=name,
         method=anonymizer,
         regions=source,
-        cover=None if own else mine,
+        cover=None if own and within is None else mine,
         outside=config.outside,
         file=config.file,
     )

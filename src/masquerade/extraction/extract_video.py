@@ -51,6 +51,7 @@ from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.config import encoding_for
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.pictures import PictureMaker, output_info
+from masquerade.pipeline.region_image import check_size
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
@@ -412,6 +413,8 @@ def _anonymized(
         frames = (frame for frame in frames if frame.index in some)
     source = region_source(config.regions)
     cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
+    if cover.within is not None:
+        frames = _of_size(frames, video.path.name, cover.within)
     if config.region_cache is not None:
         read = needed.tobytes() if sampled else b""
         name = hashlib.sha256(_digest(video).encode() + read).hexdigest()[:40]
@@ -433,6 +436,14 @@ def _anonymized(
         for item in items:
             counter.add(item.region, item.mask)
             yield ShownFrame(item.frame, item.pixels, item.region.people, item)
+
+
+def _of_size(frames: Iterable[Frame], name: str, within: Any) -> Generator[Frame]:
+    """The frames, of which those of another size than the image of --region are refused."""
+    for frame in frames:
+        size = {"width": frame.width, "height": frame.height}
+        check_size(within, "the image of --region", video=name, **size)
+        yield frame
 
 
 def _reads_people(config: ExtractionConfig) -> bool:

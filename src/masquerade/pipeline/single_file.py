@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
@@ -50,6 +49,7 @@ from masquerade.pipeline.receipt import (
     noise_origin,
     region_records,
 )
+from masquerade.pipeline.region_image import check_size, read_region_image
 from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.stream import (
@@ -576,17 +576,8 @@ def expected_frames(info: VideoInfo, preview: float | None) -> int | None:
 
 def _load_region_image(path: Path, info: VideoInfo) -> Any:
     """The image (H, W) outside of whose bright pixels nothing is hidden."""
-    try:  # OpenCV opens no file whose name is not UTF-8, and raises where a picture is too large
-        mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error):
-        mask = None
-    if mask is None:
-        raise UsageError(f"{path} is no image that can be read; give --region a PNG.")
-    if mask.shape != (info.height, info.width):
-        raise UsageError(
-            f"{path.name} is {mask.shape[1]}x{mask.shape[0]}, but the video is "
-            f"{info.width}x{info.height}: give --region an image of its size."
-        )
+    mask = read_region_image(path)
+    check_size(mask, path.name, video="the video", width=info.width, height=info.height)
     return mask
 
 

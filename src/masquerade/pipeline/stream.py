@@ -53,6 +53,20 @@ class Cover(NamedTuple):
     within: U8 | None = None  # (H, W), hide only where it is not 0; None: anywhere
     outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
 
+    def _parts(self) -> tuple[Any, ...]:
+        within = self.within
+        image = None if within is None else (within.shape, within.tobytes())
+        return self.shape, self.margin, self.feather, image, self.outside
+
+    def __eq__(self, other: object) -> bool:  # an image has no truth value to compare by
+        return isinstance(other, Cover) and self._parts() == other._parts()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
 
 class AnonymizedFrame(NamedTuple):
     """One anonymized frame."""

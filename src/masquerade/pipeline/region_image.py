@@ -1,0 +1,42 @@
+"""The image of `--region`: nothing is hidden where it is black, whatever is found there.
+
+It is read once and belongs to frames of its own size, of one video or of all of a data set.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+
+U8 = NDArray[np.uint8]
+
+
+def read_region_image(path: Path) -> U8:
+    """The image in grey, (H, W).
+
+    Raises:
+        UsageError: it is no image.
+    """
+    try:  # OpenCV opens no file whose name is not UTF-8, and raises where a picture is too large
+        mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):
+        mask = None
+    if mask is None:
+        raise UsageError(f"{path} is no image that can be read; give --region a PNG.")
+    return mask.astype(np.uint8, copy=False)
+
+
+def check_size(mask: U8, name: str, *, video: str, width: int, height: int) -> None:
+    """Refuse an image of another size than a video's frames.
+
+    Raises:
+        UsageError: its size is another one.
+    """
+    if mask.shape != (height, width):
+        raise UsageError(
+            f"{name} is {mask.shape[1]}x{mask.shape[0]}, but {video} is {width}x{height}: give "
+            "--region an image of its size."
+        )
