@@ -139,7 +139,13 @@ def test_real_clips_look_as_by_way_of_rgb(
     encoded: Pictures,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """FFmpeg rounds down on the way to RGB, which makes such pictures about a level darker."""
+    """Planes and RGB differ by what FFmpeg's conversions change, and a level of rounding.
+
+    `tests/methods/test_planes.py` holds each method within a level of exact arithmetic. Here the way
+    by RGB is FFmpeg's, which rounds down: without any method, it makes brightness up to two levels
+    darker, about one on average. It also clips colours that RGB cannot hold, so that a turned clip
+    with whites above white is up to four levels apart at a few pixels.
+    """
     settings: dict[str, Any] = {"regions": "frame", "preview": 0.2, "audio": "drop"}
     anonymize_file(wild / clip, tmp_path / "planes.mp4", build(name), **settings)
     in_planes = list(encoded)
@@ -148,11 +154,12 @@ def test_real_clips_look_as_by_way_of_rgb(
     anonymize_file(wild / clip, tmp_path / "rgb.mp4", build(name), **settings)
     assert len(in_planes) == len(encoded) > 0
     for ours, theirs in zip(in_planes, encoded, strict=True):
-        for one, other in zip(ours, theirs, strict=True):
+        for one, other, bright in zip(ours, theirs, (True, False, False), strict=True):
+            assert one.shape == other.shape
             apart = one.astype(float) - other
-            assert one.shape == other.shape and np.abs(apart).max() <= 4
-            bias = apart.mean()
-            assert -0.4 < bias < 1.3 and np.abs(apart - bias).mean() < 0.5
+            bias, darker = apart.mean(), bright and name != "blacken"
+            assert apart.min() >= -2 and apart.max() <= (4 if darker else 2)
+            assert abs(bias - darker) < 0.4 and np.abs(apart - bias).mean() < 0.5
 
 
 def test_a_turned_video_is_written_upright(wild: Path, tmp_path: Path, encoded: Pictures) -> None:
