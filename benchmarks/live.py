@@ -22,6 +22,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from checkout import commit
+
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "results" / "live.md"
 RATE = 25  # frames a second
 
@@ -96,7 +98,8 @@ def main() -> None:
                 rows.append(row(case, run(given.clip, case, given.seconds, Path(folder))))
                 print(rows[-1], flush=True)
     about = (
-        f"Made by `python benchmarks/live.py CLIP --seconds {given.seconds:g}` on "
+        f"Measured at {commit()} by `python benchmarks/live.py {given.clip.name} --seconds "
+        f"{given.seconds:g}` on "
         f"{os.cpu_count()} cores ({platform.machine()}), which also play the stream, load "
         f"{os.getloadavg()[0]:.1f} at the end: a camera of {RATE} frames a second. Frames come in "
         "while the command starts, too, and are counted. Milliseconds are from a frame's arrival "

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from anonymize import write_clip
+from checkout import commit
 
 PORT = 6399
 CLUSTER = "Ray, two workers of a running cluster"
@@ -46,6 +48,10 @@ METHOD = ("--method", "selective", "--regions", "faces", "--seed", "1", "--threa
 LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 ONE_THREAD = dict.fromkeys(LIBRARIES, "1")
 SIZE = (640, 480)
+ABOUT = (
+    "Ray's start is in the third row and not in the fourth: the longer a run, the nearer they are "
+    "to each other."
+)
 
 
 def seconds_of(folder: Path, out: Path, words: tuple[str, ...]) -> float:
@@ -126,11 +132,14 @@ def main() -> None:
     lines = [
         "# How two workers scale",
         "",
-        f"Made by `python benchmarks/scaling.py --files {options.files} --seconds "
-        f"{options.seconds:g} --repeats {options.repeats}{some}`; {os.cpu_count()} cores, clips of "
-        f"{SIZE[0]} x {SIZE[1]},",
-        "`selective` on faces, one thread each for codec and networks, one core for each worker, "
-        "start-up included. All outputs are equal to the byte.",
+        *textwrap.wrap(
+            f"Measured at {commit()} by `python benchmarks/scaling.py --files {options.files} "
+            f"--seconds {options.seconds:g} --repeats {options.repeats}{some}`; {os.cpu_count()} "
+            f"cores, clips of {SIZE[0]} x {SIZE[1]}, `selective` on faces, one thread each for "
+            "codec and networks, one core for each worker, start-up included. All outputs are equal to "
+            "the byte.",
+            100,
+        ),
         "",
         "| | times as fast | from to |",
         "| --- | --- | --- |",
@@ -139,6 +148,8 @@ def main() -> None:
         ratios = [one[slow] / one[fast] for one in repeats]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         lines.append(f"| {fast}, to {slow} | {statistics.median(ratios):.2f} | {spread} |")
+    if len(names) == len(RUNS):
+        lines += ["", *textwrap.wrap(ABOUT, 100)]
     print("\n".join(lines))
     out = Path(__file__).resolve().parents[1] / "docs/results/scaling.md"
     out.write_text("\n".join(lines) + "\n")

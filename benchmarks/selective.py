@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from checkout import commit
 from numpy.typing import NDArray
 
 from masquerade import anonymize_file, read_video, write_video
@@ -200,7 +201,7 @@ def main() -> None:
     lines = [
         f"# Time of a frame of selective{gpu}, by stage",
         "",
-        f"Made by `python benchmarks/selective.py {words}` on {os.cpu_count()} "
+        f"Measured at {commit()} by `python benchmarks/selective.py {words}` on {os.cpu_count()} "
         f"cores and {card}: milliseconds a frame, medians, every pixel hidden, stages run one "
         "after another. Keys are those of one key frame (short side 224). The paper reports about "
         "100 ms a frame on an RTX 4080, without saying for which frame size and which stages.",
