@@ -136,8 +136,8 @@ def main() -> None:
             f"Measured at {commit()} by `python benchmarks/scaling.py --files {options.files} "
             f"--seconds {options.seconds:g} --repeats {options.repeats}{some}`; {os.cpu_count()} "
             f"cores, clips of {SIZE[0]} x {SIZE[1]}, `selective` on faces, one thread each for "
-            "codec and networks, one core for each worker, start-up included. All outputs are equal to "
-            "the byte.",
+            "codec and networks, one core for each worker, start-up included. All outputs are "
+            "equal to the byte.",
             100,
         ),
         "",
