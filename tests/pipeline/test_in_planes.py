@@ -141,10 +141,10 @@ def test_real_clips_look_as_by_way_of_rgb(
 ) -> None:
     """Planes and RGB differ by what FFmpeg's conversions change, and a level of rounding.
 
-    `tests/methods/test_planes.py` holds each method within a level of exact arithmetic. Here the way
-    by RGB is FFmpeg's, which rounds down: without any method, it makes brightness up to two levels
-    darker, about one on average. It also clips colours that RGB cannot hold, so that a turned clip
-    with whites above white is up to four levels apart at a few pixels.
+    `tests/methods/test_planes.py` holds each method within a level of exact arithmetic. Here the
+    way by RGB is FFmpeg's, which rounds down: without any method, it makes brightness up to two
+    levels darker, about one on average. It also clips colours that RGB cannot hold, so that a
+    turned clip with whites above white is up to four levels apart at a few pixels.
     """
     settings: dict[str, Any] = {"regions": "frame", "preview": 0.2, "audio": "drop"}
     anonymize_file(wild / clip, tmp_path / "planes.mp4", build(name), **settings)
