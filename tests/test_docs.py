@@ -151,6 +151,22 @@ def test_flags_in_the_docs_exist() -> None:
             assert name in exist or f"--no-{name[2:]}" in exist, f"{path.name}: {name}"
 
 
+def test_figures_beside_the_targets_of_speed_are_in_their_tables() -> None:
+    """Tables are measured anew by a script; the page that compares them is written by hand."""
+    number = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w])")
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in (ROOT / "docs/speed.md").read_text().splitlines()
+        if "](results/" in line and line.startswith("| ")
+    ]
+    assert len(rows) >= 11
+    for what, _, reached, tables, *why in rows:
+        pages = re.findall(r"\]\((results/[\w-]+\.md)\)", tables)
+        known = {n for page in pages for n in number.findall((ROOT / "docs" / page).read_text())}
+        cited = set(number.findall(" ".join([reached, *why])))
+        assert cited and cited <= known, f"{what}: {cited - known}"
+
+
 def test_sections_of_papers_that_the_code_cites_exist() -> None:
     headings = re.findall(r"^#+ (\d[\d.]*) ", (ROOT / "docs/papers.md").read_text(), re.M)
     code = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
