@@ -30,7 +30,7 @@ def test_a_point_below_a_guess_is_in_the_picture(
 
 def test_the_title_fits_above_a_single_plot(table: Evaluation) -> None:
     raw = row("raw", None, action(0.8), private("red_top", 0.9, protects=False))
-    figure = trade_off_figure([replace(table, rows=(raw,))], aims={"red_top": 0.6})
+    figure = trade_off_figure([replace(table, rows=(raw,))], aims=[{"red_top": 0.6}])
     assert figure.get_suptitle().endswith("green: the aim")
     (title,) = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
     box = title.get_window_extent()

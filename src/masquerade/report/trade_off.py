@@ -47,13 +47,13 @@ def least_of(found: Finding, values: Iterable[float]) -> float:
 
 
 def trade_off_figure(
-    evaluations: Sequence[Evaluation], *, aims: Mapping[str, float] | None = None
+    evaluations: Sequence[Evaluation], *, aims: Sequence[Mapping[str, float]] = ()
 ) -> Figure:
     """A row of plots for each evaluation, one a private label.
 
     Args:
         evaluations: whose first labels of the headline are drawn.
-        aims: values of labels that are wanted, drawn as green lines.
+        aims: for each evaluation values of labels that are wanted, drawn as green lines.
     """
     drawn = [(one, trade_off_labels(one)) for one in evaluations]
     columns = max(1, *(len(labels) for _, labels in drawn))
@@ -62,11 +62,13 @@ def trade_off_figure(
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(drawn), columns, squeeze=False)
     points: list[tuple[Axes, list[tuple[float, float, str]]]] = []
-    for line, (evaluation, labels) in zip(grid, drawn, strict=True):
+    for line, (evaluation, labels), wanted in zip(
+        grid, drawn, aims or [{}] * len(drawn), strict=True
+    ):
         for axes in line[len(labels) :]:
             axes.set_axis_off()
         for axes, label in zip(line, labels, strict=False):
-            points.append((axes, _panel(axes, evaluation, label, aims or {})))
+            points.append((axes, _panel(axes, evaluation, label, wanted)))
             if len(drawn) > 1 or columns > 1:
                 axes.set_title(
                     evaluation.data, fontsize=9, loc="left", color="#444444", parse_math=False
