@@ -293,7 +293,7 @@ def test_the_variance_between_runs_says_what_the_videos_explain() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_intervals_hold_where_few_runs_differ_as_little_as_the_videos(count: int) -> None:
-    """Runs then seem not to differ now and then, and intervals held in 87 to 94 of 100 tables."""
+    """Runs then seem not to differ now and then, and intervals held in 86 to 93 % of the tables."""
     rng, held, sets = np.random.default_rng(9), 0, 300
     person = np.repeat(np.arange(100), 6)
     for _ in range(sets):
