@@ -131,8 +131,8 @@ def score(
 
     With one cluster, or one that holds all of a class, the interval is the whole range. A perfect
     value is bounded by the number of clusters of the rarest class, as nothing tells how alike their
-    videos are: of a share of 0 the upper end may lie above that of one right answer. A value that cannot vary, such
-    as the AUROC of a constant score, has an interval of no width.
+    videos are: of a share of 0 the upper end may lie above that of one right answer. A value that
+    cannot vary, such as the AUROC of a constant score, has an interval of no width.
 
     Args:
         statistic: one number of the test videos.
