@@ -4,7 +4,7 @@
 
 Each run is a process of its own. The clip has one frame, so that a run is what a user waits until
 the first frame is written, with the end of the file and its check on top. Python that does nothing
-is run beside it.
+is run beside it, and Python that imports PyTorch, which every method is made of.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SIZE = (640, 480)
 FRAME = ("-y", "-q", "--no-receipt", "--allow-empty", "--allow-gaps")
 RUNS = {
     "Python alone": ("-c", "pass"),
+    "Python that imports PyTorch": ("-c", "import torch"),
     "`masquerade --help`": ("-m", "masquerade", "--help"),
     "`masquerade anonymize --help`": ("-m", "masquerade", "anonymize", "--help"),
     "one frame, blurred whole": ("--method", "blur", "--regions", "frame"),
