@@ -46,6 +46,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+from checkout import commit
 from mutants import ROOT, SOURCE, Mutant, draw
 from mutation_records import JUDGES, Records, record, record_all
 
@@ -390,8 +391,7 @@ def main() -> int:
     found = [one for key, one in verdicts.items() if one.control or key in own]
     print(report(found, every))
     if arguments.page:
-        head = ["git", "rev-parse", "--short", "HEAD"]
-        arguments.commit = subprocess.check_output(head, cwd=ROOT, text=True).strip()
+        arguments.commit = commit()
         write_page(arguments.page, found, every, arguments)
     judged = [one for one in found if not one.control]
     killed = sum(one.status != "survived" for one in judged)

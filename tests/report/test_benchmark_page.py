@@ -217,7 +217,11 @@ def test_other_charts_are_svg_files_in_the_pages_colours(table: Evaluation, tmp_
         used = set(re.findall(r"var\((--[\w-]+)\)", style))
         assert {"--ink", "--first", "--paper"} <= used
         assert used <= set(re.findall(r"(--[\w-]+):", style)), "colours that the file lacks"
+    own = tmp_path / "charts" / "of-the-user.svg"
+    own.write_text("<svg/>")
     write_report(tmp_path, [replace(table, rows=table.rows[:2])], title="Ward")
+    assert own.exists(), "a file that no page of ours links to"
+    own.unlink()
     fewer = {f"charts/{one.name}" for one in (tmp_path / "charts").iterdir()}
     assert f"{start}-parameter-figure.svg" not in fewer and fewer < set(charts)
 

@@ -63,7 +63,7 @@ def _known(sizes: Sequence[int | None]) -> list[int]:
 def attacks_line(
     table: str, manifests: Sequence[Path], methods: int, options: evaluation.Options
 ) -> tuple[str, int | None]:
-    """How much disk a table's attackers need, where its datasets are made already; in bytes too."""
+    """A line that says how much disk the clips of a table need, and the bytes; None: not known."""
     config = evaluation.config_of(options)
     if not all(path.exists() for path in manifests):
         return f"size {table}: known once its data is made; {_held(config.store_limit)}", None
@@ -74,7 +74,7 @@ def attacks_line(
 
 
 def trainings_line(jobs: Sequence[Job], limit: float | None) -> tuple[str, int | None]:
-    """How much disk trainings need, which share copies, where their data is made; in bytes too."""
+    """A line that says how much disk trainings need for clips, and the bytes; None: not known."""
     most = STORE_LIMIT if limit is None else limit
     parts = {(job.kind, flag_value([*job.words], ("--fold",))): job for job in jobs}
     learned: dict[tuple[Path, ExtractionConfig], set[int]] = {}

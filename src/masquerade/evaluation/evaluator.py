@@ -361,11 +361,15 @@ class Evaluator:
         return list(dict.fromkeys(self.models[name].content for name, _ in self._fits(method)))
 
     def _contents(self, method: EvaluatedMethod) -> list[Content]:
-        """What is extracted for them; clips are restored from frames."""
-        contents = [content for content in self._seen(method) if content != "restored"]
+        """What is extracted of a line's clips, without poses where hardly anybody is seen."""
+        contents = self._extractable(method)
         if self._hardly_seen(method):
             contents.remove("poses")
         return contents
+
+    def _extractable(self, method: EvaluatedMethod) -> list[Content]:
+        """What can be extracted of a line's clips; restored ones are made from their frames."""
+        return [content for content in self._seen(method) if content != "restored"]
 
     def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
         """The count of frames with people in a sample of clips, if too few to search all clips.
@@ -374,7 +378,7 @@ class Evaluator:
         """
         if method not in self._sampled and "poses" in self._seen(method):
             self._sampled[method] = None
-            kinds = self._kinds(method, [one for one in self._seen(method) if one != "restored"])
+            kinds = self._kinds(method, self._extractable(method))
             sample = self.clips.poses_in_sample(method, kinds)
             seen, frames = count_seen(sample) if sample else (0, 0)
             if sample and seen < HARDLY_SEEN * frames:

@@ -42,7 +42,7 @@ class PairedScores:
         """
         gaps = [difference(self.scores[one], self.scores[other]) for one, other in pairs]
         runs = [self._runs(*pair) for pair in pairs]
-        between = [self._between_runs(*pair) for pair in pairs]
+        between = [self._between_runs(*pair, own) for pair, own in zip(pairs, runs, strict=True)]
         unpaired = [one for one, own in zip(between, runs, strict=True) if one and not own]
         at_once = [t_quantile(one.freedom, 0.05 / len(pairs)) for one in unpaired]  # Bonferroni
         quantiles = max_t(gaps, runs, clusters=self.groups)
@@ -59,10 +59,12 @@ class PairedScores:
             return []
         return [difference(mine, its) for mine, its in zip(*runs, strict=True)]
 
-    def _between_runs(self, one: str, other: str) -> Variance | None:
-        """The variance of a difference over training runs, of which the lines may have other
-        numbers: raw video has one for each seed, and one training a single one."""
-        both = self._runs(one, other)
+    def _between_runs(self, one: str, other: str, both: Sequence[Statistic]) -> Variance | None:
+        """The variance of a difference over training runs, given that of each run.
+
+        Without one (`both` is empty) the two lines have unlike numbers of runs, as raw video has
+        one for each seed and a single training has none: their variances are added.
+        """
         if both:
             return variance_between_runs(both, clusters=self.groups)
         runs = [self.runs.get(name, ()) for name in (one, other)]

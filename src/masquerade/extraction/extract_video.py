@@ -439,7 +439,7 @@ def _anonymized(
 
 
 def _of_size(frames: Iterable[Frame], name: str, within: Any) -> Generator[Frame]:
-    """The frames, of which those of another size than the image of --region are refused."""
+    """Yield frames, and refuse one whose size is not that of the image of --region."""
     for frame in frames:
         size = {"width": frame.width, "height": frame.height}
         check_size(within, "the image of --region", video=name, **size)

@@ -68,7 +68,7 @@ class Variance(NamedTuple):
 
     @property
     def beyond(self) -> float:
-        """What it adds to the variance over clusters."""
+        """The part of it that the variance over clusters does not hold."""
         return max(0.0, self.value - self.shared)
 
 

@@ -1,4 +1,4 @@
-"""The image of `--region`: nothing is hidden where it is black, whatever is found there.
+"""Read the image of `--region`, which limits where something is hidden to where it is not black.
 
 It is read once and belongs to frames of its own size, of one video or of all of a data set.
 """
@@ -15,7 +15,7 @@ U8 = NDArray[np.uint8]
 
 
 def read_region_image(path: Path) -> U8:
-    """The image in grey, (H, W).
+    """Read an image file as grey levels (H, W), 0 to 255.
 
     Raises:
         UsageError: it is no image.

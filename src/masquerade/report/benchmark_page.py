@@ -62,6 +62,7 @@ from masquerade.report.verdicts import (
 from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
 from masquerade.transaction import transaction
 
+CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of a page that `write_report` wrote
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
     "finetuned": "learned from raw video, then from anonymized video",
@@ -256,7 +257,7 @@ def write_report(
 ) -> None:
     """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
 
-    The other charts of the page are SVG files in `charts/`, where those of older tables go away.
+    The other charts are SVG files in `charts/`; those that only the earlier page links to go away.
     All of them appear together. The arguments are those of `render_benchmark`, and `results`: where
     the results as JSON lie already, from the folder on, so that they are not written again.
     """
@@ -273,7 +274,9 @@ def write_report(
         charts=list(charts),
     )
     figure = trade_off_figure(evaluations)
+    earlier = folder / "index.html"
     try:
+        linked = re.findall(CHART_LINK, earlier.read_text("utf-8")) if earlier.exists() else []
         with transaction(overwrite=True) as path:
             path(folder / "index.html").write_text(page, "utf-8")
             path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")
@@ -284,9 +287,8 @@ def write_report(
                 path(folder / name).write_text(one.to_json() + "\n", "utf-8")
             for name, chart in charts.items():
                 path(folder / name).write_text(chart, "utf-8")
-        for old in (folder / "charts").glob("*.svg"):
-            if f"charts/{old.name}" not in charts:
-                old.unlink()
+        for old in set(linked) - charts.keys():
+            (folder / old).unlink(missing_ok=True)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
 

@@ -14,7 +14,7 @@ CHARTS = re.compile(r"/\* charts \*/\n(.*?)\n  \.readout", re.S)
 
 
 def chart_files(charts: Iterable[tuple[str, Markup]]) -> dict[str, str]:
-    """Charts as SVG files, by name: `charts/` and words for letters, digits and dashes.
+    """The texts of SVG files by their names, such as `charts/ward-label-red-top.svg`.
 
     Args:
         charts: what each is, in words, and the chart as it stands on the page.
@@ -31,12 +31,12 @@ def chart_files(charts: Iterable[tuple[str, Markup]]) -> dict[str, str]:
 
 
 def file_words(text: str) -> str:
-    """Words as part of a file's name."""
+    """Text as part of a file's name: in lower case, with dashes between words."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _style() -> str:
-    """The page's light colours and what it says of charts."""
+    """The style sheet of a chart file: the page's light colours and its rules for charts."""
     page = PAGE.read_text("utf-8")
     root, rules = ROOT.search(page), CHARTS.search(page)
     assert root and rules
@@ -44,7 +44,7 @@ def _style() -> str:
 
 
 def _with_style(chart: Markup, style: str) -> str:
-    """A chart that is a file: in its own size, with its namespace and its style sheet."""
+    """A chart of the page as the text of an SVG file, with its size and style sheet."""
     start, title, rest = str(chart).partition("<title>")
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', start)
     assert size
