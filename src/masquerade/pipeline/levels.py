@@ -26,9 +26,21 @@ class Level(NamedTuple):
 
 FACES_HIDDEN = 91  # per cent of labelled faces: docs/results/face_recall.md, over time
 BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6  # of points: docs/results/people-real.md
-PAIRS_NAMED, PAIRS_NAMED_RAW = 25, 96  # per cent: docs/results/uti.md, the highest, and raw
-PAIRS_NAMED_WITHIN = 15, 38  # per cent: its 95 % interval
-PAIRS_GUESSED = 5  # per cent, without looking: one of the 20 pairs, drawn at random
+# Per cent of clips whose pair was named, of docs/results/uti.md, with 95 % intervals. A guess draws
+# one of the 20 pairs. `selective` and `mannequin` are the methods of the levels.
+PAIRS_NAMED = {"raw": 96, "selective": 72, "mannequin": 25, "guess": 5}
+PAIRS_WITHIN = {"selective": (59, 83), "mannequin": (15, 38)}
+
+
+def _named(method: str, by: str) -> str:
+    """How often attackers named who is behind a method, in words."""
+    low, high = PAIRS_WITHIN[method]
+    named, raw, guess = (PAIRS_NAMED[name] for name in (method, "raw", "guess"))
+    return (
+        f"attackers who knew 20 pairs of people named the pair in {named} % of clips ({low} to "
+        f"{high}) {by}, in {raw} % of raw ones, and in {guess} % by guessing"
+    )
+
 
 LEVELS: dict[LevelName, Level] = {
     "face": Level(
@@ -42,22 +54,22 @@ LEVELS: dict[LevelName, Level] = {
         "selective",
         "whole people with their clothes; how they move and the scene stay",
         f"{BODIES_HIDDEN} % of the points labelled on bodies in real clips were hidden, and "
-        f"{HEADS_HIDDEN} % of those on heads, with {GROUND_HIDDEN} % of the ground",
+        f"{HEADS_HIDDEN} % of those on heads, with {GROUND_HIDDEN} % of the ground; "
+        f"{_named('selective', 'mostly by the scene')}",
     ),
     "figure": Level(
         "people",
         "mannequin",
         "people and the scene: everybody is drawn as the same figure, which moves as they do",
-        "no pixel of the source is shown; attackers who knew 20 pairs of people named the pair in "
-        f"{PAIRS_NAMED} % of clips ({PAIRS_NAMED_WITHIN[0]} to {PAIRS_NAMED_WITHIN[1]}) by how the "
-        f"figures stand and move, in {PAIRS_NAMED_RAW} % of raw ones, and in {PAIRS_GUESSED} % by "
-        "guessing; who is not found is not drawn",
+        "no pixel of the source is shown; "
+        f"{_named('mannequin', 'by how the figures stand and move')}; "
+        "who is not found is not drawn",
     ),
 }
 HELP = (
     f"face (of faces in real clips {FACES_HIDDEN} % were hidden), person (with clothes; "
-    f"{BODIES_HIDDEN} % of bodies), or figure (all drawn alike, without the scene); in place of "
-    "--regions and --method."
+    f"{BODIES_HIDDEN} % of points on bodies), or figure (all drawn alike, without the scene); in "
+    "place of --regions and --method."
 )
 """What the command's help says of levels."""
 
