@@ -4,6 +4,7 @@ Each method is a point with its 95 % intervals; up and to the left is better. Fl
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -18,11 +19,14 @@ from masquerade.evaluation.protocols import TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
+from masquerade.report.table import number
 from masquerade.report.verdicts import floor_value, headline_columns, is_identity
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
-HOW_TO_READ = "squares are trained, dots are not, lines are 95 % intervals; dotted: the best guess"
+HOW_TO_READ = "lines are 95 % intervals; dotted: the best guess"
+TRAINED = "squares are trained, dots are not, "
 
+ROOM_BELOW = 0.15  # of the action, below the least value, for its interval
 MARGIN = 0.02  # left of the least value, which a marker takes
 BESIDE = 0.4  # inches beside a plot, into which names of points may reach
 TITLE_WIDTH = 95  # characters that stand above one plot
@@ -73,8 +77,9 @@ def trade_off_figure(
                 axes.set_title(
                     evaluation.data, fontsize=9, loc="left", color="#444444", parse_math=False
                 )
-    aim = "; green: the aim" if aims else ""
-    title = f"Action kept against what attackers read: {HOW_TO_READ}{aim}"
+    aim = "; green: the aim" if any(aims) else ""
+    trained = TRAINED if any(is_learned(row) for one in evaluations for row in one.rows) else ""
+    title = f"Action kept against what attackers read: {trained}{HOW_TO_READ}{aim}"
     figure.suptitle(textwrap.fill(title, TITLE_WIDTH * columns), fontsize=10)
     figure.canvas.draw()  # the layout decides where points come to lie
     figure.set_layout_engine("none")
@@ -115,10 +120,22 @@ def _panel(
     if utility is not None:
         whose = f"{utility.label}, {utility.metric}: {_held_out(utility, evaluation)}"
         axes.set_ylabel(f"{whose} (more is better)", parse_math=False)
-    axes.set_ylim(0, 1)
+    _scale_action(axes, floor_value(utility), points)
     axes.set_xlim(left=least_of(label, [x for x, _, _ in points]), right=1.05)
     axes.spines[["top", "right"]].set_visible(False)
     return points
+
+
+def _scale_action(
+    axes: Axes, guess: float | None, points: Sequence[tuple[float, float, str]]
+) -> None:
+    """Let the axis of the action begin below the points, and say where a guess is beneath it."""
+    lowest = min((y for _, y, _ in points), default=0.0)
+    bottom = max(0.0, math.floor(10 * (lowest - ROOM_BELOW)) / 10)
+    axes.set_ylim(bottom, 1.01)
+    if guess is not None and guess < bottom:
+        words = f"below this axis: a guess, {number(guess)}"
+        axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color="grey")
 
 
 def _held_out(found: Finding, evaluation: Evaluation) -> str:
