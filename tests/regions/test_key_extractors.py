@@ -17,6 +17,7 @@ from torch import Tensor
 
 from masquerade.errors import MissingError, OutputError, UsageError
 from masquerade.models.key_vit import KeyViT
+from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_extractors, key_weights
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.key_extractors import (
@@ -257,3 +258,24 @@ def test_colour_hog_distinguishes_colours_and_textures() -> None:
 
 def test_keys_module_does_not_use_the_network() -> None:
     assert not hasattr(key_extractors, "urlopen")
+
+
+def test_weights_are_read_once_until_their_file_changes(
+    weights: dict[str, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each video of an evaluation has a source of its own, of one network."""
+    path, read = tmp_path / "dino.safetensors", []
+
+    def spy(path: Path) -> dict[str, Tensor]:
+        read.append(path)
+        return read_weights(path)
+
+    monkeypatch.setattr(key_extractors, "read_weights", spy)
+    save_file(weights["dino-s16"], path)
+    first, again = (ViTKeys("dino-s16", weights=path) for _ in range(2))
+    assert len(read) == 1 and first.net is again.net and first.fingerprint == again.fingerprint
+    save_file({name: value + 1 for name, value in weights["dino-s16"].items()}, path)
+    other = ViTKeys("dino-s16", weights=path)
+    assert len(read) == 2 and other.fingerprint != first.fingerprint
+    assert other.model_sha256 != first.model_sha256
+    assert ViTKeys("dino-s16", weights=path, stride=16).net.stride == 16

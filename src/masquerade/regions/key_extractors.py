@@ -5,6 +5,7 @@ Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a D
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,30 @@ NETWORKS = {
 }
 
 
+@lru_cache(maxsize=2)
+def _load_network(
+    name: str, shape: ViTShape, stride: int, path: Path, device: str, stamp: tuple[int, int] | None
+) -> tuple[KeyViT, str | None, str]:
+    """A network with its weights, and the SHA-256 of the file and of the weights in it.
+
+    Kept for the next source of regions, of which each video of an evaluation has its own: reading
+    and hashing 85 MB takes longer than a short clip. A file that changed has another `stamp`.
+    """
+    net = shape.build(stride)
+    state = select_weights(read_weights(path), net, name, path.name)
+    net.load_state_dict(state, assign=True)
+    return net.eval().to(device), file_digest(path), weights_digest(state)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """The time of a file's last change in nanoseconds, and its bytes; None: it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 class ViTKeys:
     """Keys of the last layer of a DINO ViT; see `build_key_extractor` for the arguments.
 
@@ -70,20 +95,18 @@ class ViTKeys:
         if short < shape.patch:
             raise UsageError(f"{name} needs a short side of {shape.patch} pixels or more.")
         self.name, self.short, self.device = name, short, device
-        self.net = shape.build(stride or shape.stride)
         path = weights or key_weights.downloaded_file(name)
         if path is None:
             raise MissingError(
                 f"the weights of {name} are not here: {key_weights.advice(name)}; --keys "
                 "colour-hog and --regions boxes:FILE need none."
             )
-        state = select_weights(read_weights(path), self.net, name, Path(path).name)
-        self.net.load_state_dict(state, assign=True)
-        self.net.eval().to(device)
-        self.model_sha256: str | None = file_digest(Path(path))
-        self.fingerprint = (
-            f"{name} stride {self.net.stride} short {short} weights {weights_digest(state)[:16]}"
+        path = Path(path)
+        stamp = _stamp(path)
+        self.net, self.model_sha256, digest = _load_network(
+            name, shape, stride or shape.stride, path, device, stamp
         )
+        self.fingerprint = f"{name} stride {self.net.stride} short {short} weights {digest[:16]}"
 
     def __call__(self, pixels: U8) -> KeyGrid:
         """The keys of a picture, (H, W, 3) RGB."""
