@@ -166,6 +166,7 @@ def test_ten_bit_frames_keep_their_depth(made: Made, name: str) -> None:
 def test_arguments_survive_a_checkpoint(name: str, tmp_path) -> None:
     for make in [METHODS[name], *PRESETS.get(name, {}).values()]:
         method = make(**SHALLOW.get(name, {})).eval()
+        method.trained = True  # as what is loaded is taken to be
         masquerade.save(method, tmp_path / "a.safetensors")
         again = masquerade.load(tmp_path / "a.safetensors")
         assert type(again) is type(method)
@@ -187,6 +188,13 @@ def test_unknown_methods_and_arguments_are_refused() -> None:
         masquerade.build("blurr")
     with pytest.raises(masquerade.MasqueradeError, match="unexpected keyword"):
         masquerade.build("blur", colour=3)
+
+
+@pytest.mark.parametrize("name", [n for n, kind in METHODS.items() if kind.learned])
+def test_an_untrained_method_takes_no_clip(name: str) -> None:
+    method = PRESETS[name]["tiny"]()
+    with pytest.raises(MissingError, match="has not been trained"):
+        anonymize(clip_of(2, 16, 16), method)
 
 
 @METHOD

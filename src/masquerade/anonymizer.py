@@ -61,10 +61,10 @@ class Anonymized(NamedTuple):
 def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
     """Return what an anonymizer made of a clip; raise MasqueradeError if it is none of one."""
     found = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
-    if not found or out.clip.shape != clip.shape or not _in_range(out.clip):
+    if not found or out.clip.shape != clip.shape or not in_unit_range(out.clip):
         raise MasqueradeError(f"the method gave no clip {tuple(clip.shape)} in [0, 1]; {NONE_MADE}")
     own = (len(clip), 1, *clip.shape[2:])
-    if out.hidden is not None and (out.hidden.shape != own or not _in_range(out.hidden)):
+    if out.hidden is not None and (out.hidden.shape != own or not in_unit_range(out.hidden)):
         raise MasqueradeError(f"the method did not say where it hides, {own}; {NONE_MADE}")
     return out
 
@@ -108,7 +108,7 @@ def first_state(
     return anonymizer.init_state(seed=seed)
 
 
-def _in_range(values: Tensor) -> bool:
+def in_unit_range(values: Tensor) -> bool:
     """Whether all values are in [0, 1], but for rounding; NaN is not."""
     return bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())
 

@@ -250,6 +250,7 @@ def test_training_draws_as_many_tubelets_as_are_shown_in_use(keep: float) -> Non
 
 def test_windows_do_not_overlap_and_the_tail_is_played_back_and_forth() -> None:
     method, clip = small(), clip_of(7)
+    method.trained = True
     whole = method(clip).clip
     assert torch.equal(whole[:, :, :4], method(clip[:, :, :4]).clip)
     assert torch.equal(whole[:, :, 4:], method(clip[:, :, [4, 5, 6, 5]]).clip[:, :, :3])

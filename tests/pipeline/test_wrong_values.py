@@ -283,6 +283,10 @@ def test_a_clip_in_memory_and_its_mask_are_checked() -> None:
         anonymize(clip * NAN, method)
     with pytest.raises(UsageError, match="finite numbers"):
         anonymize(clip.byte(), method)
+    for beyond in (clip * 255, clip - 1, clip + 0.01 + clip.max()):
+        with pytest.raises(UsageError, match=r"in \[0, 1\]"):
+            anonymize(beyond, method)
+    assert anonymize(torch.full_like(clip, 1 + 1e-6), method).shape == clip.shape  # by rounding
     for mask in (clip[:, :1] * NAN, clip[:, :1] + 1, clip[:, :1, ..., 1:], clip[:, :1] - 1):
         with pytest.raises(UsageError, match="takes masks"):
             anonymize(clip, method, mask=mask)

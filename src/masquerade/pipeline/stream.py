@@ -28,6 +28,7 @@ from masquerade.anonymizer import (
     check_pixels,
     check_planes,
     first_state,
+    in_unit_range,
 )
 from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
@@ -509,10 +510,15 @@ def anonymize(
 
     Returns:
         (B, 3, T, H, W), RGB in [0, 1].
+
+    Raises:
+        MissingError: the method is a learned one that was not trained.
+        UsageError: the clip or the mask is none.
     """
+    anonymizer.check_trained()
     if clip.ndim != 5 or clip.shape[1] != 3:
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
-    if not clip.is_floating_point() or not torch.isfinite(clip).all():
+    if not clip.is_floating_point() or not in_unit_range(clip):
         raise UsageError("anonymize takes clips of finite numbers in [0, 1].")
     own = (len(clip), 1, *clip.shape[2:])
     if mask is not None and (mask.shape != own or not ((mask >= 0) & (mask <= 1)).all()):
