@@ -52,6 +52,21 @@ def test_a_record_says_what_was_done_to_each_file(folder: Path, tmp_path: Path) 
     assert [json.loads(line)["status"] for line in lines[4:]] == ["skipped", "skipped", "failed"]
 
 
+def test_public_receipts_are_what_json_prints_and_a_record_knows_the_source(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, out, source = tmp_path / "record.jsonl", tmp_path / "out.mp4", video_digest(clip)
+    words = ["anonymize", str(clip), "-o", str(out), *BLACK, "--json", "--record", str(record)]
+    assert main([*words, "--public-receipt"]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    assert printed["receipt"] == json.loads((tmp_path / "out.mp4.receipt.json").read_text())
+    assert printed["receipt"]["source"]["sha256"] is None and source not in json.dumps(printed)
+    assert json.loads(record.read_text())["source_sha256"] == source
+    assert main([*words, "--overwrite"]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    assert printed["receipt"]["source"]["sha256"] == source
+
+
 def test_a_full_disk_leaves_no_half_of_a_line(
     tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
 ) -> None:

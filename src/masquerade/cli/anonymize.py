@@ -289,7 +289,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         rest = dict.fromkeys(("output", "receipt")) | {"status": "left out", "error": ""}
         left_out = [{"source": str(path), **rest} for path in others]
-        print(json.dumps([*map(_as_json, outcomes), *left_out], indent=1))
+        print(json.dumps([*(_as_json(one, config) for one in outcomes), *left_out], indent=1))
     if chosen and outcomes[0].exit_code == UsageError.exit_code:  # such as an ID of nobody
         return UsageError.exit_code
     return exit_code(outcomes)
@@ -427,7 +427,13 @@ def _listed(lines: bytes) -> list[str]:
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
 
 
-def _as_json(outcome: "FileOutcome") -> dict[str, Any]:
+def _as_json(outcome: "FileOutcome", config: PipelineConfig) -> dict[str, Any]:
+    """What became of an input, by the name that it was given, with the receipt as it is written."""
     files = {"source": str(outcome.task.src), "output": str(outcome.task.dst)}
-    receipt = outcome.receipt and asdict(outcome.receipt)
-    return {**files, "status": outcome.status, "error": outcome.error, "receipt": receipt}
+    receipt = outcome.receipt and outcome.receipt.published(config)
+    return {
+        **files,
+        "status": outcome.status,
+        "error": outcome.error,
+        "receipt": receipt and asdict(receipt),
+    }

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-from masquerade.pipeline.config import FILES
+from masquerade.pipeline.config import FILES, PipelineConfig
 from masquerade.pipeline.coverage import Coverage
 
 VERSION = 1  # of the format of receipts
@@ -124,6 +124,10 @@ class Receipt:
                 for one in self.regions
             ),
         )
+
+    def published(self, config: PipelineConfig) -> Self:
+        """The receipt as a run with this configuration gives it away: public where it asks so."""
+        return self.public() if config.public_receipt else self
 
     def to_json(self) -> str:
         """The receipt as indented JSON; bytes of names that are no UTF-8 are escaped."""

@@ -162,8 +162,8 @@ def run_file(
                 )
             receipt = kind(src, dst, pipeline, progress, appear).run()
             if config.receipt or config.shadow:
-                published = receipt.public() if config.public_receipt else receipt
-                appear(receipt_path(dst, config)).write_text(published.to_json(), "utf-8")
+                published = receipt.published(config).to_json()
+                appear(receipt_path(dst, config)).write_text(published, "utf-8")
             if also:
                 also(receipt, appear)
         return receipt
