@@ -30,6 +30,8 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREA
 Several would wait for each other in loops that take all cores, which the processes share.
 """
 
+ONE_BLAS_THREAD = dict.fromkeys(BLAS_THREADS, "1")
+
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Environment in which new Python processes import no module from the current folder.
 
@@ -38,12 +40,17 @@ The folder may hold files of strangers, and multiprocessing starts its processes
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its children never hear what a terminal sends to all of a group: each would print a traceback
-    of its own. Their parent hears it and ends them."""
+    """A pool whose processes start without some signals and with some environment variables.
+
+    Each that heard what a terminal sends to all of a group would print a traceback of its own.
+    """
+
+    signals: Iterable[signal.Signals] = TERMINAL
+    environment: Mapping[str, str] = ONE_BLAS_THREAD
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
-        """Submit a task; a process started for it hears no terminal, and has one BLAS thread."""
-        with starting_worker(self, TERMINAL), _environment(dict.fromkeys(BLAS_THREADS, "1")):
+        """Submit a task, for which a process may be started."""
+        with starting_worker(self, self.signals), _environment(self.environment):
             return super().submit(*task, **more)
 
 
@@ -114,20 +121,41 @@ def _deferred(signals: Iterable[signal.Signals]) -> Iterator[None]:
             signal.raise_signal(heard[0])
 
 
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    end_with_parent()
+
+
 @contextmanager
-def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Open a pool of fresh processes of one thread each; an exception ends them at once."""
+def processes(
+    workers: int,
+    *,
+    initializer: Callable[[], None] = _start_worker,
+    signals: Iterable[signal.Signals] = TERMINAL,
+    environment: Mapping[str, str] = ONE_BLAS_THREAD,
+) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool of fresh processes; an exception ends them at once, and no other children.
+
+    Args:
+        workers: how many.
+        initializer: called in each before its first task; by default it leaves them one thread.
+        signals: what they do not get until they ask for it.
+        environment: variables that are set where they start.
+    """
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    others = set(multiprocessing.active_children())
-    with children_without(TERMINAL):
-        pool = _Pool(workers, mp_context=fresh, initializer=_start_worker)
+    with children_without(signals):
+        pool = _Pool(workers, mp_context=fresh, initializer=initializer)
+    pool.signals, pool.environment = signals, environment
     try:
         yield pool
     except BaseException:
         # The pool's own thread may trip over tasks that were cancelled when its children die.
         hook, threading.excepthook = threading.excepthook, lambda _: None
         try:
-            for child in set(multiprocessing.active_children()) - others:
+            # The program may have children that are none of the pool's, and start some meanwhile.
+            for child in list((pool._processes or {}).values()):
                 child.terminate()
             pool.shutdown(cancel_futures=True)
         finally:
@@ -146,13 +174,6 @@ def naming_dead_workers() -> Iterator[None]:
             "a worker process died, perhaps for want of memory: give fewer --workers and run the "
             "command again, which goes on from what is on the disk."
         ) from error
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-    end_with_parent()
 
 
 def end_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -183,6 +184,12 @@ class LosingPool:
         LosingPool.made += 1
         self.lost = LosingPool.made == 1
 
+    def __enter__(self) -> LosingPool:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
     def submit(self, _: Any, *given: Any) -> Future[FileOutcome]:
         future: Future[FileOutcome] = Future()
         outcome = batch.run_task(*given)
@@ -192,14 +199,11 @@ class LosingPool:
             future.set_result(outcome)
         return future
 
-    def shutdown(self, **_: Any) -> None:
-        pass
-
 
 def test_a_file_that_was_done_when_another_worker_died_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "ProcessPoolExecutor", LosingPool)
+    monkeypatch.setattr(batch, "processes", LosingPool)
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         write_pattern(tmp_path / name)
     (tmp_path / "o").mkdir()
@@ -217,6 +221,27 @@ def test_a_file_that_was_done_when_another_worker_died_is_no_failure(
     }
     assert (tmp_path / "o" / "c.mp4").read_bytes() == b"somebody's"
     assert "exists" in outcomes["c.mp4"].error
+
+
+def test_a_batch_that_is_left_ends_no_other_child_of_the_program(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_pattern(tmp_path / name)
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))
+    config = PipelineConfig(regions="frame", threads=1)
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+    start = multiprocessing.get_context("spawn").Process
+    before, meanwhile = (start(target=time.sleep, args=(600,)) for _ in range(2))
+    before.start()
+    try:
+        outcomes = anonymize_batch(tasks, pipeline, workers=2)
+        assert next(outcomes).status == "done"
+        meanwhile.start()
+        outcomes.close()
+        assert set(multiprocessing.active_children()) == {before, meanwhile}
+    finally:
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
 
 
 def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(

@@ -2,14 +2,13 @@
 
 import glob
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
@@ -34,7 +33,7 @@ from masquerade.pipeline.outputs import (
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.process_pool import children_without, end_with_parent, starting_worker
+from masquerade.process_pool import end_with_parent, processes
 from masquerade.storage import file_digest, place_keys
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, SHEET_SUFFIX, video_digest
@@ -345,30 +344,22 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files side by side. When a process dies, its like are run again, each in its own."""
     there = {task for task, own in todo if any(path.exists() for path in task.outputs(own.config))}
-    context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
-    with children_without(ENDING):
-        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     broken = []
     try:
-        futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
-        for task, own in todo:
-            try:
-                with starting_worker(pool, ENDING):
+        with processes(workers, initializer=_start_worker, signals=ENDING, environment={}) as pool:
+            futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
+            for task, own in todo:
+                try:
                     future = pool.submit(_run_in_worker, task, own._replace(regions=None))
-                futures[future] = (task, own)
-            except BrokenProcessPool:
-                broken.append((task, own))
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                broken.append(futures[future])
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
+                    futures[future] = (task, own)
+                except BrokenProcessPool:
+                    broken.append((task, own))
+            for future in as_completed(futures):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    broken.append(futures[future])
     finally:
-        pool.shutdown(cancel_futures=True)
         # a worker that ends at once leaves the file that it was writing
         recover_folders((task, own.config) for task, own in todo)
     if len(todo) == 1 and broken:
