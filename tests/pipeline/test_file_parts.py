@@ -21,10 +21,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.methods import build
+from masquerade.methods import METHODS, build
 from masquerade.object_store import path_of
 from masquerade.pipeline import file_parts
 from masquerade.pipeline.outputs import FileTask
@@ -169,6 +170,41 @@ def test_what_a_method_sees_of_other_frames_is_that_of_one_run(
     assert spans[-3:] == [(0, cut), (cut, 2 * cut), (2 * cut, FRAMES)]
     expected, found = decoded(whole)[0], decoded(parts)[0]
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+class Following(Anonymizer):
+    """Shades each frame by what a network makes of all frames up to it, to the last bit."""
+
+    resumable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = torch.nn.Linear(4, 4)
+
+    def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> torch.Tensor:
+        return torch.ones(4)
+
+    def on_bytes(self, frames: Any, *, mask: Any = None, state: Any = None) -> Any:
+        shades = []
+        for frame in frames:
+            state = self.network(state + float(frame.mean()) / 255).float().tanh()
+            shades.append(int(state.sum() * 2**20) % 256)
+        return np.zeros_like(frames) + np.array(shades, np.uint8)[:, None, None, None], state
+
+
+@WARM
+def test_half_precision_of_a_state_is_that_of_one_run(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "following", Following)
+    settings: dict[str, Any] = {"regions": "frame", "codec": "ffv1", "device": "cpu"}
+    whole, parts, _, _ = both(video, tmp_path, Following(), ".mkv", amp=True, **settings)
+    full = tmp_path / "full.mkv"
+    anonymize_file(video, full, Following(), **settings)
+    expected, found, other = (np.stack(decoded(path)[0]) for path in (whole, parts, full))
+    assert np.array_equal(expected, found)
+    assert (expected != other).any((1, 2, 3)).mean() > 0.9  # each frame shows the precision
 
 
 @pytest.mark.slow

@@ -258,7 +258,8 @@ class PartedRun(FileRun):
     ) -> Iterator[tuple[Frame, Region, Any]]:
         """Each frame with its region, and the method's state before it, as far as it is needed."""
         if _state_is_followed(self.anonymizer):
-            yield from states_before(paired, self.anonymizer, state, self._cover(), self.timer)
+            given = paired, self.anonymizer, state, self._cover(), self.timer
+            yield from states_before(*given, amp=self.config.amp)
         else:
             with closing_if_possible(paired):
                 yield from ((frame, region, state) for frame, region in paired)

@@ -459,15 +459,19 @@ def states_before(
     state: Any,
     cover: Cover,
     timer: StageTimer,
+    *,
+    amp: bool = False,
 ) -> Iterator[tuple[Any, Region, Any]]:
     """(frame, region, the method's state before that frame) of a method that takes single frames.
 
-    `state` is that of the new video. What the method makes of the frames is thrown away.
+    `state` is that of the new video, and `amp` as in `anonymize_stream`. What the method makes of
+    the frames is thrown away.
     """
+    precision = precision_of(anonymizer, amp=amp)
     with closing_if_possible(items):
         for frame, region in items:
             yield frame, region, state
-            with timer.measure("anonymize"), torch.no_grad():
+            with timer.measure("anonymize"), torch.no_grad(), precision:
                 pixels, mask = _stack_window(_Window([frame], [region], []), cover)
                 _, state = _anonymize_window(anonymizer, pixels, mask, [region], state)
 
