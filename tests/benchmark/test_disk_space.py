@@ -50,6 +50,17 @@ def words(tmp_path: Path, *tables: str) -> list[str]:
     return ["benchmark", str(tmp_path / "small.toml"), "-o", out, "--workers", "1"]
 
 
+def make_data(tmp_path: Path) -> None:
+    """Make the data of the suite, and let it name their manifest."""
+    made = tmp_path / "drawn"
+    actions = ("walk", "squat")
+    write_mimes(made, Mimes(size=32, frames=4, clips=40, people=10, actions=actions))
+    text = (tmp_path / "small.toml").read_text()
+    (tmp_path / "small.toml").write_text(
+        text.replace(DRAW, f'manifest = "{made}/manifest.csv"\norigin = "ours"\nlicence = "x"')
+    )
+
+
 @pytest.mark.slow
 def test_a_run_says_first_how_much_disk_it_takes(
     tmp_path: Path, quick: None, free: None, capsys: pytest.CaptureFixture[str]
@@ -92,13 +103,21 @@ def test_a_disk_that_is_too_small_is_told(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(space))
     command = words(tmp_path, "a of drawn")
-    made = tmp_path / "drawn"
-    actions = ("walk", "squat")
-    write_mimes(made, Mimes(size=32, frames=4, clips=40, people=10, actions=actions))
-    text = (tmp_path / "small.toml").read_text()
-    (tmp_path / "small.toml").write_text(
-        text.replace(DRAW, f'manifest = "{made}/manifest.csv"\norigin = "ours"\nlicence = "x"')
-    )
+    make_data(tmp_path)
     assert main([*command, "--list"]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
     assert ("a smaller --store-limit needs less" in said) == (space == 1)
+
+
+def test_an_attacker_that_there_is_not_is_refused_before_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(tmp_path, "a of drawn")
+    make_data(tmp_path)
+    suite = tmp_path / "small.toml"
+    suite.write_text(suite.read_text().replace("--attackers background", "--attackers typo"))
+    for more in ([], ["--list"]):
+        assert main([*command, *more]) == 2
+        said = capsys.readouterr()
+        assert "table a: There is no attacker 'typo'; choose of scratch" in said.err, said.err
+        assert "size" not in said.out
