@@ -109,6 +109,10 @@ def test_a_dataset_adds_up_and_names_what_is_wrong() -> None:
         check_dataset_coverage(videos, ["faces"], allow_empty=False, allow_gaps=False)
     said = str(caught.value)
     assert "1 of 4 videos (c)" in said and "2 of 4 videos (d, a)" in said
+    faint = FrameCounts(frames=9, empty=9, missed=3, span=9)  # found, and hidden nowhere
+    told = check_dataset_coverage({"f": faint}, ["faces"], allow_empty=True, allow_gaps=True)
+    (lost,) = find_gaps(faint, ["faces"])
+    assert told.unpublished == {"f": f"nothing to hide was found and {lost}"}
     none = check_dataset_coverage({}, ["faces"], allow_empty=False, allow_gaps=False)
     assert none == DatasetCoverage(videos=0, counts=FrameCounts(), unpublished={})
 

@@ -213,7 +213,10 @@ def check_dataset_coverage(
     return DatasetCoverage(
         videos=len(videos),
         counts=sum(videos.values(), FrameCounts()),
-        unpublished=dict(sorted((empty | gaps).items())),
+        unpublished={
+            name: " and ".join(one[name] for one in (empty, gaps) if name in one)
+            for name in sorted(empty | gaps)
+        },
     )
 
 
