@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline import stream
+from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
@@ -29,6 +30,7 @@ from masquerade.pipeline.stream import (
     anonymize_stream,
     black_outside,
     closing_if_possible,
+    cover_of,
     prefetch,
     region_mask,
 )
@@ -414,3 +416,13 @@ def test_clips_and_masks_of_other_shapes_and_numbers_are_refused() -> None:
     for mask in (high, low):
         with pytest.raises(UsageError):
             anonymize(clip, Noted(), mask=mask)
+
+
+def test_a_configuration_and_its_source_say_how_boxes_become_a_mask() -> None:
+    people, faces = SimpleNamespace(shape="silhouette"), SimpleNamespace()
+    assert cover_of(PipelineConfig(), people) == Cover("silhouette")
+    assert cover_of(PipelineConfig(), faces) == cover_of(PipelineConfig()) == Cover()
+    assert cover_of(PipelineConfig(), SimpleNamespace(shape=None)) == Cover()
+    chosen = PipelineConfig(shape="box", mask_scale=1.2, feather=3, outside="black")
+    image = np.zeros((4, 6), np.uint8)
+    assert cover_of(chosen, people, within=image) == Cover("box", 1.2, 3, image, "black")

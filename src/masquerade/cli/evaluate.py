@@ -464,7 +464,7 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     from masquerade.evaluation import EvaluatedMethod
     from masquerade.extraction.config import JoinedRegions
     from masquerade.pipeline.region_image import read_region_image
-    from masquerade.pipeline.stream import Cover
+    from masquerade.pipeline.stream import Cover, cover_of
     from masquerade.regions import REGIONS
     from masquerade.video.encoding import check_encoder
 
@@ -474,10 +474,9 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     made = source()  # a missing model is known before any work
-    shape = config.shape or getattr(made, "shape", None) or "ellipse"
     within = None if config.region is None else read_region_image(config.region)
-    mine, plain = Cover(shape, config.mask_scale, config.feather, within), PipelineConfig()
-    own = config.shape is None and mine[1:3] == (plain.mask_scale, plain.feather)
+    mine = cover_of(config, made, within=within)
+    own = config.shape is None and mine[1:3] == Cover()[1:3]
     return EvaluatedMethod(
         name=name,
         method=anonymizer,

@@ -48,14 +48,14 @@ from masquerade.extraction.poses import drawn_people, find_people, pose_sequence
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.extraction.stacked_clip import small_frame, stacked_clip
 from masquerade.methods.drawn_people import DrawnPeople
-from masquerade.pipeline.config import encoding_for
+from masquerade.pipeline.config import RegionConfig, encoding_for
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.pictures import PictureMaker, output_info
 from masquerade.pipeline.region_image import check_size
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
-    Cover,
     anonymize_stream,
+    cover_of,
     hide_planes,
     hides_in_planes,
 )
@@ -412,7 +412,7 @@ def _anonymized(
         some = set(needed.tolist())
         frames = (frame for frame in frames if frame.index in some)
     source = region_source(config.regions)
-    cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
+    cover = config.cover or cover_of(RegionConfig(), source)
     if cover.within is not None:
         frames = _of_size(frames, video.path.name, cover.within)
     if config.region_cache is not None:

@@ -210,7 +210,7 @@ class PartedRun(FileRun):
             anonymizer = copy.deepcopy(anonymizer).cpu()
         cores = 1 if self.pipeline.open_executor else (os.cpu_count() or 1) // self._workers
         threads = self.config.threads or max(1, cores)
-        config = replace(self.config, shape=self.shape, threads=threads, parts=1)
+        config = replace(self.config, shape=self.cover.shape, threads=threads, parts=1)
         return self.pipeline._replace(
             anonymizer=anonymizer,
             config=config,
@@ -225,7 +225,7 @@ class PartedRun(FileRun):
     ) -> Iterator[_Part]:
         """Find regions in all frames; yields each part once what was found in it is saved."""
         size = {"width": self.info.width, "height": self.info.height}
-        cover, method = self._cover(), self.anonymizer
+        cover, method = self.cover, self.anonymizer
         decoded = prefetch(self.timer.measure_each("decode", until(reader, self.config.preview)))
         paired = prefetch(pair_with_regions(decoded, self.pipeline.regions, self.timer))
         state = first_state(method, seed=self.config.seed, digest=self._digest())
@@ -258,7 +258,7 @@ class PartedRun(FileRun):
     ) -> Iterator[tuple[Frame, Region, Any]]:
         """Each frame with its region, and the method's state before it, as far as it is needed."""
         if _state_is_followed(self.anonymizer):
-            given = paired, self.anonymizer, state, self._cover(), self.timer
+            given = paired, self.anonymizer, state, self.cover, self.timer
             yield from states_before(*given, amp=self.config.amp)
         else:
             with closing_if_possible(paired):

@@ -27,7 +27,7 @@ from masquerade.pipeline.residual_detail import (
     Remains,
     remaining_detail,
 )
-from masquerade.pipeline.stream import AnonymizedFrame, Cover, StageTimer, anonymize_stream
+from masquerade.pipeline.stream import AnonymizedFrame, StageTimer, anonymize_stream, cover_of
 from masquerade.regions.masks import drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
@@ -147,9 +147,9 @@ class LiveRun:
                 f"{type(method).__name__} needs {method.window} frames at once, {needed:.1f} "
                 f"seconds of this source: give --max-latency {2 * needed:.1f}, or another method."
             )
-        shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
-        self._cover = Cover(shape, config.mask_scale, config.feather, None, config.outside)
-        self._detail = FrameDetail(size=self._size, shape=shape, whole=method.full_frame)
+        self._cover = cover_of(config, pipeline.regions)
+        shape, whole = self._cover.shape, method.full_frame
+        self._detail = FrameDetail(size=self._size, shape=shape, whole=whole)
         # It draws the frame anew, whoever is found.
         self._draws = method.full_frame or method.regions_only
         self._judge = LiveJudge()

@@ -54,10 +54,10 @@ from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
-    Cover,
     StageTimer,
     anonymize_stream,
     closing_if_possible,
+    cover_of,
     prefetch,
 )
 from masquerade.pipeline.verify import file_facts, verify_output
@@ -224,13 +224,13 @@ class FileRun:
         self.hidden_ids: set[int] = set()
         self.left_visible: Counter[int] = Counter()
         self.total = expected_frames(self.info, config.preview)
-        self.within = _load_region_image(config.region, self.info) if config.region else None
-        self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
+        within = _load_region_image(config.region, self.info) if config.region else None
+        self.cover = cover_of(config, pipeline.regions, within=within)
         self.detail = DetailCheck(
             name=dst.name,
             size=(self.info.width, self.info.height),
-            shape=self.shape,
-            within=self.within,
+            shape=self.cover.shape,
+            within=within,
             whole=self.anonymizer.full_frame,
         )
         self.encoded = EncodedCheck(self.detail, self.timer)
@@ -398,10 +398,6 @@ class FileRun:
         frames = stack.enter_context(closing(items))  # type: ignore[type-var]
         return frames if self.rate is None else to_constant_rate(frames, self.rate)
 
-    def _cover(self) -> Cover:
-        config = self.config
-        return Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside)
-
     def _digest(self) -> bytes | None:
         """Of the source, for a method that asks for it."""
         wanted = self.anonymizer.needs_source_digest
@@ -413,7 +409,7 @@ class FileRun:
             items,
             self.anonymizer,
             regions,
-            cover=self._cover(),
+            cover=self.cover,
             seed=config.seed,
             digest=self._digest(),
             batch=config.batch_size,

@@ -32,6 +32,7 @@ from masquerade.anonymizer import (
 )
 from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.pipeline.config import RegionConfig
 from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
@@ -49,8 +50,8 @@ class Cover(NamedTuple):
 
     # What is drawn into a box; silhouettes where the region source gives outlines.
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
-    margin: float = 1.6  # the box is grown by this factor about its centre
-    feather: float = 0.0  # pixels over which the mask fades, outwards only
+    margin: float = RegionConfig.mask_scale  # the box is grown by this factor about its centre
+    feather: float = RegionConfig.feather  # pixels over which the mask fades, outwards only
     within: U8 | None = None  # (H, W), hide only where it is not 0; None: anywhere
     outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
 
@@ -67,6 +68,18 @@ class Cover(NamedTuple):
 
     def __hash__(self) -> int:
         return hash(self._parts())
+
+
+def cover_of(config: RegionConfig, source: Any = None, *, within: U8 | None = None) -> Cover:
+    """How a configuration turns boxes into a mask; a shape that it leaves out is the source's own.
+
+    Args:
+        config: with `shape`, `mask_scale`, `feather` and `outside`.
+        source: the region source, which may have a `shape`.
+        within: an image (H, W); nothing is hidden where it is black. None: anywhere.
+    """
+    shape = config.shape or getattr(source, "shape", None) or "ellipse"
+    return Cover(shape, config.mask_scale, config.feather, within, config.outside)
 
 
 class AnonymizedFrame(NamedTuple):

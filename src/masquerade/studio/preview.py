@@ -26,7 +26,7 @@ from masquerade.pipeline.config import (
     with_edits,
 )
 from masquerade.pipeline.edits import Edits
-from masquerade.pipeline.stream import Cover, black_outside, window_masks
+from masquerade.pipeline.stream import black_outside, cover_of, window_masks
 from masquerade.pipeline.track_methods import TrackMethods
 from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box, scaled_box
@@ -169,8 +169,7 @@ class Preview:
 
     def _masks(self, config: PipelineConfig, regions: Sequence[Region]) -> Any:
         found_by = [REGIONS[name] for name in source_names(config)]
-        shape = config.shape or default_shape(found_by)
-        cover = Cover(shape, config.mask_scale, config.feather)
+        cover = cover_of(replace(config, shape=config.shape or default_shape(found_by)))
         width, height = self._pictures.size
         scaled = [scaled_region(one, self._scale) for one in regions]
         return window_masks(scaled, cover, width=width, height=height)
