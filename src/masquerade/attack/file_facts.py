@@ -11,7 +11,7 @@ from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError, escape
 from masquerade.methods import build
 from masquerade.video.container import printable
-from masquerade.video.probe import VideoInfo, video_digest
+from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, video_digest
 from masquerade.video.unread_data import list_unread_data
 
 HARMLESS = frozenset(
@@ -41,7 +41,6 @@ HIDES: Mapping[str, frozenset[Kind]] = {
     "frame": frozenset(("person", "pose", "text")),
 }
 """What region sources hide, beside faces."""
-RECEIPT = ".receipt.json"  # behind the name of a video
 
 
 def read_tags(info: VideoInfo) -> Finding:
@@ -97,7 +96,7 @@ def read_streams(info: VideoInfo, *, hidden: int = 0, hidden_sound: float = 0.0)
 
 def find_receipt(path: Path) -> Finding:
     """Whether a receipt lies beside the file, which names its source unless it is a public one."""
-    beside = path.with_name(path.name + RECEIPT)
+    beside = path.with_name(path.name + RECEIPT_SUFFIX)
     name = escape(beside.name)
     left = beside.exists() and not _is_public(_receipt_beside(path))
     if left:
@@ -167,7 +166,7 @@ def _is_public(receipt: Mapping[str, Any]) -> bool:
 def _receipt_beside(path: Path) -> Mapping[str, Any]:
     """The content of the receipt beside a file; empty where none can be read."""
     try:
-        receipt = json.loads(path.with_name(path.name + RECEIPT).read_text("utf-8"))
+        receipt = json.loads(path.with_name(path.name + RECEIPT_SUFFIX).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return receipt if isinstance(receipt, dict) else {}

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from masquerade.attack.file_facts import RECEIPT
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.folder_files import files_inside, has_video_name
 from masquerade.video.container import printable
+from masquerade.video.probe import OWN_SUFFIX, RECEIPT_SUFFIX
 
 
 def list_published(
@@ -35,7 +35,7 @@ def list_published(
         for one in sorted(files_inside(path, unread)):
             if has_video_name(one):
                 found[one] = one.parent.relative_to(path)
-            elif not (one.name.endswith(RECEIPT) and _receipt_owner(one).is_file()):
+            elif not (one.name.endswith(RECEIPT_SUFFIX) and _receipt_owner(one).is_file()):
                 others.append(one)
     if not found and not unread:
         raise UsageError("there is no video or image among the inputs; name one.")
@@ -43,7 +43,7 @@ def list_published(
 
 
 def _receipt_owner(receipt: Path) -> Path:
-    return Path(str(receipt).removesuffix(RECEIPT))
+    return Path(str(receipt).removesuffix(RECEIPT_SUFFIX))
 
 
 def pair_with_raw(
@@ -83,7 +83,7 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
     """
     if raw.is_file():
         return _other_than(published, raw)
-    stem = published.stem.removesuffix("_anonymized")
+    stem = published.stem.removesuffix(OWN_SUFFIX)
     folder = raw / below if (raw / below).is_dir() else raw
     try:
         inputs = [one for one in sorted(folder.iterdir()) if has_video_name(one) and one.is_file()]

@@ -36,12 +36,18 @@ from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import end_with_parent, processes
 from masquerade.storage import file_digest, place_keys
 from masquerade.video.encoding import suffix_for
-from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, SHEET_SUFFIX, video_digest
+from masquerade.video.probe import (
+    IMAGE_SUFFIXES,
+    OWN_SUFFIX,
+    RECEIPT_SUFFIX,
+    SHEET_SUFFIX,
+    video_digest,
+)
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _ended: list[int] = []  # in a worker: the signals that it got
-OWN_ENDINGS = (".receipt.json", ".shadow.json", ".boxes.json")  # of what runs write beside videos
+OWN_ENDINGS = (RECEIPT_SUFFIX, ".shadow.json", ".boxes.json")  # of what runs write beside videos
 Naming = Literal["keep", "sequential", "hash"]
 
 

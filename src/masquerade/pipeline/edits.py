@@ -26,6 +26,7 @@ from typing import Any
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import build
+from masquerade.pipeline.config import CHOSEN
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
 from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
@@ -37,7 +38,6 @@ KEYS = {
     *("edits", "source", "settings", "method", "visible", "only", "joined", "methods"),
     *("drawn", "log", "numbered_by"),
 }
-CHOSEN = {"keep_visible", "hide_only"}
 MOST_BYTES = 2**28  # of a file of edits
 
 
@@ -213,7 +213,7 @@ def _parse(document: Any) -> Edits:
     _expect(isinstance(settings, dict), "settings are no object")
     _expect(isinstance(method, dict) and isinstance(method.get("name"), str), "method has no name")
     _expect(set(method) <= {"name", "arguments"}, "a method has a name and arguments alone")
-    _expect(not CHOSEN & set(settings), "settings choose nobody: visible and only do")
+    _expect(not set(CHOSEN) & set(settings), "settings choose nobody: visible and only do")
     arguments, names = method.get("arguments", {}), document.get("methods", {})
     _expect(isinstance(arguments, dict), "a method's arguments are no object")
     _expect(isinstance(names, dict), "methods are no object")

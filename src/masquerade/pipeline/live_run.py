@@ -35,7 +35,7 @@ from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, c
 from masquerade.video.live_decoding import TICKS
 from masquerade.video.live_output import ReconnectingWriter
 from masquerade.video.live_source import LiveSource, age
-from masquerade.video.probe import VideoInfo
+from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
 
@@ -191,7 +191,7 @@ class LiveSession:
     def report(self) -> Path | None:
         """The path at which a receipt is written; None: no receipt is wanted."""
         if self.config.report is None and self.destination.kind == "file":
-            return Path(self.destination.text + ".receipt.json")
+            return Path(self.destination.text + RECEIPT_SUFFIX)
         return self.config.report
 
     def _in_time(self, source: LiveSource) -> Iterator[Any]:

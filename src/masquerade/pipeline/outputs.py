@@ -11,7 +11,7 @@ from masquerade.object_store import RemotePath, refuse_address, refuse_existing_
 from masquerade.pipeline.config import PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import codec_for, container_for, lossless_for
-from masquerade.video.probe import images_in
+from masquerade.video.probe import RECEIPT_SUFFIX, images_in
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FileTask:
 
 def receipt_path(dst: Path, config: PipelineConfig) -> Path:
     """Where the receipt of an output goes, or that of a run with `shadow`, which has no output."""
-    ending = ".shadow.json" if config.shadow else ".receipt.json"
+    ending = ".shadow.json" if config.shadow else RECEIPT_SUFFIX
     return config.report or dst.with_name(dst.name + ending)
 
 
@@ -43,7 +43,7 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
     """The configuration of one file: in a batch its report, boxes and masks are named after it."""
     if len(tasks) == 1:
         return config
-    endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
+    endings = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
     given = {key: getattr(config, key) for key in endings}
     folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
     return replace(config, **folders)

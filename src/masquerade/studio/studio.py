@@ -35,6 +35,7 @@ from masquerade.studio.scans import ScanQueue
 from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
 from masquerade.video.container import printable
+from masquerade.video.probe import OWN_SUFFIX
 from masquerade.video.segments import Picture
 
 LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
@@ -217,7 +218,7 @@ class Studio:
     ) -> Job:
         """Anonymize a whole video by what was decided now; refused where `seen` is older."""
         video, edits = self._checked(id, seen)
-        named, suffix = f"{_stem(video.name)}_anonymized", _suffix(video.name)
+        named, suffix = _stem(video.name) + OWN_SUFFIX, _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None

@@ -25,6 +25,7 @@ from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 OWN_SUFFIX = "_anonymized"  # of what is written beside an input
+RECEIPT_SUFFIX = ".receipt.json"  # behind the whole name of an output
 SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FROM_ZERO = ("matroska,webm", "asf", "ogg")
