@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
                 raise KeyboardInterrupt from error
             raise
     if options.json:
-        print(receipt.text(), end="")
+        print(receipt.to_json(), end="")
     elif not quiet:
         _print_summary(receipt, options.output, session.report)
     if session.lost:

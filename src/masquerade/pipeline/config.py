@@ -116,20 +116,28 @@ class RegionConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileConfig(Checked):
+class EncoderConfig(Checked):
+    """How video is encoded, in a file or on a stream."""
+
+    codec: Codec | None = None  # how the video is compressed; h264 by default.
+    crf: Whole | None = None  # quality of the encoder, lower is better.
+    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
+    bitrate: str | None = None  # bits per second.
+    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileConfig(EncoderConfig):
     """How the frames of an output are sized and encoded, as far as it changes what is seen."""
 
     # how the video is compressed; by default as the output's name asks: .webm in vp9, all else in
     # h264.
     codec: Codec | None = None
-    crf: Whole | None = None  # quality of the encoder, lower is better.
-    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
     lossless: bool = False  # write every pixel exactly.
     bitrate: str | None = None  # bits per second, or source for the input's.
     # how much coarser than the rest the encoder quantizes noise, 0 to 1 of its range; 0 keeps every
     # grain, and makes files several times as large.
     noise_qoffset: UnitInterval = 0.15
-    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
     # source, or model for the size at which the method works.
     size: Literal["source", "model"] = "source"
 

@@ -2,19 +2,23 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from masquerade.errors import UsageError
-from masquerade.pipeline.config import PipelineConfig, RegionConfig, source_names
+from masquerade.pipeline.config import (
+    EncoderConfig,
+    PipelineConfig,
+    RegionConfig,
+    source_names,
+)
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Positive, Whole, at_least
-from masquerade.video.encoding import Codec
+from masquerade.ranges import Positive, at_least
 
 Seconds = Annotated[float, at_least(0, 86_400)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveConfig(RegionConfig):
+class LiveConfig(RegionConfig, EncoderConfig):
     """The settings of a live run; None takes the default of the region source, method or codec."""
 
     # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
@@ -32,11 +36,6 @@ class LiveConfig(RegionConfig):
     # seconds for which a lost source or destination is opened again and again; 0: not at all.
     reconnect: Seconds = 60.0
     duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.
-    codec: Codec | None = None  # how the video is compressed; h264 by default.
-    crf: Whole | None = None  # quality of the encoder, lower is better.
-    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
-    bitrate: str | None = None  # bits per second.
-    hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # half precision in networks; on a CPU bfloat16, faster where the processor computes in it.
     amp: bool = False

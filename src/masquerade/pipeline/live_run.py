@@ -39,6 +39,7 @@ from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
 
+VERSION = 1  # of the format of receipts of live runs
 SCALE = "640"  # longest side of what faces are looked for in, where none is named: speed is privacy
 
 
@@ -84,15 +85,11 @@ class LiveReceipt:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     warnings: tuple[str, ...] = ()
-    receipt: int = 1
+    receipt: int = VERSION
 
-    def as_dict(self) -> dict[str, Any]:
-        """The receipt as plain data."""
-        return asdict(self)
-
-    def text(self) -> str:
+    def to_json(self) -> str:
         """The receipt as JSON."""
-        return json.dumps(self.as_dict(), indent=1) + "\n"
+        return json.dumps(asdict(self), indent=1) + "\n"
 
 
 OnFrame = Callable[[LiveFrame, LiveCounts, int], None]  # with the pictures that came so far
@@ -179,12 +176,12 @@ class LiveSession:
             pictures = self._watched(self._in_time(source), run.counts)
             frames = self._until_lost(run(self._standstill(pictures)))
             if self.destination.kind == "file":
-                return self._record(frames, run, on_frame, began)
+                return self._write_file(frames, run, on_frame, began)
             self._send(frames, run, on_frame)
         receipt = self._receipt(run, time.monotonic() - began)
         if self.report is not None:
             with transaction(overwrite=self.config.overwrite) as appear:
-                appear(self.report).write_text(receipt.text(), "utf-8")
+                appear(self.report).write_text(receipt.to_json(), "utf-8")
         return receipt
 
     @property
@@ -237,7 +234,7 @@ class LiveSession:
     def _encoding(self, default: Codec) -> Any:
         return encoding_for(self.config.for_pipeline(), default, threads=self.config.threads)
 
-    def _record(
+    def _write_file(
         self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None, began: float
     ) -> LiveReceipt:
         file = Path(self.destination.text)
@@ -250,13 +247,13 @@ class LiveSession:
                 appear(self.report)  # before the first frame: where it fails, no recording is lost
             info = _output_info(self._input.info)
             with Writer(part, info=info, container=container, encoding=encoding) as writer:
-                self._write(frames, partial(_record, writer), run, on_frame)
+                self._write(frames, partial(_write_frame, writer), run, on_frame)
             if not run.counts.shown:
                 raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
             verify_output(part, file, others=0)
             receipt = self._receipt(run, time.monotonic() - began)
             if self.report is not None:
-                appear(self.report).write_text(receipt.text(), "utf-8")
+                appear(self.report).write_text(receipt.to_json(), "utf-8")
         return receipt
 
     def _send(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
@@ -363,7 +360,7 @@ class LiveSession:
         return self._lost
 
 
-def _record(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
+def _write_frame(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
     """Write a frame to a file; always True, as a file takes every frame."""
     writer.write(pixels, time)
     return True
