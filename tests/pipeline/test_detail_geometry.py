@@ -23,7 +23,8 @@ from masquerade.pipeline.residual_detail import (
     FrameDetail,
     RegionJudge,
     Remains,
-    residual_detail,
+    remaining_detail,
+    source_detail,
 )
 from masquerade.pipeline.stream import AnonymizedFrame
 from masquerade.regions.boxes import Box
@@ -203,10 +204,10 @@ def test_the_measure_is_of_windows_in_the_mask() -> None:
             counts[0] += 1
             counts[1] += ab > 0.7 * np.sqrt(aa * bb) and ab > 0.4 * aa
             counts[2] += ab > 0.9 * np.sqrt(aa * bb) and ab > 0.6 * aa
-        found = residual_detail(before, after, mask)
+        found = remaining_detail(source_detail(before, mask), after)
         assert np.abs(np.array(found) - counts).max() <= 2
         assert 300 < counts[0] < mask.sum()
-    assert residual_detail(before, after, np.zeros_like(mask)) == (0, 0, 0)
+    assert remaining_detail(source_detail(before, np.zeros_like(mask)), after) == (0, 0, 0)
 
 
 def plain_measure(
@@ -266,7 +267,8 @@ def test_what_is_left_out_to_save_time_changes_no_count(
         after = np.asarray(cv2.GaussianBlur(after, (0, 0), smooth), np.float32)
     mask = rng.random(size) < share
     mask[0, 0] = mask[-1, -1] = True  # so that the formula sees what lies within its reach
-    assert residual_detail(before, after, mask) == plain_measure(before, after, mask)
+    found = remaining_detail(source_detail(before, mask), after)
+    assert found == plain_measure(before, after, mask)
 
 
 @pytest.mark.parametrize("size", [(360, 480), (90, 91), (92, 200), (89, 200)])
@@ -279,8 +281,9 @@ def test_of_a_whole_frame_every_ninth_window_is_measured(
     after = (gain * before + rng.normal(0, 0.5, size)).astype(np.float32)
     mask = np.ones(size, bool)
     expected = plain_measure(before, after, mask)
-    assert residual_detail(before, after, mask) == expected  # a box that fills the picture
-    found = residual_detail(before, after, mask, whole=True)
+    found = remaining_detail(source_detail(before, mask), after)
+    assert found == expected  # a box that fills the picture
+    found = remaining_detail(source_detail(before, mask, whole=True), after)
     assert found == plain_measure(before, after, mask, step=3 if size[0] >= 90 else 1)
     if size[0] > 200:  # so that the shares are those of all windows
         assert 9000 < expected[0] < mask.size and expected[1] >= expected[2]

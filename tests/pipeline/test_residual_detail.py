@@ -18,7 +18,13 @@ from masquerade.errors import OutputError
 from masquerade.methods import METHODS
 from masquerade.pipeline import found_regions, pictures, single_file, stream
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
-from masquerade.pipeline.residual_detail import MAX_LEFT, RegionJudge, Remains, residual_detail
+from masquerade.pipeline.residual_detail import (
+    MAX_LEFT,
+    RegionJudge,
+    Remains,
+    remaining_detail,
+    source_detail,
+)
 from masquerade.regions.boxes import Box, BoxWriter
 
 DRAWN = [name for name, method in METHODS.items() if not method.learned]
@@ -344,13 +350,14 @@ def test_the_measure() -> None:
     a, noise = rng.normal(100, 20, (2, 64, 64)).astype(np.float32)
     mask = np.zeros((64, 64), bool)
     mask[10:50, 10:50] = True
-    assert residual_detail(a, a, mask) == (1600, 1600, 1600)
-    assert residual_detail(a, 50 + 0.5 * a, mask)[1] == 1600  # fainter, and still there
-    assert residual_detail(a, 50 + 0.2 * a, mask)[1] == 0  # a trace
-    assert residual_detail(a, noise, mask)[1] == 0
-    assert residual_detail(a, 0.6 * a + noise, mask)[1] == 0  # drowned in noise
-    assert residual_detail(a, np.where(mask, noise, a), mask)[1] == 0  # nothing outside counts
-    assert residual_detail(np.full_like(a, 9), a, mask) == (0, 0, 0)
+    detail = source_detail(a, mask)
+    assert remaining_detail(detail, a) == (1600, 1600, 1600)
+    assert remaining_detail(detail, 50 + 0.5 * a)[1] == 1600  # fainter, and still there
+    assert remaining_detail(detail, 50 + 0.2 * a)[1] == 0  # a trace
+    assert remaining_detail(detail, noise)[1] == 0
+    assert remaining_detail(detail, 0.6 * a + noise)[1] == 0  # drowned in noise
+    assert remaining_detail(detail, np.where(mask, noise, a))[1] == 0  # outside it nothing counts
+    assert remaining_detail(source_detail(np.full_like(a, 9), mask), a) == (0, 0, 0)
 
 
 def test_an_output_with_other_frames_is_refused(

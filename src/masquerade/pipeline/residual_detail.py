@@ -398,21 +398,13 @@ class DetailCheck:
                 yield frame.luma(self.size).astype(np.float32)
 
 
-def residual_detail(
-    before: F32, after: F32, mask: NDArray[np.bool_], *, whole: bool = False
-) -> Remains:
-    """How many pixels of a mask had detail in the luma (h, w), and in how many it is still there.
-
-    In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b. Of a
-    `whole` frame only the windows around every third row and column are measured.
-    """
-    return remaining_detail(source_detail(before, mask, whole=whole), after)
-
-
 def source_detail(
     before: F32, mask: NDArray[np.bool_], *, whole: bool = False
 ) -> SourceDetail | None:
-    """The detail of a region of the source's luma (h, w); None: it has none."""
+    """The detail of the source's luma (h, w) inside a mask of its shape; None: there is none.
+
+    Of a `whole` frame only the windows around every third row and column are measured.
+    """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
         return None
@@ -430,7 +422,10 @@ def source_detail(
 
 
 def remaining_detail(source: SourceDetail | None, after: F32) -> Remains:
-    """How much of the detail of a region is still there in the output's luma (h, w)."""
+    """How much of the detail of a region is still there in the output's luma (h, w).
+
+    In windows of the region alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b.
+    """
     if source is None:
         return Remains(0, 0, 0)
     near, inside, step, a, aa, detailed = source
