@@ -47,7 +47,7 @@ class PlannedTable:
 def plan(
     suite: Suite, places: Places, options: Options
 ) -> tuple[list[PlannedTable], list[PlannedTable]]:
-    """The tables whose trainings are needed first, and the tables that were asked for.
+    """Plan the tables that were asked for, and before them those whose trainings they start from.
 
     A training is named after the content of its data, so that it has another name before they are
     made.

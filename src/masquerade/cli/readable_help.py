@@ -107,7 +107,7 @@ def parse_boxes(
 
 @RULES.primitive_rule
 def _value(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Choices as one|other, values in words, and of `X | None` only X."""
+    """How the help names the values of an option: choices as one|other, of `X | None` only X."""
     kind: Any = info.type
     origin: Any = info.type_origin
     inside = get_args(kind)
@@ -212,7 +212,12 @@ def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
 
 
 def _as_flags(text: str, names: Collection[str]) -> str:
-    """A docstring's words on an argument, for a person who gives it, or those named, as a flag."""
+    """Rewrite what a docstring says of an argument for the command's help: `name` is --name there.
+
+    Args:
+        text: of the docstring.
+        names: arguments that are flags of the command.
+    """
     text = re.sub(r"`?\b(\w+)=\"(\w+)\"`?", r"--\1 \2", " ".join(text.split()))
     for name in names:
         text = text.replace(f"`{name}`", f"--{name.replace('_', '-')}")
@@ -220,7 +225,11 @@ def _as_flags(text: str, names: Collection[str]) -> str:
 
 
 def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
-    """An option without a default that says nothing, and of --no-NAME what that does."""
+    """Describe an option for the help, without a default that tells nothing, such as None.
+
+    Of one that is on unless --no-NAME is given, the help says what --no-NAME does. With `unset` no
+    default is shown.
+    """
     kind: Any = option.type
     if option.name in WORDS:
         kind = Annotated[kind, arg(metavar=WORDS[option.name])]

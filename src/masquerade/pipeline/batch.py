@@ -202,7 +202,13 @@ def _extension(src: Path, codec: str) -> str:
 
 
 def _distinct(tasks: list[FileTask]) -> list[FileTask]:
-    """a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4."""
+    """Give tasks whose outputs would have one name the suffix of their source as well.
+
+    So a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4.
+
+    Raises:
+        UsageError: two outputs would have one name all the same.
+    """
     given, keys = tasks, place_keys(task.dst for task in tasks)
     counts = Counter(keys)
     tasks = [

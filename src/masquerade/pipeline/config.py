@@ -365,7 +365,7 @@ def edited_config(edits: "Edits", *, key_weights: Path | None = None) -> Pipelin
 
 
 def numbering(config: PipelineConfig, source: Any) -> str:
-    """Equal where people of one video have the same numbers.
+    """A hash of all that determines the track IDs that a region source gives the people of a video.
 
     Args:
         config: which region source gives them, and its arguments.

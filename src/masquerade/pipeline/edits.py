@@ -103,7 +103,7 @@ class Edits:
         return next((tracks for tracks in self.joined if track in tracks), (track,))
 
     def ids(self, tracks: Sequence[int]) -> str | None:
-        """Tracks with those joined to them as `--keep-visible` takes them; None: there is none."""
+        """A list such as "0,3" of tracks and all that are joined to them; None: there are none."""
         found = sorted({one for track in tracks for one in self.same_person(track)})
         return ",".join(map(str, found)) or None
 

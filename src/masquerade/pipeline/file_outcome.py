@@ -1,4 +1,4 @@
-"""What one file of a batch gives: `run_task`, which no error of a file stops, and its outcome."""
+"""Run one file of a batch, and say how it ended, whatever goes wrong in it."""
 
 import os
 import platform
