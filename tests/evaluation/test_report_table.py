@@ -9,15 +9,8 @@ import pytest
 from rich.console import Console
 
 from masquerade.evaluation import Evaluation
-from masquerade.report.table import (
-    lines,
-    main_columns,
-    markdown,
-    notes,
-    number,
-    show,
-    with_interval,
-)
+from masquerade.report.numbers_and_columns import main_columns, number, with_interval
+from masquerade.report.table import lines, markdown, notes, show
 
 
 def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None:

@@ -30,7 +30,8 @@ from masquerade.metrics.classification import auroc
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.intervals import Score, score_over_runs
 from masquerade.metrics.statistic import average
-from masquerade.report.table import lines, main_columns, notes
+from masquerade.report.numbers_and_columns import main_columns
+from masquerade.report.table import lines, notes
 
 COPY, BLACK = build("downsample", factor=2), build("blacken")
 

@@ -34,9 +34,9 @@ from masquerade.report.ablations import (
 )
 from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
 from masquerade.report.embedded_clips import Clip, embed_clips
+from masquerade.report.numbers_and_columns import number
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, bars
-from masquerade.report.table import number
 from masquerade.report.verdicts import floor_value, headline_columns
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

@@ -13,7 +13,13 @@ from made_rows import HOSTILE, private, score
 from masquerade.evaluation.results import Evaluation, Reidentification
 from masquerade.report.benchmark_page import _cell
 from masquerade.report.benchmark_tables import csv_table
-from masquerade.report.table import all_columns, at_most, lines, main_columns, number
+from masquerade.report.numbers_and_columns import (
+    all_columns,
+    highest_upper_end,
+    main_columns,
+    number,
+)
+from masquerade.report.table import lines
 from masquerade.report.verdicts import (
     beyond_chosen,
     headline,
@@ -69,9 +75,27 @@ def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation
     assert "Attributes: no method is shown to hide this." in shown
     assert row_verdict(replace(row, findings=(*first, red)), main_columns(table)).word == "held"
     (mean,) = (one for one in held.findings if one.label == "attributes")
-    for mine, says in ((held, True), (row, False)):
+    for mine, says in ((held, "held"), (row, "leaks")):
         shown = lines(replace(table, rows=(mine,)), [mean])[-1]
-        assert (", held" in shown[1]) == says
+        assert (", held" in shown[1]) == (says == "held")
+        assert verdict(mine, mean).word == says
+    assert "red_top" in verdict(row, mean).why
+
+
+def test_a_cell_of_the_table_says_what_the_verdict_says(table: Evaluation) -> None:
+    """It was silent where the page said undecided, so that both seemed to leak."""
+    columns = [one for one in all_columns(table) if one.use == "private"]
+    told = set()
+    for row in table.rows[1:4]:
+        (shown,) = lines(replace(table, rows=(row,), controls=()), columns)[-1:]
+        for column, cell in zip(columns, shown[1:], strict=True):
+            found = row.finding(column.label)
+            assert found is not None
+            word = verdict(row, found).word
+            said = next((w for w in ("held", "undecided", "void") if cell.endswith(w)), "leaks")
+            assert said == word, cell
+            told.add(word)
+    assert told == {"held", "undecided", "leaks", "void"}
 
 
 @pytest.mark.parametrize("label", ["identity", "attributes"])
@@ -293,17 +317,24 @@ def test_the_headline_is_of_all_columns_of_people(
 
 def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> None:
     raw, held, *_ = table.rows
-    assert at_most(raw, raw.findings[1]) is None and at_most(held, held.findings[0]) is None
-    assert at_most(held, held.findings[1]) == pytest.approx(0.08)
+    assert (
+        highest_upper_end(raw, raw.findings[1]) is None
+        and highest_upper_end(held, held.findings[0]) is None
+    )
+    assert highest_upper_end(held, held.findings[1]) == pytest.approx(0.08)
 
 
 def test_who_sees_no_people_is_not_in_the_at_most_of_their_attributes(table: Evaluation) -> None:
     held = table.rows[1]
     found = held.findings[1]
     sky = replace(found.attacks[0], family="background", test=replace(found.score, high=0.9))
-    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.9)
+    assert highest_upper_end(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(
+        0.9
+    )
     sky = replace(sky, counts=False)
-    assert at_most(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(0.08)
+    assert highest_upper_end(held, replace(found, attacks=(*found.attacks, sky))) == pytest.approx(
+        0.08
+    )
 
 
 def test_older_results_give_the_highest_score_instead(table: Evaluation) -> None:

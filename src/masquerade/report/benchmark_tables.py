@@ -10,7 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
-from masquerade.report.table import at_most, main_columns, number, with_interval
+from masquerade.report.numbers_and_columns import (
+    highest_upper_end,
+    main_columns,
+    number,
+    with_interval,
+)
 from masquerade.report.verdicts import (
     best_floor,
     headline_columns,
@@ -77,7 +82,7 @@ def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...
     return (
         *(evaluation.data, row.name, row.method, row.regions, row.runs),
         *(found.label, found.use, found.metric, found.protocol, score.n, score.clusters),
-        *(score.value, score.low, score.high, at_most(row, found)),
+        *(score.value, score.low, score.high, highest_upper_end(row, found)),
         *((None, None) if floor is None else (floor[1].value, floor[0])),
         *((None, None, None) if raw is None else (raw.value, raw.low, raw.high)),
         *((None, None, None) if leaked is None else (leaked.value, leaked.low, leaked.high)),
@@ -102,7 +107,7 @@ def _latex(evaluation: Evaluation, index: int) -> str:
             cells.append(
                 r"\textit{n/a}"
                 if found is None
-                else _cell(found.score, at_most(row, found)) + " void" * bool(found.void)
+                else _cell(found.score, highest_upper_end(row, found)) + " void" * bool(found.void)
             )
         said = (
             ""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from masquerade.metrics.intervals import Score
 from masquerade.report.label_places import Box, place_labels
-from masquerade.report.table import number, with_interval
+from masquerade.report.numbers_and_columns import number, with_interval
 
 EMPTY = Markup("")
 WIDE = set("mwMW%@")

@@ -10,13 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.errors import escape
-from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
-from masquerade.report.linked_clips import linked_clips
+from masquerade.report.numbers_and_columns import (
+    all_columns,
+    highest_upper_end,
+    main_columns,
+    number,
+    with_interval,
+)
+from masquerade.report.verdicts import verdict
 
 HOW_TO_READ = (
     "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are "
@@ -26,10 +31,12 @@ HOW_TO_READ = (
     "background alone); and leakage: 0 is what a guess from labels and actions "
     "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no "
     "attacker's upper end is more than a tenth of the way from the guess to raw video. "
-    "`undecided`: the same, but attackers of some kind fail on raw video too, one is surely worse "
-    "than chance, there are too few training runs, all clips of a person together or "
-    "re-identification across clips may tell more, or could not be tried, or most frames were "
-    "hidden whole because nothing could be told apart in them. "
+    "`undecided`: no attacker is surely above the guess, but some upper end is higher than that, "
+    "so that more clips would tell; or none is, but attackers of some kind fail on raw video too, "
+    "one is surely worse than chance, there are too few training runs, all clips of a person "
+    "together or re-identification across clips may tell more, or could not be tried, or most "
+    "frames were hidden whole because nothing could be told apart in them. Where neither stands, "
+    "more than a guess is surely read, by an attacker or by such clips together. "
     "`background`: what is read from the top twelfth of the frame alone. A low score says what "
     "these attackers recovered from these clips, and nothing more."
 )
@@ -113,19 +120,6 @@ BEST_ON_TEST_HEAD = ["video", "label", "chosen before the test", HINDSIGHT, "its
 FEATURE_HEAD = ["video", "gallery", "feature", "validation", "linkage AUC", "rank-1"]
 ATTACKER_HEAD = ["video", "label", "attacker", "validation", "test", "sd over seeds"]
 YES_NO = {True: "yes", False: "NO", None: ""}
-
-
-def all_columns(evaluation: Evaluation) -> list[Finding]:
-    """Raw video's findings, the action first: one a column."""
-    return list(evaluation.rows[0].findings) if evaluation.rows else []
-
-
-def main_columns(evaluation: Evaluation) -> list[Finding]:
-    """The columns of the table: of several binary attributes only their mean."""
-    found = all_columns(evaluation)
-    if not any(one.label == MEAN for one in found):
-        return found
-    return [one for one in found if one.metric != "AUROC" or one.label == MEAN]
 
 
 def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
@@ -261,21 +255,6 @@ def markdown(evaluation: Evaluation) -> str:
     return "\n".join(parts) + "\n"
 
 
-def number(value: float | None) -> str:
-    """A share as tables print it: .83, 1.00, n/a."""
-    if value is None:
-        return "n/a"
-    text = f"{value:.2f}"
-    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
-
-
-def with_interval(score: Score | Leakage | None) -> str:
-    """.83 [.74, .90], or n/a."""
-    if score is None or score.value is None:
-        return "n/a"
-    return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
-
-
 def _cell(row: Row, label: str, void: str | None) -> str:
     found = row.finding(label)
     if found is None:
@@ -289,28 +268,13 @@ def _cell(row: Row, label: str, void: str | None) -> str:
     leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
         return f"{text}{most} leakage n/a{background}"
-    from masquerade.report.verdicts import is_hidden  # here: verdicts begin with this table
-
-    # results of earlier versions did not look at all attackers at once
-    holds = leakage.protects and found.highest_score is not None
-    holds = holds and (found.label != MEAN or is_hidden(row, found))
-    linked = found.protocol == SAME and linked_clips(row) is not None
-    held = "" if linked else ", held" if holds else ", undecided" if found.undecided else ""
-    held = ", void" if held and void else held
-    return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
-
-
-def at_most(row: Row, found: Finding) -> float | None:
-    """The highest upper end of all attackers that count; of raw video, of the action and of one
-    that is not known it says nothing."""
-    ends = [one.test.high for one in found.attacks if one.counts]
-    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
-        return None
-    return max((end for end in ends if end is not None), default=None)
+    said = "" if row.method is None else verdict(row, found, void=void).word
+    word = f", {said}" if said in ("held", "undecided", "void") else ""
+    return f"{text}{most} leakage {number(leakage.value)}{word}{background}"
 
 
 def _at_most(row: Row, found: Finding) -> str:
-    most = at_most(row, found)
+    most = highest_upper_end(row, found)
     return "" if most is None else f" at most {number(most)}"
 
 

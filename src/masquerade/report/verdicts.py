@@ -17,7 +17,12 @@ from masquerade.metrics.leakage import (
     least_counted,
 )
 from masquerade.report.linked_clips import linked_clips
-from masquerade.report.table import all_columns, at_most, main_columns, number
+from masquerade.report.numbers_and_columns import (
+    all_columns,
+    highest_upper_end,
+    main_columns,
+    number,
+)
 
 Word = Literal["held", "undecided", "leaks", "n/a", "void"]
 WORDS: tuple[Word, ...] = ("leaks", "undecided", "void", "n/a", "held")  # the gravest first
@@ -116,7 +121,7 @@ def highest(found: Finding) -> float | None:
 def beyond_chosen(row: Row, found: Finding) -> tuple[str, float] | None:
     """How far others than the chosen attackers may get: `at most` so far, or else, where results
     have no intervals that hold for all attackers at once, the `highest` score."""
-    most, top = at_most(row, found), highest(found)
+    most, top = highest_upper_end(row, found), highest(found)
     if most is not None:
         return "at most", most
     if row.method is None or found.use != "private" or top is None:
@@ -134,7 +139,22 @@ def held_below(found: Finding) -> float | None:
 
 
 def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
-    """Return whether a method hides a private label; `void`: why the evaluation is void, if so."""
+    """Return whether a method hides a private label; `void`: why the evaluation is void, if so.
+
+    A mean over attributes does not hold where a single one of them leaks.
+    """
+    said = _own_verdict(row, found, void)
+    if said.word != "held" or found.label != MEAN:
+        return said
+    others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
+    leaking = [one.label for one in others if _own_verdict(row, one, void).word == "leaks"]
+    if not leaking:
+        return said
+    return Verdict("leaks", f"of single attributes {', '.join(leaking)} can be read")
+
+
+def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
+    """The verdict on a label by its own numbers, of a mean without a look at its attributes."""
     why = found.void or void
     if why:
         return Verdict("void", why)
@@ -159,7 +179,7 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
         return Verdict("held", f"no attacker's upper end is above {number(limit)}")
     if found.undecided:
         return Verdict("undecided", found.undecided)
-    most = at_most(row, found)
+    most = highest_upper_end(row, found)
     if row.runs > 1 and most is not None and most <= limit:
         return Verdict(
             "undecided",
@@ -183,7 +203,7 @@ def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None
         return Verdict("n/a", row.not_applicable)
     main = {one.label for one in columns if one.use == "private"}
     found = [one for one in row.findings if one.use == "private"]
-    every = [(one, verdict(row, one, void=void)) for one in found]
+    every = [(one, _own_verdict(row, one, void)) for one in found]  # names single attributes
     each = [(one, said) for one, said in every if one.label in main]
     if all(said.word != "leaks" for _, said in each):
         each += [(one, said) for one, said in every if said.word == "leaks"]
@@ -222,7 +242,7 @@ def headline(evaluation: Evaluation) -> Headline:
         return Headline("No method was measured.", "There is nothing to compare.")
     said = [(row, _verdict_on_all(row, one)) for row, one in found]
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
-    held = [row.name for row, one in found if is_hidden(row, one)]
+    held = [row.name for row, one in found if _is_hidden(row, one)]
     open_ = [row.name for row, one in said if one.word == "undecided"]
     if all(one.word in ("n/a", "void") for _, one in said):
         claim = f"Whether any method hides {what} cannot be told from these clips."
@@ -309,18 +329,15 @@ def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
     found = [(row, one) for row in rows if (one := row.finding(column.label)) is not None]
     if void := _void(column, found):
         return void
-    held = [row.name for row, one in found if is_hidden(row, one)]
+    held = [row.name for row, one in found if _is_hidden(row, one)]
     if held:
         return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
     return f"{_plain(column).capitalize()}: no method is shown to hide this."
 
 
-def is_hidden(row: Row, found: Finding) -> bool:
-    """Whether a label holds; of the mean over attributes, none of which may leak."""
-    others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
-    single = others if found.label == MEAN else []
-    leaks = any(verdict(row, one).word == "leaks" for one in single)
-    return _verdict_on_all(row, found).word == "held" and not leaks
+def _is_hidden(row: Row, found: Finding) -> bool:
+    """Whether a label holds; of who somebody is, in all columns of people."""
+    return _verdict_on_all(row, found).word == "held"
 
 
 def _verdict_on_all(row: Row, found: Finding) -> Verdict:

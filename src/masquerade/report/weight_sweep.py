@@ -14,8 +14,8 @@ from markupsafe import Markup
 from masquerade.evaluation.results import Evaluation, Finding, NetworkMean, Reads, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
+from masquerade.report.numbers_and_columns import number
 from masquerade.report.svg_charts import Series, lines
-from masquerade.report.table import number
 from masquerade.report.verdicts import headline_columns, privacy_value, title_of
 
 STEPS = 21  # weights of privacy in the sweep

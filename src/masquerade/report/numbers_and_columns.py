@@ -1,0 +1,43 @@
+"""How tables and pages print numbers, and which columns a table has."""
+
+from masquerade.evaluation.metric_specs import MEAN
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+from masquerade.metrics.leakage import Leakage
+
+
+def number(value: float | None) -> str:
+    """A share as tables print it: .83, 1.00, n/a."""
+    if value is None:
+        return "n/a"
+    text = f"{value:.2f}"
+    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+
+
+def with_interval(score: Score | Leakage | None) -> str:
+    """.83 [.74, .90], or n/a."""
+    if score is None or score.value is None:
+        return "n/a"
+    return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
+
+
+def highest_upper_end(row: Row, found: Finding) -> float | None:
+    """The highest upper end of all attackers that count; of raw video, of the action and of one
+    that is not known it says nothing."""
+    ends = [one.test.high for one in found.attacks if one.counts]
+    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
+        return None
+    return max((end for end in ends if end is not None), default=None)
+
+
+def all_columns(evaluation: Evaluation) -> list[Finding]:
+    """Raw video's findings, the action first: one a column."""
+    return list(evaluation.rows[0].findings) if evaluation.rows else []
+
+
+def main_columns(evaluation: Evaluation) -> list[Finding]:
+    """The columns of the table: of several binary attributes only their mean."""
+    found = all_columns(evaluation)
+    if not any(one.label == MEAN for one in found):
+        return found
+    return [one for one in found if one.metric != "AUROC" or one.label == MEAN]
