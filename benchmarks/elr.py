@@ -36,8 +36,8 @@ from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
-from masquerade.metrics.intervals import Score, paired, score
-from masquerade.metrics.statistic import Statistic, mean
+from masquerade.metrics.intervals import Score, score
+from masquerade.metrics.statistic import Statistic, difference, mean
 from masquerade.storage import atomic_write
 from masquerade.training.engine import digest_inputs
 from masquerade.training.fit_config import tiny
@@ -186,7 +186,7 @@ def page(bench: Bench, *, data: str, command: str) -> str:
         found = {name: bench.read(way, factor) for name, way in WAYS.items()}
         cells = [written(score(one.top1, clusters=groups), one.spread) for one in found.values()]
         for name in PAPERS:
-            gain = paired(found[name].top1, found["random crops"].top1, clusters=groups).difference
+            gain = score(difference(found[name].top1, found["random crops"].top1), clusters=groups)
             cells.append(written(gain, sign=True))
         rows = ELR(factor=factor).size(*SIZE)[0] if factor > 1 else SIZE[0]
         lines.append(f"| {factor} | {rows} | " + " | ".join(cells) + " |")

@@ -18,8 +18,8 @@ from masquerade.evaluation import EvaluatedMethod, Evaluation
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
-from masquerade.metrics.intervals import paired
-from masquerade.metrics.statistic import Statistic, average
+from masquerade.metrics.intervals import score
+from masquerade.metrics.statistic import Statistic, average, difference
 from masquerade.report.differences import differences_markdown
 
 ENTRIES = [
@@ -40,7 +40,7 @@ def test_a_reading_is_the_number_of_the_table(
                 assert finding is not None and finding.score is not None
                 assert reading.scores[row.name].value == finding.score.value
     red = found["red"]
-    gap = paired(red.scores["copy"], red.scores["black"], clusters=red.groups).difference
+    gap = score(difference(red.scores["copy"], red.scores["black"]), clusters=red.groups)
     assert gap.value == pytest.approx(red.scores["copy"].value - red.scores["black"].value)
     assert gap.low is not None and gap.high is not None
     assert 0 < gap.low < 0.5 < gap.high  # the copy shows what black hides, of which half is a guess

@@ -19,7 +19,7 @@ from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.results import Restored
 from masquerade.extraction.dataset import ClipDataset, ClipSource, Digests, clip_loader
 from masquerade.metrics.intervals import score_over_runs
-from masquerade.metrics.picture_quality import MOST_PSNR, WINDOW, psnr, ssim
+from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
 from masquerade.metrics.statistic import Floats, Statistic, mean
 from masquerade.models.restoration_net import RestorationNet
 from masquerade.storage import atomic_write, save_tensors, weights_digest
@@ -153,11 +153,6 @@ def clip_quality(clips: ClipDataset, raw: ClipDataset) -> Quality:
             alike = np.mean([ssim(x, y) for x, y in zip(one, other, strict=True)])
             found[next(rows)] = psnr(one, other), float(alike)
     return found
-
-
-def is_large_enough(clips: ClipDataset) -> bool:
-    """Whether frames are as large as the window of SSIM."""
-    return min(clips.shape[2:]) >= WINDOW
 
 
 def compare(

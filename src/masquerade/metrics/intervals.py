@@ -32,7 +32,6 @@ from masquerade.metrics.statistic import (
     Ints,
     Statistic,
     any_known,
-    difference,
     values_left_out,
 )
 
@@ -48,15 +47,6 @@ class Score:
     high: float | None
     n: int  # videos
     clusters: int  # independent groups among them
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A comparison of two methods on the same videos."""
-
-    difference: Score  # first less second
-    wins: float | None  # share of the resamples in which the first is greater, ties counted half
-    resamples: int  # those that were defined
 
 
 class Variance(NamedTuple):
@@ -247,25 +237,6 @@ def score_over_runs(
     """
     between = variance_between_runs(runs, clusters=clusters)
     return score(statistic, clusters=clusters, quantiles=quantiles, between=between)
-
-
-def paired(
-    first: Statistic,
-    second: Statistic,
-    *,
-    clusters: ArrayLike | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Paired:
-    """Compare one metric of two methods on the same videos in the same order.
-
-    Clusters, as of `score`, are left out or drawn (`resamples` times) for both at once.
-    """
-    both = difference(first, second)
-    drawn = bootstrap(both, clusters=clusters, resamples=resamples, seed=seed)
-    drawn = drawn[~np.isnan(drawn)]
-    wins = float(np.mean((drawn > 0) + 0.5 * (drawn == 0))) if len(drawn) else None
-    return Paired(score(both, clusters=clusters), wins, len(drawn))
 
 
 def bootstrap(

@@ -3,8 +3,7 @@
 Probes are anonymized videos, the gallery videos of known people. The gallery is fixed and probes
 are a sample: a statistic has one weight a probe, and intervals resample probes in clusters, one a
 person. Ties count as if shuffled, so that a constant similarity scores exactly its floor. A probe
-whose person is not in the gallery has no rank and no AP and is left out of both; `probes_scored`
-counts the rest.
+whose person is not in the gallery has no rank and no AP and is left out of both.
 
 In an open set some probes show people who are not in the gallery (unknown ones), and an attacker
 who names somebody for them raises a false alarm. Scored are the false positive identification rate
@@ -33,11 +32,6 @@ from masquerade.metrics.statistic import Floats, Kind, Statistic, float_array, r
 def pairs_alike(probes: ArrayLike, gallery: ArrayLike) -> NDArray[np.bool_]:
     """(p, g): which pairs of labels (p,) and (g,) agree: people's are the ground truth."""
     return np.asarray(probes)[:, None] == np.asarray(gallery)[None, :]
-
-
-def probes_scored(truth: ArrayLike) -> int:
-    """How many probes have their person in the gallery, by the (p, g) ground truth."""
-    return int(np.asarray(truth, dtype=bool).any(axis=1).sum())
 
 
 def rank_k(truth: ArrayLike, similarity: ArrayLike, *, k: int = 1) -> Statistic:
