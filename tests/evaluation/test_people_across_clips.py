@@ -339,7 +339,7 @@ def test_nobody_is_hidden_whose_clips_were_not_compared(
     """Of who it is alone; an attribute needs no comparison."""
     run = Evaluator(manifest, replace(CONFIG, reidentification=wanted), kept, None)
     few = replace(run.raw, clips=run.raw.clips and run.raw.clips.of_rows(np.arange(4)))
-    _, found = run.reidentify([few, few], [evaluation.rows[0], with_held(evaluation.rows[2])])
+    (_, found), _ = run.reidentify([few, few], [evaluation.rows[0], with_held(evaluation.rows[2])])
     who, red = found.finding("identity"), found.finding("red")
     assert who is not None and who.leakage is not None and who.leakage.protects is None
     assert (

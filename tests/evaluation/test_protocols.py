@@ -13,7 +13,7 @@ from scenes import CONFIG
 from masquerade.datasets.manifest import Clip, Column, Manifest, make_manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
-from masquerade.evaluation import EvaluatedMethod, evaluate, evaluator
+from masquerade.evaluation import EvaluatedMethod, evaluate, table_rows
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.held_out import describe_held_out
 from masquerade.evaluation.protocols import label_columns, protocols
@@ -173,7 +173,7 @@ def test_who_it_is_never_holds_where_people_change_places(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who recognises somebody does not know by which column the clip names them."""
-    monkeypatch.setattr(evaluator, "unread_channels", lambda *_: {})
+    monkeypatch.setattr(table_rows, "unread_channels", lambda *_: {})
     column = manifest.column("identity")
     turns = [int(name.removesuffix(".mkv")[-1]) for name in (c.path for c in manifest.clips)]
     several = manifest

@@ -118,7 +118,7 @@ def test_a_channel_that_nobody_attacks_behind_methods_is_not_read_on_raw_video_e
 ) -> None:
     """Of raw video others are attacked too, whose weights some attackers start from."""
     run = Evaluator(manifest, replace(CONFIG, attackers=families), kept, None)
-    controls = run.controls([run.raw.inputs])
+    controls = run.controls([run.raw.inputs]).controls
     mine = {one.kind.removeprefix("only ") for one in controls if one.kind.startswith("only ")}
     assert mine == channels
     for gone in {"appearance", "motion"} - channels:

@@ -60,6 +60,15 @@ class PositiveControls:
     controls: tuple[Control, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckedControls:
+    """All controls of an evaluation, and what follows from them for its scores."""
+
+    specs: Mapping[str, Sequence[MetricSpec]]  # that are scored, by protocol
+    controls: tuple[Control, ...]
+    notes: tuple[str, ...]  # on labels that are left out of means
+
+
 def positive_controls(
     raw: Mapping[str, ScoringInput],
     every: Joined,

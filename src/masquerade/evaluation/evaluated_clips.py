@@ -3,12 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.attacker_choice import ScoringInput
@@ -22,7 +20,6 @@ from masquerade.extraction.config import Content, ExtractionConfig, RegionFactor
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips, store_contents
 from masquerade.extraction.store import ClipCache
-from masquerade.methods import METHODS, method_name
 from masquerade.process_pool import OpenExecutor
 from masquerade.regions import People
 
@@ -232,19 +229,3 @@ def finds_poses(regions: RegionFactory | str | None) -> bool:
 def regions_with_poses(methods: Sequence[EvaluatedMethod]) -> RegionFactory | str | None:
     """The first maker of region sources among the methods' that finds all people's poses."""
     return next((one.regions for one in methods if finds_poses(one.regions)), None)
-
-
-def class_or_method_name(method: Anonymizer) -> str:
-    """The name of a method in METHODS, or of its class where it is not there, as a user's own."""
-    return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__
-
-
-def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
-    """A method's arguments as JSON holds them, with those of a method among them."""
-    plain: dict[str, Any] = {}
-    for key, value in arguments(method).items():
-        if isinstance(value, Anonymizer):
-            plain[key] = {"method": class_or_method_name(value), **arguments_as_json(value)}
-        else:
-            plain[key] = list(value) if isinstance(value, tuple) else value
-    return plain

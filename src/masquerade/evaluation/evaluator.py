@@ -5,12 +5,11 @@ video; where they fail the result is void.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,13 +31,13 @@ from masquerade.evaluation.chosen_recognizers import models_within_limit, preset
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
+    CheckedControls,
     channel_controls,
     clip_size_controls,
     least_above_chance,
     negative_control,
     pose_control,
     positive_controls,
-    unread_channels,
     void_labels,
     void_reason,
 )
@@ -48,8 +47,6 @@ from masquerade.evaluation.evaluated_clips import (
     AttackedMethod,
     EvaluatedClips,
     Kind,
-    arguments_as_json,
-    class_or_method_name,
     example_of,
     has_learned,
     regions_with_poses,
@@ -57,32 +54,23 @@ from masquerade.evaluation.evaluated_clips import (
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.held_out import describe_held_out
-from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean
-from masquerade.evaluation.noise_inversion import inversions
+from masquerade.evaluation.metric_specs import MetricSpec, metric_specs
 from masquerade.evaluation.own_sampling import sampling_of_networks
 from masquerade.evaluation.people_across_clips import PeopleAcrossClips
 from masquerade.evaluation.pose_attackers import HARDLY_SEEN, LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import ClipSampling, Seen
 from masquerade.evaluation.protocols import (
-    counted_wrong,
     label_columns,
     notes_on_unreported,
     protocols,
 )
 from masquerade.evaluation.published_start import from_published
-from masquerade.evaluation.reconstruction import (
-    Quality,
-    clip_quality,
-    compare,
-    mean_of_both,
-    why_not_comparable,
-)
+from masquerade.evaluation.restored_clips import RestoredClips
 from masquerade.evaluation.results import (
     SCHEMA,
     Control,
     Evaluation,
-    Finding,
     PosesSeen,
     Restored,
     Row,
@@ -92,8 +80,9 @@ from masquerade.evaluation.scoring import (
     score_table,
     scoring_inputs,
 )
+from masquerade.evaluation.table_rows import notes_on_means, table_row, why_undecided
 from masquerade.evaluation.trade_offs import check_weights
-from masquerade.extraction.config import Content, region_names
+from masquerade.extraction.config import Content
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.poses import pose_tracker
 from masquerade.extraction.store import ClipCache
@@ -142,25 +131,28 @@ def evaluate(
         raise UsageError(f"two methods are called {twice[-1]}: give each a name of its own.")
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryFolder())
-        run = Evaluator(manifest, config, folder or scratch, progress, report, open_executor)
-        stack.enter_context(run.executor.opened())
+        evaluator = Evaluator(manifest, config, folder or scratch, progress, report, open_executor)
+        stack.enter_context(evaluator.executor.opened())
         if report:
-            report(run.plan(methods))
+            report(evaluator.plan(methods))
         # Who is found on raw video to be hidden need not be found again to be attacked.
-        run.clips.people = regions_with_poses(methods)
+        evaluator.clips.people = regions_with_poses(methods)
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
-            run.extract(method)
-        lines = [run.raw, *map(run.predict, methods)]
+            evaluator.extract(method)
+        attacked = [evaluator.raw, *map(evaluator.predict, methods)]
         if folder is not None:  # before minutes of scoring
-            tables = [line.predictions for line in lines if line.predictions is not None]
+            tables = [one.predictions for one in attacked if one.predictions is not None]
             joined = tables[0].merge(tables[1:])
-            if joined.size_in_memory(run.truth.classes) <= JOINED_BYTES:
+            if joined.size_in_memory(evaluator.truth.classes) <= JOINED_BYTES:
                 joined.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
-        every = join_table([(line.method.name, line.inputs) for line in lines])
-        controls = run.controls(every)
-        rows = run.reidentify(lines, run.score(lines, every, controls))
+        every = join_table([(one.method.name, one.inputs) for one in attacked])
+        checked = evaluator.controls(every)
+        rows = evaluator.score(attacked, every, checked)
+        rows, why_not_reidentified = evaluator.reidentify(attacked, rows)
+    on_means = notes_on_means(attacked, checked.specs)
+    notes = (*evaluator.notes, *checked.notes, *on_means, *why_not_reidentified)
     return Evaluation(
         schema=SCHEMA,
         data=data,
@@ -168,20 +160,20 @@ def evaluate(
         preset=config.preset,
         folds=config.folds,
         seeds=config.seeds,
-        attackers=run.families,
+        attackers=evaluator.families,
         through_file=config.through_file,
-        controls=controls,
-        void=void_reason(controls, run.truth.action),
-        limits=(*limits, *run.notes),
+        controls=checked.controls,
+        void=void_reason(checked.controls, evaluator.truth.action),
+        limits=(*limits, *dict.fromkeys(notes)),  # each note once
         rows=rows,
-        held_out=held_out or run.held_out,
-        sampling=sampling_of_networks(run.preset),
+        held_out=held_out or evaluator.held_out,
+        sampling=sampling_of_networks(evaluator.preset),
     )
 
 
 @dataclass(eq=False)
 class Evaluator:
-    """One evaluation: what all lines of its table share; its fields are arguments of `evaluate`."""
+    """One evaluation: what all rows of its table share; its fields are arguments of `evaluate`."""
 
     manifest: Manifest
     config: EvaluationConfig
@@ -203,11 +195,10 @@ class Evaluator:
         unasked = label_columns(manifest, config.labels)[2]
         left_out = (*unasked, *unlearned, *notes_on_unreported(found))
         self.held_out, on_people = describe_held_out(manifest, found)
-        self.notes = dict.fromkeys((*on_people, *sampling, *starts, *left_out))  # each once
-        self.models, note = models_within_limit(self.preset.attackers, self.truth)
-        self.notes |= dict.fromkeys(note)
-        self.families = get_families(config.attackers, self.models)
-        self._require_pose_networks()
+        self.models, too_large = models_within_limit(self.preset.attackers, self.truth)
+        asked = get_families(config.attackers, self.models)
+        self.families, missing = self._without_missing_networks(asked)
+        self.notes = (*on_people, *sampling, *starts, *left_out, *too_large, *missing)
         self.executor = Executor(
             folder=self.folder / "fits",
             preset=self.preset,
@@ -296,9 +287,12 @@ class Evaluator:
                 if seen.left_out is None:
                     predictions = predictions.merge([self._predict(method, raw, content)[1]])
         if raw is not None and "restored" in self._seen(method):
-            unrestored = self._why_unrestored(method, raw)
+            restoration = RestoredClips(
+                clips=self.clips, truth=self.truth, models=self.models, executor=self.executor
+            )
+            unrestored = restoration.why_not(method, raw)
             if unrestored is None:
-                found, restored = self._restore(method, raw)
+                found, restored = restoration.restore(method, raw, self._fits(method))
                 predictions = predictions.merge(found)
         if not predictions.blocks:
             why = "; ".join(filter(None, [*(one.left_out for one in poses), unrestored]))
@@ -314,43 +308,6 @@ class Evaluator:
             restored=restored,
             unrestored=unrestored,
         )
-
-    def _why_unrestored(self, method: EvaluatedMethod, raw: ClipDataset) -> str | None:
-        """Why a line's clips cannot be restored and compared with raw ones; None: they can."""
-        return next(
-            filter(None, (why_not_comparable(c, raw) for c in self.clips.of_each(method))), None
-        )
-
-    def _restore(
-        self, method: EvaluatedMethod, raw: ClipDataset
-    ) -> tuple[list[Predictions], tuple[Restored, ...]]:
-        """What attackers read from restored clips, and how near these come to the raw picture."""
-        fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == "restored"]
-        found: list[Predictions] = []
-        by_run: dict[int, list[tuple[Quality, Quality]]] = {}  # published and restored
-        first = next(iter(self.truth.protocols.values()))
-        per_seed = len(method.runs[0]) if method.runs else 1
-        for number, clips in enumerate(self.clips.of_each(method)):
-            run, fold = divmod(number, per_seed)
-            mine: dict[str, Any] = {"seeds": [run], "folds": [fold]} if method.runs else {}
-            shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)
-            restored = self.executor.reconstruct(method.name, shown, self.truth, raw=wanted, **mine)
-            how = {**mine, "raw": raw, "run": run, "restored": restored}
-            found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
-            for (protocol, _, at), one in restored.items():
-                if protocol == first.name:
-                    test = first.folds[at].of_clips(clips.rows).test
-                    before, after = (clip_quality(c.of_rows(test), wanted) for c in (shown, one))
-                    by_run.setdefault(run, []).append((before, after))
-        runs, groups = list(map(mean_of_both, by_run.values())), self.truth.groups
-        published, nearer = mean_of_both(runs)
-        quality = [compare("network", published, nearer, groups, runs=runs)]
-        for attacker, inverse in inversions(method):
-            clips = self.clips.of(inverse, inverse.method, "frames")
-            shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)
-            tested = clip_quality(shown.of_rows(list(published)), wanted)
-            quality.append(compare(attacker, published, tested, groups))
-        return found, tuple(quality)
 
     def _names(self, method: EvaluatedMethod) -> tuple[str, ...]:
         """The families that attack a line."""
@@ -444,17 +401,24 @@ class Evaluator:
             left_out = f"on raw video {self.raw.poses[0].left_out}"
         return PosesSeen(content=content, seen=seen, frames=frames, left_out=left_out)
 
-    def _require_pose_networks(self) -> None:
-        """Leave attackers of poses out where their networks are missing, unless they are named."""
-        if not any(self.models[name].content == "poses" for name, _ in self._fits(RAW)):
-            return
+    def _without_missing_networks(
+        self, families: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The families without that of poses where its networks are missing, and a note on it.
+
+        Where families were named, a missing network is refused.
+        """
+        fits = required_fits(families_on_raw(families), self.models, raw=True)
+        if not any(self.models[name].content == "poses" for name, _ in fits):
+            return families, ()
         try:
             pose_tracker()
         except MissingError as error:
             if self.config.attackers is not None:
                 raise
-            self.families = tuple(name for name in self.families if name != "pose")
-            self.notes |= {f"Attackers that see poses only are left out: {error}": None}
+            left = tuple(name for name in families if name != "pose")
+            return left, (f"Attackers that see poses only are left out: {error}",)
+        return families, ()
 
     def _predict_runs(
         self,
@@ -483,75 +447,43 @@ class Evaluator:
         return datasets[0], found[0].merge(found[1:])
 
     def score(
-        self, lines: Sequence[AttackedMethod], every: Joined, controls: Sequence[Control]
+        self, attacked: Sequence[AttackedMethod], every: Joined, checked: CheckedControls
     ) -> tuple[Row, ...]:
-        """The lines of the table."""
+        """The rows of the table, of what `controls` says is to be scored."""
         findings = score_table(
             every,
             self.truth,
-            self.specs,
-            void=void_labels(controls),
-            unread=[self._why_undecided(line, controls) for line in lines],
+            checked.specs,
+            void=void_labels(checked.controls),
+            unread=[why_undecided(one, checked, self.manifest) for one in attacked],
             means_of=self.models if self.config.average else None,
             lambdas=self.config.lambdas,
         )
-        return tuple(self._row(*both) for both in zip(lines, findings, strict=True))
+        return tuple(
+            table_row(one, found, self.manifest)
+            for one, found in zip(attacked, findings, strict=True)
+        )
 
-    def _why_undecided(
-        self, line: AttackedMethod, controls: Sequence[Control]
-    ) -> Mapping[str, str]:
-        """Reasons, by label, why a score near a guess does not mean that a method hides it."""
-        counts = line.clips.coverage.counts if line.clips and line.clips.coverage else None
-        if counts and counts.filled_whole > counts.frames / 2:  # that is no work of the method
-            why = (
-                f"{counts.filled_whole:,} of {counts.frames:,} frames were hidden whole, as "
-                "nothing could be told apart in them"
-            )
-            return {spec.name: why for specs in self.specs.values() for spec in specs}
-        return unread_channels(controls, example_of(line.method)) | counted_wrong(self.manifest)
+    def reidentify(
+        self, attacked: Sequence[AttackedMethod], rows: Sequence[Row]
+    ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        """The rows of the table with how well people are found again in their other clips.
 
-    def reidentify(self, lines: Sequence[AttackedMethod], rows: Sequence[Row]) -> tuple[Row, ...]:
-        """The lines of the table with how well people are found again in their other clips."""
+        Beside them stands a note where that was left out.
+        """
         people = PeopleAcrossClips(
             clips=self.clips, truth=self.truth, models=self.models, fits=self._fits
         )
-        found, note = people.reidentify(lines, rows)
-        self.notes |= {} if note is None else {note: None}
-        return found
+        found, note = people.reidentify(attacked, rows)
+        return found, () if note is None else (note,)
 
-    def _row(self, mine: AttackedMethod, findings: tuple[Finding, ...]) -> Row:
-        method = mine.method
-        example = example_of(method)
-        for name, one in mine.inputs.items():
-            for spec in self.specs[name]:
-                self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
-        skipped = {} if mine.clips is None else mine.clips.skipped
-        return Row(
-            name=method.name,
-            method=None if example is None else class_or_method_name(example),
-            arguments={} if example is None else arguments_as_json(example),
-            regions="+".join(region_names(method.regions))
-            + ("" if method.outside == "keep" else " alone"),
-            not_applicable=method.not_applicable,
-            clips=0 if mine.clips is None else len(mine.clips),
-            skipped={self.manifest.clips[row].path: why for row, why in skipped.items()},
-            cpu_seconds=round(mine.predictions.cpu_seconds, 1) if mine.predictions else 0.0,
-            findings=findings,
-            runs=max(1, len(method.runs)),
-            coverage=mine.clips.coverage if mine.clips else None,
-            poses=mine.poses,
-            restored=mine.restored,
-            unrestored=mine.unrestored,
-        )
-
-    def controls(self, every: Joined) -> tuple[Control, ...]:
+    def controls(self, every: Joined) -> CheckedControls:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         positive = positive_controls(self.raw.inputs, every, self.truth, self.specs)
-        self.specs, findings, found = positive.specs, positive.alone, list(positive.controls)
-        self.notes |= dict.fromkeys(positive.notes)
+        specs, findings, found = positive.specs, positive.alone, list(positive.controls)
         behind = learned_channels(self.families, self.models)
         for name, one in self.raw.inputs.items():
-            for spec in self.specs[name]:
+            for spec in specs[name]:
                 mine = next(one for one in findings if one.label == spec.name)
                 found += channel_controls(channel_scores(spec, one, behind), mine)
         found += [control for one in findings if (control := pose_control(one)) is not None]
@@ -564,19 +496,21 @@ class Evaluator:
             poses = []
         for protocol in self.truth.protocols:
             for attacker in (*networks, *kernels, *poses[:1]):
-                found += self._negative_controls(protocol, attacker)
+                found += self._negative_controls(protocol, attacker, specs[protocol])
         for name, one in self.raw.inputs.items():
             truth = self.truth.of_clips(one.clips)
-            found += clip_size_controls(self.manifest, truth, name, self.specs[name])
-        return tuple(found)
+            found += clip_size_controls(self.manifest, truth, name, specs[name])
+        return CheckedControls(specs=specs, controls=tuple(found), notes=positive.notes)
 
-    def _negative_controls(self, protocol: str, attacker: str) -> list[Control]:
+    def _negative_controls(
+        self, protocol: str, attacker: str, specs: Sequence[MetricSpec]
+    ) -> list[Control]:
         """A control passes at chance in the first shuffle, or else in the second."""
         found: list[Control] = []
         for shuffle in range(1, SHUFFLES + 1):
             test, predicted = self._attack_shuffled(protocol, attacker, shuffle)
-            mine = [negative_control(spec, test, predicted) for spec in self.specs[protocol]]
-            found = list(map(least_above_chance, found or mine, mine))
+            each = [negative_control(spec, test, predicted) for spec in specs]
+            found = list(map(least_above_chance, found or each, each))
             if all(control.passed for control in found):
                 break
         return found

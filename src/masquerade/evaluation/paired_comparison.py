@@ -96,23 +96,24 @@ def paired_scores(
     runs, all scores are averaged over seeds: an ensemble of three networks would score higher for
     being three.
     """
-    run = Evaluator(manifest, config, folder, progress)
-    run.clips.people = regions_with_poses(methods)
-    run.specs, _ = without_void(run.specs, void)
-    lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
+    evaluator = Evaluator(manifest, config, folder, progress)
+    evaluator.clips.people = regions_with_poses(methods)
+    specs, _ = without_void(evaluator.specs, void)
+    attacked = [evaluator.raw, *map(evaluator.predict, methods)]
+    names = [one.method.name for one in attacked]
     per_run = any(method.runs for method in methods)
-    every = join_table([(name, line.inputs) for name, line in lines.items()])
-    strength = strengths(every, run.specs)
+    every = join_table([(one.method.name, one.inputs) for one in attacked])
+    strength = strengths(every, specs)
     found = {}
-    for protocol in run.truth.protocols:
+    for protocol in evaluator.truth.protocols:
         inputs = {
-            name: replace(line[protocol], per_run=per_run)
-            for name, line in zip(lines, every, strict=True)
-            if line
+            name: replace(row[protocol], per_run=per_run)
+            for name, row in zip(names, every, strict=True)
+            if row
         }
         clips = reduce(np.intersect1d, [one.clips for one in inputs.values()])
         shared = {name: one.of_clips(clips) for name, one in inputs.items()}
-        for spec in run.specs[protocol]:
+        for spec in specs[protocol]:
             ties = strength[protocol, spec.name]
             best = {
                 name: choose(spec, one, score_attackers(spec, one), ties)
