@@ -172,24 +172,24 @@ def join_table(lines: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Joine
     return [raw, *(inputs for _, inputs in lines[1:])]
 
 
-def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker]:
+def score_attackers(spec: MetricSpec, inputs: ScoringInput) -> list[ScoredAttacker]:
     """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
-    if spec in mine._computed.scored:
-        return mine._computed.scored[spec]
-    each = mine._computed.attackers
-    for one in mine.outputs:
+    if spec in inputs._computed.scored:
+        return inputs._computed.scored[spec]
+    each = inputs._computed.attackers
+    for one in inputs.outputs:
         if (spec, one) not in each:
-            each[spec, one] = score_attacker(spec, mine, one)
-    found = [each[spec, one] for one in mine.outputs]
-    if mine.prior and spec.use == "private" and found:
-        found.append(_informed_by_action(spec, mine, found))
-    mine._computed.scored[spec] = found
+            each[spec, one] = score_attacker(spec, inputs, one)
+    found = [each[spec, one] for one in inputs.outputs]
+    if inputs.prior and spec.use == "private" and found:
+        found.append(_informed_by_action(spec, inputs, found))
+    inputs._computed.scored[spec] = found
     return found
 
 
 def choose(
     spec: MetricSpec,
-    mine: ScoringInput,
+    inputs: ScoringInput,
     scored: Sequence[ScoredAttacker],
     strength: Strength | None = None,
     *,
@@ -203,33 +203,33 @@ def choose(
     """
     able = contenders(spec, scored)
     by_fold = [
-        _strongest_together(spec, mine, able, fold, strength[fold] if strength else None, most)
+        _strongest_together(spec, inputs, able, fold, strength[fold] if strength else None, most)
         for fold in range(len(able[0].by_fold))
     ]
     key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
-    if key not in mine._computed.chosen:
-        mine._computed.chosen[key] = _score_chosen(spec, mine, by_fold)
-    return mine._computed.chosen[key]
+    if key not in inputs._computed.chosen:
+        inputs._computed.chosen[key] = _score_chosen(spec, inputs, by_fold)
+    return inputs._computed.chosen[key]
 
 
 def _score_chosen(
-    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[Sequence[ScoredAttacker]]
+    spec: MetricSpec, inputs: ScoringInput, by_fold: Sequence[Sequence[ScoredAttacker]]
 ) -> ScoredAttacker:
     """Score what the attackers of each fold predict together for it."""
     names = tuple(tuple(one.outputs.name for one in several) for several in by_fold)
     by_names = {
-        name: average_attackers(spec, mine, several)
+        name: average_attackers(spec, inputs, several)
         for name, several in zip(names, by_fold, strict=True)
     }
     if len(by_names) == 1:
-        return replace(score_attacker(spec, mine, by_names[names[0]]), chosen=names)
-    joined = _join_chosen(spec, mine, [by_names[name] for name in names])
-    scores = score_attacker(spec, mine, replace(joined, family=TOGETHER, name=TOGETHER_NAME))
+        return replace(score_attacker(spec, inputs, by_names[names[0]]), chosen=names)
+    joined = _join_chosen(spec, inputs, [by_names[name] for name in names])
+    scores = score_attacker(spec, inputs, replace(joined, family=TOGETHER, name=TOGETHER_NAME))
     return replace(scores, validation=math.nan, by_fold=(), chosen=names)
 
 
 def average_attackers(
-    spec: MetricSpec, mine: ScoringInput, several: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
 ) -> AttackOutputs:
     """One attacker that averages what several predict.
 
@@ -244,7 +244,7 @@ def average_attackers(
         def make(label: str) -> Floats:
             total = None
             for one, given in zip(every, predicted, strict=True):
-                total = _add(total, _to_average(spec, mine, one, truth, label, given[label]))
+                total = _add(total, _to_average(spec, inputs, one, truth, label, given[label]))
             assert total is not None
             return _averaged(spec, truth, label, total / len(every))
 
@@ -253,9 +253,9 @@ def average_attackers(
     return AttackOutputs(
         family=TOGETHER,
         name=TOGETHER_NAME,
-        validation=average_of(mine.validation, [one.validation for one in every]),
+        validation=average_of(inputs.validation, [one.validation for one in every]),
         test=tuple(
-            average_of(mine.of_seed(run), [one.test[run] for one in every])
+            average_of(inputs.of_seed(run), [one.test[run] for one in every])
             for run in range(len(every[0].test))
         ),
         channels=frozenset().union(*(one.channels for one in every)),
@@ -264,7 +264,7 @@ def average_attackers(
 
 def _strongest_together(
     spec: MetricSpec,
-    mine: ScoringInput,
+    inputs: ScoringInput,
     able: Sequence[ScoredAttacker],
     fold: int,
     strength: Mapping[str, float] | None,
@@ -276,27 +276,27 @@ def _strongest_together(
     """
     ranked = _ranked(able, fold, strength)[:most_together]
     key = spec, fold, tuple(one.outputs for one in ranked)
-    if key not in mine._computed.counts:
-        mine._computed.counts[key] = _count_together(spec, mine, ranked, fold)
-    return ranked[: mine._computed.counts[key]]
+    if key not in inputs._computed.counts:
+        inputs._computed.counts[key] = _count_together(spec, inputs, ranked, fold)
+    return ranked[: inputs._computed.counts[key]]
 
 
 def _count_together(
-    spec: MetricSpec, mine: ScoringInput, ranked: Sequence[ScoredAttacker], fold: int
+    spec: MetricSpec, inputs: ScoringInput, ranked: Sequence[ScoredAttacker], fold: int
 ) -> int:
     """How many of sorted attackers score the highest together on a fold's validation clips."""
-    count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
+    count, most, truth = 1, ranked[0].by_fold[fold], inputs.validation
     sums: dict[str, Floats] = {}
     for number, one in enumerate(ranked, 1):
         for label in spec.columns:
             p = one.outputs.validation[label]
-            part = _to_average(spec, mine, one.outputs, truth, label, p)
+            part = _to_average(spec, inputs, one.outputs, truth, label, p)
             sums[label] = _add(sums.get(label), part)
             del p, part  # before the next attacker's are read
         if number == 1:
             continue
         together = ByLabel(sums, partial(_mean_of, spec, truth, sums, number))
-        value = _validation_of_fold(spec, mine, together, fold)
+        value = _validation_of_fold(spec, inputs, together, fold)
         if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
             count, most = number, value
     return count
@@ -318,8 +318,8 @@ def _add(total: Floats | None, part: Floats) -> Floats:
 
 def _to_average(
     spec: MetricSpec,
-    mine: ScoringInput,
-    one: AttackOutputs,
+    inputs: ScoringInput,
+    attacker: AttackOutputs,
     truth: SplitTruth,
     label: str,
     p: Floats,
@@ -327,7 +327,7 @@ def _to_average(
     """What is averaged of an attacker's predictions (n, C): log odds where clips are ranked."""
     if not _is_ranked(spec, truth, label):
         return p
-    return log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
+    return log_odds(_equally_sure(inputs, attacker, label, truth.rates[label], p))
 
 
 def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> Floats:
@@ -335,23 +335,27 @@ def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> 
     return sigmoid(mean) if _is_ranked(spec, truth, label) else np.asarray(mean)
 
 
-def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
+def score_attacker(
+    spec: MetricSpec, inputs: ScoringInput, attacker: AttackOutputs
+) -> ScoredAttacker:
     """One attacker's scores on one label, on validation for each test fold."""
-    by_fold = [_validation_of_fold(spec, mine, one.validation, fold) for fold in _folds(mine)]
+    by_fold = [
+        _validation_of_fold(spec, inputs, attacker.validation, fold) for fold in _folds(inputs)
+    ]
     defined = [value for value in by_fold if not math.isnan(value)]
-    each = tuple(measure(spec, mine.of_seed(run), p) for run, p in enumerate(one.test))
+    each = tuple(measure(spec, inputs.of_seed(run), p) for run, p in enumerate(attacker.test))
     return ScoredAttacker(
-        outputs=one,
+        outputs=attacker,
         validation=float(np.mean(defined)) if defined else math.nan,
         by_fold=tuple(by_fold),
         test=average(each)
-        if mine.per_run
-        else measure(spec, mine.test, _mean_over_seeds(mine, one)),
-        runs=each if mine.per_run and len(each) > 1 else (),
+        if inputs.per_run
+        else measure(spec, inputs.test, _mean_over_seeds(inputs, attacker)),
+        runs=each if inputs.per_run and len(each) > 1 else (),
     )
 
 
-def _mean_over_seeds(mine: ScoringInput, one: AttackOutputs) -> Probabilities:
+def _mean_over_seeds(inputs: ScoringInput, attacker: AttackOutputs) -> Probabilities:
     """Average the predictions of the seeds; one that learned nothing gives its training rate.
 
     Nothing was learned where all training clips had one value. That rate is part of the mean rate:
@@ -359,7 +363,7 @@ def _mean_over_seeds(mine: ScoringInput, one: AttackOutputs) -> Probabilities:
     """
 
     def unless_learned(seed: int, label: str) -> Floats:
-        truth, p = mine.of_seed(seed), one.test[seed][label]
+        truth, p = inputs.of_seed(seed), attacker.test[seed][label]
         rates = truth.rates_by_fold(label)
         several = rates.shape[1] == 2 or truth.labels[label].ndim == 2
         if not several or is_learned(rates).all():
@@ -373,17 +377,17 @@ def _mean_over_seeds(mine: ScoringInput, one: AttackOutputs) -> Probabilities:
     return mean_probabilities(
         [
             ByLabel(predicted, partial(unless_learned, seed))
-            for seed, predicted in enumerate(one.test)
+            for seed, predicted in enumerate(attacker.test)
         ]
     )
 
 
-def _folds(mine: ScoringInput) -> range:
-    return range(len(next(iter(mine.test.fold_priors.values()))))
+def _folds(inputs: ScoringInput) -> range:
+    return range(len(next(iter(inputs.test.fold_priors.values()))))
 
 
 def _validation_of_fold(
-    spec: MetricSpec, mine: ScoringInput, predicted: Probabilities, fold: int
+    spec: MetricSpec, inputs: ScoringInput, predicted: Probabilities, fold: int
 ) -> float:
     """The validation score for one test fold, on clips that were held out of its training part.
 
@@ -391,14 +395,14 @@ def _validation_of_fold(
     class, so that nothing can be told of them, clips of the other folds' training parts stand in
     that are not in this test fold.
     """
-    truth = mine.validation
-    own = truth.fold % len(_folds(mine)) == fold
+    truth = inputs.validation
+    own = truth.fold % len(_folds(inputs)) == fold
     if own.all():
         return validation_score(spec, truth, predicted)
     value = validation_score(spec, truth.at(own), _at(predicted, own))
     if not math.isnan(value):
         return value
-    others = ~np.isin(truth.clips, mine.test.clips[mine.test.fold == fold])
+    others = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold == fold])
     return validation_score(spec, truth.at(others), _at(predicted, others))
 
 
@@ -435,7 +439,7 @@ def _ranked(
 
 
 def _join_chosen(
-    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs]
+    spec: MetricSpec, inputs: ScoringInput, by_fold: Sequence[AttackOutputs]
 ) -> AttackOutputs:
     """One attacker whose predictions of each fold are those of the attacker chosen for it."""
 
@@ -449,7 +453,7 @@ def _join_chosen(
                 p = predicted[fold][label][at]
                 if _is_ranked(spec, truth, label) or truth.labels[label].ndim == 2:
                     rates = truth.rates_by_fold(label)[truth.fold[at]]
-                    p = _equally_sure(mine, one, label, rates, p)
+                    p = _equally_sure(inputs, one, label, rates, p)
                 joined[at] = p
             return joined
 
@@ -457,9 +461,9 @@ def _join_chosen(
 
     return replace(
         by_fold[0],
-        validation=join(mine.validation, [one.validation for one in by_fold]),
+        validation=join(inputs.validation, [one.validation for one in by_fold]),
         test=tuple(
-            join(mine.of_seed(run), [one.test[run] for one in by_fold])
+            join(inputs.of_seed(run), [one.test[run] for one in by_fold])
             for run in range(len(by_fold[0].test))
         ),
         channels=frozenset().union(*(one.channels for one in by_fold)),
@@ -474,14 +478,14 @@ def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
 
 
 def _equally_sure(
-    mine: ScoringInput, one: AttackOutputs, label: str, rates: Floats, p: Floats
+    inputs: ScoringInput, attacker: AttackOutputs, label: str, rates: Floats, p: Floats
 ) -> Floats:
     """Standardize the log odds of predictions (n, C) by their mean and deviation on validation.
 
     Of each class, and beyond the training rates: so clips of several attackers can be ranked
     together.
     """
-    truth, on_validation, found = mine.validation, one.validation[label], np.empty(p.shape)
+    truth, on_validation, found = inputs.validation, attacker.validation[label], np.empty(p.shape)
     for first in range(0, p.shape[1], COLUMNS):
         some = slice(first, first + COLUMNS)
         rate = truth.rates_by_fold(label)[truth.fold, some]
@@ -501,7 +505,7 @@ def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
 
 
 def _informed_by_action(
-    spec: MetricSpec, mine: ScoringInput, scored: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, scored: Sequence[ScoredAttacker]
 ) -> ScoredAttacker:
     """An attacker that knows the true action and what each fold's strongest attacker predicts."""
     able = contenders(spec, scored)
@@ -509,7 +513,7 @@ def _informed_by_action(
     strongest = [_ranked(able, fold)[0] for fold in folds]
     informed = {
         one.outputs.name: [
-            score_attacker(spec, mine, _with_action(mine, one.outputs, weight))
+            score_attacker(spec, inputs, _with_action(inputs, one.outputs, weight))
             for weight in PRIOR_WEIGHTS
         ]
         for one in strongest
@@ -517,28 +521,29 @@ def _informed_by_action(
     found = [_ranked(informed[strongest[fold].outputs.name], fold)[0] for fold in folds]
     if all(one is found[0] for one in found):
         return found[0]
-    return score_attacker(spec, mine, _join_chosen(spec, mine, [one.outputs for one in found]))
+    return score_attacker(spec, inputs, _join_chosen(spec, inputs, [one.outputs for one in found]))
 
 
-def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:
+def _with_action(inputs: ScoringInput, attacker: AttackOutputs, weight: float) -> AttackOutputs:
     return AttackOutputs(
         family="prior",
         name=INFORMED,
-        validation=add_action_prior(one.validation, mine.validation, weight),
+        validation=add_action_prior(attacker.validation, inputs.validation, weight),
         test=tuple(
-            add_action_prior(p, mine.of_seed(seed), weight) for seed, p in enumerate(one.test)
+            add_action_prior(p, inputs.of_seed(seed), weight)
+            for seed, p in enumerate(attacker.test)
         ),
-        channels=one.channels,
+        channels=attacker.channels,
     )
 
 
 def strongest_of(
     spec: MetricSpec,
-    mine: ScoringInput,
+    inputs: ScoringInput,
     scored: Sequence[ScoredAttacker],
     *families: str,
     strength: Strength | None = None,
 ) -> ScoredAttacker | None:
     """Choose one attacker of these families for each test fold; None: there is none."""
     some = [one for one in scored if one.outputs.family in families]
-    return choose(spec, mine, some, strength, most=1) if some else None
+    return choose(spec, inputs, some, strength, most=1) if some else None

@@ -92,9 +92,9 @@ def scoring_inputs(
     """
     found = {}
     for name in truth.protocols:
-        mine = predictions.select(protocol=name)
-        known = truth.of_clips(mine.clips)
-        seeds = sorted({key.seed for key in mine.blocks})
+        own = predictions.select(protocol=name)
+        known = truth.of_clips(own.clips)
+        seeds = sorted({key.seed for key in own.blocks})
         tests = {seed: known.split(name, "test", seed=seed) for seed in seeds}
         found[name] = ScoringInput(
             validation=join_validation(
@@ -102,9 +102,9 @@ def scoring_inputs(
             ),
             test=mean_over_seeds(list(tests.values())),
             tests=tuple(tests.values()),
-            outputs=attack_outputs(families, models, mine, tests),
+            outputs=attack_outputs(families, models, own, tests),
             prior="prior" in families,
-            clips=mine.clips,
+            clips=own.clips,
             per_run=per_run,
             learned=learned,
         )
@@ -258,7 +258,7 @@ def score_method(
 
 def score_label(
     spec: MetricSpec,
-    mine: ScoringInput,
+    inputs: ScoringInput,
     raw: ScoringInput | None,
     *,
     predicted_actions: Sequence[IntArray],
@@ -271,10 +271,10 @@ def score_label(
 
     `predicted_actions` are those of `predict_actions`; empty: none is guessed from.
     """
-    scored = score_attackers(spec, mine)
-    best = choose(spec, mine, scored, strength)
-    floors = compute_floors(spec, mine.test, predicted_actions)
-    groups = mine.test.groups
+    scored = score_attackers(spec, inputs)
+    best = choose(spec, inputs, scored, strength)
+    floors = compute_floors(spec, inputs.test, predicted_actions)
+    groups = inputs.test.groups
     between = variance_between_runs(best.runs, clusters=groups)
     result = score(best.test, clusters=groups, between=between)
     together = [best] if best.outputs.family == TOGETHER else []
@@ -283,7 +283,7 @@ def score_label(
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
     )
-    scores = (result, _score(mine, highest, quantiles))
+    scores = (result, _score(inputs, highest, quantiles))
     private = spec.use == "private"
     leaked = beyond_action = gain = f_half = None
     undecided = None
@@ -291,30 +291,30 @@ def score_label(
     if private and void is None and defined:
         on_raw = best
         if raw is not None:
-            shared = raw.of_clips(mine.clips)
+            shared = raw.of_clips(inputs.clips)
             on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
         leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
-        each = [_score(mine, one, quantiles) for one in rivals]
+        each = [_score(inputs, one, quantiles) for one in rivals]
         ends = [one.high for one in each]
-        ends += [_highest_of_run(mine, rivals, run, quantiles) for run in range(len(best.runs))]
+        ends += [_highest_of_run(inputs, rivals, run, quantiles) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
-        runs = len(best.outputs.test) if mine.per_run else 1
+        runs = len(best.outputs.test) if inputs.per_run else 1
         few = (
             f"{runs} training run{'s' * (runs > 1)}, and {LEAST_RUNS} are needed: train "
             f"{LEAST_RUNS} with other seeds, and give them as --weights 'runs/{{seed}}' --seeds "
             f"{LEAST_RUNS}"
         )
-        doubt = few if (mine.per_run or mine.learned) and runs < LEAST_RUNS else unread
+        doubt = few if (inputs.per_run or inputs.learned) and runs < LEAST_RUNS else unread
         doubt = doubt or _doubt_below_chance(spec, rivals, each)
         if leaked.protects and doubt:
             leaked, undecided = replace(leaked, protects=None), doubt
         elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
             undecided = unread  # it may leak where none of these attackers can look
-    pooled = _score_pooled(spec, mine, best, predicted_actions) if private else None
+    pooled = _score_pooled(spec, inputs, best, predicted_actions) if private else None
     if leaked is not None and leaked.protects and pooled is not None:
-        undecided = _doubt_together(leaked, *pooled, _pooled_ends(spec, mine, rivals))
+        undecided = _doubt_together(leaked, *pooled, _pooled_ends(spec, inputs, rivals))
         leaked = replace(leaked, protects=None) if undecided else leaked
-    informed = strongest_of(spec, mine, scored, "prior")
+    informed = strongest_of(spec, inputs, scored, "prior")
     if informed and "action prior" in floors:
         prior = floors["action prior"]
         beyond_action = score_over_runs(
@@ -323,9 +323,9 @@ def score_label(
             clusters=groups,
         )
     retrained = strongest_of(
-        spec, mine, scored, "scratch", "motion", "finetuned", "published", strength=strength
+        spec, inputs, scored, "scratch", "motion", "finetuned", "published", strength=strength
     )
-    untrained = strongest_of(spec, mine, scored, "raw", strength=strength)
+    untrained = strongest_of(spec, inputs, scored, "raw", strength=strength)
     if retrained and untrained:
         gain = score_over_runs(
             difference(retrained.test, untrained.test),
@@ -342,7 +342,7 @@ def score_label(
         protocol=spec.protocol,
         floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(
-            _attack(spec, mine, one, quantiles, counts=one in rivals)
+            _attack(spec, inputs, one, quantiles, counts=one in rivals)
             for one in (*scored, *together)
             if one.outputs.family != TRANSFORMED
             or one.outputs.name in (*chosen, highest.outputs.name)
@@ -369,7 +369,7 @@ def score_label(
 
 
 def predict_actions(
-    truth: GroundTruth, protocol: str, mine: ScoringInput, strength: Strength | None = None
+    truth: GroundTruth, protocol: str, inputs: ScoringInput, strength: Strength | None = None
 ) -> tuple[IntArray, ...]:
     """(n,) actions that the strongest recognizer predicts for the test clips, of each training run.
 
@@ -381,21 +381,21 @@ def predict_actions(
     spec = MetricSpec(
         name=action, columns=(action,), use="utility", metric=metric, protocol=protocol
     )
-    best = choose(spec, mine, score_attackers(spec, mine), strength).outputs
-    runs = best.test if mine.per_run else (mean_probabilities(best.test),)
+    best = choose(spec, inputs, score_attackers(spec, inputs), strength).outputs
+    runs = best.test if inputs.per_run else (mean_probabilities(best.test),)
     return tuple(np.asarray(one[action].argmax(axis=1), np.int64) for one in runs)
 
 
 def channel_scores(
-    spec: MetricSpec, mine: ScoringInput, channels: Collection[Channel]
+    spec: MetricSpec, inputs: ScoringInput, channels: Collection[Channel]
 ) -> dict[Channel, Score]:
     """What attackers of one of these channels alone read, chosen among themselves, by channel."""
     found: dict[Channel, Score] = {}
-    single = [one for one in mine.outputs if one.eligible and len(one.channels) == 1]
+    single = [one for one in inputs.outputs if one.eligible and len(one.channels) == 1]
     every = [one for one in single if one.channels <= set(channels)]
     for channel in dict.fromkeys(next(iter(one.channels)) for one in every):
         some = replace(
-            mine,
+            inputs,
             outputs=tuple(one for one in every if one.channels == {channel}),
             prior=False,
         )
@@ -405,16 +405,16 @@ def channel_scores(
 
 
 def _pooling(
-    spec: MetricSpec, mine: ScoringInput
+    spec: MetricSpec, inputs: ScoringInput
 ) -> Callable[[Probabilities], Probabilities] | None:
     """A function that averages predictions over the clips of a person; None: nobody has two.
 
     A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
     a folder of one patient's videos tells as much.
     """
-    labels = mine.test.labels
-    who = labels[spec.columns[0]] if spec.protocol == SAME else mine.test.groups
-    pairs = np.stack([mine.test.fold, who], axis=1)
+    labels = inputs.test.labels
+    who = labels[spec.columns[0]] if spec.protocol == SAME else inputs.test.groups
+    pairs = np.stack([inputs.test.fold, who], axis=1)
     _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     if counts.max(initial=0) < 2:
         return None
@@ -433,7 +433,7 @@ def _pooling(
 
 def _score_pooled(
     spec: MetricSpec,
-    mine: ScoringInput,
+    inputs: ScoringInput,
     best: ScoredAttacker,
     predicted_actions: Sequence[IntArray] = (),
 ) -> tuple[Score, float | None] | None:
@@ -442,38 +442,38 @@ def _score_pooled(
     Beside it stands the best guess of the same: a label that goes with actions is guessed from all
     that a person does.
     """
-    pooled = _pooling(spec, mine)
+    pooled = _pooling(spec, inputs)
     if pooled is None:
         return None
-    (one,) = _pool_attackers(spec, mine, [best])
-    floors, truth = constant_floors(spec, mine.test), mine.test
+    (one,) = _pool_attackers(spec, inputs, [best])
+    floors, truth = constant_floors(spec, inputs.test), inputs.test
     floors["action prior"] = measure(spec, truth, pooled(truth.priors))
     if predicted_actions:
         priors = [
             {name: truth.prior_of(name, one) for name in spec.columns} for one in predicted_actions
         ]
         floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
-    return _score(mine, one), _highest_value(floors)
+    return _score(inputs, one), _highest_value(floors)
 
 
 def _pool_attackers(
-    spec: MetricSpec, mine: ScoringInput, several: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
 ) -> list[ScoredAttacker]:
     """Attackers who know which test clips show one person."""
-    pooled = _pooling(spec, mine)
+    pooled = _pooling(spec, inputs)
     assert pooled is not None
     outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
-    return [score_attacker(spec, mine, one) for one in outputs]
+    return [score_attacker(spec, inputs, one) for one in outputs]
 
 
 def _pooled_ends(
-    spec: MetricSpec, mine: ScoringInput, rivals: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, rivals: Sequence[ScoredAttacker]
 ) -> list[float | None]:
     """The upper ends of all attackers who know which clips show one person, at once."""
-    every = _pool_attackers(spec, mine, rivals)
-    runs, groups = [one.runs for one in every], mine.test.groups
+    every = _pool_attackers(spec, inputs, rivals)
+    runs, groups = [one.runs for one in every], inputs.test.groups
     quantiles = max_t([one.test for one in every], runs, clusters=groups)
-    return [_score(mine, one, quantiles).high for one in every]
+    return [_score(inputs, one, quantiles).high for one in every]
 
 
 def _doubt_together(
@@ -533,30 +533,35 @@ def _highest_value(floors: Mapping[str, Statistic]) -> float | None:
 
 
 def _highest_of_run(
-    mine: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantiles: Quantiles
+    inputs: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantiles: Quantiles
 ) -> float | None:
     """The upper end of the strongest attacker of one training run."""
-    groups = mine.test.groups
+    groups = inputs.test.groups
     ends = [score(one.runs[run], clusters=groups, quantiles=quantiles).high for one in rivals]
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
 
-def _score(mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles = NO_QUANTILES) -> Score:
-    return score_over_runs(one.test, one.runs, clusters=mine.test.groups, quantiles=quantiles)
+def _score(inputs: ScoringInput, one: ScoredAttacker, quantiles: Quantiles = NO_QUANTILES) -> Score:
+    return score_over_runs(one.test, one.runs, clusters=inputs.test.groups, quantiles=quantiles)
 
 
 def _attack(
-    spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantiles: Quantiles, *, counts: bool
+    spec: MetricSpec,
+    inputs: ScoringInput,
+    one: ScoredAttacker,
+    quantiles: Quantiles,
+    *,
+    counts: bool,
 ) -> Attack:
     single = [
-        measure(spec, mine.of_seed(seed), predicted).value
+        measure(spec, inputs.of_seed(seed), predicted).value
         for seed, predicted in enumerate(one.outputs.test)
     ]
     return Attack(
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=_score(mine, one, quantiles),
+        test=_score(inputs, one, quantiles),
         seed_sd=_spread(single),
         counts=counts,
     )
