@@ -11,6 +11,7 @@ from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.attacked_label import attack_label
 from masquerade.evaluation.attacker_choice import (
     MOST_TOGETHER,
     ScoringInput,
@@ -31,6 +32,7 @@ from masquerade.evaluation.controls import (
     void_labels,
 )
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, mean_over_seeds
+from masquerade.evaluation.label_leakage import LEAST_RUNS
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
@@ -38,9 +40,10 @@ from masquerade.evaluation.metric_specs import (
     protocol_specs,
     without_void,
 )
+from masquerade.evaluation.pooled_clips import score_pooled
 from masquerade.evaluation.protocols import SAME, Protocol, protocols
 from masquerade.evaluation.results import Control, from_json
-from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label, score_table
+from masquerade.evaluation.scoring import score_label, score_table
 from masquerade.methods import build
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.intervals import Score
@@ -679,5 +682,5 @@ def test_clips_of_one_person_tell_more_together() -> None:
     found = score_label(spec, replace(mine, test=more, tests=(more,)), None, **GIVEN)
     assert found.told_together and found.leakage is not None and not found.leakage.protects
     alone = replace(mine, test=replace(sheet, labels={"who": np.arange(CLIPS)}))
-    best = choose(spec, mine, score_attackers(spec, mine))
-    assert _score_pooled(spec, alone, best) is None
+    label = attack_label(spec, mine, (), None)
+    assert score_pooled(replace(label, inputs=alone)) is None

@@ -161,6 +161,11 @@ def measure(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> St
     return parts[0] if len(parts) == 1 else average(parts)
 
 
+def highest_value(floors: Mapping[str, Statistic]) -> float | None:
+    """The score of the best guess; None: none is defined."""
+    return max((one.value for one in floors.values() if not math.isnan(one.value)), default=None)
+
+
 def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> float:
     """How attackers are compared on validation: AUROC, or balanced accuracy instead of top-1.
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import Leakage, held_limit
+from masquerade.metrics.leakage import Leakage, surely_above_held
 from masquerade.pipeline.coverage import DatasetCoverage
 
 SCHEMA = "masquerade-evaluation/2"
@@ -104,10 +104,8 @@ class Finding:
 
         What hardly shows in one may show in many, and who has a folder of somebody's has them.
         """
-        floor, raw = self.pooled_floor, None if self.leakage is None else self.leakage.raw.value
-        if self.pooled is None or self.pooled.low is None or floor is None or raw is None:
-            return False
-        return self.pooled.low > held_limit(floor, max(floor, raw))
+        raw = None if self.leakage is None else self.leakage.raw.value
+        return surely_above_held(self.pooled, self.pooled_floor, raw)
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""

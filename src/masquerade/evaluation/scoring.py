@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray
+from masquerade.evaluation.attacked_label import AttackedLabel, attack_label
 from masquerade.evaluation.attacker_choice import (
     Joined,
     ScoredAttacker,
@@ -22,58 +23,41 @@ from masquerade.evaluation.attacker_choice import (
     Strength,
     Strengths,
     choose,
-    counted,
-    score_attacker,
     score_attackers,
     strengths,
     strongest_of,
 )
-from masquerade.evaluation.attackers import TOGETHER, TRANSFORMED, attack_outputs
+from masquerade.evaluation.attackers import TRANSFORMED, attack_outputs
 from masquerade.evaluation.calibration import (
-    LEAST,
-    log_odds,
     mean_probabilities,
-    sigmoid,
-    softmax,
 )
 from masquerade.evaluation.chosen_recognizers import network_means
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
-    Probabilities,
     join_validation,
     mean_over_seeds,
 )
+from masquerade.evaluation.label_leakage import NOT_PRIVATE, leak_of
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
-    constant_floors,
     measure,
 )
-from masquerade.evaluation.predictions import ByLabel, Predictions
+from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
-from masquerade.evaluation.protocols import SAME
-from masquerade.evaluation.results import Attack, Finding
+from masquerade.evaluation.results import Attack, Finding, NetworkMean, TradeOff
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
-    NO_QUANTILES,
-    Quantiles,
     Score,
-    max_t,
     score,
     score_over_runs,
     variance_between_runs,
 )
 from masquerade.metrics.leakage import (
-    Leakage,
     at_least_chance,
     f_lambda,
-    held_limit,
-    leakage,
-    least_counted,
 )
-from masquerade.metrics.statistic import Floats, Statistic, average, difference
-
-LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
+from masquerade.metrics.statistic import difference
 
 
 def scoring_inputs(
@@ -181,6 +165,15 @@ def as_attacked_behind_methods(
     return tuple(found)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Action:
+    """How the action is read behind a method, beside which its private labels are weighed."""
+
+    value: float | None = None  # of its score; None: it is not read yet, or undefined
+    chosen: Scored | None = None  # by the attackers that were chosen; None: no f_lambda is wanted
+    means: Mapping[str, Scored] = field(default_factory=dict)  # of networks of clips, by family
+
+
 def score_method(
     inputs: Mapping[str, ScoringInput],
     truth: GroundTruth,
@@ -198,62 +191,90 @@ def score_method(
     `inputs` and `specs` are by protocol; `raw` is of raw video, None where the method is that;
     `void` says of labels why their numbers are void, `unread` why a method cannot be said to hold.
     """
-    utility = acted = None
-    acted_means: dict[str, Scored] = {}  # by family
-    found = []
-    for name, one in inputs.items():
-        actions = predict_actions(truth, name, one, (strength or {}).get((name, truth.action)))
-        for spec in specs[name]:
+    action, found = _Action(), []
+    for protocol, one in inputs.items():
+        predicted = predict_actions(
+            truth, protocol, one, (strength or {}).get((protocol, truth.action))
+        )
+        for spec in specs[protocol]:
+            ties = (strength or {}).get((protocol, spec.name))
             finding = score_label(
                 spec,
                 one,
-                None if raw is None else raw[name],
-                predicted_actions=actions,
-                utility=utility,
+                None if raw is None else raw[protocol],
+                predicted_actions=predicted,
+                utility=action.value,
                 void=(void or {}).get(spec.name),
-                strength=(strength or {}).get((name, spec.name)),
+                strength=ties,
                 unread=(unread or {}).get(spec.name),
             )
-            where = one.test.clips, one.test.groups
-            if means_of is not None:
-                means = network_means(score_attackers(spec, one), means_of, one.test.groups)
-                if spec.use == "utility" and not acted_means:
-                    acted_means = {
-                        each.family: Scored(mean, runs, *where)
-                        for each, mean, runs in means
-                        if each.reads == "clips"
-                    }
-                beside = acted_means if spec.use == "private" else {}
-                about = tuple(
-                    replace(
-                        each,
-                        trade_offs=trade_offs(
-                            beside[each.family],
-                            Scored(mean, runs, *where),
-                            lambdas,
-                            metric=spec.metric,
-                        ),
-                    )
-                    if each.family in beside
-                    else each
-                    for each, mean, runs in means
+            means = _means(spec, one, means_of)
+            if spec.use == "utility":  # the action is the first label
+                action = _Action(
+                    value=finding.score.value,
+                    chosen=_chosen(spec, one, ties) if lambdas else None,
+                    means={mean.family: scored for mean, scored in means if mean.reads == "clips"},
                 )
-                finding = replace(finding, means=about)
-            if lambdas and (acted is None or spec.use == "private"):
-                best = choose(
-                    spec, one, score_attackers(spec, one), (strength or {}).get((name, spec.name))
+                finding = replace(finding, means=tuple(mean for mean, _ in means))
+            else:
+                finding = replace(
+                    finding,
+                    means=_means_beside(action, means, spec, lambdas),
+                    trade_offs=_trade_offs(action, spec, one, ties, lambdas),
                 )
-                mine = Scored(best.test, best.runs, *where)
-                if spec.use == "utility":
-                    acted = mine
-                elif acted is not None:
-                    finding = replace(
-                        finding, trade_offs=trade_offs(acted, mine, lambdas, metric=spec.metric)
-                    )
-            if spec.use == "utility":
-                utility = finding.score.value  # the action is the first label
             found.append(finding)
     return tuple(found)
+
+
+def _means(
+    spec: MetricSpec, inputs: ScoringInput, models: Mapping[str, AttackerModel] | None
+) -> list[tuple[NetworkMean, Scored]]:
+    """The means over networks of `models`, each with what it is computed by; None: no means."""
+    if models is None:
+        return []
+    test = inputs.test
+    return [
+        (about, Scored(mean, runs, test.clips, test.groups))
+        for about, mean, runs in network_means(score_attackers(spec, inputs), models, test.groups)
+    ]
+
+
+def _means_beside(
+    action: _Action,
+    means: Sequence[tuple[NetworkMean, Scored]],
+    spec: MetricSpec,
+    lambdas: Sequence[float],
+) -> tuple[NetworkMean, ...]:
+    """Means of a private label, with f_lambda where the same family's of the action is known."""
+    return tuple(
+        replace(
+            mean,
+            trade_offs=trade_offs(action.means[mean.family], scored, lambdas, metric=spec.metric),
+        )
+        if mean.family in action.means
+        else mean
+        for mean, scored in means
+    )
+
+
+def _trade_offs(
+    action: _Action,
+    spec: MetricSpec,
+    inputs: ScoringInput,
+    strength: Strength | None,
+    lambdas: Sequence[float],
+) -> tuple[TradeOff, ...]:
+    """f_lambda of the action and a private label, each by the attackers chosen for it."""
+    if action.chosen is None:
+        return ()
+    private = _chosen(spec, inputs, strength)
+    return trade_offs(action.chosen, private, lambdas, metric=spec.metric)
+
+
+def _chosen(spec: MetricSpec, inputs: ScoringInput, strength: Strength | None) -> Scored:
+    """The score of the attackers that are chosen for a label."""
+    best, test = choose(spec, inputs, score_attackers(spec, inputs), strength), inputs.test
+    return Scored(best.test, best.runs, test.clips, test.groups)
 
 
 def score_label(
@@ -271,101 +292,82 @@ def score_label(
 
     `predicted_actions` are those of `predict_actions`; empty: none is guessed from.
     """
-    scored = score_attackers(spec, inputs)
-    best = choose(spec, inputs, scored, strength)
-    floors = compute_floors(spec, inputs.test, predicted_actions)
-    groups = inputs.test.groups
-    between = variance_between_runs(best.runs, clusters=groups)
-    result = score(best.test, clusters=groups, between=between)
-    together = [best] if best.outputs.family == TOGETHER else []
-    rivals = [*counted(spec, scored), *together]
-    quantiles = max_t([one.test for one in rivals], [one.runs for one in rivals], clusters=groups)
-    highest = max(
-        rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
-    )
-    scores = (result, _score(inputs, highest, quantiles))
-    private = spec.use == "private"
-    leaked = beyond_action = gain = f_half = None
-    undecided = None
-    defined = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
-    if private and void is None and defined:
-        on_raw = best
-        if raw is not None:
-            shared = raw.of_clips(inputs.clips)
-            on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
-        leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
-        each = [_score(inputs, one, quantiles) for one in rivals]
-        ends = [one.high for one in each]
-        ends += [_highest_of_run(inputs, rivals, run, quantiles) for run in range(len(best.runs))]
-        leaked = replace(leaked, protects=_holds(leaked, ends))
-        runs = len(best.outputs.test) if inputs.per_run else 1
-        few = (
-            f"{runs} training run{'s' * (runs > 1)}, and {LEAST_RUNS} are needed: train "
-            f"{LEAST_RUNS} with other seeds, and give them as --weights 'runs/{{seed}}' --seeds "
-            f"{LEAST_RUNS}"
-        )
-        doubt = few if (inputs.per_run or inputs.learned) and runs < LEAST_RUNS else unread
-        doubt = doubt or _doubt_below_chance(spec, rivals, each)
-        if leaked.protects and doubt:
-            leaked, undecided = replace(leaked, protects=None), doubt
-        elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(floors, scores):
-            undecided = unread  # it may leak where none of these attackers can look
-    pooled = _score_pooled(spec, inputs, best, predicted_actions) if private else None
-    if leaked is not None and leaked.protects and pooled is not None:
-        undecided = _doubt_together(leaked, *pooled, _pooled_ends(spec, inputs, rivals))
-        leaked = replace(leaked, protects=None) if undecided else leaked
-    informed = strongest_of(spec, inputs, scored, "prior")
-    if informed and "action prior" in floors:
-        prior = floors["action prior"]
-        beyond_action = score_over_runs(
-            difference(informed.test, prior),
-            [difference(run, prior) for run in informed.runs],
-            clusters=groups,
-        )
-    retrained = strongest_of(
-        spec, inputs, scored, "scratch", "motion", "finetuned", "published", strength=strength
-    )
-    untrained = strongest_of(spec, inputs, scored, "raw", strength=strength)
-    if retrained and untrained:
-        gain = score_over_runs(
-            difference(retrained.test, untrained.test),
-            [difference(*both) for both in zip(retrained.runs, untrained.runs, strict=True)],
-            clusters=groups,
-        )
+    label = attack_label(spec, inputs, predicted_actions, strength)
+    private, best, floors = spec.use == "private", label.best, label.floors
+    result = label.score_of_best
+    leaked = leak_of(label, raw, void=void, unread=unread) if private else NOT_PRIVATE
+    retrained_gain = _gained_by_training(label)
+    f_half = None
     if private and utility is not None and result.value is not None:
         f_half = f_lambda(utility, at_least_chance(result.value, spec.metric))
     chosen = Counter(name for names in best.chosen for name in names)
-    found = Finding(
+    return Finding(
         label=spec.name,
         use=spec.use,
         metric=spec.metric,
         protocol=spec.protocol,
-        floors={name: score(one, clusters=groups) for name, one in floors.items()},
-        attacks=tuple(
-            _attack(spec, inputs, one, quantiles, counts=one in rivals)
-            for one in (*scored, *together)
-            if one.outputs.family != TRANSFORMED
-            or one.outputs.name in (*chosen, highest.outputs.name)
-        ),
+        floors={name: score(one, clusters=label.groups) for name, one in floors.items()},
+        attacks=_attacks(label, chosen),
         strongest=chosen.most_common(1)[0][0],
         chosen=best.chosen,
         score=result,
-        highest=highest.outputs.name,
-        highest_score=scores[1],
+        highest=label.highest.outputs.name,
+        highest_score=label.score_of(label.highest),
         runs_sd=_spread([one.value for one in best.runs]),
-        leakage=leaked,
-        undecided=undecided,
-        pooled=None if pooled is None else pooled[0],
-        pooled_floor=None if pooled is None else pooled[1],
-        beyond_action=beyond_action,
-        retrained_gain=gain,
-        retrained_holds=None if gain is None or gain.high is None else gain.high >= 0,
+        leakage=leaked.leakage,
+        undecided=leaked.undecided,
+        pooled=leaked.pooled,
+        pooled_floor=leaked.pooled_floor,
+        beyond_action=_gained_by_action(label),
+        retrained_gain=retrained_gain,
+        retrained_holds=None
+        if retrained_gain is None or retrained_gain.high is None
+        else retrained_gain.high >= 0,
         f_half=f_half,
         void=void,
     )
-    if found.told_together and leaked is not None and (leaked.protects or undecided):
-        found = replace(found, leakage=replace(leaked, protects=False), undecided=None)
-    return found
+
+
+def _attacks(label: AttackedLabel, chosen: Collection[str]) -> tuple[Attack, ...]:
+    """Every attacker that is reported; of those that do what a method does, who was chosen."""
+    named = (*chosen, label.highest.outputs.name)
+    return tuple(
+        _attack(label, one)
+        for one in (*label.scored, *label.together)
+        if one.outputs.family != TRANSFORMED or one.outputs.name in named
+    )
+
+
+def _gained_by_action(label: AttackedLabel) -> Score | None:
+    """How far who also knows the action lies above who knows the action alone; None: neither."""
+    informed = strongest_of(label.spec, label.inputs, label.scored, "prior")
+    if informed is None or "action prior" not in label.floors:
+        return None
+    prior = label.floors["action prior"]
+    return score_over_runs(
+        difference(informed.test, prior),
+        [difference(run, prior) for run in informed.runs],
+        clusters=label.groups,
+    )
+
+
+def _gained_by_training(label: AttackedLabel) -> Score | None:
+    """How far attackers trained on anonymized video lie above those trained on raw video alone."""
+
+    def strongest(*families: str) -> ScoredAttacker | None:
+        return strongest_of(
+            label.spec, label.inputs, label.scored, *families, strength=label.strength
+        )
+
+    retrained = strongest("scratch", "motion", "finetuned", "published")
+    untrained = strongest("raw")
+    if retrained is None or untrained is None:
+        return None
+    return score_over_runs(
+        difference(retrained.test, untrained.test),
+        [difference(*both) for both in zip(retrained.runs, untrained.runs, strict=True)],
+        clusters=label.groups,
+    )
 
 
 def predict_actions(
@@ -400,170 +402,22 @@ def channel_scores(
             prior=False,
         )
         best = choose(spec, some, score_attackers(spec, some))
-        found[channel] = _score(some, best)
+        found[channel] = score_over_runs(best.test, best.runs, clusters=some.test.groups)
     return found
 
 
-def _pooling(
-    spec: MetricSpec, inputs: ScoringInput
-) -> Callable[[Probabilities], Probabilities] | None:
-    """A function that averages predictions over the clips of a person; None: nobody has two.
-
-    A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
-    a folder of one patient's videos tells as much.
-    """
-    labels = inputs.test.labels
-    who = labels[spec.columns[0]] if spec.protocol == SAME else inputs.test.groups
-    pairs = np.stack([inputs.test.fold, who], axis=1)
-    _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    if counts.max(initial=0) < 2:
-        return None
-
-    def pool(p: Floats, *, several: bool) -> Floats:
-        logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
-        sums = np.zeros((len(counts), p.shape[1]))
-        np.add.at(sums, which.ravel(), logs)
-        mean = (sums / counts[:, None])[which.ravel()]
-        return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
-
-    return lambda predicted: ByLabel(
-        predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
-    )
-
-
-def _score_pooled(
-    spec: MetricSpec,
-    inputs: ScoringInput,
-    best: ScoredAttacker,
-    predicted_actions: Sequence[IntArray] = (),
-) -> tuple[Score, float | None] | None:
-    """The score where attackers know which test clips show one person; None: each shows another.
-
-    Beside it stands the best guess of the same: a label that goes with actions is guessed from all
-    that a person does.
-    """
-    pooled = _pooling(spec, inputs)
-    if pooled is None:
-        return None
-    (one,) = _pool_attackers(spec, inputs, [best])
-    floors, truth = constant_floors(spec, inputs.test), inputs.test
-    floors["action prior"] = measure(spec, truth, pooled(truth.priors))
-    if predicted_actions:
-        priors = [
-            {name: truth.prior_of(name, one) for name in spec.columns} for one in predicted_actions
-        ]
-        floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
-    return _score(inputs, one), _highest_value(floors)
-
-
-def _pool_attackers(
-    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
-) -> list[ScoredAttacker]:
-    """Attackers who know which test clips show one person."""
-    pooled = _pooling(spec, inputs)
-    assert pooled is not None
-    outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
-    return [score_attacker(spec, inputs, one) for one in outputs]
-
-
-def _pooled_ends(
-    spec: MetricSpec, inputs: ScoringInput, rivals: Sequence[ScoredAttacker]
-) -> list[float | None]:
-    """The upper ends of all attackers who know which clips show one person, at once."""
-    every = _pool_attackers(spec, inputs, rivals)
-    runs, groups = [one.runs for one in every], inputs.test.groups
-    quantiles = max_t([one.test for one in every], runs, clusters=groups)
-    return [_score(inputs, one, quantiles).high for one in every]
-
-
-def _doubt_together(
-    leaked: Leakage, pooled: Score, floor: float | None, ends: Sequence[float | None]
-) -> str | None:
-    """Return why pooled clips of a person rule `held` out; None: all upper ends are low enough.
-
-    Those of `pooled`, by the attackers that were chosen, and of all that count, `ends`.
-    """
-    raw = leaked.raw.value
-    if pooled.value is None or floor is None or raw is None:
-        return None
-    limit = held_limit(floor, max(floor, raw))
-    every = [pooled.high, *ends]
-    known = [end for end in every if end is not None]
-    if len(known) == len(every) and max(known) <= limit:
-        return None
-    most = "more" if len(known) < len(every) else f"{max(known):.2f}"
-    return (
-        f"all clips of a person together may tell {most}, where a guess has {floor:.2f}: more "
-        "people would tell"
-    )
-
-
-def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
-    """Whether all upper ends lie within a tenth of the way from the floor to raw video."""
-    if leaked.protects is None or any(end is None for end in ends):
-        return None
-    floor, raw = leaked.floor.value or 0.0, leaked.raw.value or 0.0
-    return max(end or 0.0 for end in ends) <= held_limit(floor, raw)
-
-
-def _doubt_below_chance(
-    spec: MetricSpec, rivals: Sequence[ScoredAttacker], scores: Sequence[Score]
-) -> str | None:
-    """A sentence on an attacker whose score is surely below chance; None: there is none."""
-    chance = least_counted(spec.metric)
-    for one, found in zip(rivals, scores, strict=True):
-        if found.high is not None and found.high < chance:
-            return (
-                f"what {one.outputs.name} says is surely below chance ({spec.metric} "
-                f"{found.value:.2f}, at most {found.high:.2f}): turned round, it would tell more "
-                "than a guess"
-            )
-    return None
-
-
-def _is_above(floors: Mapping[str, Statistic], scores: Sequence[Score]) -> bool:
-    """Whether a score is surely above all guesses."""
-    floor = _highest_value(floors)
-    return any((one.low or 0.0) > (1.0 if floor is None else floor) for one in scores)
-
-
-def _highest_value(floors: Mapping[str, Statistic]) -> float | None:
-    """The score of the best guess; None: none is defined."""
-    return max((one.value for one in floors.values() if not math.isnan(one.value)), default=None)
-
-
-def _highest_of_run(
-    inputs: ScoringInput, rivals: Sequence[ScoredAttacker], run: int, quantiles: Quantiles
-) -> float | None:
-    """The upper end of the strongest attacker of one training run."""
-    groups = inputs.test.groups
-    ends = [score(one.runs[run], clusters=groups, quantiles=quantiles).high for one in rivals]
-    return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
-
-
-def _score(inputs: ScoringInput, one: ScoredAttacker, quantiles: Quantiles = NO_QUANTILES) -> Score:
-    return score_over_runs(one.test, one.runs, clusters=inputs.test.groups, quantiles=quantiles)
-
-
-def _attack(
-    spec: MetricSpec,
-    inputs: ScoringInput,
-    one: ScoredAttacker,
-    quantiles: Quantiles,
-    *,
-    counts: bool,
-) -> Attack:
+def _attack(label: AttackedLabel, one: ScoredAttacker) -> Attack:
     single = [
-        measure(spec, inputs.of_seed(seed), predicted).value
+        measure(label.spec, label.inputs.of_seed(seed), predicted).value
         for seed, predicted in enumerate(one.outputs.test)
     ]
     return Attack(
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=_score(inputs, one, quantiles),
+        test=label.score_of(one),
         seed_sd=_spread(single),
-        counts=counts,
+        counts=one in label.rivals,
     )
 
 

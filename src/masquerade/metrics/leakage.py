@@ -39,6 +39,13 @@ def held_limit(floor: float, raw: float) -> float:
     return floor + TOLERANCE * (raw - floor)
 
 
+def surely_above_held(read: Score | None, floor: float | None, raw: float | None) -> bool:
+    """Whether a score is surely more than may count as held; not where one of them is unknown."""
+    if read is None or read.low is None or floor is None or raw is None:
+        return False
+    return read.low > held_limit(floor, max(floor, raw))
+
+
 def least_counted(metric: str) -> float:
     """The score that f_lambda counts at least: an AUROC below .5 could be turned around."""
     return 0.5 if metric == "AUROC" else 0.0

@@ -1,0 +1,98 @@
+"""What attackers read of one label behind one method, before it is compared with raw video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.evaluation.attacker_choice import (
+    ScoredAttacker,
+    ScoringInput,
+    Strength,
+    choose,
+    counted,
+    score_attackers,
+)
+from masquerade.evaluation.attackers import TOGETHER
+from masquerade.evaluation.metric_specs import MetricSpec, compute_floors
+from masquerade.metrics.intervals import (
+    Quantiles,
+    Score,
+    Variance,
+    max_t,
+    score,
+    score_over_runs,
+    variance_between_runs,
+)
+from masquerade.metrics.statistic import Statistic
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttackedLabel:
+    """One label behind one method: its attackers, those that were chosen, and guesses."""
+
+    spec: MetricSpec
+    inputs: ScoringInput
+    predicted_actions: Sequence[IntArray]  # from which it is guessed; none: it is not
+    strength: Strength | None  # breaks ties among attackers
+    scored: Sequence[ScoredAttacker]  # every attacker
+    best: ScoredAttacker  # those that were chosen, averaged
+    together: Sequence[ScoredAttacker]  # the same where they are none of `scored`
+    rivals: Sequence[ScoredAttacker]  # all whose scores count against the method
+    highest: ScoredAttacker  # of these the one with the highest score on test
+    quantiles: Quantiles  # of intervals that hold for all rivals at once
+    floors: Mapping[str, Statistic]  # what guesses score, by name
+
+    @property
+    def groups(self) -> IntArray:
+        """(n,) The group of people of each test clip."""
+        return self.inputs.test.groups
+
+    @cached_property
+    def between(self) -> Variance | None:
+        """The variance of the chosen attackers' score over training runs."""
+        return variance_between_runs(self.best.runs, clusters=self.groups)
+
+    @cached_property
+    def score_of_best(self) -> Score:
+        """The score of the chosen attackers, whose interval is of that choice alone."""
+        return score(self.best.test, clusters=self.groups, between=self.between)
+
+    def score_of(self, one: ScoredAttacker) -> Score:
+        """The score of an attacker, with an interval that holds for all at once."""
+        return score_over_runs(one.test, one.runs, clusters=self.groups, quantiles=self.quantiles)
+
+
+def attack_label(
+    spec: MetricSpec,
+    inputs: ScoringInput,
+    predicted_actions: Sequence[IntArray],
+    strength: Strength | None,
+) -> AttackedLabel:
+    """Choose attackers for a label on validation, and gather all that count on test."""
+    scored = score_attackers(spec, inputs)
+    best = choose(spec, inputs, scored, strength)
+    together = [best] if best.outputs.family == TOGETHER else []
+    rivals = [*counted(spec, scored), *together]
+    return AttackedLabel(
+        spec=spec,
+        inputs=inputs,
+        predicted_actions=predicted_actions,
+        strength=strength,
+        scored=scored,
+        best=best,
+        together=together,
+        rivals=rivals,
+        highest=max(
+            rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
+        ),
+        quantiles=max_t(
+            [one.test for one in rivals],
+            [one.runs for one in rivals],
+            clusters=inputs.test.groups,
+        ),
+        floors=compute_floors(spec, inputs.test, predicted_actions),
+    )

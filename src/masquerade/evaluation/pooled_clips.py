@@ -1,0 +1,90 @@
+"""Attackers who know which test clips show one person, and pool what they read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from masquerade.evaluation.attacked_label import AttackedLabel
+from masquerade.evaluation.attacker_choice import ScoredAttacker, ScoringInput, score_attacker
+from masquerade.evaluation.calibration import LEAST, log_odds, sigmoid, softmax
+from masquerade.evaluation.ground_truth import Probabilities
+from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, highest_value, measure
+from masquerade.evaluation.predictions import ByLabel
+from masquerade.evaluation.protocols import SAME
+from masquerade.metrics.intervals import Score, max_t, score_over_runs
+from masquerade.metrics.statistic import Floats, average
+
+
+def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
+    """The score where attackers know which test clips show one person; None: each shows another.
+
+    Beside it stands the best guess of the same: a label that goes with actions is guessed from all
+    that a person does.
+    """
+    spec, inputs, truth = label.spec, label.inputs, label.inputs.test
+    pooled = _pooling(spec, inputs)
+    if pooled is None:
+        return None
+    (one,) = _pool_attackers(spec, inputs, [label.best])
+    floors = constant_floors(spec, truth)
+    floors["action prior"] = measure(spec, truth, pooled(truth.priors))
+    if label.predicted_actions:
+        priors = [
+            {name: truth.prior_of(name, one) for name in spec.columns}
+            for one in label.predicted_actions
+        ]
+        floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
+    found = score_over_runs(one.test, one.runs, clusters=label.groups)
+    return found, highest_value(floors)
+
+
+def pooled_ends(label: AttackedLabel) -> list[float | None]:
+    """The upper ends of all attackers who know which clips show one person, at once."""
+    every = _pool_attackers(label.spec, label.inputs, label.rivals)
+    quantiles = max_t(
+        [one.test for one in every], [one.runs for one in every], clusters=label.groups
+    )
+    return [
+        score_over_runs(one.test, one.runs, clusters=label.groups, quantiles=quantiles).high
+        for one in every
+    ]
+
+
+def _pooling(
+    spec: MetricSpec, inputs: ScoringInput
+) -> Callable[[Probabilities], Probabilities] | None:
+    """A function that averages predictions over the clips of a person; None: nobody has two.
+
+    A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
+    a folder of one patient's videos tells as much.
+    """
+    labels = inputs.test.labels
+    who = labels[spec.columns[0]] if spec.protocol == SAME else inputs.test.groups
+    pairs = np.stack([inputs.test.fold, who], axis=1)
+    _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) < 2:
+        return None
+
+    def pool(p: Floats, *, several: bool) -> Floats:
+        logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
+        sums = np.zeros((len(counts), p.shape[1]))
+        np.add.at(sums, which.ravel(), logs)
+        mean = (sums / counts[:, None])[which.ravel()]
+        return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
+
+    return lambda predicted: ByLabel(
+        predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
+    )
+
+
+def _pool_attackers(
+    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
+) -> list[ScoredAttacker]:
+    """Attackers who know which test clips show one person."""
+    pooled = _pooling(spec, inputs)
+    assert pooled is not None
+    outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
+    return [score_attacker(spec, inputs, one) for one in outputs]
