@@ -103,10 +103,12 @@ class ScoringInput:
         return self.tests[seed] if self.tests else self.test
 
     def with_transformed(self, method: str, other: ScoringInput) -> ScoringInput:
-        """Attackers of raw video may first do what a method does: theirs are added to these.
+        """Raw video's attackers, and those of a method, which raw video could be put through first.
 
-        Of a trained method, what the run of each seed and fold does, which saw no test clip of that
-        fold. Methods that lack some clips are left out, and those with fewer runs than seeds.
+        Whoever has raw video can anonymize it before reading it, so that what is read behind the
+        method can be read from raw video too. Of a trained method that is what the run of each seed
+        and fold does, which saw no test clip of that fold. Methods that lack some clips are left
+        out, and those with fewer runs than seeds.
         """
         same = (
             np.array_equal(one.clips, two.clips)

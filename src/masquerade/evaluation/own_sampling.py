@@ -1,4 +1,4 @@
-"""Sample the clips of each network as those were sampled that its published weights come from.
+"""Give each network clips of the frames, stride and size that its published weights learned from.
 
 Networks of clips were published with frames and strides of their own, such as 8 x 8 of C2D and
 32 x 2 of CSN, and with a size of their own; Ilic et al. (CVPR 2024) test each by its own

@@ -73,10 +73,10 @@ class PeopleAcrossClips:
     def reidentify(
         self, lines: Sequence[AttackedMethod], rows: Sequence[Row]
     ) -> tuple[tuple[Row, ...], str | None]:
-        """The lines of the table with how well people are found again in their other clips.
+        """Add to each row of a table how well its people are found again in their other clips.
 
-        The lines of raw video, the first, and of all methods, and why that was left out where it
-        was, unless it was not asked for. Where it was, nobody is said to be hidden.
+        The first row is of raw video. Beside the rows stands why this was left out, or None where
+        it was not, or was not asked for. Where it was left out, nobody is said to be hidden.
         """
         config, manifest = self.clips.config, self.clips.manifest
         identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]

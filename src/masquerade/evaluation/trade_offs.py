@@ -54,15 +54,15 @@ def trade_offs(
         return Statistic(len(rows), weighted)
 
     def over_runs(weight: float) -> Score:
-        # of the mean private score f counts no less than chance, and is linear in the runs above:
-        # single runs count as they are, or those below chance would seem to agree
+        # the mean private score counts as no less than chance, but that of a single run as it is:
+        # runs below chance would all count as chance, and seem to agree
         runs = [f(weight, *both, 0.0) for both in zip(action.runs, private.runs, strict=True)]
         counted, plain = (
             score_over_runs(f(weight, action.test, private.test, least), runs, clusters=groups)
             for least in (least_counted(metric), 0.0)
         )
-        # a score below chance may be above it for other people: what f counts as chance stays the
-        # same whoever is left out, and would have an interval of no width
+        # a score below chance counts as chance whoever is left out of the jackknife, which would
+        # give an interval of no width: the lower end is that of the score as it is, if lower
         ends = [one.low for one in (counted, plain) if one.low is not None]
         return replace(counted, low=min(ends, default=None))
 

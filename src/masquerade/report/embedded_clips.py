@@ -34,7 +34,7 @@ class Clip(NamedTuple):
 
 
 class EmbeddedClip(NamedTuple):
-    """The same within the page."""
+    """A short video or still whose bytes stand in the page itself."""
 
     name: str
     shows: str
