@@ -10,7 +10,7 @@ from pathlib import Path
 
 from masquerade.evaluation import from_json
 from masquerade.evaluation.results import Evaluation, Row
-from masquerade.report.table import number, with_interval
+from masquerade.report.numbers_and_columns import number, with_interval
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 LABEL = "identity"

@@ -19,7 +19,7 @@ from masquerade.evaluation.protocols import TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
-from masquerade.report.table import number
+from masquerade.report.numbers_and_columns import number
 from masquerade.report.verdicts import floor_value, headline_columns, is_identity
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
