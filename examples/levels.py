@@ -6,9 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 import masquerade
 from masquerade.cli.demo_clip import compose
+
+NAMES = ("as filmed", "--level face", "--level person", "--level figure")
+HEAD = 28  # pixels above the pictures, for the names
 
 
 def main(picture: str = "docs/levels.png") -> None:
@@ -25,7 +29,13 @@ def main(picture: str = "docs/levels.png") -> None:
     apart = ((0, 10), (0, 10), (0, 0))
     rows = [np.hstack([np.pad(one, apart, constant_values=1) for one in row]) for row in shown]
     sheet = cv2.resize(np.vstack(rows), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
-    cv2.imwrite(picture, cv2.cvtColor((sheet * 255).astype(np.uint8), cv2.COLOR_RGB2BGR))
+    page = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + HEAD), "white")
+    page.paste(Image.fromarray((sheet * 255).astype(np.uint8)), (0, HEAD))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=HEAD * 0.6)
+    for column, name in enumerate(NAMES):
+        middle = (column + 0.5) * page.width / len(NAMES), HEAD / 2
+        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    page.save(picture)
 
 
 if __name__ == "__main__":
