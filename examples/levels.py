@@ -12,17 +12,15 @@ import masquerade
 from masquerade.cli.demo_clip import compose
 
 NAMES = ("as filmed", "--level face", "--level person", "--level figure")
-HEAD = 28  # pixels above the pictures, for the names
+HEAD = 28  # pixels above the pictures
 
 
 def main(picture: str = "docs/levels.png") -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = [folder / "filmed.mp4"]
+        paths = [Path(name) / f"{shown.split()[-1]}.mp4" for shown in NAMES]
         compose(paths[0])
-        for level in ("face", "person", "figure"):
-            paths.append(folder / f"{level}.mp4")
-            masquerade.anonymize_file(paths[0], paths[-1], level=level)
+        for path in paths[1:]:
+            masquerade.anonymize_file(paths[0], path, level=path.stem)
         clips = [masquerade.read_video(path).clip for path in paths]
     moments = [clips[0].shape[2] * share // 30 for share in (9, 20)]
     shown = [[clip[0, :, t].permute(1, 2, 0).numpy() for clip in clips] for t in moments]
@@ -31,10 +29,10 @@ def main(picture: str = "docs/levels.png") -> None:
     sheet = cv2.resize(np.vstack(rows), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     page = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + HEAD), "white")
     page.paste(Image.fromarray((sheet * 255).astype(np.uint8)), (0, HEAD))
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=HEAD * 0.6)
-    for column, name in enumerate(NAMES):
-        middle = (column + 0.5) * page.width / len(NAMES), HEAD / 2
-        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    font = ImageFont.load_default(size=HEAD * 0.6)
+    for at, name in enumerate(NAMES):
+        middle = (at + 0.5) * page.width / len(NAMES), HEAD / 2
+        ImageDraw.Draw(page).text(middle, name, "black", font, "mm")
     page.save(picture)
 
 

@@ -201,7 +201,7 @@ def test_examples_are_short_and_run(
         assert len(path.read_text().splitlines()) <= 40, path
     picture = tmp_path / "picture.png"
     runpy.run_path(str(ROOT / "examples" / "levels.py"))["main"](str(picture))
-    assert cv2.imread(str(picture)).shape == (392, 1040, 3)
+    assert cv2.imread(str(picture)).shape == (420, 1040, 3)
     made = tmp_path / "made.mp4"
     runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(short_clip), str(made))
     assert masquerade.read_video(made).clip.shape == masquerade.read_video(short_clip).clip.shape
