@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -168,21 +168,58 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, anonymizer = parse(argv)
-    from masquerade.cli.progress import BatchProgress
-    from masquerade.device import check_half, choose_device
-    from masquerade.pipeline.batch import anonymize_batch, check_resume, plan_tasks
-    from masquerade.pipeline.file_outcome import FileOutcome, exit_code, recover_folders
-    from masquerade.pipeline.outputs import FileTask, check_outputs
-    from masquerade.pipeline.run_record import run_record
+    from masquerade.pipeline.file_outcome import exit_code
 
     config = options.config()
     if options.list_people:
-        for name in ("verify", "record", "resume", "skip_existing"):
-            if getattr(options, name):
-                raise UsageError(
-                    "--list-people writes a sheet of who is found and hides nobody: leave out "
-                    f"--{name.replace('_', '-')}."
-                )
+        _refuse_beside_list_people(options)
+    plan = _plan(options, config)
+    if plan.left_out:
+        print(f"masquerade: {_left_out(plan.left_out)}", file=sys.stderr)
+    _check_outputs(plan.tasks, options, config, anonymizer)
+    _check_choices(plan.tasks, options, config)
+    if options.dry_run:
+        _check_settings(plan.tasks, options, config, anonymizer)
+        return _print_plan(plan, anonymizer, options)
+    pipeline = _build(options, anonymizer)
+    if options.list_people:
+        return _list_people(plan.tasks[0], pipeline, options)
+    for note in anonymizer.warnings:
+        print(f"masquerade: these weights are in doubt: {escape(note)}.", file=sys.stderr)
+    outcomes = _run(plan, pipeline, options)
+    if options.json:
+        _print_json(outcomes, plan.left_out, config)
+    if _chooses(config) and outcomes[0].exit_code == UsageError.exit_code:
+        return UsageError.exit_code  # such as an ID of nobody
+    return exit_code(outcomes)
+
+
+class _Plan(NamedTuple):
+    """The files of a run."""
+
+    tasks: list["FileTask"]
+    unread: dict[Path, str]  # what cannot be read in folders, with the reason
+    left_out: list[Path]  # what is no video or image there by its name
+
+
+def _refuse_beside_list_people(options: Options) -> None:
+    """Refuse options of outputs beside --list-people, which has none.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for name in ("verify", "record", "resume", "skip_existing"):
+        if getattr(options, name):
+            raise UsageError(
+                "--list-people writes a sheet of who is found and hides nobody: leave out "
+                f"--{name.replace('_', '-')}."
+            )
+
+
+def _plan(options: Options, config: PipelineConfig) -> _Plan:
+    """Find the files to anonymize and name their outputs."""
+    from masquerade.pipeline.batch import plan_tasks
+
     unread: dict[Path, str] = {}
     passed_over: list[Path] = []
     tasks = plan_tasks(
@@ -197,9 +234,21 @@ def main(argv: list[str]) -> int:
         passed_over=passed_over,
     )
     named = {task.src for task in tasks}
-    others = [one for one in dict.fromkeys(passed_over) if one not in named]
-    if others:
-        print(f"masquerade: {_left_out(others)}", file=sys.stderr)
+    return _Plan(tasks, unread, [one for one in dict.fromkeys(passed_over) if one not in named])
+
+
+def _check_outputs(
+    tasks: list["FileTask"], options: Options, config: PipelineConfig, anonymizer: "Anonymizer"
+) -> None:
+    """Refuse outputs that would replace what is to be kept, or of which none could be told done.
+
+    Raises:
+        UsageError: there are such.
+    """
+    from masquerade.pipeline.batch import check_resume
+    from masquerade.pipeline.file_outcome import recover_folders
+    from masquerade.pipeline.outputs import check_outputs
+
     if options.resume:
         check_resume(config, anonymizer)
     if options.skip_existing and options.name == "sequential":
@@ -208,46 +257,78 @@ def main(argv: list[str]) -> int:
             "when files come or go: give --resume or --name hash."
         )
     read = [path for path in (options.weights, config.edits, options.record) if path]
-    may_exist = config.overwrite or options.skip_existing or options.resume or options.list_people
     if not options.dry_run and len(tasks) == 1:
         recover_folders([(tasks[0], config)])  # what a killed run published in part is not there
     # of several inputs those whose outputs are there fail, and the rest are done
-    check_outputs(tasks, config, inputs=read, overwrite=may_exist or len(tasks) > 1)
+    check_outputs(tasks, config, inputs=read, overwrite=_may_exist(options) or len(tasks) > 1)
+
+
+def _may_exist(options: Options) -> bool:
+    """Whether a run may find files where its outputs would go."""
+    return any((options.overwrite, options.skip_existing, options.resume, options.list_people))
+
+
+def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineConfig) -> None:
+    """Refuse an address of no cluster, and IDs of people where they cannot be told.
+
+    Raises:
+        UsageError: there is such an option.
+    """
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
-    chosen = bool(config.keep_visible or config.hide_only or config.edits)
     if options.list_people and (is_remote(tasks[0].src) or is_remote(tasks[0].dst)):
         raise UsageError(
             "--list-people reads and writes files of this machine: download the video, and name "
             "the sheet here with -o."
         )
-    if (options.list_people or chosen) and len(tasks) > 1:
+    if (options.list_people or _chooses(config)) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
-    if options.dry_run:
-        device = choose_device(config.device)  # each refuses what cannot be done
-        if config.amp:
-            check_half(device)
-        if config.edits is None:
-            planned = Pipeline(anonymizer, with_default_regions(config, anonymizer), None)
-            region_arguments(planned.config)
-        else:
-            planned = build_pipeline(None, config)
-        if config.parts > 1:
-            from masquerade.pipeline.file_parts import check_parts
-            from masquerade.pipeline.ray_batch import check_shared
 
-            check_parts(planned)
-            if options.engine == "ray":
-                check_shared(tasks)
-        if options.verify:
-            _output_check(planned.config, anonymizer)
-        return _print_plan(tasks, unread, anonymizer, options, may_exist=may_exist)
-    pipeline = _build(options, anonymizer)
-    if options.list_people:
-        return _list_people(tasks[0], pipeline, options)
-    for note in anonymizer.warnings:
-        print(f"masquerade: these weights are in doubt: {escape(note)}.", file=sys.stderr)
-    outcomes = []
+
+def _chooses(config: PipelineConfig) -> bool:
+    """Whether a configuration says of people by their IDs who is hidden."""
+    return bool(config.keep_visible or config.hide_only or config.edits)
+
+
+def _check_settings(
+    tasks: list["FileTask"], options: Options, config: PipelineConfig, anonymizer: "Anonymizer"
+) -> None:
+    """Refuse for a dry run what a run would refuse as it begins.
+
+    Raises:
+        MasqueradeError: the settings contradict each other, or something is not here.
+    """
+    from masquerade.device import check_half, choose_device
+
+    device = choose_device(config.device)
+    if config.amp:
+        check_half(device)
+    if config.edits is None:
+        planned = Pipeline(anonymizer, with_default_regions(config, anonymizer), None)
+        region_arguments(planned.config)
+    else:
+        planned = build_pipeline(None, config)
+    if config.parts > 1:
+        from masquerade.pipeline.file_parts import check_parts
+        from masquerade.pipeline.ray_batch import check_shared
+
+        check_parts(planned)
+        if options.engine == "ray":
+            check_shared(tasks)
+    if options.verify:
+        _output_check(planned.config, anonymizer)
+
+
+def _run(plan: _Plan, pipeline: Pipeline, options: Options) -> list["FileOutcome"]:
+    """Anonymize the files, print and record what becomes of each, and return it."""
+    from masquerade.cli.progress import BatchProgress
+    from masquerade.pipeline.batch import anonymize_batch
+    from masquerade.pipeline.file_outcome import FileOutcome
+    from masquerade.pipeline.outputs import FileTask
+    from masquerade.pipeline.run_record import run_record
+
+    tasks, unread = plan.tasks, plan.unread
+    outcomes: list[FileOutcome] = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
     side_by_side = options.engine == "ray" or ((options.workers or 1) > 1 and len(tasks) > 1)
@@ -286,13 +367,16 @@ def main(argv: list[str]) -> int:
             progress.print_outcome(outcome)
             add_to_record(outcome)
             outcomes.append(outcome)
-    if options.json:
-        rest = dict.fromkeys(("output", "receipt")) | {"status": "left out", "error": ""}
-        left_out = [{"source": str(path), **rest} for path in others]
-        print(json.dumps([*(_as_json(one, config) for one in outcomes), *left_out], indent=1))
-    if chosen and outcomes[0].exit_code == UsageError.exit_code:  # such as an ID of nobody
-        return UsageError.exit_code
-    return exit_code(outcomes)
+    return outcomes
+
+
+def _print_json(
+    outcomes: list["FileOutcome"], left_out: list[Path], config: PipelineConfig
+) -> None:
+    """Print what became of each file, with its receipt as it is written, as JSON."""
+    rest = dict.fromkeys(("output", "receipt")) | {"status": "left out", "error": ""}
+    others = [{"source": str(path), **rest} for path in left_out]
+    print(json.dumps([*(_as_json(one, config) for one in outcomes), *others], indent=1))
 
 
 def _build(options: Options, anonymizer: "Anonymizer") -> Pipeline:
@@ -333,19 +417,12 @@ def _output_check(
     )
 
 
-def _print_plan(
-    tasks: list["FileTask"],
-    unread: dict[Path, str],
-    anonymizer: "Anonymizer",
-    options: Options,
-    *,
-    may_exist: bool,
-) -> int:
+def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
     from masquerade.pipeline.batch import is_finished
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 
-    failed = dict(unread)
+    tasks, failed = plan.tasks, dict(plan.unread)
     config = options.config()
     pipeline = None
     if options.resume:
@@ -354,7 +431,7 @@ def _print_plan(
         line = f"{task.src} -> {task.dst}"
         try:
             own_config = config_of(task, config, tasks)
-            check_outputs([task], own_config, overwrite=may_exist)
+            check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)
             if options.skip_existing and there.exists():
                 line = f"{there} exists: {task.src} is skipped"
