@@ -40,7 +40,7 @@ LABELS = {"action": (739, 2), "objects": (1678, 8), "scenes": (248, 3)}
 """How many there are, and how many a clip has."""
 LIMIT = 8.0  # GB
 METHOD = Downsample(factor=2)
-ROW = EvaluatedMethod(name="downsample 2", method=METHOD)
+ROW = EvaluatedMethod(name="downsample 2", anonymizer=METHOD)
 SEED = EvaluationConfig().seed
 PRESET = Preset(
     frames=FRAMES,

@@ -95,7 +95,7 @@ def run_training(given: argparse.Namespace) -> None:
 def run_attack(given: argparse.Namespace) -> None:
     """Attack both as the table of drawn people attacks its methods."""
     names = [name for name in METHODS if (given.work / name / "facts.json").exists()]
-    lines = [EvaluatedMethod(name=one, method=load(given.work / one)) for one in names]
+    lines = [EvaluatedMethod(name=one, anonymizer=load(given.work / one)) for one in names]
     config = EvaluationConfig(
         attackers=FAMILIES,
         folds=0,

@@ -52,7 +52,7 @@ def test_each_row_shows_the_same_clips_and_raw_video_of_drawn_people_alone(
     drawn: Manifest, tmp_path: Path
 ) -> None:
     lines = [
-        EvaluatedMethod(name="black & white", method=build("blacken")),
+        EvaluatedMethod(name="black & white", anonymizer=build("blacken")),
         EvaluatedMethod(name="failed", not_applicable="training: no memory"),
     ]
     show = partial(show_clips, drawn, lines, CONFIG, tmp_path / "clips", number=2)
@@ -72,7 +72,7 @@ def test_each_row_shows_the_same_clips_and_raw_video_of_drawn_people_alone(
 def test_clips_go_through_the_file_where_attackers_see_it(drawn: Manifest, tmp_path: Path) -> None:
     """A picture that an encoder spoils says what attackers were given."""
     rough = FileConfig(crf=51, lossless=False)
-    line = EvaluatedMethod(name="copy", method=build("downsample", factor=2), file=rough)
+    line = EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2), file=rough)
     shown = []
     for through in (False, True):
         config, folder = replace(CONFIG, through_file=through), tmp_path / str(through)
@@ -96,7 +96,7 @@ class Nobody:
 
 
 def test_real_people_who_were_not_found_are_not_shown(drawn: Manifest, tmp_path: Path) -> None:
-    nobody = EvaluatedMethod(name="nobody", method=build("blacken"), regions=Nobody)
+    nobody = EvaluatedMethod(name="nobody", anonymizer=build("blacken"), regions=Nobody)
     show = partial(show_clips, drawn, [nobody], CONFIG, tmp_path / "clips", number=1)
     cache = ClipCache(folder=tmp_path / "cache")
     found = show(drawn=False, cache=cache)
@@ -105,7 +105,7 @@ def test_real_people_who_were_not_found_are_not_shown(drawn: Manifest, tmp_path:
 
 
 def test_noise_has_no_known_seed(drawn: Manifest, tmp_path: Path) -> None:
-    noisy = [EvaluatedMethod(name="selective", method=build("selective"))]
+    noisy = [EvaluatedMethod(name="selective", anonymizer=build("selective"))]
     shown = []
     for name in ("a", "b"):
         cache = ClipCache(folder=tmp_path / name)

@@ -247,7 +247,7 @@ def test_their_flags_are_those_of_the_commands(name: str, tmp_path: Path) -> Non
         planned = plan_table(suite, table, places, options)
         for name, (given, anonymizer) in planned.methods.items():
             if name not in planned.left_out:  # which needs weights that are not here
-                evaluate.method_line(name, anonymizer, evaluate.pipeline_config(given))
+                evaluate.method_row(name, anonymizer, evaluate.pipeline_config(given))
         for jobs in planned.trainings.values():
             given_training, recipe = train.parse(list(jobs[0].words[1:]))
             private = given_training.private and given_training.private.split(",")

@@ -47,9 +47,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(manifest: Manifest, kept: Path) -> Evaluation:
     """A method that hides everything, and one that hides nothing."""
     entries = [
-        EvaluatedMethod(name="black", method=build("blacken")),
-        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
-        EvaluatedMethod(name="later", method=None, not_applicable="not today"),
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
+        EvaluatedMethod(name="later", anonymizer=None, not_applicable="not today"),
     ]
     return evaluate(
         manifest, entries, CONFIG, data="scenes", folder=kept, limits=("Drawn, not filmed.",)

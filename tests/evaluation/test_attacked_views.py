@@ -164,7 +164,7 @@ def test_views_reach_the_clips_and_the_table(manifest: Manifest, tmp_path: Path)
     config = replace(CONFIG, attackers=("scratch",), **asked)  # type: ignore[arg-type]
     PRESETS["short"] = replace(scenes.QUICK, frames=4, size=(16, 24))
     try:
-        method = EvaluatedMethod(name="copy", method=build("downsample", factor=2))
+        method = EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))
         quick = replace(config, preset="short")
         found = evaluate(manifest, [method], quick, data="scenes", folder=tmp_path)
     finally:

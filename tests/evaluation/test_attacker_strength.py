@@ -283,8 +283,8 @@ def test_an_evaluation_has_a_line_and_a_control_of_the_new_attackers(
     monkeypatch.setitem(PRESETS, "quick", replace(scenes.QUICK, attackers=models))
     few = manifest.take(range(0, len(manifest), 2))
     methods = [
-        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
-        EvaluatedMethod(name="black", method=build("blacken")),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
     ]
     plan = replace(CONFIG, folds=2, seeds=1)
     found = evaluate(few, methods, plan, data="scenes", folder=tmp_path)

@@ -650,7 +650,7 @@ def test_each_seed_holds_other_people_out(manifest: Manifest, tmp_path: Path) ->
             held = [set(one.validation.tolist()) for one in seeds]
             assert not held[0] & held[1] and not held[1] & held[2]
     plan = replace(CONFIG, folds=2, seeds=2, attackers=("scratch",))
-    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    lines = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     result = evaluate(manifest, lines, plan, data="x", folder=tmp_path)
     for finding in result.rows[1].findings:
         assert len(finding.chosen) == 2 and all(finding.chosen) and finding.highest

@@ -73,7 +73,7 @@ def test_the_mean_over_networks_stands_beside_the_strongest(
         reidentification=False,
     )
     few = manifest.take(range(0, len(manifest), 2))
-    line = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    line = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     result = evaluate(few, line, plan, data="x", folder=tmp_path)
     assert from_json(result.to_json()) == result
     row = result.rows[1]

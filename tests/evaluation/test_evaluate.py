@@ -120,7 +120,7 @@ def test_what_was_done_is_not_done_again(
         raise AssertionError("a fit was done twice")
 
     monkeypatch.setattr("masquerade.evaluation.executor.fit_predict", again)
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     second = evaluate(manifest, black, CONFIG, data="scenes", folder=kept)
     for second_row, before in zip(second.rows, evaluation.rows, strict=False):
         assert _own_scores(second_row) == _own_scores(before)
@@ -149,9 +149,9 @@ def test_two_runs_of_one_seed_give_one_table(
     """
     monkeypatch.setattr(executor, "LARGE_LABELS", 1)
     lines = [
-        EvaluatedMethod(name="black", method=build("blacken")),
-        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
-        EvaluatedMethod(name="later", method=None, not_applicable="not today"),
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
+        EvaluatedMethod(name="later", anonymizer=None, not_applicable="not today"),
     ]
     config = replace(CONFIG, workers=2)
     again = evaluate(
@@ -225,7 +225,7 @@ def test_another_attacker_does_not_undo_the_fits_of_the_others(tmp_path: Path) -
 def test_methods_of_one_name_are_refused(
     names: tuple[str, ...], manifest: Manifest, tmp_path: Path
 ) -> None:
-    lines = [EvaluatedMethod(name=name, method=build("blur")) for name in names]
+    lines = [EvaluatedMethod(name=name, anonymizer=build("blur")) for name in names]
     with pytest.raises(UsageError, match=f"two methods are called {names[0]}: give each a name"):
         evaluate(manifest, lines, CONFIG, data="scenes", folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -267,7 +267,7 @@ def test_unreadable_clips_are_left_out_and_told(
     manifest = scenes.read_manifest(
         scenes.save(folder / "broken.csv", [*rows, ("broken.mkv", "down", "p0", 1)])
     )
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     result = evaluate(manifest, black, CONFIG, data="broken", folder=kept)
     assert result.void is None
     for line in result.rows:
@@ -323,7 +323,7 @@ def test_selection_never_sees_the_test_split(
 ) -> None:
     clean = given_splits(manifest)
     plan = replace(CONFIG, folds=0)
-    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    lines = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     before, after = (
         evaluate(one, lines, plan, data="x", folder=kept)
         for one in (clean, poisoned(clean, label, split))

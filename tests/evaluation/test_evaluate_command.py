@@ -22,8 +22,8 @@ from masquerade.cli.evaluate import (
     config_of,
     data_name,
     main,
-    method_line,
-    method_lines,
+    method_row,
+    method_rows,
     parse,
     pipeline_config,
     write_results,
@@ -45,21 +45,21 @@ from masquerade.regions.template_library import Library
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
-    joined = method_line("blur", build("blur"), PipelineConfig(regions="people+frame")).regions
+    joined = method_row("blur", build("blur"), PipelineConfig(regions="people+frame")).regions
     assert isinstance(joined, JoinedRegions) and region_names(joined) == ["people", "frame"]
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
     name, given = region_class(pickle.loads(pickle.dumps(joined)))
     assert (name, given) == region_class(joined)
     assert name.endswith("WholeFrame") and any(key.startswith("0 ") for key in given)
     motion = PipelineConfig(regions="people+frame", detector="motion")
-    other = method_line("blur", build("blur"), motion).regions
+    other = method_row("blur", build("blur"), motion).regions
     assert region_class(other) != region_class(joined)
 
 
 @pytest.mark.parametrize("regions", ["people+feet", "boxes+people", "people+boxes"])
 def test_regions_that_make_no_sense_together_are_refused(regions: str) -> None:
     with pytest.raises(UsageError):
-        method_line("blur", build("blur"), PipelineConfig(regions=regions))
+        method_row("blur", build("blur"), PipelineConfig(regions=regions))
 
 
 def test_a_folder_that_takes_no_results_is_refused_before_any_work(
@@ -209,7 +209,7 @@ def test_an_evaluation_says_what_it_is_about_to_do(folder: Path, tmp_path: Path)
     manifest = read_manifest(folder / "clips.csv")
     config = EvaluationConfig(attackers=("scratch", "raw"), folds=2, seeds=3)
     run = Evaluator(manifest, config, tmp_path, None)
-    line = method_line("blur", build("blur"), PipelineConfig(regions="frame"))
+    line = method_row("blur", build("blur"), PipelineConfig(regions="frame"))
     said = run.plan([line])
     found = re.match(r"About to anonymize (\d+) videos by blur, to train (\d+) .* and (\d+)", said)
     assert found is not None
@@ -238,7 +238,7 @@ def black_share(folder: Path, into: Path, *words: str) -> float:
     given = ["--data", str(folder / "clips.csv"), "--method", "blacken", *scenes.FAST, *words]
     options, method = parse([*given, "--allow-empty", "--allow-gaps"])
     manifest = read_manifest(options.data).take([0, 1])
-    line = method_line("blacken", method, pipeline_config(options))
+    line = method_row("blacken", method, pipeline_config(options))
     run = Evaluator(read_manifest(options.data), config_of(options), into, None)
     run.clips.manifest = manifest
     clips = np.stack([np.asarray(clip) for clip in run.clips.of(line, method)])  # (N, 3, T, H, W)
@@ -288,9 +288,9 @@ def test_an_image_says_where_clips_are_hidden(folder: Path, tmp_path: Path) -> N
     given = ["--data", str(folder / "clips.csv"), "--method", "blacken", *words, str(image)]
     options, method = parse(given)
     manifest = read_manifest(options.data)
-    lines, notes = method_lines(options, method, manifest, config_of(options))
-    plain = method_line("blacken", method, PipelineConfig(regions="frame"))
-    (again,), _ = method_lines(options, method, manifest, config_of(options))
+    lines, notes = method_rows(options, method, manifest, config_of(options))
+    plain = method_row("blacken", method, PipelineConfig(regions="frame"))
+    (again,), _ = method_rows(options, method, manifest, config_of(options))
     (cover,) = (line.cover for line in lines)
     assert cover == again.cover and hash(cover) == hash(again.cover) and cover != plain.cover
     assert cover is not None and cover != cover._replace(within=None)
@@ -305,11 +305,11 @@ def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None
     }
     words = ["--data", "clips.csv", "--method", "blur", "--regions", "people", "--detector", "hog"]
     options, method = parse([*words, "--gap", "9", "--no-track", "--shape", "box"])
-    line = method_line("blur", method, pipeline_config(options))
+    line = method_row("blur", method, pipeline_config(options))
     assert region_class(line.regions)[1]["track"] is False and line.cover is not None
     assert line.cover.shape == "box" and line.cover.margin == PipelineConfig().mask_scale
     with pytest.raises(UsageError, match="do not know --keys"):
-        method_line("blur", method, pipeline_config(replace(options, keys="dino-s8")))
+        method_row("blur", method, pipeline_config(replace(options, keys="dino-s8")))
 
 
 NOT_OF_DATASETS = {
@@ -356,7 +356,7 @@ def test_a_level_is_the_method_and_regions_of_anonymize(
     level: str, method: str, regions: str
 ) -> None:
     options, made = parse(["--data", "clips.csv", "--level", level])
-    line = method_line(method, made, pipeline_config(options))
+    line = method_row(method, made, pipeline_config(options))
     assert type(made) is type(build(method)) and region_names(line.regions) == [regions]
     for more in (["--method", "blur"], ["--regions", "frame"]):
         with pytest.raises(UsageError, match="--level chooses regions and a method"):
@@ -382,7 +382,7 @@ def test_contradictions_of_encoders_are_refused_before_any_work() -> None:
         parse([*given, "--crf", "40", "--lossless"])
     options, method = parse([*given, "--encoder-preset", "hasty"])
     with pytest.raises(UsageError, match="refuses the preset hasty"):
-        method_line("blur", method, pipeline_config(options))
+        method_row("blur", method, pipeline_config(options))
 
 
 def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_attackers_see_the_file_that_was_asked_for(folder: Path, tmp_path: Path)
     for quality in ("20", "51"):
         given = ["--data", str(folder / "clips.csv"), "--method", "pixelate", *scenes.FAST]
         options, method = parse([*given, "--through-file", "--crf", quality])
-        line = method_line("pixelate", method, pipeline_config(options))
+        line = method_row("pixelate", method, pipeline_config(options))
         one = Evaluator(read_manifest(options.data), config_of(options), tmp_path, None)
         one.clips.manifest = one.manifest.take([0])
         run[quality] = np.asarray(one.clips.of(line, method)[0]).astype(int)

@@ -44,10 +44,10 @@ def test_videos_of_a_sample_are_not_searched_for_poses_again(
         open_executor=None,
         progress=lambda *what: done.append(what),
     )
-    line = EvaluatedMethod(name="blur", method=build("blur"))
+    line = EvaluatedMethod(name="blur", anonymizer=build("blur"))
     sample = clips.poses_in_sample(line, KINDS)
     assert sample is not None and len(sample) == 14 and len(searched) == 14
     clips.extract(line, KINDS)
     assert len(searched) == 28, "each video once"
-    assert [len(clips.of(line, line.method, *kind)) for kind in KINDS] == [28, 28, 28]
+    assert [len(clips.of(line, line.anonymizer, *kind)) for kind in KINDS] == [28, 28, 28]
     assert (f"blur: {ANONYMIZING}", 14, 28) in done and (f"blur: {ANONYMIZING}", 0, 28) not in done

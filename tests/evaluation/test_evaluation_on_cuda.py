@@ -21,8 +21,8 @@ def evaluated(
     network: Anonymizer = PRESETS["bdq"]["tiny"]()
     network.trained = True
     lines = [
-        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
-        EvaluatedMethod(name="network", method=network),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
+        EvaluatedMethod(name="network", anonymizer=network),
     ]
     return evaluate(manifest, lines, config, data="scenes", folder=folder)
 

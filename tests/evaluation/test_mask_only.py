@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized
 from masquerade.checkpoint import save
-from masquerade.cli.evaluate import main, mask_only_lines
+from masquerade.cli.evaluate import main, mask_only_rows
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate
@@ -99,9 +99,9 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
 def test_a_mask_of_what_learned_has_learned_too() -> None:
     """It is of one training run, as the network is that drops the tubelets."""
     for method in (small(), KeepMask(of=small())):
-        assert has_learned(EvaluatedMethod(name="one", method=method))
+        assert has_learned(EvaluatedMethod(name="one", anonymizer=method))
         assert has_learned(EvaluatedMethod(name="runs", runs=((method,),)))
-    assert not has_learned(EvaluatedMethod(name="blur", method=build("blur")))
+    assert not has_learned(EvaluatedMethod(name="blur", anonymizer=build("blur")))
     assert not has_learned(RAW)
 
 
@@ -109,7 +109,7 @@ def test_a_mask_of_what_learned_has_learned_too() -> None:
 def test_a_planted_mask_tells_the_action_and_its_controls_tell_nothing(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    entries = mask_only_lines(EvaluatedMethod(name="bright", method=Bright(**SMALL)))
+    entries = mask_only_rows(EvaluatedMethod(name="bright", anonymizer=Bright(**SMALL)))
     plan = replace(CONFIG, attackers=("scratch", "motion"))
     found = evaluate(manifest, entries, plan, data="scenes", folder=tmp_path)
     kept, drawn, fixed = (row.finding("action") for row in found.rows[1:])
@@ -153,8 +153,8 @@ class Square:
 
 def test_where_regions_are_hidden_tells_the_action(manifest: Manifest, tmp_path: Path) -> None:
     """However they are hidden: here by black, of which the mask shows nothing but the place."""
-    line = EvaluatedMethod(name="black", method=build("blacken"), regions=Square)
-    (mask,) = mask_only_lines(line)
+    line = EvaluatedMethod(name="black", anonymizer=build("blacken"), regions=Square)
+    (mask,) = mask_only_rows(line)
     assert mask.name == "black, region mask only"
     few = manifest.take(range(0, len(manifest), 2))
     plan = replace(CONFIG, attackers=("scratch", "motion"), folds=2)
@@ -166,4 +166,4 @@ def test_where_regions_are_hidden_tells_the_action(manifest: Manifest, tmp_path:
 
 def test_what_drops_nothing_has_no_mask() -> None:
     with pytest.raises(UsageError, match="--mask-only is of stprivacy"):
-        mask_only_lines(EvaluatedMethod(name="blur", method=build("blur")))
+        mask_only_rows(EvaluatedMethod(name="blur", anonymizer=build("blur")))

@@ -58,8 +58,8 @@ def truth(many: Manifest, unseen: Protocol) -> SplitTruth:
 @pytest.fixture(scope="module")
 def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     entries = [
-        EvaluatedMethod(name="black", method=build("blacken")),
-        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
     ]
     kept = tmp_path_factory.mktemp("several")
     return evaluate(manifest_of(folder, rare=False), entries, CONFIG, data="x", folder=kept)
@@ -120,7 +120,7 @@ def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evalua
 @pytest.mark.slow
 def test_networks_learn_them_too(many: Manifest, tmp_path: Path) -> None:
     plan = replace(CONFIG, preset="small", folds=2, attackers=("scratch", "finetuned", "raw"))
-    copy = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    copy = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     few = many.take(range(0, len(many), 2))
     found = evaluate(few, copy, plan, data="x", folder=tmp_path).rows[1].finding("objects")
     assert found is not None

@@ -82,7 +82,7 @@ def test_windows_are_inverted_as_the_whole_video_is() -> None:
 
 
 def test_only_lines_with_such_noise_are_inverted() -> None:
-    names = [name for name, _ in inversions(EvaluatedMethod(name="a", method=Selective()))]
+    names = [name for name, _ in inversions(EvaluatedMethod(name="a", anonymizer=Selective()))]
     assert names == ["noise known", "noise guessed"]
     for method in (build("blur"), Selective(gait_jitter=1.0)):
-        assert inversions(EvaluatedMethod(name="a", method=method)) == []
+        assert inversions(EvaluatedMethod(name="a", anonymizer=method)) == []

@@ -248,7 +248,7 @@ def test_frames_are_those_of_the_whole_anonymized_video(tmp_path: Path) -> None:
     run = Evaluator(manifest, asked, tmp_path / "kept", None)
     whole = masquerade.read_video(tmp_path / "0.mkv").clip
     for method in (build("frame-difference"), build("selective")):
-        line = EvaluatedMethod(name="m", method=method)
+        line = EvaluatedMethod(name="m", anonymizer=method)
         run.extract(line)
         shown: dict[int, Tensor] = {}
         for name in names:
@@ -286,7 +286,7 @@ def test_networks_of_restored_clips_are_left_out_with_a_note(
     monkeypatch.setitem(PRESETS, "restoring", one)
     plan = replace(CONFIG, preset="restoring", folds=2, clip_sampling="own-frames")
     plan = replace(plan, attackers=("reconstruction", "raw"), reidentification=False)
-    blur = [EvaluatedMethod(name="blur", method=build("blur"))]
+    blur = [EvaluatedMethod(name="blur", anonymizer=build("blur"))]
     found = evaluate(manifest.take(range(0, len(manifest), 2)), blur, plan, data="scenes")
     assert any(f"left out (tiny-3d{RESTORED})" in note for note in found.limits)
     red = found.rows[1].finding("red")

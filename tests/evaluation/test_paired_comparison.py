@@ -23,8 +23,8 @@ from masquerade.metrics.statistic import Statistic, average, difference
 from masquerade.report.differences import differences_markdown
 
 ENTRIES = [
-    EvaluatedMethod(name="black", method=build("blacken")),
-    EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
+    EvaluatedMethod(name="black", anonymizer=build("blacken")),
+    EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
 ]
 
 
@@ -139,7 +139,7 @@ class Fussy(Anonymizer):
 def test_clips_that_one_method_cannot_rewrite_count_for_none(
     manifest: Manifest, kept: Path
 ) -> None:
-    entries = [*ENTRIES[:1], EvaluatedMethod(name="fussy", method=Fussy())]
+    entries = [*ENTRIES[:1], EvaluatedMethod(name="fussy", anonymizer=Fussy())]
     action = paired_scores(manifest, entries, CONFIG, folder=kept)["action"]
     sizes = {name: one.n for name, one in action.scores.items()}
     assert len(set(sizes.values())) == 1 and 0 < sizes["raw"] < len(manifest)
@@ -154,7 +154,7 @@ def test_trained_lines_and_others_are_read_by_as_many(
     monkeypatch.setitem(PRESETS, "longer", replace(SMALL, epochs=2))
     copy = build("downsample", factor=2)
     entries = [
-        EvaluatedMethod(name="copy", method=copy),
+        EvaluatedMethod(name="copy", anonymizer=copy),
         EvaluatedMethod(name="runs", runs=((copy,) * 2,) * 2),
     ]
     plan = replace(CONFIG, folds=2, seeds=2, preset="longer", attackers=("scratch",))

@@ -97,8 +97,8 @@ def given(monkeypatch: pytest.MonkeyPatch, clips: list[tuple[int, str, int]]) ->
 
 def run(manifest: Manifest, **options: Any) -> Evaluation:
     lines = [
-        EvaluatedMethod(name="skeleton", method=build("skeleton"), regions="people"),
-        EvaluatedMethod(name="blur", method=build("blur")),
+        EvaluatedMethod(name="skeleton", anonymizer=build("skeleton"), regions="people"),
+        EvaluatedMethod(name="blur", anonymizer=build("blur")),
     ]
     plan = replace(CONFIG, preset="gait", folds=3, **options)
     return evaluate(manifest, lines, plan, data="walkers")

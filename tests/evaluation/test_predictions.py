@@ -193,7 +193,7 @@ def test_a_saved_table_gives_the_same_findings_without_networks(
 ) -> None:
     folds = protocols(manifest, folds=CONFIG.folds)
     truth, specs = GroundTruth.of(manifest, folds), metric_specs(manifest, folds, ())
-    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    lines = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     rows = evaluate(manifest, lines, CONFIG, data="scenes", folder=kept).rows
     monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", held)
     saved = Predictions.load(kept / PREDICTIONS)
@@ -220,7 +220,7 @@ def test_too_many_predictions_are_not_joined_and_no_older_table_stays(
     shutil.copytree(kept, folder)
     (folder / PREDICTIONS).write_bytes(b"of an earlier run")
     monkeypatch.setattr("masquerade.evaluation.evaluator.JOINED_BYTES", 0)
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     result = evaluate(manifest, black, CONFIG, data="scenes", folder=folder)
     assert [one.name for one in result.rows] == ["raw", "black"]
     assert not (folder / PREDICTIONS).exists()

@@ -183,7 +183,7 @@ def test_who_it_is_never_holds_where_people_change_places(
             for cell, at in zip(manifest.cells("identity"), turns, strict=True)
         ]
         several = several.with_cells(replace(column, name=name), cells)
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     mine = replace(CONFIG, labels=("person_b",))
     table = evaluate(several, black, mine, data="scenes")
     row = table.rows[1]
@@ -327,7 +327,7 @@ def test_videos_of_a_split_of_which_none_can_be_read_are_named(
         for clip, cell in zip(given.clips, cells, strict=True)
     )
     first = next(clip.path for clip in clips if clip.path.startswith("gone"))
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     plan = replace(CONFIG, folds=0, labels=("red",))
     with pytest.raises(UsageError) as refused:
         evaluate(replace(given, clips=clips), black, plan, data="x")

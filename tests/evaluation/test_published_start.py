@@ -171,7 +171,7 @@ def test_attackers_of_raw_video_start_from_files_too(manifest: Manifest, tmp_pat
 
     def attack(config: EvaluationConfig, out: str) -> set[str]:
         given = Evaluator(manifest, config, tmp_path / out, None)
-        given.predict(EvaluatedMethod(name="copy", method=build("downsample", factor=2)))
+        given.predict(EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)))
         found = {path.name for path in (tmp_path / out / "fits").glob("copy-*/*.npz")}
         return {name for name in found if name.endswith("-raw.npz")}
 

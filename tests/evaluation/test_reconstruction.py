@@ -191,8 +191,8 @@ def measured(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Ev
     PRESETS["restoring"] = RESTORING
     config = replace(CONFIG, preset="restoring", folds=2)
     entries = [
-        EvaluatedMethod(name="black", method=build("blacken")),
-        EvaluatedMethod(name="noise", method=build("selective")),
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
+        EvaluatedMethod(name="noise", anonymizer=build("selective")),
     ]
     folder = tmp_path_factory.mktemp("measured")
     found = evaluate(manifest, entries, config, data="scenes", folder=folder)
@@ -246,7 +246,7 @@ def test_the_family_alone_has_what_it_needs_of_raw_video(
 ) -> None:
     PRESETS["restoring"] = RESTORING
     config = replace(CONFIG, preset="restoring", folds=2, attackers=("reconstruction",))
-    entries = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    entries = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     found = evaluate(manifest, entries, config, data="scenes", folder=tmp_path)
     del PRESETS["restoring"]
     copy = next(one for one in found.rows[1].findings if one.label == "identity")

@@ -48,7 +48,7 @@ def table(
     manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1
 ) -> Evaluation:
     """Of anonymizers of these seeds and folds."""
-    entry = EvaluatedMethod(name="runs", method=None, runs=runs)
+    entry = EvaluatedMethod(name="runs", anonymizer=None, runs=runs)
     plan = replace(CONFIG, seeds=seeds)
     return evaluate(manifest, [entry], plan, data="scenes", folder=kept)
 
@@ -100,7 +100,7 @@ def test_attackers_of_one_file_of_weights_know_that_it_was_trained_once(
 ) -> None:
     run = Evaluator(manifest, CONFIG, kept, None)
     for method, learned in ((COPY, False), (Learned(factor=2), True)):
-        line = run.predict(EvaluatedMethod(name="copy", method=method))
+        line = run.predict(EvaluatedMethod(name="copy", anonymizer=method))
         assert line.inputs and all(one.learned is learned for one in line.inputs.values())
 
 
@@ -132,7 +132,7 @@ def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:
     with pytest.raises(UsageError, match="2 seeds"):
         line(manifest, kept, (COPY,) * 4, (COPY,) * 4)
     with pytest.raises(UsageError, match="one method"):
-        EvaluatedMethod(name="both", method=COPY, runs=((COPY,),))
+        EvaluatedMethod(name="both", anonymizer=COPY, runs=((COPY,),))
 
 
 CLIPS, PEOPLE, CLASSES = 120, 20, 4

@@ -37,7 +37,7 @@ def test_networks_are_trained_finetuned_and_used_as_raw_trained(
 ) -> None:
     few = manifest.take(range(0, len(manifest), 2))
     plan = replace(CONFIG, preset="small", folds=2, seeds=2, attackers=("raw", "finetuned"))
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     result = evaluate(few, black, plan, data="x", folder=tmp_path)
     finding = result.rows[1].finding("red")
     assert finding is not None
@@ -46,7 +46,7 @@ def test_networks_are_trained_finetuned_and_used_as_raw_trained(
     assert all(one.seed_sd is not None for one in finding.attacks)
     (raw,) = (tmp_path / "fits").glob("raw-*")
     kept = {path: path.read_bytes() for path in raw.glob("*.weights")}
-    shades = [EvaluatedMethod(name="blur", method=build("blur")), *black]
+    shades = [EvaluatedMethod(name="blur", anonymizer=build("blur")), *black]
     every = replace(plan, attackers=("raw", "finetuned", "scratch"))
     evaluate(few, shades, every, data="x", folder=tmp_path)
     assert kept and kept == {path: path.read_bytes() for path in raw.glob("*.weights")}
@@ -89,7 +89,7 @@ def test_what_was_not_tested_makes_nothing_void(passed: dict[str, bool], said: s
 
 def test_exported_files_can_be_attacked(manifest: Manifest) -> None:
     few = manifest.take(range(0, len(manifest), 2))
-    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     plan = replace(CONFIG, folds=2, through_file=True, attackers=("scratch",))
     result = evaluate(few, black, plan, data="x")
     assert result.through_file

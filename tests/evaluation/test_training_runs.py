@@ -14,7 +14,7 @@ import torch
 from scenes import CONFIG, FAST
 
 from masquerade.checkpoint import read_provenance, save
-from masquerade.cli.evaluate import config_of, main, method_lines, parse
+from masquerade.cli.evaluate import config_of, main, method_rows, parse
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.published.sbu import FOLDS, read_sbu
@@ -270,5 +270,5 @@ def test_copies_of_one_run_are_not_several_runs(
     with pytest.raises(UsageError, match=re.escape(said)):
         main([*words, "--folds", "4", *FAST, "--seeds", "2"])
     options, anonymizer = parse([*words, "--folds", "2", *FAST, "--seeds", "2"])
-    (line,), _ = method_lines(options, anonymizer, manifest, config_of(options))
+    (line,), _ = method_rows(options, anonymizer, manifest, config_of(options))
     assert [len(folds) for folds in line.runs] == [2, 2]  # the first two folds are apart

@@ -203,7 +203,7 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
 def _lacks(given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
     """What a row needs that is not here, such as a template; None: nothing."""
     try:
-        evaluation.method_line("", anonymizer, evaluation.pipeline_config(given))
+        evaluation.method_row("", anonymizer, evaluation.pipeline_config(given))
     except MissingError as error:
         return str(error)
     return None

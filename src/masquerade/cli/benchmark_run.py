@@ -308,7 +308,7 @@ def run_table(
             given, anonymizer = planned.methods[row.name]
         else:
             given, anonymizer = read_row(suite, planned, row, places)
-        found, notes = evaluation.method_lines(given, anonymizer, manifest, config, name=row.name)
+        found, notes = evaluation.method_rows(given, anonymizer, manifest, config, name=row.name)
         limits += notes
         by_row.append((row, found))
     lines = [line for _, each in by_row for line in each]
@@ -488,7 +488,7 @@ def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[E
         return lines_to_train(row)
     config = evaluation.config_of(planned.options)
     options, anonymizer = planned.methods[row.name]
-    return evaluation.method_lines(options, anonymizer, manifest, config, name=row.name)[0]
+    return evaluation.method_rows(options, anonymizer, manifest, config, name=row.name)[0]
 
 
 def table_work(

@@ -258,7 +258,7 @@ def _evaluate(argv: list[str]) -> int:
 
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)
-    lines, notes = method_lines(options, anonymizer, manifest, config)
+    rows, notes = method_rows(options, anonymizer, manifest, config)
     limits += notes
     if options.output is not None:
         _check_folder(options.output)
@@ -268,7 +268,7 @@ def _evaluate(argv: list[str]) -> int:
     with StepProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
-            lines,
+            rows,
             config,
             data=data_name(options),
             folder=options.output,
@@ -287,7 +287,7 @@ def _evaluate(argv: list[str]) -> int:
     return 1 if result.void else 0
 
 
-def method_lines(
+def method_rows(
     options: Options,
     anonymizer: Anonymizer,
     manifest: Manifest,
@@ -309,26 +309,26 @@ def method_lines(
 
     notes: tuple[str, ...] = ()
     method = method_name(anonymizer)
-    line = method_line(name or method, anonymizer, pipeline_config(options))
+    row = method_row(name or method, anonymizer, pipeline_config(options))
     if options.weights is not None:
         paths = weights_of(options)
         instead = INSTEAD if options.score_on is None else INSTEAD_OF_SCORED
         unchecked = check_unseen(manifest, config, paths, instead=instead)
-        notes += tuple(f"{line.name}: {note}" for note in unchecked)
-        notes += run_warnings(line.name, paths)
+        notes += tuple(f"{row.name}: {note}" for note in unchecked)
+        notes += run_warnings(row.name, paths)
         if is_template(str(options.weights)):
             given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
             runs = tuple(
                 tuple(load_trained(path, method, **given) for path in folds) for folds in paths
             )
             check_different(paths, runs)
-            line = replace(line, method=None, runs=runs)
+            row = replace(row, anonymizer=None, runs=runs)
     if words := file_words(options):
-        notes += (f"{line.name}: its files are written with {words}, those of raw video without.",)
+        notes += (f"{row.name}: its files are written with {words}, those of raw video without.",)
     if options.region is not None:
         name = escape(options.region.name)
-        notes += (f"{line.name}: nothing is hidden where {name} (--region) is black.",)
-    return [line, *(mask_only_lines(line) if options.mask_only else ())], notes
+        notes += (f"{row.name}: nothing is hidden where {name} (--region) is black.",)
+    return [row, *(mask_only_rows(row) if options.mask_only else ())], notes
 
 
 def config_of(options: Options) -> EvaluationConfig:
@@ -459,8 +459,8 @@ def pipeline_config(options: Options) -> PipelineConfig:
     return PipelineConfig(**given, device=options.device)
 
 
-def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
-    """A line of the table: regions, masks and files are as `anonymize` makes them of `config`."""
+def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
+    """A row of the table: regions, masks and files are as `anonymize` makes them of `config`."""
     from masquerade.evaluation import EvaluatedMethod
     from masquerade.extraction.config import JoinedRegions
     from masquerade.pipeline.region_image import read_region_image
@@ -479,7 +479,7 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     own = config.shape is None and mine[1:3] == Cover()[1:3]
     return EvaluatedMethod(
         name=name,
-        method=anonymizer,
+        anonymizer=anonymizer,
         regions=source,
         cover=None if own and within is None else mine,
         outside=config.outside,
@@ -487,8 +487,8 @@ def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Ev
     )
 
 
-def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
-    """The lines in which attackers see the mask of a method alone, or one of its controls.
+def mask_only_rows(row: EvaluatedMethod) -> list[EvaluatedMethod]:
+    """The rows in which attackers see the mask of a method alone, or one of its controls.
 
     Of a method that hides regions they see where it hides, white on black, whatever it draws there.
     """
@@ -498,24 +498,24 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
     from masquerade.methods.silhouette import Silhouette
     from masquerade.methods.stprivacy import STPrivacy
 
-    runs = line.runs or ((line.method,),)
+    runs = row.runs or ((row.anonymizer,),)
     if not all(isinstance(one, STPrivacy) for folds in runs for one in folds):
         everywhere = any(one is None or one.full_frame for folds in runs for one in folds)
-        if everywhere or "frame" in region_names(line.regions):
+        if everywhere or "frame" in region_names(row.regions):
             raise UsageError(
                 "--mask-only is of stprivacy, which drops tubelets, and of methods that hide "
                 "regions, such as --regions people; leave it out."
             )
-        name = f"{line.name}, {REGION_MASK}"
-        return [replace(line, name=name, method=Silhouette(), runs=(), outside="keep")]
+        name = f"{row.name}, {REGION_MASK}"
+        return [replace(row, name=name, anonymizer=Silhouette(), runs=(), outside="keep")]
     found = []
     for source, name in NAMES.items():
         masks = tuple(
             tuple(KeepMask(of=one, source=source) for one in folds if isinstance(one, STPrivacy))
             for folds in runs
         )
-        one = EvaluatedMethod(name=f"{line.name}, {name}", file=line.file)
-        found.append(replace(one, runs=masks) if line.runs else replace(one, method=masks[0][0]))
+        one = EvaluatedMethod(name=f"{row.name}, {name}", file=row.file)
+        found.append(replace(one, runs=masks) if row.runs else replace(one, anonymizer=masks[0][0]))
     return found
 
 

@@ -165,13 +165,13 @@ Joined = Sequence[Mapping[str, ScoringInput]]
 """Predictions and truth by protocol, one mapping for each row of a table, raw video first."""
 
 
-def join_table(lines: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Joined:
-    """All lines of a table, and raw video, the first, attacked behind each method as well."""
-    raw = dict(lines[0][1])
-    for name, inputs in lines[1:]:
+def join_table(attacked: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Joined:
+    """All rows of a table, and raw video, the first, attacked behind each method as well."""
+    raw = dict(attacked[0][1])
+    for name, inputs in attacked[1:]:
         for protocol, one in inputs.items():
             raw[protocol] = raw[protocol].with_transformed(name, one)
-    return [raw, *(inputs for _, inputs in lines[1:])]
+    return [raw, *(inputs for _, inputs in attacked[1:])]
 
 
 def score_attackers(spec: MetricSpec, inputs: ScoringInput) -> list[ScoredAttacker]:

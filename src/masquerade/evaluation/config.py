@@ -19,11 +19,11 @@ SamplingChoice = Literal["preset", "own-frames", "own"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedMethod:
-    """A method to evaluate: one line of the table."""
+    """A method to evaluate: one row of the table."""
 
     name: str
-    method: Anonymizer | None = None  # an anonymizer; None: raw video, or a line that is not run
-    # instead of `method`: anonymizers of one recipe, runs[seed][fold], each trained without the
+    anonymizer: Anonymizer | None = None  # None: raw video, or a row that is not run
+    # instead of `anonymizer`: those of one recipe, runs[seed][fold], each trained without the
     # test split of its fold. Each is attacked by itself, so that no attacker sees several
     # anonymized versions of one clip, and scores are averaged over seeds
     runs: tuple[tuple[Anonymizer, ...], ...] = ()
@@ -36,8 +36,8 @@ class EvaluatedMethod:
     file: FileConfig = PUBLISHED
 
     def __post_init__(self) -> None:
-        if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):
-            raise UsageError("A line has one method, or a run of each seed and fold.")
+        if self.runs and (self.anonymizer or len({len(folds) for folds in self.runs}) > 1):
+            raise UsageError("A row has one method, or a run of each seed and fold.")
 
 
 @dataclass(frozen=True, kw_only=True)

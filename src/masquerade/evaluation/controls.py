@@ -75,9 +75,9 @@ def positive_controls(
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> PositiveControls:
-    """Whether attackers succeed on raw video: those of its line, who may do what a method does.
+    """Whether attackers succeed on raw video: those of its row, who may do what a method does.
 
-    `every` are the lines of the table, raw video first.
+    `every` are the rows of the table, raw video first.
     """
 
     def check() -> tuple[tuple[Finding, ...], tuple[Control, ...]]:

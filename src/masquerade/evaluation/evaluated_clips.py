@@ -1,4 +1,4 @@
-"""The clips of each line of a table, extracted when they are first asked for."""
+"""The clips of each row of a table, extracted when they are first asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,15 +26,15 @@ from masquerade.regions import People
 RAW = EvaluatedMethod(name="raw")
 POSE_CONTENTS = ("poses", "joints")
 ANONYMIZING, READING = "anonymizing videos", "reading videos"
-"""What is done for a line, as its progress is told."""
+"""What is done for a row, as its progress is told."""
 Kind = tuple[Content, ClipSampling | None]
 """What clips are made of, and the sampling of one network; None: the preset's."""
-SAMPLED = 48  # clips of a line in which poses are looked for first, of twice as many or more
+SAMPLED = 48  # clips of a row in which poses are looked for first, of twice as many or more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackedMethod:
-    """A line of the table with its attackers' predictions, before it is scored."""
+    """A row of the table with its attackers' predictions, before it is scored."""
 
     method: EvaluatedMethod  # what it is of
     clips: ClipDataset | None = None  # anonymized; None: it was not run
@@ -48,7 +48,7 @@ class AttackedMethod:
 
 @dataclass(kw_only=True, eq=False)
 class EvaluatedClips:
-    """The clips of all lines of a table."""
+    """The clips of all rows of a table."""
 
     manifest: Manifest
     truth: GroundTruth  # of its clips
@@ -72,7 +72,7 @@ class EvaluatedClips:
         content: Content = "frames",
         sampling: ClipSampling | None = None,
     ) -> ClipDataset:
-        """The clips of one anonymizer of a line, of one content; without one raw clips.
+        """The clips of one anonymizer of a row, of one content; without one raw clips.
 
         Those of frames may have the sampling of one network; None: the preset's.
         """
@@ -82,7 +82,7 @@ class EvaluatedClips:
         return self._held[known]
 
     def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
-        """The clips of each anonymizer of a line."""
+        """The clips of each anonymizer of a row."""
         return [self.of(method, one, content) for one in _anonymizers(method)]
 
     def poses_in_sample(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> ClipDataset | None:
@@ -201,18 +201,18 @@ class EvaluatedClips:
 
 
 def _anonymizers(method: EvaluatedMethod) -> list[Anonymizer | None]:
-    """Those of a line: one of each training, or the method as it is."""
+    """Those of a row: one of each training, or the method as it is."""
     every: list[Anonymizer | None] = [one for run in method.runs for one in run]
-    return every or [method.method]
+    return every or [method.anonymizer]
 
 
 def example_of(method: EvaluatedMethod) -> Anonymizer | None:
-    """One anonymizer of a line; those of a line are alike but for their training."""
-    return method.runs[0][0] if method.runs else method.method
+    """One anonymizer of a row; those of a row are alike but for their training."""
+    return method.runs[0][0] if method.runs else method.anonymizer
 
 
 def has_learned(method: EvaluatedMethod) -> bool:
-    """Whether a line is of a method that was trained, or of the mask of one."""
+    """Whether a row is of a method that was trained, or of the mask of one."""
     example = example_of(method)
     parts = [] if example is None else example.modules()
     return any(isinstance(one, Anonymizer) and one.learned for one in parts)

@@ -238,7 +238,7 @@ class Evaluator:
         )
 
     def attackers_of(self, method: EvaluatedMethod) -> int:
-        """How many attackers are trained on a line, over all seeds and folds."""
+        """How many attackers are trained on a row, over all seeds and folds."""
         return len(self._trained_on(method)) * self._seeds_and_folds()
 
     def networks_of(self, method: EvaluatedMethod) -> int:
@@ -254,12 +254,12 @@ class Evaluator:
         return self.config.seeds * sum(len(protocol.folds) for protocol in every)
 
     def extract(self, method: EvaluatedMethod) -> None:
-        """Anonymize the clips by each anonymizer of a line, to be attacked later."""
+        """Anonymize the clips by each anonymizer of a row, to be attacked later."""
         if not method.not_applicable:
             self.clips.extract(method, self._kinds(method, self._contents(method)))
 
     def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
-        """The contents and samplings in which attackers see a line's clips."""
+        """The contents and samplings in which attackers see a row's clips."""
         kinds = [
             (content, one) for content in contents for one in self._by_sampling(method, content)
         ]
@@ -310,22 +310,22 @@ class Evaluator:
         )
 
     def _names(self, method: EvaluatedMethod) -> tuple[str, ...]:
-        """The families that attack a line."""
+        """The families that attack a row."""
         return families_on_raw(self.families) if method is RAW else self.families
 
     def _seen(self, method: EvaluatedMethod) -> list[Seen]:
-        """What the attackers of a line see."""
+        """What the attackers of a row see."""
         return list(dict.fromkeys(self.models[name].content for name, _ in self._fits(method)))
 
     def _contents(self, method: EvaluatedMethod) -> list[Content]:
-        """What is extracted of a line's clips, without poses where hardly anybody is seen."""
+        """What is extracted of a row's clips, without poses where hardly anybody is seen."""
         contents = self._extractable(method)
         if self._hardly_seen(method):
             contents.remove("poses")
         return contents
 
     def _extractable(self, method: EvaluatedMethod) -> list[Content]:
-        """What can be extracted of a line's clips; restored ones are made from their frames."""
+        """What can be extracted of a row's clips; restored ones are made from their frames."""
         return [content for content in self._seen(method) if content != "restored"]
 
     def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
@@ -346,7 +346,7 @@ class Evaluator:
         return self._sampled.get(method)
 
     def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
-        """The models and initialisations that attack a line."""
+        """The models and initialisations that attack a row."""
         fits = required_fits(self._names(method), self.models, raw=method is RAW)
         if isinstance(example_of(method), DrawnPeople):
             return fits
@@ -355,7 +355,7 @@ class Evaluator:
     def _by_sampling(
         self, method: EvaluatedMethod, content: Seen
     ) -> dict[ClipSampling | None, list[Fit]]:
-        """What attacks a line's clips of one content, by the sampling that it sees."""
+        """What attacks a row's clips of one content, by the sampling that it sees."""
         found: dict[ClipSampling | None, list[Fit]] = {}
         for fit in self._fits(method):
             model = self.models[fit[0]]
@@ -366,7 +366,7 @@ class Evaluator:
     def _predict(
         self, method: EvaluatedMethod, raw: ClipDataset | None, content: Content
     ) -> tuple[ClipDataset, Predictions]:
-        """The clips of a line, of one content, and the predictions of the attackers that see it.
+        """The clips of a row, of one content, and the predictions of the attackers that see it.
 
         Attackers with a sampling of their own see other clips of that content.
         """
@@ -381,13 +381,13 @@ class Evaluator:
             raw = self.clips.of(RAW, None, *kind)  # whose fits of these models others start from
         if method.runs:
             return self._predict_runs(method, fits, raw, kind)
-        clips = self.clips.of(method, method.method, *kind)
+        clips = self.clips.of(method, method.anonymizer, *kind)
         return clips, self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
 
     def _poses_seen(
         self, method: EvaluatedMethod, clips: ClipDataset, content: Content
     ) -> PosesSeen:
-        """In how many frames of a line's output somebody's pose is seen."""
+        """In how many frames of a row's output somebody's pose is seen."""
         seen = frames = 0
         left_out = None
         for poses in self.clips.of_each(method, content):

@@ -54,7 +54,7 @@ FITTED_BY = (
 
 TRAINING, REGRESSING = "training attackers", "fitting kernel attackers"
 RESTORING = "restoring its clips"
-"""What is done for a line, as its progress is told."""
+"""What is done for a row, as its progress is told."""
 
 SUBMITTED = 4  # tasks for each process that are handed out at once
 MOST_LETTERS = 50  # of a method's name in that of a folder, which 255 bytes are the most of

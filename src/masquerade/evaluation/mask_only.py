@@ -27,7 +27,7 @@ NAMES: dict[Source, str] = {
 }
 
 REGION_MASK = "region mask only"
-"""The name of the line that shows where a method hides."""
+"""The name of the row that shows where a method hides."""
 
 
 class KeepMask(Anonymizer):

@@ -141,7 +141,7 @@ def mean_name(metric: str) -> str:
     return f"{MEAN} by {metric}"
 
 
-def notes_on_mean(line: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, ...]:
+def notes_on_mean(row: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, ...]:
     """How many attributes are in a mean that was asked for; of any other label nothing."""
     if not _is_requested_mean(spec):
         return ()
@@ -150,7 +150,7 @@ def notes_on_mean(line: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, 
     if len(scored) == len(spec.columns):
         return (f"{spec.name}: the mean over {len(scored)} binary attribute(s), {names}.",)
     return (
-        f"{spec.name} of {line}: the mean over {len(scored)} of {len(spec.columns)} binary "
+        f"{spec.name} of {row}: the mean over {len(scored)} of {len(spec.columns)} binary "
         f"attribute(s), {names}; the others have one value only among its test clips.",
     )
 

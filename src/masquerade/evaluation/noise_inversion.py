@@ -77,15 +77,15 @@ def invert(published: U8, noise: U8, strength: NDArray[np.floating[Any]]) -> U8:
 
 
 def inversions(method: EvaluatedMethod) -> list[tuple[str, EvaluatedMethod]]:
-    """The attackers that invert a line's noise, by name; none where it has none.
+    """The attackers that invert a row's noise, by name; none where it has none.
 
     Noise that is perturbed with the outline (`gait_jitter`) is not inverted: its strength is not
     that of the mask.
     """
-    anonymizer = method.method
+    anonymizer = method.anonymizer
     if not isinstance(anonymizer, Selective) or anonymizer.gait_jitter:
         return []
     return [
-        (name, replace(method, method=InvertedNoise(of=anonymizer, known=known)))
+        (name, replace(method, anonymizer=InvertedNoise(of=anonymizer, known=known)))
         for known, name in NAMES.items()
     ]

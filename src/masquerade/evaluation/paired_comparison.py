@@ -1,4 +1,4 @@
-"""Methods compared on the same clips, which intervals of a table line by line do not allow."""
+"""Methods compared on the same clips, which intervals of a table row by row do not allow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,13 +29,13 @@ from masquerade.metrics.statistic import Statistic, difference
 class PairedScores:
     """The scores of one label under every method, over the same test clips."""
 
-    # by the line's name, of its strongest attacker, which is chosen on validation
+    # by the row's name, of its strongest attacker, which is chosen on validation
     scores: Mapping[str, Statistic]
     groups: IntArray  # (n,) group of people of each test clip
-    runs: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)  # of trained lines
+    runs: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)  # of trained rows
 
     def differences(self, pairs: Sequence[tuple[str, str]]) -> tuple[Score, ...]:
-        """The first less the second of each pair of lines, for people and training runs alike.
+        """The first less the second of each pair of rows, for people and training runs alike.
 
         Intervals are so wide that 95 % of the time all of them hold at once (max-T): one method in
         twenty would otherwise seem to differ where none does.
@@ -62,7 +62,7 @@ class PairedScores:
     def _between_runs(self, one: str, other: str, both: Sequence[Statistic]) -> Variance | None:
         """The variance of a difference over training runs, given that of each run.
 
-        Without one (`both` is empty) the two lines have unlike numbers of runs, as raw video has
+        Without one (`both` is empty) the two rows have unlike numbers of runs, as raw video has
         one for each seed and a single training has none: their variances are added.
         """
         if both:
@@ -92,7 +92,7 @@ def paired_scores(
 
     Arguments are those of `evaluate`, which runs the controls: call it first, with the same folder,
     and nothing is done twice; `void` are the labels that it found nobody to read in raw video,
-    which means over labels leave out. Where there are trained lines, whose scores are averaged over
+    which means over labels leave out. Where there are trained rows, whose scores are averaged over
     runs, all scores are averaged over seeds: an ensemble of three networks would score higher for
     being three.
     """

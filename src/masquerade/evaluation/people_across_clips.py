@@ -1,4 +1,4 @@
-"""Re-identify the people of every line of a table across their clips."""
+"""Re-identify the people of every row of a table across their clips."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,15 +63,15 @@ def _doubt_found(one: Reidentification) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PeopleAcrossClips:
-    """What all lines of a table share when their people are compared."""
+    """What all rows of a table share when their people are compared."""
 
     clips: EvaluatedClips
     truth: GroundTruth
     models: Mapping[str, AttackerModel]
-    fits: Callable[[EvaluatedMethod], Sequence[Fit]]  # the attackers of a line
+    fits: Callable[[EvaluatedMethod], Sequence[Fit]]  # the attackers of a row
 
     def reidentify(
-        self, lines: Sequence[AttackedMethod], rows: Sequence[Row]
+        self, attacked: Sequence[AttackedMethod], rows: Sequence[Row]
     ) -> tuple[tuple[Row, ...], str | None]:
         """Add to each row of a table how well its people are found again in their other clips.
 
@@ -84,35 +84,35 @@ class PeopleAcrossClips:
         if not identity or not config.reidentification or not asked:
             left_out = "re-identification was left out"
             return tuple(doubt_uncompared(row, left_out) for row in rows), None
-        there = [line.clips.rows for line in lines if line.clips is not None]
+        there = [one.clips.rows for one in attacked if one.clips is not None]
         clips = reduce(np.intersect1d, there)
         comparison, why = compare_people(
             self.truth, source_files(manifest), clips, seed=config.seed
         )
-        raw = self._features(lines[0], None, clips) if comparison else {}
+        raw = self._features(attacked[0], None, clips) if comparison else {}
         if comparison is None or not raw:
             why = why or "the attackers that were asked for have no features to compare clips by"
             doubted = tuple(doubt_uncompared(row, why) for row in rows)
             return doubted, f"Re-identification across clips is left out: {why}."
         found: list[Row] = []
-        for line, row in zip(lines, rows, strict=True):
+        for one, row in zip(attacked, rows, strict=True):
             if self.clips.progress:
                 what = "finding people again in other clips"
                 self.clips.progress(what, len(found), len(rows))
-            mine = self._reidentify(line, comparison, raw, clips)
-            found.append(replace(row, reidentification=mine))
+            again = self._reidentify(one, comparison, raw, clips)
+            found.append(replace(row, reidentification=again))
         return tuple(map(doubt_uncompared, against_raw(found))), None
 
     def _reidentify(
-        self, line: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray
+        self, attacked: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray
     ) -> tuple[Reidentification, ...]:
-        method, folds = line.method, len(comparison.folds)
-        if line.clips is None:
+        method, folds = attacked.method, len(comparison.folds)
+        if attacked.clips is None:
             return ()
         every: list[list[Anonymizer | None]] = [list(run) for run in method.runs]
-        every = every or [[method.method] * folds]
+        every = every or [[method.anonymizer] * folds]
         different = {id(one): one for run in every for one in run}
-        held = {key: self._features(line, one, clips) for key, one in different.items()}
+        held = {key: self._features(attacked, one, clips) for key, one in different.items()}
         runs = [[held[id(one)] for one in run] for run in every]
         if not all(runs[0]):
             why = "its clips have no features to be compared by"
@@ -131,15 +131,15 @@ class PeopleAcrossClips:
         return next(other for other, one in self.models.items() if one == plain)
 
     def _features(
-        self, line: AttackedMethod, anonymizer: Anonymizer | None, wanted: IntArray
+        self, attacked: AttackedMethod, anonymizer: Anonymizer | None, wanted: IntArray
     ) -> Features:
-        """What the clips of a line are compared by, for each of its attackers without a network."""
-        gone = {one.content for one in line.poses if one.left_out}
+        """What the clips of a row are compared by, for each of its attackers without a network."""
+        gone = {one.content for one in attacked.poses if one.left_out}
         found = {}
-        for name in dict.fromkeys(name for name, _ in self.fits(line.method)):
+        for name in dict.fromkeys(name for name, _ in self.fits(attacked.method)):
             model, content = self.models[name], self.models[name].content
             if model.network is None and content != "restored" and content not in gone:
-                clips = self.clips.of(line.method, anonymizer, content)
+                clips = self.clips.of(attacked.method, anonymizer, content)
                 clips = kernel_clips(clips, model, self.clips.preset)
                 if np.isin(wanted, clips.rows).all():
                     features = extract_features(clips, model)

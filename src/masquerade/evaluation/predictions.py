@@ -60,7 +60,7 @@ class PredictionKey(NamedTuple):
     """What a block of predictions is of."""
 
     protocol: str  # `people unseen` or `same people`, whose folds are meant
-    method: str  # the line of the table, such as `raw` or `blur`
+    method: str  # the row of the table, such as `raw` or `blur`
     run: int  # number of the trained anonymizer, of several that differ in their seed
     attacker: str  # name of its model in the preset
     initialisation: Initialisation

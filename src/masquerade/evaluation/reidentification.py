@@ -57,7 +57,7 @@ KNOWN, IDENTIFIED = "open set: known AUROC", "open set: identified at 10 % false
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """Which clips are compared with which, and who is in them; the same for every line."""
+    """Which clips are compared with which, and who is in them; the same for every row."""
 
     people: IntArray  # (N,) who is in each clip of the manifest, one or several; -1 unknown
     shown: IntArray  # (N, K) each of these, by whom clips of different `people` may be alike
@@ -131,7 +131,7 @@ def reidentify(
     *,
     raw: Features | None = None,
 ) -> Reidentification:
-    """Re-identify people across clips of one line of the table.
+    """Re-identify people across clips of one row of the table.
 
     Args:
         comparison: what is compared.

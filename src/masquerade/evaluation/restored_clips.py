@@ -65,7 +65,7 @@ class RestoredClips:
         published, nearer = mean_of_both(runs)
         quality = [compare("network", published, nearer, groups, runs=runs)]
         for attacker, inverse in inversions(method):
-            clips = self.clips.of(inverse, inverse.method, "frames")
+            clips = self.clips.of(inverse, inverse.anonymizer, "frames")
             shown, wanted = preset.middle_view(clips), preset.middle_view(raw)
             tested = clip_quality(shown.of_rows(list(published)), wanted)
             quality.append(compare(attacker, published, tested, groups))

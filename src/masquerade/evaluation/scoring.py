@@ -105,14 +105,14 @@ def score_table(
     means_of: Mapping[str, AttackerModel] | None = None,
     lambdas: Sequence[float] = (),
 ) -> list[tuple[Finding, ...]]:
-    """What is reported of all lines of a table, raw video first.
+    """What is reported of all rows of a table, raw video first.
 
     Args:
-        every: of each line, as `join_table` returns them; none where it was not run.
+        every: of each row, as `join_table` returns them; none where it was not run.
         truth: of all clips.
         specs: what is measured, by protocol.
         void: of labels, why their numbers are void.
-        unread: of each line's labels, why it cannot be said to hold.
+        unread: of each row's labels, why it cannot be said to hold.
         means_of: attackers by name, over whose networks means are reported; None: no means.
         lambdas: weights of privacy at which f_lambda of each private label is reported.
     """
@@ -139,7 +139,7 @@ def as_attacked_behind_methods(
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> tuple[Finding, ...]:
-    """What is found of raw video, with the scores and floors that its line of the table has.
+    """What is found of raw video, with the scores and floors that its row of the table has.
 
     Attackers may do first what a method does, and succeed where those of raw video alone do not.
     """
