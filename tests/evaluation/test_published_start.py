@@ -123,6 +123,25 @@ def test_the_family_published_is_run_on_raw_and_anonymized_video(
     assert said in (tmp_path / "out" / "results.md").read_text()
 
 
+def test_a_file_of_weights_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark asks for it to check a table, to count its work, and to attack it."""
+    read: list[Path] = []
+
+    def count(path: Path) -> str:
+        read.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("masquerade.evaluation.published_start.file_digest", count)
+    file = weights_file(tmp_path / "tiny.pth")
+    first, again = (from_published(scenes.SMALL, {"tiny-2d": file})[0] for _ in range(2))
+    assert first == again and read == [file]
+    weights_file(file, seed=1)
+    other, _ = from_published(scenes.SMALL, {"tiny-2d": file})
+    assert other != first and read == [file, file]
+
+
 def test_fits_are_known_by_the_content_of_their_file(manifest: Manifest, tmp_path: Path) -> None:
     """Whether there are files changes nothing of what starts from none."""
 
