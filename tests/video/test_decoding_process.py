@@ -20,10 +20,18 @@ from clips import ffmpeg, make, make_with_sound, needs_ffmpeg
 from masquerade.errors import VideoError
 from masquerade.video import decoding_process
 from masquerade.video.decoding_child import Child
-from masquerade.video.decoding_process import Limits, count_frames, probe
+from masquerade.video.decoding_process import (
+    Limits,
+    count_frames,
+    list_packets,
+    probe,
+    tally_frames,
+)
 from masquerade.video.frame import Frame
 from masquerade.video.messages import receive
+from masquerade.video.probe import list_packets as list_packets_here
 from masquerade.video.probe import probe as probe_here
+from masquerade.video.probe import tally_frames as tally_here
 from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
@@ -62,6 +70,8 @@ SOURCES = {
 def test_it_gives_what_this_process_would(tmp_path, name):
     path = make_with_sound(tmp_path / name, *SOURCES[name], seconds=0.4)
     assert probe(path) == probe_here(path)
+    assert tally_frames(path) == tally_here(path)
+    assert list_packets(path) == list_packets_here(path)
     with Reader(path) as reader, Reader(path, trusted=True) as here:
         assert (reader.tags, reader.chapters) == (here.tags, here.chapters)
         assert reader.stream_tags(0) == here.stream_tags(0)
@@ -334,3 +344,11 @@ truncation.is_truncated(path, "mpegts")
 """
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -signal.SIGBUS
+
+
+def test_packets_are_listed_without_holding_them(tmp_path):
+    path, size = tmp_path / "large.mov", "1024x768"
+    ffmpeg("-f", "lavfi", "-i", f"color=s={size}:r=25:d=7", "-c:v", "rawvideo", path)
+    assert path.stat().st_size > 200 * 10**6
+    packets = list_packets(path, limits=Limits(memory=200 * 2**20))
+    assert len(packets) == 175 and {one.bytes for one in packets} == {1024 * 768 * 3 // 2}

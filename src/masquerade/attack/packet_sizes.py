@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.attack.finding import Finding
-from masquerade.video.probe import PacketFacts, list_packets
+from masquerade.video.decoding_process import list_packets
+from masquerade.video.probe import PacketFacts
 
 Series = NDArray[np.float64]
 

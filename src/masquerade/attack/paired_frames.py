@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
 from masquerade.video.container import printable
+from masquerade.video.decoding_process import probe
 from masquerade.video.frame import Frame
-from masquerade.video.probe import probe
 from masquerade.video.read import Reader
 
 U8 = NDArray[np.uint8]

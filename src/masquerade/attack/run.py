@@ -54,7 +54,8 @@ from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
-from masquerade.video.probe import FrameCount, count_frames, probe, tally_frames
+from masquerade.video.decoding_process import count_frames, probe, tally_frames
+from masquerade.video.probe import FrameCount
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",

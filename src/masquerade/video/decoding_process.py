@@ -34,7 +34,7 @@ from masquerade.video.messages import (
     send,
     sound_from_plain,
 )
-from masquerade.video.probe import VideoInfo, check_size
+from masquerade.video.probe import FrameCount, PacketFacts, VideoInfo, check_size
 from masquerade.video.shared_picture import PictureMaker, Properties, byte_count
 from masquerade.video.stream_template import StreamTemplate, open_skeleton
 
@@ -249,10 +249,21 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
         return info_from_plain(message["info"], path)
 
 
+def tally_frames(path: Path, *, limits: Limits = LIMITS) -> FrameCount:
+    """What `probe.tally_frames` counts, counted in a process of its own."""
+    with Conversation(path, limits) as talk:
+        return FrameCount(*talk.open("tally", rate=None)["tally"])
+
+
 def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
     """What `probe.count_frames` counts, counted in a process of its own."""
+    return tally_frames(path, limits=limits).shown
+
+
+def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
+    """What `probe.list_packets` lists, listed in a process of its own."""
     with Conversation(path, limits) as talk:
-        return int(talk.open("count", rate=None)["count"])
+        return [PacketFacts(*one) for one in talk.open("packets", rate=None)["packets"]]
 
 
 class RemoteDecoder:

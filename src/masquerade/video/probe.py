@@ -175,14 +175,17 @@ def list_packets(path: Path) -> list[PacketFacts]:
     """List the packets of the frames that are shown, in presentation order."""
     with open_container(path) as container:
         stream = main_stream(container, path)
-        every = container.demux(stream)
-        packets = [packet for packet in every if packet.size and not packet.is_discard]
-        packets.sort(key=lambda packet: packet.pts or 0)
         base = stream.time_base or Fraction(0)
-        return [
-            PacketFacts(one.size, one.is_keyframe, float((one.duration or 0) * base))
-            for one in packets
+        # not the packets themselves, which hold all of the file
+        facts = [
+            (
+                one.pts or 0,
+                PacketFacts(one.size, one.is_keyframe, float((one.duration or 0) * base)),
+            )
+            for one in container.demux(stream)
+            if one.size and not one.is_discard
         ]
+    return [fact for _, fact in sorted(facts, key=lambda timed: timed[0])]
 
 
 def images_in(folder: Path) -> list[Path]:

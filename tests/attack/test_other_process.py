@@ -1,0 +1,116 @@
+"""Files are opened in another process alone, and what ends that process ends one file's attack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack.across_videos import VideoDescriber
+from masquerade.cli import main
+from masquerade.video import decoding_process
+
+DIES = """
+import os, signal
+from masquerade.video import decoding_child
+listed = decoding_child.{name}
+def die(path, *given, **more):
+    if os.path.basename(path) == "bad.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return listed(path, *given, **more)
+decoding_child.{name} = die
+"""
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """A folder of grey videos, each with noise of its own; nobody is in them."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for seed, name in enumerate(("bad", "fine")):
+        rng = np.random.default_rng(seed)
+        with av.open(str(folder / f"{name}.mp4"), "w") as out:
+            stream = out.add_stream("libx264", rate=5)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for number in range(20):
+                frame = rng.integers(120, 136, (48, 64, 3)).astype(np.uint8)
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                picture.pts, picture.time_base = number, Fraction(1, 5)
+                out.mux(stream.encode(picture))
+            out.mux(stream.encode(None))
+    return folder
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for video in folder.iterdir():
+        (to / video.name).write_bytes(video.read_bytes())
+    return to
+
+
+@pytest.fixture
+def new_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let processes that decode start anew, and end those of the test after it."""
+    before = set(decoding_process._running)
+    monkeypatch.setattr(decoding_process, "_idle", [])
+    yield
+    for process in decoding_process._running - before:
+        decoding_process._running.discard(process)
+        process.end()
+
+
+@pytest.mark.usefixtures("new_processes")
+@pytest.mark.parametrize("name", ["probe", "tally_frames", "list_packets"])
+def test_a_file_that_ends_the_process_is_one_entry_and_the_others_are_attacked(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    start, end = decoding_process._START.split("from", 1)
+    monkeypatch.setattr(decoding_process, "_START", f"{start}{DIES.format(name=name)}\nfrom{end}")
+    raw = copied(videos, tmp_path / "raw")
+    words = ["attack", str(videos), "--raw", str(raw), "--quick", "--frames", "1", "--json"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    bad, fine = report["videos"]
+    assert bad["error"].startswith("bad.mp4 ended the process that decoded it (SIGSEGV); ")
+    assert bad["error"].endswith(": leave it out.") and not bad["findings"]
+    assert fine["error"] is None and {"faces", "raw", "sizes"} <= {
+        one["attack"] for one in fine["findings"]
+    }
+    assert report["not_attacked"] == [str(videos / "bad.mp4")]
+    (line,) = [one for one in said.err.splitlines() if "could not be attacked" in one]
+    assert line.startswith(f"{videos / 'bad.mp4'} could not be attacked: bad.mp4 ended ")
+
+
+@pytest.mark.usefixtures("nothing_undone")
+def test_no_file_is_opened_in_the_process_of_the_attack(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = copied(videos, tmp_path / "raw")
+    opened: list[object] = []
+
+    def record(file: object, *_: object, **__: object) -> None:
+        opened.append(file)
+        raise AssertionError("opened here")
+
+    def describe(_: object, count: int, frames: Iterator[object]) -> dict[str, object]:
+        """Read all frames, without the networks, which take most of the time."""
+        assert sum(1 for _ in frames) == count
+        return {}
+
+    monkeypatch.setattr(VideoDescriber, "describe", describe)
+    monkeypatch.setattr(av, "open", record)
+    report = attack_files([videos], AttackConfig(frames=1), raw=raw)
+    assert [one.error for one in report.videos] == [None, None]
+    assert "was not compared" not in "".join(one.says for one in report.folder)
+    assert not opened
