@@ -345,6 +345,28 @@ def test_a_face_is_seen_in_the_raw_frame_however_small_the_published_one_is(time
     assert faces.level == "recovered" and "in 1 raw frames 0 were changed" in faces.says
 
 
+@pytest.mark.parametrize("others", [[], [[10.0, 10.0, 200.0, 300.0]]], ids=["alone", "beside"])
+def test_who_is_under_a_pixel_of_the_published_frame_is_not_said_to_be_changed(
+    monkeypatch: pytest.MonkeyPatch, others: list[list[float]]
+) -> None:
+    raw = demo()[0]
+    published = cv2.resize(black(raw, 0), (16, 12), interpolation=cv2.INTER_AREA)
+    small = [[300.0, 10.0, 330.0, 100.0], [-90.0, 10.0, -5.0, 100.0]]  # .75 pixels wide; outside
+    boxes = np.array([*small, *others]), np.full(2 + len(others), 0.6)
+    monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, **__: boxes)
+    compared = BesideRaw(people="recovered")
+    for number in range(2):
+        compared.look(number, published, [raw])
+    people = next(one for one in compared.findings() if one.attack == "raw people")
+    assert people.level == "nothing"
+    if others:
+        assert people.says.startswith("Of 2 people in 2 raw frames 2 were changed, and 100% of")
+        assert "; 4 more are under a pixel of the published frame, and were not" in people.says
+    else:
+        assert people.says.startswith("The 4 people in raw frames are under a pixel of the publis")
+        assert "changed" not in people.says
+
+
 def test_a_sure_person_of_another_frame_takes_back_no_unsure_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

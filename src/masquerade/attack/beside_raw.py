@@ -46,10 +46,11 @@ class _Track:
 class _Seen:
     """What a detector found in raw frames, and whether it was changed in the published ones."""
 
-    count: int = 0
+    compared: int = 0
+    too_small: int = 0  # under a pixel of the published frame, or outside of it: not compared
     changed_pixels: int = 0
     pixels: int = 0
-    frames: dict[int, int] = field(default_factory=dict)  # how many it found, by frame
+    frames: dict[int, int] = field(default_factory=dict)  # how many were compared, by frame
     unchanged: dict[int, int] = field(default_factory=dict)  # how many of these, by frame
     proofs: list[Proof] = field(default_factory=list)  # the surest of the unchanged
     tracks: list[_Track] = field(default_factory=list)
@@ -60,13 +61,17 @@ class _Seen:
 
         `differs` says how far the published frame is from each raw frame of its time, (H, W).
         """
-        self.frames[number] = len(boxes)
-        self.count += len(boxes)
+        self.frames[number] = 0
+        height, width = published.shape[:2]
         before, self._now = self._now, []
         for box in boxes:
-            parts = [part for one in differs if (part := _part(one, box)).size]
-            if not parts:
+            inside = box.clip(width, height)
+            if inside is None or min(inside.width, inside.height) < 1:
+                self.too_small += 1
                 continue
+            self.compared += 1
+            self.frames[number] += 1
+            parts = [_part(one, box) for one in differs]
             nearest = min(parts, key=lambda part: float(part.mean()))
             self.pixels += nearest.size
             self.changed_pixels += int((nearest > SAME_LEVELS).sum())
@@ -88,12 +93,17 @@ class _Seen:
         """In words; `names` are what was looked for."""
         missed = tuple(sorted(self.unchanged))
         shown = [number for number, count in self.frames.items() if count]
-        says = f"Of {self.count} {names} in {len(shown)} raw frames "
-        says += f"{self.count - sum(self.unchanged.values())} were changed"
-        if not self.count:
+        says = f"Of {self.compared} {names} in {len(shown)} raw frames "
+        says += f"{self.compared - sum(self.unchanged.values())} were changed"
+        small = "under a pixel of the published frame"
+        if self.too_small and not self.compared:
+            says = f"The {self.too_small} {names} in raw frames are {small}, and were not compared"
+        elif not self.compared:
             says = f"No {names} are seen in {len(self.frames)} raw frames, so none were compared"
         if self.pixels:
             says += f", and {self.changed_pixels / self.pixels:.0%} of their pixels"
+        if self.too_small and self.compared:
+            says += f"; {self.too_small} more are {small}, and were not compared"
         if missed:
             gap = _longest_run([number in missed for number in shown])
             says += f"; unchanged {names} are in {len(missed)} frames ({spans(missed)}), at most "
@@ -104,7 +114,7 @@ class _Seen:
             says += "they are changed in some and unchanged in others"
         looked = sorted(self.frames)
         apart = max((b - a for a, b in pairwise(looked)), default=1)
-        if self.count and apart > NEXT:
+        if self.compared and apart > NEXT:
             says += f"; frames that were looked at are up to {apart} apart, over which nobody is "
             says += "followed surely: --frames takes more of them"
         if rest:
