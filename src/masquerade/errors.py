@@ -7,6 +7,7 @@ MasqueradeError            exit 1 unless a child says otherwise
 └── OutputError            a run hid too little, or its output failed its check (exit 4)
 """
 
+import traceback
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,6 +17,12 @@ def escape(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     )
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error's traceback as a terminal may show it: text, which keeps nothing of the run."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return "\n".join(map(escape, lines))
 
 
 def name_some(names: Sequence[str], most: int) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 from masquerade.attack import AttackConfig, attack_files
@@ -29,32 +27,6 @@ decoding_child.{name} = die
 
 
 @pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    """A folder of grey videos, each with noise of its own; nobody is in them."""
-    folder = tmp_path / "published"
-    folder.mkdir()
-    for seed, name in enumerate(("bad", "fine")):
-        rng = np.random.default_rng(seed)
-        with av.open(str(folder / f"{name}.mp4"), "w") as out:
-            stream = out.add_stream("libx264", rate=5)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            for number in range(20):
-                frame = rng.integers(120, 136, (48, 64, 3)).astype(np.uint8)
-                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-                picture.pts, picture.time_base = number, Fraction(1, 5)
-                out.mux(stream.encode(picture))
-            out.mux(stream.encode(None))
-    return folder
-
-
-def copied(folder: Path, to: Path) -> Path:
-    to.mkdir()
-    for video in folder.iterdir():
-        (to / video.name).write_bytes(video.read_bytes())
-    return to
-
-
-@pytest.fixture
 def new_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let processes that decode start anew, and end those of the test after it."""
     before = set(decoding_process._running)
@@ -69,15 +41,14 @@ def new_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["probe", "tally_frames", "list_packets"])
 def test_a_file_that_ends_the_process_is_one_entry_and_the_others_are_attacked(
     videos: Path,
-    tmp_path: Path,
+    raw_videos: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     name: str,
 ) -> None:
     start, end = decoding_process._START.split("from", 1)
     monkeypatch.setattr(decoding_process, "_START", f"{start}{DIES.format(name=name)}\nfrom{end}")
-    raw = copied(videos, tmp_path / "raw")
-    words = ["attack", str(videos), "--raw", str(raw), "--quick", "--frames", "1", "--json"]
+    words = ["attack", str(videos), "--raw", str(raw_videos), "--quick", "--frames", "1", "--json"]
     assert main(words) == 1
     said = capsys.readouterr()
     report = json.loads(said.out)
@@ -94,9 +65,8 @@ def test_a_file_that_ends_the_process_is_one_entry_and_the_others_are_attacked(
 
 @pytest.mark.usefixtures("nothing_undone")
 def test_no_file_is_opened_in_the_process_of_the_attack(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: Path, raw_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = copied(videos, tmp_path / "raw")
     opened: list[object] = []
 
     def record(file: object, *_: object, **__: object) -> None:
@@ -110,7 +80,7 @@ def test_no_file_is_opened_in_the_process_of_the_attack(
 
     monkeypatch.setattr(VideoDescriber, "describe", describe)
     monkeypatch.setattr(av, "open", record)
-    report = attack_files([videos], AttackConfig(frames=1), raw=raw)
+    report = attack_files([videos], AttackConfig(frames=1), raw=raw_videos)
     assert [one.error for one in report.videos] == [None, None]
     assert "was not compared" not in "".join(one.says for one in report.folder)
     assert not opened

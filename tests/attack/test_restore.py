@@ -128,7 +128,7 @@ def test_no_network_learns_from_the_video_that_it_restores(
         return net
 
     monkeypatch.setattr(run, "fit_on_patches", spy)
-    restorations = run._restorations(beside, None)
+    restorations = run._restorations(beside, None, [])
     assert len(restorations) == len(levels) and len(seen) == restore.NETWORKS
     for path, one in restorations.items():
         assert one.net is not None
@@ -200,7 +200,7 @@ def test_a_small_part_of_a_large_frame_is_restored_and_a_tiny_one_said_to_be_lef
 def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: Path) -> None:
     published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
-    found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None)
+    found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None, [])
     assert found[published].net is None
     assert "no other pair of published and raw video can be read" in found[published].learned
 
@@ -214,7 +214,7 @@ def test_a_pair_that_cannot_be_learned_from_has_a_line_that_says_so(
     monkeypatch.setattr(run, "cut_patches", damaged)
     published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
     for pairs in ({published: raw}, {published: raw, raw: published}):
-        found = run._restorations(pairs, None)
+        found = run._restorations(pairs, None, [])
         assert found.keys() == pairs.keys()
         says = found[published].finding().says
         assert says.endswith("this pair could not be read to learn from: frame 3 is damaged.")
@@ -238,6 +238,6 @@ def test_many_videos_give_as_many_patches_as_few(
         pairs[path] = raw
     for most in (6, 12):
         monkeypatch.setattr(run, "PATCHES", most)
-        run._restorations(pairs, None)
+        run._restorations(pairs, None, [])
         assert seen == [most * 4 // 6] * 3  # each of three networks learns from four of the six
         seen.clear()

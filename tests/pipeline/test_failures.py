@@ -128,6 +128,27 @@ def test_any_failure_of_one_file_is_one_sentence_and_the_others_go_on(
     assert {p.name for p in (tmp_path / "o").glob("*.mp4")} == {"a.mp4", "c.mp4"}
 
 
+def test_where_an_error_arose_that_is_not_foreseen_is_printed_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("odd\x1b[31m")
+
+    source = write_pattern(tmp_path / "a.mp4")
+    words = ["anonymize", str(source), "-o", str(tmp_path / "o.mp4"), *BLACK]
+    monkeypatch.setattr(file_outcome, "run_file", failing)
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "(RuntimeError: odd\\x1b[31m); leave it out, and report it with what --verbose prints."
+    )
+    assert main([*words, "--verbose"]) == 1
+    said, *lines = capsys.readouterr().err.splitlines()
+    assert said == line and lines[0] == "Traceback (most recent call last):"
+    assert any(one.endswith("in failing") for one in lines)
+    assert lines[-1] == "RuntimeError: odd\\x1b[31m"
+
+
 def die_at_96(frames: np.ndarray, *, mask: Any = None, state: Any = None) -> Any:
     """Stands for a codec or a driver that takes its process along."""
     if frames.shape[2] == 96:

@@ -90,6 +90,7 @@ class VideoAttack:
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
     error: str | None = None  # why it could not be attacked
+    traceback: str = ""  # where in the code that arose, if it is not foreseen
     without_raw: str | None = None  # why it was not compared with a raw video, where it was to be
 
     @property
@@ -108,6 +109,9 @@ class AttackReport:
     folder: tuple[Finding, ...] = ()  # of all videos together, where there are several
     # files in the folders that are no video or image by their names, and no receipt beside one
     passed_over: tuple[Path, ...] = ()
+    # of errors that are not foreseen, beside those of `videos`; neither they nor these are in JSON
+    # or on the page, which may be sent on: they name folders of this machine
+    tracebacks: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

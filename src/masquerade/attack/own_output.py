@@ -4,6 +4,7 @@ from pathlib import Path
 
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.finders import Finders
+from masquerade.attack.finding import VideoAttack
 from masquerade.attack.run import attack_file
 from masquerade.errors import OutputError
 
@@ -41,10 +42,18 @@ def check_own_output(
     finders = Finders(kinds=("face", "text") if text else ("face",))
     attacked = attack_file(part, config, source, finders=finders, salvage=salvage, drawn=drawn)
     if attacked.error is not None:
-        raise OutputError(f"{name} could not be attacked: {attacked.error}")
+        raise _not_attacked(name, attacked)  # a variable for it would keep the run
     for found in attacked.findings:
         if found.attack in CHECKED and found.level == "recovered":
             raise OutputError(
                 f"{name} did not pass --verify, and was deleted: {found.says} Hide more, as with "
                 f"{'' if people else '--regions people or '}a lower --threshold."
             )
+
+
+def _not_attacked(name: str, attacked: VideoAttack) -> OutputError:
+    """The error of an output that could not be attacked, with the traceback of its reason."""
+    error = OutputError(f"{name} could not be attacked: {attacked.error}")
+    if attacked.traceback:
+        error.add_note(attacked.traceback)
+    return error

@@ -51,7 +51,7 @@ from masquerade.attack.restore import (
     fit_on_patches,
 )
 from masquerade.attack.undo import UNDO
-from masquerade.errors import MissingError, UsageError, VideoError
+from masquerade.errors import MissingError, UsageError, VideoError, traceback_of
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import count_frames, probe, tally_frames
@@ -111,7 +111,8 @@ def attack_files(
     files, others, unread = list_published(paths)
     finders = Finders()  # a network that is missing fails here, before any work
     beside, without_raw = pair_with_raw(files, raw)
-    restorations = {} if config.quick else _restorations(beside, progress)
+    tracebacks: list[str] = []
+    restorations = {} if config.quick else _restorations(beside, progress, tracebacks)
     videos = [
         replace(
             attack_file(
@@ -124,17 +125,24 @@ def attack_files(
     videos += [VideoAttack(path=path, error=why) for path, why in unread.items()]
     return AttackReport(
         videos=tuple(videos),
-        folder=tuple(_attack_folder(videos, beside, progress)),
+        folder=tuple(_attack_folder(videos, beside, progress, tracebacks)),
         passed_over=others,
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
         versions=library_versions(),
+        tracebacks=tuple(tracebacks),
     )
 
 
 def _attack_folder(
-    videos: Sequence[VideoAttack], beside: Mapping[Path, Path | None], progress: Progress | None
+    videos: Sequence[VideoAttack],
+    beside: Mapping[Path, Path | None],
+    progress: Progress | None,
+    tracebacks: list[str],
 ) -> Iterator[Finding]:
-    """Compare videos with one another, and with all raw ones."""
+    """Compare videos with one another, and with all raw ones.
+
+    To `tracebacks` those of errors that are not foreseen are added.
+    """
     counts = {one.path: one.frames for one in videos if one.error is None}
     files = [path for path, count in counts.items() if count >= LEAST_FRAMES]
     if len(files) < 2:
@@ -153,6 +161,7 @@ def _attack_folder(
                 return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
         except Exception as error:  # of whatever kind: it takes nothing back that was found
             lost.append(f" {printable(path)} was not compared: {_why(error, path)}")
+            tracebacks.extend(_unforeseen(error))
             return None
 
     def with_lost(found: Finding) -> Finding:
@@ -262,7 +271,9 @@ def attack_file(
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
-        return VideoAttack(path=path, error=_why(error, path))
+        return VideoAttack(
+            path=path, error=_why(error, path), traceback="".join(_unforeseen(error))
+        )
     return VideoAttack(
         path=path,
         frames=count,
@@ -293,16 +304,24 @@ def _why(error: Exception, path: Path) -> str:
     if isinstance(error, OSError):
         name = printable(str(error.filename or path))
         return f"{name} cannot be read: {error.strerror or error}."
-    return str(error) if isinstance(error, VideoError) else f"an unexpected error: {error!r}"
+    if isinstance(error, VideoError):
+        return str(error)
+    return f"an unexpected error: {error!r}; report it with what --verbose prints."
+
+
+def _unforeseen(error: Exception) -> list[str]:
+    """An error's traceback, if it says more than the sentence of `_why`."""
+    return [] if isinstance(error, OSError | VideoError) else [traceback_of(error)]
 
 
 def _restorations(
-    beside: Mapping[Path, Path | None], progress: Progress | None
+    beside: Mapping[Path, Path | None], progress: Progress | None, tracebacks: list[str]
 ) -> dict[Path, Restoration]:
     """For each video with a raw one, a network that learned from others.
 
     Videos are dealt into three groups at most; each is restored by what learned from the other
-    groups. A single video is restored in its second half by what learned from its first.
+    groups. A single video is restored in its second half by what learned from its first. To
+    `tracebacks` those of errors that are not foreseen are added.
     """
     pairs = {path: raw for path, raw in beside.items() if raw is not None}
     patches, counts = {}, {}
@@ -319,6 +338,7 @@ def _restorations(
         except Exception as error:  # of whatever kind: the others go on
             why = f"this pair could not be read to learn from: {_why(error, path).rstrip('.')}"
             unread[path] = Restoration(net=None, learned=why)
+            tracebacks.extend(_unforeseen(error))
         if progress:
             progress("pairs to learn from", done, len(pairs))
     if len(pairs) == 1:

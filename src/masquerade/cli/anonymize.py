@@ -100,7 +100,8 @@ class Options(PipelineConfig):
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
-    verbose: Annotated[bool, arg(aliases=["-v"])] = False  # print what was found in each file.
+    # print what was found in each file, and where in the code an error that is not foreseen arose.
+    verbose: Annotated[bool, arg(aliases=["-v"])] = False
     profile: bool = False  # print how long each stage of a run was busy.
     no_progress: bool = False  # show no progress bar.
     keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.

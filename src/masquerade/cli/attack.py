@@ -53,6 +53,8 @@ class Options:
     json: bool = False  # print JSON and nothing else.
     # print the verdict of each file and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False
+    # print where in the code an error that is not foreseen arose, on stderr: report it.
+    verbose: Annotated[bool, arg(aliases=["-v"])] = False
 
 
 def parse(argv: list[str]) -> tuple[Options, AttackConfig]:
@@ -85,6 +87,9 @@ def main(argv: list[str]) -> int:
     for video in report.not_attacked:
         says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
         print(says, file=sys.stderr)
+    if options.verbose:
+        every = (*(one.traceback for one in report.videos), *report.tracebacks)
+        print("".join(f"{one}\n" for one in every if one), file=sys.stderr, end="")
     for video in report.without_raw:
         says = f"{escape(video.path)} was not compared with a raw video: {video.without_raw}"
         print(says, file=sys.stderr)

@@ -107,6 +107,8 @@ class BatchProgress(Progress):
         if outcome.status == "failed":
             named = f"{source}: " if self._files > 1 else ""  # names recur between folders
             self._stderr.print(f"masquerade: {named}{outcome.error}", style="red", markup=False)
+            if self._verbose and outcome.traceback:
+                self._stderr.print(outcome.traceback, markup=False)
         elif outcome.status == "skipped" and not self._quiet:
             self._stderr.print(f"{source}: done before, left as it is", markup=False)
         elif outcome.receipt is not None:

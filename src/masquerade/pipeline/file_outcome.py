@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from masquerade.errors import MasqueradeError, escape
+from masquerade.errors import MasqueradeError, escape, traceback_of
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig, with_region_source
 from masquerade.pipeline.memory import give_memory_back
@@ -32,6 +32,7 @@ class FileOutcome:
     exit_code: int = 0
     receipt: Receipt | None = None
     worker: str = field(default_factory=this_process)  # the process that did it
+    traceback: str = ""  # of an error that is not foreseen
 
 
 def recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
@@ -50,14 +51,16 @@ def run_task(task: FileTask, pipeline: Pipeline, progress: OnProgress | None = N
         else:
             receipt = run_file(task.src, task.dst, pipeline, progress=progress)
     except MasqueradeError as error:
-        return FileOutcome(task, "failed", str(error), error.exit_code)
+        notes = "\n".join(getattr(error, "__notes__", ()))  # as of an attack on the output
+        return FileOutcome(task, "failed", str(error), error.exit_code, traceback=notes)
     except MemoryError:
         why = "there was not enough memory; close other programs, or use fewer --workers."
         return FileOutcome(task, "failed", why, 1)
     except Exception as error:  # of any library: the other files go on
         lines = str(error).strip().splitlines() or [""]
         why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
-        return FileOutcome(task, "failed", escape(f"{why}; leave it out, and report it."), 1)
+        why += "; leave it out, and report it with what --verbose prints."
+        return FileOutcome(task, "failed", escape(why), 1, traceback=traceback_of(error))
     finally:
         give_memory_back()
     return FileOutcome(task, "done", receipt=receipt)

@@ -168,9 +168,17 @@ def run_file(
                 also(receipt, appear)
         return receipt
     except MasqueradeError as error:
-        raise type(error)(with_final_name(str(error), dst)) from error
+        raise _said_of(error, dst) from error  # a variable for it would keep the run
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
+
+
+def _said_of(error: MasqueradeError, dst: Path) -> MasqueradeError:
+    """The same error with the output's final name, and with its notes."""
+    named = type(error)(with_final_name(str(error), dst))
+    for note in getattr(error, "__notes__", ()):
+        named.add_note(note)
+    return named
 
 
 def is_there(src: Path) -> bool:
