@@ -288,3 +288,11 @@ def test_a_face_counts_where_the_mirrored_frame_shows_it_in_some_turn(
     assert found.frames == ((7,) if mirrored >= 0.2 else ())
     assert ("in 1 more may be one" in found.says) == (mirrored < 0.2)
     assert len(found.proofs) == 1
+
+
+@pytest.mark.parametrize("kind", ["face", "person"])
+def test_a_find_outside_of_the_frame_was_not_changed_and_is_no_recovery(kind: Kind) -> None:
+    outside = Box(-40, -40, -1, -1, score=0.9)
+    assert not Scene(0, PUBLISHED, cast(Finders, None), raw=RAW).is_changed(outside)
+    found = again(kind, {150: [outside], 200: [outside]}, raw=RAW, hidden=frozenset())
+    assert found.level() != "recovered"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.errors import UsageError
-from masquerade.regions.boxes import Box, BoxWriter, iou, nms, read_boxes
+from masquerade.regions.boxes import Box, BoxWriter, box_pixels, iou, nms, read_boxes
 
 edge = st.floats(-1e4, 1e4, allow_nan=False)
 side = st.floats(0.01, 1e4, allow_nan=False)
@@ -35,6 +35,20 @@ def test_iou_is_shared_area_over_joint_area() -> None:
     a = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
     b = np.array([[5.0, 0, 15, 10], [0, 0, 10, 10], [100, 100, 100, 100]])
     assert np.allclose(iou(a, b), [[1 / 3, 1, 0], [0, 0, 0]])
+
+
+near = st.floats(-12, 24, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=200)
+@given(near, near, st.floats(0.01, 20), st.floats(0.01, 20))
+def test_pixels_of_a_box_are_those_that_it_touches(x: float, y: float, w: float, h: float) -> None:
+    box, touched, selected = Box(x, y, x + w, y + h, score=1), *np.zeros((2, 9, 12), bool)
+    for row, column in np.ndindex(touched.shape):
+        beside = box.x1 <= column or column + 1 <= box.x0
+        touched[row, column] = not (beside or box.y1 <= row or row + 1 <= box.y0)
+    selected[box_pixels(box)] = True
+    assert np.array_equal(selected, touched)
 
 
 @settings(deadline=None, max_examples=50)

@@ -26,7 +26,7 @@ from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogr
 from masquerade.evaluation.pose_attackers import LEAST_SEEN, bone_ratios
 from masquerade.extraction.flow_clip import flow_clip, flow_frame
 from masquerade.extraction.poses import find_people, pose_sequence, pose_tracker
-from masquerade.regions.boxes import Box, to_boxes
+from masquerade.regions.boxes import Box, box_pixels, to_boxes
 from masquerade.regions.ssd_people import SsdPeople
 
 U8 = NDArray[np.uint8]
@@ -126,7 +126,7 @@ class VideoDescriber:
                 self.shown[box.label] = Proof(
                     frame=number, score=box.score, says=box.label, picture=crop(frame, box)
                 )
-        crops = [_crop(frame, box) for box in people]
+        crops = [frame[box_pixels(box)] for box in people]
         return [
             colour_histogram(_tensor(crop[None]))[0].double().numpy() for crop in crops if crop.size
         ]
@@ -280,11 +280,6 @@ def _bones(looked: Mapping[int, U8]) -> NDArray[np.float64] | None:
     height, width = next(iter(looked.values())).shape[:2]
     sequence = pose_sequence(people, np.arange(len(people)), size=(width, height))
     return bone_ratios(torch.from_numpy(sequence)[None])[0].double().numpy()
-
-
-def _crop(frame: U8, box: Box) -> U8:
-    top, left = max(0, int(box.y0)), max(0, int(box.x0))
-    return frame[top : max(top, int(box.y1)), left : max(left, int(box.x1))]
 
 
 def _tensor(frames: NDArray[np.uint8]) -> torch.Tensor:

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import POSSIBLE, SAME, Finders, crop
+from masquerade.attack.finders import POSSIBLE, SAME, UNCHANGED_LEVELS, Finders, at_size, crop
 from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
 from masquerade.attack.raw_text import RawText, scale_of
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.extraction.poses import Picture
-from masquerade.regions.boxes import Box, corners, iou, scaled_box, to_boxes
+from masquerade.regions.boxes import Box, box_pixels, corners, iou, scaled_box, to_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.ssd_people import SsdPeople
 
@@ -21,7 +21,6 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 SURE = 0.5  # score from which a face or a person is in a raw frame
-SAME_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is unchanged
 NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
 LEAST_ALIKE = 0.15  # share of a picture that is as it was, below which the raw one may be another
 UNLIKE = "; make sure that it is the raw video of this file, unless whole frames were changed"
@@ -71,17 +70,17 @@ class _Seen:
                 continue
             self.compared += 1
             self.frames[number] += 1
-            parts = [_part(one, box) for one in differs]
+            parts = [one[box_pixels(box)] for one in differs]
             nearest = min(parts, key=lambda part: float(part.mean()))
             self.pixels += nearest.size
-            self.changed_pixels += int((nearest > SAME_LEVELS).sum())
+            self.changed_pixels += int((nearest > UNCHANGED_LEVELS).sum())
             track = _continued(before, box) or _Track(box)
             before = [one for one in before if one is not track]
             self.tracks += [] if track.frames else [track]
             track.box = box
             track.frames.append(number)
             self._now.append(track)
-            if nearest.mean() <= SAME_LEVELS:
+            if nearest.mean() <= UNCHANGED_LEVELS:
                 track.unchanged.append(number)
                 says = f"unchanged {box.label}, {box.width:.0f} x {box.height:.0f} pixels"
                 picture = crop(published, box)
@@ -124,7 +123,7 @@ class _Seen:
             level=level if missed else "nothing",
             says=f"{says}.",
             work=f"{len(self.frames)} frames beside the raw ones of the same time; unchanged is "
-            f"what differs by {SAME_LEVELS:g} of 255 on average at most",
+            f"what differs by {UNCHANGED_LEVELS:g} of 255 on average at most",
             frames=missed,
             proofs=tuple(self.proofs),
             gaps=tuple(
@@ -175,7 +174,8 @@ class BesideRaw:
         Frame rates may differ, so that a published frame may be any of several raw ones: what
         is as it is in one of them is unchanged.
         """
-        sized = [_at_size(one, published) for one in raw]
+        height, width = published.shape[:2]
+        sized = [at_size(one, (width, height)) for one in raw]
         differs = [_difference(published, one) for one in sized]
         differs = self._without_shift(published, sized, differs)
         if self.whole:
@@ -198,7 +198,7 @@ class BesideRaw:
         """How far they differ but for a shift of all levels, if that explains most of a picture.
 
         Another range of levels or another brightness changes everybody by more than
-        `SAME_LEVELS`, and hides nobody.
+        `UNCHANGED_LEVELS`, and hides nobody.
         """
         least = max(MOST, max(_share_alike(one) for one in differs) + MORE)
         if least > 1:
@@ -244,13 +244,6 @@ def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
     return tracks[best] if overlaps[best] >= SAME else None
 
 
-def _at_size(raw: U8, published: U8) -> U8:
-    if raw.shape == published.shape:
-        return raw
-    size = published.shape[1], published.shape[0]
-    return np.asarray(cv2.resize(raw, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _difference(a: U8, b: U8) -> F32:
     """(H, W), the mean difference over the colours."""
     kernel = (SMOOTH, SMOOTH)
@@ -260,7 +253,7 @@ def _difference(a: U8, b: U8) -> F32:
 
 
 def _share_alike(differs: F32) -> float:
-    return float((differs <= SAME_LEVELS).mean())
+    return float((differs <= UNCHANGED_LEVELS).mean())
 
 
 def _shift_levels(raw: U8, published: U8) -> U8:
@@ -281,11 +274,6 @@ def _shift_levels(raw: U8, published: U8) -> U8:
         best = far <= np.median(far)
     levels = np.clip(np.arange(256) * gain + offset, 0, 255).round().astype(np.uint8)
     return np.asarray(cv2.LUT(raw, levels), np.uint8)
-
-
-def _part(values: F32, box: Box) -> F32:
-    top, left = max(0, int(box.y0)), max(0, int(box.x0))
-    return values[top : max(top, int(box.y1)), left : max(left, int(box.x1))]
 
 
 def _longest_run(flags: Sequence[bool]) -> int:

@@ -35,6 +35,7 @@ SURE: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5
 BODY = 0.2  # score of the place of a body, whose landmarks then have a score of their own
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
 SAME = 0.3  # overlap from which two boxes are of one thing
+UNCHANGED_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is as it was
 MARGIN = 0.4  # of a box, shown around it
 SHOWN = 280  # pixels of the longer side of what is shown of it, twice what the page has
 LARGEST = 1280  # pixels of the longer side of what is restored

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import NAMES, SURE, Finders, Kind
+from masquerade.attack.finders import NAMES, SURE, UNCHANGED_LEVELS, Finders, Kind
 from masquerade.attack.finding import Finding
 from masquerade.attack.seen_again import SURE_RESTORED, Scene, SeenAgain
 from masquerade.methods.selective import Selective
@@ -33,7 +33,6 @@ LEAST = 4  # parts that must hold it
 WINDOW = 15  # pixels a side over which the strength of the noise is estimated
 MOST_STRENGTH = 0.95  # of the noise, beyond which too little of the picture is left
 FINE = 3  # pixels a side of the means that are taken off first: noise is finer than a picture
-HIDDEN = 8.0  # mean difference in grey levels from which a part of a frame counts as hidden
 MEASURED = 0.9  # strength of the noise, beyond which nearness to the raw picture is not measured
 NEAR = 30.0  # decibels from which a picture is as near to the raw one as a compressed copy
 
@@ -169,7 +168,7 @@ def _nearness(frame: U8, restored: U8, raw: U8, noise: U8) -> tuple[float, float
     """PSNR of a published and a restored frame where noise hides and does not cover wholly."""
     size = (WINDOW, WINDOW)
     differs = cv2.blur(cv2.absdiff(frame, raw), size).astype(np.float32).mean(axis=2)
-    part = (differs > HIDDEN) & (strength_of(frame, noise, fine=True) < MEASURED)
+    part = (differs > UNCHANGED_LEVELS) & (strength_of(frame, noise, fine=True) < MEASURED)
     return (psnr(frame[part], raw[part]), psnr(restored[part], raw[part])) if part.any() else None
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from masquerade.attack.finders import SURE, Finders, crop, overlaps
 from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
-from masquerade.regions.boxes import Box, scaled_box
+from masquerade.regions.boxes import Box, box_pixels, scaled_box
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -92,8 +92,7 @@ def scale_of(published: U8, raw: U8) -> tuple[float, float]:
 
 def _changed(published: F32, raw: F32, box: Box) -> float | None:
     """The share of a line's raw detail that differs; None: there is too little to be compared."""
-    top, left = max(0, int(box.y0)), max(0, int(box.x0))
-    part = slice(top, int(box.y1) + 1), slice(left, int(box.x1) + 1)
+    part = box_pixels(box)
     strength = float(np.abs(raw[part]).mean()) if raw[part].size else 0.0
     if strength < LEAST_DETAIL:
         return None

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.attack.finders import NAMES, Finders, Kind, at_size, crop
+from masquerade.attack.finders import NAMES, UNCHANGED_LEVELS, Finders, Kind, at_size, crop
 from masquerade.attack.finding import Finding, Proof, surest
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
@@ -31,7 +31,6 @@ STEPS, BATCH = 300, 16  # of its training: under a minute on one core
 NETWORKS = 3  # trained at most, however many videos there are
 LEARNED_FRAMES = 24  # of a video that patches are cut from
 RESTORED_FRAMES = 12  # of a video that are restored
-HIDDEN = 8.0  # mean difference in grey levels from which a part of a frame counts as hidden
 LEAST_HIDDEN = 200  # pixels of a frame, below which it is not restored: of a face of 10 x 10
 NEAR = 15  # pixels a side over which differences are averaged
 GAIN = 1.5  # decibels by which a restored picture must be nearer than published, and than a guess
@@ -58,7 +57,7 @@ class FramePair:
     def hidden(self) -> Flags:
         """(H, W), where published and raw differ."""
         differs = cv2.absdiff(self.published, self.raw).astype(np.float32).mean(axis=2)
-        return np.asarray(cv2.blur(differs, (NEAR, NEAR)) > HIDDEN)
+        return np.asarray(cv2.blur(differs, (NEAR, NEAR)) > UNCHANGED_LEVELS)
 
     def tensor(self) -> Tensor:
         """(9, H, W) in bytes: published, around, raw."""

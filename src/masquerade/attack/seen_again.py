@@ -23,6 +23,7 @@ from masquerade.attack.finders import (
     NAMES,
     SURE,
     U8,
+    UNCHANGED_LEVELS,
     WHY,
     Finders,
     Kind,
@@ -31,7 +32,7 @@ from masquerade.attack.finders import (
     overlaps,
 )
 from masquerade.attack.finding import MOST_PROOFS, Level, Proof, surest_of_frames
-from masquerade.regions.boxes import Box, area, corners, intersection
+from masquerade.regions.boxes import Box, area, box_pixels, corners, intersection
 
 SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
 """Lowest detection scores that count in a restored picture, whose noise may look like anything.
@@ -45,7 +46,6 @@ OFTEN = 3  # the same for these, where they are looked for in MANY or more
 MANY = 10
 INSIDE = 0.5  # share of the smaller of two boxes in the other, from which both show one thing,
 PART = 0.2  # unless it is smaller than this share of the other
-CHANGED = 8.0  # mean difference in grey levels from the raw frame above which a part was hidden
 ALIKE = 0.5  # correlation of a restored picture with the raw one where a pixel was hidden
 LEAST_PIXELS = 30  # that were hidden, below which it says nothing
 SHOWS: Mapping[Kind, tuple[Kind, ...]] = {
@@ -115,21 +115,21 @@ class Scene:
         """Whether the published frame differs from the raw one at a place."""
         if self.raw is None:
             return False
-        top, left = max(0, int(box.y0)), max(0, int(box.x0))
-        part = np.s_[top : int(box.y1) + 1, left : int(box.x1) + 1]
-        return bool(cv2.absdiff(self.published[part], self.raw[part]).mean() > CHANGED)
+        published, raw = (one[box_pixels(box)] for one in (self.published, self.raw))
+        return bool(raw.size and cv2.absdiff(published, raw).mean() > UNCHANGED_LEVELS)
 
     def _goes_with_raw(self, restored: U8, box: Box) -> bool:
         """Whether a restored picture is like the raw frame where the published one was changed."""
         if self.raw is None:
             return False
-        top, left = max(0, int(box.y0)), max(0, int(box.x0))
-        part = np.s_[top : int(box.y1) + 1, left : int(box.x1) + 1]
+        part = box_pixels(box)
+        if not self.raw[part].size:  # it lies outside
+            return False
         made, raw, published = (
             cv2.cvtColor(np.ascontiguousarray(one[part]), cv2.COLOR_RGB2GRAY).astype(np.float64)
             for one in (restored, self.raw, self.published)
         )
-        changed = np.abs(published - raw) > CHANGED
+        changed = np.abs(published - raw) > UNCHANGED_LEVELS
         if changed.sum() < LEAST_PIXELS:
             return True
         a, b = made[changed], raw[changed]

@@ -68,6 +68,16 @@ class Box:
         return replace(self, x0=x0, y0=y0, x1=x1, y1=y1)
 
 
+def box_pixels(box: Box) -> tuple[slice, slice]:
+    """The rows and columns of an image that a box touches, if only in part.
+
+    Of an image that it lies outside of they select nothing.
+    """
+    top, left = max(0, math.floor(box.y0)), max(0, math.floor(box.x0))
+    bottom, right = max(top, math.ceil(box.y1)), max(left, math.ceil(box.x1))
+    return slice(top, bottom), slice(left, right)
+
+
 def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
     """The same box in pixels of a copy that is `scale`, (x, y), times as large."""
     x, y = scale
