@@ -2,21 +2,25 @@
 
     python benchmarks/body_coverage.py [--data ../shared/data]   # docs/results/people-real.*
     python benchmarks/body_coverage.py --kinds "people, live" --keep   # beside what is there
+    python benchmarks/body_coverage.py --kinds MediaPipe --keep --mediapipe-python PYTHON
     python benchmarks/body_coverage.py --labels benchmarks/body_labels_dev.json   # to choose by
 
 Reads `body_labels.json`, points labelled by eye without any detector; of other labels the table is
 printed and no page is written. A video is read from some frames before the labelled one to some
 after it, as a run over all of it would; the frames of UCF11 are samples and are looked at one by
-one. A point is hidden if the mask with a run's defaults covers it.
+one. A point is hidden if the mask with a run's defaults covers it. MediaPipe's selfie segmentation
+needs a Python of its own (mediapipe_people.py) and looks at each frame by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import struct
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,6 +37,7 @@ from masquerade.metrics.statistic import mean
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.stream import Cover, region_mask
 from masquerade.regions import People
+from masquerade.regions.region import Region
 
 REPORT = LABELS.parents[1] / "docs" / "results" / "people-real.md"
 AROUND = 30  # frames read before and after a labelled one
@@ -43,6 +48,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "people, live": lambda: People(online=True),
     "hog (the detector of 2005)": lambda: People(detector="hog"),
 }
+OTHERS = "MediaPipe"  # a tool for people that is not ours
 Labelled = dict[str, Any]
 
 
@@ -55,6 +61,24 @@ class Point:
     part: str  # "" on the ground
     person: Labelled | None
     hidden: bool
+
+
+class MediaPipe:
+    """The region source of what MediaPipe's selfie segmentation takes for people."""
+
+    def __init__(self, python: str) -> None:
+        words = [python, str(Path(__file__).with_name("mediapipe_people.py")), "masks"]
+        pipe = subprocess.PIPE
+        self.running = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        asked, answer = self.running.stdin, self.running.stdout
+        assert asked is not None and answer is not None
+        for frame in frames:
+            asked.write(struct.pack("<ii", frame.width, frame.height) + frame.rgb().tobytes())
+            asked.flush()
+            found = np.frombuffer(answer.read(frame.width * frame.height), np.uint8)
+            yield Region(mask=255 * found.reshape(frame.height, frame.width))
 
 
 class Turned:
@@ -197,6 +221,10 @@ def page(
 
     python benchmarks/body_coverage.py
 
+The column of MediaPipe, by the same command with `--kinds MediaPipe --keep --mediapipe-python
+PYTHON`, is a tool for who sits before a camera: its selfie segmentation, frame by frame, with the
+margin that a run adds to any mask.
+
 Points of `benchmarks/body_labels.json` that are hidden, per cent, in {frames} frames of
 UT-Interaction, UCF11 and the wild clips; in brackets the 95 % interval, by clips. Bodies and heads
 are those of people of at least a fifth of the frame's height. UCF11 are single frames: nobody is
@@ -218,7 +246,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=LABELS.parents[2] / "shared" / "data")
     parser.add_argument("--labels", type=Path, default=LABELS)
     parser.add_argument("--report", type=Path, default=REPORT, help="of the labels to measure on")
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    known = [*KINDS, OTHERS]
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=known)
+    parser.add_argument("--mediapipe-python", help="a Python in which MediaPipe and PyAV run")
     parser.add_argument(
         "--keep",
         action="store_true",
@@ -229,12 +259,18 @@ def main() -> None:
     there = json.loads(kept.read_text("utf-8")) if given.keep else {"eyes": {}}
     labels = json.loads(given.labels.read_text("utf-8"))["frames"]
     results = {}
-    for kind in KINDS:
+    kinds = dict(KINDS)
+    if given.mediapipe_python:
+        other = MediaPipe(given.mediapipe_python)
+        kinds[OTHERS] = lambda: other
+    elif OTHERS in given.kinds:
+        parser.error(f"{OTHERS} needs --mediapipe-python.")
+    for kind in known:
         if kind not in given.kinds:
             results |= {kind: there["eyes"][kind]} if kind in there["eyes"] else {}
             continue
         began = time.monotonic()
-        results[kind] = shares(measure(labels, given.data, KINDS[kind]))
+        results[kind] = shares(measure(labels, given.data, kinds[kind]))
         print(f"{kind}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     if given.labels.resolve() != LABELS:
         print(groups(results), end="")

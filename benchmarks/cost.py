@@ -29,6 +29,7 @@ from anonymize import RATE, transcode
 from checkout import commit
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from people_speed import compose, cost, names_of, pipeline, processor
 from stprivacy import method_of
 
@@ -94,6 +95,11 @@ def tubelets() -> Lines:
     return {"STPrivacy, ViT-Ti": line}
 
 
+def seconds_of(line: Line) -> str:
+    """The CPU seconds of a line, from the smallest size to the largest."""
+    return ", ".join(f"{line[size]:.2f}" for size in sorted(line))
+
+
 def exponent(line: Line) -> float:
     """The slope of the line through the logarithms."""
     sizes, seconds = (np.log(list(one)) for one in (line.keys(), line.values()))
@@ -108,24 +114,29 @@ def steepest(line: Line) -> float:
 def draw(found: Mapping[str, Lines], path: Path) -> None:
     """A panel for each thing that grows, both axes logarithmic; the dotted line is linear."""
     mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
-    figure = Figure(figsize=(4 * len(found), 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (what, lines) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+    grid = list(figure.subplots(2, 3).flat)
+    for axes, (what, lines) in zip(grid, found.items(), strict=False):
         for name, line in lines.items():
             axes.plot(line.keys(), line.values(), "o-", color=COLOURS[name], label=name)
         sizes = sorted(next(iter(lines.values())))
         least = min(min(line.values()) for line in lines.values())
-        axes.plot(sizes, [least * 0.8 * x / sizes[0] for x in sizes], ":", color="#888888")
-        axes.set(xscale="log", yscale="log", xlabel=what)
-        axes.set_xticks(sizes, [f"{x:g}" for x in sizes], fontsize=8)
+        linear = [least * 0.8 * x / sizes[0] for x in sizes]
+        axes.plot(sizes, linear, ":", color="#888888", label="linear")
+        axes.set(xscale="log", yscale="log", xlabel=what, ylabel="CPU seconds")
+        axes.set_xticks(sizes, [f"{x:.2g}" if x < 10 else f"{x:g}" for x in sizes])
         axes.minorticks_off()
-    figure.axes[0].set_ylabel("CPU seconds")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    for empty in grid[len(found) :]:
+        empty.set_axis_off()
     shown = {
         text: line
         for a in figure.axes
         for line, text in zip(*a.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, dpi=110)
 
 
@@ -197,7 +208,7 @@ def main() -> None:
         section = hours(data, folder)
     draw(found, chosen.out.with_suffix(".png"))
     lines = [
-        f"| {what} | {name} | {exponent(line):.2f} | {steepest(line):.2f} |"
+        f"| {what} | {name} | {seconds_of(line)} | {exponent(line):.2f} | {steepest(line):.2f} |"
         for what, growing in found.items()
         for name, line in growing.items()
     ]
@@ -225,8 +236,8 @@ unless frames grow. People and faces are counted as they were put there.
 Exponents of the line through the logarithms, and the largest between two neighbouring sizes: 1 is
 linear.
 
-| what grows | | exponent | largest |
-| --- | --- | --- | --- |
+| what grows | | CPU seconds, from the smallest on | exponent | largest |
+| --- | --- | --- | --- | --- |
 {lines}
 
 The face network sees every pixel, those of people and of poses a picture of a fixed size and a cut

@@ -1,17 +1,22 @@
 """Speed of the three levels on real people, beside plain transcoding of the same clip.
 
-    python benchmarks/people_speed.py [--data ../shared/data]    # docs/results/people-speed.md
+    python benchmarks/people_speed.py [--data ../shared/data] [--mediapipe-python PYTHON]
+    # docs/results/people-speed.md
 
 Clips are composed of UT-Interaction's, whose frames show one person or two: scaled into the cells
 of a grid, played to and fro. Networks are loaded before the clock starts. "Transcoding" decodes and
 encodes the same clip unchanged, with the codec and settings of a run. CPU time is of all threads
-and processes, so that it says what a frame costs where others use the machine too.
+and processes, so that it says what a frame costs where others use the machine too. With a Python in
+which MediaPipe runs, its selfie segmentation blurs people in the same clips (mediapipe_people.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import statistics
+import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -26,6 +31,7 @@ import av
 import cv2
 import numpy as np
 from anonymize import RATE, processor_seconds, transcode
+from checkout import commit
 from numpy.typing import NDArray
 
 from masquerade.methods.drawn_people import DrawnPeople
@@ -39,6 +45,7 @@ from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.pose_landmarks import Pose
+from masquerade.video.encoding import CODECS
 from masquerade.video.frame import Frame
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "people-speed.md"
@@ -67,6 +74,14 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (DetailCheck, "compare", "detail that is left"),
 )
 U8 = NDArray[np.uint8]
+MEDIAPIPE = """
+
+MediaPipe is a kept tool that sees people: its selfie segmentation looks at every frame, and what it
+takes for people is blurred, as its documentation shows. It follows nobody, checks nothing, and is
+made for who sits before a camera: how much of people it hides is in
+[people-real.md](people-real.md), beside `--regions people`."""
+Way = Callable[[Path, Path], tuple[float, float]]
+"""Of two videos, writes one from the other; gives seconds by the clock and of the CPU."""
 
 
 def names_of(people: int) -> tuple[str, ...]:
@@ -150,21 +165,41 @@ def parts_timed(seconds: dict[str, float]) -> Iterator[None]:
             one.stop()
 
 
-def speeds(data: Path, folder: Path, built: dict[str, Pipeline], most: int) -> list[str]:
-    """A row for each size, number of people and level."""
+def by_mediapipe(python: str) -> Callable[[Path, Path], tuple[float, float]]:
+    """What blurs the people of a clip in a process of its own, and gives the seconds it says."""
+    spec = CODECS["h264"]
+    options = json.dumps({"crf": str(spec.crf), **spec.options})
+    words = [python, str(Path(__file__).with_name("mediapipe_people.py")), "blur"]
+
+    def run(src: Path, out: Path) -> tuple[float, float]:
+        said = subprocess.check_output(
+            [*words, str(src), str(out), options], stderr=subprocess.DEVNULL
+        )
+        wall, cpu = map(float, said.split()[-2:])
+        return wall, cpu
+
+    return run
+
+
+def speeds(
+    data: Path, folder: Path, ways: dict[str, Way], most: int, repeats: int
+) -> Iterator[str]:
+    """A row for each size, number of people and way; medians over repeats, which take turns."""
     cases = [(size, people) for size in SIZES for people in PEOPLE] + [CROWD]
-    lines = []
     for size, people in cases:
         src, out, count = folder / "in.mp4", folder / "out.mp4", min(most, SIZES[size])
         compose(src, data, names_of(people), size, count)
-        limit, spent = cost(lambda src=src, out=out: transcode(src, out))
-        for level, made in built.items():
-            wall, cpu = cost(lambda made=made, src=src, out=out: run_file(src, out, made))
-            row = [f"{size[0]} x {size[1]}", str(people), level, f"{count / wall:.1f}"]
-            row += [f"{limit / wall:.2f}", f"{1000 * cpu / count:.0f}", f"{cpu / spent:.1f}"]
-            lines.append(f"| {' | '.join(row)} |")
-            print(lines[-1], flush=True)
-    return lines
+        found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for _ in range(repeats):
+            limit, spent = cost(lambda src=src, out=out: transcode(src, out))
+            for name, way in ways.items():
+                wall, cpu = way(src, out)
+                found[name].append((count / wall, limit / wall, 1000 * cpu / count, cpu / spent))
+        for name, each in found.items():
+            fps, ratio, took, times = map(statistics.median, zip(*each, strict=True))
+            row = [f"{size[0]} x {size[1]}", str(people), name, f"{fps:.1f}"]
+            row += [f"{ratio:.2f}", f"{took:.0f}", f"{times:.1f}"]
+            yield f"| {' | '.join(row)} |"
 
 
 def where_time_goes(data: Path, folder: Path, built: dict[str, Pipeline], most: int) -> list[str]:
@@ -194,29 +229,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--frames", type=int, default=240, help="of a clip, at most")
+    parser.add_argument("--repeats", type=int, default=5, help="of each row, whose medians count")
+    parser.add_argument("--mediapipe-python", help="a Python in which MediaPipe and PyAV run")
     parser.add_argument("-o", type=Path, default=OUT)
     args = parser.parse_args()
-    built = {level: pipeline(level) for level in LEVELS}
+    at, built = commit(), {level: pipeline(level) for level in LEVELS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         warm = folder / "in.mp4"
         compose(warm, args.data, names_of(2), (320, 240), 6)
         for one in built.values():
             run_file(warm, folder / "out.mp4", one)
-        rows = speeds(args.data, folder, built, args.frames)
+        ways: dict[str, Way] = {
+            level: lambda src, out, one=one: cost(lambda: run_file(src, out, one))
+            for level, one in built.items()
+        }
+        if args.mediapipe_python:
+            ways["MediaPipe"] = by_mediapipe(args.mediapipe_python)
+        rows = []
+        for row in speeds(args.data, folder, ways, args.frames, args.repeats):
+            print(row, flush=True)
+            rows.append(row)
         parts = where_time_goes(args.data, folder, built, args.frames)
     cores = len(os.sched_getaffinity(0))
+    words = f"--frames {args.frames} --repeats {args.repeats}"
+    words += " --mediapipe-python PYTHON" if args.mediapipe_python else ""
     page = f"""# Speed of the three levels
 
-`python benchmarks/people_speed.py --frames {args.frames}`
+`python benchmarks/people_speed.py {words}`
 
-On {cores} cores ({processor()}); the load was {os.getloadavg()[0]:.1f} at the end, where this
-command alone makes about 3.
+At {at}, on {cores} cores ({processor()}); the load was {os.getloadavg()[0]:.1f} at the end, where
+this command alone makes about 3.
 
 Clips are composed of UT-Interaction's, whose frames show one person or two. Networks are loaded
 before the clock starts. The limit is transcoding: the same clip decoded and encoded unchanged, with
 the same settings. CPU time is of all threads, so that it says what a frame costs where others use
-the machine too.
+the machine too. Medians of {args.repeats} runs, which take turns; a ratio is to the limit of the
+same turn.{MEDIAPIPE if args.mediapipe_python else ""}
 
 | frame | people | level | frames a second | ratio to the limit | CPU ms a frame | ratio |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -1,14 +1,15 @@
 """All tables of speed, measured one after another on one machine.
 
-    python benchmarks/speed.py [--deface-python PYTHON] [--only anonymize,selective]
+    python benchmarks/speed.py [--deface-python PYTHON] [--mediapipe-python PYTHON]
+                               [--only anonymize,selective]
 
 Ratios are to references that a script measures in the same run: the limit of decoding and encoding,
-ffmpeg's own filters, deface, a network written out plainly. Without `--deface-python` the columns
-of deface are empty. Run it where nothing else runs. A script that fails stops no other;
-`docs/results/speed.md` lists at which commit, on what and with which libraries each table
-was measured, and how long it took. Tables that are not measured now keep their lines there. What
-was wanted stands beside what was reached in `docs/speed.md`, which is written by hand: compare it
-with the tables after they are measured anew.
+ffmpeg's own filters, deface, MediaPipe, a network written out plainly. Without `--deface-python`
+the columns of deface are empty, and without `--mediapipe-python` MediaPipe has no rows. Run it
+where nothing else runs. A script that fails stops no other; `docs/results/speed.md` lists at which
+commit, on what and with which libraries each table was measured, and how long it took. Tables that
+are not measured now keep their lines there. What was wanted stands beside what was reached in
+`docs/speed.md`, which is written by hand: compare it with the tables after they are measured anew.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ TABLES = (
     Table(
         "people_speed",
         "people_speed",
-        (),
+        ("--repeats", "5"),
         "people-speed.md",
         "faces, people and figures on real clips",
     ),
@@ -90,6 +91,13 @@ TABLES = (
         ("--turns", "5"),
         "stprivacy-speed.md",
         "STPrivacy, beside the paper's step",
+    ),
+    Table(
+        "networks",
+        "networks",
+        ("--turns", "5"),
+        "networks-speed.md",
+        "methods with a network, beside plain PyTorch",
     ),
     Table(
         "batched_detectors",
@@ -194,6 +202,9 @@ def main() -> int:
     parser.add_argument(
         "--deface-python", help="a Python in which deface runs; without it, its columns are empty"
     )
+    parser.add_argument(
+        "--mediapipe-python", help="a Python in which MediaPipe and PyAV run; without it, no row"
+    )
     parser.add_argument("--only", default="", help="some tables, separated by commas")
     parser.add_argument("--out", type=Path, default=RESULTS / "speed.md")
     given = parser.parse_args()
@@ -201,12 +212,15 @@ def main() -> int:
     known = [table.name for table in TABLES]
     if unknown := [name for name in wanted if name not in known]:
         parser.error(f"there is no {', '.join(unknown)}; choose of {', '.join(known)}.")
+    others = {  # tools of others, each in a Python of its own
+        "anonymize": ["--deface-python", given.deface_python],
+        "people_speed": ["--mediapipe-python", given.mediapipe_python],
+    }
     done = []
     for table in (one for one in TABLES if not wanted or one.name in wanted):
         print(f"== {table.name}: {table.about}", flush=True)
-        deface = given.deface_python and table.name == "anonymize"
-        words = ["--deface-python", given.deface_python] if deface else []
-        done.append(measure(table, words))
+        words = others.get(table.name, [])
+        done.append(measure(table, words if all(words) else []))
     earlier = given.out.read_text("utf-8") if given.out.exists() else ""
     given.out.write_text(page(done, earlier), "utf-8")
     return 1 if any(one.code for one in done) else 0
