@@ -20,9 +20,11 @@ import pytest
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
+from masquerade.attack.finders import Finders
 from masquerade.attack.finding import Finding, Level, spans, told_apart
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.own_output import check_own_output
+from masquerade.attack.run import attack_file
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
@@ -655,6 +657,17 @@ def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
     assert "did not pass --verify, and was deleted: Faces are seen in 2 of 2 frames" in error
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     assert main([*words, "--method", "blacken"]) == 0 and out.exists()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_check_of_an_own_output_is_asked_for_and_not_guessed_from_the_detectors(
+    tmp_path: Path, own: bool
+) -> None:
+    path = write(tmp_path / "black.mp4", black, count=1)
+    config, finders = AttackConfig(quick=True), Finders(kinds=("face", "text"))
+    video = attack_file(path, config, None, finders=finders, own_output=own)
+    assert video.error is None
+    assert ("text" in {one.attack for one in video.findings}) is not own
 
 
 @pytest.mark.slow

@@ -40,7 +40,9 @@ def check_own_output(
     hidden = [name for name, wanted in (("people", people), ("text", text)) if wanted]
     config = AttackConfig(quick=True, hidden="+".join(hidden) or "faces")
     finders = Finders(kinds=("face", "text") if text else ("face",))
-    attacked = attack_file(part, config, source, finders=finders, salvage=salvage, drawn=drawn)
+    attacked = attack_file(
+        part, config, source, finders=finders, own_output=True, salvage=salvage, drawn=drawn
+    )
     if attacked.error is not None:
         raise _not_attacked(name, attacked)  # a variable for it would keep the run
     for found in attacked.findings:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -197,77 +197,43 @@ def attack_file(
     restoration: Restoration | None = None,
     *,
     finders: Finders,
+    own_output: bool = False,
     salvage: bool = False,
     drawn: bool | None = None,
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
-    `restoration` has a network that has not seen it; without `finders` of people, these are looked
-    for in the raw video alone, and only where the publisher means to hide them. `salvage`: what
-    is left of a damaged raw video is compared. `drawn`: no pixel of the source is shown, as
-    `shows_no_pixel` says; None: the receipt beside the file tells, where the raw video does not
-    speak against it.
+    Args:
+        path: the video or image.
+        config: how.
+        raw: its raw video; None: there is none.
+        progress: called with (file, frames done, frames in all).
+        restoration: has a network that has not seen it; None: it is not restored.
+        finders: of what is looked for.
+        own_output: a check of what this program has just written: faces are looked for in it, and
+            the rest in the raw video alone, where it was to be hidden.
+        salvage: what is left of a damaged raw video is compared.
+        drawn: no pixel of the source is shown, as `shows_no_pixel` says; None: the receipt beside
+            the file tells, where the raw video does not speak against it.
     """
-    began, own = time.monotonic(), "person" not in finders.kinds  # a quick check of our own
+    began = time.monotonic()
     try:
         info = probe(path)
         count, unseen, unheard = tally_frames(path) if info.kind == "video" else FrameCount(1, 0)
         chosen = spread_numbers(count, config.frames)
-        hidden = meant_to_hide(path, config.hidden)
-        undo = () if config.quick else tuple(UNDO)
-        # of our own output text is looked for beside the raw video alone
-        kinds = finders.kinds[:1] if own else finders.kinds
-        again = LookAgain(
-            undo=undo,
-            hidden=hidden,
-            finders=finders,
-            kinds=kinds,
-        )
-        restoration = restoration and replace(restoration, hidden=hidden)
-        noise = None if config.quick else KnownNoise(finders, hidden=hidden)
-        compared = None
-        if raw is not None:
-            check_source(path, raw)
-            left: Level | None = None if own else "left"
-            people: Level | None = "recovered" if "person" in hidden else left
-            whole = not own and hides_whole_frames(path, config.hidden)
-            compared = BesideRaw(
-                rest=rest_of_raw(path, raw),
-                people=people,
-                whole=whole,
-                text=finders if "text" in hidden.intersection(finders.kinds) else None,
-            )
-        later = [number for number in chosen if restoration and number >= restoration.first]
-        restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
-        searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
-        if noise is not None:
-            with ExitStack() as stack:
-                both = [path] if raw is None else [path, raw]
-                noise.look(*(next(read_frames(stack, one)).pixels for one in both))
-        for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
-            source = one.raw[0] if one.raw else None
-            again.look(one.number, one.frames, one.at, source, search=one.number in searched)
-            if compared is not None:
-                compared.look(one.number, one.published, one.raw)
-            if restoration is not None and one.number in restored:
-                pair = FramePair.of_window(one.frames, one.at, one.raw[0])
-                restoration.look(one.number, pair, finders)
-            if progress:
-                progress(path.name, done, len(chosen))
-        facts = [
+        attacks = _FrameAttacks.on(path, raw, config, finders, restoration, own_output=own_output)
+        attacks.look(path, raw, chosen, salvage=salvage, progress=progress)
+        findings = [
+            *attacks.again.findings(_who_says_drawn(path, attacks.compared, drawn)),
+            *([attacks.noise.finding()] if attacks.noise else []),
             read_tags(info),
             read_streams(info, hidden=unseen, hidden_sound=unheard),
             find_receipt(path),
+            *(attacks.compared.findings() if attacks.compared else []),
         ]
-        findings = [
-            *again.findings(_who_says_drawn(path, compared, drawn)),
-            *([noise.finding()] if noise else []),
-            *facts,
-            *(compared.findings() if compared else []),
-        ]
-        if raw is not None and info.kind == "video" and not own:
+        if raw is not None and info.kind == "video" and not own_output:
             findings.append(compare_packet_sizes(path, raw))
-        findings += [restoration.finding()] if restoration else []
+        findings += [attacks.restoration.finding()] if attacks.restoration else []
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
@@ -283,6 +249,82 @@ def attack_file(
         findings=tuple(findings),
         seconds=time.monotonic() - began,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _FrameAttacks:
+    """The attacks that look at the frames of one video; None: one that is not made."""
+
+    finders: Finders
+    again: LookAgain
+    noise: KnownNoise | None
+    compared: BesideRaw | None  # with the raw video
+    restoration: Restoration | None
+
+    @classmethod
+    def on(
+        cls,
+        path: Path,
+        raw: Path | None,
+        config: AttackConfig,
+        finders: Finders,
+        restoration: Restoration | None,
+        *,
+        own_output: bool,
+    ) -> "_FrameAttacks":
+        """The attacks on one video; the arguments are those of `attack_file`."""
+        hidden = meant_to_hide(path, config.hidden)
+        compared = None
+        if raw is not None:
+            check_source(path, raw)
+            left: Level | None = None if own_output else "left"
+            compared = BesideRaw(
+                rest=rest_of_raw(path, raw),
+                people="recovered" if "person" in hidden else left,
+                whole=not own_output and hides_whole_frames(path, config.hidden),
+                text=finders if "text" in hidden.intersection(finders.kinds) else None,
+            )
+        return cls(
+            finders=finders,
+            again=LookAgain(
+                undo=() if config.quick else tuple(UNDO),
+                hidden=hidden,
+                finders=finders,
+                kinds=finders.kinds[:1] if own_output else finders.kinds,
+            ),
+            noise=None if config.quick else KnownNoise(finders, hidden=hidden),
+            compared=compared,
+            restoration=restoration and replace(restoration, hidden=hidden),
+        )
+
+    def look(
+        self,
+        path: Path,
+        raw: Path | None,
+        chosen: Sequence[int],
+        *,
+        salvage: bool,
+        progress: Progress | None,
+    ) -> None:
+        """Look at the chosen frames of a video, beside those of the raw one."""
+        first = None if self.restoration is None else self.restoration.first
+        later = [number for number in chosen if first is not None and number >= first]
+        restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
+        searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
+        if self.noise is not None:
+            with ExitStack() as stack:
+                both = [path] if raw is None else [path, raw]
+                self.noise.look(*(next(read_frames(stack, one)).pixels for one in both))
+        for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
+            source = one.raw[0] if one.raw else None
+            self.again.look(one.number, one.frames, one.at, source, search=one.number in searched)
+            if self.compared is not None:
+                self.compared.look(one.number, one.published, one.raw)
+            if self.restoration is not None and one.number in restored:
+                pair = FramePair.of_window(one.frames, one.at, one.raw[0])
+                self.restoration.look(one.number, pair, self.finders)
+            if progress:
+                progress(path.name, done, len(chosen))
 
 
 def _who_says_drawn(path: Path, compared: BesideRaw | None, drawn: bool | None) -> Drawn:
