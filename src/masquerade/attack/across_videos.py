@@ -55,7 +55,7 @@ A still camera sees nearly the same in both halves, and the same place in anothe
 off, but other places many times as far.
 """
 PLAIN = 0.02  # spread of a picture and mean of an outline below which there is nothing to compare
-SURE = 0.05  # probability of a guess that ranks as many raw sources first, over all features
+MOST_CHANCE = 0.05  # probability, over all features, that a guess ranks as many sources first
 SCENE_SIZE = (64, 48)  # pixels of the scene
 
 
@@ -215,7 +215,7 @@ def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Describ
         own = np.diag(table)[:, None]
         first = int(((table <= own).sum(axis=1) == 1).sum())  # a tie is not first
         counts[name] = first, len(known), _chance(first, len(known))
-    sure = [name for name, (*_, chance) in counts.items() if chance < SURE / len(ABOUT)]
+    sure = [name for name, (*_, chance) in counts.items() if chance < MOST_CHANCE / len(ABOUT)]
     listed = "; ".join(f"{name}: {k} of {n}" for name, (k, n, _) in counts.items())
     return Finding(
         attack="source",
@@ -230,7 +230,7 @@ def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Describ
             else "Nothing can be compared between published and raw videos."
         ),
         work=f"{len(described)} published videos, each among {len(raw)} raw ones; sure where a "
-        f"guess finds as many in {SURE / len(ABOUT):.2%} of trials; nothing was trained",
+        f"guess finds as many in {MOST_CHANCE / len(ABOUT):.2%} of trials; nothing was trained",
     )
 
 

@@ -20,7 +20,7 @@ from masquerade.regions.ssd_people import SsdPeople
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-SURE = 0.5  # score from which a face or a person is in a raw frame
+SEEN_SCORE = 0.5  # score from which a face or a person is in a raw frame
 NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
 LEAST_ALIKE = 0.15  # share of a picture that is as it was, below which the raw one may be another
 UNLIKE = "; make sure that it is the raw video of this file, unless whole frames were changed"
@@ -163,7 +163,7 @@ class BesideRaw:
     _shifted: int = 0  # frames whose levels differ from the raw ones' throughout
 
     def __post_init__(self) -> None:
-        self._find_faces = CenterFace(threshold=SURE)
+        self._find_faces = CenterFace(threshold=SEEN_SCORE)
         self._text = None if self.text is None else RawText(self.text)
         if self.people is not None:
             self._find_people = SsdPeople(threshold=POSSIBLE["person"])
@@ -189,7 +189,7 @@ class BesideRaw:
         if self.people is not None:
             boxes = to_boxes(*self._find_people(raw[0], in_tiles=True), "person")
             # in a close-up the network is sure of nobody
-            sure = [box for box in boxes if box.score >= SURE]
+            sure = [box for box in boxes if box.score >= SEEN_SCORE]
             people = [scaled_box(box, scale) for box in sure or boxes]
             self._people.add(number, people, published, differs)
         self._alike.append(max(_share_alike(one) for one in differs))

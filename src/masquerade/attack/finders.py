@@ -30,7 +30,7 @@ WHY: dict[Kind, str] = {
 POSSIBLE: dict[Kind, float] = {"face": 0.2, "person": 0.23, "pose": 0.3, "text": 0.35}
 """Scores from which a find is looked at. Of people it is that from which `anonymize` hides one;
 below, the network sees some in black."""
-SURE: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5}
+SURE_SCORES: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5}
 """Scores from which a find in a frame as it was filmed or published counts."""
 BODY = 0.2  # score of the place of a body, whose landmarks then have a score of their own
 SQUARE = 1.5  # one side over the other, below which a find of text is no line

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import NAMES, SURE, UNCHANGED_LEVELS, Finders, Kind
+from masquerade.attack.finders import NAMES, SURE_SCORES, UNCHANGED_LEVELS, Finders, Kind
 from masquerade.attack.finding import Finding
-from masquerade.attack.seen_again import SURE_RESTORED, Scene, SeenAgain
+from masquerade.attack.seen_again import RESTORED_SCORES, Scene, SeenAgain
 from masquerade.methods.selective import Selective
 from masquerade.metrics.picture_quality import psnr
 
@@ -85,7 +85,8 @@ class KnownNoise:
                     self._came = came
 
     def _nothing_seen(self) -> SeenAgain:
-        sure = {**SURE_RESTORED, "face": SURE["face"]}  # no other picture has this noise
+        # no other picture has this noise
+        sure = {**RESTORED_SCORES, "face": SURE_SCORES["face"]}
         return SeenAgain(hidden=self.hidden, least=1, sure=sure)
 
     def finding(self) -> Finding:

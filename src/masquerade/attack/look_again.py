@@ -12,7 +12,7 @@ from masquerade.anonymizer import Pixels
 from masquerade.attack.finders import (
     NAMES,
     POSSIBLE,
-    SURE,
+    SURE_SCORES,
     WHY,
     Finders,
     Kind,
@@ -133,7 +133,7 @@ class LookAgain:
 
         What the network takes for a face in noise is not there when it is mirrored.
         """
-        sure = [box for box in faces if box.score >= SURE["face"]]
+        sure = [box for box in faces if box.score >= SURE_SCORES["face"]]
         if not sure:
             return []
         mirrored, width = Picture(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
@@ -154,7 +154,7 @@ class LookAgain:
 
     def _others(self, kind: Kind) -> Finding:
         """The finding on people, poses or text that the published frames show."""
-        attack, possible, sure = NAMES[kind], POSSIBLE[kind], SURE[kind]
+        attack, possible, sure = NAMES[kind], POSSIBLE[kind], SURE_SCORES[kind]
         seen, proofs = self._seen.get(kind, {}), self._shown.get(kind, [])
         frames = tuple(number for number, score in seen.items() if score >= sure)
         work = f"{self._looked} frames"
@@ -176,7 +176,7 @@ class LookAgain:
         )
 
     def _faces_again(self, drawn: Drawn) -> Finding:
-        least, frames = SURE["face"], tuple(self._faces)
+        least, frames = SURE_SCORES["face"], tuple(self._faces)
         work = f"{self._looked} frames"
         possible = len(self._seen.get("face", {})) - len(frames)
         perhaps = [

@@ -21,7 +21,7 @@ Series = NDArray[np.float64]
 PART = 0.2  # seconds over which sizes are averaged: several frames, whose kinds differ in size
 LEAST_PARTS = 12  # without which nothing can be compared
 LEAST_LIKE = 0.3  # correlation below which sizes tell hardly anything
-SURE = 3.0  # standard errors from which a correlation is none by chance
+LEAST_STANDARD_ERRORS = 3.0  # from which on a correlation is none by chance
 
 
 def compare_packet_sizes(path: Path, raw: Path) -> Finding:
@@ -44,7 +44,7 @@ def compare_packet_sizes(path: Path, raw: Path) -> Finding:
             work=work,
         )
     like, errors = correlation(published[:count], source[:count])
-    follows = like >= LEAST_LIKE and errors >= SURE
+    follows = like >= LEAST_LIKE and errors >= LEAST_STANDARD_ERRORS
     return Finding(
         attack="sizes",
         level="left" if follows else "nothing",
@@ -58,8 +58,8 @@ def compare_packet_sizes(path: Path, raw: Path) -> Finding:
             "The sizes of the published file's packets do not surely follow those of the raw file "
             f"(correlation {like:.2f})."
         ),
-        work=f"{work}; they follow from a correlation of {LEAST_LIKE:g} and {SURE:g} standard "
-        "errors on",
+        work=f"{work}; they follow from a correlation of {LEAST_LIKE:g} and "
+        f"{LEAST_STANDARD_ERRORS:g} standard errors on",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import SURE, Finders, crop, overlaps
+from masquerade.attack.finders import SURE_SCORES, Finders, crop, overlaps
 from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
 from masquerade.regions.boxes import Box, box_pixels, scaled_box
@@ -60,7 +60,8 @@ class RawText:
                 self.there[number] = self.there.get(number, 0) + 1
 
     def _find(self, frame: U8) -> list[Box]:
-        return [one for one in self.finders.find("text", frame) if one.score >= SURE["text"]]
+        found = self.finders.find("text", frame)
+        return [one for one in found if one.score >= SURE_SCORES["text"]]
 
     def finding(self) -> Finding:
         """What was found in all frames that were compared: recovered where a line is there."""

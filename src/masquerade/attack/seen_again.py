@@ -21,7 +21,7 @@ import numpy as np
 from masquerade.anonymizer import Pixels
 from masquerade.attack.finders import (
     NAMES,
-    SURE,
+    SURE_SCORES,
     U8,
     UNCHANGED_LEVELS,
     WHY,
@@ -34,7 +34,7 @@ from masquerade.attack.finders import (
 from masquerade.attack.finding import MOST_PROOFS, Level, Proof, surest_of_frames
 from masquerade.regions.boxes import Box, area, box_pixels, corners, intersection
 
-SURE_RESTORED: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
+RESTORED_SCORES: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
 """Lowest detection scores that count in a restored picture, whose noise may look like anything.
 
 Without raw frames, and of people with them, the mirrored picture must reach them too. The detector
@@ -86,7 +86,7 @@ class Scene:
 
     def is_shown(self, kind: Kind, box: Box) -> bool:
         """Whether the published frame shows as much at a place; of faces, surely."""
-        least = SURE["face"] if kind == "face" else 0.0
+        least = SURE_SCORES["face"] if kind == "face" else 0.0
         for one in SHOWS[kind]:
             seen = list(self.seen.get(one, ()))
             if one not in self.seen or not (self.same_size or _covers(seen, box)):
@@ -102,7 +102,7 @@ class Scene:
         """
         held = list(boxes)
         if self.raw is not None and held:
-            there = [b for b in self._look(kind, of_raw=True) if b.score >= SURE[kind]]
+            there = [b for b in self._look(kind, of_raw=True) if b.score >= SURE_SCORES[kind]]
             held = [box for box in held if overlaps(box, there)]
             if kind in BODIES:
                 held = [box for box in held if self._goes_with_raw(restored, box)]
@@ -147,7 +147,7 @@ class Scene:
             return []
         if (kind, of_raw) not in self._looked:
             found = self.finders.find(kind, frame)
-            if kind == "face" and not of_raw and any(b.score >= SURE[kind] for b in found):
+            if kind == "face" and not of_raw and any(b.score >= SURE_SCORES[kind] for b in found):
                 again = self._look_mirrored(kind, frame)
                 found = [box for box in found if overlaps(box, again)]
             self._looked[kind, of_raw] = found
@@ -173,7 +173,7 @@ class SeenAgain:
 
     hidden: frozenset[Kind] = frozenset(("face",))
     least: int = TWICE
-    sure: Mapping[Kind, float] = field(default_factory=lambda: SURE_RESTORED)
+    sure: Mapping[Kind, float] = field(default_factory=lambda: RESTORED_SCORES)
     refused: int = 0  # finds that did not hold
     beside_raw: bool = False  # whether there are raw frames
     _found: dict[tuple[Kind, str], list[int]] = field(default_factory=dict)  # frames, of all finds
@@ -183,9 +183,9 @@ class SeenAgain:
     _searched: set[int] = field(default_factory=set)  # frames in which bodies were looked for
 
     def look(self, scene: Scene, how: str, restored: U8, kinds: Sequence[Kind]) -> float:
-        """Compare a picture (H, W, 3), restored in the way `how`; the sum of the scores that count.
+        """Look for finds that count in a restored picture (H, W, 3), and return their scores' sum.
 
-        What counts is found in a picture of the size of the published frame.
+        It was restored in the way `how`, and has the size of the published frame.
         """
         self.beside_raw = scene.raw is not None
         self._looked.add(scene.number)
@@ -205,9 +205,10 @@ class SeenAgain:
         return total
 
     def looks_for(self, kind: Kind) -> bool:
-        """Whether a kind is looked for; text is not where neither raw frames nor the user tell.
+        """Whether a kind is looked for in restored pictures.
 
-        Filters make what looks like text, in mirrored pictures too.
+        Filters make what looks like text, in mirrored pictures too. So text is looked for only
+        where there are raw frames, or where the user says that it is hidden.
         """
         return kind != "text" or self.beside_raw or kind in self.hidden
 
