@@ -44,7 +44,7 @@ def count_work(
         clips: that are attacked, and how.
     """
     manifest, config = clips
-    run = Evaluator(manifest, config, folder_of_attacks(places, table), None)
+    evaluator = Evaluator(manifest, config, folder_of_attacks(places, table), None)
     videos = len({manifest.path(clip) for clip in manifest.clips})
     data = [(name, places.content_digest(suite, name)) for name in table.attacked]
     protocol = [_without(words, UNCOUNTED), data]
@@ -55,13 +55,13 @@ def count_work(
         own = [] if row is None else [word.replace(here, "") for word in row_words[row.name]]
         several = 1 if row is None else len(trainings.get(row.name, ())) or 1
         made = "reading" if row is None else row.method or row.train
-        networks = run.networks_of(line)
+        networks = evaluator.networks_of(line)
         return LineWork(
             name=line.name,
             key=f"{suite.name}/{table.name}/{line.name} {short_digest([protocol, own])}",
             method=f"{made} on {on}",
             videos=0 if line.not_applicable else videos * several,
-            fits=networks or run.attackers_of(line),
+            fits=networks or evaluator.attackers_of(line),
             fitting=TRAINING if networks else REGRESSING,
         )
 
