@@ -108,12 +108,12 @@ def run(options: Options, argv: Sequence[str]) -> int:
         for job in (*making, *training):
             mark = "done" if job.done.exists() else "    "
             console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
-        check_data(suite, wanted, planned, places)  # sizes are of attackers that there are
         for line in size_lines(suite, planned, training, places, options.store_limit)[0]:
             console.print(line, markup=False)
         for each in planned:
             for name, why in each.left_out.items():
                 console.print(f"{each.table.name} leaves out {name}: {why}", markup=False)
+        check_data(suite, wanted, planned, places)
         return 0
     check_lacking(lacking)
     check_data(suite, wanted, planned, places)

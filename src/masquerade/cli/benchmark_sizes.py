@@ -9,11 +9,12 @@ from masquerade.benchmark.suite import Suite
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli import train as training
 from masquerade.cli.arguments import flag_value, split_commas
+from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import PlannedTable
 from masquerade.cli.benchmark_work import folder_of_attacks
 from masquerade.datasets.manifest import read_manifest, select_actions
 from masquerade.errors import MasqueradeError, escape
-from masquerade.evaluation.attackers import clip_bytes
+from masquerade.evaluation.attackers import clip_bytes, get_families
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.storage import STORE_LIMIT
@@ -37,7 +38,8 @@ def size_lines(
     for one in planned:
         made = [places.manifest(suite, name) for name in one.table.attacked]
         many = [len(one.trainings.get(row.name, ())) or not row.raw for row in one.table.rows]
-        said, size = attacks_line(one.table.name, made, sum(many), one.options)
+        with naming(f"{suite.name}: table {one.table.name}"):  # as of an attacker there is not
+            said, size = attacks_line(one.table.name, made, sum(many), one.options)
         lines.append(said)
         stores.setdefault(folder_of_attacks(places, one.table), []).append(size)
     if training:
@@ -68,7 +70,9 @@ def attacks_line(
     if not all(path.exists() for path in manifests):
         return f"size {table}: known once its data is made; {_held(config.store_limit)}", None
     clips = sum(len(read_manifest(path)) for path in manifests)
-    size = clips * (1 + methods) * clip_bytes(preset_of(config)[0], config.attackers)
+    preset = preset_of(config)[0]
+    families = get_families(config.attackers, preset.attackers)
+    size = clips * (1 + methods) * clip_bytes(preset, families)
     copies = _at_most(size, config.store_limit)
     return f"size {table}: {clips:,} clips, raw and {methods} times anonymized: {copies}", size
 
