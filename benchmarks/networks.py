@@ -126,20 +126,11 @@ def bdq(frames: Tensor, method: Anonymizer) -> Tensor:
     return sum((levels >= limit).float() for limit in method.state_dict()["limits"]) / 15
 
 
-def elr(frames: Tensor, method: Anonymizer) -> Tensor:
-    """Fourteen rows of pixels, enlarged by repeating them."""
-    rows, columns = method.size(*frames.shape[-2:])
-    return F.interpolate(
-        F.interpolate(frames, size=(rows, columns), mode="area"), frames.shape[-2:]
-    )
-
-
 METHODS: dict[str, tuple[str, Callable[[Tensor, Anonymizer], Tensor]]] = {
     "the paper's UNet of 64 channels": ("spact", spact),
     "the paper's network": ("vita", vita),
     "as wide as SPAct's UNet": ("noise-features", noise_features),
     "the paper's blur, 4 bits": ("bdq", bdq),
-    "s = 16": ("elr", elr),
 }
 
 
@@ -164,7 +155,7 @@ def main() -> None:
     rows = []
     for about, (name, plain) in METHODS.items():
         kind = masquerade.METHODS[name]
-        method = kind(**(kind.presets["paper"] if kind.learned else {})).eval()
+        method = kind(**kind.presets["paper"]).eval()
         if hasattr(method, "noise"):
             method.noise = 0.0  # so that pictures can be compared
         ways = {"ours": ours, "plain": plain}
@@ -189,9 +180,9 @@ def main() -> None:
 `python benchmarks/networks.py --turns {given.turns}`
 
 At {commit()}, on one thread of {processor()}, torch {torch.__version__}, load
-{os.getloadavg()[0]:.1f} at the end. Milliseconds of processor time for a frame of {SIZE[1]} x
-{SIZE[0]}, medians of {given.turns} turns, without the codec; a ratio is the median over turns, and
-above 1 where ours is faster. Weights are untrained.
+{os.getloadavg()[0]:.1f} at the end. Milliseconds of processor time for a frame
+of {SIZE[1]} x {SIZE[0]}, medians of {given.turns} turns, without the codec; a ratio is the median over turns, and above 1
+where ours is faster. Weights are untrained.
 
 The reference is each method written out in plain PyTorch, as one does it first: {FRAMES} frames in
 one batch, in the default memory layout. It has ours' weights; `apart` is the share of pixels that
