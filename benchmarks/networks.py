@@ -181,8 +181,9 @@ def main() -> None:
 
 At {commit()}, on one thread of {processor()}, torch {torch.__version__}, load
 {os.getloadavg()[0]:.1f} at the end. Milliseconds of processor time for a frame
-of {SIZE[1]} x {SIZE[0]}, medians of {given.turns} turns, without the codec; a ratio is the median over turns, and above 1
-where ours is faster. Weights are untrained.
+of {SIZE[1]} x {SIZE[0]}, medians of {given.turns} turns, without the codec; a ratio is
+the median over turns, and above 1 where ours is faster.
+Weights are untrained.
 
 The reference is each method written out in plain PyTorch, as one does it first: {FRAMES} frames in
 one batch, in the default memory layout. It has ours' weights; `apart` is the share of pixels that
