@@ -17,7 +17,7 @@ from masquerade.models.published_weights import load_weights
 from masquerade.models.recognizers import Recognizer, build_recognizer
 from masquerade.models.recognizers.modalities import ModalityRecognizer
 from masquerade.models.vit import VideoViT
-from masquerade.storage import file_digest
+from masquerade.storage import file_digest, file_signature
 
 SHOWN = 16  # digits of a file's SHA-256 in the note under the table
 
@@ -101,9 +101,8 @@ def _check(name: str, model: AttackerModel, path: Path) -> WeightsFile:
             raise UsageError(f"{path}, for {name}, is a folder; name a file of weights.")
         raise UsageError(f"There is no weights file {path} for {name}: give one that you have.")
     try:
-        about = path.stat()
-        version = about.st_ino, about.st_size, about.st_mtime_ns
-        return WeightsFile(path=path, digest=_digest_of_fitting(model, path, version))
+        digest = _digest_of_fitting(model, path, file_signature(path))
+        return WeightsFile(path=path, digest=digest)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; give another file.") from error
     except UsageError as error:
@@ -111,8 +110,11 @@ def _check(name: str, model: AttackerModel, path: Path) -> WeightsFile:
 
 
 @lru_cache(maxsize=64)  # a benchmark checks a table, counts its work, and attacks it
-def _digest_of_fitting(model: AttackerModel, path: Path, version: tuple[int, ...]) -> str:
-    """The digest of a file whose weights fit, of which a `version` is read once in a process."""
+def _digest_of_fitting(model: AttackerModel, path: Path, signature: tuple[int, ...]) -> str:
+    """Check that the weights in a file fit a model, and return the file's SHA-256.
+
+    A file that changed has another `signature`, and is read again.
+    """
     found = WeightsFile(path=path, digest=file_digest(path))
     load_published(_build(model), replace(model, published=found))
     return found.digest

@@ -20,7 +20,7 @@ from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
 from masquerade.regions.boxes import NOT_WRITTEN, check_output
 from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
-from masquerade.storage import file_digest, weights_digest
+from masquerade.storage import file_digest, file_signature, weights_digest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 MOST_ASPECT = 16  # times the short side; panoramas have 8, and keys grow by it, attention squared
@@ -54,26 +54,17 @@ NETWORKS = {
 
 @lru_cache(maxsize=2)
 def _load_network(
-    name: str, shape: ViTShape, stride: int, path: Path, device: str, stamp: tuple[int, int] | None
+    name: str, shape: ViTShape, stride: int, path: Path, device: str, signature: tuple[int, ...]
 ) -> tuple[KeyViT, str | None, str]:
     """A network with its weights, and the SHA-256 of the file and of the weights in it.
 
     Kept for the next source of regions, of which each video of an evaluation has its own: reading
-    and hashing 85 MB takes longer than a short clip. A file that changed has another `stamp`.
+    and hashing 85 MB takes longer than a short clip. A file that changed has another `signature`.
     """
     net = shape.build(stride)
     state = select_weights(read_weights(path), net, name, path.name)
     net.load_state_dict(state, assign=True)
     return net.eval().to(device), file_digest(path), weights_digest(state)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """The time of a file's last change in nanoseconds, and its bytes; None: it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
 
 
 class ViTKeys:
@@ -102,9 +93,11 @@ class ViTKeys:
                 "colour-hog and --regions boxes:FILE need none."
             )
         path = Path(path)
-        stamp = _stamp(path)
+        signature = (
+            file_signature(path) if path.is_file() else ()
+        )  # reading it says what is missing
         self.net, self.model_sha256, digest = _load_network(
-            name, shape, stride or shape.stride, path, device, stamp
+            name, shape, stride or shape.stride, path, device, signature
         )
         self.fingerprint = f"{name} stride {self.net.stride} short {short} weights {digest[:16]}"
 
