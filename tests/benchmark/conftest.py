@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from one_process import HereCommands
 
+from masquerade.errors import MasqueradeError
 from masquerade.evaluation.presets import MANY, PRESETS
 from masquerade.training.adversarial_data import AdversarialBatches
 from masquerade.training.recipe import AdversarialRecipe
@@ -27,3 +28,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         begin(self, replace(recipe, min_steps=1), *args, **more)
 
     monkeypatch.setattr(AdversarialBatches, "__init__", short)
+
+
+@pytest.fixture
+def not_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table fails before it is attacked, for tests of what is made before."""
+
+    def failing(*given: object, **more: object) -> None:
+        raise MasqueradeError("Enough.")
+
+    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", failing)

@@ -168,7 +168,7 @@ def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path, quick: None) -> 
 
 @pytest.mark.slow
 def test_other_videos_are_learned_from_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], not_attacked: None
 ) -> None:
     """Trainings of data that one command makes are known to the next, until a video changes."""
     before, _, after = SUITE.partition('manifest = "{data}/mimes/manifest.csv"')
@@ -176,11 +176,6 @@ def test_other_videos_are_learned_from_anew(
     path, folder = tmp_path / "small.toml", tmp_path / "out"
     path.write_text(before + draw + after)
     command = [*words(path, folder), "--rows", "trained"]
-
-    def not_attacked(*given: object, **more: object) -> None:
-        raise MasqueradeError("Enough.")
-
-    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", not_attacked)
 
     def listed() -> list[str]:
         assert main([*command, "--list"]) == 0

@@ -193,14 +193,9 @@ def test_a_suite_of_our_own_runs_from_its_data_to_its_tables(
 
 @pytest.mark.slow
 def test_a_training_goes_on_from_the_run_that_its_row_names(
-    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quick: None, not_attacked: None
 ) -> None:
     """SPAct on UT-Interaction starts from its run on drawn people, of which its file tells, too."""
-
-    def not_attacked(*given: object, **more: object) -> None:
-        raise MasqueradeError("Enough.")
-
-    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", not_attacked)
     ut_interaction(tmp_path / "given", pairs=12)
     words = ["benchmark", "trained", "--data", str(tmp_path / "given"), "-o", str(tmp_path)]
     words += ["--tables", "uti", "--rows", "spact", "--seeds", "1"]
