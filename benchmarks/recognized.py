@@ -10,7 +10,7 @@ from pathlib import Path
 
 from masquerade.evaluation import from_json
 from masquerade.evaluation.results import Evaluation, Row
-from masquerade.report.numbers_and_columns import number, with_interval
+from masquerade.report.numbers_and_columns import highest_upper_end, number, with_interval
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 LABEL = "identity"
@@ -44,33 +44,32 @@ seeds each, by the strongest attackers of all kinds. Nothing is measured anew. S
   of its interval.
 - *from all clips*: the answers to all test clips of a person are averaged, as by somebody who has a
   folder of them. Of the real pairs, with six clips each, they tell as much as single clips, to .04.
-- *found again*: nobody knows the person. Of one clip the nearest among all others of people who
-  were never met is one of the same person.
+- *found again*: attackers never met the person. Of all other clips of such people the one that is
+  most like a clip shows the same person.
 - Where looks change from clip to clip, only the gait is the person's own.
 
 Methods that learn have no row: their runs were not attacked on these videos by these attackers.
 """
-Cell = Callable[[Evaluation, Row], str]
+Cell = Callable[[Row], str]
 
 
-def named(_: Evaluation, row: Row) -> str:
+def named(row: Row) -> str:
     found = row.finding(LABEL)
     return "" if found is None else with_interval(found.score)
 
 
-def at_most(_: Evaluation, row: Row) -> str:
-    """The highest upper end of all attackers, of intervals that hold for all at once."""
+def at_most(row: Row) -> str:
     found = row.finding(LABEL)
-    ends = [one.test.high for one in found.attacks if one.test.high is not None] if found else []
-    return number(max(ends)) if ends and row.method is not None else ""
+    most = None if found is None else highest_upper_end(row, found)
+    return "" if most is None else number(most)
 
 
-def from_all(_: Evaluation, row: Row) -> str:
+def from_all(row: Row) -> str:
     found = row.finding(LABEL)
     return "" if found is None else with_interval(found.pooled)
 
 
-def found_again(_: Evaluation, row: Row) -> str:
+def found_again(row: Row) -> str:
     mine = [one for one in row.reidentification if one.gallery == "anonymized"]
     return with_interval(mine[0].scores["rank-1"]) if mine and mine[0].scores else ""
 
@@ -114,7 +113,7 @@ def page() -> str:
         cells = []
         for _, name, cell, _ in COLUMNS:
             row = next((one for one in tables[name].rows if one.name == wanted), None)
-            cells.append("" if row is None else cell(tables[name], row))
+            cells.append("" if row is None else cell(row))
         lines.append([wanted, *cells])
     return "\n".join([ABOUT, *(f"| {' | '.join(cells)} |" for cells in lines), ""])
 

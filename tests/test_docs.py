@@ -193,6 +193,11 @@ def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, 
     assert (tmp_path / "safe.mp4").exists()
 
 
+def test_the_page_of_who_is_recognized_is_what_its_command_makes_of_the_tables() -> None:
+    page = runpy.run_path(str(ROOT / "benchmarks" / "recognized.py"))["page"]()
+    assert page == (ROOT / "docs" / "results" / "recognized.md").read_text("utf-8")
+
+
 def test_examples_are_short_and_run(
     short_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

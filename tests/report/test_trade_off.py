@@ -35,3 +35,15 @@ def test_the_title_fits_above_a_single_plot(table: Evaluation) -> None:
     (title,) = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
     box = title.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_the_axis_of_the_action_begins_below_its_points(table: Evaluation) -> None:
+    """And says where a guess lies, if that is beneath it."""
+    label = private("red_top", 0.9, protects=False)
+    shown = {}
+    for value in (0.8, 0.2):
+        rows = row("raw", None, action(0.8), label), row("low", "blur", action(value), label)
+        (axes,) = trade_off_figure([replace(table, rows=rows)]).axes
+        words = [one.get_text() for one in axes.texts]
+        shown[value] = axes.get_ylim()[0], any(one.startswith("below this axis") for one in words)
+    assert shown == {0.8: (pytest.approx(0.6), True), 0.2: (0, False)}
