@@ -253,7 +253,7 @@ def attack_file(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _FrameAttacks:
-    """The attacks that look at the frames of one video; None: one that is not made."""
+    """The attacks on the frames of one video; an attack that is left out is None."""
 
     finders: Finders
     again: LookAgain

@@ -287,7 +287,7 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
 
 
 def _chooses(config: PipelineConfig) -> bool:
-    """Whether a configuration says of people by their IDs who is hidden."""
+    """Whether a configuration chooses people by their IDs, to be hidden or left visible."""
     return bool(config.keep_visible or config.hide_only or config.edits)
 
 
@@ -506,7 +506,7 @@ def _listed(lines: bytes) -> list[str]:
 
 
 def _as_json(outcome: "FileOutcome", config: PipelineConfig) -> dict[str, Any]:
-    """What became of an input, by the name that it was given, with the receipt as it is written."""
+    """An input's entry in the output of --json, with its receipt, public where that is asked."""
     files = {"source": str(outcome.task.src), "output": str(outcome.task.dst)}
     receipt = outcome.receipt and outcome.receipt.published(config)
     return {

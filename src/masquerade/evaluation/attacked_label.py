@@ -58,7 +58,7 @@ class AttackedLabel:
 
     @cached_property
     def score_of_best(self) -> Score:
-        """The score of the chosen attackers, whose interval is of that choice alone."""
+        """The chosen attackers' score; its interval is not widened to hold for all attackers."""
         return score(self.best.test, clusters=self.groups, between=self.between)
 
     def score_of(self, one: ScoredAttacker) -> Score:

@@ -27,7 +27,7 @@ NAMES: dict[Source, str] = {
 }
 
 REGION_MASK = "region mask only"
-"""The name of the row that shows where a method hides."""
+"""How the row is called in which attackers see only where a method hides."""
 
 
 class KeepMask(Anonymizer):

@@ -83,7 +83,7 @@ def _pooling(
 def _pool_attackers(
     spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
 ) -> list[ScoredAttacker]:
-    """Attackers who know which test clips show one person."""
+    """Score each attacker on what it predicts of all test clips of a person together."""
     pooled = _pooling(spec, inputs)
     assert pooled is not None
     outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]

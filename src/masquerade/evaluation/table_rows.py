@@ -1,4 +1,4 @@
-"""Make the rows of a table: what an attacked method is, and what was found of it."""
+"""Build the rows of a table of results from attacked methods and their scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,7 +74,7 @@ def class_or_method_name(method: Anonymizer) -> str:
 
 
 def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
-    """A method's arguments as JSON holds them, with those of a method among them."""
+    """A method's arguments as values of JSON; one that is a method has its name and arguments."""
     plain: dict[str, Any] = {}
     for key, value in arguments(method).items():
         if isinstance(value, Anonymizer):

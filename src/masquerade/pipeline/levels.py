@@ -33,7 +33,7 @@ PAIRS_WITHIN = {"selective": (59, 83), "mannequin": (15, 38)}
 
 
 def _named(method: str, by: str) -> str:
-    """How often attackers named who is behind a method, in words."""
+    """A sentence on how often attackers named the pair of people behind a method."""
     low, high = PAIRS_WITHIN[method]
     named, raw, guess = (PAIRS_NAMED[name] for name in (method, "raw", "guess"))
     return (

@@ -93,9 +93,7 @@ class ViTKeys:
                 "colour-hog and --regions boxes:FILE need none."
             )
         path = Path(path)
-        signature = (
-            file_signature(path) if path.is_file() else ()
-        )  # reading it says what is missing
+        signature = file_signature(path) if path.is_file() else ()  # reading it refuses it
         self.net, self.model_sha256, digest = _load_network(
             name, shape, stride or shape.stride, path, device, signature
         )

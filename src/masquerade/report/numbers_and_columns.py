@@ -31,7 +31,7 @@ def highest_upper_end(row: Row, found: Finding) -> float | None:
 
 
 def all_columns(evaluation: Evaluation) -> list[Finding]:
-    """Raw video's findings, the action first: one a column."""
+    """The columns of a table, the action first, each as raw video's finding on its label."""
     return list(evaluation.rows[0].findings) if evaluation.rows else []
 
 

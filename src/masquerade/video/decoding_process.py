@@ -250,18 +250,18 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
 
 
 def tally_frames(path: Path, *, limits: Limits = LIMITS) -> FrameCount:
-    """What `probe.tally_frames` counts, counted in a process of its own."""
+    """Count the frames of a video as `probe.tally_frames` does, in the process that decodes."""
     with Conversation(path, limits) as talk:
         return FrameCount(*talk.open("tally", rate=None)["tally"])
 
 
 def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
-    """What `probe.count_frames` counts, counted in a process of its own."""
+    """Count the frames that are shown of a video, in the process that decodes."""
     return tally_frames(path, limits=limits).shown
 
 
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
-    """What `probe.list_packets` lists, listed in a process of its own."""
+    """List the packets of a video as `probe.list_packets` does, in the process that decodes."""
     with Conversation(path, limits) as talk:
         return [PacketFacts(*one) for one in talk.open("packets", rate=None)["packets"]]
 
