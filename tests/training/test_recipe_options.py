@@ -31,6 +31,20 @@ PRESETS = [
 ]
 
 
+def test_clips_are_as_large_as_what_the_method_sees() -> None:
+    """Else it would learn from enlarged clips, and be used on sharp frames."""
+    for name, preset in PRESETS:
+        whole = recipe_function(name)(preset=preset)
+        assert whole.with_arguments(whole.arguments).size == whole.size
+    for words, size in (
+        (["spact", "--preset", "paper", "--short", "224"], (224, 224)),
+        (["spact", "--short", "48"], (48, 64)),
+        (["spact", "--short", "12"], (24, 32)),
+        (["stprivacy", "--preset", "paper", "--picture", "224", "224"], (224, 224)),
+    ):
+        assert parse([*words, "--data", "none.csv", "-o", "run"])[1].size == size, words
+
+
 def test_an_objective_changes_and_its_pairs_stay() -> None:
     changed = spact(preset="paper", objective="moco", queue=4096, gap="far")
     (one,) = changed.adversaries

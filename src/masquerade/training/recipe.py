@@ -180,9 +180,15 @@ class AdversarialRecipe:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 
     def with_arguments(self, arguments: Mapping[str, Any]) -> AdversarialRecipe:
-        """Return the same recipe of an anonymizer with other constructor arguments."""
+        """Return the same recipe of an anonymizer with other constructor arguments.
+
+        It learns from clips of as many frames as it takes, and of no fewer pixels than it sees.
+        """
         frames = arguments.get("frames", self.frames)
-        return replace(self, arguments=dict(arguments), frames=frames)
+        height, width = arguments.get("picture", self.size)
+        larger = max(1.0, arguments.get("short", 0) / min(height, width))
+        size = round(height * larger), round(width * larger)
+        return replace(self, arguments=dict(arguments), frames=frames, size=size)
 
     def for_started(self) -> AdversarialRecipe:
         """Return the recipe of an anonymizer that was trained before: without its pretraining."""
