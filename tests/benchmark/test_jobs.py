@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from one_process import HereCommands
 
+import masquerade
 from masquerade.benchmark.commands import LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
+    TRAINED_BY,
     Job,
     JobRunner,
     Part,
@@ -26,6 +28,7 @@ from masquerade.benchmark.jobs import (
     check_lacking,
     data_jobs,
     lacking_data,
+    reader_files,
     training_jobs,
 )
 from masquerade.benchmark.label_digest import label_digest
@@ -34,8 +37,10 @@ from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_run import trainings_at_once
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.datasets.published import READERS
 from masquerade.errors import UsageError
 
+SOURCE = Path(masquerade.__file__).parent
 SUITE = parse_suite(
     {
         "title": "S",
@@ -539,6 +544,24 @@ def test_a_changed_list_is_read_again_when_a_suite_goes_on(tmp_path: Path) -> No
     assert actions() == {"Jump"}
     (lists / "trainlist01.txt").write_text("Run/v_Run_g01_c01.avi 1\n")
     assert actions() == {"Jump", "Run"}
+
+
+def test_data_and_trainings_follow_from_the_code_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn data from what draws them, converted ones from their reader, trainings from clips."""
+    places = Places(folder=tmp_path / "out", given=tmp_path)
+    monkeypatch.setattr("masquerade.benchmark.jobs.code_digest", lambda *which: repr(which))
+    assert places.data_digest(SUITE, "drawn") != places.data_digest(SUITE, "made")
+    read: set[str] = set()
+    for name in READERS:
+        files = reader_files(name)
+        assert all((SOURCE / file).is_file() for file in files), name
+        read |= set(files)
+    assert len(read) == len(READERS) + 1
+    learned_from = {path for one in TRAINED_BY for path in SOURCE.glob(one)}
+    for file in ("extraction/extract_video.py", "video/read.py", "datasets/splits.py"):
+        assert SOURCE / file in learned_from
 
 
 def test_data_that_leaves_other_data_out_follows_from_the_others_words(tmp_path: Path) -> None:

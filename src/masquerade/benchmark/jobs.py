@@ -34,15 +34,25 @@ from masquerade.benchmark.try_out import trained_words
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
+from masquerade.extraction.config import READ_BY
 from masquerade.methods import METHODS
 from masquerade.storage import code_digest, file_digest
 from masquerade.training.step_time import read_step_time
 
 TRAINED_BY = (
-    *("training/**/*.py", "models/**/*.py", "methods/*.py"),
-    *("datasets/augmentation.py", "datasets/clip_sampling.py", "extraction/dataset.py"),
+    *READ_BY,  # which frames of a video, and how they become clips
+    *("training/**/*.py", "models/**/*.py", "methods/**/*.py"),
+    *("datasets/augmentation.py", "datasets/splits.py", "datasets/manifest.py"),
 )
 """Source files that decide what a training learns: their digest is part of its folder's name."""
+
+DRAWN_BY = "datasets/mimes/**/*.py"
+"""Source files that decide what a drawn dataset is."""
+
+
+def reader_files(name: str) -> list[str]:
+    """Source files that decide what a dataset is that `data convert NAME` makes."""
+    return [f"datasets/published/{one}.py" for one in (name.replace("-", "_"), "label_files")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +126,8 @@ class Places:
             words = shlex.split(source.draw or source.convert or "")
             others = named_data(suite, source.convert or "")
             known = [words, *(self.data_digest(suite, other) for other in others)]
+            made_by = [DRAWN_BY] if source.draw is not None else reader_files(words[0])
+            known.append(code_digest(*made_by))
             return short_digest(known if source.convert is None else [*known, self._of(words)])
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
