@@ -121,6 +121,18 @@ def test_each_score_stands_under_its_dataset_label_and_metric() -> None:
     }
 
 
+@pytest.mark.parametrize("family", ["prior", "together"])
+def test_who_is_told_the_action_does_not_stand_beside_a_paper(family: str) -> None:
+    """It reads more behind every method, and papers' attackers see video alone."""
+    one = finding("attributes by cMAP", "cMAP", 0.7)
+    told = replace(
+        one.attacks[0], family=family, name="told", validation=1.0, test=score(0.9), counts=True
+    )
+    most = replace(one, attacks=(*one.attacks, told), strongest="told", score=score(0.9))
+    found = cells(suite("stprivacy-known", "VP-UCF101", [RAW]), row("raw", most))
+    assert found == {"Raw": {5: "70.00 [60.00, 80.00]"}}
+
+
 def test_printed_scores_are_marked_by_what_is_guessed_from_the_labels_here() -> None:
     """Also of datasets whose labels nobody published."""
     objects = finding("object", "cMAP", 0.4)
