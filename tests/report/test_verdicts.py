@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_rows import HOSTILE, private, score
+from made_rows import HOSTILE, attack, private, score
+from made_rows import row as made
 
 from masquerade.evaluation.results import Evaluation, Reidentification
 from masquerade.report.benchmark_page import _cell
@@ -184,6 +185,35 @@ def test_an_attacker_that_nobody_chose_leaks_too(table: Evaluation) -> None:
     raised = replace(found, highest_score=replace(found.score, value=0.3, low=0.2, high=0.4))
     said = verdict(row, raised)
     assert said.word == "leaks" and ".30 is read" in said.why
+
+
+def test_an_attacker_with_a_lower_score_and_a_narrower_interval_leaks_too() -> None:
+    """The chosen one may read nothing surely, and another surely something."""
+    sure = attack("gait", score(0.62, 0.04))
+    unsure = private("attributes", 0.66, half=0.2)
+    assert unsure.leakage is not None
+    unknown = replace(unsure.leakage, low=-0.1)
+    found = replace(unsure, leakage=unknown, attacks=(*unsure.attacks[:1], sure))
+    said = verdict(made("blur", "blur", found), found)
+    assert said == ("leaks", ".62 is read where a guess has .50")
+    alone = replace(found, highest_score=None)  # intervals of earlier versions hold one by one
+    assert verdict(made("blur", "blur", alone), alone).word == "undecided"
+
+
+def test_what_is_surely_read_leaks_where_its_share_of_raw_video_is_not_known() -> None:
+    """The interval of a ratio has no ends where few groups of people tell the two apart."""
+    some = private("scene", 0.88)
+    assert some.leakage is not None
+    no_share: dict[str, Any] = {"value": None, "low": None, "high": None, "protects": None}
+    found = replace(some, leakage=replace(some.leakage, **no_share))
+    assert verdict(made("blur", "blur", found), found).word == "leaks"
+    unsure = private("scene", 0.55, half=0.1, leakage=found.leakage)
+    unsure = replace(unsure, attacks=unsure.attacks[:1])
+    said = verdict(made("blur", "blur", unsure), unsure)
+    assert said.word == "undecided" and "raw video shows" in said.why
+    assert found.leakage is not None
+    unknown = replace(found, leakage=replace(found.leakage, raw=score(0.52, 0.1)))
+    assert verdict(made("blur", "blur", unknown), unknown).word == "n/a"
 
 
 def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) -> None:

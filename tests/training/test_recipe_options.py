@@ -39,7 +39,7 @@ def test_clips_are_as_large_as_what_the_method_sees() -> None:
     for words, size in (
         (["spact", "--preset", "paper", "--short", "224"], (224, 224)),
         (["spact", "--short", "48"], (48, 64)),
-        (["spact", "--short", "12"], (24, 32)),
+        (["spact", "--short", "16"], (24, 32)),
         (["stprivacy", "--preset", "paper", "--picture", "224", "224"], (224, 224)),
     ):
         assert parse([*words, "--data", "none.csv", "-o", "run"])[1].size == size, words

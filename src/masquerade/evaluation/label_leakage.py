@@ -150,5 +150,5 @@ def _doubt_together(
 def _is_above(label: AttackedLabel) -> bool:
     """Whether a score is surely above all guesses."""
     floor = highest_value(label.floors)
-    scores = (label.score_of_best, label.score_of(label.highest))
+    scores = (label.score_of_best, *map(label.score_of, label.rivals))
     return any((one.low or 0.0) > (1.0 if floor is None else floor) for one in scores)

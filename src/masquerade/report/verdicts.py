@@ -38,6 +38,9 @@ MEANING: dict[Word, str] = {
 }
 
 
+NOT_SHOWN = "raw video itself is not surely above a guess"
+
+
 class Verdict(NamedTuple):
     """Whether a private label is hidden, and why."""
 
@@ -159,16 +162,20 @@ def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
     if why:
         return Verdict("void", why)
     leaked, limit, floor = found.leakage, held_below(found), floor_value(found)
-    if leaked is None or leaked.value is None or limit is None or floor is None:
-        return Verdict("n/a", "raw video itself is not surely above a guess")
+    if leaked is None or floor is None:
+        return Verdict("n/a", NOT_SHOWN)
+    surely = [one for one in _at_once(found) if (one.low or 0.0) > floor]
+    if leaked.value is None or limit is None:
+        if (leaked.raw.low or 0.0) <= floor:
+            return Verdict("n/a", NOT_SHOWN)
+        few = "how much is left of what raw video shows cannot be told from so few clips"
+        return _leaks(surely, floor) if surely else Verdict("undecided", few)
     if found.told_together and found.pooled is not None:
         told = f"{number(found.pooled.value)} is read from all clips of a person together"
         return Verdict("leaks", f"{told}, where a guess has {number(found.pooled_floor)}")
     doubted = bool(leaked.protects) or bool(found.undecided)
-    surely = [s for s in (found.score, found.highest_score) if s and (s.low or 0.0) > floor]
     if not doubted and (surely or (leaked.low or 0.0) > 0):
-        read = max((one.value or 0.0 for one in surely), default=found.score.value)
-        return Verdict("leaks", f"{number(read)} is read where a guess has {number(floor)}")
+        return _leaks(surely or [found.score], floor)
     linked = linked_clips(row) if is_identity(found) else None
     if linked is not None:
         told = f"of {number(linked.value)} of clips the most similar other one shows the same"
@@ -191,6 +198,19 @@ def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
         f"no attacker is surely above a guess ({number(floor)}), but as much as {number(most)} may "
         f"be read, and {number(limit)} would count as held: more clips would tell",
     )
+
+
+def _at_once(found: Finding) -> list[Score]:
+    """What attackers read, by intervals that hold for all of them at once, and the chosen one's."""
+    if found.highest_score is None:  # of an earlier version, whose other intervals hold alone
+        return [found.score]
+    return [found.score, found.highest_score, *(one.test for one in found.attacks if one.counts)]
+
+
+def _leaks(read: Sequence[Score], floor: float) -> Verdict:
+    """The verdict on a label which some attackers read surely above a guess."""
+    most = max(one.value or 0.0 for one in read)
+    return Verdict("leaks", f"{number(most)} is read where a guess has {number(floor)}")
 
 
 def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None) -> Verdict:
