@@ -75,9 +75,10 @@ def test_every_kind_of_fault_leaves_nothing_half_made_and_can_be_repeated(
 
 
 @pytest.mark.slow
-def test_sixty_faults_leave_nothing_half_made(faults: ModuleType) -> None:
+def test_thirty_faults_leave_nothing_half_made(faults: ModuleType) -> None:
+    """Drawn of all; `benchmarks/faults.py` injects a thousand."""
     cases = faults.all_cases(1, 3)
     random.Random(1).shuffle(cases)
-    tally = faults.inject(cases[:60])
+    tally = faults.inject(cases[:30])
     assert not tally.failures
-    assert tally.cases.total() + tally.left_out.total() == 60
+    assert tally.cases.total() + tally.left_out.total() == 30
