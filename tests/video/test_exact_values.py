@@ -207,6 +207,9 @@ def test_pictures_are_counted_from_the_first_keyframe(
         ("vp9", "88", True),  # show_existing_frame
         ("vp9", "80", False),
         ("vp9", "85", False),  # neither, whatever else is set
+        ("vp9", "b1", True),  # both lie a bit further in profile 3
+        ("vp9", "b4", True),
+        ("vp9", "b2", False),
         ("vp9", "8500c0", True),  # a superframe holds one that is shown
         ("vp9", "8500df", True),
         ("vp9", "8500e0", False),

@@ -14,7 +14,7 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
 
 from masquerade.errors import VideoError
 from masquerade.video.decoding import Decoder
-from masquerade.video.probe import probe
+from masquerade.video.probe import FrameCount, list_packets, probe, tally_frames
 from masquerade.video.read import Reader
 from masquerade.video.truncation import is_truncated
 
@@ -221,6 +221,30 @@ def test_hidden_reference_pictures_of_vp8_are_not_missed(tmp_path):
         assert sum(1 for _ in reader) == 25 and not reader.damaged
     with av.open(str(path)) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 49
+
+
+def test_hidden_reference_pictures_of_vp8_are_no_frames(tmp_path):
+    """Of two passes of libvpx, which writes such pictures into packets of their own."""
+    path = tmp_path / "a.webm"
+    for number, out in ((1, ("-f", "null", "-")), (2, (path,))):
+        source = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=4")
+        hidden = ("-auto-alt-ref", 1, "-lag-in-frames", 16, "-arnr-maxframes", 7)
+        passes = ("-pass", number, "-passlogfile", tmp_path / "log")
+        ffmpeg(*source, "-c:v", "libvpx", "-b:v", "300k", *hidden, *passes, *out)
+    with av.open(str(path)) as container:
+        sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+    assert len(sizes) > 100 and len(frames(path)) == 100
+    assert tally_frames(path) == FrameCount(100, 0, 0.0)
+    packets = list_packets(path)
+    assert len(packets) == 100 and sum(one.bytes for one in packets) == sum(sizes)
+
+
+def test_small_packets_of_mpeg4_are_frames_where_nothing_moves(tmp_path):
+    path = tmp_path / "a.mp4"
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=96x64:rate=25:duration=1", "-c:v", "mpeg4", path)
+    packets = list_packets(path)
+    assert min(one.bytes for one in packets) <= 19
+    assert len(packets) == len(frames(path)) == tally_frames(path).shown == 25
 
 
 def phone_jpeg(tmp_path: Path, more: bytes) -> Path:

@@ -12,7 +12,9 @@ from av import Packet
 if TYPE_CHECKING:
     from masquerade.video.probe import VideoInfo
 
-_NOT_CODED = 19  # bytes: MPEG-4 pictures up to this size repeat the last one, and are not shown
+# bytes: MPEG-4 pictures up to this size may repeat the last one, and are not shown then; in still
+# and small video others are as small, so that this tells only how many pictures there are at least
+_NOT_CODED = 19
 _CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the middle of a picture
 
 
@@ -51,12 +53,19 @@ class PictureCounter:
     def _hidden(self, packet: Packet[Any]) -> bool:
         if self._codec == "mpeg4":
             return packet.size <= _NOT_CODED
-        if self._codec not in ("vp8", "vp9"):
-            return False
-        data = memoryview(packet)
-        if self._codec == "vp8":
-            return not data[0] & 0x10
-        return not data[0] & 0x0A and data[-1] & 0xE0 != 0xC0  # no superframe
+        return is_hidden(packet, self._codec)
+
+
+def is_hidden(packet: Packet[Any], codec: str) -> bool:
+    """Whether a packet of VP8 or VP9 holds a picture that others refer to, and no player shows."""
+    if codec not in ("vp8", "vp9") or not packet.size:
+        return False
+    data = memoryview(packet)
+    if codec == "vp8":
+        return not data[0] & 0x10
+    # show_existing_frame and show_frame, which lie a bit further in profile 3
+    shows = 0x05 if data[0] & 0x30 == 0x30 else 0x0A
+    return not data[0] & shows and data[-1] & 0xE0 != 0xC0  # no superframe
 
 
 def has_more_pictures(path: Path, container: str) -> bool:

@@ -20,7 +20,7 @@ from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.hidden_content import hidden_content, hidden_layers
-from masquerade.video.pictures import has_more_pictures
+from masquerade.video.pictures import has_more_pictures, is_hidden
 from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
@@ -140,15 +140,19 @@ class FrameCount(NamedTuple):
 
 
 def tally_frames(path: Path) -> FrameCount:
-    """Count the frames of the video stream, shown and hidden, without decoding them."""
+    """Count the frames of the video stream, shown and hidden, without decoding them.
+
+    Pictures that are there for others to refer to are neither.
+    """
     with open_container(path) as container:
         stream, sounds = main_stream(container, path), container.streams.audio
+        codec = stream.codec_context.codec.canonical_name
         hidden: Counter[bool] = Counter()
         unheard: Counter[int] = Counter()  # ticks
         try:
             for packet in container.demux(stream, *sounds):
                 if packet.stream_index == stream.index and packet.size:
-                    hidden[packet.is_discard] += 1
+                    hidden[packet.is_discard] += not is_hidden(packet, codec)
                 elif packet.is_discard:
                     unheard[packet.stream_index] += packet.duration or 0
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
@@ -172,19 +176,25 @@ class PacketFacts(NamedTuple):
 
 
 def list_packets(path: Path) -> list[PacketFacts]:
-    """List the packets of the frames that are shown, in presentation order."""
+    """List the packets of the frames that are shown, in presentation order.
+
+    The bytes of a picture that is there for others alone count to the next one that is shown: who
+    watches a connection sees them come with it.
+    """
     with open_container(path) as container:
         stream = main_stream(container, path)
-        base = stream.time_base or Fraction(0)
-        # not the packets themselves, which hold all of the file
-        facts = [
-            (
-                one.pts or 0,
-                PacketFacts(one.size, one.is_keyframe, float((one.duration or 0) * base)),
-            )
-            for one in container.demux(stream)
-            if one.size and not one.is_discard
-        ]
+        base, codec = stream.time_base or Fraction(0), stream.codec_context.codec.canonical_name
+        facts: list[tuple[int, PacketFacts]] = []  # not the packets, which hold all of the file
+        before = 0  # bytes
+        for one in container.demux(stream):
+            if not one.size or one.is_discard:
+                continue
+            if is_hidden(one, codec):
+                before += one.size
+                continue
+            seconds = float((one.duration or 0) * base)
+            facts.append((one.pts or 0, PacketFacts(before + one.size, one.is_keyframe, seconds)))
+            before = 0
     return [fact for _, fact in sorted(facts, key=lambda timed: timed[0])]
 
 
