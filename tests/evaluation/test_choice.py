@@ -65,7 +65,8 @@ def truth(labels: np.ndarray, clips: np.ndarray, fold: np.ndarray, name: str) ->
     return SplitTruth(
         clips=clips,
         fold=fold,
-        groups=clips,  # each of another person
+        people=clips,  # each of another person
+        groups=clips,
         labels={name: labels[clips]},
         actions=np.zeros(len(clips), np.int64),
         fold_priors={name: (even,) * FOLDS},
@@ -389,7 +390,8 @@ def test_it_holds_only_where_every_attackers_upper_end_does() -> None:
 def test_it_does_not_hold_where_all_clips_of_a_person_together_may_tell_more() -> None:
     """Of few people nobody knows, whatever a single clip tells."""
     raw, hidden = (given(WHO, ("eyes", EVERY, right)) for right in (EVERY, NEVER))
-    few = replace(hidden.test, groups=np.arange(CLIPS) // 2)
+    two = np.arange(CLIPS) // 2  # clips of each
+    few = replace(hidden.test, people=two, groups=two)
     found = score_label(WHO, replace(hidden, test=few, tests=(few,)), raw, **GIVEN)
     assert found.leakage is not None and found.leakage.protects is None
     assert found.pooled is not None and found.pooled.value == 0.2 and not found.told_together

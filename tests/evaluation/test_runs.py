@@ -153,6 +153,7 @@ def attacked(*rates: float) -> ScoringInput:
     sheet = SplitTruth(
         clips=clips,
         fold=PERSON % 2,
+        people=PERSON,
         groups=PERSON,
         labels=LABELS,
         actions=LABELS["action"],

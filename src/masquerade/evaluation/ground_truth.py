@@ -29,6 +29,7 @@ class SplitTruth:
     # (n,) rows of the manifest; a clip may be twice in it (validation of two folds or seeds)
     clips: IntArray
     fold: IntArray  # (n,) of each
+    people: IntArray  # (n,) who is in each, as in GroundTruth; -1 unknown
     groups: IntArray  # (n,) group of people and sources of each
     labels: Mapping[str, IntArray]  # label to (n,) classes, or (n, C) of 0 and 1; -1 unknown
     actions: IntArray  # (n,) true ones, or (n, A) of 0 and 1; -1 unknown
@@ -61,6 +62,7 @@ class SplitTruth:
             self,
             clips=self.clips[kept],
             fold=self.fold[kept],
+            people=self.people[kept],
             groups=self.groups[kept],
             labels=ByLabel(self.labels, lambda label: self.labels[label][kept]),
             actions=self.actions[kept],
@@ -174,6 +176,7 @@ class GroundTruth:
         return SplitTruth(
             clips=clips,
             fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+            people=self.people[clips],
             groups=self.groups[clips],
             labels=ByLabel(one.heads, lambda label: self.labels[label][clips]),
             actions=self.labels[self.action][clips],
@@ -201,6 +204,7 @@ def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
     return SplitTruth(
         clips=np.concatenate([one.clips for one in parts]),
         fold=np.concatenate([k * count + one.fold for k, one in enumerate(parts)]),
+        people=np.concatenate([one.people for one in parts]),
         groups=np.concatenate([one.groups for one in parts]),
         labels=ByLabel(
             parts[0].labels, lambda label: np.concatenate([one.labels[label] for one in parts])

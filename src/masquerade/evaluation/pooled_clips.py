@@ -59,11 +59,13 @@ def _pooling(
     """A function that averages predictions over the clips of a person; None: nobody has two.
 
     A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
-    a folder of one patient's videos tells as much.
+    a folder of one patient's videos tells as much. Clips of which nobody knows who is in them are
+    pooled by group.
     """
-    labels = inputs.test.labels
-    who = labels[spec.columns[0]] if spec.protocol == SAME else inputs.test.groups
-    pairs = np.stack([inputs.test.fold, who], axis=1)
+    test = inputs.test
+    unseen = np.where(test.people < 0, -1 - test.groups, test.people)
+    who = test.labels[spec.columns[0]] if spec.protocol == SAME else unseen
+    pairs = np.stack([test.fold, who], axis=1)
     _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     if counts.max(initial=0) < 2:
         return None
@@ -76,7 +78,7 @@ def _pooling(
         return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
 
     return lambda predicted: ByLabel(
-        predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
+        predicted, lambda label: pool(predicted[label], several=test.labels[label].ndim == 2)
     )
 
 
