@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import ByLabel, Initialisation, Predictions
@@ -191,6 +191,8 @@ def attack_outputs(
             fits = predictions.select(attacker=model, initialisation=start)
             runs = sorted({(key.run, key.seed) for key in fits.blocks})
             seeds = {seed: fits.select(run=run, seed=seed) for run, seed in runs}
+            for seed, one in seeds.items():
+                _check_clips(model, one, tests[seed])
             if seeds:
                 raw, channel = start == "raw", models[model].channel
                 every = list(seeds.values())
@@ -200,6 +202,21 @@ def attack_outputs(
                     found.append(_join_folds(name, f"{name} {model}, recalibrated", right, channel))
         found += plain
     return (*_ensembles(names, found), *found)  # of equals the first is chosen
+
+
+def _check_clips(model: str, one: Predictions, test: SplitTruth) -> None:
+    """Refuse predictions that are not of the test clips: they would be scored as those of others.
+
+    Raises:
+        MasqueradeError: they are not.
+    """
+    blocks = one.select(split="test").blocks
+    clips = [block.clips for _, block in sorted(blocks.items(), key=lambda each: each[0].fold)]
+    if not np.array_equal(np.concatenate(clips), test.clips):
+        raise MasqueradeError(
+            f"{model} predicts other clips than the others: nothing can be scored from that; run "
+            "the evaluation anew with another -o."
+        )
 
 
 def transformed(outputs: Sequence[AttackOutputs], method: str) -> tuple[AttackOutputs, ...]:

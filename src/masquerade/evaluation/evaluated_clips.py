@@ -112,6 +112,27 @@ class EvaluatedClips:
             for kind in kinds:
                 self.of(method, anonymizer, *kind)
 
+    def check_same(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
+        """Refuse a row of which a clip is there in some contents and lacks in others.
+
+        Attackers who see other clips cannot be scored together.
+
+        Raises:
+            UsageError: there is one.
+        """
+        for anonymizer in _anonymizers(method):
+            every = [self.of(method, anonymizer, *kind) for kind in kinds]
+            for one, kind in zip(every, kinds, strict=True):
+                lacking = [row for other in every for row in np.setdiff1d(other.rows, one.rows)]
+                if lacking:
+                    first = int(min(lacking))
+                    why = one.skipped.get(first, "it was left out.")
+                    raise UsageError(
+                        f"{self.manifest.clips[first].path} cannot be attacked by all that attack "
+                        f"{method.name}, for want of its {kind[0]}; mend it or take it out of the "
+                        f"manifest: {why}"
+                    )
+
     def _store(
         self,
         some: Manifest,

@@ -257,6 +257,13 @@ class Evaluator:
         """Anonymize the clips by each anonymizer of a row, to be attacked later."""
         if not method.not_applicable:
             self.clips.extract(method, self._kinds(method, self._contents(method)))
+            self._check_clips(method)
+
+    def _check_clips(self, method: EvaluatedMethod) -> None:
+        """Refuse a row whose attackers would see different clips; without poses it may go on."""
+        each = [one for one in self._extractable(method) if one not in POSE_CONTENTS]
+        kinds: list[Kind] = [(one, how) for one in each for how in self._by_sampling(method, one)]
+        self.clips.check_same(method, kinds)
 
     def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
         """The contents and samplings in which attackers see a row's clips."""
@@ -272,6 +279,7 @@ class Evaluator:
         return self._attack(method, self.raw.clips)
 
     def _attack(self, method: EvaluatedMethod, raw: ClipDataset | None) -> AttackedMethod:
+        self._check_clips(method)  # before any is trained
         clips, predictions = self._predict(method, raw, "frames")
         poses: list[PosesSeen] = []
         restored: tuple[Restored, ...] = ()
