@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -22,8 +23,16 @@ from scenes import CONFIG
 from masquerade.attack import ATTACKS
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
-from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.controls import unread_channels
+from masquerade.evaluation.attacker_choice import ScoringInput
+from masquerade.evaluation.attackers import ATTACKERS, AttackOutputs
+from masquerade.evaluation.controls import (
+    OF_PICTURES,
+    CheckedControls,
+    attacked_channels,
+    unread_channels,
+)
+from masquerade.evaluation.evaluated_clips import AttackedMethod
+from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.kernel_ridge import FEATURES, KernelRidge, extract_features
 from masquerade.evaluation.presets import (
     CONTRAST,
@@ -35,6 +44,7 @@ from masquerade.evaluation.presets import (
     Channel,
 )
 from masquerade.evaluation.results import Control
+from masquerade.evaluation.table_rows import why_undecided
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.extraction.extract_dataset import extract_clips
@@ -310,3 +320,38 @@ def test_a_file_that_tells_nothing_on_raw_video_leaves_nothing_undecided() -> No
     why = unread_channels(failed, None)["red"]
     assert why.startswith("no attacker succeeds by outline alone")
     assert "side" not in why
+
+
+def test_a_channel_that_a_row_has_no_attackers_of_is_not_read_in_it(manifest: Manifest) -> None:
+    """Those of poses may be left out of one row and succeed in the others of a table."""
+    score = Score(value=0.9, low=0.8, high=1.0, n=20, clusters=10)
+    passed = [
+        Control(kind=f"only {channel}", label="red", score=score, floor=0.5, passed=True)
+        for channel in OF_PICTURES
+    ]
+    assert unread_channels(passed, None) == {}
+    single = AttackOutputs(
+        family="scratch", name="eyes", validation={}, test=(), channels=frozenset({"appearance"})
+    )
+    made = partial(replace, single)
+    outputs = (
+        single,
+        made(family="background", channels=frozenset({"place"})),
+        made(family="motion", channels=frozenset({"motion"})),
+        # an ensemble, one that learned raw video alone, and one that may not be chosen
+        made(channels=frozenset({"appearance", "outline"})),
+        made(family="raw", channels=frozenset({"outline"})),
+        made(family="gait", channels=frozenset({"outline"}), eligible=False),
+    )
+    none = np.zeros(0, np.int64)
+    sheet = SplitTruth(
+        clips=none, fold=none, people=none, groups=none, labels={}, actions=none, fold_priors={}
+    )
+    row = ScoringInput(validation=sheet, test=sheet, outputs=outputs, prior=False, clips=none)
+    channels = attacked_channels({"x": row})
+    assert channels == {"appearance", "motion", "place"}
+    copy = EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))
+    checked = CheckedControls(specs={}, controls=tuple(passed), notes=())
+    attacked = AttackedMethod(method=copy, inputs={"x": row})
+    why = why_undecided(attacked, checked, manifest)
+    assert why["red"] == "no attacker of outline alone was used"

@@ -5,7 +5,7 @@ alone, or their rows say nothing. Negative: with shuffled labels it must
 not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import SIZE_FACTS, Clip, IntArray, Manifest
 from masquerade.evaluation.attacker_choice import Joined, ScoringInput
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
     Probabilities,
@@ -141,14 +142,32 @@ def _highest_floor(found: Finding) -> float:
     return max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
 
 
-def unread_channels(controls: Sequence[Control], method: Anonymizer | None) -> dict[str, str]:
+def attacked_channels(inputs: Mapping[str, ScoringInput]) -> frozenset[Channel]:
+    """The channels that attackers of a row read alone who learned from what its method publishes.
+
+    Those of poses may be left out of some rows of a table, and attack others.
+    """
+    outputs = [one for each in inputs.values() for one in each.outputs]
+    return frozenset(
+        channel
+        for one in outputs
+        if one.eligible and len(one.channels) == 1 and ATTACKERS[one.family].initialisation != "raw"
+        for channel in one.channels
+    )
+
+
+def unread_channels(
+    controls: Sequence[Control],
+    method: Anonymizer | None,
+    attacked: Collection[Channel] = OF_PICTURES,
+) -> dict[str, str]:
     """By label, which channels that a method leaves nobody reads in raw video either, and why.
 
     A low score says nothing of such a channel: people may well be told by it, by others. Nor does
     it where no attacker sees the channel alone. The side channel is none of them: sizes follow from
     the pictures, whose channels have their own controls, and that they do not tell a label on raw
     video is a finding. That its attackers work is tested where they must succeed
-    (docs/attackers.md).
+    (docs/attackers.md). `attacked` are the channels of which the method's own row has attackers.
     """
     gone = method.removed_channels if method is not None else ()
     left = [one for one in OF_PICTURES if one not in gone]
@@ -160,7 +179,11 @@ def unread_channels(controls: Sequence[Control], method: Anonymizer | None) -> d
     found = {}
     for label, of_channels in passed.items():
         failed = [name for name in left if of_channels.get(name) is False]
-        absent = [name for name in left if name not in of_channels]
+        absent = [
+            name
+            for name in left
+            if name not in of_channels or (name not in attacked and name not in failed)
+        ]
         reasons = []
         if failed:
             names = " or ".join(failed)

@@ -6,7 +6,7 @@ from typing import Any
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
-from masquerade.evaluation.controls import CheckedControls, unread_channels
+from masquerade.evaluation.controls import CheckedControls, attacked_channels, unread_channels
 from masquerade.evaluation.evaluated_clips import AttackedMethod, example_of
 from masquerade.evaluation.metric_specs import MetricSpec, notes_on_mean
 from masquerade.evaluation.protocols import counted_wrong
@@ -51,7 +51,8 @@ def why_undecided(
             "nothing could be told apart in them"
         )
         return {spec.name: why for specs in checked.specs.values() for spec in specs}
-    unread = unread_channels(checked.controls, example_of(attacked.method))
+    channels = attacked_channels(attacked.inputs)
+    unread = unread_channels(checked.controls, example_of(attacked.method), channels)
     return unread | counted_wrong(manifest)
 
 
