@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import scenes
 from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
@@ -204,3 +205,13 @@ def test_clip_sizes_of_folders_of_frames_are_read(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,action\nwalk,walk\n")
     sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.array([0]))
     assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])
+
+
+def test_clip_sizes_of_files_that_state_no_length_are_counted(tmp_path: Path) -> None:
+    """Matroska does not say how many frames it holds; all such clips were one frame long."""
+    for name, count in (("a", 3), ("b", 7)):
+        scenes.write(tmp_path / f"{name}.mkv", np.zeros((count, 20, 30, 3), np.uint8))
+    rows = "a.mkv,walk,,\nb.mkv,walk,,\nb.mkv,walk,1,4\n"
+    (tmp_path / "clips.csv").write_text("path,action,first,last\n" + rows)
+    sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.arange(3))
+    assert np.exp(sizes[:, 2]) == pytest.approx([3, 7, 4])

@@ -255,11 +255,13 @@ def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
 def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
     cells = [clip.cells.get(name, "") for name in SIZE_FACTS]
     if not all(cells):
-        from masquerade.video.decoding_process import probe
+        from masquerade.video.decoding_process import count_frames, probe
 
         path = manifest.path(clip)
         info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
-        cells = [str(info.width), str(info.height), str(info.frames or 1)]
+        whole = clip.first is None or clip.last is None  # else its length is known
+        frames = info.frames or (count_frames(path) if whole else 1)  # WebM does not say
+        cells = [str(info.width), str(info.height), str(frames)]
     if clip.first is not None and clip.last is not None:
         cells[2] = str(clip.last - clip.first + 1)
     return [float(np.log(max(1.0, float(number)))) for number in cells]
