@@ -82,7 +82,8 @@ def fit_predict(
 def _views(model: AttackerModel, preset: Preset) -> tuple[Views, int | None]:
     """The views of a clip that are predicted, and the frames of each; None: all of the clip."""
     number = math.prod(preset.views)
-    one = MIRRORED if preset.augment.flip else ONE_VIEW
+    # the background is not mirrored where it is learned (`_augmentation`)
+    one = MIRRORED if preset.augment.flip and not model.background else ONE_VIEW
     if model.content != "frames":
         return ONE_VIEW if model.content == "flow" else one, None
     # several as the papers have them: without mirror images
