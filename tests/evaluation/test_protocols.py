@@ -247,6 +247,29 @@ def test_people_are_called_unseen_only_where_the_manifest_tells_who_is_who(
     assert name == "clips" and "No column names the people" in notes[0]
 
 
+def test_recordings_on_both_sides_of_a_split_of_the_same_people_are_told(
+    manifest: Manifest,
+) -> None:
+    """Two clips of each are of one recording, of which one is in test."""
+    takes = [int(name.removesuffix(".mkv")[-1]) for name in (c.path for c in manifest.clips)]
+    parts = ["test" if take else "train" for take in takes]
+    split = Column(name="split_identity", role="split", kind="classes")
+    given = with_split(manifest, {"p0", "p1", "p2", "p3"}).with_cells(split, parts)
+
+    def described(recordings: list[str]) -> tuple[str, tuple[str, ...]]:
+        group = Column(name="source", role="group", kind="classes")
+        one = given.with_cells(group, recordings)
+        return describe_held_out(one, protocols(one, folds=0))
+
+    whole = [f"{who} {take}" for who, take in zip(manifest.cells("identity"), takes, strict=True)]
+    assert described(whole) == ("people", ())
+    shared = [*whole]
+    shared[parts.index("test")] = shared[parts.index("train")]
+    name, notes = described(shared)
+    assert name == "people" and len(notes) == 1
+    assert f"of {parts.count('test')} test clips of the same people are of files or" in notes[0]
+
+
 def test_actions_that_train_does_not_show_are_counted(manifest: Manifest) -> None:
     people = {"p0", "p1", "p2", "p3"}
     apart = with_split(manifest, people)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import (
     group_columns,
     linked_groups,
@@ -10,7 +10,14 @@ from masquerade.datasets.splits import (
     own_name,
     people_columns,
 )
-from masquerade.evaluation.protocols import UNSEEN, Fold, Protocol, action_column
+from masquerade.evaluation.protocols import (
+    SAME,
+    UNSEEN,
+    Fold,
+    Protocol,
+    action_column,
+    source_files,
+)
 
 
 def describe_held_out(
@@ -23,11 +30,14 @@ def describe_held_out(
     """
     folds = [fold for protocol in found if protocol.name == UNSEEN for fold in protocol.folds]
     columns = group_columns(manifest)
-    notes = (*notes_on_people(manifest), *_notes_on_actions(manifest, folds))
+    notes = (
+        *notes_on_people(manifest),
+        *_notes_on_actions(manifest, folds),
+        *_notes_on_recordings(manifest, found),
+    )
     groups = linked_groups(manifest)
     for fold in folds:
-        learned = np.concatenate([fold.train, fold.validation])
-        shared = fold.test[np.isin(groups[fold.test], groups[learned])]
+        shared = _shared(fold, groups)
         if len(shared):
             whose = "people or source videos" if columns else "files"
             return "clips", (
@@ -42,6 +52,27 @@ def describe_held_out(
     if not columns:
         return "clips", notes
     return "source videos" if own_name(columns[0]).lower().startswith("source") else "groups", notes
+
+
+def _shared(fold: Fold, groups: IntArray) -> IntArray:
+    """The test clips of a fold whose group is in its train or validation too."""
+    learned = np.concatenate([fold.train, fold.validation])
+    return fold.test[np.isin(groups[fold.test], groups[learned])]
+
+
+def _notes_on_recordings(manifest: Manifest, found: tuple[Protocol, ...]) -> tuple[str, ...]:
+    """That test clips, by which people are recognised, are cut from recordings of train."""
+    files = source_files(manifest)
+    for fold in (fold for one in found if one.name == SAME for fold in one.folds):
+        shared = _shared(fold, files)
+        if len(shared):
+            return (
+                f"{len(shared)} of {len(fold.test)} test clips of the same people are of files or "
+                "source videos that are in train too, by the manifest's own split, such as "
+                f"{manifest.clips[shared[0]].path}: the recording may tell who it is. --folds 5 "
+                "keeps them apart.",
+            )
+    return ()
 
 
 def _notes_on_actions(manifest: Manifest, folds: list[Fold]) -> tuple[str, ...]:
