@@ -383,6 +383,34 @@ def test_nobody_is_hidden_whose_clips_may_be_found_again(
     assert held or (who.undecided or "").endswith("a guess has 0.05")
 
 
+@pytest.mark.parametrize(("low", "leaks"), [(0.14, False), (0.15, True)])
+@pytest.mark.parametrize("undecided", [None, "no attacker of motion alone was used"])
+def test_who_is_surely_found_again_leaks_and_is_not_undecided(
+    evaluation: Evaluation, low: float, leaks: bool, undecided: str | None
+) -> None:
+    copy = evaluation.rows[2]
+    (one, _), score = copy.reidentification, Score(0.3, low, 0.5, 40, 20)
+    one = replace(one, scores={**one.scores, RANK: score}, floors={**one.floors, RANK: 0.05})
+    given = with_held(copy, one)
+    protects = None if undecided else True
+    findings = tuple(
+        replace(
+            each,
+            leakage=each.leakage and replace(each.leakage, protects=protects),
+            undecided=undecided,
+        )
+        for each in given.findings
+    )
+    found = doubt_uncompared(replace(given, findings=findings))
+    (who,) = (each for each in found.findings if is_identity(each))
+    assert who.leakage is not None
+    assert (who.leakage.protects, who.undecided is None) == (
+        (False, True) if leaks else (None, False)
+    )
+    red = found.finding("red")
+    assert red is not None and red.leakage is not None and red.leakage.protects is protects
+
+
 def test_results_without_it_are_read(evaluation: Evaluation, tmp_path: Path) -> None:
     rows = tuple(replace(row, reidentification=()) for row in evaluation.rows)
     before = replace(evaluation, rows=rows)

@@ -25,15 +25,17 @@ from masquerade.evaluation.reidentification import (
     compare_people,
     reidentify,
 )
-from masquerade.evaluation.results import Reidentification, Row
-from masquerade.metrics.leakage import held_limit
+from masquerade.evaluation.results import Finding, Reidentification, Row
+from masquerade.metrics.leakage import held_limit, surely_above_held
 
 
 def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
     """Turn `held` of who somebody is into undecided, unless their clips are not found again.
 
-    `why` they were not compared, where the row has no gallery.
+    Where they surely are, it leaks. `why` they were not compared, where the row has no gallery.
     """
+    if any(map(_surely_found, row.reidentification)):
+        return replace(row, findings=tuple(map(_leaking, row.findings)))
     found = [one.not_applicable or _doubt_found(one) for one in row.reidentification] or [why]
     reason = next(filter(None, found), None)
     if reason is None:
@@ -46,6 +48,21 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
         for one in row.findings
     )
     return replace(row, findings=findings)
+
+
+def _surely_found(one: Reidentification) -> bool:
+    """Whether clips of one person are surely found more often than may count as held."""
+    guess = one.floors.get(RANK)
+    return surely_above_held(one.scores.get(RANK), guess, 1.0)
+
+
+def _leaking(one: Finding) -> Finding:
+    """What is said of who somebody is where their clips are found again: neither held nor open."""
+    if one.protocol != SAME or one.leakage is None:
+        return one
+    if not one.leakage.protects and one.undecided is None:
+        return one
+    return replace(one, leakage=replace(one.leakage, protects=False), undecided=None)
 
 
 def _doubt_found(one: Reidentification) -> str | None:
