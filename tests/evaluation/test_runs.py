@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scenes import CONFIG
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, controls, evaluate
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import unread_channels
@@ -22,7 +23,7 @@ from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.protocols import UNSEEN
-from masquerade.evaluation.results import from_json
+from masquerade.evaluation.results import Control, Finding, from_json
 from masquerade.evaluation.scoring import score_method
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.methods import build
@@ -124,6 +125,27 @@ def test_a_channel_that_nobody_attacks_behind_methods_is_not_read_on_raw_video_e
     for gone in {"appearance", "motion"} - channels:
         why = unread_channels(controls, COPY)["identity"]
         assert re.search(f"no attacker of .*{gone}.* alone was used", why)
+
+
+def test_a_channel_must_tell_more_than_counts_as_held_behind_methods_too(
+    manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of held goes by what is read after a method as well, and so does the control."""
+    behind, limits = controls.as_attacked_behind_methods, []
+
+    def nearly_all(*given: Any) -> tuple[Finding, ...]:
+        found = behind(*given)
+        return tuple(replace(one, score=replace(one.score, value=0.987)) for one in found)
+
+    def limited(_: object, found: Finding) -> list[Control]:
+        limits.append(found.score.value)
+        return []
+
+    monkeypatch.setattr(controls, "as_attacked_behind_methods", nearly_all)
+    monkeypatch.setattr("masquerade.evaluation.evaluator.channel_controls", limited)
+    run = Evaluator(manifest, CONFIG, kept, None)
+    run.controls([run.raw.inputs])
+    assert limits == [0.987] * 3
 
 
 def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:

@@ -58,6 +58,7 @@ class PositiveControls:
     specs: dict[str, tuple[MetricSpec, ...]]  # means are over labels that are read in it
     notes: tuple[str, ...]  # on labels that are left out of means
     alone: tuple[Finding, ...]  # by attackers of raw video itself
+    behind: tuple[Finding, ...]  # the same with scores by those who may do what a method does
     controls: tuple[Control, ...]
 
 
@@ -81,17 +82,17 @@ def positive_controls(
     `every` are the rows of the table, raw video first.
     """
 
-    def check() -> tuple[tuple[Finding, ...], tuple[Control, ...]]:
+    def check() -> tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Control, ...]]:
         alone = score_method(raw, truth, mine)
         behind = as_attacked_behind_methods(alone, every, truth, mine)
-        return alone, tuple(map(positive_control, behind))
+        return alone, behind, tuple(map(positive_control, behind))
 
     mine = {name: tuple(several) for name, several in specs.items()}
-    alone, controls = check()
+    alone, behind, controls = check()
     left, notes = without_void(mine, [one.label for one in controls if not one.passed])
     if left != mine:
         mine = left
-        alone, controls = check()
+        alone, behind, controls = check()
     failed = {one.label for one in controls if not one.passed}
     # a mean over labels of which none is read by itself: all would be left out of it
     void = {
@@ -101,7 +102,7 @@ def positive_controls(
         if len(spec.columns) > 1 and failed.issuperset(spec.columns)
     }
     controls = tuple(replace(one, passed=one.passed and one.label not in void) for one in controls)
-    return PositiveControls(specs=mine, notes=notes, alone=alone, controls=controls)
+    return PositiveControls(specs=mine, notes=notes, alone=alone, behind=behind, controls=controls)
 
 
 def pose_control(found: Finding) -> Control | None:
@@ -121,7 +122,8 @@ def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Co
 
     Args:
         scores: what attackers of each channel read.
-        found: what all of them read of the label on raw video.
+        found: what all of them read of the label on raw video, after a method too, by which is
+            judged what counts as held.
     """
     floor, raw = _highest_floor(found), found.score.value
     least = floor if raw is None else held_limit(floor, max(floor, raw))

@@ -488,13 +488,13 @@ class Evaluator:
     def controls(self, every: Joined) -> CheckedControls:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         positive = positive_controls(self.raw.inputs, every, self.truth, self.specs)
-        specs, findings, found = positive.specs, positive.alone, list(positive.controls)
+        specs, found = positive.specs, list(positive.controls)
         behind = learned_channels(self.families, self.models)
         for name, one in self.raw.inputs.items():
             for spec in specs[name]:
-                mine = next(one for one in findings if one.label == spec.name)
+                mine = next(one for one in positive.behind if one.label == spec.name)
                 found += channel_controls(channel_scores(spec, one, behind), mine)
-        found += [control for one in findings if (control := pose_control(one)) is not None]
+        found += [control for one in positive.alone if (control := pose_control(one)) is not None]
         people = {name: one for name, one in self.models.items() if not one.background}
         pixels = {name: one for name, one in people.items() if one.content == "frames"}
         kernels = [name for name, one in pixels.items() if one.network is None][:1]
