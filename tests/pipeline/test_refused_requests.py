@@ -31,6 +31,25 @@ def test_methods_that_rewrite_frames_take_no_regions(given: dict[str, Any], made
     assert with_default_regions(PipelineConfig(regions="frame"), whole).regions == "frame"
 
 
+@pytest.mark.parametrize("name", ["mannequin", "skeleton"])
+@pytest.mark.parametrize("detector", ["motion", "hog", "torchvision"])
+def test_people_are_not_drawn_by_a_detector_without_poses(name: str, detector: str) -> None:
+    """Nobody was drawn, and the run was a success."""
+    levels: list[dict[str, Any]] = [{}, {"level": "figure"}] if name == "mannequin" else [{}]
+    for given in levels:
+        config = PipelineConfig(detector=detector, **given)
+        with pytest.raises(UsageError, match=f"--detector {detector} does not give"):
+            with_default_regions(config, masquerade.build(name))
+        config = PipelineConfig(detector="pose", **given)
+        assert with_default_regions(config, masquerade.build(name)).regions == "people"
+
+
+@pytest.mark.parametrize("name", ["mannequin", "skeleton"])
+def test_people_are_not_drawn_into_a_clip_in_which_nothing_finds_them(name: str) -> None:
+    with pytest.raises(UsageError, match="use anonymize_file"):
+        anonymize(torch.rand(1, 3, 2, 32, 32), masquerade.build(name))
+
+
 def test_regions_without_a_file_take_none() -> None:
     for regions in ("faces:x", "frame:1", "faces+people:x"):
         with pytest.raises(UsageError, match="only boxes:FILE, templates:NAME"):

@@ -410,6 +410,11 @@ def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> Pi
             f"{type(anonymizer).__name__} shows nobody as they are; leave --keep-visible and "
             "--hide-only out, or choose another method."
         )
+    if anonymizer.needs_people and config.detector not in (None, "pose"):
+        raise UsageError(  # it would draw nobody
+            f"{type(anonymizer).__name__} draws people by their poses, which --detector "
+            f"{config.detector} does not give; leave --detector out."
+        )
     if config.level is not None:
         return replace(config, regions=level_regions(config.level, config.regions, anonymizer))
     named = config.regions not in (None, "frame")

@@ -530,9 +530,14 @@ def anonymize(
 
     Raises:
         MissingError: the method is a learned one that was not trained.
-        UsageError: the clip or the mask is none.
+        UsageError: the clip or the mask is none, or the method draws people by their poses.
     """
     anonymizer.check_trained()
+    if anonymizer.needs_people:
+        raise UsageError(
+            f"{type(anonymizer).__name__} draws people by their poses, which nothing finds in a "
+            "clip; use anonymize_file, or call the method itself with people=..."
+        )
     if clip.ndim != 5 or clip.shape[1] != 3:
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     if not clip.is_floating_point() or not in_unit_range(clip):
