@@ -45,6 +45,18 @@ def test_people_are_not_drawn_by_a_detector_without_poses(name: str, detector: s
 
 
 @pytest.mark.parametrize("name", ["mannequin", "skeleton"])
+def test_figures_on_an_empty_ground_take_no_image_of_a_region(name: str) -> None:
+    """It was ignored, or --regions were refused that nobody had given."""
+    image = Path("a.png")
+    levels: list[dict[str, Any]] = [{}, {"level": "figure"}] if name == "mannequin" else [{}]
+    for given in ({"regions": "people"}, *levels):
+        with pytest.raises(UsageError, match="leave --region out"):
+            with_default_regions(PipelineConfig(region=image, **given), masquerade.build(name))
+    scene = masquerade.build(name, ground="scene")
+    assert with_default_regions(PipelineConfig(region=image), scene).regions == "people"
+
+
+@pytest.mark.parametrize("name", ["mannequin", "skeleton"])
 def test_people_are_not_drawn_into_a_clip_in_which_nothing_finds_them(name: str) -> None:
     with pytest.raises(UsageError, match="use anonymize_file"):
         anonymize(torch.rand(1, 3, 2, 32, 32), masquerade.build(name))

@@ -415,6 +415,11 @@ def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> Pi
             f"{type(anonymizer).__name__} draws people by their poses, which --detector "
             f"{config.detector} does not give; leave --detector out."
         )
+    if anonymizer.needs_people and anonymizer.regions_only and config.region:
+        raise UsageError(  # it would change nothing
+            f"{type(anonymizer).__name__} draws people on an empty ground, wherever they are; "
+            "leave --region out, or choose another method."
+        )
     if config.level is not None:
         return replace(config, regions=level_regions(config.level, config.regions, anonymizer))
     named = config.regions not in (None, "frame")
@@ -424,7 +429,7 @@ def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> Pi
             "another method."
         )
     shows_regions = anonymizer.regions_only or anonymizer.needs_people
-    if shows_regions and not named and not config.region:
+    if shows_regions and not named and not (config.region and config.regions):
         return replace(config, regions="people")
     if anonymizer.needs_people and "people" not in (config.regions or "").split("+"):
         raise UsageError(
