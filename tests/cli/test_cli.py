@@ -116,6 +116,16 @@ def test_options_that_contradict_each_other_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_points_are_of_one_video(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    words = ["anonymize", str(clip), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "out/")]
+    assert cli.main([*words, "--at", "0:10,10"]) == 2
+    assert "points of --at are of one video" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 @pytest.mark.parametrize("flag", ["-o", "--report", "--export-boxes", "--export-masks"])
 def test_an_existing_output_is_named_with_the_flag_that_names_another(
     called: Callable[..., Any], clip: Path, tmp_path: Path, flag: str

@@ -270,7 +270,7 @@ def _may_exist(options: Options) -> bool:
 
 
 def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineConfig) -> None:
-    """Refuse an address of no cluster, and IDs of people where they cannot be told.
+    """Refuse an address of no cluster, and IDs and points of one video where there are several.
 
     Raises:
         UsageError: there is such an option.
@@ -284,6 +284,8 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
         )
     if (options.list_people or _chooses(config)) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
+    if config.at and len(tasks) > 1:
+        raise UsageError("points of --at are of one video; name one input.")
 
 
 def _chooses(config: PipelineConfig) -> bool:
