@@ -87,6 +87,15 @@ def test_what_is_refused_is_what_is_not_allowed(empty: bool, gaps: bool) -> None
     check_file_coverage(LOST, ["boxes"], name="a.mp4", allow_empty=False, allow_gaps=False)
 
 
+def test_a_file_of_boxes_for_fewer_frames_is_told() -> None:
+    """One of a fixed camera may serve many clips, of which some are longer."""
+    counts = FrameCounts(frames=30, empty=20, span=10)
+    (said,) = coverage_warnings(counts, ["boxes"])
+    assert said.startswith("no box hides anything in 20 of 30 frames")
+    assert not coverage_warnings(counts, ["faces", "boxes"])
+    assert not coverage_warnings(FrameCounts(frames=30, span=30), ["boxes"])
+
+
 def test_nothing_means_every_frame() -> None:
     assert EMPTY.nothing and FrameCounts().nothing
     assert not FrameCounts(frames=7, empty=6).nothing

@@ -146,11 +146,19 @@ def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
 
 
 def coverage_warnings(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
-    """What `check_file_coverage` refuses, as warnings for a run in which it is allowed."""
+    """What `check_file_coverage` refuses, as warnings for a run in which it is allowed.
+
+    And frames for which a file of boxes has none, as it may have been made for a shorter video.
+    """
     empty = ["nothing was found to hide: look at the output before it is released."]
     gaps = [
         f"{gap}: look at them before the output is released." for gap in find_gaps(counts, sources)
     ]
+    if set(sources) == {"boxes"} and counts.empty and not counts.nothing:
+        gaps.append(
+            f"no box hides anything in {counts.empty} of {counts.frames} frames: look whether the "
+            "file of boxes is of this video."
+        )
     return (empty if counts.nothing else []) + gaps
 
 
