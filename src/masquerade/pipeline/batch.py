@@ -236,6 +236,10 @@ def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
     """
     if config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
+    if not (config.receipt or config.shadow):
+        raise UsageError(
+            "--resume goes by receipts; leave --no-receipt out, or give --skip-existing."
+        )
     keyed = anonymizer.needs_source_digest
     if keyed or config.seed is not None:
         flag = "--key" if keyed else "--seed"
