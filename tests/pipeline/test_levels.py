@@ -140,6 +140,26 @@ def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Pa
     assert plain.measured is None
 
 
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ("--level figure", True),
+        ("--level figure --crf 20 --preview 1", True),
+        ("--level figure --ground scene", False),  # which shows the scene
+        ("--level person --detector motion", False),
+        ("--level person --threshold 0.9", False),
+        ("--level person --region a.png", False),
+        ("--level person --keep-visible 1", False),
+    ],
+)
+def test_what_was_measured_is_said_of_the_levels_own_settings_alone(words: str, same: bool) -> None:
+    options, anonymizer = parse(["in.mp4", *words.split()])
+    config = with_default_regions(options.config(), anonymizer)
+    assert config.level is not None
+    expected = LEVELS[config.level].measured if same else None
+    assert levels.measured_of(config, anonymizer) == expected
+
+
 def test_another_method_than_the_levels_is_refused() -> None:
     for level, regions in (("figure", None), ("person", "faces")):
         with pytest.raises(UsageError, match=f"--level {level} is"):

@@ -5,12 +5,14 @@ The command's help is made of it, so that what imports torch is imported where i
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from masquerade.errors import UsageError
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
+    from masquerade.pipeline.config import PipelineConfig
 
 LevelName = Literal["face", "person", "figure"]
 
@@ -90,6 +92,22 @@ def build_level(name: str) -> Anonymizer:
     from masquerade.methods import build
 
     return build(level_of(name).method)
+
+
+def measured_of(config: PipelineConfig, anonymizer: Anonymizer) -> str | None:
+    """What was measured of a configuration's level; None: of these settings nothing was.
+
+    It was measured with the method's own arguments, and with what is found and hidden by default.
+    """
+    from masquerade.checkpoint import arguments
+    from masquerade.pipeline.config import CHOSEN, RegionConfig
+
+    if config.level is None or arguments(anonymizer) != arguments(build_level(config.level)):
+        return None
+    own = {one.name: one.default for one in fields(RegionConfig) if one.name != "regions"}
+    own |= dict.fromkeys((*CHOSEN, "region"))
+    as_measured = all(getattr(config, name) == value for name, value in own.items())
+    return level_of(config.level).measured if as_measured else None
 
 
 def level_regions(name: str, regions: str | None, anonymizer: Anonymizer) -> str:

@@ -37,7 +37,7 @@ from masquerade.pipeline.coverage import (
     coverage_warnings,
 )
 from masquerade.pipeline.encoded_check import EncodedCheck
-from masquerade.pipeline.levels import LEVELS, build_level
+from masquerade.pipeline.levels import build_level, measured_of
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.pictures import PictureMaker, output_info
@@ -534,7 +534,7 @@ class FileRun:
             drawn=len(edits.drawn) if edits else 0,
             exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
             # of the level's method alone
-            measured=LEVELS[config.level].measured if config.level and not others else None,
+            measured=None if others else measured_of(config, self.anonymizer),
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
