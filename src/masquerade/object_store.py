@@ -24,7 +24,8 @@ WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Stores that show a file once all of it is there; in others it gets its name at the end."""
 BUCKETS = WHOLE_PUTS | {"adl", "oss"}  # stores whose addresses name a bucket in place of a host
 STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
-SAME_STORE = {"s3a": "s3", "gcs": "gs", "abfss": "abfs"}  # other names of one store
+SAME_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "sftp"}
+"""Other names of one store."""
 CHUNK = 1 << 20
 ENDED_WITHIN = 10.0  # seconds, in which a store's package gives up what it sends
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)

@@ -208,7 +208,7 @@ def test_an_interruption_ends_what_is_being_sent(
     ended: list[str] = []
 
     class Slow(AsyncFileSystem):
-        protocol, cachable = "az", False
+        protocol, cachable = "abfs", False
 
         async def _info(self, path: str, **_: Any) -> dict[str, Any]:
             key = self._strip_protocol(path)
@@ -233,7 +233,7 @@ def test_an_interruption_ends_what_is_being_sent(
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda text, **_: (Slow(), text))
     assert main(["anonymize", str(clip), "-o", "az://b/a.mp4", *BLACK]) == 130
-    assert ended == ["az://b/a.mp4.receipt.json", "az://b/a.mp4"] and not held
+    assert ended == ["abfs://b/a.mp4.receipt.json", "abfs://b/a.mp4"] and not held
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
@@ -407,6 +407,8 @@ def test_an_address_is_a_path() -> None:
     for other in ("s3a://bucket/folder/a.mp4", "S3://bucket/folder/a.mp4"):
         assert path_of(other) == path  # else an output would not be known to be a source
     assert str(path_of("gcs://b/a.mp4")) == "gs://b/a.mp4"
+    assert str(path_of("az://b/a.mp4")) == "abfs://b/a.mp4" == str(path_of("abfss://b/a.mp4"))
+    assert str(path_of("ssh://host/a.mp4")) == "sftp://host/a.mp4"
     assert isinstance(path, RemotePath) and str(path) == "s3://bucket/folder/a.mp4"
     assert str(path.with_name("b.json")) == "s3://bucket/folder/b.json"
     assert str(path.parent / "sub" / "c") == "s3://bucket/folder/sub/c"
