@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from test_attack import faceless
 
 from masquerade.attack import look_again
-from masquerade.attack.file_facts import meant_to_hide
+from masquerade.attack.file_facts import find_receipt, hides_whole_frames, meant_to_hide
 from masquerade.attack.finders import Finders, Kind
 from masquerade.attack.finding import Finding
 from masquerade.attack.look_again import LookAgain
@@ -259,6 +260,21 @@ def test_what_is_hidden_is_read_from_the_option_or_the_receipt(tmp_path: Path) -
     receipt.write_text("[]")
     assert meant_to_hide(video, "auto") == {"face"}
     assert meant_to_hide(video, "faces") == {"face"}
+
+
+def test_a_receipt_of_another_file_says_nothing_of_what_is_hidden(tmp_path: Path) -> None:
+    """As one that stayed when a run without a receipt replaced the video."""
+    video, receipt = tmp_path / "published.mp4", tmp_path / "published.mp4.receipt.json"
+    video.write_bytes(b"new")
+    said = {"regions": [{"name": "frame"}], "left_visible": {"0": 45}}
+    for content, own in ((b"new", True), (b"old", False)):
+        output = {"sha256": hashlib.sha256(content).hexdigest()}
+        receipt.write_text(json.dumps({**said, "output": output}))
+        assert meant_to_hide(video, "auto") == (ALL if own else {"face"})
+        assert hides_whole_frames(video, "auto") is own
+        says = find_receipt(video).says
+        assert ("1 of the people were left visible" in says) is own
+        assert ("It is of another file" in says) is not own
 
 
 @pytest.mark.parametrize("mirrored", [0.0, 0.1, 0.3])

@@ -106,7 +106,10 @@ def find_receipt(path: Path) -> Finding:
         says = f"{name} lies beside the file: it is a public one, which does not name the source."
     else:
         says = "No receipt lies beside the file."
-    visible = _receipt_beside(path).get("left_visible")
+    if _is_of_another(path, _receipt_beside(path)):
+        says += " It is of another file, by the digest in it, so that what it says of this one is "
+        says += "not believed: name what was hidden by --hidden."
+    visible = _receipt_of(path).get("left_visible")
     if isinstance(visible, dict) and visible:
         says += (
             f" It says that {len(visible)} of the people were left visible on purpose: what is "
@@ -172,6 +175,22 @@ def _receipt_beside(path: Path) -> Mapping[str, Any]:
     return receipt if isinstance(receipt, dict) else {}
 
 
+def _receipt_of(path: Path) -> Mapping[str, Any]:
+    """The content of the receipt beside a file; empty where it is of another file.
+
+    As where a run without a receipt, or with one elsewhere, replaced the file and left the old one.
+    """
+    receipt = _receipt_beside(path)
+    return {} if _is_of_another(path, receipt) else receipt
+
+
+def _is_of_another(path: Path, receipt: Mapping[str, Any]) -> bool:
+    """Whether a receipt has the digest of another output than a file is; one without may be its."""
+    output = receipt.get("output")
+    named = output.get("sha256") if isinstance(output, dict) else None
+    return isinstance(named, str) and named != video_digest(path)
+
+
 def _source_in(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
     source = receipt.get("source")
     return source if isinstance(source, dict) else {}
@@ -197,7 +216,7 @@ def _hidden_regions(path: Path, hidden: str) -> set[str]:
     if hidden != "auto":
         return set(hidden.split("+"))
     try:
-        return {str(one["name"]) for one in _receipt_beside(path)["regions"]}
+        return {str(one["name"]) for one in _receipt_of(path)["regions"]}
     except (TypeError, KeyError):
         return set()  # there is none, or it is another's
 
