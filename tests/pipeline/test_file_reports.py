@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.cli import main
 from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import SEED_WARNING, run_file
@@ -161,3 +162,32 @@ def test_kept_is_what_the_output_holds(
     held = {tag.lower() for tag in probe(tmp_path / name).tags}
     tags = {one for one in kept if not one.startswith("stream")}
     assert tags == held & listed
+
+
+def test_what_is_written_beside_one_video_may_be_put_into_a_folder(
+    film: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    run(film, tmp_path / "a.mp4", report=tmp_path / "there")
+    words = ["anonymize", str(film), "-o", str(tmp_path / "b.mp4"), "--method", "blacken", "-q"]
+    words += ["--regions", "frame", "--report", f"{tmp_path}/new/"]
+    assert main([*words, f"--export-boxes={tmp_path}/there/"]) == 0
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == [
+        "a.mp4.receipt.json",
+        "b.mp4.boxes.json",
+    ]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["b.mp4.receipt.json"]
+
+
+def test_a_place_for_the_receipt_is_made_sure_of_before_the_work(
+    film: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"no folder")
+    heard: list[Any] = []
+    with pytest.raises(MasqueradeError, match="file cannot be written"):
+        run(
+            *(film, tmp_path / "a.mp4"),
+            report=tmp_path / "file" / "r.json",
+            progress=lambda *counts: heard.append(counts),
+        )
+    assert heard == [(0, 8)] and [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -133,7 +133,7 @@ def test_two_of_one_name_keep_their_endings_or_are_refused(folder: Path) -> None
 def test_each_file_of_a_batch_has_its_own_exports(tmp_path: Path) -> None:
     one, two = FileTask(Path("a"), tmp_path / "a.mp4"), FileTask(Path("b"), tmp_path / "b.mp4")
     config = PipelineConfig(report=Path("r"), export_boxes=Path("x"), export_masks=Path("m"))
-    assert config_of(one, config, [one]) is config
+    assert config_of(one, config, [one]) == config
     own = config_of(two, config, [one, two])
     assert own.report == Path("r/b.mp4.receipt.json") == receipt_path(two.dst, own)
     assert (own.export_boxes, own.export_masks) == (Path("x/b.mp4.boxes.json"), Path("m/b.mp4.mkv"))
@@ -183,6 +183,8 @@ def test_what_is_read_is_never_replaced(folder: Path) -> None:
         check_outputs([FileTask(a, out), FileTask(b, out)], plain)
     with pytest.raises(UsageError, match="is a folder; name a file, or end the name with a slash"):
         check(folder)
+    check(out, replace(plain, report=folder))  # in which it is named after the output
+    (folder / f"{out.name}.receipt.json").mkdir()
     with pytest.raises(UsageError, match=r"is a folder; name a file\.$"):
         check(out, replace(plain, report=folder))
     picture = folder / "c.png"

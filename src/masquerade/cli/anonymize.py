@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -175,6 +175,9 @@ def main(argv: list[str]) -> int:
     if options.list_people:
         _refuse_beside_list_people(options)
     plan = _plan(options, config)
+    if len(plan.tasks) == 1:
+        options = _with_named_files(argv, options, plan.tasks[0])
+        config = options.config()
     if plan.left_out:
         print(f"masquerade: {_left_out(plan.left_out)}", file=sys.stderr)
     _check_outputs(plan.tasks, options, config, anonymizer)
@@ -236,6 +239,19 @@ def _plan(options: Options, config: PipelineConfig) -> _Plan:
     )
     named = {task.src for task in tasks}
     return _Plan(tasks, unread, [one for one in dict.fromkeys(passed_over) if one not in named])
+
+
+def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Options:
+    """Name files in folders that end with a slash, which a path forgets, after the one output."""
+    from masquerade.pipeline.outputs import ENDINGS, named_after
+
+    words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in ENDINGS}
+    folders = {
+        key: getattr(options, key) for key, said in words.items() if said and said[-1] == "/"
+    }
+    return replace(
+        options, **{key: named_after(task, folder, key) for key, folder in folders.items()}
+    )
 
 
 def _check_outputs(

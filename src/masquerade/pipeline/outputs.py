@@ -13,6 +13,9 @@ from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in
 
+ENDINGS = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
+"""Of what is written beside outputs, by the field that names the file, or a folder of such."""
+
 
 @dataclass(frozen=True)
 class FileTask:
@@ -40,13 +43,18 @@ def main_output(dst: Path, config: PipelineConfig) -> Path:
 
 
 def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
-    """The configuration of one file: in a batch its report, boxes and masks are named after it."""
-    if len(tasks) == 1:
-        return config
-    endings = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
-    given = {key: getattr(config, key) for key in endings}
-    folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
-    return replace(config, **folders)
+    """The configuration of one file, whose report, boxes and masks are named after it in a folder.
+
+    They are in a batch, and where the folder that is named is there.
+    """
+    given = {key: getattr(config, key) for key in ENDINGS}
+    into = [key for key, path in given.items() if path and (len(tasks) > 1 or os.path.isdir(path))]
+    return replace(config, **{key: named_after(task, given[key], key) for key in into})
+
+
+def named_after(task: FileTask, folder: Path, key: str) -> Path:
+    """The file of a task in a folder; `key` is of `ENDINGS`."""
+    return folder / (task.dst.name + ENDINGS[key])
 
 
 def check_outputs(

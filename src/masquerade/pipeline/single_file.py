@@ -39,7 +39,7 @@ from masquerade.pipeline.coverage import (
 from masquerade.pipeline.encoded_check import EncodedCheck
 from masquerade.pipeline.levels import build_level, measured_of
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
-from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
+from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.pictures import PictureMaker, output_info
 from masquerade.pipeline.receipt import (
     FileFacts,
@@ -142,10 +142,11 @@ def run_file(
 
     `also` writes what is to appear together with the output, from its temporary file.
     """
+    task = FileTask(src, dst)
+    pipeline = pipeline._replace(config=config_of(task, pipeline.config, [task]))
     config = pipeline.config
     share_memory()
     try:
-        task = FileTask(src, dst)
         if not is_there(src):
             refuse_no_store(src, VideoError)
             raise VideoError(f"{src} does not exist; check the name.")
@@ -259,6 +260,8 @@ class FileRun:
             ) as reader,
             closing(self.detail),
         ):
+            for path in FileTask(self.src, self.dst).outputs(config):
+                self.appear(path)  # a place for each is there before the work
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
             if config.preview is not None:
                 self.metadata = self.metadata.until(self.info.start + config.preview)
