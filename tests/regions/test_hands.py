@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from math import pi
 from typing import Any
 
@@ -13,7 +15,7 @@ from masquerade.errors import MasqueradeError
 from masquerade.regions import Hands
 from masquerade.regions.anchor_detection import Found
 from masquerade.regions.hands import HandNetworks, palm_square
-from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.litert import LiteRtNetwork, _quiet_libraries
 
 
 def _palm(up: tuple[float, float], *, score: float = 1.0) -> Found:
@@ -109,3 +111,32 @@ def test_the_square_of_a_real_hand_is_hidden() -> None:
         height, width = region.mask.shape
         assert region.mask[round(0.45 * height), round(0.67 * width)] == 255
         assert not region.mask[: round(0.2 * height), : round(0.4 * width)].any()
+
+
+def test_two_threads_that_keep_libraries_quiet_leave_the_standard_error_as_it_was() -> None:
+    """The second one took what the first had put there for what was to be put back."""
+    before, inside, go_on = os.fstat(2), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with _quiet_libraries():
+            inside.set()
+            go_on.wait(10)
+
+    def second() -> None:
+        with _quiet_libraries():
+            one.join(1)  # ends before this one does, where it can
+
+    one, two = threading.Thread(target=first), threading.Thread(target=second)
+    saved = os.dup(2)
+    try:
+        one.start()
+        assert inside.wait(10)
+        two.start()
+        two.join(0.2)
+        go_on.set()
+        one.join(10)
+        two.join(10)
+        assert os.path.samestat(os.fstat(2), before)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,6 +1,7 @@
 """Networks in LiteRT files, run on the CPU."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from masquerade.regions.boxes import Array, check_output
 from masquerade.regions.model_files import model_file
 
 LITERT_INSTALL = "pip install ai-edge-litert"
+_QUIET = threading.Lock()  # of two threads the second would put back what the first one dropped
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Array:
@@ -24,20 +26,21 @@ def sigmoid(logits: NDArray[np.floating]) -> Array:
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Drop what C code writes to stderr: LiteRT tells of its delegate, and no setting stops it."""
-    saved = None
-    with suppress(OSError):  # a program without stderr has nothing to keep quiet
-        saved = os.dup(2)
-    if saved is None:
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(nothing)
-        os.close(saved)
+    with _QUIET:
+        saved = None
+        with suppress(OSError):  # a program without stderr has nothing to keep quiet
+            saved = os.dup(2)
+        if saved is None:
+            yield
+            return
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(nothing)
+            os.close(saved)
 
 
 class LiteRtNetwork:
