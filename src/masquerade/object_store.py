@@ -42,12 +42,14 @@ class RemotePath(PosixPath):
     def exists(self, **_: Any) -> bool:
         """Whether there is such a file."""
         with _told(self):
-            return bool(_filesystem(self).exists(str(self)))
+            files, key = _located(self)
+            return bool(files.exists(key))
 
     def read_text(self, *_: Any, **__: Any) -> str:
         """What is in the file, which is UTF-8."""
         with _told(self):
-            return str(_filesystem(self).cat_file(str(self)).decode("utf-8"))
+            files, key = _located(self)
+            return str(files.cat_file(key).decode("utf-8"))
 
 
 def path_of(text: str) -> Path:
@@ -109,18 +111,18 @@ def refuse_address(path: Path, flag: str) -> None:
 def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
     """The files that an address, a folder or a pattern names, each with its folder below that."""
     with _told(given):
-        files, text = _filesystem(given), str(given)
-        if files.isfile(text):  # whose name may hold what a pattern does
+        (files, key), text = _located(given), str(given)
+        if files.isfile(key):  # whose name may hold what a pattern does
             yield given, Path()
             return
         if not glob.has_magic(text):
-            base = files._strip_protocol(text).rstrip("/")
+            base = key.rstrip("/")
             keys = sorted(files.find(base, maxdepth=None if recursive else 1))
         else:
             while glob.has_magic(str(given)):
                 given = given.parent
             base = files._strip_protocol(str(given)).rstrip("/")
-            keys = sorted(files.glob(files._strip_protocol(text)))
+            keys = sorted(files.glob(key))
     if not keys and given.suffix:
         yield given, Path()  # which fails when its turn comes
     for key in keys:
@@ -136,9 +138,9 @@ def fetch(path: RemotePath, folder: Path) -> Path:
     """Copy a file of a store into a folder of this machine."""
     copy = folder / path.name
     with _told(path):
-        files = _filesystem(path)
-        size = files.info(str(path))["size"]
-        files.get_file(str(path), str(copy))
+        files, key = _located(path)
+        size = files.info(key)["size"]
+        files.get_file(key, str(copy))
     if copy.stat().st_size != size:
         raise VideoError(f"{path} came only in part; try again.")
     return copy
@@ -156,25 +158,26 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
         UnconfirmedError: the store does not say that it is whole; it may be there.
     """
     with _told(path):
-        files = _filesystem(path)
+        files, key = _located(path)
         if path.suffix and not overwrite:
             refuse_existing_remote(path)
         mode = "overwrite" if overwrite else "create"
         if _split(str(path))[0] in WHOLE_PUTS:
-            _send(files, file, path, mode=mode)
+            _send(files, file, key, mode=mode)
         else:
-            part = path.with_name(f".{secrets.token_hex(8)}{MARK}")
-            files.makedirs(str(path.parent), exist_ok=True)
+            folder = posixpath.dirname(key)
+            part = posixpath.join(folder, f".{secrets.token_hex(8)}{MARK}")
+            files.makedirs(folder, exist_ok=True)
             try:
                 _send(files, file, part)
-                files.mv(str(part), str(path))
+                files.mv(part, key)
             except BaseException:
                 with suppress(Exception):
-                    files.rm_file(str(part))
+                    files.rm_file(part)
                 raise
         files.invalidate_cache()
         try:
-            whole = files.info(str(path))["size"] == file.stat().st_size
+            whole = files.info(key)["size"] == file.stat().st_size
         except Exception:  # whatever the store's package raises
             raise UnconfirmedError(
                 f"{path} was sent, but the store does not say that it came; look whether it is "
@@ -185,15 +188,15 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
             raise UnconfirmedError(f"{path} came only in part, and was removed; try again.")
 
 
-def _send(files: Any, file: Path, path: RemotePath, **more: Any) -> None:
+def _send(files: Any, file: Path, key: str, **more: Any) -> None:
     """Put a file into a store; an interruption ends it, where the store's own goes on behind it."""
     if not files.async_impl:
-        files.put_file(str(file), str(path), **more)
+        files.put_file(str(file), key, **more)
         return
     sending: list[asyncio.Future[Any]] = []
 
     async def send() -> None:
-        sending.append(asyncio.ensure_future(files._put_file(str(file), str(path), **more)))
+        sending.append(asyncio.ensure_future(files._put_file(str(file), key, **more)))
         await sending[0]
 
     async def end() -> None:
@@ -212,7 +215,8 @@ def may_hold(path: RemotePath, file: Path) -> bool:
     """Whether a store may hold a copy of a file: it does, or it does not answer."""
     try:
         with _told(path):
-            if _filesystem(path).info(str(path))["size"] != file.stat().st_size:
+            files, key = _located(path)
+            if files.info(key)["size"] != file.stat().st_size:
                 return False
         return remote_digest(path) == file_digest(file)
     except VideoError:  # it is not there
@@ -224,7 +228,8 @@ def may_hold(path: RemotePath, file: Path) -> bool:
 def remove(path: RemotePath) -> None:
     """Remove a file of a store."""
     with _told(path):
-        _filesystem(path).rm_file(str(path))
+        files, key = _located(path)
+        files.rm_file(key)
 
 
 def refuse_existing_remote(path: RemotePath) -> None:
@@ -236,9 +241,11 @@ def refuse_existing_remote(path: RemotePath) -> None:
 def remote_digest(path: RemotePath) -> str:
     """The SHA-256 of a file in a store, for which all of it is read."""
     digest = hashlib.sha256()
-    with _told(path), _filesystem(path).open(str(path), "rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
+    with _told(path):
+        files, key = _located(path)
+        with files.open(key, "rb") as file:
+            while block := file.read(CHUNK):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -265,13 +272,14 @@ def _is_changed(key: str) -> bool:
     return "//" in key.strip("/") or bool({".", ".."}.intersection(key.split("/")))
 
 
-def _filesystem(path: RemotePath) -> Any:
-    """The store of a path."""
+def _located(path: RemotePath) -> tuple[Any, str]:
+    """The store of a path, and its path there, which not all stores take an address for."""
     scheme = _split(str(path))[0]
     try:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(str(path), use_listings_cache=False)[0]
+        files, key = url_to_fs(str(path), use_listings_cache=False)
+        return files, str(key)
     except ImportError as error:
         known = re.search(r"[Ii]nstall (\w+)", str(error))
         install = REMOTE_INSTALL

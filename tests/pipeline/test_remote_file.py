@@ -231,9 +231,42 @@ def test_an_interruption_ends_what_is_being_sent(
         async def _cat_file(self, key: str, *_: Any, **__: Any) -> bytes:
             return held[self._strip_protocol(key)]
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda text, **_: (Slow(), text))
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda text, **_: (Slow(), text[7:]))
     assert main(["anonymize", str(clip), "-o", "az://b/a.mp4", *BLACK]) == 130
-    assert ended == ["abfs://b/a.mp4.receipt.json", "abfs://b/a.mp4"] and not held
+    assert ended == ["b/a.mp4.receipt.json", "b/a.mp4"] and not held
+
+
+def test_a_store_is_given_paths_and_no_addresses(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SFTP and SMB take some of their methods' paths as they are."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    given: list[str] = []
+
+    class Plain(MemoryFileSystem):
+        protocol, cachable = "sftp", False
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name.startswith("_") or not callable(found):
+                return found
+
+            def noted(*words: Any, **more: Any) -> Any:
+                given.extend(word for word in words if isinstance(word, str))
+                return found(*words, **more)
+
+            return noted
+
+    monkeypatch.setattr(
+        "fsspec.core.url_to_fs", lambda text, **_: (Plain(), text.removeprefix("sftp://host"))
+    )
+    store.pipe("/in/a.mp4", clip.read_bytes())
+    words = ["anonymize", "sftp://host/in/a.mp4", "-o", "sftp://host/out/b.mp4", *BLACK]
+    assert main(words) == 0 and main([*words, "--resume"]) == 0
+    assert main([*words, "-y"]) == 0
+    assert listed(store, "/out") == ["b.mp4", "b.mp4.receipt.json"]
+    assert given and not [word for word in given if "://" in word or word.startswith("sftp:")]
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
