@@ -246,12 +246,12 @@ def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Op
     from masquerade.pipeline.outputs import ENDINGS, named_after
 
     words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in ENDINGS}
-    folders = {
-        key: getattr(options, key) for key, said in words.items() if said and said[-1] == "/"
+    named: dict[str, Any] = {
+        key: named_after(task, getattr(options, key), key)
+        for key, said in words.items()
+        if said and said.endswith("/")
     }
-    return replace(
-        options, **{key: named_after(task, folder, key) for key, folder in folders.items()}
-    )
+    return replace(options, **named)
 
 
 def _check_outputs(

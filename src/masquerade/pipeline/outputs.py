@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
@@ -48,8 +49,12 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
     They are in a batch, and where the folder that is named is there.
     """
     given = {key: getattr(config, key) for key in ENDINGS}
-    into = [key for key, path in given.items() if path and (len(tasks) > 1 or os.path.isdir(path))]
-    return replace(config, **{key: named_after(task, given[key], key) for key in into})
+    named: dict[str, Any] = {
+        key: named_after(task, path, key)
+        for key, path in given.items()
+        if path and (len(tasks) > 1 or os.path.isdir(path))
+    }
+    return replace(config, **named)
 
 
 def named_after(task: FileTask, folder: Path, key: str) -> Path:
