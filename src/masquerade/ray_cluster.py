@@ -18,6 +18,7 @@ from masquerade.freed_memory import keep_freed_memory
 RAY_INSTALL = 'pip install "masquerade[ray]"'
 TRIES = 3  # of one task whose worker process dies each time
 ANSWERS_WITHIN = 10.0  # seconds; Ray itself would try for minutes
+ENDS_WITHIN = 10.0  # seconds in which a call that is interrupted removes what it made
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -130,10 +131,24 @@ class RayExecutor(Executor):
             found.set_result(value)
 
     def __exit__(self, kind: Any, *error: Any) -> None:
-        if kind is not None:  # what was not begun is left, and what was is ended
-            for made in list(self._made.values()):
-                with suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(made, force=True)
+        """Leave what was not begun, and end what was: in time, so that it removes what it made.
+
+        As the raw copy of a file of a store, which would stay on the worker's machine.
+        """
+        if kind is None:
+            return
+        try:
+            self._cancel(force=False)
+            if made := list(self._made.values()):
+                self._ray.wait(made, num_returns=len(made), timeout=ENDS_WITHIN, fetch_local=False)
+        finally:  # also where somebody does not wait for that
+            self._cancel(force=True)
+
+    def _cancel(self, *, force: bool) -> None:
+        """End all calls: by an interruption, or with `force` by the ends of their processes."""
+        for made in list(self._made.values()):
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(made, force=force)
 
 
 def call_in(

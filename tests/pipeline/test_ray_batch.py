@@ -26,7 +26,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import config_of_retry, gpus_of, run_file
-from masquerade.ray_cluster import TRIES
+from masquerade.ray_cluster import TRIES, RayExecutor
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
@@ -172,6 +172,34 @@ def test_an_interruption_leaves_nothing_half_made(folder: Path) -> None:
     names = {path.name for path in made.iterdir()}
     assert not {name for name in names if name.startswith(".")}
     assert {f"{name}.receipt.json" for name in names if name.endswith(".mp4")} <= names
+
+
+@RAY
+@pytest.mark.slow
+def test_what_is_interrupted_on_a_cluster_removes_what_it_made(tmp_path: Path) -> None:
+    """As the raw copy of a file of a store: a worker that is killed leaves it."""
+    raw = tmp_path / "raw.mp4"
+
+    def hold() -> None:
+        raw.write_text("raw")
+        try:
+            for _ in range(2400):  # Ray interrupts between steps, as of frames, and none of them
+                time.sleep(0.05)
+        finally:
+            raw.unlink()
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ray_cluster.ray_cluster(workers=1) as ray,
+        RayExecutor(ray, 0) as executor,
+    ):
+        executor.submit(hold)
+        deadline = time.monotonic() + 100
+        while not raw.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert raw.exists()
+        raise KeyboardInterrupt
+    assert not raw.exists()
 
 
 def _wait_for_part(folder: Path, run: subprocess.Popen[str]) -> Path | None:
