@@ -195,6 +195,7 @@ def simulate(rng: np.random.Generator, of: Population) -> tuple[ScoringInput, Sc
         return SplitTruth(
             clips=clips,
             fold=folds,
+            people=person[clips],
             groups=person[clips],
             labels={name: values[clips] for name, values in labels.items()},
             actions=np.zeros(len(clips), np.int64),

@@ -21,6 +21,7 @@ from masquerade.evaluation.attacker_choice import join_table
 from masquerade.evaluation.attackers import learned_channels
 from masquerade.evaluation.controls import (
     CHANNEL,
+    attacked_channels,
     channel_controls,
     pose_control,
     positive_controls,
@@ -38,13 +39,13 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
     lines = [line for line in saved.lines() if line[0] not in left_out]
     raw, every = lines[0][1], join_table(lines)
     positive = positive_controls(raw, every, saved.truth, saved.specs)
-    specs, alone, controls = positive.specs, positive.alone, list(positive.controls)
+    specs, controls = positive.specs, list(positive.controls)
     behind = learned_channels(saved.families, saved.models)
     for name, one in raw.items():
         for spec in specs[name]:
-            mine = next(found for found in alone if found.label == spec.name)
+            mine = next(found for found in positive.behind if found.label == spec.name)
             controls += channel_controls(channel_scores(spec, one, behind), mine)
-    controls += [control for one in alone if (control := pose_control(one)) is not None]
+    controls += [control for one in positive.alone if (control := pose_control(one)) is not None]
     controls += [one for one in old.controls if not is_positive(one)]
     rows = {row.name: row for row in old.rows}
     methods = [
@@ -56,7 +57,10 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
         saved.truth,
         specs,
         void=void_labels(controls),
-        unread=[unread_channels(controls, method) for method in methods],
+        unread=[
+            unread_channels(controls, method, attacked_channels(inputs))
+            for method, (_, inputs) in zip(methods, lines, strict=True)
+        ],
     )
     again = {
         name: doubt_uncompared(replace(rows[name], findings=found))
