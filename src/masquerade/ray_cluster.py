@@ -140,7 +140,9 @@ class RayExecutor(Executor):
         try:
             self._cancel(force=False)
             if made := list(self._made.values()):
-                self._ray.wait(made, num_returns=len(made), timeout=ENDS_WITHIN, fetch_local=False)
+                every = {"num_returns": len(made), "fetch_local": False}
+                with suppress(self._ray.exceptions.RayError):  # it was interrupted, and says so
+                    self._ray.wait(made, timeout=ENDS_WITHIN, **every)
         finally:  # also where somebody does not wait for that
             self._cancel(force=True)
 
