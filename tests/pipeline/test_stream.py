@@ -285,7 +285,11 @@ def test_a_stream_gives_the_pixels_of_the_clip(made, name: str) -> None:
     out = outputs(pictures, method, WholeFrame(), seed=4, batch=3)
     clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures], 1).permute(3, 1, 0, 2)
     clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures]).permute(3, 0, 1, 2)[None]
-    whole = anonymize(clip / 255, method, seed=4)[0].permute(1, 2, 3, 0) * 255
+    if method.needs_people:  # whom nothing finds in a clip
+        made_of = method(clip / 255, state=method.init_state(seed=4)).clip
+    else:
+        made_of = anonymize(clip / 255, method, seed=4)
+    whole = made_of[0].permute(1, 2, 3, 0) * 255
     streamed = np.stack([o.pixels for o in out]).astype(float)
     assert np.abs(streamed - whole.numpy()).max() <= 1.5
 

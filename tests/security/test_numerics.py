@@ -31,10 +31,17 @@ def clip_of(seed: int) -> torch.Tensor:
     return torch.rand(1, 3, 5, 48, 64, generator=torch.Generator().manual_seed(seed))
 
 
+def rewritten(clip: torch.Tensor, method: Anonymizer, *, seed: int) -> torch.Tensor:
+    """What a method makes of a clip; who draws people, whom nothing finds in one, is shown none."""
+    if method.needs_people:
+        return method(clip, state=method.init_state(seed=seed)).clip
+    return anonymize(clip, method, seed=seed)
+
+
 @METHOD
 def test_batch_mates_leave_no_trace(made: Made, name: str) -> None:
     method, first = made(name), clip_of(1)
-    outs = [anonymize(torch.cat([first, clip_of(n)]), method, seed=3) for n in (2, 3)]
+    outs = [rewritten(torch.cat([first, clip_of(n)]), method, seed=3) for n in (2, 3)]
     assert torch.equal(outs[0][0], outs[1][0])
 
 
@@ -42,8 +49,8 @@ def test_batch_mates_leave_no_trace(made: Made, name: str) -> None:
 def test_earlier_videos_leave_no_trace(made: Made, name: str) -> None:
     used, fresh = made(name), made(name)
     for seed in (5, 6):
-        anonymize(clip_of(seed), used, seed=seed)
-    assert torch.equal(anonymize(clip_of(1), used, seed=3), anonymize(clip_of(1), fresh, seed=3))
+        rewritten(clip_of(seed), used, seed=seed)
+    assert torch.equal(rewritten(clip_of(1), used, seed=3), rewritten(clip_of(1), fresh, seed=3))
 
 
 @METHOD
@@ -54,7 +61,7 @@ def test_the_number_of_threads_leaves_no_trace(made: Made, name: str) -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            outs.append(anonymize(clip_of(1), method, seed=3))
+            outs.append(rewritten(clip_of(1), method, seed=3))
     finally:
         torch.set_num_threads(before)
     assert (outs[0] - outs[1]).abs().max() < 1e-3
