@@ -273,7 +273,7 @@ def _is_changed(key: str) -> bool:
 
 
 def _located(path: RemotePath) -> tuple[Any, str]:
-    """The store of a path, and its path there, which not all stores take an address for."""
+    """The fsspec filesystem of a remote file, and the file's path in it, without the scheme."""
     scheme = _split(str(path))[0]
     try:
         from fsspec.core import url_to_fs

@@ -98,7 +98,8 @@ def find_receipt(path: Path) -> Finding:
     """Whether a receipt lies beside the file, which names its source unless it is a public one."""
     beside = path.with_name(path.name + RECEIPT_SUFFIX)
     name = escape(beside.name)
-    left = beside.exists() and not _is_public(_receipt_beside(path))
+    receipt = _receipt_beside(path)
+    left = beside.exists() and not _is_public(receipt)
     if left:
         says = f"{name} lies beside the file: it names the source and its digest, so keep it to "
         says += "yourself."
@@ -106,10 +107,11 @@ def find_receipt(path: Path) -> Finding:
         says = f"{name} lies beside the file: it is a public one, which does not name the source."
     else:
         says = "No receipt lies beside the file."
-    if _is_of_another(path, _receipt_beside(path)):
+    visible = receipt.get("left_visible")
+    if _is_of_another(path, receipt):
+        visible = None
         says += " It is of another file, by the digest in it, so that what it says of this one is "
         says += "not believed: name what was hidden by --hidden."
-    visible = _receipt_of(path).get("left_visible")
     if isinstance(visible, dict) and visible:
         says += (
             f" It says that {len(visible)} of the people were left visible on purpose: what is "
@@ -185,7 +187,7 @@ def _receipt_of(path: Path) -> Mapping[str, Any]:
 
 
 def _is_of_another(path: Path, receipt: Mapping[str, Any]) -> bool:
-    """Whether a receipt has the digest of another output than a file is; one without may be its."""
+    """Whether a receipt names the digest of another file than this one; without one it does not."""
     output = receipt.get("output")
     named = output.get("sha256") if isinstance(output, dict) else None
     return isinstance(named, str) and named != video_digest(path)

@@ -15,7 +15,7 @@ from masquerade.benchmark.published import PublishedColumn, load_published
 from masquerade.benchmark.published_markdown import format_score, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
 from masquerade.evaluation.metric_specs import F1_THRESHOLDS, MEAN, mean_name
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, Finding, Row, best_on_validation
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda
 
@@ -28,7 +28,7 @@ LABELS = {  # of our manifests, by labels of the printed columns
 }
 ALL = "private attributes"  # in the printed columns: the mean over them
 TOLD = ("prior", "together")
-"""Families of attackers that are told the true action, or may hold one that is: no paper's are."""
+"""Families of attackers that are given the true action, or may average in one that is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +237,10 @@ def _score(table: SuiteTable, line: _Line, finding: Finding) -> Score | None:
 
 
 def _seen(finding: Finding) -> Score:
-    """The score of the strongest attacker that sees clips and is told nothing of them."""
+    """The score of the best attacker on validation clips among those that see only the video."""
     seeing = [one for one in finding.attacks if one.counts and one.family not in TOLD]
-    if finding.use == "utility" or not seeing:
-        return finding.score
-    return max(seeing, key=lambda one: -1 if one.validation is None else one.validation).test
+    best = None if finding.use == "utility" else best_on_validation(seeing)
+    return finding.score if best is None else best.test
 
 
 def _families(table: SuiteTable, row: SuiteRow) -> tuple[str, ...]:

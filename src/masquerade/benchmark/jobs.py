@@ -47,11 +47,11 @@ TRAINED_BY = (
 """Source files that decide what a training learns: their digest is part of its folder's name."""
 
 DRAWN_BY = "datasets/mimes/**/*.py"
-"""Source files that decide what a drawn dataset is."""
+"""Source files that draw the synthetic people of a dataset."""
 
 
 def reader_files(name: str) -> list[str]:
-    """Source files that decide what a dataset is that `data convert NAME` makes."""
+    """Source files that read the published dataset of `masquerade data convert NAME`."""
     return [f"datasets/published/{one}.py" for one in (name.replace("-", "_"), "label_files")]
 
 

@@ -242,7 +242,7 @@ def _plan(options: Options, config: PipelineConfig) -> _Plan:
 
 
 def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Options:
-    """Name files in folders that end with a slash, which a path forgets, after the one output."""
+    """Replace folders given as `--report DIR/` and the like by a file in them for one output."""
     from masquerade.pipeline.outputs import ENDINGS, named_after
 
     words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in ENDINGS}
@@ -286,7 +286,7 @@ def _may_exist(options: Options) -> bool:
 
 
 def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineConfig) -> None:
-    """Refuse an address of no cluster, and IDs and points of one video where there are several.
+    """Refuse --address without a cluster, and IDs or points of one video with several inputs.
 
     Raises:
         UsageError: there is such an option.

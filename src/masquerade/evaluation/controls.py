@@ -145,7 +145,7 @@ def _highest_floor(found: Finding) -> float:
 
 
 def attacked_channels(inputs: Mapping[str, ScoringInput]) -> frozenset[Channel]:
-    """The channels that attackers of a row read alone who learned from what its method publishes.
+    """Channels of which a row has an attacker that sees nothing else and trained on its output.
 
     Those of poses may be left out of some rows of a table, and attack others.
     """

@@ -55,7 +55,7 @@ def describe_held_out(
 
 
 def _shared(fold: Fold, groups: IntArray) -> IntArray:
-    """The test clips of a fold whose group is in its train or validation too."""
+    """Test clips of a fold that share a group with its training or validation clips."""
     learned = np.concatenate([fold.train, fold.validation])
     return fold.test[np.isin(groups[fold.test], groups[learned])]
 

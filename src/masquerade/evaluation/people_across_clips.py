@@ -51,13 +51,13 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 
 
 def _surely_found(one: Reidentification) -> bool:
-    """Whether clips of one person are surely found more often than may count as held."""
+    """Whether rank-1 re-identification is surely above the limit of `held`."""
     guess = one.floors.get(RANK)
     return surely_above_held(one.scores.get(RANK), guess, 1.0)
 
 
 def _leaking(one: Finding) -> Finding:
-    """What is said of who somebody is where their clips are found again: neither held nor open."""
+    """Return a finding as leaking, if it is of identity and was held or undecided."""
     if one.protocol != SAME or one.leakage is None:
         return one
     if not one.leakage.protects and one.undecided is None:

@@ -6,7 +6,7 @@ never 0. All scores lie in [0, 1]; in private labels more is worse for privacy.
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -109,8 +109,13 @@ class Finding:
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""
-        mine = [one for one in self.attacks if one.family == family]
-        return max(mine, key=lambda a: -1.0 if a.validation is None else a.validation, default=None)
+        return best_on_validation([one for one in self.attacks if one.family == family])
+
+
+def best_on_validation(attacks: Sequence[Attack]) -> Attack | None:
+    """The attacker with the best score on validation clips; None: there is none."""
+    scores = [-1.0 if one.validation is None else one.validation for one in attacks]
+    return attacks[scores.index(max(scores))] if attacks else None
 
 
 @dataclass(frozen=True, kw_only=True)

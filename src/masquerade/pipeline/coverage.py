@@ -146,9 +146,10 @@ def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
 
 
 def coverage_warnings(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
-    """What `check_file_coverage` refuses, as warnings for a run in which it is allowed.
+    """Warn where nothing was hidden, where a region was lost for a while, or boxes are missing.
 
-    And frames for which a file of boxes has none, as it may have been made for a shorter video.
+    The first two are what `check_file_coverage` refuses, for a run in which they are allowed; a
+    file of boxes may have been made for a shorter video.
     """
     empty = ["nothing was found to hide: look at the output before it is released."]
     gaps = [

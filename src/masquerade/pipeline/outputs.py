@@ -44,9 +44,9 @@ def main_output(dst: Path, config: PipelineConfig) -> Path:
 
 
 def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
-    """The configuration of one file, whose report, boxes and masks are named after it in a folder.
+    """Return the configuration of one file, with its own paths of report, boxes and masks.
 
-    They are in a batch, and where the folder that is named is there.
+    In a batch, and where an existing folder is given, these are files in the folder that is given.
     """
     given = {key: getattr(config, key) for key in ENDINGS}
     named: dict[str, Any] = {
@@ -58,7 +58,7 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
 
 
 def named_after(task: FileTask, folder: Path, key: str) -> Path:
-    """The file of a task in a folder; `key` is of `ENDINGS`."""
+    """The path in a folder of one video's receipt, boxes or masks; `key` is one of `ENDINGS`."""
     return folder / (task.dst.name + ENDINGS[key])
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from masquerade.evaluation.reidentification import RANK
 from masquerade.evaluation.results import Row
-from masquerade.metrics.leakage import held_limit
+from masquerade.metrics.leakage import surely_above_held
 
 
 class LinkedClips(NamedTuple):
@@ -21,8 +21,8 @@ def linked_clips(row: Row) -> LinkedClips | None:
     """
     for one in row.reidentification:
         rank, guess = one.scores.get(RANK), one.floors.get(RANK)
-        if rank is None or rank.value is None or rank.low is None or guess is None:
+        if rank is None or rank.value is None or guess is None:
             continue
-        if rank.low > held_limit(guess, 1.0):
+        if surely_above_held(rank, guess, 1.0):
             return LinkedClips(rank.value, guess)
     return None

@@ -180,9 +180,9 @@ class AdversarialRecipe:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 
     def with_arguments(self, arguments: Mapping[str, Any]) -> AdversarialRecipe:
-        """Return the same recipe of an anonymizer with other constructor arguments.
+        """Return the recipe for an anonymizer that is built with other arguments.
 
-        It learns from clips of as many frames as it takes, and of no fewer pixels than it sees.
+        Clips have as many frames as the anonymizer takes, and at least its input size in pixels.
         """
         frames = arguments.get("frames", self.frames)
         height, width = arguments.get("picture", self.size)

@@ -57,7 +57,7 @@ class PictureCounter:
 
 
 def is_hidden(packet: Packet[Any], codec: str) -> bool:
-    """Whether a packet of VP8 or VP9 holds a picture that others refer to, and no player shows."""
+    """Whether a packet of VP8 or VP9 is a reference picture that players decode and do not show."""
     if codec not in ("vp8", "vp9") or not packet.size:
         return False
     data = memoryview(packet)

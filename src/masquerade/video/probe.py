@@ -140,9 +140,9 @@ class FrameCount(NamedTuple):
 
 
 def tally_frames(path: Path) -> FrameCount:
-    """Count the frames of the video stream, shown and hidden, without decoding them.
+    """Count a video's frames without decoding it: those shown, and those its edit list leaves out.
 
-    Pictures that are there for others to refer to are neither.
+    Reference pictures of VP8 and VP9 that no player shows are not counted.
     """
     with open_container(path) as container:
         stream, sounds = main_stream(container, path), container.streams.audio
