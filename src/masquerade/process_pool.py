@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,9 +18,11 @@ import torch
 
 from masquerade.errors import MasqueradeError
 from masquerade.freed_memory import keep_freed_memory
+from masquerade.storage import TemporaryFolder
 
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
-"""Opens an executor of other machines, which see the same folders but no temporary files."""
+"""Opens an executor, perhaps of other machines, which see the same folders but no temporary files.
+"""
 
 TERMINAL = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to all processes of a group."""
@@ -39,7 +43,7 @@ The folder may hold files of strangers, and multiprocessing starts its processes
 """
 
 
-class _Pool(ProcessPoolExecutor):
+class LocalPool(ProcessPoolExecutor):
     """A pool whose processes start without some signals and with some environment variables.
 
     Each that heard what a terminal sends to all of a group would print a traceback of its own.
@@ -47,6 +51,12 @@ class _Pool(ProcessPoolExecutor):
 
     signals: Iterable[signal.Signals] = TERMINAL
     environment: Mapping[str, str] = ONE_BLAS_THREAD
+    _files: ExitStack  # removes what its processes left behind
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder for files of its processes, which may be ended before they remove them."""
+        return self._files.enter_context(TemporaryFolder())
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """Submit a task, for which a process may be started."""
@@ -135,7 +145,7 @@ def processes(
     initializer: Callable[[], None] = _start_worker,
     signals: Iterable[signal.Signals] = TERMINAL,
     environment: Mapping[str, str] = ONE_BLAS_THREAD,
-) -> Iterator[ProcessPoolExecutor]:
+) -> Iterator[LocalPool]:
     """Open a pool of fresh processes; an exception ends them at once, and no other children.
 
     Args:
@@ -146,22 +156,24 @@ def processes(
     """
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with children_without(signals):
-        pool = _Pool(workers, mp_context=fresh, initializer=initializer)
+        pool = LocalPool(workers, mp_context=fresh, initializer=initializer)
     pool.signals, pool.environment = signals, environment
-    try:
-        yield pool
-    except BaseException:
-        # The pool's own thread may trip over tasks that were cancelled when its children die.
-        hook, threading.excepthook = threading.excepthook, lambda _: None
+    with ExitStack() as pool._files:
         try:
-            # The program may have children that are none of the pool's, and start some meanwhile.
-            for child in list((pool._processes or {}).values()):
-                child.terminate()
-            pool.shutdown(cancel_futures=True)
-        finally:
-            threading.excepthook = hook
-        raise
-    pool.shutdown()
+            yield pool
+        except BaseException:
+            # The pool's own thread may trip over tasks that were cancelled when its children die.
+            hook, threading.excepthook = threading.excepthook, lambda _: None
+            try:
+                # The program may have children that are none of the pool's, and start some
+                # meanwhile.
+                for child in list((pool._processes or {}).values()):
+                    child.terminate()
+                pool.shutdown(cancel_futures=True)
+            finally:
+                threading.excepthook = hook
+            raise
+        pool.shutdown()
 
 
 @contextmanager

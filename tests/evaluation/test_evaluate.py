@@ -28,6 +28,7 @@ from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import Preset, get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
+from masquerade.extraction import extract_video
 from masquerade.extraction.dataset import ResizedClips, from_tensor
 from masquerade.methods import build
 
@@ -145,9 +146,11 @@ def test_two_runs_of_one_seed_give_one_table(
 ) -> None:
     """In one process and in two, so that the order in which fits end changes nothing either.
 
-    Nor does it where labels are large, and processes read them from files.
+    Nor does it where labels are large, and processes read them from files. Those that do the fits
+    extract the clips, too: each takes seconds to start.
     """
     monkeypatch.setattr(executor, "LARGE_LABELS", 1)
+    monkeypatch.setattr(extract_video, "processes", None)
     lines = [
         EvaluatedMethod(name="black", anonymizer=build("blacken")),
         EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),

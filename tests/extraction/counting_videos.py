@@ -63,9 +63,16 @@ def manifest_of(folder: Path, rows: list[tuple]) -> Manifest:
     return read_manifest(folder / "data.csv")
 
 
-def extract_clips(data: Manifest, *, cache=None, workers=1, progress=None, **config) -> ClipDataset:
+def extract_clips(
+    data: Manifest, *, cache=None, workers=1, open_executor=None, progress=None, **config
+) -> ClipDataset:
     return extract_dataset.extract_clips(
-        data, ExtractionConfig(**config), cache=cache, workers=workers, progress=progress
+        data,
+        ExtractionConfig(**config),
+        cache=cache,
+        workers=workers,
+        open_executor=open_executor,
+        progress=progress,
     )
 
 

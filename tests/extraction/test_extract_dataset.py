@@ -6,6 +6,8 @@ import os
 import pickle
 import signal
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.coverage import FrameCounts
 from masquerade.pipeline.stream import Cover
+from masquerade.process_pool import processes
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
@@ -141,6 +144,35 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert torch.equal(pixels(one), pixels(two))
     assert one.skipped == two.skipped and set(one.skipped) == {3}
     assert calls == [(i, 6) for i in range(7)]
+
+
+def test_a_pool_that_is_given_stays_open_without_work_or_files(tmp_path: Path) -> None:
+    for i in range(16):
+        counting(tmp_path / f"{i}.mp4", 6)
+    data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(16)])
+
+    def interrupt(done: int, of: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with processes(2) as pool:
+        asked, submit = list[Future[Any]](), pool.submit
+
+        def noted(*task: Any) -> Future[Any]:
+            asked.append(submit(*task))
+            return asked[-1]
+
+        pool.submit = noted  # type: ignore[method-assign]
+        given: Any = {"workers": 2, "open_executor": partial(nullcontext, pool), "frames": 3}
+        with pytest.raises(KeyboardInterrupt):
+            extract_clips(data, **given, through_file=True, progress=interrupt)
+        stopped = len(asked)
+        assert stopped == 8 and any(one.cancelled() for one in asked)
+        found = extract_clips(data, **given, through_file=True)
+        assert not found.skipped and len(asked) == stopped + 16
+        scratch = pool.scratch
+        assert scratch.exists() and not list(scratch.iterdir())
+    assert not scratch.exists()
 
 
 def end_process(*_: Any, **__: Any) -> Any:

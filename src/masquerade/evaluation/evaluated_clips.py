@@ -56,7 +56,7 @@ class EvaluatedClips:
     preset: Preset  # how clips are cut
     cache: ClipCache
     workers: int
-    open_executor: OpenExecutor | None  # what reaches as many processes of other machines
+    open_executor: OpenExecutor | None  # what reaches as many processes; None: new ones
     progress: Progress | None
     device: str = "cpu"  # where networks of methods compute, as torch spells it
     # what finds people on raw video; None: the networks alone

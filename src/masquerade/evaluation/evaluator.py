@@ -217,7 +217,9 @@ class Evaluator:
                 folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
             ),
             workers=self.executor.workers,
-            open_executor=self.open_executor,
+            open_executor=(
+                self.open_executor if self.executor.fits_here else self.executor.open_pool
+            ),
             progress=self.progress,
             device=self.executor.device,
         )

@@ -88,18 +88,27 @@ class Executor:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Keep the worker processes open until the context ends: each takes seconds to start."""
-        if self._fits_here:
+        if self.fits_here:
             yield
+            return
+        with self.open_pool():
+            yield
+
+    @contextmanager
+    def open_pool(self) -> Iterator[concurrent.futures.Executor]:
+        """The worker processes, which end with the context unless they were open before it."""
+        if self._pool is not None:
+            yield self._pool
             return
         open_executor = self.open_executor or partial(processes, self.workers)
         with naming_dead_workers(), open_executor() as self._pool:
             try:
-                yield
+                yield self._pool
             finally:
                 self._pool = None
 
     @property
-    def _fits_here(self) -> bool:
+    def fits_here(self) -> bool:
         """Whether fits run without worker processes: here, or in those that torchrun started."""
         alone = self.open_executor is None and (self.workers < 2 or self.device != "cpu")
         return under_torchrun() or alone
@@ -256,7 +265,7 @@ class Executor:
         Else each task would hold the labels of all clips, which of P-HVU are .7 GB.
         """
         missing = any(not file.exists() for file, _, _ in tasks)
-        if self._fits_here or not missing:
+        if self.fits_here or not missing:
             return tasks
         files: dict[int, Path] = {}  # by the identity of the array, which protocols share
         found = []
@@ -287,7 +296,7 @@ class Executor:
     def _each(self, run: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> Iterator[None]:
         if under_torchrun():
             yield from share_fits(run, tasks)
-        elif self._fits_here or len(tasks) < 2:
+        elif self.fits_here or len(tasks) < 2:
             yield from itertools.starmap(run, tasks)
         elif self._pool is not None:
             waiting: set[Future[None]] = set()

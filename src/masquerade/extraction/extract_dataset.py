@@ -62,7 +62,8 @@ def extract_clips(
             the dataset.
         workers: processes; 1: none but this one. A script that asks for more does its work under
             `if __name__ == "__main__":`, since they import it.
-        open_executor: opens what reaches as many processes of other machines; None: of this one.
+        open_executor: opens what reaches as many processes, which other work may share; None: new
+            ones of this machine.
         progress: called with (videos done, videos in all).
 
     Raises:

@@ -59,9 +59,8 @@ from masquerade.pipeline.stream import (
     hide_planes,
     hides_in_planes,
 )
-from masquerade.process_pool import OpenExecutor, naming_dead_workers, processes
+from masquerade.process_pool import LocalPool, OpenExecutor, naming_dead_workers, processes
 from masquerade.regions.region import check_region
-from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import container_for, suffix_for
 from masquerade.video.frame import Frame
@@ -136,7 +135,7 @@ def extract_videos(
     """Yield each video, and for each content its clips or why there are none, in order.
 
     Processes share the work where there are enough videos and the method can be sent to them; those
-    of this machine, or of others that `open_executor` reaches.
+    that `open_executor` reaches, or else of a pool that is opened here.
     """
     region_class(configs[0].regions)  # refuse what makes no sense before any work
     if configs[0].device != "cpu":
@@ -147,20 +146,22 @@ def extract_videos(
         return
     ahead = videos_ahead(videos, configs, workers)
     waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
-    with ExitStack() as stack:
-        stack.enter_context(naming_dead_workers())
-        if open_executor is None:  # a process that is ended leaves its temporary files to this one
-            scratch = stack.enter_context(TemporaryFolder())
-            configs = [replace(config, scratch=scratch) for config in configs]
-        pool = stack.enter_context(processes(workers) if open_executor is None else open_executor())
-        for video in videos:
-            waiting.append((video, pool.submit(_extract_in_process, video, configs)))
-            if len(waiting) >= ahead:  # so that finished clips do not pile up in memory
+    open_executor = open_executor or partial(processes, workers)
+    with naming_dead_workers(), open_executor() as pool:
+        if isinstance(pool, LocalPool):
+            configs = [replace(config, scratch=pool.scratch) for config in configs]
+        try:
+            for video in videos:
+                waiting.append((video, pool.submit(_extract_in_process, video, configs)))
+                if len(waiting) >= ahead:  # so that finished clips do not pile up in memory
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+        finally:  # the pool may have other work to do
+            for _, future in waiting:
+                future.cancel()
 
 
 def _extract_in_process(
