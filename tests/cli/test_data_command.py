@@ -112,6 +112,12 @@ def test_what_would_change_nothing_is_refused(tmp_path: Path) -> None:
         run(*convert, "--val-share", "0.3", "--seed", "4")
     with pytest.raises(UsageError, match="ucf11 has no random split: leave out --seed"):
         run(*convert, "--seed", "4")
+    listed = ("convert", "kth", tmp_path / "kth", "-o", tmp_path / "m.csv", "--splits", tmp_path)
+    put(tmp_path / "kth/boxing/person11_boxing_d1_uncomp.avi", "x")
+    row = "person11_boxing_d1_uncomp,boxing,,,360,test"
+    put(tmp_path / "metadata.csv", f"video,action,person,background,frames,set\n{row}\n")
+    with pytest.raises(UsageError, match="kth has the splits of --splits: leave out --seed"):
+        run(*listed, "--seed", "4")
     for part in ("train", "val"):
         put(tmp_path / f"vispr/{part}.json", json.dumps({"image_path": "a.jpg", "labels": []}))
         put(tmp_path / f"vispr/{part}2017.txt", f"{part}.json\n")

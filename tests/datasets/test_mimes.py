@@ -287,6 +287,8 @@ def test_the_command_writes_a_dataset_that_passes_its_checks(tmp_path: Path) -> 
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["clips", "manifest.csv"]
     with pytest.raises(UsageError, match="not empty"):
         data.main(["mimes", *words])
+    with pytest.raises(UsageError, match="give one above 0"):
+        data.main(["mimes", str(tmp_path / "n"), "--correlated", "hat"])
 
 
 @pytest.mark.parametrize(
@@ -298,6 +300,8 @@ def test_the_command_writes_a_dataset_that_passes_its_checks(tmp_path: Path) -> 
         ({"correlated": ("nose",)}, "nose"),
         ({"actions": ("fly", "walk")}, "fly"),
         ({"actions": ("walk", "bow", "kick"), "correlation": 0.5}, "even number"),
+        ({"looks": False, "correlation": 0.5}, "own looks"),
+        ({"shuffle_looks": True, "correlation": 0.5}, "own looks"),
     ],
 )
 def test_invalid_arguments_are_refused(arguments: dict[str, object], word: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.datasets.check import find_split_leaks
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 from masquerade.datasets.splits import (
     carve_validation,
     copy_split,
@@ -35,6 +35,13 @@ def people(*who: str, split: str = "train", paths: list[str] | None = None) -> M
         for i, name in enumerate(who)
     ]
     return make_manifest(Path(), clips)
+
+
+def test_spaces_around_the_names_of_several_people_are_none_of_theirs(tmp_path: Path) -> None:
+    rows = "path,people\na.mp4,p1 | p2\nb.mp4,p1\nc.mp4,p2\nd.mp4,p3\n"
+    (tmp_path / "clips.csv").write_text(rows)
+    manifest = read_manifest(tmp_path / "clips.csv")
+    assert linked_groups(manifest).tolist() == [0, 0, 0, 1]
 
 
 def test_clips_are_linked_through_others() -> None:

@@ -168,8 +168,9 @@ def convert(
     Args:
         source: its folder or label file.
         out: the CSV to write.
-        without: another manifest, the test set: clips that overlap with it (by file, people or
-            source) are left out of the training set that is written.
+        without: another manifest, the test set: clips of its files are left out of the training
+            set that is written, and those that share people or a source with them in this dataset.
+            Names of people are not compared between the two.
         seed: of the random splits: takes of kth and sbu, --test-share, --val-share.
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
@@ -183,9 +184,11 @@ def convert(
     _refuse_list(out, source, reader.splits)
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     whole = manifest = _read(dataset, source, options, seed)
-    drawn = "seed" in signature(READERS[dataset]).parameters or test_share or val_share
+    random = "seed" in signature(READERS[dataset]).parameters and reader.splits is None
+    drawn = random or test_share or val_share
     if seed is not None and not drawn:
-        raise UsageError(f"{dataset} has no random split: leave out --seed, or give --test-share.")
+        why = "has no random split" if reader.splits is None else "has the splits of --splits"
+        raise UsageError(f"{dataset} {why}: leave out --seed, or give --test-share.")
     if without is not None:
         manifest = without_overlap(manifest, read_manifest(without))
     notes: list[str | None] = []
@@ -256,6 +259,8 @@ def mimes(
     """
     from masquerade.datasets.mimes import Mimes, write_mimes  # the help does not wait for torch
 
+    if benchmark.correlated != ("warm",) and not benchmark.correlation:
+        raise UsageError("--correlated changes nothing without --correlation: give one above 0.")
     drawn = Mimes(**{**vars(benchmark), "actions": benchmark.actions or None})
     path = write_mimes(out, drawn, truth=truth)
     Console(stderr=True).print(f"{_plain(path)}: {len(drawn)} clips.", soft_wrap=True)

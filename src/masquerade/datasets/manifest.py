@@ -401,8 +401,10 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
     where = f"{path}, line {number}"
     if len(row) != len(header):
         raise UsageError(f"{where}: {len(row)} cells under {len(header)} columns.")
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
     file = cells.pop("path")
+    # one spelling of several values: `a | b` is `a|b`
+    cells = {n: re.sub(r"\s*\|\s*", "|", c) if "|" in c else c for n, c in cells.items()}
     if not file:
         raise UsageError(f"{where}, column path: is empty.")
     edges = {name: cells.pop(name, "") for name in ("first", "last")}

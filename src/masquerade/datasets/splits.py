@@ -76,7 +76,7 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
 def _plain(name: str) -> str:
     """A name in lower case, without leading zeros and with one kind of space."""
     folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", folded)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", folded.strip())
 
 
 def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:

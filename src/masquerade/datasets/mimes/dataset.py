@@ -105,6 +105,11 @@ class Mimes:
             raise UsageError("People who all look alike cannot be shuffled; leave one of both out.")
         if builds and looks:
             raise UsageError("People with looks of their own have builds already: leave one out.")
+        if correlation and (shuffle_looks or not looks):
+            raise UsageError(
+                "Only people's own looks can go with the action: leave the correlation out, or "
+                "give people looks of their own."
+            )
         self.correlation, self.looks, self.shuffle_looks = correlation, looks, shuffle_looks
         self._attributes = tuple(RATES) if looks and not shuffle_looks else ()
         self.correlated = tuple(correlated) if correlation else ()
