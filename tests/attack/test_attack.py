@@ -242,17 +242,20 @@ def test_people_who_were_to_be_hidden_and_are_seen_are_said_to_be(tmp_path: Path
 
 @pytest.mark.slow
 def test_captions_between_the_frames_are_told(tmp_path: Path) -> None:
-    """They hold what is said; a player shows them where it is asked to."""
+    """They hold what is said, and begin once somebody speaks."""
     caption = bytes.fromhex("b50031474139340341fffc9420ff")  # CEA-608, as ATSC A/53 wraps it
     unit = b"\0\0\0\1\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
     for path, prefix in ((tmp_path / "captions.ts", unit), (tmp_path / "none.ts", b"")):
         with av.open(str(path), "w", format="mpegts") as out:
             stream = out.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
-            picture = av.VideoFrame.from_ndarray(black(demo()[0], 0), format="rgb24")
-            picture.pts, picture.time_base = 0, Fraction(1, 25)
-            for packet in (*stream.encode(picture), *stream.encode(None)):
-                marked = av.Packet(prefix + bytes(packet))
+            packets = []
+            for number in range(3):
+                picture = av.VideoFrame.from_ndarray(demo()[number], format="rgb24")
+                picture.pts, picture.time_base = number, Fraction(1, 25)
+                packets += stream.encode(picture)
+            for number, packet in enumerate([*packets, *stream.encode(None)]):
+                marked = av.Packet((prefix if number == 2 else b"") + bytes(packet))
                 marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
                 marked.stream, marked.is_keyframe = stream, packet.is_keyframe
                 out.mux(marked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,12 @@ from clips import ffmpeg, make, needs_ffmpeg
 
 from masquerade.attack.file_facts import read_streams, read_tags
 from masquerade.attack.finding import Finding
+from masquerade.attack.paired_frames import read_frames, read_windows
 from masquerade.cli import main
+from masquerade.video.decoding_process import list_side_data
+from masquerade.video.frame import Frame
 from masquerade.video.probe import FrameCount, probe, tally_frames
+from masquerade.video.read import Reader
 from masquerade.video.unread_data import list_unread_data
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Jane</x:xmpmeta>"
@@ -92,6 +97,68 @@ def test_boxes_of_an_mp4_that_no_player_reads_are_told(tmp_path: Path) -> None:
     assert list_unread_data(path) == ()
     path.write_bytes(data[: len(data) // 2])  # cut short, within a box that is known
     assert list_unread_data(path) == ()
+
+
+@needs_ffmpeg
+def test_data_in_padding_within_a_box_is_told(tmp_path: Path) -> None:
+    """Some programs take tags away by calling them padding, which leaves them in the file."""
+    path = make(tmp_path / "a.mp4")
+    data = path.read_bytes()
+    start = data.index(b"moov") - 4
+    size = int.from_bytes(data[start : start + 4], "big")
+    assert start + size == len(data)
+    for said, told in ((b"a picture, whole", ("data in a free box",)), (bytes(16), ())):
+        moov = struct.pack(">I", size + 24) + data[start + 4 :]
+        path.write_bytes(data[:start] + moov + struct.pack(">I4s", 24, b"free") + said)
+        assert list_unread_data(path) == told
+
+
+@needs_ffmpeg
+def test_a_border_that_was_cropped_without_encoding_anew_is_recovered(tmp_path: Path) -> None:
+    whole, cropped = make(tmp_path / "a.mp4", size="640x480"), tmp_path / "b.mp4"
+    ffmpeg("-i", whole, "-c", "copy", "-bsf:v", "h264_metadata=crop_right=340", cropped)
+    assert read_streams(probe(whole)).level == "nothing"
+    found = read_streams(probe(cropped))
+    assert found.level == "recovered" and found.says.startswith(
+        "340 pixels of the picture's border"
+    )
+
+
+@needs_ffmpeg
+def test_what_names_no_known_encoder_is_left(tmp_path: Path) -> None:
+    path, out = make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    assert tags(path).level == "nothing", tags(path).says
+    named = "handler_name=maria_lopez_2024-03-05.h264@GPAC0.5.2"
+    ffmpeg("-i", path, "-c", "copy", "-metadata:s:v:0", named, out)
+    assert tags(out).level == "left" and "in stream0:handler_name:" in tags(out).says
+    assert "maria" not in tags(out).says
+
+
+@needs_ffmpeg
+def test_a_message_between_frames_that_no_known_encoder_writes_is_left(tmp_path: Path) -> None:
+    path, out = make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    assert list_side_data(path) == (["SEI_UNREGISTERED"], False)  # x264's own
+    message = "sei_user_data=17ee8c60f84d11d98cd60800200c9a66+N52.51E13.40"
+    ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"h264_metadata={message}", out)
+    names, other = list_side_data(out)
+    assert other
+    found = read_tags(probe(out), side_data=names, other_messages=other)
+    assert found.level == "left" and "a message between its frames" in found.says
+
+
+def test_transparent_pixels_are_looked_at(tmp_path: Path) -> None:
+    pixels = np.full((48, 64, 4), 255, np.uint8)
+    pixels[:, :32] = 100, 100, 100, 0
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    for opaque, shown in ((False, 0), (True, 100)):
+        with Reader(tmp_path / "a.png", opaque=opaque) as reader:
+            (frame,) = (item.rgb() for item in reader if isinstance(item, Frame))
+            assert (frame[:, :32] == shown).all() and (frame[:, 32:] == 255).all()
+    with ExitStack() as stack:
+        (window,) = read_windows(tmp_path / "a.png", None, [0])
+        assert (window.published[:, :32] == 100).all()
+        (timed,) = read_frames(stack, tmp_path / "a.png")  # as raw video is compared with
+        assert not timed.pixels[:, :32].any()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])

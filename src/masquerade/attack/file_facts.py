@@ -1,7 +1,7 @@
 """What a published file tells beside its pictures: tags, sound, other streams, a receipt."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ HARMLESS = frozenset(
     (
         *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "language"),
         *("handler_name", "vendor_id", "software", "bps", "number_of_bytes", "number_of_frames"),
-        *("_statistics_tags", "_statistics_writing_app", "_statistics_writing_date_utc"),
+        *("_statistics_tags", "_statistics_writing_app"),
         "gamma",  # of a PNG's colours
         # of how a TIFF's picture is stored
         *("imagewidth", "imagelength", "bitspersample", "compression", "photometricinterpretation"),
@@ -34,6 +34,7 @@ TELLING_SIDE_DATA = {
     "GOP_TIMECODE": "a time code",
 }
 """Side data of frames that may identify, by FFmpeg's name, in words: what is said, and when."""
+LARGEST_PADDING = 63  # pixels on an axis, to whole blocks of HEVC; more was cropped
 PRIMING_SECONDS = 0.3  # of sound, at most, that an encoder puts before the first that is heard
 HIDES: Mapping[str, frozenset[Kind]] = {
     "people": frozenset(("person", "pose")),
@@ -43,18 +44,34 @@ HIDES: Mapping[str, frozenset[Kind]] = {
 """What region sources hide, beside faces."""
 
 
-def read_tags(info: VideoInfo) -> Finding:
-    """Whether the file has tags such as the time, the place and the device of the recording."""
-    telling = [_explain(name) for name in info.tags if not _is_harmless(name)]
+def read_tags(
+    info: VideoInfo, *, side_data: Sequence[str] = (), other_messages: bool = False
+) -> Finding:
+    """Whether the file has tags such as the time, the place and the device of the recording.
+
+    `side_data` are names of what lies beside any frame, of which `info` has the first one's alone,
+    and `other_messages` tells whether no known encoder wrote some of it.
+    """
+    names = dict.fromkeys([*info.tags, *(f"side:{name}" for name in side_data)])
+    telling = [_explain(name) for name in names if not _is_harmless(name)]
     telling += list_unread_data(info.path)
+    other = [escape(name) for name in info.other_texts]
+    other += ["a message between its frames"] if other_messages else []
+    says = []
+    if telling:
+        told = ", ".join(map(escape, telling))
+        says.append(f"The file tells more than its picture does, in {told}.")
+    if other:
+        says.append(
+            f"What it says of its encoder is not what a known one writes, in {', '.join(other)}: "
+            "it may name a device, a file or a person."
+        )
     return Finding(
         attack="tags",
-        level="recovered" if telling else "nothing",
-        says=f"The file tells more than its picture does, in {', '.join(map(escape, telling))}."
-        if telling
-        else "The file has no tags but those of its container and encoder.",
-        work="every tag of the file and of its streams, and what else a JPEG, PNG, WebP or MP4 "
-        "holds beside its picture, by name",
+        level="recovered" if telling else "left" if other else "nothing",
+        says=" ".join(says) or "The file has no tags but those of its container and encoder.",
+        work="every tag of the file, of its streams and of its frames, and what else a JPEG, PNG, "
+        "WebP or MP4 holds beside its picture, by name; of encoders' tags also the text",
     )
 
 
@@ -68,7 +85,8 @@ def read_streams(info: VideoInfo, *, hidden: int = 0, hidden_sound: float = 0.0)
     beside: list[str] = [s.kind for s in info.streams if s.index != info.video_index]
     pictures = sum(kind in ("video", "picture") for kind in beside)
     beside += ["chapters"] if info.chapters else []
-    says = "" if hidden else "The file holds nothing but the picture."
+    border = info.hidden_border > LARGEST_PADDING
+    says = "" if hidden or border else "The file holds nothing but the picture."
     if beside:
         says = f"Beside the picture the file holds {', '.join(dict.fromkeys(beside))}."
     if "audio" in beside:
@@ -85,9 +103,16 @@ def read_streams(info: VideoInfo, *, hidden: int = 0, hidden_sound: float = 0.0)
             f" {hidden:,} frames are in the file that an edit list hides from players, and from "
             "these attacks: encode it anew."
         )
+    if border:
+        says += (
+            f" {info.hidden_border} pixels of the picture's border are in the file that it hides "
+            "from players, and from these attacks: encode it anew."
+        )
+    if info.has_alpha:
+        says += " Pixels may be transparent: all were looked at as if none were."
     return Finding(
         attack="streams",
-        level="recovered" if pictures or hidden else "left" if beside else "nothing",
+        level="recovered" if pictures or hidden or border else "left" if beside else "nothing",
         says=says.strip(),
         work="the list of the file's streams, and of the frames of its picture; sound is not "
         "listened to",

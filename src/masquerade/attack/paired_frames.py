@@ -51,9 +51,14 @@ def spread_numbers(count: int, most: int) -> list[int]:
     return [int((i + 0.5) * count / most) for i in range(most)]
 
 
-def read_frames(stack: ExitStack, path: Path, *, salvage: bool = False) -> Iterator[TimedFrame]:
-    """All frames of a video or image; with `salvage` those that can be read of a damaged one."""
-    reader = stack.enter_context(Reader(path, force_8bit=True, salvage=salvage))
+def read_frames(
+    stack: ExitStack, path: Path, *, salvage: bool = False, opaque: bool = False
+) -> Iterator[TimedFrame]:
+    """All frames of a video or image; with `salvage` those that can be read of a damaged one.
+
+    With `opaque` transparent pixels have the colours that are in the file.
+    """
+    reader = stack.enter_context(Reader(path, force_8bit=True, salvage=salvage, opaque=opaque))
     first: float | None = None
     for item in reader:
         if isinstance(item, Frame):
@@ -84,7 +89,7 @@ def read_windows(
     with ExitStack() as stack:
         sources = None if raw is None else _RawFrames(read_frames(stack, raw, salvage=salvage))
         before = 0.0
-        for number, frame in enumerate(read_frames(stack, path)):
+        for number, frame in enumerate(read_frames(stack, path, opaque=True)):
             near: Sequence[U8] = ()
             if raw is not None and sources is not None:
                 near = sources.nearest(frame.time, within=frame.time - before)

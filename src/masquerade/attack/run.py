@@ -54,7 +54,7 @@ from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError, traceback_of
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
-from masquerade.video.decoding_process import count_frames, probe, tally_frames
+from masquerade.video.decoding_process import count_frames, list_side_data, probe, tally_frames
 from masquerade.video.probe import FrameCount
 
 ATTACKS = {
@@ -223,10 +223,12 @@ def attack_file(
         chosen = spread_numbers(count, config.frames)
         attacks = _FrameAttacks.on(path, raw, config, finders, restoration, own_output=own_output)
         attacks.look(path, raw, chosen, salvage=salvage, progress=progress)
+        whole = info.kind == "video" and not own_output  # which has no side data but its encoder's
+        side_data, other_messages = list_side_data(path) if whole else ((), False)
         findings = [
             *attacks.again.findings(_who_says_drawn(path, attacks.compared, drawn)),
             *([attacks.noise.finding()] if attacks.noise else []),
-            read_tags(info),
+            read_tags(info, side_data=side_data, other_messages=other_messages),
             read_streams(info, hidden=unseen, hidden_sound=unheard),
             find_receipt(path),
             *(attacks.compared.findings() if attacks.compared else []),

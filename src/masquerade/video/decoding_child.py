@@ -32,7 +32,7 @@ from masquerade.video.messages import (
     send,
     sound_to_plain,
 )
-from masquerade.video.probe import VideoInfo, list_packets, probe, tally_frames
+from masquerade.video.probe import VideoInfo, list_packets, list_side_data, probe, tally_frames
 from masquerade.video.shared_picture import byte_count, chroma_place, properties_of, put
 from masquerade.video.stream_template import write_skeleton
 
@@ -56,7 +56,7 @@ class Child:
         """Answer until the parent closes its side."""
         while True:
             request, _ = receive(self._channel)
-            if request["ask"] not in ("probe", "tally", "packets", "read", "watch"):
+            if request["ask"] not in ("probe", "tally", "packets", "side", "read", "watch"):
                 continue  # it was about a file that had ended already
             try:
                 self._answer(request)
@@ -113,6 +113,9 @@ class Child:
             send(self._channel, {"info": info_to_plain(info)})
         elif request["ask"] == "tally":
             send(self._channel, {"tally": tally_frames(path)})
+        elif request["ask"] == "side":
+            side = list_side_data(path, after_frames=lambda: send(self._channel, {"alive": True}))
+            send(self._channel, {"side": side})
         elif request["ask"] == "packets":
             send(self._channel, {"packets": list_packets(path)})
         else:

@@ -260,6 +260,16 @@ def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
     return tally_frames(path, limits=limits).shown
 
 
+def list_side_data(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
+    """List what `probe.list_side_data` does, in the process that decodes."""
+    with Conversation(path, limits) as talk:
+        message = talk.open("side", rate=None)
+        while "alive" in message:
+            message, _ = talk.answer()
+        names, other = message["side"]
+        return names, other
+
+
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
     """List the packets of a video as `probe.list_packets` does, in the process that decodes."""
     with Conversation(path, limits) as talk:

@@ -24,12 +24,14 @@ class YuvToRgb:
     """Converts decoded pictures of one video to upright RGB; several threads may share it.
 
     swscale's tables are kept between pictures, one set for each size that is asked for.
-    `force_8bit` gives 8 bits even where the source has more.
+    `force_8bit` gives 8 bits even where the source has more; `opaque` the colours of transparent
+    pixels, which are else blended over black.
     """
 
-    def __init__(self, info: VideoInfo, *, force_8bit: bool = False) -> None:
+    def __init__(self, info: VideoInfo, *, force_8bit: bool = False, opaque: bool = False) -> None:
         self.info = info
         self._deep = info.bit_depth > 8 and not force_8bit
+        self._opaque = opaque
         self._scalers: dict[object, tuple[Any, Lock]] = {}  # by size and kind of what is made
         self._adding = Lock()
         self._matrix = matrix_for(info.color, info.coded_size[1])
@@ -108,7 +110,9 @@ class YuvToRgb:
                 src_color_range=self._range if yuv else None,
             )
         pixels: Any = out.to_ndarray()
-        return over_black(pixels) if alpha else pixels
+        if alpha:
+            return np.ascontiguousarray(pixels[..., :3]) if self._opaque else over_black(pixels)
+        return pixels
 
 
 def has_alpha(picture: VideoFrame) -> bool:

@@ -87,7 +87,8 @@ def info_from_plain(plain: Message, path: Path) -> VideoInfo:
     """The inverse of `info_to_plain`."""
     streams = tuple(StreamInfo(**{**s, "tags": tuple(s["tags"])}) for s in plain["streams"])
     own = {"path": path, "color": Color(**plain["color"]), "streams": streams}
-    return VideoInfo(**{**plain, **own, "tags": tuple(plain["tags"])})
+    lists = {name: tuple(plain[name]) for name in ("tags", "other_texts")}
+    return VideoInfo(**{**plain, **own, **lists})
 
 
 def packet_to_plain(packet: Packet[Any]) -> tuple[Message, list[Any]]:

@@ -19,6 +19,7 @@ from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
+from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.hidden_content import hidden_content, hidden_layers
 from masquerade.video.pictures import has_more_pictures, is_hidden
 from masquerade.video.side_data import orientation, side_data
@@ -30,6 +31,7 @@ SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows ev
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FROM_ZERO = ("matroska,webm", "asf", "ogg")
 """Formats whose stated duration counts from time 0 (of Ogg with Opus alone), not from the start."""
+FRAMES_BETWEEN = 50  # after which it is told that a long look at a file goes on
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
 
@@ -72,6 +74,8 @@ class VideoInfo:
     video_index: int = 0  # the stream that is read
     streams: tuple[StreamInfo, ...] = ()  # every stream in the file
     tags: tuple[str, ...] = ()  # names of every tag and side datum, never a value
+    other_texts: tuple[str, ...] = ()  # those that are to name an encoder and say something else
+    hidden_border: int = 0  # pixels, the most on one axis that are coded and not shown
     chapters: int = 0  # how many
 
     def origin(self, others: Collection[int] = ()) -> Fraction:
@@ -420,6 +424,8 @@ def describe(
         video_index=stream.index,
         streams=tuple(stream_info(s, first.get(s.index)) for s in container.streams),
         tags=_tags(container, frame),
+        other_texts=_other_texts(container, frame),
+        hidden_border=_hidden_border(stream, frame),
         chapters=len(container.chapters()),
     )
 
@@ -476,6 +482,49 @@ def _bitrate(container: InputContainer, stream: VideoStream) -> int | None:
     sound = sum(context.bit_rate or 0 for context in audio)
     rest = (container.bit_rate or 0) - sound
     return rest if rest > 0 else None
+
+
+def _hidden_border(stream: VideoStream, frame: av.VideoFrame) -> int:
+    """Pixels, the most on one axis, that are coded beyond those that a decoder shows."""
+    context = stream.codec_context
+    wider, higher = context.coded_width - frame.width, context.coded_height - frame.height
+    return max(0, wider, higher) if context.name in ("h264", "hevc") else 0
+
+
+def list_side_data(
+    path: Path, *, after_frames: Callable[[], object] = lambda: None
+) -> tuple[list[str], bool]:
+    """Names of side data of all frames, and whether messages of no known encoder are among them.
+
+    `after_frames` is called now and then, as this decodes the whole video.
+    """
+    names: dict[str, None] = {}
+    other = False
+    with open_container(path) as container:
+        stream = main_stream(container, path)
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                assert isinstance(frame, av.VideoFrame)
+                names |= dict.fromkeys(name for name, _ in side_data(frame))
+                other = other or has_other_message(frame)
+                if number % FRAMES_BETWEEN == 0:
+                    after_frames()
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+            why = str(getattr(error, "strerror", None) or error).lower()
+            raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
+    return list(names), other
+
+
+def _other_texts(container: InputContainer, frame: av.VideoFrame) -> tuple[str, ...]:
+    held = {"": container.metadata, "frame:": frame.metadata}
+    held |= {f"stream{stream.index}:": stream.metadata for stream in container.streams}
+    return tuple(
+        f"{of}{name}"
+        for of, tags in held.items()
+        for name, text in tags.items()
+        if has_other_text(name, text)
+    )
 
 
 def _tags(container: InputContainer, frame: av.VideoFrame) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class Reader:
         sound: Collection[int] = (),  # streams whose sound is to be decoded and given
         salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
         force_8bit: bool = False,  # give 8 bits even where the source has more
+        opaque: bool = False,  # give the colours of transparent pixels, else blended over black
         rate: Fraction | None = None,  # images a second, where the path is a folder of images
         threads: int = 0,  # of the decoder, at most 16; 0: as many as there are cores
         gpu: bool = False,  # decode on an NVIDIA GPU, where there is one that can
@@ -51,7 +52,7 @@ class Reader:
         else:
             self.info = info or decoding_process.probe(self.path, rate=rate, limits=limits)
             self._decoder = RemoteDecoder(self.path, self.info, **options, limits=limits)
-        self._to_rgb = YuvToRgb(self.info, force_8bit=force_8bit)
+        self._to_rgb = YuvToRgb(self.info, force_8bit=force_8bit, opaque=opaque)
 
     def __enter__(self) -> Self:
         self._decoder.__enter__()

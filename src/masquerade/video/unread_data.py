@@ -19,6 +19,8 @@ MP4_BOXES = frozenset(
     b"ftyp styp moov moof mdat mfra sidx ssix prft pdin wide meta free skip".split()
 )
 PADDING = (b"free", b"skip")
+HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"udta")  # of other boxes, padding among them
+DEEPEST = 8  # boxes in each other
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 
@@ -116,10 +118,17 @@ def _in_mp4(data: mmap) -> Iterator[str]:
     for name, start, after in mp4_boxes(data, 0, len(data)):
         if name not in MP4_BOXES:
             yield f"a {name.decode('latin-1')} box"
-        elif name in PADDING and _is_filled(data[start:after]):
-            yield f"data in a {name.decode('latin-1')} box"
+        yield from _in_padding(data, name, start, after)
     if data[after + 4 : after + 8] not in MP4_BOXES:  # else the file ends within a box
         yield from _behind(data, after)
+
+
+def _in_padding(data: mmap, name: bytes, start: int, after: int, depth: int = 0) -> Iterator[str]:
+    if name in PADDING and _is_filled(data[start:after]):
+        yield f"data in a {name.decode('latin-1')} box"
+    elif name in HOLDERS and depth < DEEPEST:
+        for inner in mp4_boxes(data, start, after):
+            yield from _in_padding(data, *inner, depth + 1)
 
 
 def _behind(data: mmap, place: int) -> Iterator[str]:
