@@ -215,14 +215,23 @@ def test_a_person_is_followed_between_runs_of_the_detector() -> None:
     found = _track(tracker, _frames(30))
     assert all(list(people.poses) == [0] for people in found)
     assert all(_covered(people, t) == 1 for t, people in enumerate(found))
-    assert tracker.asked == list(range(0, 30, 4))
-    assert [people.detected for people in found] == [t % 4 == 0 for t in range(30)]
+    assert tracker.asked == [*range(0, 30, 4), 29]
+    assert [people.detected for people in found] == [t % 4 == 0 or t == 29 for t in range(30)]
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
 def test_who_enters_between_runs_of_the_detector_is_looked_for_before(first: int) -> None:
     found = _track(_DrawnPeople(), _frames(16, first=first))
     assert [bool(people.poses) for people in found] == [t >= first for t in range(16)]
+
+
+@pytest.mark.parametrize("count", range(9, 14))
+def test_who_enters_in_the_last_frames_of_a_shot_is_looked_for(count: int) -> None:
+    for first in range(count - 3, count):
+        alone = _frames(count, first=first)
+        before_a_cut = [*alone, *_frames(20, first=99)[count:]]
+        for found in (_track(_DrawnPeople(), alone), _track(_DrawnPeople(), before_a_cut, count)):
+            assert all(_covered(found[t], t) == 1 for t in range(first, count))
 
 
 @pytest.mark.parametrize("blind", [(9,), (9, 10, 11), (7, 8, 9, 10, 11, 12)])
@@ -371,7 +380,7 @@ def test_a_last_frame_that_was_skipped_is_looked_at(count: int) -> None:
 def test_detectors_run_more_often_on_slow_videos() -> None:
     tracker = _DrawnPeople()
     _track(tracker, _frames(12, rate=12.5))
-    assert tracker.asked == list(range(0, 12, 2))
+    assert tracker.asked == [*range(0, 12, 2), 11]
 
 
 def test_turned_copies_are_rare_while_everybody_has_landmarks() -> None:
@@ -381,16 +390,16 @@ def test_turned_copies_are_rare_while_everybody_has_landmarks() -> None:
     tracker = _DrawnPeople()
     tracker.boxes = [Box(100, 60, 150, 110, 0.3, label="person")]  # somebody else, without any
     _track(tracker, _frames(20))
-    assert tracker.turned == tracker.asked == list(range(0, 20, 4))
+    assert tracker.turned == tracker.asked == [*range(0, 20, 4), 19]
     tracker = _DrawnPeople()
     _track(tracker, _frames(20, first=99))
-    assert tracker.turned == list(range(0, 20, 4))
+    assert tracker.turned == [*range(0, 20, 4), 19]
 
 
 def test_tiles_and_turned_copies_are_as_rare_as_is_asked_for_from_a_cut_on() -> None:
     tracker = _DrawnPeople(tiles=True, thorough_every=3)
     _track(tracker, _frames(40, first=99), cut=20)
-    assert tracker.asked == list(range(0, 40, 4))
+    assert tracker.asked == [*range(0, 20, 4), 19, *range(20, 40, 4), 39]
     assert tracker.turned == tracker.tiled == [0, 12, 20, 32]
 
 

@@ -99,11 +99,11 @@ def test_whole_frame_hides_full_frames() -> None:
     assert [r.full_frame for r in WholeFrame()([blank] * 3)] == [True] * 3
 
 
-def test_keyframes_are_first_last_after_cuts_and_every_nth() -> None:
+def test_keyframes_are_first_and_last_of_shots_and_every_nth() -> None:
     picture = ArrayFrame(np.zeros((2, 2, 3), np.uint8))
     cuts = [t == 5 for t in range(13)]
     looks = [look for *_, look in select_keyframes([(picture, cut) for cut in cuts], 3)]
-    assert [t for t, look in enumerate(looks) if look] == [0, 3, 5, 8, 11, 12]
+    assert [t for t, look in enumerate(looks) if look] == [0, 3, 4, 5, 8, 11, 12]
 
 
 @pytest.mark.parametrize(

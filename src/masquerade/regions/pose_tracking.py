@@ -42,6 +42,7 @@ from masquerade.regions.tracking import (
     FULL_RATE,
     Tracking,
     delayed,
+    mark_ends,
     seconds_between,
     time_of,
     track_boxes,
@@ -82,6 +83,11 @@ class PoseTracking:
     @property
     def look_ahead(self) -> int:
         """How many frames are read beyond the one whose people are given."""
+        return self.delay + (not self.online)  # whether a shot ends is known by the next frame
+
+    @property
+    def delay(self) -> int:
+        """How many frames are looked at beyond the one whose people are given."""
         past = 0 if self.online else max(self.gap, self.lookback)
         return max(past + self.every, self.of_boxes.look_ahead)
 
@@ -140,7 +146,7 @@ class PoseTracker:
         for_poses, for_boxes = tee(self._looked_at(frames, earlier))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
         boxes = track_boxes(found, self.rules.of_boxes)
-        late = delayed(for_poses, self.rules.look_ahead)
+        late = delayed(for_poses, self.rules.delay)
         for people, followed in zip(late, boxes, strict=True):
             clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
             numbered = (replace(b, track=FIRST_BOX + (b.track or 0)) for b in clipped if b)
@@ -153,13 +159,14 @@ class PoseTracker:
         self, frames: Iterable[tuple[Frame, bool]], earlier: Earlier
     ) -> Iterator[FramePeople]:
         """Each frame as soon as it was looked at; later ones may still tell of its people."""
-        waiting: deque[FramePeople] = deque(maxlen=self.rules.look_ahead + 1)
+        waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
         run = _Run(self, earlier)
         with closing(run):
-            for frame, cut in frames:
+            online = ((frame, cut, False) for frame, cut in frames)  # which knows no next frame
+            for frame, cut, last in online if self.rules.online else mark_ends(frames):
                 now = FramePeople(frame, cut, frame.rgb(fit_size(frame, self.scale)))
                 waiting.append(now)
-                run.step(waiting)
+                run.step(waiting, last=last)
                 yield now
             run.look_at_skipped(list(waiting))
 
@@ -221,8 +228,11 @@ class _Run:
         if self._pool:
             self._pool.shutdown()
 
-    def step(self, waiting: deque[FramePeople]) -> None:
-        """Find the people of the last waiting frame, and what it tells of those before."""
+    def step(self, waiting: deque[FramePeople], *, last: bool) -> None:
+        """Find the people of the last waiting frame, and what it tells of those before.
+
+        In the `last` frame of a shot the detectors look for those who came in since they last ran.
+        """
         now = waiting[-1]
         now.earlier = self._earlier
         if now.cut:
@@ -234,7 +244,7 @@ class _Run:
             self._without.clear()
             self._turn_at = self._now
             self._since, self._runs = self._rules.every, 0
-        self._since += 1
+        self._since = self._rules.every if last else self._since + 1
         if self._may_skip(waiting):
             self._skipped = True
             return

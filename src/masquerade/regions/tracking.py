@@ -244,7 +244,7 @@ Anything = TypeVar("Anything")
 def select_keyframes(
     frames: Iterable[tuple[Item, bool]], every: int
 ) -> Iterator[tuple[Item, bool, bool]]:
-    """Frame, cut, and whether to detect: on the first, the last, after a cut, every N-th since.
+    """Frame, cut, and whether to detect: on the first and last of a shot, and every N-th between.
 
     Below `FULL_RATE` frames a second it is as often as N frames of a video of that rate.
     """
@@ -254,7 +254,9 @@ def select_keyframes(
     for frame, cut in frames:
         now = time_of(frame)
         if held is not None:
-            if not held[2] and seconds_between(last, now) > (every + 0.25) / FULL_RATE:
+            if cut:  # whoever came in since the last keyframe would never be looked for
+                held = held[0], held[1], True
+            elif not held[2] and seconds_between(last, now) > (every + 0.25) / FULL_RATE:
                 held, since, last = (held[0], held[1], True), 1, before
             yield held
         since = 0 if cut else since
@@ -304,6 +306,17 @@ def delayed(items: Iterable[Anything], late: int) -> Iterator[Anything]:
         if len(waiting) > late:
             yield waiting.popleft()
     yield from waiting
+
+
+def mark_ends(frames: Iterable[tuple[Item, bool]]) -> Iterator[tuple[Item, bool, bool]]:
+    """Frame, whether a cut lies before it, and whether it is its shot's last; one frame late."""
+    held: tuple[Item, bool] | None = None
+    for frame, cut in frames:
+        if held is not None:
+            yield *held, cut
+        held = frame, cut
+    if held is not None:
+        yield *held, True
 
 
 def track_regions(
