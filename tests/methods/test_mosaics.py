@@ -69,3 +69,13 @@ def test_downsampling_the_output_gives_the_reduced_frame() -> None:
     assert method.size(64, 96) == (8, 12)
     assert torch.allclose(area_resize(out, 8, 12), small, atol=1e-6)
     assert method.size(3, 3) == (1, 1)
+
+
+@pytest.mark.parametrize("side", [16, 49, 103])
+def test_blocks_of_bytes_have_equal_pixels_up_to_their_edges(side: int) -> None:
+    """OpenCV's plain nearest pixel is the neighbouring block's at the edges of some sizes."""
+    frame = np.random.default_rng(0).integers(0, 256, (side, 5 * side + 3, 3), np.uint8)
+    for method in (Pixelate(block=side, short=0), Downsample(factor=side)):
+        clip = torch.from_numpy(frame).permute(2, 0, 1)[None, :, None].float() / 255
+        expected = method(clip).clip[0, :, 0].permute(1, 2, 0).numpy() * 255
+        assert np.abs(method.on_bytes(frame[None])[0][0] - expected).max() <= 1

@@ -286,6 +286,12 @@ def test_a_clip_in_memory_and_its_mask_are_checked() -> None:
     for beyond in (clip * 255, clip - 1, clip + 0.01 + clip.max()):
         with pytest.raises(UsageError, match=r"in \[0, 1\]"):
             anonymize(beyond, method)
+    for empty in (clip[:, :, :0], clip[..., :0, :]):
+        with pytest.raises(UsageError, match="with pixels in them"):
+            anonymize(empty, method)
+    for kind in (torch.bool, torch.int64, torch.float64):
+        hidden = anonymize(clip, method, mask=torch.ones(1, 1, 2, 8, 8, dtype=kind))
+        assert hidden.dtype == clip.dtype and not hidden.any()
     assert anonymize(torch.full_like(clip, 1 + 1e-6), method).shape == clip.shape  # by rounding
     for mask in (clip[:, :1] * NAN, clip[:, :1] + 1, clip[:, :1, ..., 1:], clip[:, :1] - 1):
         with pytest.raises(UsageError, match="takes masks"):

@@ -540,11 +540,14 @@ def anonymize(
         )
     if clip.ndim != 5 or clip.shape[1] != 3:
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
+    if 0 in clip.shape:
+        raise UsageError(f"anonymize takes clips with pixels in them, not {tuple(clip.shape)}.")
     if not clip.is_floating_point() or not in_unit_range(clip):
         raise UsageError("anonymize takes clips of finite numbers in [0, 1].")
     own = (len(clip), 1, *clip.shape[2:])
     if mask is not None and (mask.shape != own or not ((mask >= 0) & (mask <= 1)).all()):
         raise UsageError(f"anonymize takes masks {own} in [0, 1].")
+    mask = None if mask is None else mask.to(clip)
     frames = clip.shape[2]
     step = anonymizer.window or frames
     digest = None
