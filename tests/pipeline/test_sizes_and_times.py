@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,7 +145,7 @@ def frame_at(pts: int, duration: int = 1, base: Fraction = Fraction(1, 10)) -> A
         ([0, 1, 2, 3], 5, [0, 2]),
         ([0, 4, 5], 10, [0, 0, 0, 0, 4, 5]),
         ([7, 8], 10, [7, 8]),
-        ([0, 1, 2, 3, 4, 5], 4, [0, 2, 5]),
+        ([0, 1, 2, 3, 4, 5], 4, [0, 3, 5]),
         ([2_000_000, 2_000_001], 10, [2_000_000, 2_000_001]),  # it begins two days late
         ([], 4, []),
     ],
@@ -162,6 +163,27 @@ def test_a_constant_rate_shows_what_was_there_at_each_tick(
     first = times[0] * rate // 10 if times else 0
     assert [frame.pts for frame in frames] == [first + i for i in range(len(shown))]
     assert all((f.duration, f.time_base) == (1, Fraction(1, rate)) for f in frames)
+
+
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(7, 1000), Fraction(1, 60), Fraction(74)])
+@pytest.mark.parametrize(
+    "rate", [Fraction(30000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(60)]
+)
+def test_times_rounded_to_milliseconds_drop_and_double_nothing(
+    rate: Fraction, start: Fraction
+) -> None:
+    """As Matroska has them: a third of the frames came twice, or not at all."""
+    milli = Fraction(1, 1000)
+    times = [round((start + n / rate) / milli) for n in range(301)]
+    frames = [frame_at(a, b - a, milli) for a, b in pairwise(times)]
+    shown = [one.frame for one in to_constant_rate(frames, rate) if one.frame.duration]
+    assert [frame.index for frame in shown] == times[:-1]
+    assert all(b.pts - a.pts == 1 for a, b in pairwise(shown))
+    assert abs(shown[0].pts / rate - start) <= 1 / rate / 2 + milli
+    for fewer in (2, 3):
+        every = to_constant_rate(frames, rate / fewer)
+        kept = [times.index(one.frame.index) for one in every if one.frame.duration]
+        assert {b - a for a, b in pairwise(kept)} == {fewer} and len(kept) == 300 // fewer
 
 
 def test_one_picture_is_repeated_a_hundred_thousand_times_at_most() -> None:

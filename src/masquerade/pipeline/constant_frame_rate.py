@@ -7,9 +7,13 @@ from typing import Any
 
 from masquerade.errors import VideoError
 from masquerade.pipeline.stream import AnonymizedFrame
-from masquerade.video.timestamps import FrameTime
+from masquerade.video.timestamps import FrameTime, nearest
 
 MAX_REPEATS = 100_000  # of one picture: an hour at 27 frames a second
+LATE = Fraction(3, 8)
+"""Of a tick: how late a frame may begin that is shown from that tick on. Times that a file rounds,
+as Matroska does to milliseconds, lie around the ticks, and those of twice or three times the rate
+around a half or a third; this is far from all of them, so that rounding chooses nothing."""
 
 
 def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
@@ -19,32 +23,33 @@ def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
     it, and nobody writes it. At least one frame is kept.
     """
     held: AnonymizedFrame | None = None
-    tick: int | None = None
-    start = 0
+    begun, start, tick = Fraction(0), 0, 0
     for item in items:
         if not isinstance(item, AnonymizedFrame):
             yield item
             continue
         time = item.frame.pts * item.frame.time_base
-        if held is None or tick is None:
-            tick = start = round(time * rate)
+        if held is None:  # its ticks are counted from here, wherever between two it begins
+            begun, tick = time, nearest(time * rate)
+            start = tick
         else:
-            yield from _repeat(held, tick, time, rate)
-            tick = max(tick, ceil(time * rate))
+            until = start + ceil((time - begun) * rate - LATE)
+            yield from _repeat(held, tick, until, rate)
+            tick = max(tick, until)
         held = item
-    if held is not None and tick is not None:
+    if held is not None:
         end = (held.frame.pts + held.frame.duration) * held.frame.time_base
-        yield from _repeat(held, tick, max(end, (start + 1) / rate), rate)
+        until = max(start + ceil((end - begun) * rate - LATE), start + 1)
+        yield from _repeat(held, tick, until, rate)
 
 
 def _repeat(
-    held: AnonymizedFrame, first: int, end: Fraction, rate: Fraction
+    held: AnonymizedFrame, first: int, last: int, rate: Fraction
 ) -> Iterator[AnonymizedFrame]:
-    """A frame at each tick from the first one to the time at which it ends."""
-    last = ceil(end * rate)
+    """A frame at each tick from the first one to the one at which it ends."""
     if last - first > MAX_REPEATS:
         raise VideoError(
-            f"one picture lasts {float(end - first / rate):.0f} seconds, which takes "
+            f"one picture lasts {float((last - first) / rate):.0f} seconds, which takes "
             f"{last - first} frames at {float(rate):g} a second and {MAX_REPEATS} are the most; "
             "leave --cfr out, or cut the source."
         )

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 
 LONGEST_GAP = Fraction(1, 10)  # seconds between sounds that raises no doubt
 ROUNDED = Fraction(1, 100)  # seconds by which times may be off, as those of short packets in MKV
+
+
+def nearest(ticks: Fraction) -> int:
+    """The nearest whole tick; of a half the next one, so that even times stay even."""
+    return floor(ticks + Fraction(1, 2))
 
 
 @dataclass(frozen=True)

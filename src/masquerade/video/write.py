@@ -41,7 +41,7 @@ from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv, has_same_planes
 from masquerade.video.stream_template import StreamTemplate
-from masquerade.video.timestamps import FrameTime
+from masquerade.video.timestamps import FrameTime, nearest
 from masquerade.video.truncation import ebml_size
 
 MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
@@ -80,7 +80,7 @@ class Writer:
         # avi counts frames and has no place for two kinds of time
         self._rate = info.even_rate or info.rate if container == "avi" else info.rate
         self._base = 1 / self._rate if container == "avi" else info.time_base
-        self._start = round(start / self._base)  # ticks
+        self._start = nearest(start / self._base)  # ticks
         self._last = -1
         self._video = self._video_stream()
         codecs = {stream.index: stream.codec for stream in info.streams}
