@@ -106,6 +106,12 @@ def test_exit_codes(
         (["--no-receipt", "--public-receipt"], "leave it or --public-receipt out"),
         (["--no-receipt", "--resume"], "--resume goes by receipts; leave --no-receipt out"),
         (["--sequence", "10"], "reads folders of images, and a.mp4 is a file"),
+        (["--metadata", "stip"], "--metadata takes strip, keep or keep:KEY"),
+        (["--metadata", "keep:", "--dry-run"], "--metadata takes strip, keep or keep:KEY"),
+        (["--region", "gone.png"], "gone.png is no image that can be read"),
+        (["--region", "gone.png", "--dry-run"], "gone.png is no image that can be read"),
+        (["--encoder-preset", "xyz"], "refuses the preset xyz"),
+        (["-o", "b.webm", "--audio", "keep"], "webm cannot hold aac sound"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

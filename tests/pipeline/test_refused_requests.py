@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.cli import main
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
 from masquerade.pipeline.receipt import ResidualDetail
@@ -213,6 +214,24 @@ def test_clips_in_memory_have_a_shape_and_finite_numbers() -> None:
         with pytest.raises(UsageError, match="anonymize takes masks"):
             anonymize(clip, blacken, mask=mask)
     assert anonymize(clip, blacken).shape == clip.shape
+
+
+@pytest.mark.parametrize("metadata", ["stip", "keep:", "keep: ,", "drop:title"])
+def test_what_metadata_takes_is_known_before_a_file_is_opened(metadata: str) -> None:
+    with pytest.raises(UsageError, match="--metadata takes strip, keep or keep:KEY"):
+        PipelineConfig(metadata=metadata)
+
+
+def test_an_image_of_a_region_that_is_not_there_fails_no_file_of_many(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "in" / name).write_bytes(clip.read_bytes())
+    words = ["anonymize", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--regions", "frame"]
+    assert main([*words, "--region", str(tmp_path / "gone.png")]) == 2
+    assert capsys.readouterr().err.count("is no image that can be read") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_a_source_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -193,8 +193,9 @@ def main(argv: list[str]) -> int:
     outcomes = _run(plan, pipeline, options)
     if options.json:
         _print_json(outcomes, plan.left_out, config)
-    if _chooses(config) and outcomes[0].exit_code == UsageError.exit_code:
-        return UsageError.exit_code  # such as an ID of nobody
+    alone = len(plan.tasks) == 1 and not plan.unread
+    if alone and outcomes[0].exit_code == UsageError.exit_code:
+        return UsageError.exit_code  # such as sound that the output's container cannot hold
     return exit_code(outcomes)
 
 
@@ -286,11 +287,13 @@ def _may_exist(options: Options) -> bool:
 
 
 def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineConfig) -> None:
-    """Refuse --address without a cluster, and IDs or points of one video with several inputs.
+    """Refuse --address without a cluster, IDs or points of one video with several, and no image.
 
     Raises:
         UsageError: there is such an option.
     """
+    from masquerade.pipeline.region_image import read_region_image
+
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     if options.list_people and (is_remote(tasks[0].src) or is_remote(tasks[0].dst)):
@@ -302,6 +305,8 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
         raise UsageError("IDs of people are of one video; name one input.")
     if config.at and len(tasks) > 1:
         raise UsageError("points of --at are of one video; name one input.")
+    if config.region:
+        read_region_image(config.region)
 
 
 def _chooses(config: PipelineConfig) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from masquerade import __version__
 from masquerade.errors import UsageError
 from masquerade.pipeline.levels import LevelName, level_regions
+from masquerade.pipeline.people_ids import parse_ids
 from masquerade.ranges import (
     Checked,
     Count,
@@ -30,6 +31,7 @@ from masquerade.ranges import (
 from masquerade.storage import code_digest, file_digest
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import CODECS, Codec, Encoding
+from masquerade.video.metadata_keys import metadata_keys
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -200,6 +202,10 @@ class PipelineConfig(RegionConfig, FileConfig):
     export_boxes: Path | None = None  # write the regions to this JSON file.
     export_masks: Path | None = None  # write the masks to this video.
     shadow: bool = False  # find regions only; write a receipt, NAME.shadow.json, and no video.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        metadata_keys(self.metadata)
 
     @property
     def file(self) -> FileConfig:
@@ -503,19 +509,6 @@ def region_arguments(
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
         raise UsageError(f"regions {plain} do not know {flags}; leave it out.")
     return found
-
-
-def parse_ids(text: str | None) -> tuple[int, ...] | None:
-    """The IDs in a list such as "0,3"."""
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    wrong = [word for word in words if not re.fullmatch("[0-9]{1,9}", word)]
-    if wrong:
-        raise UsageError(
-            f"IDs are numbers, as in 0,3, and not {wrong[0][:40]!r}; see --list-people."
-        )
-    return tuple(map(int, words))
 
 
 def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:

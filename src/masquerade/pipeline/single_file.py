@@ -26,7 +26,6 @@ from masquerade.pipeline.config import (
     build_pipeline,
     encoding_for,
     followed_label,
-    parse_ids,
     region_arguments,
     source_names,
 )
@@ -40,6 +39,7 @@ from masquerade.pipeline.encoded_check import EncodedCheck
 from masquerade.pipeline.levels import build_level, measured_of
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
+from masquerade.pipeline.people_ids import parse_ids
 from masquerade.pipeline.pictures import PictureMaker, output_info
 from masquerade.pipeline.receipt import (
     FileFacts,

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from av.sidedata.sidedata import Type as SideDataType
 
-from masquerade.errors import UsageError
 from masquerade.video.container import open_container
+from masquerade.video.metadata_keys import metadata_keys
 from masquerade.video.read import Reader
 from masquerade.video.side_data import UNNAMED
 
@@ -147,7 +147,7 @@ def select_metadata(
     picture of the source, whatever it says that it is, and a cover picture never is. "keep" leaves
     out data of a kind that is unknown.
     """
-    keys = _keys(metadata)
+    keys = metadata_keys(metadata)
     info = reader.info
     # The stream in which MP4 holds chapters is never copied: the output's muxer makes its own.
     mp4 = "mp4" in info.container
@@ -205,21 +205,6 @@ def _without_own_names(names: Sequence[str], ours: Collection[str]) -> tuple[str
     )
     others = len(names) - len(known)
     return (*known, f"{others} tags of other names") if others else known
-
-
-def _keys(metadata: str) -> frozenset[str] | None:
-    """The names to keep, in lower case; None: all."""
-    if metadata == "strip":
-        return frozenset()
-    if metadata == "keep":
-        return None
-    how, _, names = metadata.partition(":")
-    keys = frozenset(name.strip().lower() for name in names.split(",")) - {""}
-    if how != "keep" or not keys:
-        raise UsageError(
-            f"--metadata takes strip, keep or keep:KEY,KEY with names of tags, not {metadata}."
-        )
-    return keys
 
 
 def _wants(keys: frozenset[str] | None, name: str) -> bool:
