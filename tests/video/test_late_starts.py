@@ -184,3 +184,11 @@ def test_a_constant_rate_begins_at_0(tmp_path: Path, late: float, rate: float) -
     anonymize(source, out, cfr=rate)
     assert times(out) == pytest.approx([n / rate for n in range(len(times(out)))], abs=0.001)
     assert len(times(out)) == pytest.approx(2 * rate, abs=1)
+
+
+def test_even_times_between_two_ticks_of_an_avi_stay_even(tmp_path: Path) -> None:
+    """It was refused, as if two pictures came at one time."""
+    source, out = recorded(tmp_path / "a.ts", late=LATE + 0.02), tmp_path / "b.avi"
+    assert times(source)[0] * 25 % 1 == pytest.approx(0.5, abs=1e-4)
+    anonymize(source, out)
+    assert times(out) == pytest.approx([n / 25 for n in range(50)], abs=0.001)

@@ -215,7 +215,7 @@ class Writer:
 
     def _ticks(self, frame: Frame | FrameTime) -> int:
         """When a frame is shown, in the encoder's ticks."""
-        pts = round(frame.pts * frame.time_base / self._base)
+        pts = nearest(frame.pts * frame.time_base / self._base)
         if self._written > 1 and pts <= self._last:
             raise UsageError(f"{self.kind} cannot keep times this close; name the output .mkv.")
         self._last = pts
