@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from masquerade.errors import MasqueradeError, MissingError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.ranges import checked
 
 U8 = NDArray[np.uint8]
@@ -111,6 +111,12 @@ def first_state(
 def in_unit_range(values: Tensor) -> bool:
     """Whether all values are in [0, 1], but for rounding; NaN is not."""
     return bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())
+
+
+def check_clip_range(clip: Tensor, taker: str) -> None:
+    """Raise UsageError, in the name of what takes it, if a clip is not of numbers in [0, 1]."""
+    if not clip.is_floating_point() or not in_unit_range(clip):
+        raise UsageError(f"{taker} takes clips of finite numbers in [0, 1].")
 
 
 class TrainingOutput(NamedTuple):

@@ -239,8 +239,8 @@ def test_a_clip_in_memory_is_written_at_its_rate_and_in_its_colours(
     tmp_path: Path, rate: float
 ) -> None:
     """Values a little outside of [0, 1] are cut there and do not wrap around."""
-    clip = torch.full((1, 3, 5, 16, 32), 1.004)
-    clip[:, 1] = -0.004
+    clip = torch.full((1, 3, 5, 16, 32), 1.0009)
+    clip[:, 1] = -0.0009
     clip[:, 2] = 0.5
     path = tmp_path / "a.mkv"
     write_video(path, clip, rate=rate, encoding=Encoding(codec="ffv1"))

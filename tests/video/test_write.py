@@ -261,6 +261,24 @@ def test_write_video_overwrites_only_when_asked(tmp_path):
         write_video(tmp_path / "b.mp4", torch.zeros(3, 4, 8, 8))
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1.5, -0.5, 200])
+def test_a_clip_of_other_numbers_is_refused(tmp_path, wrong):
+    """Bytes wrapped around, NaN became black, and all else was cut."""
+    clip = smooth(8, 8)
+    clip[0, 0, 1] = wrong
+    for one in (clip, clip.double(), clip.byte()) if wrong == 200 else (clip,):
+        with pytest.raises(UsageError, match=r"^write_video takes clips of finite .* in \[0, 1\]"):
+            write_video(tmp_path / "a.mp4", one)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [0, -25, 1e-9, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    with pytest.raises(UsageError, match="write_video takes a rate from"):
+        write_video(tmp_path / "a.mp4", smooth(8, 8), rate=rate)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_video_keeps_the_times_of_what_was_read(tmp_path):
     source = make(tmp_path / "in.mkv", "-vf", "select='not(eq(n,3))'", "-fps_mode", "vfr")
     write_video(tmp_path / "out.mp4", read_video(source))

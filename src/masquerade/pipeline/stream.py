@@ -25,10 +25,10 @@ from masquerade.anonymizer import (
     Pixels,
     Planes,
     check_anonymized,
+    check_clip_range,
     check_pixels,
     check_planes,
     first_state,
-    in_unit_range,
 )
 from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
@@ -542,8 +542,7 @@ def anonymize(
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     if 0 in clip.shape:
         raise UsageError(f"anonymize takes clips with pixels in them, not {tuple(clip.shape)}.")
-    if not clip.is_floating_point() or not in_unit_range(clip):
-        raise UsageError("anonymize takes clips of finite numbers in [0, 1].")
+    check_clip_range(clip, "anonymize")
     own = (len(clip), 1, *clip.shape[2:])
     if mask is not None and (mask.shape != own or not ((mask >= 0) & (mask <= 1)).all()):
         raise UsageError(f"anonymize takes masks {own} in [0, 1].")

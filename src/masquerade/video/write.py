@@ -20,7 +20,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from masquerade.anonymizer import Pixels, Planes
+from masquerade.anonymizer import Pixels, Planes, check_clip_range
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
 from masquerade.video.color import UNTAGGED, Color
@@ -46,6 +46,7 @@ from masquerade.video.truncation import ebml_size
 
 MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
 MOST_X265 = 16  # threads; it refuses more
+MOST_RATE = 100_000  # frames a second of a clip
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
 
@@ -356,7 +357,9 @@ def write_video(
     path, encoding = Path(path), encoding or Encoding()
     if not overwrite and path.exists():
         raise UsageError(f"{printable(path)} is there already; pass overwrite=True to replace it.")
-    clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100000))
+    if not 0.001 <= rate <= MOST_RATE:
+        raise UsageError(f"write_video takes a rate from 0.001 to {MOST_RATE}, not {rate}.")
+    clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100_000))
     container = container_for(path, encoding)
     with Writer(path, info=info, container=container, encoding=encoding, force_8bit=True) as writer:
         for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
@@ -372,6 +375,7 @@ def _timed(
     rate = source.rate if source else rate
     if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
         raise UsageError(f"A clip of shape {tuple(clip.shape)} is not (1, 3, T, H, W).")
+    check_clip_range(clip, "write_video")
     base = source.time_base if source else 1 / rate
     if isinstance(video, Tensor):
         ticks = list(range(clip.shape[2]))
