@@ -261,6 +261,20 @@ def test_write_video_overwrites_only_when_asked(tmp_path):
         write_video(tmp_path / "b.mp4", torch.zeros(3, 4, 8, 8))
 
 
+@pytest.mark.parametrize(("name", "count"), [("a.png", 2), ("a.mkv", 4)])
+def test_a_clip_that_cannot_be_written_leaves_the_older_file(tmp_path, monkeypatch, name, count):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / name
+    path.write_bytes(b"mine")
+    if name == "a.mkv":
+        monkeypatch.setattr("masquerade.video.write.Writer._put", full)
+    with pytest.raises(MasqueradeError, match=r"holds one frame|a\.mkv cannot be"):
+        write_video(path, smooth(8, 8, count), overwrite=True)
+    assert path.read_bytes() == b"mine" and [one.name for one in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1.5, -0.5, 200])
 def test_a_clip_of_other_numbers_is_refused(tmp_path, wrong):
     """Bytes wrapped around, NaN became black, and all else was cut."""

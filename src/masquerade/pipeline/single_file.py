@@ -62,7 +62,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import file_digest, with_final_name
+from masquerade.storage import file_digest, said_of
 from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
@@ -169,17 +169,9 @@ def run_file(
                 also(receipt, appear)
         return receipt
     except MasqueradeError as error:
-        raise _said_of(error, dst) from error  # a variable for it would keep the run
+        raise said_of(error, dst) from error  # a variable for it would keep the run
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
-
-
-def _said_of(error: MasqueradeError, dst: Path) -> MasqueradeError:
-    """The same error with the output's final name, and with its notes."""
-    named = type(error)(with_final_name(str(error), dst))
-    for note in getattr(error, "__notes__", ()):
-        named.add_note(note)
-    return named
 
 
 def is_there(src: Path) -> bool:

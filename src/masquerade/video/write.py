@@ -22,6 +22,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Pixels, Planes, check_clip_range
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.storage import atomic_write, said_of
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
 from masquerade.video.color import UNTAGGED, Color
 from masquerade.video.container import printable
@@ -352,7 +353,7 @@ def write_video(
         video: a Video, which keeps its times, or (1, 3, T, H, W) in [0, 1].
         rate: frames a second of a tensor.
         encoding: how to compress.
-        overwrite: replace a file that is there.
+        overwrite: replace a file that is there, once the new one is complete.
     """
     path, encoding = Path(path), encoding or Encoding()
     if not overwrite and path.exists():
@@ -361,9 +362,16 @@ def write_video(
         raise UsageError(f"write_video takes a rate from 0.001 to {MOST_RATE}, not {rate}.")
     clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100_000))
     container = container_for(path, encoding)
-    with Writer(path, info=info, container=container, encoding=encoding, force_8bit=True) as writer:
-        for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
-            writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), time)
+    given: dict[str, Any] = {"info": info, "container": container, "encoding": encoding}
+    try:
+        with (
+            atomic_write(path, overwrite=overwrite) as part,
+            Writer(part, force_8bit=True, **given) as writer,
+        ):
+            for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
+                writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), time)
+    except MasqueradeError as error:
+        raise said_of(error, path) from error
 
 
 def _timed(
