@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.video.encoding import CODECS, CONTAINERS, Encoding, container_for
 from masquerade.video.probe import probe
-from masquerade.video.read import read_video
+from masquerade.video.read import Video, read_video
 from masquerade.video.write import write_video
 
 pytestmark = needs_ffmpeg
@@ -297,6 +297,16 @@ def test_write_video_keeps_the_times_of_what_was_read(tmp_path):
     source = make(tmp_path / "in.mkv", "-vf", "select='not(eq(n,3))'", "-fps_mode", "vfr")
     write_video(tmp_path / "out.mp4", read_video(source))
     assert times(tmp_path / "out.mp4") == pytest.approx(times(source), abs=0.0006)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("rate", [10, 30, 30000 / 1001, 60])
+def test_times_that_no_file_gave_are_kept(tmp_path, suffix, rate):
+    """They were rounded to 1 / 25 s, and 30 a second refused as too close."""
+    path, at = tmp_path / f"a{suffix}", torch.arange(6, dtype=torch.float64) / rate
+    write_video(path, Video(smooth(8, 8, 6), at))
+    assert times(path) == pytest.approx(at.tolist(), abs=0.001)
+    assert length(path) == pytest.approx(6 / rate, abs=0.004)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

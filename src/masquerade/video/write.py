@@ -48,6 +48,7 @@ from masquerade.video.truncation import ebml_size
 MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
 MOST_X265 = 16  # threads; it refuses more
 MOST_RATE = 100_000  # frames a second of a clip
+FINE = Fraction(1, 90_000)  # seconds of a tick, of times that no file gave
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
 
@@ -380,15 +381,16 @@ def _timed(
     """The clip, the info of the file to write, and the time of each frame."""
     source = None if isinstance(video, Tensor) else video.info
     clip = video if isinstance(video, Tensor) else video.clip
-    rate = source.rate if source else rate
     if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
         raise UsageError(f"A clip of shape {tuple(clip.shape)} is not (1, 3, T, H, W).")
     check_clip_range(clip, "write_video")
-    base = source.time_base if source else 1 / rate
     if isinstance(video, Tensor):
-        ticks = list(range(clip.shape[2]))
+        base, ticks = 1 / rate, list(range(clip.shape[2]))
     else:
-        ticks = [round(time / float(base)) for time in video.times.tolist()]
+        seconds = video.times.tolist()
+        rate = source.rate if source else _mean_rate(seconds) or rate
+        base = source.time_base if source else FINE
+        ticks = [nearest(Fraction(time) / base) for time in seconds]
     step = max(1, round(1 / rate / base))
     ends = [*ticks[1:], ticks[-1] + step]
     times = [FrameTime(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
@@ -406,3 +408,9 @@ def _timed(
         color=source.color if source else UNTAGGED,
     )
     return clip, info, times
+
+
+def _mean_rate(seconds: list[float]) -> Fraction | None:
+    """Frames a second by the times of all; None: they do not say."""
+    lasted = seconds[-1] - seconds[0]
+    return Fraction((len(seconds) - 1) / lasted).limit_denominator(1001) if lasted > 0 else None
