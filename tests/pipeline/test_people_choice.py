@@ -125,7 +125,18 @@ def test_ids_are_of_one_video(
 
 
 @pytest.mark.parametrize(
-    "words", [["--verify"], ["--record", "run.jsonl"], ["--resume"], ["--skip-existing"]]
+    "words",
+    [
+        ["--verify"],
+        ["--record", "run.jsonl"],
+        ["--resume"],
+        ["--skip-existing"],
+        ["--shadow"],
+        ["--export-boxes", "b.json"],
+        ["--export-masks", "m.mkv"],
+        ["--report", "r.json"],
+        ["--public-receipt"],
+    ],
 )
 def test_what_is_of_an_output_is_refused_with_a_sheet(
     words: list[str], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -135,6 +146,19 @@ def test_what_is_of_an_output_is_refused_with_a_sheet(
     assert main([*given, *words]) == 2
     assert f"leave out {words[0]}" in capsys.readouterr().err
     assert not sheet.exists()
+
+
+def test_a_dry_run_names_the_sheet_and_not_a_video(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, sheet = tmp_path / "one.mp4", tmp_path / "one_people_private.png"
+    source.write_bytes(clip.read_bytes())
+    words = ["anonymize", str(source), "--regions", "faces", "--list-people", "--dry-run"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{source} -> {sheet}\n" and not sheet.exists()
+    assert main([*words, "-o", str(tmp_path / "people.mp4")]) == 2
+    sheet.write_bytes(b"mine")
+    assert main(words) == 2 and main([*words, "-y"]) == 0
 
 
 def test_a_sheet_of_nobody_and_of_many_can_be_written(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from masquerade.pipeline.outputs import FileTask
 
 MOST_NAMED = 5  # files of a folder that are left out
+OF_OUTPUTS = (
+    *("verify", "record", "resume", "skip_existing", "shadow", "export_boxes", "export_masks"),
+    *("report", "public_receipt"),
+)
+"""Options that --list-people, which makes no output, takes not."""
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold keep_visible
@@ -184,6 +189,9 @@ def main(argv: list[str]) -> int:
     _check_choices(plan.tasks, options, config)
     if options.dry_run:
         _check_settings(plan.tasks, options, config, anonymizer)
+        if options.list_people:
+            print(escape(f"{plan.tasks[0].src} -> {_sheet_path(plan.tasks[0], options)}"))
+            return 0
         return _print_plan(plan, anonymizer, options)
     pipeline = _build(options, anonymizer)
     if options.list_people:
@@ -213,7 +221,7 @@ def _refuse_beside_list_people(options: Options) -> None:
     Raises:
         UsageError: there is one.
     """
-    for name in ("verify", "record", "resume", "skip_existing"):
+    for name in OF_OUTPUTS:
         if getattr(options, name):
             raise UsageError(
                 "--list-people writes a sheet of who is found and hides nobody: leave out "
@@ -476,13 +484,8 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     """Write the sheet of people, and print their IDs."""
     from masquerade.cli.progress import BatchProgress
     from masquerade.pipeline.people_sheet import find_people, when, write_sheet
-    from masquerade.video.probe import SHEET_SUFFIX
 
-    named = task.src.with_name(f"{task.src.stem}{SHEET_SUFFIX}.png")
-    path = named if options.output is None else task.dst
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path} is no PNG; give --list-people an -o that ends in .png.")
-    refuse_existing(path, overwrite=options.overwrite)
+    path = _sheet_path(task, options)
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
     with BatchProgress(files=1, bar=bar, quiet=quiet, verbose=False) as progress:
@@ -498,6 +501,22 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     if not options.quiet:
         print(f"{escape(path)}  (shows the original: not for release)", file=sys.stderr)
     return 0
+
+
+def _sheet_path(task: "FileTask", options: Options) -> Path:
+    """Where the sheet of people goes.
+
+    Raises:
+        UsageError: it would be no PNG, or a file is there already.
+    """
+    from masquerade.video.probe import SHEET_SUFFIX
+
+    named = task.src.with_name(f"{task.src.stem}{SHEET_SUFFIX}.png")
+    path = named if options.output is None else task.dst
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path} is no PNG; give --list-people an -o that ends in .png.")
+    refuse_existing(path, overwrite=options.overwrite)
+    return path
 
 
 def _left_out(others: list[Path]) -> str:
