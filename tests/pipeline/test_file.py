@@ -342,7 +342,14 @@ def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_p
 )
 def test_no_warning_says_that_all_frames_are_there_of_a_damaged_file(lost: int, says: str) -> None:
     """A hole in a Matroska or MPEG-TS file takes frames that nothing else in it counts."""
-    given = {"damaged": 1, "lost": lost, "repaired": 0, "end_unknown": False, "on_gpu": 0}
+    given: dict[str, Any] = {
+        "damaged": 1,
+        "lost": lost,
+        "repaired": 0,
+        "end_unknown": False,
+        "on_gpu": 0,
+    }
+    given["info"] = SimpleNamespace(interlaced=False)
     (warning,) = source_warnings(SimpleNamespace(**given), frames=124, gpu=False)
     assert says in warning and warning.endswith("lost, and 124 were salvaged.")
 

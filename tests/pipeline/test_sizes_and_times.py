@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline import memory, pictures, single_file
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.memory import held_pictures, most_bytes
+from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
 )
@@ -115,6 +117,15 @@ def test_an_image_whose_name_is_no_text_is_read_and_one_too_large_is_refused(
     (tmp_path / "h.png").write_bytes(written[:16] + huge + written[24:29] + crc + written[33:])
     with pytest.raises(UsageError, match="no image"):
         single_file._load_region_image(tmp_path / "h.png", info(8, 6))
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_of_two_fields_it_is_said_that_the_output_is_marked_progressive(interlaced: bool) -> None:
+    about = replace(info(8, 6), interlaced=interlaced)
+    read = dict.fromkeys(("lost", "damaged", "repaired", "end_unknown"), 0)
+    reader: Any = SimpleNamespace(info=about, on_gpu=False, **read)
+    said = list(source_warnings(reader, frames=9, gpu=False))
+    assert len(said) == interlaced and all("marked progressive: deint" in one for one in said)
 
 
 def test_pixels_are_made_smaller_only_where_they_must_be() -> None:

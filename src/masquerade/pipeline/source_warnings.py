@@ -1,4 +1,4 @@
-"""What a receipt warns of in the source: damage, times that were wrong, an end that is unknown."""
+"""What a receipt warns of in the source: damage, wrong times, an unknown end, two fields."""
 
 from collections.abc import Iterator
 
@@ -21,6 +21,11 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
         yield (
             "decoded on the CPU: this machine has no NVIDIA GPU that decodes "
             f"{reader.info.codec} as it is here."
+        )
+    if reader.info.interlaced:
+        yield (
+            "the source is interlaced; its two fields are kept and the output is marked "
+            "progressive: deinterlace it first."
         )
     if reader.end_unknown:
         yield (
