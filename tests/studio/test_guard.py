@@ -87,6 +87,41 @@ def test_a_body_that_is_too_large_is_refused(page: TestClient, clip: object) -> 
     assert page.get("/api/videos").json() == []
 
 
+def answered(host: str, *, port: int, cookie: str) -> int:
+    """The status that a request gets."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    guard = Guard(app, port=port, token=TOKEN, most_upload=9)
+    headers = [(b"host", host.encode()), (b"cookie", cookie.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}
+    asyncio.run(guard(scope, app, send))
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize(
+    "foreign", ['prefs={"theme":"dark","n":[1, 2]}', "a b=c", "flag", 'x="', "=", "a@b=1"]
+)
+def test_cookies_of_another_server_of_this_machine_lock_nobody_out(foreign: str) -> None:
+    """Ports do not separate cookies."""
+    own = f"masquerade-8000={TOKEN}"
+    for cookie in (f"{foreign}; {own}", f"{own}; {foreign}"):
+        assert answered("127.0.0.1:8000", port=8000, cookie=cookie) == 200
+    assert answered("127.0.0.1:8000", port=8000, cookie=foreign) == 401
+
+
+def test_the_port_that_browsers_leave_out_may_be_left_out() -> None:
+    own = f"masquerade-80={TOKEN}"
+    for host in ("127.0.0.1", "localhost:80", "[::1]"):
+        assert answered(host, port=80, cookie=own) == 200
+    assert answered("evil.example", port=80, cookie=own) == 421
+
+
 def test_a_request_that_the_end_of_the_command_cuts_off_is_answered() -> None:
     """Else the server would print a traceback at Ctrl+C."""
     sent: list[Any] = []

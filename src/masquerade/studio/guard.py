@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -45,6 +44,7 @@ HEADERS = {
 SAFE = ("GET", "HEAD")
 LARGER = "this is larger than {:,} bytes."
 MOST_BODY = 2**26  # bytes of what is no upload
+HTTP_PORT = 80  # which browsers leave out of an address
 
 
 class Guard:
@@ -59,7 +59,10 @@ class Guard:
 
     def __init__(self, app: App, *, port: int, token: str, most_upload: int) -> None:
         self._app, self._token, self._most_upload = app, token, most_upload
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        names = {"127.0.0.1", "localhost", "[::1]"}
+        self._hosts = {f"{name}:{port}" for name in names}
+        if port == HTTP_PORT:
+            self._hosts |= names
         self._cookie = f"masquerade-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,11 +129,9 @@ def new_token() -> str:
 
 
 def _cookie(header: str, name: str) -> str:
-    try:
-        found = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+    # Every server on this machine may set cookies of any form, which the library's reader ends at.
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return next((value for key, _, value in pairs if key == name), "")
 
 
 class TooLargeError(MasqueradeError):
