@@ -560,10 +560,15 @@ def test_ctrl_c_ends_it_and_keeps_what_was_shown(
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("rtsp://admin:pa[ss@10.0.0.9/stream", "rtsp://10.0.0.9/stream"),
-        ("rtsp://admin:se/cret@cam/stream", "rtsp://cam/stream"),
-        ("rtsp://admin:1/2?3#4@cam:8554/stream?token=9", "rtsp://cam:8554/stream"),
-        ("rtsp://admin:a@b@[::1]:8554/stream", "rtsp://[::1]:8554/stream"),
+        ("rtsp://admin:password@10.0.0.9/stream?token=9", "rtsp://10.0.0.9"),
+        ("rtsp://admin:pa[ss@10.0.0.9/stream", "rtsp://"),
+        ("rtsp://admin:se/cret@cam/stream", "rtsp://"),
+        ("rtsp://admin:1/2?3#4@cam:8554/stream?token=9", "rtsp://"),
+        ("rtsp://admin:a@b@[::1]:8554/stream", "rtsp://[::1]:8554"),
+        ("rtsp://cam:554/user=admin&password=Secret1&channel=1", "rtsp://cam:554"),
+        ("rtsp://cam/user=admin&password=a@Secret1&channel=1", "rtsp://"),
+        ("rtsp://cam;pwd=Secret1", "rtsp://"),
+        ("srt://cam:9000/key", "srt://cam:9000"),
         ("rtsp://[", "rtsp://"),
         ("rtsp://cam:99999999/stream", "rtsp://"),
     ],
@@ -576,11 +581,11 @@ def test_a_source_that_cannot_be_opened_is_one_sentence_without_its_password(
     tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "out.mp4"
-    address = "rtsp://nurse:secret@127.0.0.1:1/ward?key=secret"
+    address = "rtsp://nurse:secret@127.0.0.1:1/user=nurse&password=secret?key=secret"
     words = [address, "-o", str(out), "--method", "blacken", "--regions", "frame"]
     assert main(["live", *words, "--reconnect", "0"]) == 1
     said = capsys.readouterr().err
-    assert "rtsp://127.0.0.1:1/ward cannot be opened" in said
+    assert "rtsp://127.0.0.1:1 cannot be opened" in said
     assert "secret" not in said and "nurse" not in said
     assert not list(tmp_path.iterdir())
 

@@ -40,24 +40,25 @@ class Address(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What to call it in messages: without user, password, query, and the path of RTMP.
+        """What to call it in messages: of a network stream its scheme, host and port alone.
 
-        There a path ends with the key, by which anybody may send in its owner's name.
+        The rest may hold a password: many cameras take it in the path, and RTMP the stream's key.
         """
         if self.kind != "network":
             standard = "standard output" if self.output else "standard input"
             return standard if self.text == "-" else escape(self.text)
-        # A password may hold anything, also what ends a host's name, so all before the last @ goes.
-        rest = self.text.partition("://")[2].rpartition("@")[2]
+        told = self.text.partition("://")[2]
+        place = re.split("[/?#]", told, maxsplit=1)[0]
         try:
-            parts = urlsplit(f"{self.scheme}://{rest}")
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:  # an address that cannot be: nothing is told of it
+            parts = urlsplit(f"//{place}")
+            host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+        except ValueError:  # an address that cannot be
+            host = ""
+        # A password may hold anything, also what ends a host's name: where an @ follows that, it is
+        # not known which part is the host, and nothing is told.
+        if "@" in told[len(place) :] or not re.fullmatch(r"[\w.:%-]+", host):
             return f"{self.scheme}://"
-        host = parts.hostname or ""
-        host = f"[{host}]" if ":" in host else host
-        path = "" if self.scheme in ("rtmp", "rtmps") else parts.path
-        return escape(f"{self.scheme}://{host}{port}{path}")
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def parse_address(text: str, *, output: bool = False) -> Address:
