@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
 
-from masquerade.errors import MasqueradeError
+from masquerade.cli import main
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video import live_output
 from masquerade.video.addresses import Address, parse_address
 from masquerade.video.color import Color
-from masquerade.video.encoding import Encoding
+from masquerade.video.encoding import CODECS, Codec, Encoding
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
 from masquerade.video.timestamps import FrameTime
@@ -164,8 +165,9 @@ WEBCAM = VideoInfo(
 )
 
 
-def send_grey(address: Address) -> None:
-    with live_output.LiveWriter(address, info=WEBCAM, encoding=Encoding(crf=1)) as writer:
+def send_grey(address: Address, *, codec: Codec = "h264") -> None:
+    encoding = Encoding(codec=codec, crf=1)
+    with live_output.LiveWriter(address, info=WEBCAM, encoding=encoding) as writer:
         for index in range(50):
             writer.write(np.full((48, 64, 3), 200, np.uint8), FrameTime(index, 1, Fraction(1, 25)))
 
@@ -181,6 +183,41 @@ def test_colours_and_the_shape_of_pixels_go_on_as_they_came(tmp_path: Path) -> N
     assert all(
         abs(int(level) - 200) <= 2 for frame in frames for level in (frame.min(), frame.max())
     )
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_pipe_gets_a_video_that_can_be_read_or_its_codec_is_refused(
+    codec: Codec, tmp_path: Path
+) -> None:
+    """MPEG-TS takes all of them, and carries most as data that nobody knows."""
+    got = tmp_path / "got.ts"
+    address = Address(str(got), "pipe", output=True)
+    try:
+        live_output.check_codec(address, codec)
+    except UsageError:
+        assert codec not in ("h264", "h265")
+        return
+    send_grey(address, codec=codec)
+    with Reader(got) as reader:
+        assert sum(hasattr(frame, "rgb") for frame in reader) == 50
+
+
+@pytest.mark.parametrize(
+    ("address", "codec"),
+    [
+        *(("-", codec) for codec in ("vp9", "av1", "ffv1", "mjpeg", "prores")),
+        ("udp://127.0.0.1:1", "av1"),
+        ("srt://127.0.0.1:1", "vp9"),
+        ("rtsp://127.0.0.1:1/safe", "vp9"),
+        ("rtmp://127.0.0.1:1/safe", "ffv1"),
+    ],
+)
+def test_a_codec_that_is_not_carried_is_refused_before_the_source_is_opened(
+    address: str, codec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rtsp://127.0.0.1:1/ward", "-o", address, *HIDDEN, "--codec", codec]
+    assert main(["live", *words]) == 2
+    assert f"cannot be sent {codec}; choose --codec h264 or h265" in capsys.readouterr().err
 
 
 def test_a_virtual_camera_which_has_no_tags_gets_what_programs_take_for_granted(

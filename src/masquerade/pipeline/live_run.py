@@ -33,7 +33,7 @@ from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
 from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for
 from masquerade.video.live_decoding import TICKS
-from masquerade.video.live_output import ReconnectingWriter
+from masquerade.video.live_output import ReconnectingWriter, check_codec
 from masquerade.video.live_source import LiveSource, age
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo
 from masquerade.video.timestamps import FrameTime
@@ -142,6 +142,8 @@ class LiveSession:
             if report is not None and report.resolve() == file.resolve():
                 raise UsageError(f"{file} is the video; name another file by --report.")
             refuse_existing(file, overwrite=config.overwrite)
+        else:
+            check_codec(self.destination, self._encoding("h264").codec)
         if report is not None:
             refuse_existing(report, overwrite=config.overwrite)
         self.pipeline = build_live_pipeline(anonymizer, config)

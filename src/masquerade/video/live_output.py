@@ -24,8 +24,28 @@ from masquerade.video.timestamps import FrameTime
 CAMERA_FORMAT = "yuv420p"  # what programs that read a virtual camera understand
 KEY_FRAMES = 2  # seconds between two, at most: whoever tunes in waits so long
 NO_DELAY = {"libx264": {"tune": "zerolatency"}, "libx265": {"tune": "zerolatency"}}
+CARRIED = {
+    "mpegts": ("h264", "h265"),
+    "rtsp": ("h264", "h265"),
+    "flv": ("h264", "h265", "vp9", "av1"),
+}
+"""Codecs of which each muxer makes a stream that is read again: others it sends as no video, or not
+at all, and what RTP carries of MJPEG has bounded sizes."""
 PAUSE = 1.0  # seconds between two attempts to open a destination that is gone
 SECONDS = 10.0  # after which a server that does not take what is sent over TCP is given up
+
+
+def check_codec(address: Address, codec: str) -> None:
+    """Refuse a stream whose video nobody could read.
+
+    Raises:
+        UsageError: what is sent to such an address does not carry the codec, or nothing is.
+    """
+    carried = CARRIED.get(_muxer(address))
+    if carried is not None and codec not in carried:
+        raise UsageError(
+            f"{address.name} cannot be sent {codec}; choose --codec {' or '.join(carried)}."
+        )
 
 
 class LiveWriter:
