@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,6 +219,27 @@ def test_a_codec_that_is_not_carried_is_refused_before_the_source_is_opened(
     words = ["rtsp://127.0.0.1:1/ward", "-o", address, *HIDDEN, "--codec", codec]
     assert main(["live", *words]) == 2
     assert f"cannot be sent {codec}; choose --codec h264 or h265" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1"])
+def test_no_frame_waits_in_the_encoder(
+    codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the receipt's latencies would not be those of what was sent."""
+    monkeypatch.setattr(live_output, "_muxer", lambda address: "matroska")
+    address = Address(str(tmp_path / "got"), "pipe", output=True)
+    with live_output.LiveWriter(
+        address, info=WEBCAM, encoding=Encoding(codec=codec, threads=1)
+    ) as writer:
+        muxed: list[int] = []
+        mux = writer._out.mux
+        writer._out = SimpleNamespace(
+            mux=lambda packets: (muxed.append(len(packets)), mux(packets)), close=writer._out.close
+        )
+        for index in range(5):
+            grey = np.full((48, 64, 3), 40 * index, np.uint8)
+            writer.write(grey, FrameTime(index, 1, Fraction(1, 25)))
+        assert muxed == [1] * 5
 
 
 def test_a_virtual_camera_which_has_no_tags_gets_what_programs_take_for_granted(

@@ -23,7 +23,15 @@ from masquerade.video.timestamps import FrameTime
 
 CAMERA_FORMAT = "yuv420p"  # what programs that read a virtual camera understand
 KEY_FRAMES = 2  # seconds between two, at most: whoever tunes in waits so long
-NO_DELAY = {"libx264": {"tune": "zerolatency"}, "libx265": {"tune": "zerolatency"}}
+NO_DELAY = {
+    "libx264": {"tune": "zerolatency"},
+    "libx265": {"tune": "zerolatency"},
+    "libvpx-vp9": {"lag-in-frames": "0", "deadline": "realtime"},
+    "libsvtav1": {"svtav1-params": "pred-struct=1:lookahead=0"},
+    "h264_nvenc": {"delay": "0", "zerolatency": "1"},
+    "hevc_nvenc": {"delay": "0", "zerolatency": "1"},
+    "av1_nvenc": {"delay": "0", "zerolatency": "1"},
+}
 CARRIED = {
     "mpegts": ("h264", "h265"),
     "rtsp": ("h264", "h265"),
