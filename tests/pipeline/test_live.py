@@ -520,14 +520,25 @@ def test_why_nothing_was_shown_is_said(clip: Path, tmp_path: Path) -> None:
     convert = ["ffmpeg", "-v", "error", "-i", str(clip), "-an", "-c", "copy", str(stream)]
     subprocess.run(convert, check=True)
     words = ["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--max-latency", "0.0001"]
-    with stream.open("rb") as played:
-        run = subprocess.run(
-            [sys.executable, "-m", "masquerade", *words], stdin=played, stderr=subprocess.PIPE
-        )
+    run = subprocess.run(
+        [sys.executable, "-m", "masquerade", *words],
+        input=stream.read_bytes(),
+        stderr=subprocess.PIPE,
+    )
     assert run.returncode == 1
     said = run.stderr.decode()
     assert "no frame was shown, so there is no file: " in said
     assert "frames came later than 0.0001 s" in said
+
+
+def test_a_recording_on_standard_input_is_refused(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """It is there at once, so that nearly all of its frames would be left out."""
+    with clip.open("rb") as played:
+        monkeypatch.setattr(sys, "stdin", played)
+        assert main(["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN]) == 2
+    assert "`masquerade anonymize`" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_what_is_no_video_on_standard_input_is_said_with_what_to_send(tmp_path: Path) -> None:
@@ -611,6 +622,15 @@ def test_the_key_of_a_stream_is_in_no_message(tmp_path: Path, capsys: Any) -> No
         (["-", "-o", "out.mp4", "--report", "s3://bucket/r.json"], 2, "--report is a file of this"),
         (["here.mp4", "-o", "out.mp4"], 2, "is no camera, network stream or pipe"),
         (["gopher://127.0.0.1/a", "-o", "out.mp4"], 2, "no live video at gopher://"),
+        (
+            ["rtsp://127.0.0.1/a", "-o", "a.mp4", "--camera-size", "9x9"],
+            2,
+            "--camera-size is asked",
+        ),
+        (["rtsp://127.0.0.1/a", "-o", "a.mp4", "--camera-rate", "9"], 2, "--camera-rate is asked"),
+        (["rtsp://127.0.0.1/a", "-o", "/dev/video99", "--codec", "h265"], 2, "leave --codec out"),
+        (["rtsp://127.0.0.1/a", "-o", "/dev/video99", "--crf", "0"], 2, "leave --crf out"),
+        (["rtsp://127.0.0.1/a", "-o", "/dev/video99", "--bitrate", "2M"], 2, "leave --bitrate out"),
         (["-", "-o", "-", "--json"], 2, "--json"),
         (["-", "-o", "out.mp4", "--level", "face", "--method", "blur"], 2, "--level chooses"),
     ],

@@ -1,6 +1,9 @@
 """One live run: a source is opened, its frames are anonymized, and sent on as they come."""
 
 import json
+import os
+import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +129,12 @@ class LiveSession:
         self.destination = parse_address(destination, output=True)
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
+        self._refuse_what_changes_nothing()
+        if self.source.text == "-" and _is_recording(sys.stdin):
+            raise UsageError(
+                "standard input is a recording, of which live video would leave most frames out; "
+                "name the file itself to `masquerade anonymize`."
+            )
         report = self.report
         if report is not None:
             refuse_address(report, "--report")
@@ -192,6 +201,22 @@ class LiveSession:
         if self.config.report is None and self.destination.kind == "file":
             return Path(self.destination.text + RECEIPT_SUFFIX)
         return self.config.report
+
+    def _refuse_what_changes_nothing(self) -> None:
+        """Refuse settings of a camera, or of an encoder, where there is none."""
+        config = self.config
+        camera = {"--camera-size": config.camera_size, "--camera-rate": config.camera_rate}
+        encoder = {
+            "--codec": config.codec,
+            "--crf": config.crf,
+            "--encoder-preset": config.encoder_preset,
+            "--bitrate": config.bitrate,
+            "--hwaccel": config.hwaccel if config.hwaccel != "none" else None,
+        }
+        if self.source.kind != "camera" and (given := _given(camera)):
+            raise UsageError(f"{given} is asked of a camera such as /dev/video0; leave it out.")
+        if self.destination.kind == "camera" and (given := _given(encoder)):
+            raise UsageError(f"nothing is encoded for a virtual camera; leave {given} out.")
 
     def _in_time(self, source: LiveSource) -> Iterator[Any]:
         until = self.config.duration
@@ -360,6 +385,19 @@ class LiveSession:
     def lost(self) -> str | None:
         """Why the source was lost for good, in a sentence; None: it was not."""
         return self._lost
+
+
+def _given(options: dict[str, Any]) -> str:
+    """The first of the options that has a value, or nothing."""
+    return next((name for name, value in options.items() if value is not None), "")
+
+
+def _is_recording(stream: Any) -> bool:
+    """Whether a stream is a file, all of which is there at once."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # closed, or of Python alone
+        return False
 
 
 def _write_frame(writer: Writer, pixels: Pixels, time: FrameTime) -> bool:
