@@ -228,8 +228,9 @@ class Anonymizer(nn.Module):
     any_size: ClassVar[bool] = False
     """Whether one graph takes frames of every size; else a graph is made for one size."""
 
-    in_levels: bool = False
-    """Whether its output jumps between a few levels, so that rounding may move a pixel by one."""
+    level: float = 0.0
+    """How far apart the levels of its output are, as rounding may move a pixel by one; 0: it has
+    none."""
 
     ranks: ClassVar[bool] = False
     """Whether it ranks parts of a clip; where all are alike, rounding decides which it takes."""

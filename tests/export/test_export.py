@@ -228,6 +228,41 @@ class Wrong(Anonymizer):
         return Anonymized(clip * 1e-3)
 
 
+@pytest.mark.parametrize("output", ["anonymized", "next_state"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e6, -3.0, 0.5])
+def test_one_wrong_value_of_ten_thousand_is_seen_also_where_levels_may_jump(
+    output: str, wrong: float
+) -> None:
+    graph = MethodGraph(masquerade.build("bdq").eval(), size=(90, 120))
+
+    def run(given: dict[str, Tensor], *, change: bool = True) -> dict[str, Tensor]:
+        with torch.no_grad():
+            found = {
+                name: out.clone() for name, out in zip(graph.outputs, graph(**given), strict=True)
+            }
+        if change:
+            pixel = found[output][0, 0, 0, :1, :1]
+            pixel += wrong
+        return found
+
+    assert not write.measure(graph, run).alike
+    assert write.measure(graph, lambda given: run(given, change=False)).alike
+
+
+def test_a_pixel_that_rounding_moved_by_a_level_is_allowed() -> None:
+    method = masquerade.build("bdq").eval()
+    graph = MethodGraph(method, size=(90, 120))
+
+    def run(given: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            found = dict(zip(graph.outputs, (out.clone() for out in graph(**given)), strict=True))
+        found["anonymized"][0, 0, 0, 0, 0] += method.level
+        return found
+
+    found = write.measure(graph, run)
+    assert found.alike and 0 < found.jumped < 1e-4
+
+
 class Untraceable(Wrong):
     """A method that asks for a value."""
 

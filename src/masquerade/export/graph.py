@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,14 @@ LITTLE = 1e-4  # noise that a choice has to withstand: a fortieth of a level
 TRACED = {"batch": 2, "frames": 3, "height": 40, "width": 56}
 
 
+class Pair(NamedTuple):
+    """One output of a file, and what PyTorch gives for the same inputs."""
+
+    found: Tensor
+    expected: Tensor
+    level: float = 0.0  # by which rounding may move a few values; 0: none
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or an output."""
@@ -38,8 +46,6 @@ class Graph(nn.Module):
     outputs: dict[str, Port]
     about: dict[str, Any]
     """What the file says of itself."""
-    in_levels: bool = False
-    """Whether outputs jump between levels, so that rounding may move one across a limit."""
     trained: bool
     least: Mapping[str, int] = {}
     """The shortest length of an open axis, where 1 is too short."""
@@ -50,7 +56,7 @@ class Graph(nn.Module):
         """Inputs that it is traced with."""
         raise NotImplementedError
 
-    def compare(self, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    def compare(self, run: Run) -> Iterator[Pair]:
         """What the file gives, and what PyTorch does, on inputs of several sizes and kinds."""
         raise NotImplementedError
 
@@ -80,7 +86,6 @@ class MethodGraph(Graph):
             )
         self.about["card"] = anonymizer.card._asdict()
         self.trained = anonymizer.trained or not anonymizer.learned
-        self.in_levels = anonymizer.in_levels
         frames: Axis = anonymizer.window or "frames"
         sides: tuple[Axis, Axis] = size or ("height", "width")
         self._sizes = dict(TRACED)
@@ -114,7 +119,7 @@ class MethodGraph(Graph):
         state = self._state(None, given["clip"])
         return {name: {**given, **state}[name] for name in self.inputs}
 
-    def compare(self, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    def compare(self, run: Run) -> Iterator[Pair]:
         for at, (batch, frames) in enumerate(((1, 1), (3, 4), (2, 2), (1, 3))):
             height, width = self.size or SIDES[at % len(SIDES)]
             sizes = {"batch": batch, "frames": frames, "height": height, "width": width}
@@ -126,10 +131,10 @@ class MethodGraph(Graph):
                 with torch.no_grad():
                     out = self.anonymizer(clip, mask=mask, state=state)
                 found = run({"clip": clip, **masked, **given})
-                yield found["anonymized"], out.clip
+                yield Pair(found["anonymized"], out.clip, level=self.anonymizer.level)
                 state = out.state
                 if "next_state" in self.outputs:
-                    yield found["next_state"], self._state(state, clip)["state"]
+                    yield Pair(found["next_state"], self._state(state, clip)["state"])
                     given = {"state": found["next_state"]}
 
     def _state(self, state: Any, clip: Tensor) -> Tensors:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from masquerade.errors import UsageError
-from masquerade.export.graph import TRACED, Axis, Graph, Port, Run, Tensors
+from masquerade.export.graph import TRACED, Axis, Graph, Pair, Port, Run, Tensors
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import load_weights, read_weights
 from masquerade.models.restoration_net import INPUTS, RestorationNet
@@ -61,12 +61,12 @@ class NetworkGraph(Graph):
     def example(self) -> Tensors:
         return self._frames(2, self.size or (TRACED["height"], TRACED["width"]), kind=0)
 
-    def compare(self, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    def compare(self, run: Run) -> Iterator[Pair]:
         (name,) = self.outputs
         for kind, batch in enumerate((1, 3, 2, 1)):
             given = self._frames(batch, self.size or SIDES[kind % len(SIDES)], kind=kind)
             with torch.no_grad():
-                yield run(given)[name], self(**given)[0]
+                yield Pair(run(given)[name], self(**given)[0])
 
     def _describe(self, arguments: dict[str, int | None]) -> None:
         """Set what the file says of the network: its name, arguments and digest of weights."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.export.graph import Graph, Port, Run, Tensors
+from masquerade.export.graph import Graph, Pair, Port, Run, Tensors
 from masquerade.models.published_weights import load_weights, read_weights
 from masquerade.models.recognizers import RECOGNIZERS, Recognizer, build_recognizer
 from masquerade.models.recognizers.modalities import ModalityRecognizer
@@ -92,11 +92,11 @@ class RecognizerGraph(Graph):
     def example(self) -> Tensors:
         return {"clip": self._clip(2, 0)}
 
-    def compare(self, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    def compare(self, run: Run) -> Iterator[Pair]:
         for batch, seed in ((1, 1), (3, 2)):
             clip = self._clip(batch, seed)
             with torch.no_grad():
-                yield run({"clip": clip})["logits"], self(clip)[0]
+                yield Pair(run({"clip": clip})["logits"], self(clip)[0])
 
     def _clip(self, batch: int, seed: int) -> Tensor:
         drawn = torch.Generator().manual_seed(seed)

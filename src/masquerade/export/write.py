@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,9 +65,8 @@ def export(
     with _quiet(), torch.no_grad(), atomic_write(path, overwrite=overwrite) as part:
         write = _write_onnx if format == "onnx" else _write_torch
         run = write(graph, trace(graph), about, part)
-        count, difference, jumped = measure(graph, run)
-        allowed = JUMPS if graph.in_levels else 0.0
-        if not difference <= TOLERANCE and not jumped <= allowed:
+        count, difference, jumped, alike = measure(graph, run)
+        if not alike:
             raise OutputError(
                 f"the file of {graph.about['name']} differs from PyTorch by {difference:.1e}, "
                 f"{jumped:.2%} of its values by more than {TOLERANCE:.0e}; nothing was written."
@@ -95,18 +94,28 @@ def trace(graph: Graph) -> ExportedProgram:
     return program
 
 
-def measure(graph: Graph, run: Run) -> tuple[int, float, float]:
-    """How many outputs were compared with PyTorch's, their largest difference, relative as in
-    `TOLERANCE`, and the largest share of an output's values that differ by more."""
-    count, worst, jumped = 0, 0.0, 0.0
-    for found, expected in graph.compare(run):
+class Measured(NamedTuple):
+    """How a file's outputs compare with PyTorch's."""
+
+    comparisons: int
+    difference: float  # the largest, relative as in `TOLERANCE`
+    jumped: float  # the largest share of an output's values that differ by more
+    alike: bool  # whether no value differs by more, or few of an output in levels by one level
+
+
+def measure(graph: Graph, run: Run) -> Measured:
+    """Compare what a file gives with what PyTorch does."""
+    count, worst, jumped, alike = 0, 0.0, 0.0, True
+    for found, expected, level in graph.compare(run):
         if found.shape != expected.shape:
-            return count + 1, float("inf"), 1.0
+            return Measured(count + 1, float("inf"), 1.0, alike=False)
         scale = max(graph.least_scale, expected.abs().max().item())
         off = ((found - expected).abs() / scale).nan_to_num(nan=float("inf"))
-        count, worst = count + 1, max(worst, off.max().item())
-        jumped = max(jumped, (off > TOLERANCE).float().mean().item())
-    return count, worst, jumped
+        largest, share = off.max().item(), (off > TOLERANCE).float().mean().item()
+        few = share <= JUMPS and largest <= level / scale + TOLERANCE
+        alike = alike and (largest <= TOLERANCE or few)
+        count, worst, jumped = count + 1, max(worst, largest), max(jumped, share)
+    return Measured(count, worst, jumped, alike)
 
 
 def _about(graph: Graph) -> dict[str, Any]:

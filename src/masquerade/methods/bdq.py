@@ -72,7 +72,7 @@ class BDQ(Anonymizer):
     ) -> None:
         super().__init__()
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
-        self.in_levels = not soft
+        self.level = 0.0 if soft else 1 / (2**bits - 1)
         # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
