@@ -3,7 +3,8 @@
 A page elsewhere could ask a server on the loopback, directly or under a name that it points there
 (DNS rebinding). So every request must name this host, and those that change something must come
 from this origin; the token is in the address that the command prints, and then in a cookie that
-no script reads and no other site sends.
+no script reads and no page of another site makes the browser send. Ports do not separate cookies:
+a browser sends it to every server of this machine that it opens under the same name.
 """
 
 import asyncio
