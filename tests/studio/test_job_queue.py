@@ -84,6 +84,27 @@ def test_a_job_that_cannot_be_prepared_is_refused_and_leaves_nothing(
     assert jobs._running is None and not jobs._locks
 
 
+def test_what_is_allowed_for_one_run_is_not_for_other_decisions(
+    page: Any, opened: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only frames of the first run were looked at."""
+    monkeypatch.setattr(Jobs, "_next", lambda self: None)
+    own = f"/api/videos/{opened(scanned=False, level='person')['id']}"
+    run = {"kind": "anonymize"}
+    pair: dict[str, Any] = {"first": {}, "second": {"method": "blur"}}
+    job = page.post(f"{own}/jobs", json=run).json()
+    both = page.post(f"{own}/comparisons", json=pair).json()
+    again = {**run, "allow_empty": True, "looked_at": [job["id"]]}
+    repeated = {**pair, "allow_empty": True, "looked_at": [one["id"] for one in both]}
+    assert page.post(f"{own}/jobs", json=again).status_code == 201
+    assert page.post(f"{own}/comparisons", json=repeated).status_code == 201
+    page.put(f"{own}/settings", json={"level": "face"})
+    for address, asked in ((f"{own}/jobs", again), (f"{own}/comparisons", repeated)):
+        answer = page.post(address, json=asked)
+        assert answer.status_code == 422
+        assert "was decided since that run" in answer.json()["error"]
+
+
 def test_a_disk_without_room_for_a_job_is_said_on_the_page(
     page: Any, opened: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,10 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
         if asked.kind == "attack":
             return studio.attack(id, asked.job or "").shown()
         empty, gaps = asked.allow_empty, asked.allow_gaps
-        return studio.anonymize(id, allow_empty=empty, allow_gaps=gaps, seen=seen).shown()
+        looked = asked.looked_at
+        return studio.anonymize(
+            id, allow_empty=empty, allow_gaps=gaps, seen=seen, looked_at=looked
+        ).shown()
 
     @app.post("/api/videos/{id}/comparisons", status_code=201)
     def compare(id: str, asked: NewComparison, seen: Number | None = None) -> list[dict[str, Any]]:
@@ -30,7 +33,10 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
         if any(len(side) > 1 for side in sides):
             raise UsageError("a side is a level or a method, and not both.")
         empty, gaps = asked.allow_empty, asked.allow_gaps
-        found = studio.compare(id, sides, allow_empty=empty, allow_gaps=gaps, seen=seen)
+        looked = asked.looked_at
+        found = studio.compare(
+            id, sides, allow_empty=empty, allow_gaps=gaps, seen=seen, looked_at=looked
+        )
         return [job.shown() for job in found]
 
     @app.get("/api/jobs/{id}/pictures")

@@ -54,6 +54,7 @@ class Job:
     # and the setting that was asked for
     compared: dict[str, Any] | None = None
     content: str | None = None  # SHA-256 of its video, by which it is known when opened again
+    edits: str | None = None  # digest of the decisions that a run is by
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""
@@ -71,7 +72,7 @@ class Job:
         }
 
 
-HIDDEN = ("result", "saved", "content", "result_sha256")
+HIDDEN = ("result", "saved", "content", "result_sha256", "edits")
 
 
 def readable(name: str) -> str:
@@ -131,6 +132,7 @@ class Jobs:
         result: str,
         saved: str | None = None,
         compared: dict[str, Any] | None = None,
+        edits: str | None = None,
     ) -> Job:
         """Add a job to the queue.
 
@@ -143,12 +145,13 @@ class Jobs:
             result: the name of the file that it makes in that folder.
             saved: where the result lies if it is not in the folder.
             compared: see `Job`.
+            edits: see `Job`.
         """
         with self._turn:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
             job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
-            job.content, job.compared = content, compared
+            job.content, job.compared, job.edits = content, compared, edits
             own = self.folder(job)
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -318,7 +321,14 @@ def _read(file: Path) -> Job | None:
         return None
     except (TypeError, RecursionError) as error:
         raise ValueError("it does not tell of a job") from error
-    texts = job.name, job.result, job.saved or "", job.content or "", job.result_sha256 or ""
+    texts = (
+        job.name,
+        job.result,
+        job.saved or "",
+        job.content or "",
+        job.result_sha256 or "",
+        job.edits or "",
+    )
     usable = all(isinstance(one, str) for one in texts) and job.state in get_args(State)
     if job.id != file.parent.name or not usable:
         raise ValueError("it tells of another job, or says something that no job says")

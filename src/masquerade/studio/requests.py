@@ -77,10 +77,12 @@ class NewComparison(Asked):
     second: Side
     allow_empty: bool = False
     allow_gaps: bool = False
+    looked_at: list[str] = []  # both failed runs whose frames were looked at
 
 
 class NewJob(Asked):
     kind: Literal["anonymize", "attack"]
     allow_empty: bool = False
     allow_gaps: bool = False
+    looked_at: list[str] = []  # the failed run whose frames were looked at before this is allowed
     job: str | None = None

@@ -214,10 +214,20 @@ class Studio:
     # --- jobs ---
 
     def anonymize(
-        self, id: str, *, allow_empty: bool, allow_gaps: bool, seen: int | None = None
+        self,
+        id: str,
+        *,
+        allow_empty: bool,
+        allow_gaps: bool,
+        seen: int | None = None,
+        looked_at: Sequence[str] = (),
     ) -> Job:
-        """Anonymize a whole video by what was decided now; refused where `seen` is older."""
+        """Anonymize a whole video by what was decided now; refused where `seen` is older.
+
+        It is refused, too, where the runs that were looked at are by other decisions.
+        """
         video, edits = self._checked(id, seen)
+        self._refuse_not_looked_at(looked_at, [edits])
         named, suffix = _stem(video.name) + OWN_SUFFIX, _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
@@ -233,6 +243,7 @@ class Studio:
         allow_empty: bool,
         allow_gaps: bool,
         seen: int | None = None,
+        looked_at: Sequence[str] = (),
     ) -> list[Job]:
         """Anonymize a whole video twice, so that both results can be looked at beside each other.
 
@@ -246,6 +257,7 @@ class Studio:
         edits = [video.with_setting(one, now) for one in settings]
         if len({one.digest() for one in edits}) < len(edits):
             raise UsageError("both sides are the same; choose another level or method for one.")
+        self._refuse_not_looked_at(looked_at, edits)
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
         group, added = secrets.token_hex(8), list[Job]()
         for place, given, one in zip(("first", "second"), settings, edits, strict=True):
@@ -341,6 +353,14 @@ class Studio:
             raise UsageError(HELD_BACK)
         return video, edits
 
+    def _refuse_not_looked_at(self, jobs: Sequence[str], edits: Sequence[Edits]) -> None:
+        """Refuse to allow for some decisions what was seen of runs by others."""
+        if jobs and [self.jobs.get(one).edits for one in jobs] != [one.digest() for one in edits]:
+            raise UsageError(
+                "something was decided since that run, whose frames alone were looked at; run the "
+                "video again, and look at those that are named then."
+            )
+
     def _add_run(
         self,
         video: VideoSession,
@@ -369,6 +389,7 @@ class Studio:
             result=result,
             saved=None if beside is None else str(beside.relative_to(self.root or "/")),
             compared=compared,
+            edits=edits.digest(),
         )
 
     def _open(

@@ -127,7 +127,7 @@ function entry(job) {
     job.warnings?.length > 0 && make("ul", { class: "job-warnings" }, job.warnings.map((text) => make("li", {}, icon("warning"), sentence(text)))),
     job.summary?.length > 0 && make("ul", { class: "job-summary" }, job.summary.map((text) => make("li", {}, sentence(text)))),
     job.files?.saved && job.state === "done" && make("p", { class: "muted" }, `Saved in the studio’s folder as ${job.files.saved}`),
-    mayPublish(job) && publishForm(job, "Publish all the same", async () => start({ kind: "anonymize" }, permits(job), await settled())),
+    mayPublish(job) && publishForm(job, "Publish all the same", async () => start({ kind: "anonymize", looked_at: [job.id] }, permits(job), await settled())),
     make("div", { class: "entry-row" }, links(job), actions(job, running)),
   );
 }
@@ -152,7 +152,7 @@ function pairEntry(pair) {
     ),
     make("p", { class: "job-name muted" }, pair.first.name),
     make("ul", { class: "pair-runs" }, both.map(pairRun)),
-    mayRepeat(pair) && publishForm(pair.second, "Run both all the same", () => comparison.run(pair.first.compared.setting, pair.second.compared.setting, { allow_empty: true, allow_gaps: true })),
+    mayRepeat(pair) && publishForm(pair.second, "Run both all the same", () => comparison.run(pair.first.compared.setting, pair.second.compared.setting, { allow_empty: true, allow_gaps: true, looked_at: [pair.first.id, pair.second.id] })),
     make("div", { class: "entry-row" },
       done && pair.first.video === state.video?.id && make("button", { type: "button", class: "primary small", "data-play-both": pair.group, "aria-label": `Play both: ${names}`, onclick: () => play(pair) }, icon("play"), "Play both"),
       make("button", {
