@@ -164,6 +164,15 @@ def test_behind_who_walks_the_background_is_shown_where_it_was_seen() -> None:
     assert np.array_equal(out[:, early], empty[:, early])
 
 
+@pytest.mark.parametrize("missed", [1, 4, 24])
+def test_who_was_missed_for_a_while_is_no_background_once_they_are_found(missed: int) -> None:
+    known = None
+    frame, mask = _scene(40)
+    for t in range(40):
+        out, known = paint_out(frame, mask if t >= missed else np.zeros_like(mask), known)
+    assert out[mask > 0].max() < 255
+
+
 def test_a_camera_that_moves_shows_no_background_of_another_place() -> None:
     known = None
     for t in range(12):

@@ -16,6 +16,7 @@ TILE_LINE = (126, 132, 148)
 HORIZON = 0.38  # of the height, from the top
 MARGIN = 0.012  # of the height, by which what is painted out is grown
 SEEN = 4  # frames in which a pixel must have been free before it counts as background
+SURE = 25  # and if somebody is then found on it: they may have stood there, and not been found
 RATE = 0.05  # at which the background follows slow changes
 MOVED = 12.0  # median change of free pixels, in levels of 255, from which the camera moved
 REDUCTION = 8  # of the copy from which unknown background is filled
@@ -59,28 +60,30 @@ class Background:
     """The background of a video as far as it was seen; of one size."""
 
     plate: F32  # (H, W, 3)
-    seen: NDArray[np.uint8]  # (H, W), frames in which a pixel was free, up to `SEEN`
+    seen: NDArray[np.uint8]  # (H, W), frames in which a pixel was free, up to `SURE`
+    free: NDArray[np.bool_]  # (H, W), whether it was in the last frame
 
 
 def paint_out(frame: U8, mask: U8, known: Background | None) -> tuple[U8, Background]:
     """A frame (H, W, 3) without what the mask (H, W) covers, and the background to go on with.
 
-    Covered pixels show the background where the camera is static and it was seen, and the mean of
-    what is around them where not.
+    Covered pixels show the background where the camera is static and it was seen, for a while
+    before somebody was found there, and the mean of what is around them where not.
     """
     radius = max(1, round(MARGIN * len(frame)))
     grown = cv2.dilate(mask, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
     free = grown == 0
     if known is None or known.plate.shape != frame.shape or _camera_moved(frame, free, known):
-        known = Background(frame.astype(np.float32), free.astype(np.uint8))
+        known = Background(frame.astype(np.float32), free.astype(np.uint8), free)
     else:
         old = free & (known.seen > 0)
         plate = known.plate.copy()
         plate[old] += RATE * (frame[old] - plate[old])
         new = free & (known.seen == 0)
         plate[new] = frame[new]
-        seen = np.minimum(known.seen + free, SEEN).astype(np.uint8)
-        known = Background(plate, seen)
+        seen = np.minimum(known.seen + free, SURE).astype(np.uint8)
+        seen[known.free & ~free & (seen < SURE)] = 0
+        known = Background(plate, seen, free)
     unknown = ~free & (known.seen < SEEN)
     out = frame.copy()
     behind = np.rint(known.plate).astype(np.uint8)
