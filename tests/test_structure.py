@@ -56,6 +56,8 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "__main__.py",
     "attack/config.py",
     "attack/own_output.py",
+    "pipeline/people_ids.py",
+    "video/metadata_keys.py",
     "cli/option_boxes.py",
     "core_dumps.py",
     "datasets/published/hmdb51.py",

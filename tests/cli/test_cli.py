@@ -411,7 +411,7 @@ def test_what_a_shadow_run_did_is_skipped(
         assert "is skipped" in capsys.readouterr().out
         assert cli.main([*words, flag]) == 0
         assert list(tmp_path.iterdir()) == [made] and made.stat().st_mtime_ns == before
-    assert cli.main([*words, "--resume", "--outside", "black"]) == 1, "of other settings"
+    assert cli.main([*words, "--resume", "--outside", "black"]) == 2, "of other settings"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_the_detector_runs_first_last_after_cuts_and_on_every_nth() -> None:
     cuts = [False, False, False, True, False, False, False, False]
     frames = [(str(t), cut) for t, cut in enumerate(cuts)]
     chosen = [int(t) for t, _, detect in select_keyframes(frames, 3) if detect]  # type: ignore
-    assert chosen == [0, 3, 6, 7]
+    assert chosen == [0, 2, 3, 6, 7]
     assert list(select_keyframes([], 3)) == []
 
 

@@ -46,7 +46,10 @@ def stream(**given: Any) -> Any:
         "index": 0, "type": "video", "disposition": 0, "metadata": {}, "frames": 0,
         "sample_aspect_ratio": None, "average_rate": Fraction(25), "guessed_rate": None,
         "base_rate": None, "start_time": 0, "time_base": Fraction(1, 30), "duration": None,
-        "codec_context": SimpleNamespace(codec=codec, bit_rate=given.pop("bit_rate", None)),
+        "codec_context": SimpleNamespace(
+            codec=codec, name="h264", coded_width=64, coded_height=48,
+            bit_rate=given.pop("bit_rate", None),
+        ),
     }  # fmt: skip
     return SimpleNamespace(**{**plain, **given})
 
