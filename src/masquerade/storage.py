@@ -372,7 +372,7 @@ def with_final_name(message: str, destination: Path) -> str:
     return PART.sub(lambda _: destination.name, message)
 
 
-def said_of(error: MasqueradeError, destination: Path) -> MasqueradeError:
+def error_with_final_name(error: MasqueradeError, destination: Path) -> MasqueradeError:
     """The same error with the destination's name in place of a temporary one, and its notes."""
     named = type(error)(with_final_name(str(error), destination))
     for note in getattr(error, "__notes__", ()):

@@ -43,7 +43,7 @@ OF_OUTPUTS = (
     *("verify", "record", "resume", "skip_existing", "shadow", "export_boxes", "export_masks"),
     *("report", "public_receipt"),
 )
-"""Options that --list-people, which makes no output, takes not."""
+"""Options that --list-people refuses, as it writes no anonymized video."""
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold keep_visible
@@ -295,7 +295,7 @@ def _may_exist(options: Options) -> bool:
 
 
 def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineConfig) -> None:
-    """Refuse --address without a cluster, IDs or points of one video with several, and no image.
+    """Refuse options that do not go together, and a region image that cannot be read.
 
     Raises:
         UsageError: there is such an option.

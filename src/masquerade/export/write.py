@@ -95,7 +95,7 @@ def trace(graph: Graph) -> ExportedProgram:
 
 
 class Measured(NamedTuple):
-    """How a file's outputs compare with PyTorch's."""
+    """The differences between an exported file's outputs and PyTorch's."""
 
     comparisons: int
     difference: float  # the largest, relative as in `TOLERANCE`

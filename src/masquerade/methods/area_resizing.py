@@ -39,7 +39,7 @@ def downsample_bytes(frame: U8, height: int, width: int) -> U8:
     """`downsample` of one frame (H, W, 3), within one level."""
     h, w = frame.shape[:2]
     small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    if h % height == 0 and w % width == 0:  # then OpenCV's nearest pixel is the same, and faster
+    if h % height == 0 and w % width == 0:  # then this gives the same pixels, and is faster
         exact = cv2.INTER_NEAREST_EXACT
         return np.asarray(cv2.resize(small, (w, h), interpolation=exact), np.uint8)
     return np.asarray(small, np.uint8)[:, _nearest(w, width)][_nearest(h, height)]

@@ -87,7 +87,7 @@ def mosaic(frame: U8, side: int) -> U8:
                 size = (part.shape[1], part.shape[0])
                 blocks = (-(-size[0] // side), -(-size[1] // side))
                 means = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA)
-                # the plain nearest pixel is another one at some sizes, such as 49 and 103
+                # INTER_NEAREST takes a neighbour's mean at the edges of some sides, such as 49
                 exact = cv2.INTER_NEAREST_EXACT
                 out[rows, columns] = cv2.resize(means, size, interpolation=exact)
     return out

@@ -46,7 +46,7 @@ def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
 def _repeat(
     held: AnonymizedFrame, first: int, last: int, rate: Fraction
 ) -> Iterator[AnonymizedFrame]:
-    """A frame at each tick from the first one to the one at which it ends."""
+    """Yield a frame at each tick from `first` up to `last`, which is left out."""
     if last - first > MAX_REPEATS:
         raise VideoError(
             f"one picture lasts {float((last - first) / rate):.0f} seconds, which takes "

@@ -388,12 +388,12 @@ class LiveSession:
 
 
 def _given(options: dict[str, Any]) -> str:
-    """The first of the options that has a value, or nothing."""
+    """The name of the first option that was given; empty: none was."""
     return next((name for name, value in options.items() if value is not None), "")
 
 
 def _is_recording(stream: Any) -> bool:
-    """Whether a stream is a file, all of which is there at once."""
+    """Whether a stream is a regular file, all of which is there at once."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):  # closed, or of Python alone

@@ -6,7 +6,7 @@ from masquerade.errors import UsageError
 
 
 def parse_ids(text: str | None) -> tuple[int, ...] | None:
-    """The IDs in a list such as "0,3"."""
+    """Parse a list of people's IDs such as "0,3"; None stays None."""
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]

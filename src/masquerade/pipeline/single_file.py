@@ -62,7 +62,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import file_digest, said_of
+from masquerade.storage import error_with_final_name, file_digest
 from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
@@ -169,7 +169,7 @@ def run_file(
                 also(receipt, appear)
         return receipt
     except MasqueradeError as error:
-        raise said_of(error, dst) from error  # a variable for it would keep the run
+        raise error_with_final_name(error, dst) from error  # a variable for it would keep the run
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 

@@ -1,4 +1,4 @@
-"""What a receipt warns of in the source: damage, wrong times, an unknown end, two fields."""
+"""Warnings about the source in a receipt: damage, wrong times, an unknown end, interlacing."""
 
 from collections.abc import Iterator
 

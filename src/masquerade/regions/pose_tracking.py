@@ -87,7 +87,7 @@ class PoseTracking:
 
     @property
     def delay(self) -> int:
-        """How many frames are looked at beyond the one whose people are given."""
+        """How many frames late the people of a frame are given."""
         past = 0 if self.online else max(self.gap, self.lookback)
         return max(past + self.every, self.of_boxes.look_ahead)
 
@@ -162,13 +162,12 @@ class PoseTracker:
         waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
         run = _Run(self, earlier)
         with closing(run):
-            online = ((frame, cut, False) for frame, cut in frames)  # which knows no next frame
-            for frame, cut, last in online if self.rules.online else mark_ends(frames):
+            unknown = ((frame, cut, False) for frame, cut in frames)
+            for frame, cut, last in unknown if self.rules.online else mark_ends(frames):
                 now = FramePeople(frame, cut, frame.rgb(fit_size(frame, self.scale)))
                 waiting.append(now)
                 run.step(waiting, last=last)
                 yield now
-            run.look_at_skipped(list(waiting))
 
     def landmarks(self, pixels: U8, square: Square) -> Pose:
         """The person in a square; any thread may ask."""
@@ -229,14 +228,12 @@ class _Run:
             self._pool.shutdown()
 
     def step(self, waiting: deque[FramePeople], *, last: bool) -> None:
-        """Find the people of the last waiting frame, and what it tells of those before.
+        """Find the people of the newest waiting frame, and correct those before it.
 
         In the `last` frame of a shot the detectors look for those who came in since they last ran.
         """
         now = waiting[-1]
         now.earlier = self._earlier
-        if now.cut:
-            self.look_at_skipped(list(waiting)[:-1])
         self._now += 1
         if now.cut or len(waiting) == 1:
             self._tracks.clear()
@@ -271,13 +268,6 @@ class _Run:
         if before is None or now is None or now - before > LONGEST_SKIP:
             return False
         return any(k.seen == self._now - 1 for k in self._tracks)
-
-    def look_at_skipped(self, frames: Sequence[FramePeople]) -> None:
-        """Look for people in the last frame, if it was skipped and none comes after it."""
-        if self._skipped:
-            self._skipped = False
-            self._follow(frames)
-            self._carry(frames, self._now)
 
     def _follow(self, frames: Sequence[FramePeople]) -> bool:
         """Look for everybody who is followed; True if somebody was lost in the last frame."""

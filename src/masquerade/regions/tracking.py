@@ -244,7 +244,7 @@ Anything = TypeVar("Anything")
 def select_keyframes(
     frames: Iterable[tuple[Item, bool]], every: int
 ) -> Iterator[tuple[Item, bool, bool]]:
-    """Frame, cut, and whether to detect: on the first and last of a shot, and every N-th between.
+    """Mark the frames to detect in: the first and last of each shot, and every N-th between.
 
     Below `FULL_RATE` frames a second it is as often as N frames of a video of that rate.
     """
@@ -309,7 +309,7 @@ def delayed(items: Iterable[Anything], late: int) -> Iterator[Anything]:
 
 
 def mark_ends(frames: Iterable[tuple[Item, bool]]) -> Iterator[tuple[Item, bool, bool]]:
-    """Frame, whether a cut lies before it, and whether it is its shot's last; one frame late."""
+    """Mark the last frame of each shot, which is known once the next frame is read."""
     held: tuple[Item, bool] | None = None
     for frame, cut in frames:
         if held is not None:

@@ -40,7 +40,7 @@ class Address(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What to call it in messages: of a network stream its scheme, host and port alone.
+        """The address as messages give it: of a network stream the scheme, host and port alone.
 
         The rest may hold a password: many cameras take it in the path, and RTMP the stream's key.
         """

@@ -151,14 +151,17 @@ class Conversation:
         return self._process is None
 
     def open(self, ask: str, **more: Any) -> Message:
-        """Ask the first question; gives the answer."""
+        """Ask the first question; gives the answer, which may be a while in coming."""
         path = os.fsencode(self._path).hex()
         try:
             folder = os.getcwd()
         except FileNotFoundError:  # it was removed
             folder = "/"
         self.say(ask, path=path, folder=folder, memory=self._limits.memory, **more)
-        return self.answer()[0]
+        message, _ = self.answer()
+        while "alive" in message:
+            message, _ = self.answer()
+        return message
 
     def say(self, ask: str, **more: Any) -> None:
         """Ask something."""
@@ -243,10 +246,7 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
     """What `probe.probe` finds, found in a process of its own."""
     path = Path(path)
     with Conversation(path, limits) as talk:
-        message = talk.open("probe", rate=rate)
-        while "alive" in message:
-            message, _ = talk.answer()
-        return info_from_plain(message["info"], path)
+        return info_from_plain(talk.open("probe", rate=rate)["info"], path)
 
 
 def tally_frames(path: Path, *, limits: Limits = LIMITS) -> FrameCount:
@@ -261,12 +261,9 @@ def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
 
 
 def list_side_data(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
-    """List what `probe.list_side_data` does, in the process that decodes."""
+    """List the side data of all frames as `probe.list_side_data` does, in the decoding process."""
     with Conversation(path, limits) as talk:
-        message = talk.open("side", rate=None)
-        while "alive" in message:
-            message, _ = talk.answer()
-        names, other = message["side"]
+        names, other = talk.open("side", rate=None)["side"]
         return names, other
 
 

@@ -1,4 +1,4 @@
-"""Whether what a file says of its encoder says no more than that.
+"""Tell tags that only name a known encoder from those that say more.
 
 Such tags are in nearly every file, and tell nothing of a recording where they name a known encoder.
 But cameras write their model and serial number there, and some programs the name of the source.

@@ -17,7 +17,7 @@ _IMAGES = "is a HEIF or AVIF image, of tiles and layers; save it as PNG or JPEG 
 _MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0xE0}  # Segment, Tracks, TrackEntry, Video
 _SIDES = {0x54AA, 0x54BB, 0x54CC, 0x54DD}
 _TYPE, _ENABLED = 0x83, 0xB9  # of a track; type 1 is video
-_DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
+DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
 _BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # MP4's that lead to the sample entries
 
 
@@ -45,7 +45,7 @@ def hidden_layers(stream: VideoStream, frame: VideoFrame) -> str | None:
 
 def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
     track: dict[int, int] = {}
-    while place < end and data[place] and depth <= _DEEPEST:
+    while place < end and data[place] and depth <= DEEPEST:
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")
         size, place = ebml_size(data, place + length)
@@ -61,7 +61,7 @@ def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
 
 
 def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
-    for name, start, after in mp4_boxes(data, place, end if depth <= _DEEPEST else place):
+    for name, start, after in mp4_boxes(data, place, end if depth <= DEEPEST else place):
         if name in _BOXES and (found := _mp4(data, start, after, depth + 1)):
             return found
         if name == b"meta" and not depth and b"pict" in data[start : start + 64]:

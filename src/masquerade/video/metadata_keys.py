@@ -1,10 +1,10 @@
-"""Read what --metadata names, which is refused before any file is opened."""
+"""Parse the argument of --metadata, which is checked before any file is opened."""
 
 from masquerade.errors import UsageError
 
 
 def metadata_keys(metadata: str) -> frozenset[str] | None:
-    """The names of tags and streams to keep, in lower case; None: all.
+    """Return the names of tags and streams to keep, in lower case; None: all.
 
     Raises:
         UsageError: it is neither strip nor keep nor a list of names.

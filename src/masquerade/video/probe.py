@@ -4,7 +4,8 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -75,7 +76,7 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...] = ()  # every stream in the file
     tags: tuple[str, ...] = ()  # names of every tag and side datum, never a value
     other_texts: tuple[str, ...] = ()  # those that are to name an encoder and say something else
-    hidden_border: int = 0  # pixels, the most on one axis that are coded and not shown
+    hidden_border: int = 0  # columns or rows that are coded and not shown, whichever are more
     chapters: int = 0  # how many
 
     def origin(self, others: Collection[int] = ()) -> Fraction:
@@ -153,17 +154,24 @@ def tally_frames(path: Path) -> FrameCount:
         codec = stream.codec_context.codec.canonical_name
         hidden: Counter[bool] = Counter()
         unheard: Counter[int] = Counter()  # ticks
-        try:
+        with _naming_damage(path):
             for packet in container.demux(stream, *sounds):
                 if packet.stream_index == stream.index and packet.size:
                     hidden[packet.is_discard] += not is_hidden(packet, codec)
                 elif packet.is_discard:
                     unheard[packet.stream_index] += packet.duration or 0
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            why = str(getattr(error, "strerror", None) or error).lower()
-            raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
     return FrameCount(hidden[False], hidden[True], max(silent, default=0.0))
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Raise a VideoError that names the file where reading it fails."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        why = str(getattr(error, "strerror", None) or error).lower()
+        raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
 
 
 def count_frames(path: Path) -> int:
@@ -485,7 +493,7 @@ def _bitrate(container: InputContainer, stream: VideoStream) -> int | None:
 
 
 def _hidden_border(stream: VideoStream, frame: av.VideoFrame) -> int:
-    """Pixels, the most on one axis, that are coded beyond those that a decoder shows."""
+    """How many columns or rows are coded and not shown, whichever are more."""
     context = stream.codec_context
     wider, higher = context.coded_width - frame.width, context.coded_height - frame.height
     return max(0, wider, higher) if context.name in ("h264", "hevc") else 0
@@ -494,7 +502,7 @@ def _hidden_border(stream: VideoStream, frame: av.VideoFrame) -> int:
 def list_side_data(
     path: Path, *, after_frames: Callable[[], object] = lambda: None
 ) -> tuple[list[str], bool]:
-    """Names of side data of all frames, and whether messages of no known encoder are among them.
+    """List the names of all frames' side data, and tell whether no known encoder wrote some of it.
 
     `after_frames` is called now and then, as this decodes the whole video.
     """
@@ -503,16 +511,13 @@ def list_side_data(
     with open_container(path) as container:
         stream = main_stream(container, path)
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
-        try:
+        with _naming_damage(path):
             for number, frame in enumerate(container.decode(stream)):
                 assert isinstance(frame, av.VideoFrame)
                 names |= dict.fromkeys(name for name, _ in side_data(frame))
                 other = other or has_other_message(frame)
                 if number % FRAMES_BETWEEN == 0:
                     after_frames()
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            why = str(getattr(error, "strerror", None) or error).lower()
-            raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
     return list(names), other
 
 

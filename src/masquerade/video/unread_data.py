@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from masquerade.video.hidden_content import mp4_boxes
+from masquerade.video.hidden_content import DEEPEST, mp4_boxes
 
 BEHIND = "data behind the picture"
 JPEG, PNG, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
@@ -20,7 +20,6 @@ MP4_BOXES = frozenset(
 )
 PADDING = (b"free", b"skip")
 HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"udta")  # of other boxes, padding among them
-DEEPEST = 8  # boxes in each other
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Pixels, Planes, check_clip_range
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.storage import atomic_write, said_of
+from masquerade.storage import atomic_write, error_with_final_name
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
 from masquerade.video.color import UNTAGGED, Color
 from masquerade.video.container import printable
@@ -372,7 +372,7 @@ def write_video(
             for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
                 writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), time)
     except MasqueradeError as error:
-        raise said_of(error, path) from error
+        raise error_with_final_name(error, path) from error
 
 
 def _timed(
