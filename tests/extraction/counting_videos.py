@@ -45,8 +45,8 @@ class Mark(Anonymizer):
 
 
 def counting(path: Path, frames: int, *, offset: int = 0) -> None:
-    """A video whose frame i is of level STEP * i."""
-    levels = (offset + STEP * torch.arange(frames)).float() / 255
+    """A video whose frame i is of level STEP * i, or white where that is above 255."""
+    levels = (offset + STEP * torch.arange(frames)).float().clamp(max=255) / 255
     write_video(
         path,
         levels[None, None, :, None, None].expand(1, 3, -1, 48, 64),
