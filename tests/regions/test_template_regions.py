@@ -60,6 +60,7 @@ def test_moving_patch_is_followed_before_and_after_its_point(every: int, least: 
     x, y = place(point)
     source = Templates(at=((point, x + 15, y + 15),), every=every)
     assert source.look_ahead == point
+    assert Templates(at=((0, x + 15, y + 15),), every=every).look_ahead == (every or 12) - 1
     regions = list(source(scene(frames)))
     assert len(regions) == frames
     for t, region in enumerate(regions):
@@ -69,7 +70,7 @@ def test_moving_patch_is_followed_before_and_after_its_point(every: int, least: 
     keyframes = [t for t, region in enumerate(regions) if region.detected]
     assert keyframes[0] == 0
     if every:
-        assert keyframes == list(range(0, frames, every))
+        assert keyframes == sorted({*range(0, frames, every), frames - 1})
     else:
         assert 1 < len(keyframes) < frames and max(np.diff(keyframes)) <= MAX_INTERVAL
 
@@ -79,7 +80,27 @@ def test_more_motion_means_more_keyframes() -> None:
         source = Templates(at=((0, 25, 55),))
         return sum(region.detected for region in source(scene(26, step=step)))
 
-    assert keyframes(4.0) > keyframes(0.5) >= 3  # 3: one in 12 frames even so
+    assert keyframes(4.0) > keyframes(0.5) >= 4  # one in 12 frames even so, and the last
+
+
+@pytest.mark.parametrize("every", [0, 9])
+def test_what_comes_in_between_keyframes_is_hidden_from_its_first_frame(every: int) -> None:
+    """It is too small to make a keyframe of its frame, and is found in the next one."""
+    still, come, part = scene(1)[0].pixels, 15, slice(40, 40 + SIDE)
+    later = still.copy()
+    later[part, 120 : 120 + 15] = still[part, 10 : 10 + 15]
+    pictures = [ArrayFrame(still if t < come else later) for t in range(22)]
+    regions = list(Templates(at=((0, 25, 55),), every=every)(pictures))
+    assert not regions[come].detected and sum(region.detected for region in regions) <= 4
+    for region in regions[come:]:
+        assert region.strength is not None
+        assert (region.strength[45:65, 123:132] == 255).mean() > 0.95
+    assert regions[2].strength is not None and not regions[2].strength[45:65, 123:132].any()
+
+
+def test_online_templates_have_keys_in_every_frame() -> None:
+    source = Templates(at=((0, 25, 55),), every=6, online=True)
+    assert source.look_ahead == 0 and all(region.detected for region in source(scene(3)))
 
 
 def test_cut_is_a_keyframe_and_the_template_still_matches() -> None:
@@ -93,7 +114,7 @@ def test_cut_is_a_keyframe_and_the_template_still_matches() -> None:
         picture.pixels[y : y + SIDE, x : x + SIDE] = 200
     regions = list(Templates(at=((0, 25, 55),), every=30)([*shots[0], *other]))
     assert [t for t, region in enumerate(regions) if region.cut] == [15]
-    assert [t for t, region in enumerate(regions) if region.detected] == [0, 15]
+    assert [t for t, region in enumerate(regions) if region.detected] == [0, 14, 15, 29]
     x, y = place(0)
     assert covered(regions[15], W - x - SIDE, y)[0] > 0.9
     strength = regions[15].strength
@@ -111,7 +132,8 @@ def test_look_ahead_and_memory_are_bounded() -> None:
     pictures = Counted(scene(40))
     source = Templates(at=((5, *place(5)), (9, 25, 55)))
     for count, _ in enumerate(source(pictures), start=1):
-        assert pictures.taken <= max(count, source.look_ahead + 1)
+        assert pictures.taken <= count + source.look_ahead
+    assert count == 40
     assert list(source([])) == []
 
 
@@ -124,7 +146,6 @@ def test_templates_of_the_library_and_points_together(tmp_path: Path) -> None:
     )
     library.add(template)
     source = Templates(templates=("cloth",), library=tmp_path)
-    assert source.look_ahead == 0
     for t, region in enumerate(source(pictures)):
         assert covered(region, *place(t))[0] > 0.9
     both = Templates(templates=("cloth",), at=((0, 120, 100),), library=tmp_path)

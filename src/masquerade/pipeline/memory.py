@@ -53,7 +53,7 @@ def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
         raise VideoError(
             f"{printable(info.path)} at {info.width}x{info.height} may take "
             f"{most / 2**30:.0f} GiB of memory and {MOST_BYTES >> 30} are the most; make it "
-            "smaller, or lower --batch-size, --gap or the frame of --at."
+            "smaller, or lower --batch-size, --every, --gap or the frame of --at."
         )
 
 

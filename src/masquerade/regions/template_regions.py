@@ -1,7 +1,9 @@
 """The region source `templates`: hides what looks like a template, wherever it appears.
 
 Ilic et al., CVPR 2024, sections 3.1 and 3.2. Keys and saliency are computed on keyframes; between
-them the strengths are propagated by optical flow. A scene cut starts anew.
+two of them the strengths of both are propagated by optical flow, and the larger one holds: what
+came into the picture after the first is found in the second. The first and the last frame of a shot
+are keyframes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from functools import reduce
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
@@ -58,13 +60,15 @@ class Templates:
         device: where the network runs, as torch spells it.
         library: folder of templates; None: the user's.
         every: compute keys in every so many frames; 0: after enough motion or change, and in every
-            12th at the latest.
+            12th at the latest. The last frame of a shot has keys too.
         combine: several keys by their `max`, or their `mean` as in the paper, which is weaker.
         calibrated: hide the core of a match completely; else by the cosine, as in the paper.
         grow: dilation of what is found, in keys, 0 or more.
         gamma: exponent of the strength, above 0; below 1 hides more.
         threshold: weaker matches stay visible, 0 to 1; lower is safer.
         floor: least strength anywhere, 0 to 1.
+        online: read no frame ahead but those of points, as live video needs it: compute keys in
+            every frame.
 
     Raises:
         UsageError: there is neither template nor point, or one that does not fit.
@@ -92,6 +96,7 @@ class Templates:
         gamma: Positive = 1.0,
         threshold: UnitInterval = 0.0,
         floor: UnitInterval = 0.0,
+        online: bool = False,
     ) -> None:
         self.at = tuple(_check_point(point) for point in at)
         if not templates and not at:
@@ -99,7 +104,7 @@ class Templates:
                 "templates need a name, as in --hide eye,hair, or a point in the video, as in "
                 "--at FRAME:X,Y."
             )
-        self.every = every
+        self.every = 1 if online else every
         self.config = SaliencyConfig(
             combine=combine,
             calibrated=calibrated,
@@ -118,69 +123,83 @@ class Templates:
         content = b"".join(template.keys.tobytes() for template in self._templates)
         # what extracted clips depend on besides the names
         self.content = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
-        self.look_ahead = max((frame for frame, _, _ in self.at), default=0)
+        self._last_point = max((frame for frame, _, _ in self.at), default=0)
+        # a frame waits for the next keyframe
+        self.look_ahead = max(self._last_point, (self.every or MAX_INTERVAL) - 1)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         marked = mark_cuts(frames)
-        waiting = deque(islice(marked, self.look_ahead + 1))
-        if not waiting:
+        first = deque(islice(marked, self._last_point + 1))
+        if not first:
             return
-        template = reduce(Template.merge, [*self._templates, *self._from_points(waiting)])
+        template = reduce(Template.merge, [*self._templates, *self._from_points(first)])
+        between: list[_Between] = []  # frames since the last keyframe
         last: _Strengths | None = None
-        for frame, cut in _drain(waiting, marked):
-            last, keyframe = self._next(frame, None if cut else last, template)
-            size = frame.width, frame.height
-            levels = cv2.resize(last.dilated(), size, interpolation=cv2.INTER_LINEAR)
-            check_output("a comparison with templates", levels, size[::-1])  # NaN would become 0
-            mask = np.rint(levels * 255).astype(np.uint8)
-            yield Region(strength=mask, cut=cut, detected=keyframe)
+        for frame, cut in _drain(first, marked):
+            small = _small(frame)
+            if cut:
+                yield from self._end_of_shot(between, template)
+                between, last = [], None
+            now = last and last.warp(small)
+            if now is not None and not self._is_keyframe(now):
+                between.append(_Between(frame, now))
+            else:
+                now = self._look(frame, small, template)
+                yield from _back_from(now, between)
+                yield _region(frame, now.dilated(), cut=cut, keyframe=True)
+                between = []
+            last = now
+        yield from self._end_of_shot(between, template)
 
-    def _from_points(self, waiting: deque[MarkedFrame]) -> list[Template]:
+    def _from_points(self, first: deque[MarkedFrame]) -> list[Template]:
         """One template per frame that has points."""
-        if len(waiting) <= self.look_ahead:
+        if len(first) <= self._last_point:
             raise UsageError(
-                f"there is no frame {self.look_ahead} to point at: the video has {len(waiting)}."
+                f"there is no frame {self._last_point} to point at: the video has {len(first)}."
             )
         found = []
         for number in sorted({frame for frame, _, _ in self.at}):
-            pixels = _pixels(waiting[number][0])
+            pixels = _pixels(first[number][0])
             points = [(x, y) for frame, x, y in self.at if frame == number]
             image = f"frame {number}"
             found.append(make_template("at", pixels, points, self._keys, image=image, frame=number))
         return found
 
-    def _next(
-        self, frame: Frame, last: _Strengths | None, template: Template
-    ) -> tuple[_Strengths, bool]:
-        """The strengths of one more frame, and whether it is a keyframe."""
-        factor = LONG_SIDE / max(frame.width, frame.height)  # DIS flow fails below 30 pixels
-        small = max(1, round(frame.width * factor)), max(1, round(frame.height * factor))
-        picture = grey(frame.rgb(small))
-        if last is not None and (not self.every or last.age + 1 < self.every):
-            now = last.warp(picture)
-            stale = (
-                now.age >= MAX_INTERVAL
-                or now.motion >= MAX_MOTION
-                or now.unexplained >= MAX_UNEXPLAINED
-            )
-            if self.every or not stale:
-                return now, False
+    def _is_keyframe(self, now: _Strengths) -> bool:
+        """Whether keys are computed in a frame to which strengths were propagated."""
+        if self.every:
+            return now.age >= self.every
+        return (
+            now.age >= MAX_INTERVAL
+            or now.motion >= MAX_MOTION
+            or now.unexplained >= MAX_UNEXPLAINED
+        )
+
+    def _look(self, frame: Frame, small: U8, template: Template) -> _Strengths:
+        """The strengths of a keyframe, whose small grey copy is (h, w)."""
         grid = extract_keys(self._keys, _pixels(frame))
         levels = strength(grid.keys, template.keys, template.levels, self.config)
-        values = upsample(levels, grid, small[::-1])
-        return _Strengths(values, pixel_grid(*small[::-1]), picture), True
+        return _Strengths(upsample(levels, grid, small.shape), pixel_grid(*small.shape), small)
+
+    def _end_of_shot(self, between: list[_Between], template: Template) -> Iterator[Region]:
+        """The regions of frames after which no keyframe comes: the last one becomes one."""
+        if between:
+            *before, (frame, strengths) = between
+            last = self._look(frame, strengths.grey, template)
+            yield from _back_from(last, before)
+            yield _region(frame, last.dilated(), cut=False, keyframe=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Strengths:
-    """Strengths of a keyframe, propagated to a later frame."""
+    """Strengths of a keyframe, propagated to another frame of its shot."""
 
     values: F32  # (h, w), of the keyframe
     source: F32  # (h, w, 2): each pixel's position in it; repeated warping of values would blur
     grey: U8  # (h, w): the present frame
-    age: int = 0  # frames since the keyframe
-    motion: float = 0.0  # pixels since the keyframe
-    unexplained: float = 0.0  # share of the pixels since then that the flow did not predict
+    age: int = 0  # frames from the keyframe
+    motion: float = 0.0  # pixels from the keyframe
+    unexplained: float = 0.0  # share of the pixels from there that the flow did not predict
 
     def dilated(self) -> F32:
         """(h, w), 0 to 1, in the present frame."""
@@ -190,11 +209,11 @@ class _Strengths:
         return np.asarray(cv2.dilate(found, disc), np.float32)
 
     def warp(self, now: U8) -> _Strengths:
-        """Propagate to the next frame, (h, w)."""
+        """Propagate to an adjacent frame, (h, w)."""
         flow = dis_flow(now, self.grey)
-        past = pixel_grid(*flow.shape[:2]) + flow
-        expected = remap(self.grey, past, wrap=False)
-        source = remap(self.source, past, wrap=False)
+        there = pixel_grid(*flow.shape[:2]) + flow
+        expected = remap(self.grey, there, wrap=False)
+        source = remap(self.source, there, wrap=False)
         step = np.hypot(flow[..., 0], flow[..., 1])  # (h, w)
         hidden = step[remap(self.values, source, wrap=False) > 0.5]
         motion = max(np.quantile(part, 0.95) for part in (step, hidden) if part.size)
@@ -206,6 +225,31 @@ class _Strengths:
             self.motion + float(motion),
             self.unexplained + float((cv2.absdiff(now, expected) > UNEXPLAINED).mean()),
         )
+
+
+class _Between(NamedTuple):
+    """A frame between two keyframes, with the strengths of the earlier one."""
+
+    frame: Frame
+    strengths: _Strengths
+
+
+def _back_from(later: _Strengths, between: list[_Between]) -> Iterator[Region]:
+    """The regions of the frames before a keyframe: the maximum of both keyframes' strengths."""
+    levels = []
+    for _, earlier in reversed(between):
+        later = later.warp(earlier.grey)
+        levels.append(np.maximum(earlier.dilated(), later.dilated()))
+    for (frame, _), level in zip(between, reversed(levels), strict=True):
+        yield _region(frame, level, cut=False, keyframe=False)
+
+
+def _region(frame: Frame, levels: F32, *, cut: bool, keyframe: bool) -> Region:
+    """The region of a frame, from strengths (h, w) of its small copy."""
+    size = frame.width, frame.height
+    full = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
+    check_output("a comparison with templates", full, size[::-1])  # NaN would become 0
+    return Region(strength=np.rint(full * 255).astype(np.uint8), cut=cut, detected=keyframe)
 
 
 def parse_point(text: str) -> tuple[int, float, float]:
@@ -236,6 +280,14 @@ def _drain(waiting: deque[MarkedFrame], more: Iterator[MarkedFrame]) -> Iterator
     while waiting:
         yield waiting.popleft()
     yield from more
+
+
+def _small(frame: Frame) -> U8:
+    """(h, w) grey, of `LONG_SIDE` pixels: DIS flow fails below 30."""
+    factor = LONG_SIDE / max(frame.width, frame.height)
+    return grey(
+        frame.rgb((max(1, round(frame.width * factor)), max(1, round(frame.height * factor))))
+    )
 
 
 def _pixels(frame: Frame) -> U8:
