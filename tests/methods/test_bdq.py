@@ -27,10 +27,10 @@ def test_a_static_clip_is_one_constant() -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_no_more_levels_than_bits_allow(bits: int) -> None:
-    method = BDQ(bits=bits, sigma=0.3)
+    method = BDQ(bits=bits, sigma=0.3, most=1.0)
     out = method(clip_of()).clip
     assert 2 <= out.unique().numel() <= 2**bits
-    soft = BDQ(bits=bits, sigma=0.3, soft=True)(clip_of()).clip
+    soft = BDQ(bits=bits, sigma=0.3, soft=True, most=1.0)(clip_of()).clip
     assert soft.unique().numel() > 100
 
 
@@ -110,6 +110,20 @@ def test_what_moves_shows_where_it_moves_and_nothing_else() -> None:
     outside = out.clone()
     outside[7:23, 7:23] = out[35, 35]
     assert outside.unique().numel() == 1
+
+
+@pytest.mark.parametrize("name", ["cut", "flash"])
+def test_a_cut_or_a_flash_shows_nothing(name: str) -> None:
+    """Its difference is the picture itself."""
+    method, (a, b) = BDQ(sigma=0.5), torch.rand(2, 1, 3, 1, 20, 24)
+    frames = {"cut": [a, a, b, b], "flash": [a, a * 0.2, a * 0.2 + 0.5, a]}[name]
+    out = method(torch.cat(frames, 2)).clip
+    assert out.unique().numel() == 1
+    assert method.most == 0.5 and PRESETS["bdq"]["paper"]().most == 1
+    assert BDQ(sigma=0.5, most=1.0)(torch.cat(frames, 2)).clip.unique().numel() > 5
+    parts = [method(torch.cat(frames[:2], 2))]
+    parts.append(method(torch.cat(frames[2:], 2), state=parts[0].state))
+    assert torch.equal(torch.cat([part.clip for part in parts], 2), out)
 
 
 def test_a_clip_depends_neither_on_its_batch_nor_on_its_window() -> None:

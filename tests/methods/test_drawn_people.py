@@ -154,8 +154,10 @@ def _scene(at: int, *, pan: int = 0) -> tuple[Any, Any]:
 
 def test_behind_who_walks_the_background_is_shown_where_it_was_seen() -> None:
     known = None
-    for t in range(30):
-        frame, mask = _scene(3 * t)
+    for t in range(75):
+        frame, mask = _scene(max(0, 3 * (t - 60)))
+        if t < 55:
+            frame, mask = _scene(100)
         out, known = paint_out(frame, mask, known)
         assert np.array_equal(out[mask == 0], frame[mask == 0])
         assert out[mask > 0].max() < 255
@@ -164,13 +166,34 @@ def test_behind_who_walks_the_background_is_shown_where_it_was_seen() -> None:
     assert np.array_equal(out[:, early], empty[:, early])
 
 
-@pytest.mark.parametrize("missed", [1, 4, 24])
-def test_who_was_missed_for_a_while_is_no_background_once_they_are_found(missed: int) -> None:
+@pytest.mark.parametrize("before", [0, 7, 60, 75, 90])
+@pytest.mark.parametrize("missed", [1, 4, 25])
+def test_who_was_missed_for_a_while_is_no_background_once_they_are_found(
+    missed: int, before: int
+) -> None:
+    """However long the place was seen without them: a share of their picture is one too much."""
     known = None
-    frame, mask = _scene(40)
-    for t in range(40):
-        out, known = paint_out(frame, mask if t >= missed else np.zeros_like(mask), known)
-    assert out[mask > 0].max() < 255
+    (empty, none), (frame, mask) = _scene(10**3), _scene(40)
+    for _ in range(before):
+        _, known = paint_out(empty, none, known)
+    for _ in range(missed):
+        _, known = paint_out(frame, none, known)
+    behind = mask > 0
+    for _ in range(60):
+        out, known = paint_out(frame, mask, known)
+        assert out[behind].max() < 255
+        if before >= 60:
+            assert np.abs(out[behind].astype(int) - empty[behind]).max() <= 1
+
+
+def test_who_is_missed_again_and_again_is_no_background() -> None:
+    known = None
+    (empty, none), (frame, mask) = _scene(10**3), _scene(40)
+    for _ in range(60):
+        _, known = paint_out(empty, none, known)
+    for t in range(200):
+        out, known = paint_out(frame, mask if t % 20 == 19 else none, known)
+        assert t % 20 < 19 or np.array_equal(out[mask > 0], empty[mask > 0])
 
 
 def test_a_camera_that_moves_shows_no_background_of_another_place() -> None:

@@ -7,7 +7,8 @@ bdq`).
 Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
 that a clip depends neither on its batch nor on its window; a video's first frame is compared with
 itself, so that none is lost; and the output is quantised hard, as the soft quantiser of the code
-follows its input to a thirteenth of a level (docs/papers.md 4). Training uses the hard levels with
+follows its input to a thirteenth of a level (docs/papers.md 4). At a cut or a flash, where the
+difference is the picture itself, nothing is shown (not under `paper` and `code`). Training uses the hard levels with
 the gradient of the soft ones (straight-through). Untrained limits are evenly spaced, and
 differences are shifted by a quarter of a level (not under `soft`), so that an unchanged pixel lies
 clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
@@ -22,9 +23,10 @@ from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TracedState, TrainingOutput
 from masquerade.methods.blend import blend
-from masquerade.ranges import above, at_least
+from masquerade.ranges import Share, above, at_least
 
 KERNEL = 5
+CHANGED = 0.06  # difference, of 1, from which a pixel counts for `most`
 SHIFT = 0.25  # of a level, so that unchanged pixels lie clear of untrained limits
 
 
@@ -37,6 +39,8 @@ class BDQ(Anonymizer):
         slope: steepness of the soft quantiser in training; 5 in the paper's code.
         short: shorter side in pixels that sigma refers to; larger frames are blurred more.
         soft: output of the soft quantiser, as in the paper's code, which hides less.
+        most: largest share of pixels that may change; a frame above it is a cut or a flash, which
+            would show the scene, and is shown as if nothing moved.
     """
 
     learned = True
@@ -54,9 +58,16 @@ class BDQ(Anonymizer):
 
     presets: ClassVar[Presets] = {
         # the paper's blur and 4 bits, quantised hard
-        "paper": {"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224},
+        "paper": {"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224, "most": 1.0},
         # as its published code does it: the output of the soft quantiser, not whole levels
-        "code": {"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224, "soft": True},
+        "code": {
+            "sigma": 3.0,
+            "bits": 4,
+            "slope": 5.0,
+            "short": 224,
+            "soft": True,
+            "most": 1.0,
+        },
         # for clips of 24 rows
         "tiny": {"sigma": 1.0, "short": 24},
     }
@@ -69,22 +80,23 @@ class BDQ(Anonymizer):
         slope: Annotated[float, above(0, 1000)] = 5.0,
         short: Annotated[int, at_least(1, 16384)] = 112,
         soft: bool = False,
+        most: Share = 0.5,
     ) -> None:
         super().__init__()
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
+        self.most = most
         self.level = 0.0 if soft else 1 / (2**bits - 1)
         # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         blurred = torch.cat([self._blur(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
-        steps = self._difference(blurred, state)
-        shown = self._quantise(steps, hard=not self.soft)
+        shown = self._show(self._difference(blurred, state))
         return Anonymized(blend(clip, shown, mask), mask, blurred[:, :, -1:])
 
     def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
         blurred = self._blur(clip)
-        shown = self._quantise(self._difference(blurred, state), hard=not self.soft)
+        shown = self._show(self._difference(blurred, state))
         return Anonymized(blend(clip, shown, mask), None, blurred[:, :, -1:])
 
     def graph_state(self, state: Any, clip: Tensor) -> Tensor:
@@ -124,6 +136,12 @@ class BDQ(Anonymizer):
             before = torch.as_tensor(state).to(blurred)
             first = torch.where(before < 0, first, before)
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
+
+    def _show(self, steps: Tensor) -> Tensor:
+        """Differences (B, 3, T, H, W) in levels; those of cuts and flashes as if nothing moved."""
+        changed = (steps.abs().amax(1, keepdim=True) > CHANGED).to(steps)
+        shown = changed.mean((3, 4), keepdim=True) <= self.most
+        return self._quantise(steps * shown.to(steps), hard=not self.soft)
 
     def _quantise(self, steps: Tensor, *, hard: bool) -> Tensor:
         """Differences in [-1, 1] to levels in [0, 1]; no change is in the middle."""

@@ -15,8 +15,8 @@ FLOOR_FAR, FLOOR_NEAR = (66, 70, 82), (98, 104, 118)
 TILE_LINE = (126, 132, 148)
 HORIZON = 0.38  # of the height, from the top
 MARGIN = 0.012  # of the height, by which what is painted out is grown
-SEEN = 4  # frames in which a pixel must have been free before it counts as background
-SURE = 25  # and if somebody is then found on it: they may have stood there, and not been found
+MISSED = 25  # frames for which somebody may stand there, and not be found, without being shown
+SURE = 2 * MISSED  # frames in which a pixel must have been free before it is shown behind somebody
 RATE = 0.05  # at which the background follows slow changes
 MOVED = 12.0  # median change of free pixels, in levels of 255, from which the camera moved
 REDUCTION = 8  # of the copy from which unknown background is filled
@@ -57,9 +57,16 @@ def _floor(height: int, width: int) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """The background of a video as far as it was seen; of one size."""
+    """The background of a video as far as it was seen; of one size.
 
-    plate: F32  # (H, W, 3)
+    Who was not found is learned as if they were background. So what is shown is as it was `MISSED`
+    frames ago or more.
+    """
+
+    plate: F32  # (H, W, 3), up to the last frame
+    recent: U8  # (H, W, 3), as it was `age` frames ago
+    shown: U8  # (H, W, 3), as it was `MISSED` frames before that
+    age: int  # up to `MISSED`
     seen: NDArray[np.uint8]  # (H, W), frames in which a pixel was free, up to `SURE`
     free: NDArray[np.bool_]  # (H, W), whether it was in the last frame
 
@@ -74,24 +81,34 @@ def paint_out(frame: U8, mask: U8, known: Background | None) -> tuple[U8, Backgr
     grown = cv2.dilate(mask, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
     free = grown == 0
     if known is None or known.plate.shape != frame.shape or _camera_moved(frame, free, known):
-        known = Background(frame.astype(np.float32), free.astype(np.uint8), free)
+        plate = frame.astype(np.float32)
+        known = Background(plate, frame, frame, 0, free.astype(np.uint8), free)
     else:
-        old = free & (known.seen > 0)
-        plate = known.plate.copy()
-        plate[old] += RATE * (frame[old] - plate[old])
-        new = free & (known.seen == 0)
-        plate[new] = frame[new]
-        seen = np.minimum(known.seen + free, SURE).astype(np.uint8)
-        seen[known.free & ~free & (seen < SURE)] = 0
-        known = Background(plate, seen, free)
-    unknown = ~free & (known.seen < SEEN)
+        known = _update(frame, free, known)
+    unknown = ~free & (known.seen == 0)
     out = frame.copy()
-    behind = np.rint(known.plate).astype(np.uint8)
-    out[~free & ~unknown] = behind[~free & ~unknown]
+    out[~free & ~unknown] = known.shown[~free & ~unknown]
     if unknown.any():
         out[unknown] = _surroundings(frame, free)[unknown]
     out[mask == 0] = frame[mask == 0]
     return out, known
+
+
+def _update(frame: U8, free: NDArray[np.bool_], known: Background) -> Background:
+    """The background with what is free (H, W) in one more frame (H, W, 3)."""
+    plate, recent, shown, age = known.plate.copy(), known.recent, known.shown, known.age + 1
+    covered = known.free & ~free  # by somebody who may have stood there before, and was not found
+    plate[covered] = shown[covered]
+    if covered.any():
+        recent = np.where(covered[..., None], shown, recent)
+    if age >= MISSED:
+        recent, shown, age = np.rint(plate).astype(np.uint8), recent, 0
+    old, new = free & (known.seen > 0), free & (known.seen == 0)
+    plate[old] += RATE * (frame[old] - plate[old])
+    plate[new] = frame[new]
+    seen = np.minimum(known.seen + free, SURE).astype(np.uint8)
+    seen[covered & (seen < SURE)] = 0
+    return Background(plate, recent, shown, age, seen, free)
 
 
 def _camera_moved(frame: U8, free: NDArray[np.bool_], known: Background) -> bool:
