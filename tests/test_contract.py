@@ -169,7 +169,7 @@ def test_ten_bit_frames_keep_their_depth(made: Made, name: str) -> None:
 def test_arguments_survive_a_checkpoint(name: str, tmp_path) -> None:
     for make in [METHODS[name], *PRESETS.get(name, {}).values()]:
         method = make(**SHALLOW.get(name, {})).eval()
-        method.trained = True  # as what is loaded is taken to be
+        method.trained = True
         masquerade.save(method, tmp_path / "a.safetensors")
         again = masquerade.load(tmp_path / "a.safetensors")
         assert type(again) is type(method)
@@ -201,6 +201,16 @@ def test_an_untrained_method_takes_no_clip(name: str) -> None:
         anonymize(clip_of(2, 16, 16), method)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_was_never_trained_is_not_when_it_is_loaded(tmp_path: Path, trained: bool) -> None:
+    method = PRESETS["noise-features"]["tiny"]()
+    method.trained = trained
+    masquerade.save(method, tmp_path / "w.safetensors")
+    assert masquerade.load(tmp_path / "w.safetensors").trained == trained
+    masquerade.save(masquerade.build("blur"), tmp_path / "blur.safetensors")
+    masquerade.load(tmp_path / "blur.safetensors").check_trained()
+
+
 @METHOD
 def test_an_untrained_method_writes_no_file(name: str, clip: Path, tmp_path: Path) -> None:
     make = PRESETS[name]["tiny"] if METHODS[name].learned else METHODS[name]
@@ -209,7 +219,9 @@ def test_an_untrained_method_writes_no_file(name: str, clip: Path, tmp_path: Pat
         with pytest.raises(MissingError, match="has not been trained"):
             run(tmp_path / "out.mp4", make())
         assert not list(tmp_path.iterdir())
-    masquerade.save(make(), tmp_path / "w.safetensors")
+    method = make()
+    method.trained = True
+    masquerade.save(method, tmp_path / "w.safetensors")
     run(tmp_path / "out.mp4", masquerade.load(tmp_path / "w.safetensors"))
     assert (tmp_path / "out.mp4").exists()
 

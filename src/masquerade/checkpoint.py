@@ -63,6 +63,7 @@ def write_weights(
         "arguments": json.dumps(arguments(anonymizer)),
         "provenance": json.dumps(provenance or {}),
         "weights_sha256": weights_digest(weights),
+        "trained": json.dumps(anonymizer.trained or not anonymizer.learned),
     }
     path.write_bytes(serialize(weights, about))  # `save_file` gives no OSError
 
@@ -99,7 +100,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     except RuntimeError as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{path.name} does not fit {about['method']}: {why[:400]}.") from error
-    anonymizer.trained = True
+    anonymizer.trained = about.get("trained") != "false"
     anonymizer.warnings = tuple(str(note) for note in notes)
     return anonymizer.eval()
 

@@ -318,7 +318,9 @@ def test_a_methods_own_arguments_and_presets() -> None:
 
 def test_weights_are_of_learned_methods_within_their_ranges(tmp_path: Path) -> None:
     words = ["a.mp4", "--weights", str(tmp_path / "w.safetensors")]
-    masquerade.save(masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors")
+    trained = masquerade.build("spact", width=2, short=16)
+    trained.trained = True
+    masquerade.save(trained, tmp_path / "w.safetensors")
     _, method = parse(words)
     assert method.width == 2
     with pytest.raises(UsageError, match="holds spact"):
@@ -356,6 +358,7 @@ def test_warnings_about_weights_are_printed_and_recorded(
     called: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
+    method.trained = True
     masquerade.save(method, file, provenance={"notes": ["the output is flat", "\x1b[2J"]})
     done = called("anonymize", clip, "-o", "o.mp4", "--weights", file, "--preview", "0.1")
     assert done.returncode == 0 and (tmp_path / "o.mp4").exists()

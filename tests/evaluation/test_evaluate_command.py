@@ -189,7 +189,9 @@ def test_weights_of_methods_that_learn_nothing_are_refused(folder: Path, tmp_pat
     words = ["--data", str(folder / "clips.csv"), "--folds", "2", "--weights"]
     with pytest.raises(UsageError, match="holds blur, which learns nothing: give --method blur"):
         main([*words, str(tmp_path / "0")])
-    save(build("spact", width=2, short=16), tmp_path / "0")
+    learned = build("spact", width=2, short=16)
+    learned.trained = True
+    save(learned, tmp_path / "0")
     save(build("pixelate", block=2), tmp_path / "1")
     with pytest.raises(UsageError, match="1 holds pixelate, which learns nothing"):
         main([*words, str(tmp_path / "{fold}")])

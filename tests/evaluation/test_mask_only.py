@@ -126,7 +126,9 @@ def test_a_planted_mask_tells_the_action_and_its_controls_tell_nothing(
 def test_the_command_adds_three_lines(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save(small(), tmp_path / "anonymizer.safetensors")
+    method = small()
+    method.trained = True
+    save(method, tmp_path / "anonymizer.safetensors")
     words = ["--data", str(folder / "clips.csv"), "--weights", str(tmp_path), "--mask-only"]
     more = ["--preset", "quick", "--folds", "2", "--seeds", "1", "--workers", "1", "--json"]
     main([*words, *more, "--attackers", "scratch"])

@@ -59,7 +59,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one") / "run"
     folder.mkdir()
     torch.manual_seed(0)
-    save(STPrivacy(**SMALL), folder / "anonymizer.safetensors")
+    method = STPrivacy(**SMALL)
+    method.trained = True
+    save(method, folder / "anonymizer.safetensors")
     return folder
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from scenes import CONFIG, FAST
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import config_of, main, method_rows, parse
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
@@ -27,11 +28,18 @@ from masquerade.training.run import TrainingRows, learned_fingerprints
 DULL = "the output is the same whatever comes in"
 
 
+def trained() -> Anonymizer:
+    """A method as a training run saves it."""
+    method = build("bdq")
+    method.trained = True
+    return method
+
+
 def run_of(path: Path, manifest: Manifest, rows: list[int], *notes: str) -> Path:
     """The folder of a run that learned from these rows."""
     path.mkdir(parents=True)
     about = {"learned": fingerprints(manifest, rows), "notes": list(notes)}
-    save(build("bdq"), path / "anonymizer.safetensors", provenance=about)
+    save(trained(), path / "anonymizer.safetensors", provenance=about)
     return path
 
 
@@ -181,7 +189,7 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     path = tmp_path / "old" / "anonymizer.safetensors"
     path.parent.mkdir()
     about = {} if kept is None else {"learned": kept}
-    save(build("bdq"), path, provenance=about)
+    save(trained(), path, provenance=about)
     fine = run_of(tmp_path / "fine", manifest, [])
     (said,) = check_unseen(manifest, CONFIG, [[fine, path.parent, fine, fine]])
     assert said.startswith("1 of 2 training runs cannot be checked") and said.endswith(" of old.")
@@ -207,7 +215,7 @@ def test_a_run_that_went_on_learned_what_the_first_one_did(
     assert learned_fingerprints([(manifest, mine)], None) == fingerprints(manifest, [4, 7])
     first = run_of(tmp_path / "first", manifest, [3])
     assert learned_fingerprints([(manifest, mine)], first) == fingerprints(manifest, [4, 7, 3])
-    save(build("bdq"), tmp_path / "bare.safetensors")
+    save(trained(), tmp_path / "bare.safetensors")
     after = learned_fingerprints([(manifest, mine)], tmp_path / "bare.safetensors")
     assert comparable(fingerprints(manifest, [4, 7])) and not comparable(after)
 
@@ -261,7 +269,7 @@ def test_copies_of_one_run_are_not_several_runs(
     """Whatever their names and what they say of themselves, fold by fold."""
     for seed, fold in np.ndindex(2, 4):
         path = run_of(tmp_path / f"{seed}/{fold}", manifest, [], *["a note"] * seed)
-        one = build("bdq")
+        one = trained()
         with torch.no_grad():
             next(one.parameters()).add_(fold + 0.1 * seed * (fold != 2))
         save(one, path / "anonymizer.safetensors", provenance=read_provenance(path))
