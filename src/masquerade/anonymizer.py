@@ -180,6 +180,9 @@ class Anonymizer(nn.Module):
     regions_only: bool = False
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
 
+    hides_beyond: bool = False
+    """Whether it hides pixels beyond the mask too, so that the mask's own outline is not shown."""
+
     removed_channels: tuple[str, ...] = ()
     """What no output of it shows: `appearance` (colours and textures of people), `place`."""
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.datasets.mimes import Mimes
+from masquerade.errors import UsageError
 from masquerade.methods.selective import Selective
 from masquerade.methods.selective.gait_jitter import (
     History,
@@ -20,6 +21,7 @@ from masquerade.methods.selective.gait_jitter import (
     widen_outline,
 )
 from masquerade.models.optical_flow import dis_flow, grey
+from masquerade.pipeline.config import PipelineConfig, with_default_regions
 
 
 def walker(size: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -128,3 +130,11 @@ def test_empty_region_is_hidden_only_as_long_as_its_history() -> None:
     out, _ = method.on_bytes(frames, mask=mask, state=method.init_state(seed=1))
     late = slice(5 + history_length(1.0), None)
     assert np.array_equal(out[late], frames[late])
+
+
+def test_the_outline_is_not_shown_again_by_black_around_it() -> None:
+    both = PipelineConfig(outside="black")
+    with pytest.raises(UsageError, match="shows the outline that --gait-jitter widens"):
+        with_default_regions(both, Selective(gait_jitter=0.5))
+    assert with_default_regions(both, Selective()).outside == "black"
+    assert with_default_regions(PipelineConfig(), Selective(gait_jitter=0.5)).outside == "keep"

@@ -416,6 +416,10 @@ def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> Pi
             f"{type(anonymizer).__name__} shows nobody as they are; leave --keep-visible and "
             "--hide-only out, or choose another method."
         )
+    if config.outside == "black" and anonymizer.hides_beyond:
+        raise UsageError(  # all but the mask would be black, and the mask has the exact outline
+            "--outside black shows the outline that --gait-jitter widens; leave one of them out."
+        )
     if anonymizer.needs_people and config.detector not in (None, "pose"):
         raise UsageError(  # it would draw nobody
             f"{type(anonymizer).__name__} draws people by their poses, which --detector "

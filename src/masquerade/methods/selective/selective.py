@@ -142,7 +142,7 @@ class Selective(Anonymizer):
         self.noise, self.warp, self.sampling = noise, warp, sampling
         self.flow, self.flow_weights = flow, flow_weights
         self.core, self.mean, self.std, self.spread = core, tuple(mean), tuple(std), spread
-        self.gait_jitter = gait_jitter
+        self.gait_jitter, self.hides_beyond = gait_jitter, gait_jitter > 0
         self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
         self.key = None if key is None else RECORDED_KEY
         self._secret = None if key is None else derive_key(key)
