@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
@@ -27,9 +28,12 @@ class MaskMean(Anonymizer):
     )
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        wide = torch.promote_types(clip.dtype, torch.float32)  # sums of halves overflow
         weight = clip.new_ones(1).expand(clip[:, :1].shape) if mask is None else mask
+        weight = weight.to(wide)
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
+        mean = mean.to(clip.dtype)
         return Anonymized(blend(clip, mean.expand_as(clip), mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
@@ -41,8 +45,10 @@ class MaskMean(Anonymizer):
         for i, (frame, hidden) in enumerate(zip(frames, mask, strict=True)):
             part = bounds(hidden)
             if part is not None:
-                inside = frame[part].reshape(-1, 3).astype(np.float32)
-                mean = np.average(inside, 0, hidden[part].reshape(-1).astype(np.float32))
+                # float32, added row by row, stands still beyond 2^24 and loses what follows
+                inside = frame[part].reshape(-1, 3).astype(np.float64)
+                weight = hidden[part].reshape(-1).astype(np.float64)
+                mean = weight @ inside / weight.sum()
                 flat = np.broadcast_to(mean.round().astype(np.uint8), frame[part].shape)
                 out[i][part] = blend_bytes(frame[part], flat, hidden[part])
         return out, None

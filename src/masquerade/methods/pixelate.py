@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,13 +57,16 @@ class Pixelate(Anonymizer):
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         h, w = clip.shape[-2:]
         side = self.side(h, w)
-        frames = clip.flatten(1, 2)  # (B, C * T, H, W)
+        wide = torch.promote_types(clip.dtype, torch.float32)  # sums of halves overflow
+        frames = clip.flatten(1, 2).to(wide)  # (B, C * T, H, W)
         padding = (0, -w % side, 0, -h % side)
         sums, counts = (
             F.avg_pool2d(F.pad(x, padding), side, divisor_override=1)
             for x in (frames, frames.new_ones(1, 1, h, w))
         )
-        blocks = sums / counts  # a block cut by the frame's edge is the mean of its own pixels
+        blocks = (sums / counts).to(
+            clip.dtype
+        )  # a block cut by the frame's edge is the mean of its own pixels
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
         return Anonymized(blend(clip, mosaic.reshape(clip.shape), mask), mask)
 
