@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
 from masquerade.methods import PRESETS
 from masquerade.methods.selective import RECORDED_KEY, Selective
+from masquerade.methods.selective.noise import Secret
 from masquerade.pipeline.receipt import config_hash
 
 PAPER = PRESETS["selective"]["paper"]()
@@ -127,6 +129,34 @@ def test_noise_depends_on_key_and_source() -> None:
     assert noise_of(Selective(key=SECRET), source=b"two") != one
     assert noise_of(Selective(key=SECRET + "!"), source=b"one") != one
     assert noise_of(pickle.loads(pickle.dumps(Selective(key=SECRET))), source=b"one") == one
+
+
+@pytest.mark.parametrize(
+    "other", [{"core": 1}, {"mean": (0.5, 0.5, 0.5)}, {"std": (0.1, 0.1, 0.1)}, {"warp": "first"}]
+)
+def test_copies_that_mix_noise_and_picture_otherwise_share_no_noise(other) -> None:
+    """Of two mixtures with one noise the picture is the solution."""
+    keys = [Selective(key=SECRET, **own).init_state(source=b"one") for own in ({}, other)]
+    assert keys[0] != keys[1]
+    assert keys[0] == Selective(key=SECRET, core=0.6).init_state(source=b"one")
+
+
+def test_copies_of_other_masks_share_no_noise(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, real = list[bytes | None](), Selective.init_state
+
+    def noted(method: Selective, *, seed: int | None = None, source: bytes | None = None) -> Secret:
+        given.append(source)
+        return real(method, seed=seed, source=source)
+
+    monkeypatch.setattr(Selective, "init_state", noted)
+    for number, own in enumerate(({}, {"crf": 30}, {"feather": 9.0}, {"mask_scale": 2.0})):
+        settings = {"regions": "frame", "preview": 0.1, "allow_gaps": True, **own}
+        dst = tmp_path / f"{number}.mp4"
+        masquerade.anonymize_file(clip, dst, Selective(key=SECRET), **settings)
+    assert given[0] == given[1]
+    assert len(set(given)) == 3 and len(given) == 4
 
 
 def test_a_key_without_a_source_is_refused() -> None:

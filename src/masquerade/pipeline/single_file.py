@@ -21,6 +21,7 @@ from masquerade.methods import method_name
 from masquerade.object_store import refuse_no_store
 from masquerade.pipeline.config import (
     CHOSEN,
+    DECIDED,
     Pipeline,
     PipelineConfig,
     build_pipeline,
@@ -45,6 +46,7 @@ from masquerade.pipeline.receipt import (
     FileFacts,
     Receipt,
     ResidualDetail,
+    config_hash,
     library_versions,
     noise_origin,
     region_records,
@@ -402,9 +404,16 @@ class FileRun:
         return frames if self.rate is None else to_constant_rate(frames, self.rate)
 
     def _digest(self) -> bytes | None:
-        """Of the source, for a method that asks for it."""
-        wanted = self.anonymizer.needs_source_digest
-        return bytes.fromhex(video_digest(self.src)) if wanted else None
+        """Of the source and of all that makes its mask, for a method that asks for it.
+
+        Where a soft rim holds a share of the picture, two shares under one noise would give it.
+        """
+        if not self.anonymizer.needs_source_digest:
+            return None
+        settings = self.pipeline.settings()
+        chosen = {k: v for k, v in settings.items() if k in DECIDED or k == "edits"}
+        own = {"source": video_digest(self.src), "read": self.pipeline.contents()}
+        return bytes.fromhex(config_hash({**chosen, **own}))
 
     def _stream(self, items: Iterator[Any], regions: Any, *, state: Any = None) -> Iterator[Any]:
         config = self.config

@@ -90,8 +90,9 @@ class Selective(Anonymizer):
             mean + std, as in the authors' code.
         gait_jitter: how far motion and outline are perturbed, so that a gait is harder to
             recognize; 0: not at all, 1: clearly. Beyond the paper.
-        key: your secret. All copies of one source made with it have the same noise, so that
-            averaging copies gains nothing; without it each copy has its own. Never recorded.
+        key: your secret. All copies of one source made with it and the same settings have the same
+            noise, so that averaging copies gains nothing; without it each copy has its own, as have
+            copies made with other settings. Never recorded.
     """
 
     noisy = True
@@ -149,7 +150,8 @@ class Selective(Anonymizer):
         self.needs_source_digest = key is not None
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Secret:
-        """The key of a new video's noise; a user's `key` needs a digest of the source besides."""
+        """The key of a new video's noise; a user's `key` needs a digest besides, of the source and
+        of all that makes its mask."""
         if seed is not None and self.needs_source_digest:
             raise UsageError("give a key or a seed, not both.")
         if seed is not None:
@@ -160,7 +162,12 @@ class Selective(Anonymizer):
             raise UsageError(
                 "a key needs a digest of the source: call init_state(source=digest) first."
             )
-        return Secret(hmac.digest(self._secret, source, "sha256"))
+        # Two mixtures with one noise are two equations, which give the picture.
+        colours = (float(value) for value in (*self.mean, *self.std))
+        kind = self.noise, self.warp, self.sampling, self.flow, self.spread
+        mixture = repr((*kind, float(self.core), float(self.gait_jitter), *colours))
+        own = hmac.digest(self._secret, source, "sha256")
+        return Secret(hmac.digest(own, mixture.encode(), "sha256"))
 
     def detach_state(self, state: Any) -> tuple[NoiseState, ...]:
         nothing = np.empty((0, 0), np.uint8)
