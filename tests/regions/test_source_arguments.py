@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from frames import ArrayFrame, Counted
 
 from masquerade.errors import UsageError
-from masquerade.regions import Boxes, Faces, WholeFrame, region_sources
+from masquerade.pipeline.config import PipelineConfig, region_arguments
+from masquerade.pipeline.receipt import region_records
+from masquerade.regions import Boxes, Faces, People, WholeFrame, region_sources
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.regions.region_sources import TrackedSource
@@ -147,6 +150,37 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 def test_arguments_at_the_ends_of_their_ranges_are_taken(fits: dict[str, Any]) -> None:
     faces = Faces(**fits)
     assert {name: getattr(faces, name) for name in fits} == fits
+
+
+@pytest.mark.parametrize(
+    ("given", "poses", "boxes", "faces"),
+    [(None, 0.5, 0.23, 0.2), (0.01, 0.01, 0.01, 0.01), (0.9, 0.9, 0.23, 0.2)],
+)
+@pytest.mark.parametrize("online", [False, True])
+def test_a_low_threshold_of_people_is_of_their_boxes_and_faces_too(
+    given: float | None, poses: float, boxes: float, faces: float, online: bool
+) -> None:
+    source: Any = People(threshold=given, online=online)._source
+    assert source._tracker.rules.threshold == poses
+    assert source._tracker._boxes.threshold == source._tracker.rules.box_threshold == boxes
+    assert source._faces.threshold == faces
+
+
+def test_what_moves_has_no_threshold() -> None:
+    with pytest.raises(UsageError, match="motion gives no scores; leave --threshold out"):
+        People(detector="motion", threshold=0.5)
+    config = PipelineConfig(regions="people", detector="motion", threshold=0.5)
+    with pytest.raises(UsageError, match="do not know --threshold; leave it out"):
+        region_arguments(config)
+    beside = replace(config, regions="text+people")
+    assert [arguments.get("threshold") for _, arguments in region_arguments(beside)] == [0.5, None]
+
+
+def test_the_scale_of_hog_is_recorded_as_it_is_used() -> None:
+    (given,) = region_arguments(PipelineConfig(regions="people", detector="hog"))
+    source: Any = People(detector="hog")
+    assert region_records([given], source)[0].arguments["scale"] == 480
+    assert source._source._detector.scale == 480
 
 
 def test_a_source_reads_no_further_than_it_says() -> None:

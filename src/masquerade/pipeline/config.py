@@ -495,7 +495,9 @@ def region_arguments(
     exported = config.export_boxes or config.export_masks
     found = []
     for name in names:
-        own = inspect.signature(REGIONS[name]).parameters
+        own = dict(inspect.signature(REGIONS[name]).parameters)
+        if name == "people" and config.detector == "motion":
+            del own["threshold"]  # what moves has no score
         taken = {key: value for key, value in given.items() if key in own}
         check_ranges(REGIONS[name], taken)
         extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}

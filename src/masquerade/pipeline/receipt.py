@@ -153,7 +153,11 @@ def region_records(
     return tuple(
         RegionRecord(
             name=name,
-            arguments={k: v for k, v in arguments.items() if not isinstance(v, Path)},
+            arguments={
+                k: getattr(one, k, v) if k == "scale" else v  # which HOG has of its own
+                for k, v in arguments.items()
+                if not isinstance(v, Path)
+            },
             model_sha256=one.model_sha256,
             keys=getattr(one, "fingerprint", None),
         )

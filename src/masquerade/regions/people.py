@@ -28,7 +28,7 @@ from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import Tracking, select_keyframes, track_regions
 
 ALL_HIDDEN = ChosenPeople()
-THRESHOLDS = {"pose": 0.5, "motion": 0.0, "hog": 0.15, "torchvision": 0.5}
+THRESHOLDS = {"pose": 0.5, "hog": 0.15, "torchvision": 0.5}
 FACES_EVERY = 10  # frames: a silhouette covers most faces, and the network is the slowest
 SCALE = 960  # longest side of what networks see, in pixels
 HOG_SCALE = 480  # and HOG, unless another is asked for
@@ -50,7 +50,8 @@ class PoseSource(TrackedSource):
     Arguments that are not listed are those of `TrackedSource`.
 
     Args:
-        threshold: lowest score of a person, 0 to 1; None: the detector's own.
+        threshold: lowest score of a person, 0 to 1; None: the detector's own. Boxes and faces, for
+            which pose networks are not alone, have lower ones of their own, which it may lower.
         tiles: look for small people in parts of the frame too, where somebody is small or nobody
             is found.
         models: folder of the networks' files; None: the installed package.
@@ -66,6 +67,7 @@ class PoseSource(TrackedSource):
         """The networks that follow people; see `PoseTracking` for `thorough_every`."""
         rules = PoseTracking(
             threshold=THRESHOLDS["pose"] if self.threshold is None else self.threshold,
+            box_threshold=self._at_most(PoseTracking.box_threshold),
             every=self.every,
             gap=(self.carry if self.online else self.gap) if self.track else 0,
             carry=self.carry if self.track else 0,
@@ -75,6 +77,10 @@ class PoseSource(TrackedSource):
             thorough_every=thorough_every,
         )
         return PoseTracker(rules, scale=self.scale, folder=self.models)
+
+    def _at_most(self, score: float) -> float:
+        """The lowest score of what is found beside poses: a `threshold` only ever lowers it."""
+        return score if self.threshold is None else min(score, self.threshold)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -135,6 +141,7 @@ class People(PoseSource):
         if self.detector == "pose":
             # Who lies is found as a person: to look for turned faces would cost as much again.
             faces = Faces(
+                threshold=self._at_most(Faces.threshold),
                 scale=self.scale,
                 track=self.track,
                 every=FACES_EVERY,
@@ -144,12 +151,14 @@ class People(PoseSource):
             if self.online:
                 return _OnlinePeople(self.pose_tracker(), faces)
             return _PosePeople(self.pose_tracker(), faces, self._chosen)
+        if self.detector == "motion" and self.threshold is not None:
+            raise UsageError("--detector motion gives no scores; leave --threshold out.")
         if self.detector == "motion":
             return MovingPeople(self._tracking)
         lowest = THRESHOLDS[self.detector] if self.threshold is None else self.threshold
         if self.detector == "hog":
-            scale = HOG_SCALE if self.scale == SCALE else self.scale
-            detector = HogPeople(threshold=lowest, scale=scale)
+            self.scale = HOG_SCALE if self.scale == SCALE else self.scale  # as receipts say
+            detector = HogPeople(threshold=lowest, scale=self.scale)
             return UprightPeople(detector, every=self.every, tracking=self._tracking)
         if self.detector_weights is None:
             raise UsageError(
