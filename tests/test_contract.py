@@ -107,6 +107,19 @@ def test_window_by_window_equals_one_pass(made: Made, name: str, hidden: str) ->
 
 
 @METHOD
+def test_frames_at_once_give_the_pixels_of_single_ones(made: Made, name: str) -> None:
+    method = made(name)
+    if method.window:
+        pytest.skip("it takes as many frames as its window")
+    frames = (clip_of(3, 120, 160)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
+    whole, _ = method.forward_on_pixels(frames, state=method.init_state(seed=2))
+    state = method.init_state(seed=2)
+    for t in range(3):
+        one, state = method.forward_on_pixels(frames[t : t + 1], state=state)
+        assert np.array_equal(one[0], whole[t])
+
+
+@METHOD
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_another_process_goes_on_without_pixels_of_this_one(
     made: Made, name: str, dtype: type[np.integer]

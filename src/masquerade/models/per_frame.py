@@ -20,7 +20,8 @@ def transform_frames(
     `short` is the shorter side in pixels at which the network works; `batched` gives it all frames
     in one batch, for training and for a graph of any number of frames.
     """
-    frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
+    # Contiguous, as resizing rounds otherwise where the strides are those of more frames.
+    frames = clip.transpose(1, 2).flatten(0, 1).contiguous()  # (B * T, 3, H, W)
     parts = [frames] if batched else torch.split(frames, 1)
     out = torch.cat([_transform(transform, part, short) for part in parts])
     return out.reshape(clip.shape[0], clip.shape[2], *out.shape[1:]).transpose(1, 2)
