@@ -219,13 +219,15 @@ def test_an_output_begins_where_the_first_of_its_streams_does() -> None:
 
 
 def test_sizes_up_to_the_largest() -> None:
-    for width, height, most in ((1, 1, 1), (32768, 1, 32768), (1, 32768, 10**9), (30, 40, 1200)):
+    for width, height, most in ((1, 1, 1), (32766, 1, 32766), (1, 32766, 10**9), (30, 40, 1200)):
         check_size(width, height, PATH, most=most)
     for width, height, most in (
-        (0, 5, 99), (5, 0, 99), (32769, 1, 10**9), (1, 32769, 10**9), (30, 40, 1199),
+        (0, 5, 99), (5, 0, 99), (32767, 1, 10**9), (1, 32767, 10**9), (30, 40, 1199),
     ):  # fmt: skip
         with pytest.raises(VideoError):
             check_size(width, height, PATH, most=most)
+    with pytest.raises(VideoError, match="claims 1x40000 pixels and a side may have 32766; make"):
+        check_size(1, 40000, PATH, most=10**9)
 
 
 @pytest.mark.parametrize("error", [av.InvalidDataError(1, "x"), ValueError, RuntimeError])

@@ -32,6 +32,7 @@ SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows ev
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FROM_ZERO = ("matroska,webm", "asf", "ogg")
 """Formats whose stated duration counts from time 0 (of Ogg with Opus alone), not from the start."""
+MOST_SIDE = 32766  # pixels of a picture, as OpenCV moves pixels in pictures below 32767 alone
 FRAMES_BETWEEN = 50  # after which it is told that a long look at a file goes on
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
 
@@ -346,7 +347,12 @@ def check_size(width: int, height: int, path: Path | str, *, most: int) -> None:
     """Refuse pictures without a size, or with one that no camera makes."""
     if width < 1 or height < 1:
         raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
-    if width * height > most or max(width, height) > 32768:
+    if max(width, height) > MOST_SIDE:
+        raise VideoError(
+            f"{printable(path)} claims {width}x{height} pixels and a side may have {MOST_SIDE}; "
+            "make it smaller first."
+        )
+    if width * height > most:
         raise VideoError(
             f"{printable(path)} claims {width}x{height} pixels and {most} are the most; "
             "make it smaller first."
