@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import masquerade
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.errors import MissingError
+from masquerade.errors import MissingError, UsageError
 from masquerade.methods import METHODS, PRESETS
 from masquerade.pipeline.stream import anonymize
 
@@ -222,6 +223,34 @@ def test_what_was_never_trained_is_not_when_it_is_loaded(tmp_path: Path, trained
     assert masquerade.load(tmp_path / "w.safetensors").trained == trained
     masquerade.save(masquerade.build("blur"), tmp_path / "blur.safetensors")
     masquerade.load(tmp_path / "blur.safetensors").check_trained()
+
+
+def test_a_key_takes_clips_of_every_type_and_draws_by_their_content() -> None:
+    method, clip = masquerade.build("selective", key="a secret"), clip_of(2, 16, 16)
+    assert anonymize(clip.bfloat16(), method).dtype == torch.bfloat16
+    plain = anonymize(clip, method)
+    assert torch.equal(anonymize(clip.requires_grad_(), method), plain)
+    mask = torch.ones(1, 1, 2, 16, 16)
+    whole = anonymize(clip, method, mask=mask)
+    mask[..., 0] = 0.5
+    rim = anonymize(clip, method, mask=mask)  # under one noise both would give what 0.5 hides
+    assert not torch.equal(rim[..., 8], whole[..., 8])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clip": np.zeros((1, 3, 2, 8, 8), np.float32)}, "clips that are torch tensors, not ndar"),
+        ({"clip": [1.0]}, "clips that are torch tensors, not list"),
+        ({"mask": np.ones((1, 1, 2, 8, 8))}, "masks that are torch tensors, not ndarray"),
+        ({"seed": "x"}, "--seed must be"),
+        ({"seed": -1}, "--seed must be"),
+        ({"seed": 1.5}, "--seed must be"),
+    ],
+)
+def test_what_is_no_clip_mask_or_seed_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        anonymize(**{"clip": clip_of(2, 8, 8), "anonymizer": masquerade.build("blur"), **given})
 
 
 @METHOD

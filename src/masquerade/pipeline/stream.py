@@ -34,6 +34,7 @@ from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.config import RegionConfig
 from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
+from masquerade.ranges import Seed, check_ranges
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
 from masquerade.video.unhidden_samples import Unhidden, unhidden
@@ -516,7 +517,7 @@ def _pad_to_window(frames: NDArray[Any], window: int) -> NDArray[Any]:
 
 
 def anonymize(
-    clip: Tensor, anonymizer: Anonymizer, *, mask: Tensor | None = None, seed: int | None = None
+    clip: Tensor, anonymizer: Anonymizer, *, mask: Tensor | None = None, seed: Seed | None = None
 ) -> Tensor:
     """Anonymize a clip that is already in memory, window by window as a file would be.
 
@@ -530,7 +531,8 @@ def anonymize(
 
     Raises:
         MissingError: the method is a learned one that was not trained.
-        UsageError: the clip or the mask is none, or the method draws people by their poses.
+        UsageError: the clip, the mask or the seed is none, or the method draws people by their
+            poses.
     """
     anonymizer.check_trained()
     if anonymizer.needs_people:
@@ -538,6 +540,11 @@ def anonymize(
             f"{type(anonymizer).__name__} draws people by their poses, which nothing finds in a "
             "clip; use anonymize_file, or call the method itself with people=..."
         )
+    check_ranges(anonymize, {"seed": seed})
+    for name, value in (("clips", clip), ("masks", clip if mask is None else mask)):
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise UsageError(f"anonymize takes {name} that are torch tensors, not {kind}.")
     if clip.ndim != 5 or clip.shape[1] != 3:
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     if 0 in clip.shape:
@@ -551,7 +558,7 @@ def anonymize(
     step = anonymizer.window or frames
     digest = None
     if anonymizer.needs_source_digest:
-        digest = hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()
+        digest = _clip_digest(clip, mask)
     state, parts = first_state(anonymizer, seed=seed, digest=digest), []
     with torch.no_grad():
         for first in range(0, frames, step):
@@ -562,3 +569,12 @@ def anonymize(
             parts.append(out.clip)
             state = out.state
     return torch.cat(parts, 2)[:, :, :frames]
+
+
+def _clip_digest(clip: Tensor, mask: Tensor | None) -> bytes:
+    """Of a clip and its mask: two mixtures of it with one noise would give it exactly."""
+    both = (clip,) if mask is None else (clip, mask)
+    digest = hashlib.sha256()
+    for one in both:
+        digest.update(one.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+    return digest.digest()
