@@ -64,9 +64,8 @@ class Pixelate(Anonymizer):
             F.avg_pool2d(F.pad(x, padding), side, divisor_override=1)
             for x in (frames, frames.new_ones(1, 1, h, w))
         )
-        blocks = (sums / counts).to(
-            clip.dtype
-        )  # a block cut by the frame's edge is the mean of its own pixels
+        # a block cut by the frame's edge is the mean of its own pixels
+        blocks = (sums / counts).to(clip.dtype)
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
         return Anonymized(blend(clip, mosaic.reshape(clip.shape), mask), mask)
 

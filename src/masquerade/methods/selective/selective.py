@@ -150,8 +150,10 @@ class Selective(Anonymizer):
         self.needs_source_digest = key is not None
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Secret:
-        """The key of a new video's noise; a user's `key` needs a digest besides, of the source and
-        of all that makes its mask."""
+        """The key of a new video's noise.
+
+        A user's `key` needs a digest besides, of the source and of all that makes its mask.
+        """
         if seed is not None and self.needs_source_digest:
             raise UsageError("give a key or a seed, not both.")
         if seed is not None:
