@@ -8,10 +8,11 @@ Differs from the paper: differences lie in the fixed range [-1, 1] and are shown
 that a clip depends neither on its batch nor on its window; a video's first frame is compared with
 itself, so that none is lost; and the output is quantised hard, as the soft quantiser of the code
 follows its input to a thirteenth of a level (docs/papers.md 4). At a cut or a flash, where the
-difference is the picture itself, nothing is shown (not under `paper` and `code`). Training uses the hard levels with
-the gradient of the soft ones (straight-through). Untrained limits are evenly spaced, and
-differences are shifted by a quarter of a level (not under `soft`), so that an unchanged pixel lies
-clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
+difference is the picture itself, nothing is shown (not under `paper` and `code`). Training uses the
+hard levels with the gradient of the soft ones (straight-through). Untrained limits are evenly
+spaced, and differences are shifted by a quarter of a level (not under `soft`), so that an unchanged
+pixel lies clear of the limits and sensor noise does not flicker; trained limits may come close to
+it again.
 """
 
 from contextlib import AbstractContextManager, nullcontext
