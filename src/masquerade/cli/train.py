@@ -140,7 +140,7 @@ def main(argv: list[str]) -> int:
                 start=options.start,
                 allow_chance=options.allow_chance,
                 shard=options.shard,
-                command=f"masquerade train {shlex.join(argv)}",
+                command=f"masquerade train {shlex.join(map(_without_folders, argv))}",
                 report=talk,
                 loading=partial(progress.follow, "reading videos"),
                 progress=lambda epoch: talk(epoch_line(epoch)),
@@ -169,6 +169,12 @@ def main(argv: list[str]) -> int:
         print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
     # Known as the reason before torchrun ends the others.
     return 1 if trained.notes and is_first_to_fail() else 0
+
+
+def _without_folders(word: str) -> str:
+    """A word of the command as the weights keep it: folders may tell who trained, and on whom."""
+    flag, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{flag}{mark}{Path(value).name if '/' in value else value}"
 
 
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:

@@ -96,7 +96,7 @@ def train(
         start: another run of this recipe, from whose anonymizer this one starts.
         allow_chance: go on where the action was not learned, to try a training out.
         shard: divide the anonymizer among the processes that torchrun started.
-        command: kept beside the weights.
+        command: kept with the weights, as it is.
         report: called with a line about clips that are left out, before the first epoch.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
@@ -157,7 +157,6 @@ def train(
             progress=progress,
             stepped=step,
         )
-        trained = replace(trained, warnings=(*doubts, *trained.warnings))
         if is_main_process():
             about = _provenance(trained, data, recipe, seed=seed, command=command)
             used = [(manifest, rows), *([] if stills is None else [stills])]
@@ -166,7 +165,7 @@ def train(
                 write_weights(trained.anonymizer, part, provenance=about)
             (folder / STATE).unlink(missing_ok=True)
             timer.end()
-    return trained
+    return replace(trained, warnings=(*doubts, *trained.warnings))
 
 
 def check_inputs(recipe: AdversarialRecipe, *, stills: bool, private: Sequence[str] | None) -> None:
@@ -341,6 +340,18 @@ def describe_skipped(manifest: Manifest, dataset: ClipDataset) -> str | None:
     )
 
 
+def count_skipped(learn: ClipDataset, held_out: ClipDataset) -> str | None:
+    """How many clips could not be read, for what is given away; None: all were.
+
+    A clip's name may tell who is in it, and weights, receipts and exported files are for others.
+    """
+    if not learn.skipped:
+        return None
+    count = len(learn.skipped)  # of both
+    of = len(learn) + len(held_out) + count
+    return f"{count} of {of} clips could not be read and were left out"
+
+
 def _load_data(
     manifest: Manifest,
     rows: TrainingRows,
@@ -469,10 +480,15 @@ def _provenance(
     seed: int,
     command: str,
 ) -> dict[str, Any]:
-    """Where weights come from, so that somebody can make them again."""
+    """Where weights come from, so that somebody can make them again; it names no folder."""
     from masquerade import __version__
 
     codes = [torch.as_tensor(values) for values in data.targets.values()]
+    if recipe.image_weights is not None:
+        recipe = replace(recipe, image_weights=Path(recipe.image_weights).name)
+    sides = [(data.train, data.validation), (data.stills, data.still_validation)]
+    unread = [count_skipped(a, b) for a, b in sides if a is not None and b is not None]
+    collapsed = [f"training collapsed: {note}" for note in trained.notes]
     return {
         "command": command,
         "data": digest_inputs([data.train.digest, data.validation.digest], codes),
@@ -481,7 +497,7 @@ def _provenance(
         "recipe": str(recipe),
         "epochs": len(trained.history),
         "last": {k: value for k, value in trained.history[-1].items() if value == value},
-        "notes": [*(f"training collapsed: {note}" for note in trained.notes), *trained.warnings],
+        "notes": [*collapsed, *filter(None, unread), *trained.warnings],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,
