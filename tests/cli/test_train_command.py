@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -69,6 +69,7 @@ class Trained(NamedTuple):
     run: Path
     clips: Path
     error: str
+    said: str
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +77,17 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One training for all tests that need no other."""
     folder = tmp_path_factory.mktemp("trained")
     line = [*words(mimes, folder / "run")[1:], "--no-adversary", "--store-limit", "1"]
-    with redirect_stderr(StringIO()) as error:
+    with redirect_stderr(StringIO()) as error, redirect_stdout(StringIO()) as out:
         assert main([*line, "--cache", str(folder / "stored-clips")]) in (0, 1)
-    return Trained(folder / "run", folder / "stored-clips", error.getvalue())
+    return Trained(folder / "run", folder / "stored-clips", error.getvalue(), out.getvalue())
+
+
+def test_the_raw_clips_of_samples_are_for_their_owner_alone(trained: Trained) -> None:
+    folder = trained.run / "samples"
+    rights = {path.name: path.stat().st_mode & 0o777 for path in [folder, *folder.iterdir()]}
+    assert rights.pop("samples") == 0o700 and set(rights.values()) == {0o600}
+    alone = f"{folder} shows raw clips: give away anonymizer.safetensors alone.\n"
+    assert trained.said.endswith(alone)
 
 
 def test_a_device_that_is_none_is_refused_before_any_work(mimes: Path, tmp_path: Path) -> None:

@@ -96,11 +96,11 @@ def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
     if asks_for_help(argv):
         parse(argv)
-    from masquerade.checkpoint import STATE
+    from masquerade.checkpoint import STATE, WEIGHTS
     from masquerade.device import choose_device
     from masquerade.extraction.store import ClipCache
     from masquerade.training.distributed import is_first_to_fail, is_main_process, under_torchrun
-    from masquerade.training.run import private_labels, train
+    from masquerade.training.run import SAMPLES, private_labels, train
 
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
     choose_device(options.device)  # refused before videos are read
@@ -163,6 +163,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(_as_json(trained, options.output), indent=1))
     else:
         print(f"{options.output}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
+        print(f"{options.output / SAMPLES} shows raw clips: give away {WEIGHTS} alone.")
     for note in trained.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for warning in trained.warnings:

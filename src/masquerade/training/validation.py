@@ -140,8 +140,8 @@ def write_samples(
 ) -> None:
     """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
 
-    It shows the originals: it is not for release. Without a folder clips are computed alone, as
-    those of a divided anonymizer must be by every process.
+    It shows the originals: it is not for release, and its owner alone can read it. Without a folder
+    clips are computed alone, as those of a divided anonymizer must be by every process.
     """
     raw = next(batches.held_out()).clips[:CLIPS]  # (B, 3, T, H, W)
     with torch.no_grad():
@@ -157,7 +157,9 @@ def write_samples(
     picture = rows.reshape(clips * 2 * height, shown * width, colours).numpy()
     times = max(1, round(SIDE / height))
     picture = picture.repeat(times, 0).repeat(times, 1)
-    with atomic_write(folder / f"{epoch:04d}.png", overwrite=True) as part:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)  # one that an earlier version made
+    with atomic_write(folder / f"{epoch:04d}.png", overwrite=True, private=True) as part:
         done, png = cv2.imencode(".png", picture[..., ::-1])
         assert done
         part.write_bytes(png.tobytes())
