@@ -35,6 +35,7 @@ from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.storage import LOCK, take_lock
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import TrainedAnonymizer
+from masquerade.training.distributed import is_main_process
 from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact
 from masquerade.training.run import (
@@ -80,6 +81,17 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     with redirect_stderr(StringIO()) as error, redirect_stdout(StringIO()) as out:
         assert main([*line, "--cache", str(folder / "stored-clips")]) in (0, 1)
     return Trained(folder / "run", folder / "stored-clips", error.getvalue(), out.getvalue())
+
+
+def test_a_rank_without_others_leaves_an_anonymizer_too(
+    mimes: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trained to the end, wrote nothing and said that all was well."""
+    monkeypatch.setenv("RANK", "1")
+    line = [*words(mimes, tmp_path / "run")[1:], "--no-adversary", "--cache", str(trained.clips)]
+    assert main(line) in (0, 1) and masquerade.load(tmp_path / "run").width == 2
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not is_main_process()
 
 
 def test_the_raw_clips_of_samples_are_for_their_owner_alone(trained: Trained) -> None:

@@ -88,8 +88,12 @@ class Processes:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files and prints: torchrun's first, or the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
+    """Whether this process writes files and prints: torchrun's first, or the only one.
+
+    Some schedulers give a process a rank that shares its work with nobody.
+    """
+    alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
+    return alone or int(os.environ.get("RANK", "0")) == 0
 
 
 def is_first_to_fail() -> bool:
