@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,19 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     if given.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
     notes = _json(about, "provenance", path).get("notes") or ()
-    anonymizer = build(about["method"], **{**given, **inference_args})
-    fixed = sorted(set(inference_args) - set(anonymizer.inference_args))
+    make = partial(build, about["method"], **{**given, **inference_args})
+    with torch.device("meta"):  # which takes no memory: a few bytes may ask for a network of 50 GB
+        shell = make()
+    fixed = sorted(set(inference_args) - set(shell.inference_args))
     if fixed:
         raise UsageError(f"{about['method']} was trained with its {fixed[0]}; leave that as it is.")
     try:
-        anonymizer.load_state_dict(weights)
+        shell.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{path.name} does not fit {about['method']}: {why[:400]}.") from error
+    anonymizer = make()
+    anonymizer.load_state_dict(weights)
     anonymizer.trained = about.get("trained") != "false"
     anonymizer.warnings = tuple(str(note) for note in notes)
     return anonymizer.eval()

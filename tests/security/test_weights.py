@@ -115,6 +115,26 @@ def test_the_command_writes_nothing_with_them(
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
+def test_a_small_file_takes_no_memory_for_the_large_network_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """180 bytes took 51 GB before they were found not to fit."""
+    made = []
+
+    def build(*given: str, **arguments: object) -> masquerade.Anonymizer:
+        made.append(masquerade.build(*given, **arguments))
+        return made[-1]
+
+    monkeypatch.setattr("masquerade.checkpoint.build", build)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(_ours(method="spact", arguments='{"width": 48}'))
+    with pytest.raises(UsageError, match="does not fit spact"):
+        load(path)
+    assert made and all(value.is_meta for one in made for value in one.parameters())
+    masquerade.save(masquerade.build("spact", width=2), path)
+    assert not any(value.is_meta for value in load(path).state_dict().values())
+
+
 def test_the_proof_above_can_fail(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Evil(tmp_path / "ran")))
     assert (tmp_path / "ran").exists()
