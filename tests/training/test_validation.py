@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from toy_training import batches_of, held_out, models_of, recipe, register_painter
+from toy_training import batches_of, data, held_out, models_of, recipe, register_painter
 
-from masquerade.training.validation import _Variety, validate
+from masquerade.training.adversarial_models import build_models
+from masquerade.training.validation import _Variety, accuracy, validate
 
 painter = pytest.fixture(autouse=True)(register_painter)
 
@@ -37,3 +39,20 @@ def test_what_is_measured_is_the_mean_over_clips_however_batches_divide_them() -
     other = validate(models, parts, batches_of(parts, own), seed=0)
     names = ["val_reconstruction", "val_adversary", "val_adversary_share"]
     assert [other[name] for name in names] == pytest.approx([one[name] for name in names], rel=1e-5)
+
+
+def test_an_action_that_no_held_out_clip_has_counts_for_nothing() -> None:
+    """The score of all actions was no number, and every training ended as if nothing was learned."""
+    own = data()
+    speed = np.where(np.arange(48) < 32, np.arange(48) % 3, -1)
+    own = replace(own, targets={**own.targets, "speed": speed}, utility={"action": 2, "speed": 3})
+    models = build_models(recipe(), utility=own.utility, private=own.private, seed=0)
+    row = validate(models, recipe(), batches_of(recipe(), own), seed=0)
+    assert np.isnan(row["val_speed"]) and row["val_utility"] == row["val_action"]
+    action = own.targets["action"][32:]
+    assert row["chance_utility"] == max(action.mean(), 1 - action.mean())
+    batch = next(batches_of(recipe(), own).held_out())
+    with torch.no_grad():
+        both = accuracy(models.utility, batch.clips, batch.utility)
+        alone = accuracy(models.utility, batch.clips, {"action": batch.utility["action"]})
+    assert both == alone

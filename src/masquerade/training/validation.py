@@ -69,8 +69,8 @@ def validate(
 ) -> Row:
     """Return the validation columns of one epoch; in a phase of raw clips, with nothing hidden.
 
-    `val_utility` is the mean top-1 over the utility's labels and `chance_utility` that of the most
-    frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
+    `val_utility` is the mean top-1 over the utility's labels that held-out clips have, and
+    `chance_utility` that of the most frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
     the adversaries' loss over that of predicting the training rates (the lowest of several; 1 is
     chance); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how much outputs
     differ from clip to clip and from place to place, over how much raw clips do; `val_auxiliary` is
@@ -114,7 +114,8 @@ def validate(
             chance = objective.chance_loss(given.codes, len(clip), batches.seen)
             found.count(len(clip), **{f"adversary{at}": float(loss.mean()), f"chance{at}": chance})
     utility = {label: found.score(label) for label in batches.data.utility}
-    chances = [_chance(*found.joined(label)) for label in utility]
+    known = [label for label, score in utility.items() if not math.isnan(score)]
+    chances = [_chance(*found.joined(label)) for label in known]
     row: Row = {"val_utility": _mean(list(utility.values())), "chance_utility": _mean(chances)}
     row |= {f"val_{label}": value for label, value in utility.items()}
     row |= _adversary_scores(found, recipe, list(batches.data.private))
@@ -174,7 +175,7 @@ def own_columns(row: Row, data: AdversarialData) -> list[str]:
 
 
 def accuracy(net: nn.Module, clip: Tensor, codes: Codes) -> float:
-    """Return the mean over labels of a network's scores on (B, 3, T, H, W)."""
+    """Return the mean over labels of a network's scores on (B, 3, T, H, W); NaN: none is known."""
     logits = net(clip)
     return _mean([_score(logits[name].float().cpu(), code.cpu()) for name, code in codes.items()])
 
@@ -233,7 +234,7 @@ def _score(logits: Tensor, codes: Tensor) -> float:
             _score(one[:, None], code)
             for one, code in zip(logits.unbind(1), codes.unbind(1), strict=True)
         ]
-        return _mean([part for part in parts if not math.isnan(part)])
+        return _mean(parts)
     known = codes >= 0
     predicted, wanted = probabilities(logits)[known].numpy(), codes[known].numpy()
     if not len(wanted):
@@ -251,5 +252,7 @@ def _chance(logits: Tensor, codes: Tensor) -> float:
     return float(np.bincount(known).max() / len(known)) if len(known) else 1.0
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+def _mean(scores: Sequence[float]) -> float:
+    """The mean of those scores that are numbers: others are of labels that no clip has."""
+    known = [score for score in scores if not math.isnan(score)]
+    return sum(known) / len(known) if known else math.nan
