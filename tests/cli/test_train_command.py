@@ -94,6 +94,16 @@ def test_a_rank_without_others_leaves_an_anonymizer_too(
     assert not is_main_process()
 
 
+def test_an_action_beside_none_is_one_action(mimes: Path, tmp_path: Path) -> None:
+    """Clips without a label counted as an action of their own."""
+    manifest = read_manifest(mimes)
+    some = ["walk" if row % 3 else "" for row in range(len(manifest))]
+    write_manifest(manifest.with_cells(manifest.column("action"), some), tmp_path / "one.csv")
+    line = words(tmp_path / "one.csv", tmp_path / "run")[1:]
+    with pytest.raises(UsageError, match="have the same action or none"):
+        main([*line, "--no-adversary"])
+
+
 def test_the_raw_clips_of_samples_are_for_their_owner_alone(trained: Trained) -> None:
     folder = trained.run / "samples"
     rights = {path.name: path.stat().st_mode & 0o777 for path in [folder, *folder.iterdir()]}

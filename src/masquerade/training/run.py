@@ -399,11 +399,12 @@ def _load_data(
 
 def _check_actions(manifest: Manifest, actions: Sequence[str], rows: IntArray) -> None:
     """Refuse clips to learn from that have one action only."""
+    learned = manifest.take(rows)
     for name in actions:
-        if len(np.unique(manifest.targets(name)[rows])) < 2:
+        if learned.count_values(name) < 2:
             raise UsageError(
-                f"All clips to learn from have the same {name}, so there is none to tell "
-                "from another; give clips of several."
+                f"All clips to learn from have the same {name} or none, so there is nothing to "
+                "tell from another; give clips of several."
             )
 
 
