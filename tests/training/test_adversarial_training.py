@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -307,3 +308,19 @@ def test_restarted_adversaries_have_fresh_weights(
     wanted = {f"adversary.0.{name}": value for name, value in fresh.state_dict().items()}
     assert same(wanted, held) == (catch_up == 0)
     assert steps.count(("adversary",)) == catch_up
+
+
+def test_weights_that_are_no_numbers_end_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last step of an epoch no loss tells."""
+    step = AdversarialTrainer._update
+
+    def break_after(self: AdversarialTrainer, *given: Any) -> dict[str, torch.Tensor]:
+        found = step(self, *given)
+        with torch.no_grad():
+            next(self.models.anonymizer.parameters()).fill_(math.nan)
+        return found
+
+    monkeypatch.setattr(AdversarialTrainer, "_update", break_after)
+    once = recipe(phases=(replace(PRETRAIN, epochs=1),), batch=32)
+    with pytest.raises(MasqueradeError, match=r"diverged: .* give another --seed"):
+        train_adversarially(once, data(), device="cpu")

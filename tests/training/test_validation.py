@@ -42,7 +42,7 @@ def test_what_is_measured_is_the_mean_over_clips_however_batches_divide_them() -
 
 
 def test_an_action_that_no_held_out_clip_has_counts_for_nothing() -> None:
-    """The score of all actions was no number, and every training ended as if nothing was learned."""
+    """The score of all actions was no number, as if nothing was learned."""
     own = data()
     speed = np.where(np.arange(48) < 32, np.arange(48) % 3, -1)
     own = replace(own, targets={**own.targets, "speed": speed}, utility={"action": 2, "speed": 3})

@@ -7,7 +7,7 @@ adversary does not begin while the utility network is at chance.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def train_adversarially(
         stepped: called after each step.
 
     Raises:
-        MasqueradeError: the action was not learned, or a loss is not a number.
+        MasqueradeError: the action was not learned, or losses or weights are no finite numbers.
     """
     if any(one.objective.needs_labels for one in recipe.adversaries) and not data.private:
         raise UsageError("This adversary learns private labels, and the data has none.")
@@ -213,8 +213,7 @@ class AdversarialTrainer(Trainer):
                 name: self.processes.mean(torch.stack(values).mean())
                 for name, values in measured.items()
             }
-            if any(math.isnan(float(value)) for value in means.values()):
-                raise MasqueradeError("A loss is not a number; lower the learning rates.")
+            self._check_finite(means)
             self.processes.broadcast(self.models.buffers())
             seed = derive_seed(self.seed, 5)
             held_out = validate(self.models, self.recipe, self.batches, seed=seed, phase=phase)
@@ -357,6 +356,21 @@ class AdversarialTrainer(Trainer):
                 {role: self._optimizer_config(phase, role).clip for role in update.learns},
             )
         return {name: value.detach() for name, value in losses.items()}
+
+    def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
+        """Refuse to go on with numbers that are none: of the weights, too, which no loss may show
+        until the next step."""
+        parts = [
+            one.to_local() if hasattr(one, "to_local") else one  # of a divided network its own
+            for one in self.models.state_dict().values()
+        ]
+        sound = torch.stack([torch.isfinite(part).all() for part in parts])
+        everywhere = float(self.processes.mean(sound.all().float()))
+        if everywhere < 1 or any(math.isnan(float(value)) for value in losses.values()):
+            raise MasqueradeError(
+                "the training diverged: its numbers are no longer finite; give another --seed, a "
+                "larger --batch or no --amp."
+            )
 
     def _restart_adversaries(self, phase: Phase, epoch: int, generator: torch.Generator) -> None:
         """Give the adversaries new weights and let them catch up alone (VITA, model restarting)."""

@@ -70,11 +70,12 @@ def validate(
     """Return the validation columns of one epoch; in a phase of raw clips, with nothing hidden.
 
     `val_utility` is the mean top-1 over the utility's labels that held-out clips have, and
-    `chance_utility` that of the most frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
-    the adversaries' loss over that of predicting the training rates (the lowest of several; 1 is
-    chance); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how much outputs
-    differ from clip to clip and from place to place, over how much raw clips do; `val_auxiliary` is
-    the top-1 of the class token inside the anonymizer, where one learns.
+    `chance_utility` that of the most frequent label; `val_LABEL` is top-1, or of a binary label the
+    AUROC; `val_adversary_share` is the adversaries' loss over that of predicting the training rates
+    (the lowest of several; 1 is chance); `val_reconstruction` is the mean L1 to the raw clip;
+    `val_variety` is how much outputs differ from clip to clip and from place to place, over how
+    much raw clips do; `val_auxiliary` is the top-1 of the class token inside the anonymizer, where
+    one learns.
     """
     raw = phase is not None and phase.raw_clips
     anonymizer = models.eval().anonymizer
