@@ -114,6 +114,17 @@ def test_restarted_adversaries_catch_up() -> None:
     assert (last.restart, last.catch_up) == (3, 5)
 
 
+def test_a_ratio_is_that_of_every_other_network() -> None:
+    """The adversary of vita's tiny recipe has two updates in a round, and had two ratios."""
+    for made in (vita(ratio=3), vita(preset="paper", ratio=3), spact(ratio=3)):
+        others = [one for one in made.phases[-1].updates if "anonymizer" not in one.learns]
+        assert sum(one.times for one in others if "adversary" in one.learns) == 3
+        assert {one.times for one in others} == {3}
+    assert len(vita().phases[-1].updates) == 3
+    reversed_ = recipe_function("bdq")(reversal=True, adversarial_loss="negative").phases[-1]
+    assert len(reversed_.updates) == 1
+
+
 def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
     plain, gated = vita(), vita(gate=0.7)
     (gate,) = [step for step in gated.phases[-1].updates if step not in plain.phases[-1].updates]
@@ -157,8 +168,10 @@ def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
         ("spact", "tiny", {"temperature": math.inf}, "--temperature must be above 0"),
         ("spact", "tiny", {"reversal": True, "frozen": True}, "leave out --frozen"),
         ("spact", "tiny", {"reversal": True, "combine": "mean"}, "leave out --combine"),
-        ("bdq", "tiny", {"reversal": True}, "--adversarial-loss entropy"),
-        ("vita", "tiny", {"reversal": True, "adversarial_loss": "ones"}, "-loss ones"),
+        ("bdq", "tiny", {"reversal": True}, "entropy: give --adversarial-loss negative"),
+        ("vita", "code", {"reversal": True}, "ones: give --adversarial-loss negative"),
+        ("spact", "tiny", {"adversary": ()}, "--adversary names no network"),
+        ("vita", "tiny", {"reversal": True, "adversarial_loss": "ones"}, "loss negative"),
         ("spact", "tiny", {"queue": 64}, "--objective moco"),
         ("spact", "tiny", {"adversarial_loss": "ones"}, "--objective labels"),
         ("spact", "tiny", {"objective": "x"}, "--objective must be one of labels, nt-xent"),

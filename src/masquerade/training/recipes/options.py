@@ -243,6 +243,8 @@ def ablate(recipe: AdversarialRecipe, **given: Unpack[PretrainAblations]) -> Adv
 
 def _check_flags(flags: Mapping[str, Any]) -> None:
     """Refuse values that no recipe takes, and flags that contradict each other."""
+    if flags.get("adversary") == ():
+        raise UsageError("--adversary names no network: name some, or give --no-adversary.")
     for network in (*flags.get("adversary", ()), flags.get("utility")):
         if network is not None and network not in RECOGNIZERS:
             known = ", ".join(RECOGNIZERS)
@@ -302,7 +304,8 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
     loss = getattr(objective, "anonymizer_loss", "negative")
     if "reversal" in flags and loss != "negative":
         raise UsageError(
-            f"--reversal negates the adversaries' loss: leave out --adversarial-loss {loss}."
+            f"--reversal negates the adversaries' loss, and here the anonymizer's is {loss}: give "
+            "--adversarial-loss negative."
         )
     *before, last = recipe.phases
     if "frozen" in flags:
@@ -357,12 +360,15 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
     """Change the weights, repetitions and order of a phase's updates."""
     asked = {"adversarial": flags.get("omega"), "utility": flags.get("action_weight")}
     weights = {loss: weight for loss, weight in asked.items() if weight is not None}
-    updates = []
+    updates, learned = [], set[Role]()
     for step in phase.updates:
         if "adversarial" in step.losses:
             step = replace(step, losses={**step.losses, **weights})
-        elif "anonymizer" not in step.learns:
-            step = replace(step, times=flags.get("ratio", step.times))
+        elif "anonymizer" not in step.learns and "ratio" in flags:
+            if learned.issuperset(step.learns):  # they have had theirs, as in vita's tiny recipe
+                continue
+            step = replace(step, times=flags["ratio"])
+            learned.update(step.learns)
         updates.append(step)
     if "gate" in flags:
         updates = [step for step in updates if step.until_accuracy is None]
