@@ -125,6 +125,15 @@ def test_a_ratio_is_that_of_every_other_network() -> None:
     assert len(reversed_.updates) == 1
 
 
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_where_an_action_has_a_side_no_clip_is_mirrored(name: str, preset: str) -> None:
+    plain = RECIPES[name](preset=preset)
+    line = [name, "--preset", preset, "--no-mirror", "--data", "x", "-o", "r"]
+    made = parse(line)[1]
+    assert made.augment == replace(plain.augment, flip=0.0)
+    assert plain.augment.flip == 0.5 or preset != "tiny"
+
+
 def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
     plain, gated = vita(), vita(gate=0.7)
     (gate,) = [step for step in gated.phases[-1].updates if step not in plain.phases[-1].updates]

@@ -58,6 +58,9 @@ class Schedule(TypedDict, total=False):
         Literal["squeeze", "crop"],
         Doc("Squeeze whole frames to the clip's size, or keep their aspect and crop (paper)."),
     ]
+    no_mirror: Annotated[
+        Switch, Doc("Let networks learn from no mirror images: where an action has a side.")
+    ]
 
 
 class UtilitySchedule(Schedule, total=False):
@@ -279,6 +282,8 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
                 stop[at] = Stop(column=one.column, below=below[one.column])
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
     changes = {name: flags[name] for name in REPLACED if name in flags}
+    if "no_mirror" in flags:
+        changes["augment"] = replace(recipe.augment, flip=0.0)
     if "image_weights" in flags:
         changes["image_weights"] = str(flags["image_weights"])
     return replace(recipe, phases=tuple(phases), **changes)
