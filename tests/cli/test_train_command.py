@@ -33,17 +33,10 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.storage import LOCK, take_lock
-from masquerade.training.adversarial_data import AdversarialData
-from masquerade.training.adversarial_training import TrainedAnonymizer
 from masquerade.training.distributed import is_main_process
 from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact
-from masquerade.training.run import (
-    _check_lengths,
-    _provenance,
-    extract_training_clips,
-    training_rows,
-)
+from masquerade.training.run import _check_lengths, extract_training_clips, training_rows
 from masquerade.training.views import random_windows
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "1", "--batch", "8"]
@@ -102,6 +95,15 @@ def test_an_action_beside_none_is_one_action(mimes: Path, tmp_path: Path) -> Non
     line = words(tmp_path / "one.csv", tmp_path / "run")[1:]
     with pytest.raises(UsageError, match="have the same action or none"):
         main([*line, "--no-adversary"])
+
+
+def test_adversaries_that_cannot_read_frames_are_refused_before_videos_are_read(
+    mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.training.run.extract_training_clips", print)
+    line = words(mimes, tmp_path / "run")[1:]
+    with pytest.raises(UsageError, match=r"--adversary vit-ti-video cannot read .* given 1 of"):
+        main([*line, "--adversary", "vit-ti-video"])
 
 
 def test_the_raw_clips_of_samples_are_for_their_owner_alone(trained: Trained) -> None:
@@ -515,44 +517,6 @@ def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) 
     (tmp_path / "m.csv").write_text("\n".join(["path,action,split", *rows]) + "\n")
     done = command("train", "spact", "--data", tmp_path / "m.csv", "-o", "run", *QUICK)
     assert done.returncode == 1 and "Not one clip could be read" in done.stderr
-
-
-def test_what_is_given_away_names_no_clip_and_no_folder(
-    mimes: Path, tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What is printed names the first clip that cannot be read; a public receipt had it too."""
-    shutil.copytree(mimes.parent, tmp_path / "data")
-    manifest = read_manifest(tmp_path / "data" / mimes.name)
-    broken = [manifest.clips[row].path for row in training_rows(manifest).train[:2]]
-    for path in broken:
-        (tmp_path / "data" / path).write_bytes(b"no video")
-    line = words(tmp_path / "data" / mimes.name, tmp_path / "run")[1:]
-    assert main([*line, "--no-adversary", f"--cache={tmp_path / 'clips'}", "--json"]) in (0, 1)
-    done = capsys.readouterr()
-    said = f"2 clips could not be read and are left out, such as {broken[0]}"
-    assert said in " ".join(json.loads(done.out)["warnings"])
-    assert f"in doubt: {said}" in done.err
-    weights = (tmp_path / "run" / "anonymizer.safetensors").read_bytes()
-    with safetensors.safe_open(tmp_path / "run" / "anonymizer.safetensors", "pt") as file:
-        about = json.loads(file.metadata()["provenance"])
-    assert any(re.match("2 of .* clips could not be read", note) for note in about["notes"])
-    assert "--cache=clips" in about["command"] and f"--data {mimes.name}" in about["command"]
-    for secret in (Path(broken[0]).name, str(tmp_path)):
-        assert secret.encode() not in weights
-    receipt = masquerade.anonymize_file(
-        clip, tmp_path / "out.mp4", masquerade.load(tmp_path / "run"), regions="frame"
-    )
-    assert Path(broken[0]).name not in receipt.public().to_json()
-
-
-def test_the_weights_keep_only_the_name_of_the_image_weights() -> None:
-    recipe = spact(image_weights=Path("/home/ann/vit.pth"))
-    assert recipe.image_weights == "/home/ann/vit.pth"
-    clips = from_tensor(torch.rand(4, 3, 2, 8, 8))
-    data = AdversarialData(train=clips, validation=clips, targets={}, utility={})
-    trained = TrainedAnonymizer(masquerade.build("spact"), [{}], (), (), 0.0)
-    about = _provenance(trained, data, recipe, seed=0, command="")
-    assert "image_weights='vit.pth'" in about["recipe"] and "ann" not in str(about)
 
 
 def test_too_few_readable_clips_are_refused_with_the_reason(mimes: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from masquerade.training.adversarial_training import (
 from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
 from masquerade.training.frame_pairs import FREE, Gap, frames_on_grid
-from masquerade.training.objectives import Pairs
+from masquerade.training.objectives import ObjectiveBatch, Pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.step_time import StepTimer
 
@@ -207,12 +207,21 @@ def _check_networks(
 ) -> None:
     """Refuse networks and files of weights that cannot be used, before any video is read."""
     models = build_models(recipe, utility=utility, private=private, seed=0).eval()
-    clip = torch.zeros(1, 3, recipe.frames, *recipe.size)
+    clip = torch.zeros(2, 3, recipe.frames, *recipe.size)
+    pair = clip[:, :, :2] if stills or recipe.gap is not None else clip
     with torch.no_grad():
         models.utility(clip)
         for adversary, net in zip(recipe.adversaries, models.adversary, strict=True):
-            if adversary.objective.needs_labels:
-                net(clip[:, :, :1] if stills else clip)
+            objective = adversary.objective
+            try:
+                if objective.needs_labels:
+                    net(clip[:, :, :1] if stills else clip)
+                else:
+                    objective.loss(net, ObjectiveBatch(pair, {}, torch.Generator()))
+            except UsageError as error:
+                raise UsageError(
+                    f"--adversary {adversary.network} cannot read what it would be given: {error}"
+                ) from error
 
 
 def _refuse_finished(folder: Path) -> None:
