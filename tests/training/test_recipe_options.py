@@ -21,6 +21,7 @@ from masquerade.training.recipes import RECIPES, recipe_function
 from masquerade.training.recipes.options import ablate
 from masquerade.training.recipes.spact import spact
 from masquerade.training.recipes.vita import vita
+from masquerade.training.run import clip_config
 
 painter = pytest.fixture(autouse=True)(register_painter)
 
@@ -132,6 +133,16 @@ def test_where_an_action_has_a_side_no_clip_is_mirrored(name: str, preset: str) 
     made = parse(line)[1]
     assert made.augment == replace(plain.augment, flip=0.0)
     assert plain.augment.flip == 0.5 or preset != "tiny"
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_clips_with_a_stride_are_of_all_the_video(name: str, preset: str) -> None:
+    """Under the tiny presets they were the first frames of each video alone."""
+    made = RECIPES[name](preset=preset, stride=2)
+    frames = clip_config(made).indices(0, 299)
+    assert made.stride == 2 and frames.min() == 0 and frames.max() == 299
+    if preset != "tiny":
+        assert made.windows == RECIPES[name](preset=preset).windows
 
 
 def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:

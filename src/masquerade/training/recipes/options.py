@@ -282,6 +282,8 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
                 stop[at] = Stop(column=one.column, below=below[one.column])
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
     changes = {name: flags[name] for name in REPLACED if name in flags}
+    if "stride" in flags and recipe.stride is None:  # else clips were of the first frames alone
+        changes["windows"] = WHOLE_VIDEO["windows"]
     if "no_mirror" in flags:
         changes["augment"] = replace(recipe.augment, flip=0.0)
     if "image_weights" in flags:
