@@ -140,7 +140,7 @@ def test_clips_with_a_stride_are_of_all_the_video(name: str, preset: str) -> Non
     """Under the tiny presets they were the first frames of each video alone."""
     made = RECIPES[name](preset=preset, stride=2)
     frames = clip_config(made).indices(0, 299)
-    assert made.stride == 2 and frames.min() == 0 and frames.max() == 299
+    assert made.stride == 2 and frames.min() == 0 and frames.max() >= 298
     if preset != "tiny":
         assert made.windows == RECIPES[name](preset=preset).windows
 
