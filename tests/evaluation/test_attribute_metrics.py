@@ -39,6 +39,7 @@ from masquerade.evaluation.metric_specs import (
 from masquerade.evaluation.predictions import Split
 from masquerade.evaluation.protocols import Protocol, protocols
 from masquerade.evaluation.scoring import score_label
+from masquerade.metrics.floors import ActionPrior, attribute_floors
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import mean
 
@@ -171,6 +172,7 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     said = [sk.f1_score(y, r > 0.5, zero_division=0) for y, _, r in _each(of)]
     assert floors["F1"]["constant"].value == pytest.approx(np.mean(said))
     assert floors["F1"]["all positive"].value == pytest.approx((2 * rate / (1 + rate)).mean())
+    assert "action prior, tuned on train" in floors["F1"]
     eager = {name: np.tile([0.1, 0.9], (len(of.clips), 1)) for name in LABELS}
     assert measure(targets["F1"], of, eager).value == floors["F1"]["all positive"].value
     best = max(floors["F1"], key=lambda name: floors["F1"][name].value)
@@ -335,3 +337,30 @@ def test_clips_without_a_label_count_for_nothing() -> None:
         among = score(of_known(mean(right), known, len(people)), clusters=people)
         assert (among.n, among.clusters) == (alone.n, alone.clusters) == (20, 5)
         assert among == alone
+
+
+def test_the_floor_of_f1_from_the_action_is_the_one_that_data_floors_prints() -> None:
+    """With a threshold that is chosen on train: at .5 a guess was worth less than it is."""
+    draw = np.random.default_rng(0)
+    within = draw.beta(0.6, 1.8, 50)  # the rate of the attribute in each action
+
+    def clips(count: int) -> tuple[Any, Any]:
+        actions = draw.integers(0, 50, count)
+        return actions, (draw.random(count) < within[actions]).astype(int)
+
+    (a0, y0), (a1, y1) = clips(2000), clips(800)
+    prior = ActionPrior.fit(np.eye(2)[y0], a0).tuned(np.eye(2)[y0], a0)
+    rows = np.arange(800)
+    truth = SplitTruth(
+        clips=rows, fold=rows * 0, people=rows, groups=rows, labels={"red": y1}, actions=a1,
+        fold_priors={"red": (prior,)},
+    )  # fmt: skip
+    spec = MetricSpec(
+        name="red by F1", columns=("red",), use="private", metric="F1", protocol="people unseen"
+    )
+    found = compute_floors(spec, truth, [])
+    printed = {one.name: one.value for one in attribute_floors(y0[:, None], y1[:, None], a0, a1)
+               if one.metric == "F1"}  # fmt: skip
+    for name in ("action prior", "action prior, tuned on train", "all positive"):
+        assert found[name].value == pytest.approx(printed[name])
+    assert found["action prior, tuned on train"].value > found["action prior"].value

@@ -16,7 +16,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, table_rows
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.held_out import describe_held_out
-from masquerade.evaluation.protocols import label_columns, protocols
+from masquerade.evaluation.protocols import SAME, label_columns, protocols
 from masquerade.methods import build
 from masquerade.report.table import markdown
 from masquerade.report.verdicts import verdict
@@ -356,3 +356,33 @@ def test_videos_of_a_split_of_which_none_can_be_read_are_named(
         evaluate(replace(given, clips=clips), black, plan, data="x")
     assert f"Not one {said} (people unseen) could be read for black" in str(refused.value)
     assert first in str(refused.value) and "does not exist" in str(refused.value)
+
+
+@pytest.mark.parametrize(("recordings", "folds"), [(2, 0), (2, 2), (2, 5), (3, 5)])
+def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds: int) -> None:
+    """Recordings were held out for validation of people who have no other one in train."""
+    clips = [
+        Clip(
+            path=f"{person}_{recording}_{k}.mp4",
+            cells={
+                "action": "ab"[k % 2],
+                "identity": f"p{person:02d}",
+                "source": f"{person}-{recording}",
+                "split_identity": "test" if recording == 0 else "train",
+                "split_action": "test" if person < 5 else "train",
+            },
+        )
+        for person in range(20)
+        for recording in range(recordings)
+        for k in range(4)
+    ]
+    data = make_manifest(Path("."), clips)
+    people = data.targets("identity")
+    (same,) = (one for one in protocols(data, folds=folds) if one.name == SAME)
+    for fold in same.folds:
+        everybody = {*people[fold.train], *people[fold.validation]}
+        for seed in range(3):
+            mine = fold.for_seed(seed)
+            assert len(mine.validation) and set(people[mine.train]) == everybody
+            parts = np.concatenate([mine.train, mine.validation, mine.test])
+            assert len(set(parts.tolist())) == len(parts)

@@ -81,6 +81,8 @@ def test_a_method_does_not_hold_where_a_single_attribute_leaks(table: Evaluation
         assert (", held" in shown[1]) == (says == "held")
         assert verdict(mine, mean).word == says
     assert "red_top" in verdict(row, mean).why
+    by_f1 = replace(mean, label="attributes by F1", metric="F1")
+    assert verdict(held, by_f1).word == "held" and verdict(row, by_f1).word == "leaks"
 
 
 def test_a_cell_of_the_table_says_what_the_verdict_says(table: Evaluation) -> None:

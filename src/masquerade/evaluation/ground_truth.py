@@ -56,6 +56,17 @@ class SplitTruth:
             found[self.fold == fold] = prior.scores(actions[self.fold == fold])
         return found
 
+    def tuned_prior_of(self, label: str) -> Floats:
+        """(n, 2) of 0 and 1: yes to a binary label where its rate within the clip's true action is
+        above the threshold with the best F1 on train."""
+        found = np.empty((len(self.clips), 2))
+        for fold, prior in enumerate(self.fold_priors[label]):
+            mine = self.fold == fold
+            assert prior.thresholds is not None
+            yes = (prior.scores(self.actions[mine]) > prior.thresholds)[:, 1]
+            found[mine] = np.stack([~yes, yes], axis=1)
+        return found
+
     def at(self, kept: NDArray[np.bool_] | slice) -> SplitTruth:
         """The clips of a mask or a slice."""
         return replace(
@@ -191,7 +202,9 @@ class GroundTruth:
             clips = fold.train[is_known(codes[fold.train])]
             mine = codes[clips]
             hot = mine if mine.ndim == 2 else multi_hot(mine, self.classes[label])
-            found.append(ActionPrior.fit(hot, actions[clips]))
+            prior = ActionPrior.fit(hot, actions[clips])
+            is_binary = mine.ndim == 1 and self.classes[label] == 2
+            found.append(prior.tuned(hot, actions[clips]) if is_binary else prior)
         return tuple(found)
 
 

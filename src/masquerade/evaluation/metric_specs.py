@@ -205,6 +205,9 @@ def compute_floors(
     if spec.use == "utility":
         return found
     found["action prior"] = measure(spec, truth, truth.priors)
+    if spec.metric in F1_THRESHOLDS:
+        tuned = {name: truth.tuned_prior_of(name) for name in spec.columns}
+        found["action prior, tuned on train"] = measure(spec, truth, tuned)
     if predicted_actions:
         guesses = [
             measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Column, IntArray, Manifest
 from masquerade.datasets.splits import (
@@ -301,7 +302,7 @@ def _folds(
     fold_of = grouped_folds(groups, folds, seed=seed, strata=strata)
     parts = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(folds)]
     return tuple(
-        _hold_out(train, test, groups, strata, seed + k, links)
+        _hold_out(name, train, test, groups, strata, seed + k, links)
         for k, (train, test) in enumerate(parts)
     )
 
@@ -320,11 +321,17 @@ def _manifest_fold(
         )
     if len(val):
         return Fold(train=train, validation=val, test=test)
-    return _hold_out(train, test, groups, strata, seed, links)
+    return _hold_out(name, train, test, groups, strata, seed, links)
 
 
 def _hold_out(
-    train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int, links: str
+    name: str,
+    train: IntArray,
+    test: IntArray,
+    groups: IntArray,
+    strata: IntArray,
+    seed: int,
+    links: str,
 ) -> Fold:
     """Cut validation out of train, whole groups of it; `links`: what links clips."""
     mine = groups[train]
@@ -332,7 +339,29 @@ def _hold_out(
     if parts < 2:
         raise UsageError(f"Train is one group of people: nothing is left for validation. {links}")
     fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
-    (train_0, validation_0), *others = (
-        (train[fold_of != part], train[fold_of == part]) for part in range(parts)
-    )
+    held_out = [fold_of == part for part in range(parts)]
+    if name == SAME:
+        held_out = _keep_everybody(held_out, strata[train], seed=seed + 1)
+    (train_0, validation_0), *others = ((train[~part], train[part]) for part in held_out)
     return Fold(train=train_0, validation=validation_0, test=test, others=tuple(others))
+
+
+def _keep_everybody(
+    held_out: list[NDArray[np.bool_]], people: IntArray, *, seed: int
+) -> list[NDArray[np.bool_]]:
+    """Parts of validation (n,) without whom nothing would be left of to learn from.
+
+    An attacker that never learned somebody cannot name them, however strong it is. Where a person
+    has one recording alone, other clips of it are held out.
+    """
+
+    def known(parts: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+        return [part & np.isin(people, people[~part]) for part in parts]
+
+    kept = known(held_out)
+    if all(part.any() for part in kept):
+        return kept
+    clips = np.arange(len(people))
+    fold_of = grouped_folds(clips, min(HELD_OUT, len(clips)), seed=seed, strata=people)
+    apart = known([fold_of == part for part in range(fold_of.max() + 1)])
+    return apart if all(part.any() for part in apart) else held_out

@@ -9,7 +9,7 @@ tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class ActionPrior:
     actions: NDArray[Any]  # (A,) sorted names or class numbers
     rates: Floats  # (A, P) of each attribute within each action
     overall: Floats  # (P,) of each attribute, for actions unknown or not in train
+    thresholds: Floats | None = None  # (P,) rates above which yes has the best F1 on train
 
     @classmethod
     def fit(cls, labels: ArrayLike, actions: ArrayLike) -> ActionPrior:
@@ -100,7 +101,14 @@ class ActionPrior:
             return several[0]
         names = np.unique(np.concatenate([one.actions for one in several]))
         rates = [one.scores(names) for one in several]  # the overall ones where it is not in train
-        return cls(names, np.mean(rates, axis=0), np.mean([one.overall for one in several], axis=0))
+        overall = np.mean([one.overall for one in several], axis=0)
+        tuned = [one.thresholds for one in several if one.thresholds is not None]
+        thresholds = np.mean(tuned, axis=0) if len(tuned) == len(several) else None
+        return cls(names, np.mean(rates, axis=0), overall, thresholds)
+
+    def tuned(self, labels: ArrayLike, actions: ArrayLike) -> ActionPrior:
+        """With thresholds, from the attributes (n, P) and actions that it was counted on."""
+        return replace(self, thresholds=tuned_thresholds(labels, self.scores(actions)))
 
     def scores(self, actions: ArrayLike) -> Floats:
         """The rates (m, P) of actions (m,), true or predicted; of (m, A) of 0 and 1 their mean."""

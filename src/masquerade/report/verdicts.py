@@ -6,7 +6,7 @@ Held, undecided and leaks follow from the results alone; nothing is measured her
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from masquerade.evaluation.metric_specs import MEAN
+from masquerade.evaluation.metric_specs import MEAN, mean_name
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
@@ -147,7 +147,7 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
     A mean over attributes does not hold where a single one of them leaks.
     """
     said = _own_verdict(row, found, void)
-    if said.word != "held" or found.label != MEAN:
+    if said.word != "held" or found.label not in (MEAN, mean_name(found.metric)):
         return said
     others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
     leaking = [one.label for one in others if _own_verdict(row, one, void).word == "leaks"]
