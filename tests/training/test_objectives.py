@@ -218,6 +218,25 @@ def test_clip_by_clip_losses_average_to_the_batchs() -> None:
     assert clip_losses(one_of, torch.full((6,), -1)).abs().sum() == 0
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_clips_without_a_label_do_not_weaken_the_adversary(several: bool) -> None:
+    """Else omega shrank with the share of clips that have a label."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(10, 3, generator=draw)
+    known = torch.tensor([[0, 1, 1], [1, 0, 0]]) if several else torch.tensor([0, 2])
+    codes = torch.cat([known, torch.full((8, *known.shape[1:]), -1)])
+    clip, seen = torch.zeros(10, 3, 1, 4, 4), {"x": count_labels(known)}
+
+    def of(rows: int) -> tuple[float, float]:
+        batch = ObjectiveBatch(clip[:rows], {"x": codes[:rows]}, draw)
+        loss = Labels().loss_of({"x": logits[:rows]}, batch)
+        assert loss.shape == (rows,)
+        return float(loss.mean()), Labels().chance_loss(batch.codes, rows, seen)
+
+    assert of(10) == pytest.approx(of(2), rel=1e-6)
+    assert of(10)[0] == pytest.approx(float(head_loss(logits, codes)), rel=1e-6)
+
+
 class Says(nn.Module):
     """Gives the same logits for whatever comes in."""
 

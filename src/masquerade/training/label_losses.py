@@ -39,6 +39,16 @@ def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
     return each.sum(1) / known.sum(1).clamp(min=1)
 
 
+def clips_per_known(codes: Tensor) -> Tensor:
+    """Return how many clips there are to one whose label is known.
+
+    Times this, a mean of `clip_losses` over all clips is that over those whose label is known, as
+    `head_loss` is: else a label counted the less against the action, the fewer clips have it.
+    """
+    known = codes >= 0 if codes.ndim == 1 else (codes >= 0).any(1)
+    return len(codes) / known.sum().clamp(min=1)
+
+
 def _binary_losses(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss of each output, 0 where its label is unknown, and which are known."""
     codes = codes.reshape(logits.shape)

@@ -20,7 +20,7 @@ from masquerade.datasets.clip_sampling import crops
 from masquerade.errors import UsageError
 from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
-from masquerade.training.label_losses import Codes, clip_losses
+from masquerade.training.label_losses import Codes, clip_losses, clips_per_known
 
 LabelCounts = Mapping[str, Tensor]  # by private label, from `count_labels`
 COUNTED_AT_ONCE = 4096  # clips
@@ -105,8 +105,14 @@ class Labels(Objective):
         return self.loss_of(net(batch.clip), batch)
 
     def loss_of(self, logits: Mapping[str, Tensor], batch: ObjectiveBatch) -> Tensor:
-        """Return the loss (n,) of a network that gives these logits by label."""
-        parts = [clip_losses(logits[name], code) for name, code in batch.codes.items()]
+        """Return the loss (n,) of a network that gives these logits by label.
+
+        Its mean is that over labels, and of each over the clips whose label is known.
+        """
+        parts = [
+            clip_losses(logits[name], code) * clips_per_known(batch.share.gather(code))
+            for name, code in batch.codes.items()
+        ]
         return batch.share.gather(torch.stack(parts).mean(0))
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
@@ -117,7 +123,10 @@ class Labels(Objective):
         return batch.share.gather(torch.stack(parts).mean(0))
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
-        found = [prior_loss(code, seen[name]).mean() for name, code in codes.items()]
+        found = [
+            prior_loss(code, seen[name]).mean() * clips_per_known(code.cpu())
+            for name, code in codes.items()
+        ]
         return float(torch.stack(found).mean())
 
     def _anonymizer_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
