@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from toy_training import (
+    ADVERSARIAL,
     FRAMES,
     LONG,
+    NORMS,
     PRETRAIN,
     SIDE,
     batches_of,
@@ -29,7 +31,7 @@ from masquerade.training.adversarial_training import (
 )
 from masquerade.training.distributed import Processes
 from masquerade.training.frame_pairs import Gap
-from masquerade.training.objectives import Labels, MoCo, NTXent, Objective
+from masquerade.training.objectives import Labels, MoCo, NTXent, Objective, ObjectiveBatch
 from masquerade.training.recipe import (
     Adversary,
 )
@@ -158,3 +160,28 @@ def test_no_picture_is_a_pair_with_itself(objective: Objective) -> None:
         assert all((first - other).abs().amax((1, 2, 3)).min() > 1e-3 for other in others)
     for batch in learned:  # the action's clips stay as the recipe wants them
         assert {tuple((c * 255).round().byte().flatten().tolist()) for c in batch.clips} <= raw
+
+
+def test_runs_of_frames_are_augmented_apart() -> None:
+    """One brightness of both told the pair whatever the anonymizer hid."""
+    grey = from_tensor(torch.full((16, 3, 4, SIDE, SIDE), 0.4))
+    own = data(train=grey, targets={name: code[:16] for name, code in data().targets.items()})
+    own = replace(own, validation=grey)
+    runs = (Adversary(network="tiny-3d", objective=NTXent(width=8, segments=True)),)
+    given = recipe(
+        **NORMS,
+        frames=4,
+        adversaries=runs,
+        augment=Augmentation(brightness=0.5),
+        phases=(replace(ADVERSARIAL, epochs=1),),
+    )
+    batch = next(batches_of(given, own).training(0, torch.Generator().manual_seed(0)))
+    assert batch.halves and batch.stills is not None and batch.stills.shape[2] == 4
+    a, b = runs[0].objective.pairs(
+        ObjectiveBatch(batch.stills, {}, torch.Generator(), halves=batch.halves)
+    )
+    one, other = (run.mean((1, 2, 3, 4)) for run in (a, b))
+    assert a.shape == b.shape == (8, 3, 2, SIDE, SIDE)
+    assert ((one - other).abs() > 0.001).sum() >= 7
+    done = train_adversarially(given, own, device="cpu", allow_chance=True)
+    assert done.history[-1]["train_adversary"] > 0

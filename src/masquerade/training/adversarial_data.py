@@ -12,9 +12,10 @@ from masquerade.datasets.augmentation import NONE, SPACT, augment
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.methods import METHODS
 from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.distributed import Processes, epoch_batches
-from masquerade.training.frame_pairs import frame_pairs
+from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, codes_by_head
 from masquerade.training.objectives import Pairs, count_labels
 from masquerade.training.recipe import AdversarialRecipe
@@ -61,8 +62,9 @@ class AdversarialBatch:
     """The clips (B, 3, T, H, W) of one step, in [0, 1], and their codes by label.
 
     `stills` are (B', 3, 2, h, w), two views of each picture or two frames of each video with a gap
-    between them; of adversaries that learn labels one view (B', 3, 1, h, w). The private codes are
-    theirs. Without them the adversary is given `clips` too.
+    between them; of adversaries that learn labels one view (B', 3, 1, h, w); of runs of frames
+    their two `halves`. The private codes are theirs. Without them the adversary is given `clips`
+    too.
     """
 
     clips: Tensor
@@ -71,6 +73,7 @@ class AdversarialBatch:
     stills: Tensor | None = None
     share: Share = WHOLE_BATCH  # which rows of all processes' batch these are
     still_share: Share = WHOLE_BATCH
+    halves: bool = False
     chances: Sequence[float] = ()  # by adversary, `Objective.chance_loss`; none: unknown
 
 
@@ -84,6 +87,11 @@ class AdversarialBatches:
         self.processes, self.device = processes, processes.device
         # Two identical views of a picture would make the contrastive task trivial.
         contrastive = any(isinstance(one.objective, Pairs) for one in recipe.adversaries)
+        self.halves = data.stills is None and METHODS[recipe.method].framewise
+        self.halves &= any(
+            isinstance(one.objective, Pairs) and one.objective.segments
+            for one in recipe.adversaries
+        )
         labelled = all(one.objective.needs_labels for one in recipe.adversaries)
         self.still_views = 1 if labelled else 2
         plain = contrastive and recipe.augment == NONE
@@ -117,12 +125,18 @@ class AdversarialBatches:
             share, still_share = shares[step], second_shares[step]
             with share.draws():
                 clips = clips.to(self.device, non_blocking=True)
+                runs = segment_pairs(clips, generator) if self.halves else ()
                 clips = augment(clips, self.recipe.augment, generator)
             with still_share.draws():
                 two = self._pairs(pictures, generator, augmented=True)
+                if runs:  # each by its own draw, as two frames
+                    each = [augment(run, self.recipe.augment, generator) for run in runs]
+                    two = torch.cat(each, dim=2)
             batch = self._batch(clips, "train", order[step], second_order[step], two)
             chances = self._chances(whole_second[step])
-            yield replace(batch, share=share, still_share=still_share, chances=chances)
+            yield replace(
+                batch, share=share, still_share=still_share, halves=self.halves, chances=chances
+            )
 
     def _windows(
         self, order: Sequence[Tensor], shares: Sequence[Share], generator: torch.Generator

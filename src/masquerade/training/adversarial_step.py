@@ -102,7 +102,9 @@ class AdversarialStep:
                 clip = reverse_gradient(clip, pull)
                 keep = None if keep is None else reverse_gradient(keep, pull)
             net = with_keep_mask(net, keep if objective.needs_labels else None)
-            given = ObjectiveBatch(clip, batch.private, self.generator, share, chance)
+            given = ObjectiveBatch(
+                clip, batch.private, self.generator, share, chance, halves=batch.halves
+            )
             if "adversary" in wanted:
                 loss = objective.loss(net, given)
                 pull.masked_fill_(objective.is_capped(loss, chance), 0)

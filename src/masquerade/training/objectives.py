@@ -37,6 +37,7 @@ class ObjectiveBatch(NamedTuple):
     generator: torch.Generator
     share: Share = WHOLE_BATCH
     chance: float = math.inf  # `chance_loss` of all processes' clips
+    halves: bool = False  # the two halves of each clip are a pair of runs of frames, cut before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +154,13 @@ class Pairs(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"projection": self.width}
 
-    def pairs(self, clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def pairs(self, batch: ObjectiveBatch) -> tuple[Tensor, Tensor]:
         """Return two views of each clip."""
-        return segment_pairs(clip, generator) if self.segments else frame_pairs(clip, generator)
+        if batch.halves:
+            half = batch.clip.shape[2] // 2
+            return batch.clip[:, :, :half], batch.clip[:, :, half:]
+        of = segment_pairs if self.segments else frame_pairs
+        return of(batch.clip, batch.generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +170,7 @@ class NTXent(Pairs):
     symmetric: bool = True  # both directions, as in SPAct's code; else eq. 5 as it stands
 
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        both = net(torch.cat(self.pairs(batch.clip, batch.generator)))["projection"]
+        both = net(torch.cat(self.pairs(batch)))["projection"]
         # Of every process: a clip is contrasted with the whole batch, not with one process's share.
         a, b = batch.share.gather(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
@@ -190,7 +195,7 @@ class MoCo(Pairs):
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         if not isinstance(net, MomentumEncoder):
             raise UsageError("MoCo needs a network with a momentum encoder: wrap it first.")
-        query, other = self.pairs(batch.clip, batch.generator)
+        query, other = self.pairs(batch)
         if net.training:
             net.update_encoder()
         keys = net.keys(other)
