@@ -184,8 +184,9 @@ def test_all_processes_decide_by_the_first_ones_held_out_clips(
 def test_draws_and_batch_norms_are_those_of_the_whole_batch(
     one_and_two: list[dict[str, Any]],
 ) -> None:
-    """The loss curve of two processes is that of one with the doubled batch, to 1e-3.
+    """The loss curve of two processes is that of one with the doubled batch, to 3e-3.
 
+    Weights that differ by 1e-7 at first make as much as 1.2e-3 of it in one process, too.
     So is how much outputs vary, in parts of what inputs do: nearly nothing after this training, so
     that rounding is a large part of it.
     """
@@ -194,7 +195,7 @@ def test_draws_and_batch_norms_are_those_of_the_whole_batch(
         varied = here.get("val_variety", math.nan)
         assert varied == pytest.approx(alone.get("val_variety", math.nan), nan_ok=True, abs=1e-3)
         here["val_variety"] = alone["val_variety"] = 0
-        assert here == pytest.approx(alone, nan_ok=True, rel=1e-3, abs=1e-4)
+        assert here == pytest.approx(alone, nan_ok=True, rel=3e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["loss", "adversarial_loss"])
