@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import masquerade
 from masquerade.attack.paired_frames import read_windows
+from masquerade.cli import main
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import run_file
 
@@ -50,8 +52,6 @@ def test_every_frame_at_a_constant_rate_has_its_raw_one(tmp_path: Path, rate: in
 
 
 def test_a_receipt_tells_that_a_folder_of_images_was_not_compared(tmp_path: Path) -> None:
-    import cv2
-
     (tmp_path / "in").mkdir()
     for number, level in enumerate(LEVELS):
         cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), np.full((48, 64), level, np.uint8))
@@ -63,3 +63,31 @@ def test_a_receipt_tells_that_a_folder_of_images_was_not_compared(tmp_path: Path
     receipt = run_file(tmp_path / "in", tmp_path / "out.mp4", pipeline)
     assert given == [None] and receipt.verified
     assert "--verify looked at the output alone" in receipt.warnings[0]
+
+
+def transparent(folder: Path, pixels: np.ndarray) -> tuple[Path, Path]:
+    """Two files of one picture, all of whose pixels are transparent."""
+    whole = np.dstack([pixels, np.zeros(pixels.shape[:2], np.uint8)])
+    paths = folder / "published.png", folder / "raw.png"
+    for packing, path in enumerate(paths):
+        cv2.imwrite(str(path), whole, [cv2.IMWRITE_PNG_COMPRESSION, packing])
+    return paths
+
+
+def test_transparent_raw_pixels_are_compared_as_they_are_and_over_black(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    published, raw = transparent(tmp_path, pixels)
+    (copied,) = read_windows(published, raw, [0])
+    assert copied.opaque and np.array_equal(copied.raw[0], copied.published)
+    assert any(not one.any() for one in copied.raw)
+    cv2.imwrite(str(published), np.zeros_like(pixels))  # as `anonymize` makes its output of it
+    (over_black,) = read_windows(published, raw, [0])
+    assert not over_black.opaque and np.array_equal(over_black.raw[0], over_black.published)
+    assert any(one.any() for one in over_black.raw)
+
+
+def test_a_transparent_picture_that_was_not_changed_is_recovered(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    published, raw = transparent(tmp_path, pixels)
+    words = ["attack", str(published), "--raw", str(raw), "--hidden", "frame", "--quick"]
+    assert main(words) == 4

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.attack.finders import at_size
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
 from masquerade.video.container import printable
@@ -37,7 +39,8 @@ class FrameWindow:
     number: int
     frames: Sequence[U8]  # (H, W, 3) each, in order
     at: int  # which of `frames` it is
-    raw: Sequence[U8]  # the nearest in time first; empty: there is no raw video
+    raw: Sequence[U8]  # the nearest first; empty: there is no raw video
+    opaque: bool = False  # whether the first of `raw` has the colours of transparent pixels
 
     @property
     def published(self) -> U8:
@@ -75,29 +78,38 @@ def read_windows(
     With `salvage` a damaged raw video is read as far as it can be, as its output was made of it.
     Else it is refused: beside frames that are lost, published ones would look changed.
 
+    Of a raw video with transparent pixels `raw` holds both what is seen of it over black, as
+    `anonymize` makes its output of it, and the colours that are in the file, which others keep.
+    First come those that the published frame is nearer to.
+
     Raises:
         VideoError: a video cannot be read, or the raw one ends before the published one.
     """
     wanted = deque(chosen)
-    held = deque[tuple[int, U8, Sequence[U8]]](maxlen=2 * NEIGHBOURS + 1)
+    held = deque[tuple[int, U8, Sequence[U8], bool]](maxlen=2 * NEIGHBOURS + 1)
 
     def window(number: int) -> FrameWindow:
         near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
         at = next(i for i, one in enumerate(near) if one[0] == number)
-        return FrameWindow(number=number, frames=[one[1] for one in near], at=at, raw=near[at][2])
+        frames = [one[1] for one in near]
+        return FrameWindow(number=number, frames=frames, at=at, raw=near[at][2], opaque=near[at][3])
 
     with ExitStack() as stack:
-        sources = None if raw is None else _RawFrames(read_frames(stack, raw, salvage=salvage))
+        sources: list[_RawFrames] = []  # over black, and the colours of transparent pixels
+        if raw is not None:
+            for opaque in (False, True) if probe(raw).has_alpha else (False,):
+                frames = read_frames(stack, raw, salvage=salvage, opaque=opaque)
+                sources.append(_RawFrames(frames))
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path, opaque=True)):
-            near: Sequence[U8] = ()
-            if raw is not None and sources is not None:
-                near = sources.nearest(frame.time, within=frame.time - before)
-                if not near:
-                    ended = f"{printable(raw)} ends at {frame.time:.2f} s"
-                    raise VideoError(f"{ended}, before {printable(path)} does.")
+            both = [one.nearest(frame.time, within=frame.time - before) for one in sources]
+            if raw is not None and not all(both):
+                ended = f"{printable(raw)} ends at {frame.time:.2f} s"
+                raise VideoError(f"{ended}, before {printable(path)} does.")
             before = frame.time
-            held.append((number, frame.pixels, near))
+            clear = len(both) > 1 and _apart(frame.pixels, both[1]) < _apart(frame.pixels, both[0])
+            near = [one for each in (reversed(both) if clear else both) for one in each]
+            held.append((number, frame.pixels, near, clear))
             while wanted and wanted[0] <= number - NEIGHBOURS:
                 yield window(wanted.popleft())
         while wanted and held and wanted[0] <= held[-1][0]:
@@ -113,6 +125,12 @@ def rest_of_raw(path: Path, raw: Path) -> float:
     if ours is None or theirs is None:
         return 0.0
     return theirs - ours if theirs - ours > LEAST_REST else 0.0
+
+
+def _apart(published: U8, raw: Sequence[U8]) -> float:
+    """How far a published frame is from the first of the raw ones, on average."""
+    height, width = published.shape[:2]
+    return float(cv2.absdiff(published, at_size(raw[0], (width, height))).mean())
 
 
 class _RawFrames:
