@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +16,17 @@ from masquerade.attack import (
     AttackConfig,
     AttackReport,
     Finding,
+    VideoAttack,
     across_videos,
     attack_files,
     run,
 )
-from masquerade.attack.across_videos import COLOURS, SCENE, compare_videos, rank_sources
+from masquerade.attack.across_videos import (
+    COLOURS,
+    SCENE,
+    compare_videos,
+    rank_sources,
+)
 from masquerade.attack.finding import Proof
 from masquerade.cli import main
 from masquerade.errors import VideoError
@@ -108,6 +115,51 @@ def test_published_videos_lead_to_their_raw_sources_or_do_not(tmp_path: Path) ->
     hidden = attack_files([tmp_path / "black"], QUICK, raw=tmp_path / "raw")
     assert of_folder(hidden, "source").level == "nothing"
     assert of_folder(hidden, "across").level == "nothing"
+
+
+def write_transparent(path: Path, frames: list[np.ndarray]) -> Path:
+    """A video of pixels that are transparent throughout, and have their colours all the same."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w", format="mov") as out:
+        stream = out.add_stream("png", rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "rgba"
+        for frame in frames:
+            pixels = np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_transparent_videos_are_compared_by_what_was_published_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Others keep the colours of transparent pixels; `anonymize` makes its output over black."""
+
+    class Describer:
+        shown: ClassVar[dict[str, Proof]] = {}
+
+        def describe(self, count: int, frames: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+            looked.append(float(next(frames).mean()))
+            return {}
+
+    looked: list[float] = []
+    monkeypatch.setattr(run, "VideoDescriber", Describer)
+    beside: dict[Path, Path | None] = {}
+    for name in "ab":
+        frames = pictures(1)
+        raw = write_transparent(tmp_path / "raw" / f"{name}.mov", frames)
+        if kept:
+            published = write_transparent(tmp_path / f"{name}.mov", blurred(frames))
+        else:
+            published = write(tmp_path / f"{name}.mp4", [np.zeros_like(one) for one in frames])
+        beside[published] = raw
+    videos = [VideoAttack(path=path, frames=COUNT) for path in beside]
+    tracebacks: list[str] = []
+    list(run._attack_folder(videos, beside, None, tracebacks))
+    assert len(looked) == 4 and not tracebacks
+    assert all(mean > 40 if kept else mean < 2 for mean in looked), looked
 
 
 def described(shift: float, *names: str) -> dict[str, np.ndarray]:

@@ -49,6 +49,14 @@ def test_a_face_behind_known_noise_is_recovered_where_it_is_not_covered_wholly(
     assert ("seed 7" in noise.says) == (seed == 7)
 
 
+def test_noise_is_found_in_transparent_pixels(tmp_path: Path) -> None:
+    path, noise = tmp_path / "published.png", draw_noise(7, 128, 128)
+    clear = np.zeros((128, 128), np.uint8)
+    cv2.imwrite(str(path), np.dstack([cv2.cvtColor(noise, cv2.COLOR_RGB2BGR), clear]))
+    (image,) = attack_files([path], AttackConfig(frames=1)).videos
+    assert "seed 7" in found(image, "noise").says
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["code", None])
 def test_a_published_picture_of_the_code_preset_is_inverted_and_of_the_default_is_not(

@@ -157,8 +157,10 @@ def _attack_folder(
             # as long as was published: the rest of a longer raw video is not compared
             count = counts[published]
             count = count if path == published else _frames_until(path, published, count)
+            opaque = path == published or _shows_transparent(published, path)
             with ExitStack() as stack:
-                return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
+                frames = read_frames(stack, path, opaque=opaque)
+                return describer.describe(count, (one.pixels for one in frames))
         except Exception as error:  # of whatever kind: it takes nothing back that was found
             lost.append(f" {printable(path)} was not compared: {_why(error, path)}")
             tracebacks.extend(_unforeseen(error))
@@ -187,6 +189,11 @@ def _frames_until(raw: Path, published: Path, count: int) -> int:
     rates = [float(probe(one).rate or 0) for one in (raw, published)]
     wanted = round(count * rates[0] / rates[1]) if all(rates) else count
     return min(wanted, count_frames(raw))
+
+
+def _shows_transparent(published: Path, raw: Path) -> bool:
+    """Whether a published video has the colours of the raw one's transparent pixels."""
+    return probe(raw).has_alpha and next(read_windows(published, raw, [0])).opaque
 
 
 def attack_file(
@@ -314,9 +321,8 @@ class _FrameAttacks:
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
         if self.noise is not None:
-            with ExitStack() as stack:
-                both = [path] if raw is None else [path, raw]
-                self.noise.look(*(next(read_frames(stack, one)).pixels for one in both))
+            start = next(read_windows(path, raw, [0], salvage=salvage))
+            self.noise.look(start.published, *start.raw[:1])
         for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
             source = one.raw[0] if one.raw else None
             self.again.look(one.number, one.frames, one.at, source, search=one.number in searched)
