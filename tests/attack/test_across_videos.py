@@ -265,13 +265,35 @@ def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
 
 def test_a_guess_of_sources_is_not_called_a_link() -> None:
     paths = [Path(str(number)) for number in range(6)]
+    sources = {path: Path("raw") / path for path in paths}
     raw = {path: described(10.0 * k, SCENE) for k, path in enumerate(paths)}
-    right = rank_sources(raw, raw)
-    assert right.level == "left" and "6 of 6" in right.says
+    right = rank_sources(raw, raw, sources)
+    assert right.level == "left" and "6 of 6" in right.says and "one of 6" in right.says
     turned = {path: raw[paths[(k + 1) % 6]] for k, path in enumerate(paths)}
-    assert rank_sources(turned, raw).level == "nothing"
+    assert rank_sources(turned, raw, sources).level == "nothing"
     same = {path: described(0.0, SCENE) for path in paths}
-    assert "0 of 6" in rank_sources(same, same).says  # ties lead nowhere
+    assert "0 of 6" in rank_sources(same, same, sources).says  # ties lead nowhere
+
+
+def test_several_published_videos_of_one_raw_video_lead_to_it_and_are_no_more_trials() -> None:
+    def ranked(count: int, *kinds: str) -> Finding:
+        """Of each raw video one output of each kind; those that are `black` show no difference."""
+        names = [(kind, number) for kind in kinds for number in range(count)]
+        paths = {Path(f"{kind}/{number}.mp4"): (kind, number) for kind, number in names}
+        raw = {path: described(10.0 * number, SCENE) for path, (_, number) in paths.items()}
+        return rank_sources(
+            {p: described(0.0, SCENE) if k == "black" else raw[p] for p, (k, _) in paths.items()},
+            raw,
+            {path: Path(f"raw/{number}.mp4") for path, (_, number) in paths.items()},
+        )
+
+    both = ranked(8, "face", "person")
+    assert both.level == "left" and f"{SCENE}: 16 of 16" in both.says
+    assert "one of 8" in both.says and "each among 8 raw ones" in both.work
+    assert ranked(8, "black", "person").level == "left"
+    assert ranked(3, "face").level == "nothing"  # a guess finds as many too often
+    assert ranked(3, *"abcdef").level == "nothing"  # and copies make it no surer
+    assert ranked(1, "face", "person").says.startswith("Nothing can be compared")
 
 
 @ALONE

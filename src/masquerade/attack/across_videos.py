@@ -197,39 +197,52 @@ def compare_videos(
     )
 
 
-def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Described]) -> Finding:
+def rank_sources(
+    described: Mapping[Path, Described],
+    raw: Mapping[Path, Described],
+    sources: Mapping[Path, Path],
+) -> Finding:
     """How often a published video's raw source is the most similar of all raw videos.
 
     Args:
         described: the published videos.
-        raw: the raw video of each, by the path of the published one.
+        raw: the raw video of each, as long as the published one, by the path of that one.
+        sources: the raw video's own path, by the same; several published ones may have one.
     """
     counts: dict[str, tuple[int, int, float]] = {}  # ranked first, of how many, chance of as many
     for name in ABOUT:
         known = [path for path in described if name in described[path] and name in raw[path]]
-        if len(known) < 2:
+        candidates: dict[Path, list[NDArray[np.float64]]] = {}
+        for path in known:
+            candidates.setdefault(sources[path], []).append(raw[path][name])
+        if len(candidates) < 2:
             continue
-        table = np.array(
-            [[distance(described[a][name], raw[b][name]) for b in known] for a in known]
-        )
-        own = np.diag(table)[:, None]
-        first = int(((table <= own).sum(axis=1) == 1).sum())  # a tie is not first
-        counts[name] = first, len(known), _chance(first, len(known))
+        hits: dict[Path, list[bool]] = {source: [] for source in candidates}
+        for path in known:
+            apart = {
+                source: min(distance(described[path][name], one) for one in each)
+                for source, each in candidates.items()
+            }
+            own = apart.pop(sources[path])
+            hits[sources[path]].append(own < min(apart.values()))  # a tie is not first
+        first = sum(sum(each) for each in hits.values())
+        counts[name] = first, len(known), _chance_of_hits(list(hits.values()))
     sure = [name for name, (*_, chance) in counts.items() if chance < MOST_CHANCE / len(ABOUT)]
+    among = len({sources[path] for path in raw})
     listed = "; ".join(f"{name}: {k} of {n}" for name, (k, n, _) in counts.items())
     return Finding(
         attack="source",
         level="left" if sure else "nothing",
         says=(
             f"Published videos lead to their raw sources: among all raw videos their own is the "
-            f"most similar ({listed}), which a guess finds once."
+            f"most similar ({listed}), which a guess finds in one of {among}."
             if sure
             else f"Raw sources are not surely told from the published videos ({listed}); a guess "
-            "finds one."
+            f"finds one of {among}."
             if counts
             else "Nothing can be compared between published and raw videos."
         ),
-        work=f"{len(described)} published videos, each among {len(raw)} raw ones; sure where a "
+        work=f"{len(described)} published videos, each among {among} raw ones; sure where a "
         f"guess finds as many in {MOST_CHANCE / len(ABOUT):.2%} of trials; nothing was trained",
     )
 
@@ -257,10 +270,25 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(a[:, None] - b[None], axis=2).mean())
 
 
-def _chance(first: int, count: int) -> float:
-    """The probability that a guess among `count` is right `first` times or more of as many."""
+def _chance_of_hits(hits: Sequence[Sequence[bool]]) -> float:
+    """The probability that a guess finds as many raw sources; of each, whether its outputs did.
+
+    Several outputs of one source are alike and no trials of their own. So the first of each are
+    counted together, then the second, and the least likely of these counts is taken, made up for
+    by their number.
+    """
+    rounds = [
+        [each[i] for each in hits if i < len(each)] for i in range(max(len(each) for each in hits))
+    ]
+    return len(rounds) * min(_chance(sum(one), len(one), len(hits)) for one in rounds)
+
+
+def _chance(first: int, trials: int, count: int) -> float:
+    """The probability that guesses among `count` are right `first` times or more of all trials."""
     p = 1 / count
-    return sum(math.comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(first, count + 1))
+    return sum(
+        math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(first, trials + 1)
+    )
 
 
 def _half(start: int, end: int) -> tuple[set[int], range]:

@@ -176,12 +176,13 @@ def _attack_folder(
             described[path], shown[path] = one, describer.shown
     yield with_lost(compare_videos(described, shown))
     lost.clear()
+    sources: dict[Path, Path] = {}
     for path in described:
         source = beside.get(path)
         if source is not None and (one := describe(source, path)) is not None:
-            raw[path] = one
-    if len(raw) > 1 or lost:
-        yield with_lost(rank_sources({path: described[path] for path in raw}, raw))
+            raw[path], sources[path] = one, source.resolve()
+    if len(set(sources.values())) > 1 or lost:
+        yield with_lost(rank_sources({path: described[path] for path in raw}, raw, sources))
 
 
 def _frames_until(raw: Path, published: Path, count: int) -> int:
