@@ -136,6 +136,38 @@ def test_no_network_learns_from_the_video_that_it_restores(
         assert int(path.stem) not in learned and len(learned) >= 3
 
 
+def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each raw video is one grey level, and published twice."""
+    levels = (40, 120, 200)
+    beside: dict[Path, Path | None] = {}
+    for kind in ("face", "person"):
+        (tmp_path / kind).mkdir()
+        for level in levels:
+            raw = tmp_path / f"{level}.mp4"
+            write(raw, lambda frame, level=level: np.full_like(frame, level), count=3)
+            beside[write(tmp_path / kind / raw.name, black, count=2)] = raw
+    nets: dict[int, set[int]] = {}
+
+    def spy(patches: torch.Tensor) -> RestorationNet:
+        net = RestorationNet()
+        grey = [int(one[6:].float().mean()) for one in patches]
+        nets[id(net)] = {min(levels, key=lambda a: abs(a - one)) for one in grey}
+        return net
+
+    monkeypatch.setattr(run, "fit_on_patches", spy)
+    restorations = run._restorations(beside, None, [])
+    assert len(restorations) == len(beside) and len(nets) == restore.NETWORKS
+    for path, one in restorations.items():
+        assert one.learned.startswith("learned from 4 other pairs")
+        assert nets[id(one.net)] == {*levels} - {int(path.stem)}
+    halves = run._restorations(dict(list(beside.items())[::3]), None, [])  # both of one raw video
+    assert len(halves) == 2
+    for one in halves.values():
+        assert one.first == 1 and one.learned.startswith("learned from the first half")
+
+
 @pytest.mark.slow
 def test_of_one_pair_the_second_half_is_restored_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,8 +231,9 @@ def test_a_small_part_of_a_large_frame_is_restored_and_a_tiny_one_said_to_be_lef
 
 def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: Path) -> None:
     published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
-    (tmp_path / "bad.mp4").write_bytes(b"no video")
-    found = run._restorations({published: raw, tmp_path / "bad.mp4": raw}, None, [])
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    found = run._restorations({published: raw, bad: bad}, None, [])
     assert found[published].net is None
     assert "no other pair of published and raw video can be read" in found[published].learned
 
@@ -234,8 +267,10 @@ def test_many_videos_give_as_many_patches_as_few(
     pairs = {}
     for number in range(6):
         path = tmp_path / f"{number}.mp4"
-        path.write_bytes(raw.read_bytes())
-        pairs[path] = raw
+        source = tmp_path / f"raw{number}.mp4"
+        for one in (path, source):
+            one.write_bytes(raw.read_bytes())
+        pairs[path] = source
     for most in (6, 12):
         monkeypatch.setattr(run, "PATCHES", most)
         run._restorations(pairs, None, [])

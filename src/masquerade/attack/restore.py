@@ -1,9 +1,9 @@
 """Train a network on pairs of published and raw video, and restore what it has not seen.
 
 An attacker who has the method makes such pairs of own videos. Here the pairs are the auditor's: the
-network that restores a video has learned from the others (or, where there is one pair, from the
-first half of its frames), so that nothing it shows was shown to it. It sees small patches, and
-cannot learn where in the frame something stands.
+network that restores a video has learned from those of other raw videos (or, where there is one raw
+video, from the first half of its frames), so that nothing it shows was shown to it. It sees small
+patches, and cannot learn where in the frame something stands.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ Flags = NDArray[np.bool_]
 
 PATCHES, SIDE = 2000, 64  # that a network learns from, and their pixels a side
 STEPS, BATCH = 300, 16  # of its training: under a minute on one core
-NETWORKS = 3  # trained at most, however many videos there are
+NETWORKS = 3  # trained at most, however many raw videos there are
 LEARNED_FRAMES = 24  # of a video that patches are cut from
 RESTORED_FRAMES = 12  # of a video that are restored
 LEAST_HIDDEN = 200  # pixels of a frame, below which it is not restored: of a face of 10 x 10

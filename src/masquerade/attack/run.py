@@ -370,38 +370,43 @@ def _restorations(
 ) -> dict[Path, Restoration]:
     """For each video with a raw one, a network that learned from others.
 
-    Videos are dealt into three groups at most; each is restored by what learned from the other
-    groups. A single video is restored in its second half by what learned from its first. To
-    `tracebacks` those of errors that are not foreseen are added.
+    Videos are dealt into three groups at most, those of one raw video into the same; each is
+    restored by what learned from the other groups. Where all have one raw video, each is restored
+    in its second half by what learned from its first. To `tracebacks` those of errors that are not
+    foreseen are added.
     """
     pairs = {path: raw for path, raw in beside.items() if raw is not None}
-    patches, counts = {}, {}
-    unread: dict[Path, Restoration] = {}  # each says why nothing was tried
+    alone = len({raw.resolve() for raw in pairs.values()}) == 1
+    shared = 1 if alone else len(pairs)  # pairs among which one network's patches are divided
+    patches: dict[Path, Tensor] = {}
+    found_for: dict[Path, Restoration] = {}  # also of the unread, why nothing was tried
     for done, (path, raw) in enumerate(pairs.items(), 1):
         try:
             check_source(path, raw)
-            counts[path] = count_frames(path) if probe(path).kind == "video" else 1
-            half = counts[path] // 2 if len(pairs) == 1 else counts[path]
-            frames = min(LEARNED_FRAMES, max(1, PATCHES // len(pairs)))
-            chosen = spread_numbers(half, frames)
-            each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
-            patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
+            count = count_frames(path) if probe(path).kind == "video" else 1
+            frames = min(LEARNED_FRAMES, max(1, PATCHES // shared))
+            chosen = spread_numbers(count // 2 if alone else count, frames)
+            each = -(-PATCHES // max(1, shared * len(chosen)))
+            cut = cut_patches(_frame_pairs(path, raw, chosen), each)
         except Exception as error:  # of whatever kind: the others go on
             why = f"this pair could not be read to learn from: {_why(error, path).rstrip('.')}"
-            unread[path] = Restoration(net=None, learned=why)
+            found_for[path] = Restoration(net=None, learned=why)
             tracebacks.extend(_unforeseen(error))
+        else:
+            if alone:  # at once: as many patches of each would fill the memory
+                words = (
+                    "learned from the first half of the video, and restored frames of the second"
+                )
+                found_for[path] = _learn([cut], words, first=(count + 1) // 2)
+            else:
+                patches[path] = cut
         if progress:
             progress("pairs to learn from", done, len(pairs))
-    if len(pairs) == 1:
-        learned = "learned from the first half of the video, and restored frames of the second"
-        return unread | {
-            path: _learn([one], learned, first=(counts[path] + 1) // 2)
-            for path, one in patches.items()
-        }
-    groups = min(NETWORKS, len(patches))
-    found_for = dict(unread)
+    sources = list(dict.fromkeys(pairs[path].resolve() for path in patches))
+    groups = min(NETWORKS, len(sources))
     for group in range(groups):
-        mine = [path for i, path in enumerate(patches) if i % groups == group]
+        dealt = sources[group::groups]
+        mine = [path for path in patches if pairs[path].resolve() in dealt]
         others = [one for path, one in patches.items() if path not in mine]
         words = f"learned from {len(others)} other pairs of videos"
         one = _learn(others, words)
