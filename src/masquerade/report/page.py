@@ -24,6 +24,7 @@ def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
     )
     return environment.get_template("page.html").render(
         receipt=asdict(receipt),
+        hidden_by=receipt.hidden_by,
         chart=coverage_chart(receipt),
         stills=[embedded(s) for s in stills],
     )
