@@ -104,6 +104,7 @@ def test_exit_codes(
         (["--method", "blur", "--replacewith", "pixelate"], "--replacewith is the same as --meth"),
         (["--no-receipt", "--report", "r.json"], "writes no receipt; leave it or --report out"),
         (["--no-receipt", "--public-receipt"], "leave it or --public-receipt out"),
+        (["--name", "hash", "--public-receipt"], "--name hash publishes the source's digest"),
         (["--no-receipt", "--resume"], "--resume goes by receipts; leave --no-receipt out"),
         (["--sequence", "10"], "reads folders of images, and a.mp4 is a file"),
         (["--metadata", "stip"], "--metadata takes strip, keep or keep:KEY"),

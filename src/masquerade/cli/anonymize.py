@@ -80,7 +80,8 @@ class Options(PipelineConfig):
     # also subfolders; the output folder mirrors them.
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
     suffix: str | None = None  # appended to each output's name.
-    # keep names, number them (sequential), or use a hash of the content, numbered for copies.
+    # keep names, number them (sequential), or use a hash of the content, numbered for copies, which
+    # tells whoever has a source which output is its.
     name: Literal["keep", "sequential", "hash"] = "keep"
     skip_existing: bool = False  # skip inputs whose output exists.
     # skip inputs that an earlier run finished with the same file and settings.
@@ -304,6 +305,11 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
 
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
+    if options.public_receipt and options.name == "hash":
+        raise UsageError(
+            "--name hash publishes the source's digest, which --public-receipt leaves out: give "
+            "--name sequential, or leave one of them out."
+        )
     if options.list_people and (is_remote(tasks[0].src) or is_remote(tasks[0].dst)):
         raise UsageError(
             "--list-people reads and writes files of this machine: download the video, and name "
