@@ -116,12 +116,17 @@ def _deferred(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Signals wait until this is over: a child that is half started would be forgotten and stay.
 
     Blocking them is not enough, since another thread takes one and Python tells the main one.
+    Those that are ignored, as nohup sets it, stay so, which a child inherits.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     heard: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: heard.append(got)) for number in signals}
+    before = {
+        number: signal.signal(number, lambda got, _: heard.append(got))
+        for number in signals
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

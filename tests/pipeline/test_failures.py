@@ -32,6 +32,7 @@ from masquerade.pipeline.batch import anonymize_batch, plan_tasks
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask
+from masquerade.process_pool import children_without
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
@@ -298,6 +299,7 @@ def test_a_signal_that_comes_while_another_is_handled_takes_nothing_from_it(
                 handlers[signal.SIGTERM](signal.SIGTERM, None)
 
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
     monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
     monkeypatch.setattr(batch, "end_with_parent", lambda: None)
     monkeypatch.setattr(batch, "_ended", Ended())
@@ -308,6 +310,50 @@ def test_a_signal_that_comes_while_another_is_handled_takes_nothing_from_it(
         handlers[signal.SIGHUP](signal.SIGHUP, None)
     assert batch._ended == [signal.SIGHUP, signal.SIGTERM]
     handlers[signal.SIGINT](signal.SIGINT, None)  # and a later one does not interrupt the removal
+
+
+def test_a_worker_heeds_no_signal_that_its_parent_ignores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As nohup has it for SIGHUP. By SIGTERM the parent ends its workers, whatever it ignores."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in batch.ENDING}
+    try:
+        with children_without(batch.ENDING):
+            during = [signal.getsignal(number) for number in batch.ENDING]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert during == [signal.SIG_IGN] * len(during)
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr(batch, "end_with_parent", lambda: None)
+    batch._exit_on_signals()
+    assert list(handlers) == [signal.SIGTERM]
+
+
+@pytest.mark.slow
+def test_a_hang_up_under_nohup_ends_no_worker(clip: Path, tmp_path: Path) -> None:
+    """All workers ended, and the rest was done one file at a time."""
+    for name in ("a.mp4", "b.mp4", "c.mp4", "d.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    out, record = tmp_path / "out", tmp_path / "record"
+    words = ["anonymize", str(tmp_path), "-o", str(out), "--workers", "2", "--record", str(record)]
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "masquerade", *words, *BLACK],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(out.glob(f".*{MARK}*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait(120) == 0
+    done = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [one["status"] for one in done] == ["done"] * 4
+    assert len({one["worker"] for one in done}) <= 2
 
 
 NAMES = [b"caf\xe9.mp4", b"\x1b]0;owned\x07\x1b[31m.mp4", b"two\nlines.mp4", b"\xe2\x80\xaegpj.mp4"]

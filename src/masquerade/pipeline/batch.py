@@ -394,7 +394,10 @@ def _start_worker() -> None:
 
 
 def _exit_on_signals() -> None:
-    """In a worker: raise SystemExit on the first signal, so that a half-made output is removed."""
+    """In a worker: raise SystemExit on the first signal, so that a half-made output is removed.
+
+    Those that it was started to ignore stay ignored.
+    """
 
     def end(received: int, frame: object) -> None:
         first = not _ended  # before the next signal, which may come inside of the next line
@@ -405,6 +408,8 @@ def _exit_on_signals() -> None:
             sys.exit(128 + received)
 
     for number in ENDING:
-        signal.signal(number, end)
+        # nohup lets a hang-up be ignored; by SIGTERM the parent ends its workers
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with_parent()
