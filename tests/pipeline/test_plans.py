@@ -118,6 +118,32 @@ def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: P
     assert planned(star)[0][0] == star
 
 
+def test_what_an_earlier_run_wrote_into_the_folder_is_no_input(folder: Path) -> None:
+    """Else a run over a folder could not be repeated."""
+    first = planned(folder, suffix="_x")
+    reports = folder / "reports"
+    reports.mkdir()
+    for number, (_, dst) in enumerate(first):
+        dst.write_bytes(b"made")
+        beside = reports if number else folder  # as --report has it
+        (beside / f"{dst.name}.receipt.json").write_bytes(b"{}")
+    assert planned(folder, suffix="_x", beside=[reports]) == first
+    source = folder / "a_2.mp4"  # beside a.mp4, and of no run
+    source.write_bytes(b"")
+    assert source in dict(planned(folder, suffix="_2"))
+    assert first[0][1] in dict(planned(first[0][1], suffix="_x")), "whoever names it means it"
+
+
+def test_folders_of_masks_inside_the_input_are_not_searched(folder: Path) -> None:
+    masks, out = folder / "masks", str(folder / "safe")
+    first = planned(folder, output=out, recursive=True, beside=[masks])
+    masks.mkdir()
+    (masks / "a.mp4.mkv").write_bytes(b"made")
+    assert planned(folder, output=out, recursive=True, beside=[masks]) == first
+    assert len(planned(folder, output=out, recursive=True)) == len(first) + 1
+    assert planned(masks, output=out, beside=[folder]), "the folder that is named is searched"
+
+
 def test_two_of_one_name_keep_their_endings_or_are_refused(folder: Path) -> None:
     twin = folder / "a.avi"
     twin.write_bytes(b"twin")

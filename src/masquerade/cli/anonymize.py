@@ -246,6 +246,7 @@ def _plan(options: Options, config: PipelineConfig) -> _Plan:
         sequence=config.sequence is not None,
         unread=unread,
         passed_over=passed_over,
+        beside=[path for path in (config.report, config.export_boxes, config.export_masks) if path],
     )
     named = {task.src for task in tasks}
     return _Plan(tasks, unread, [one for one in dict.fromkeys(passed_over) if one not in named])

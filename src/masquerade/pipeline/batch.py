@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -62,6 +62,7 @@ def plan_tasks(
     sequence: bool = False,
     unread: dict[Path, str] | None = None,
     passed_over: list[Path] | None = None,
+    beside: Collection[Path] = (),
 ) -> list[FileTask]:
     """Find the files to anonymize and name the output of each, before any work.
 
@@ -70,7 +71,8 @@ def plan_tasks(
     folder is not searched. `suffix` is put behind each name; None: "_anonymized" beside the input,
     nothing in a folder. The codec decides the container of videos. What cannot be read in folders
     is noted in `unread`, with the reason, and what is no video or image there by its name in
-    `passed_over`.
+    `passed_over`. `beside` are folders for the run's boxes, masks and receipts, which are not
+    searched either. A file of a folder is left out that an earlier run wrote with this suffix.
 
     Raises:
         UsageError: there is nothing to anonymize, or two outputs would have one name.
@@ -84,7 +86,16 @@ def plan_tasks(
     )
     into = None if names_file else folder_or_file
     found = list(
-        _expand(inputs, unread, others, recursive=recursive, sequence=sequence, output=into)
+        _expand(
+            inputs,
+            unread,
+            others,
+            recursive=recursive,
+            sequence=sequence,
+            output=into,
+            suffix=suffix,
+            beside=beside,
+        )
     )
     if unread and not found:
         raise VideoError("; ".join(f"{path}: {why.rstrip('.')}" for path, why in unread.items()))
@@ -120,9 +131,11 @@ def _expand(
     recursive: bool,
     sequence: bool,
     output: Path | None,
+    suffix: str | None,
+    beside: Collection[Path],
 ) -> Iterator[tuple[Path, Path]]:
     """Each file once, with its folder below the input that named it."""
-    made = None if output is None else Path(os.path.realpath(output))
+    made = {Path(os.path.realpath(path)) for path in (output, *beside) if path is not None}
     seen: set[Path] = set()
     for text in inputs:
         given = path_of(text)
@@ -130,7 +143,11 @@ def _expand(
             if sequence:
                 raise UsageError(f"{text} is an address, and --sequence reads files: download it.")
             ours = output if output and given in output.parents else None  # of an earlier run
-            for there, below in find_remote(given, recursive=recursive):
+            listed = list(find_remote(given, recursive=recursive))
+            earlier = _made_before([there for there, _ in listed], suffix)
+            for there, below in listed:
+                if there != given and there in earlier:
+                    continue
                 wanted = there == given or _is_input(there)
                 if not wanted and ours not in there.parents and not _is_known(there):
                     passed_over.append(there)
@@ -143,28 +160,30 @@ def _expand(
             paths = [Path(match) for match in sorted(glob.glob(root, recursive=True))]
             root = os.path.dirname(root[: glob.magic_check.search(root).start()])  # type: ignore[attr-defined]
         whole = Path(os.path.realpath(root))
-        apart = made if made not in (whole, *whole.parents) else None
+        apart = made - {whole, *whole.parents}
         for path in paths:
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
                 lost: dict[Path, str] = {}
                 inside = list(files_inside(path, lost, recursive=recursive))
-                files = _without_links_to_others(filter(_is_input, inside), path)
+                earlier = _made_before(inside, suffix, beside)
+                sources = [one for one in inside if _is_input(one) and one not in earlier]
+                files = _without_links_to_others(sources, path)
                 places = {one: Path(os.path.realpath(one.parent)) for one in inside}
                 passed_over += [
                     one
                     for one, place in places.items()
-                    if not _is_known(one) and apart not in (place, *place.parents)
+                    if not _is_known(one) and apart.isdisjoint((place, *place.parents))
                 ]
                 entries = [(file, file.parent.relative_to(path)) for file in files]
                 for one, why in lost.items():
                     place = Path(os.path.realpath(one.parent))
                     wanted = _is_input(one) or not has_video_name(one)  # or it is a folder
-                    if wanted and apart not in (place, *place.parents):
+                    if wanted and apart.isdisjoint((place, *place.parents)):
                         unread[one] = why
             for file, below in entries:
                 key = Path(os.path.realpath(file))  # a link to a file already listed adds nothing
-                if apart in key.parents:  # what an earlier run wrote there
+                if not apart.isdisjoint(key.parents):  # what an earlier run wrote there
                     continue
                 if key not in seen:
                     seen.add(key)
@@ -178,6 +197,29 @@ def _without_links_to_others(files: Iterable[Path], folder: Path) -> list[Path]:
     lies_there = {file for file, place in real.items() if place == root / file.relative_to(folder)}
     places = {real[file] for file in lies_there}
     return [file for file in real if file in lies_there or real[file] not in places]
+
+
+def _made_before(
+    files: Collection[Path], suffix: str | None, receipts: Collection[Path] = ()
+) -> set[Path]:
+    """Those of a folder's files that an earlier run made of others of them, with this suffix.
+
+    Their receipts tell it, beside them or in the folders `receipts`: by its name alone a source,
+    such as cam_2.mp4 beside cam.mp4, could be taken for one, and be replaced.
+    """
+    if not suffix:
+        return set()
+    there, stems = set(files), {(file.parent, file.stem) for file in files}
+    return {
+        file
+        for file in files
+        if file.stem.endswith(suffix)
+        and (file.parent, file.stem.removesuffix(suffix)) in stems
+        and (
+            file.with_name(file.name + RECEIPT_SUFFIX) in there
+            or any((folder / (file.name + RECEIPT_SUFFIX)).exists() for folder in receipts)
+        )
+    }
 
 
 def _is_input(file: Path) -> bool:
