@@ -118,6 +118,23 @@ def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: P
     assert planned(star)[0][0] == star
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"suffix": "/../evil"}, "--suffix is put behind names"),
+        ({"suffix": "_x\0", "output": "out/"}, "--suffix is put behind names"),
+        ({"suffix": "_x", "output": "out.mp4"}, "names the file: leave --suffix out"),
+        ({"name": "hash", "output": "out.mp4"}, "names the file: leave --name out"),
+        ({"name": "sequential", "output": "out.mp4"}, "names the file: leave --name out"),
+    ],
+)
+def test_a_suffix_or_a_naming_that_would_not_be_followed_is_refused(
+    folder: Path, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        planned(folder / "a.mp4", **settings)
+
+
 def test_what_an_earlier_run_wrote_into_the_folder_is_no_input(folder: Path) -> None:
     """Else a run over a folder could not be repeated."""
     first = planned(folder, suffix="_x")

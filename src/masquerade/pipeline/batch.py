@@ -75,7 +75,8 @@ def plan_tasks(
     searched either. A file of a folder is left out that an earlier run wrote with this suffix.
 
     Raises:
-        UsageError: there is nothing to anonymize, or two outputs would have one name.
+        UsageError: there is nothing to anonymize, or two outputs would have one name, or `output`
+            is a file, which has its name already, or `suffix` holds a slash.
         VideoError: there is nothing to anonymize that can be read.
     """
     unread = {} if unread is None else unread
@@ -84,6 +85,8 @@ def plan_tasks(
     names_file = folder_or_file is not None and not (
         os.path.isdir(folder_or_file) or str(output).endswith("/") or folder_or_file.suffix == ""
     )
+    if suffix and not {os.sep, "/", "\0"}.isdisjoint(suffix):
+        raise UsageError("--suffix is put behind names, and names no folder: leave / and NUL out.")
     into = None if names_file else folder_or_file
     found = list(
         _expand(
@@ -103,6 +106,9 @@ def plan_tasks(
         raise UsageError("there is no video or image among the inputs; name one.")
     if folder_or_file is not None:
         if names_file and len(found) == 1:
+            if suffix is not None or name != "keep":
+                flag = "--suffix" if suffix is not None else "--name"
+                raise UsageError(f"-o {output} names the file: leave {flag} out, or name a folder.")
             return [FileTask(found[0][0], folder_or_file)]
         if folder_or_file.is_file():
             raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
