@@ -17,8 +17,12 @@ import numpy as np
 import pytest
 from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
 
+from masquerade import build
 from masquerade.cli import main
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.pipeline.live import LiveFrame
+from masquerade.pipeline.live_config import LiveConfig
+from masquerade.pipeline.live_run import LiveSession
 from masquerade.video import live_output
 from masquerade.video.addresses import Address, parse_address
 from masquerade.video.color import Color
@@ -37,6 +41,20 @@ def test_a_pipe_goes_on_to_a_pipe(clip: Path, tmp_path: Path, feed: Feed) -> Non
         run = subprocess.run(words, stdin=source, stdout=target, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 0, run.stderr
     assert f"{shown_frames(got)} of " in run.stderr  # what it says is not in the video
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_frame(
+    clip: Path, tmp_path: Path, feed: Feed
+) -> None:
+    """It was found at the end, and what had been sent by then had no receipt."""
+    (tmp_path / "full").touch()  # no folder can be made there
+    config = LiveConfig(regions="frame", duration=1, report=tmp_path / "full" / "receipt.json")
+    address = f"udp://127.0.0.1:{free_port()}"
+    session = LiveSession(str(feed(clip)), address, build("blacken"), config)
+    shown: list[LiveFrame] = []
+    with pytest.raises(MasqueradeError, match="full cannot be written"):
+        session.run(lambda frame, *_: shown.append(frame))
+    assert not shown
 
 
 def test_a_pipe_whose_reader_has_gone_ends_the_run(clip: Path, feed: Feed) -> None:

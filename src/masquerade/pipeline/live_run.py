@@ -188,11 +188,13 @@ class LiveSession:
             frames = self._until_lost(run(self._standstill(pictures)))
             if self.destination.kind == "file":
                 return self._write_file(frames, run, on_frame, began)
-            self._send(frames, run, on_frame)
-        receipt = self._receipt(run, time.monotonic() - began)
-        if self.report is not None:
             with transaction(overwrite=self.config.overwrite) as appear:
-                appear(self.report).write_text(receipt.to_json(), "utf-8")
+                if self.report is not None:
+                    appear(self.report)  # before the first frame: where it fails, nothing was sent
+                self._send(frames, run, on_frame)
+                receipt = self._receipt(run, time.monotonic() - began)
+                if self.report is not None:
+                    appear(self.report).write_text(receipt.to_json(), "utf-8")
         return receipt
 
     @property
