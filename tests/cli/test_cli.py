@@ -469,6 +469,31 @@ def test_a_dry_run_tells_which_outputs_are_there_already(
     assert cli.main([*words, "-o", str(tmp_path / "o"), "-y"]) == 0
 
 
+def test_a_dry_run_prints_json_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _make_empty(tmp_path, "a.mp4", "b.mp4", "c.txt", "o/a.mp4")
+    words = ["anonymize", str(tmp_path), "-o", str(tmp_path / "o"), "--dry-run", "--json"]
+    for flag, code, status in (("--quiet", 1, "failed"), ("--skip-existing", 0, "skipped")):
+        assert cli.main([*words, flag]) == code
+        a, b, c = json.loads(capsys.readouterr().out)
+        assert a["source"] == str(tmp_path / "a.mp4") and a["status"] == status
+        assert ("exists already" in a["error"]) == (status == "failed")
+        assert b == {
+            "source": str(tmp_path / "b.mp4"),
+            "output": str(tmp_path / "o" / "b.mp4"),
+            "status": "planned",
+            "error": "",
+            "receipt": None,
+        }
+        assert (c["output"], c["status"]) == (None, "left out")
+    people = ["anonymize", str(tmp_path / "a.mp4"), "--list-people", "--dry-run", "--json"]
+    assert cli.main(people) == 0
+    assert json.loads(capsys.readouterr().out)[0]["output"] == str(
+        tmp_path / "a_people_private.png"
+    )
+
+
 def test_a_dry_run_refuses_half_precision_where_there_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

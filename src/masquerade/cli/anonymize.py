@@ -191,7 +191,11 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         _check_settings(plan.tasks, options, config, anonymizer)
         if options.list_people:
-            print(escape(f"{plan.tasks[0].src} -> {_sheet_path(plan.tasks[0], options)}"))
+            task = replace(plan.tasks[0], dst=_sheet_path(plan.tasks[0], options))
+            if options.json:
+                print(json.dumps([_entry(task.src, task.dst, "planned")], indent=1))
+            else:
+                print(escape(f"{task.src} -> {task.dst}"))
             return 0
         return _print_plan(plan, anonymizer, options)
     pipeline = _build(options, anonymizer)
@@ -413,8 +417,7 @@ def _print_json(
     outcomes: list["FileOutcome"], left_out: list[Path], config: PipelineConfig
 ) -> None:
     """Print what became of each file, with its receipt as it is written, as JSON."""
-    rest = dict.fromkeys(("output", "receipt")) | {"status": "left out", "error": ""}
-    others = [{"source": str(path), **rest} for path in left_out]
+    others = [_entry(path, None, "left out") for path in left_out]
     print(json.dumps([*(_as_json(one, config) for one in outcomes), *others], indent=1))
 
 
@@ -461,27 +464,36 @@ def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
     from masquerade.pipeline.batch import is_finished
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 
-    tasks, failed = plan.tasks, dict(plan.unread)
+    tasks, failed, entries = plan.tasks, dict(plan.unread), []
     config = options.config()
     pipeline = None
     if options.resume:
         pipeline = _build(options, anonymizer)
     for task in tasks:
-        line = f"{task.src} -> {task.dst}"
+        line, status = f"{task.src} -> {task.dst}", "planned"
         try:
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)
             if options.skip_existing and there.exists():
-                line = f"{there} exists: {task.src} is skipped"
+                line, status = f"{there} exists: {task.src} is skipped", "skipped"
             elif pipeline is not None:
                 own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
                 if is_finished(task, own):
-                    line = f"{there} is done: {task.src} is skipped"
+                    line, status = f"{there} is done: {task.src} is skipped", "skipped"
         except MasqueradeError as error:
             failed[task.src] = str(error)
+            entries.append(_entry(task.src, task.dst, "failed", str(error)))
             continue
-        print(escape(line))
+        entries.append(_entry(task.src, task.dst, status))
+        if not options.json:
+            print(escape(line))
+    if options.json:
+        into = options.output
+        for path, why in plan.unread.items():
+            entries.append(_entry(path, Path(into or path), "failed", why))
+        entries += [_entry(path, None, "left out") for path in plan.left_out]
+        print(json.dumps(entries, indent=1))
     for path, why in failed.items():
         print(f"masquerade: {escape(path)}: {escape(why)}", file=sys.stderr)
     return 1 if failed else 0
@@ -556,11 +568,17 @@ def _listed(lines: bytes) -> list[str]:
 
 def _as_json(outcome: "FileOutcome", config: PipelineConfig) -> dict[str, Any]:
     """An input's entry in the output of --json, with its receipt, public where that is asked."""
-    files = {"source": str(outcome.task.src), "output": str(outcome.task.dst)}
-    receipt = outcome.receipt and outcome.receipt.published(config)
+    task, receipt = outcome.task, outcome.receipt and outcome.receipt.published(config)
+    entry = _entry(task.src, task.dst, outcome.status, outcome.error)
+    return entry | {"receipt": receipt and asdict(receipt)}
+
+
+def _entry(source: Path, output: Path | None, status: str, error: str = "") -> dict[str, Any]:
+    """An input's entry in the output of --json, of one that has no receipt."""
     return {
-        **files,
-        "status": outcome.status,
-        "error": outcome.error,
-        "receipt": receipt and asdict(receipt),
+        "source": str(source),
+        "output": None if output is None else str(output),
+        "status": status,
+        "error": error,
+        "receipt": None,
     }
