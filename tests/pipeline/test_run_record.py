@@ -93,6 +93,10 @@ def test_a_file_that_is_no_record_is_left_as_it_is(
     assert main([*words, str(folder / "a.mp4")]) == 2
     assert "is no record" in capsys.readouterr().err
     assert (folder / "a.mp4").read_bytes() == before and not (tmp_path / "out").exists()
+    deep = tmp_path / "deep"
+    deep.write_text("[" * 100_000)
+    assert main([*words, str(deep)]) == 2
+    assert "is no record" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "out" / "a.mp4")]) == 2
     assert "would replace" in capsys.readouterr().err
     assert main([*words, str(tmp_path)]) == 1

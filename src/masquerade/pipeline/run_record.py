@@ -84,7 +84,7 @@ def _check(path: Path, handle: int) -> None:
     first = os.pread(handle, 1 << 20, 0).partition(b"\n")[0]
     try:
         known = not first or "settings_sha256" in json.loads(first)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         known = False
     if not known:
         raise UsageError(f"{path} is there and is no record; choose another --record.")
