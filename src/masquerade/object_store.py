@@ -64,7 +64,13 @@ def path_of(text: str) -> Path:
     if not is_address(text):
         refuse_no_store(text)
         return Path(text)
-    if _may_hold_password(scheme, rest) or "?" in text:
+    if "?" in text and not _may_hold_password(scheme, rest):
+        raise UsageError(
+            f"an address of {scheme}:// takes no '?': give * in a pattern, and what a query says, "
+            "which would be printed and recorded, to the store's package by its environment or "
+            "its files."
+        )
+    if _may_hold_password(scheme, rest):
         raise UsageError(
             f"an address of {scheme}:// with a password or a query would be printed and recorded: "
             "leave it out, and give it to the store's package by its environment or its files."

