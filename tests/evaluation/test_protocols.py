@@ -386,3 +386,29 @@ def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds:
             assert len(mine.validation) and set(people[mine.train]) == everybody
             parts = np.concatenate([mine.train, mine.validation, mine.test])
             assert len(set(parts.tolist())) == len(parts)
+
+
+def test_one_person_with_one_recording_moves_nobody_elses_recordings_into_validation() -> None:
+    for recordings in ([3, 3, 3, 3, 3, 1], [4, 4, 4, 1], [2] * 8 + [1]):
+        clips = [
+            Clip(
+                path=f"{person}_{recording}_{k}.mp4",
+                cells={
+                    "action": "ab"[k % 2],
+                    "identity": f"p{person:02d}",
+                    "source": f"{person}-{recording}",
+                    "split_identity": "test" if recording == count else "train",
+                    "split_action": "test" if person < 2 else "train",
+                },
+            )
+            for person, count in enumerate(recordings)
+            for recording in range(count + 1)
+            for k in range(4)
+        ]
+        data = make_manifest(Path("."), clips)
+        sources = np.array(data.cells("source"))
+        for seed in range(4):
+            every = protocols(data, folds=0, seed=seed)
+            (fold,) = next(one for one in every if one.name == SAME).folds
+            for train, validation in ((fold.train, fold.validation), *fold.others):
+                assert len(validation) and not np.isin(sources[validation], sources[train]).any()

@@ -198,16 +198,20 @@ def unread_channels(
 
 
 def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:
-    """Whether one attacker is at chance with shuffled labels."""
+    """Whether one attacker is at chance with shuffled labels; None: they are of one class."""
     found = score(measure(spec, truth, predicted), clusters=truth.groups)
     chance = chance_score(spec, truth)
-    passed = found.low is None or found.low <= chance
+    passed = None if found.value is None else found.low is None or found.low <= chance
     return Control(kind="negative", label=spec.name, score=found, floor=chance, passed=passed)
 
 
 def least_above_chance(first: Control, second: Control) -> Control:
-    """The control of two shuffles that counts: the one less above chance."""
-    return min(first, second, key=lambda one: (one.score.low or 0.0) - one.floor)
+    """The control of two shuffles that counts: the one less above chance, if it measured it."""
+
+    def above(one: Control) -> tuple[bool, float]:
+        return one.passed is None, (one.score.low or 0.0) - one.floor
+
+    return min(first, second, key=above)
 
 
 def chance_score(spec: MetricSpec, truth: SplitTruth) -> float:
@@ -236,6 +240,8 @@ def clip_size_controls(
                 name: _predict_by_size(sizes[:, :facts], truth, name, mine) for name in spec.columns
             }
             result = score(measure(spec, test, predicted), clusters=test.groups)
+            if result.value is None:
+                continue
             found.append(
                 Control(kind=kind, label=spec.name, score=result, floor=floor, passed=None)
             )

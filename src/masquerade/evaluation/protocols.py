@@ -351,17 +351,17 @@ def _keep_everybody(
 ) -> list[NDArray[np.bool_]]:
     """Parts of validation (n,) without whom nothing would be left of to learn from.
 
-    An attacker that never learned somebody cannot name them, however strong it is. Where a person
+    An attacker that never learned somebody cannot name them, however strong it is. Where everybody
     has one recording alone, other clips of it are held out.
     """
 
     def known(parts: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
-        return [part & np.isin(people, people[~part]) for part in parts]
+        found = [part & np.isin(people, people[~part]) for part in parts]
+        return [part for part in found if part.any()]
 
     kept = known(held_out)
-    if all(part.any() for part in kept):
+    if kept:
         return kept
     clips = np.arange(len(people))
     fold_of = grouped_folds(clips, min(HELD_OUT, len(clips)), seed=seed, strata=people)
-    apart = known([fold_of == part for part in range(fold_of.max() + 1)])
-    return apart if all(part.any() for part in apart) else held_out
+    return known([fold_of == part for part in range(fold_of.max() + 1)]) or held_out

@@ -362,7 +362,10 @@ def _best_threshold(y: Floats, s: Floats) -> float:
     hits = np.cumsum(y[order])[ends]
     values = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))  # F1 at each threshold
     best = np.flatnonzero(values == values.max())
-    return float(np.nextafter(s[order][ends[best[-1]]], -np.inf))
+    at = best[-1]
+    last = s[order][ends[at]]
+    lower = s[order][ends[at + 1]] if at + 1 < len(ends) else last - 1.0
+    return float((last + lower) / 2)  # clear of both, as means over seeds are rounded
 
 
 def _ap(t: Floats, scores: Floats) -> Floats:

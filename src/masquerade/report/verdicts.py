@@ -149,7 +149,11 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
     said = _own_verdict(row, found, void)
     if said.word != "held" or found.label not in (MEAN, mean_name(found.metric)):
         return said
-    others = [one for one in row.findings if one.metric == "AUROC" and one.use == "private"]
+    others = [
+        one
+        for one in row.findings
+        if one.metric == "AUROC" and one.use == "private" and one.label != MEAN
+    ]
     leaking = [one.label for one in others if _own_verdict(row, one, void).word == "leaks"]
     if not leaking:
         return said
