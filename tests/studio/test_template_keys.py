@@ -20,12 +20,15 @@ from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.edits import Edits
 from masquerade.regions.key_extractors import NETWORKS
 from masquerade.regions.template_library import Library
+from masquerade.studio import job_process
+from masquerade.studio.jobs import Jobs
 from masquerade.studio.server import create_app
 from masquerade.studio.studio import Studio
 from masquerade.studio.template_keys import TemplateKeys
 
 KIND = "dino-s16"
 POINT = (360, 200)
+BESIDE = {"frame": 0, "x": 40, "y": 40, "keys": "colour-hog"}
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +166,70 @@ def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
     assert refused.status_code == 422 and "no template 'badge'" in refused.json()["error"]
     after = page.put(f"{own}/templates/screen", json={"on": False}).json()
     assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
+
+
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that wait for their turn."""
+    monkeypatch.setattr(Jobs, "_next", lambda self: None)
+
+
+def test_a_run_hides_what_was_pointed_at_when_it_was_asked_for(
+    queued: None, keyed: Callable[..., TestClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = keyed(None)
+    assert point(page, "badge", "colour-hog").status_code == 200
+    asked = Library().load("badge").keys
+    job = page.post(f"{address(page)}/jobs", json={"kind": "anonymize"}).json()
+    Library().remove("badge")
+    page.post(f"{address(page)}/templates", json={**BESIDE, "name": "badge"})
+    assert not np.array_equal(Library().load("badge").keys, asked)
+    own = tmp_path / "state-0" / "jobs" / job["id"]
+    hidden: list[Any] = []
+
+    def run_file(*given: Any, **named: Any) -> Any:
+        hidden.append(Library().load("badge").keys)
+        raise UsageError("this run ends here.")
+
+    monkeypatch.setattr(job_process, "run_file", run_file)
+    words = [str(own / "edits.json"), "one.mp4", "safe.mp4", "--templates", str(own / "templates")]
+    with pytest.raises(UsageError, match="ends here"):
+        job_process.anonymize(words)
+    assert np.array_equal(hidden[0], asked)
+    assert not (own / "templates").exists()  # what was pointed at is kept no longer than needed
+
+
+def test_a_run_is_told_where_its_own_templates_are(
+    queued: None, studio: Studio, wait: Callable[..., Any]
+) -> None:
+    video = studio.open("night/one.mp4")
+    wait(lambda: video.pictures.done, bool)
+    allowed = {"allow_empty": False, "allow_gaps": False}
+    video.add_template(0, *POINT, "badge", "colour-hog")
+    studio.anonymize(video.id, **allowed)
+    video.set({"regions": "faces"})
+    studio.anonymize(video.id, **allowed)
+    (job, named), (_, plain) = studio.jobs._waiting
+    assert named[-2:] == ["--templates", str(studio.jobs.folder(job) / "templates")]
+    assert "--templates" not in plain
+
+
+def test_frames_that_were_looked_at_are_of_the_same_templates(
+    queued: None, studio: Studio, wait: Callable[..., Any]
+) -> None:
+    video = studio.open("night/one.mp4")
+    wait(lambda: video.pictures.done, bool)
+    video.add_template(0, *POINT, "badge", "colour-hog")
+    job = studio.anonymize(video.id, allow_empty=False, allow_gaps=False)
+    job.state, job.exit_code = "failed", 4
+    again = {"allow_empty": False, "allow_gaps": True, "looked_at": [job.id]}
+    studio.anonymize(video.id, **again)
+    video.add_template(0, BESIDE["x"], BESIDE["y"], "badge", "colour-hog")
+    with pytest.raises(UsageError, match="decided since that run"):
+        studio.anonymize(video.id, **again)
+    Library().remove("badge")
+    with pytest.raises(MissingError, match="no template badge"):
+        studio.anonymize(video.id, **again)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Anonymizes a whole video, or attacks a result, in a process of its own.
 
     python -m masquerade.studio.job_process anonymize EDITS VIDEO RESULT [--allow-empty]
-        [--allow-gaps] [--key-weights FILE]
+        [--allow-gaps] [--key-weights FILE] [--templates FOLDER]
     python -m masquerade.studio.job_process attack RESULT PAGE VIDEO
 
 Each line of the output is JSON: {"done": frames, "total": frames or null} as it goes on, then
@@ -11,6 +11,7 @@ sentence", "exit_code": 4}.
 
 import argparse
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -38,11 +39,18 @@ def anonymize(words: list[str]) -> None:
         parser.add_argument(name, type=Path)
     for flag in ("--allow-empty", "--allow-gaps"):
         parser.add_argument(flag, action="store_true")
-    parser.add_argument("--key-weights", type=Path)
+    for option in ("--key-weights", "--templates"):
+        parser.add_argument(option, type=Path)
     given = vars(parser.parse_args(words))
-    video, result = given.pop("video"), given.pop("result")
+    video, result, templates = (given.pop(name) for name in ("video", "result", "templates"))
+    if templates is not None:  # as they were when the run was asked for
+        os.environ["MASQUERADE_TEMPLATES"] = str(templates)
     config = PipelineConfig(**given)
-    receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
+    try:
+        receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
+    finally:
+        if templates is not None:  # they describe what was pointed at, and are of no more use
+            shutil.rmtree(templates, ignore_errors=True)
     made = receipt.output and receipt.output.sha256
     warned = list(receipt.warnings)
     say(summary=told(receipt), warnings=warned, facts=facts(receipt), result_sha256=made)

@@ -54,7 +54,7 @@ class Job:
     # and the setting that was asked for
     compared: dict[str, Any] | None = None
     content: str | None = None  # SHA-256 of its video, by which it is known when opened again
-    edits: str | None = None  # digest of the decisions that a run is by
+    edits: str | None = None  # digest of the decisions and templates that a run is by
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""

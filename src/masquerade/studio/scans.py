@@ -259,11 +259,16 @@ def scan_key(edits: Edits) -> str:
         for name, arguments in region_arguments(config)
     ]
     library, kept = Library(), []
-    for _, arguments in region_arguments(config):
-        for name in arguments.get("templates") or ():
-            with suppress(MasqueradeError):  # one that is missing is said where it is looked for
-                kept.append(hashlib.sha256(library.load(name).keys.tobytes()).hexdigest())
+    for name in named_templates(edits):
+        with suppress(MasqueradeError):  # one that is missing is said where it is looked for
+            kept.append(hashlib.sha256(library.load(name).keys.tobytes()).hexdigest())
     return hashlib.sha256(json.dumps([given, kept]).encode()).hexdigest()[:16]
+
+
+def named_templates(edits: Edits) -> list[str]:
+    """The templates by which something is found under the settings of edits."""
+    given = region_arguments(edited_config(only_settings(edits)))
+    return [name for _, arguments in given for name in arguments.get("templates") or ()]
 
 
 def _share(region: Region, area: float) -> float:

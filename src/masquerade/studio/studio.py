@@ -7,6 +7,7 @@ is removed at the next start. Decisions and finished jobs lie in the user's stat
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -23,6 +24,8 @@ from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.edits import EditedSource, Edits
 from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.outputs import receipt_path
+from masquerade.regions.template import Template
+from masquerade.regions.template_library import Library
 from masquerade.storage import TemporaryFolder, file_digest
 from masquerade.studio.copying import Pictures
 from masquerade.studio.decisions import template_names
@@ -31,7 +34,7 @@ from masquerade.studio.jobs import Job, Jobs, readable
 from masquerade.studio.kept_edits import HELD_BACK, KeptEdits
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.result_pictures import ResultPictures
-from masquerade.studio.scans import ScanQueue
+from masquerade.studio.scans import ScanQueue, named_templates
 from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
 from masquerade.video.container import printable
@@ -42,6 +45,7 @@ LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
 MOST_OPEN = 50  # videos at once
 MOST_OF_A_NAME = 200  # bytes of the name of a result; file systems take 255 with all endings
 CONFIG = PipelineConfig()
+TEMPLATES = "templates"  # the folder of a job's own
 NO_RESULT = "this job has no result, or it was moved away."
 
 
@@ -49,6 +53,23 @@ def state_folder() -> Path:
     """Where decisions and finished jobs are kept."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "masquerade" / "studio"
+
+
+class Run:
+    """What a run is by: edits, and the templates that they name, as the library has them now.
+
+    Others may point at something else by a name before the run has its turn.
+
+    Raises:
+        MasqueradeError: a template is missing, or damaged.
+    """
+
+    def __init__(self, edits: Edits) -> None:
+        self.edits = edits
+        self.templates: list[Template] = [Library().load(one) for one in named_templates(edits)]
+        keys = [hashlib.sha256(one.keys.tobytes()).hexdigest() for one in self.templates]
+        text = json.dumps([edits.digest(), keys])
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
 
 
 class Studio:
@@ -227,13 +248,14 @@ class Studio:
         It is refused, too, where the runs that were looked at are by other decisions.
         """
         video, edits = self._checked(id, seen)
-        self._refuse_not_looked_at(looked_at, [edits])
+        run = Run(edits)
+        self._refuse_not_looked_at(looked_at, [run])
         named, suffix = _stem(video.name) + OWN_SUFFIX, _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
-        return self._add_run(video, edits, flags, named + suffix, beside=beside)
+        return self._add_run(video, run, flags, named + suffix, beside=beside)
 
     def compare(
         self,
@@ -257,15 +279,16 @@ class Studio:
         edits = [video.with_setting(one, now) for one in settings]
         if len({one.digest() for one in edits}) < len(edits):
             raise UsageError("both sides are the same; choose another level or method for one.")
-        self._refuse_not_looked_at(looked_at, edits)
+        runs = [Run(one) for one in edits]
+        self._refuse_not_looked_at(looked_at, runs)
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
         group, added = secrets.token_hex(8), list[Job]()
-        for place, given, one in zip(("first", "second"), settings, edits, strict=True):
-            label = _label(given, one)
+        for place, given, run in zip(("first", "second"), settings, runs, strict=True):
+            label = _label(given, run.edits)
             about = {"group": group, "place": place, "label": label, "setting": dict(given)}
             named = f"{_stem(video.name)}_{label.replace(', ', '_').replace(' ', '_')}"
             try:
-                job = self._add_run(video, one, flags, named + _suffix(video.name), compared=about)
+                job = self._add_run(video, run, flags, named + _suffix(video.name), compared=about)
             except BaseException:
                 for before in added:
                     self.jobs.remove(before.id)
@@ -353,9 +376,9 @@ class Studio:
             raise UsageError(HELD_BACK)
         return video, edits
 
-    def _refuse_not_looked_at(self, jobs: Sequence[str], edits: Sequence[Edits]) -> None:
+    def _refuse_not_looked_at(self, jobs: Sequence[str], runs: Sequence[Run]) -> None:
         """Refuse to allow for some decisions what was seen of runs by others."""
-        if jobs and [self.jobs.get(one).edits for one in jobs] != [one.digest() for one in edits]:
+        if jobs and [self.jobs.get(one).edits for one in jobs] != [one.digest for one in runs]:
             raise UsageError(
                 "something was decided since that run, whose frames alone were looked at; run the "
                 "video again, and look at those that are named then."
@@ -364,7 +387,7 @@ class Studio:
     def _add_run(
         self,
         video: VideoSession,
-        edits: Edits,
+        run: Run,
         flags: Sequence[str],
         result: str,
         *,
@@ -372,13 +395,16 @@ class Studio:
         compared: dict[str, Any] | None = None,
     ) -> Job:
         """Queue a run; `beside` is where the result lies if it is not in the job's folder."""
-        weights = self.keys.weights_of(edits)
+        edits, weights = run.edits, self.keys.weights_of(run.edits)
         more = [] if weights is None else ["--key-weights", str(weights)]
 
         def arguments(own: Path) -> list[str]:
             edits.write(own / "edits.json")
+            for template in run.templates:
+                Library(folder=own / TEMPLATES).add(template)
             words = [str(own / "edits.json"), str(video.source), str(beside or own / result)]
-            return [*words, *flags, *more]
+            held = ["--templates", str(own / TEMPLATES)] if run.templates else []
+            return [*words, *flags, *more, *held]
 
         return self.jobs.add(
             video=video.id,
@@ -389,7 +415,7 @@ class Studio:
             result=result,
             saved=None if beside is None else str(beside.relative_to(self.root or "/")),
             compared=compared,
-            edits=edits.digest(),
+            edits=run.digest,
         )
 
     def _open(
