@@ -358,9 +358,11 @@ def test_videos_of_a_split_of_which_none_can_be_read_are_named(
     assert first in str(refused.value) and "does not exist" in str(refused.value)
 
 
-@pytest.mark.parametrize(("recordings", "folds"), [(2, 0), (2, 2), (2, 5), (3, 5)])
-def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds: int) -> None:
-    """Recordings were held out for validation of people who have no other one in train."""
+def _recorded(recordings: list[int], *, unseen: int) -> Manifest:
+    """People with so many recordings each, of four clips; the last one is tested.
+
+    The first `unseen` people are tested for the action.
+    """
     clips = [
         Clip(
             path=f"{person}_{recording}_{k}.mp4",
@@ -368,15 +370,21 @@ def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds:
                 "action": "ab"[k % 2],
                 "identity": f"p{person:02d}",
                 "source": f"{person}-{recording}",
-                "split_identity": "test" if recording == 0 else "train",
-                "split_action": "test" if person < 5 else "train",
+                "split_identity": "test" if recording == count - 1 else "train",
+                "split_action": "test" if person < unseen else "train",
             },
         )
-        for person in range(20)
-        for recording in range(recordings)
+        for person, count in enumerate(recordings)
+        for recording in range(count)
         for k in range(4)
     ]
-    data = make_manifest(Path("."), clips)
+    return make_manifest(Path("."), clips)
+
+
+@pytest.mark.parametrize(("recordings", "folds"), [(2, 0), (2, 2), (2, 5), (3, 5)])
+def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds: int) -> None:
+    """Recordings were held out for validation of people who have no other one in train."""
+    data = _recorded([recordings] * 20, unseen=5)
     people = data.targets("identity")
     (same,) = (one for one in protocols(data, folds=folds) if one.name == SAME)
     for fold in same.folds:
@@ -390,22 +398,7 @@ def test_whoever_is_tested_was_learned_where_they_can_be(recordings: int, folds:
 
 def test_one_person_with_one_recording_moves_nobody_elses_recordings_into_validation() -> None:
     for recordings in ([3, 3, 3, 3, 3, 1], [4, 4, 4, 1], [2] * 8 + [1]):
-        clips = [
-            Clip(
-                path=f"{person}_{recording}_{k}.mp4",
-                cells={
-                    "action": "ab"[k % 2],
-                    "identity": f"p{person:02d}",
-                    "source": f"{person}-{recording}",
-                    "split_identity": "test" if recording == count else "train",
-                    "split_action": "test" if person < 2 else "train",
-                },
-            )
-            for person, count in enumerate(recordings)
-            for recording in range(count + 1)
-            for k in range(4)
-        ]
-        data = make_manifest(Path("."), clips)
+        data = _recorded([count + 1 for count in recordings], unseen=2)
         sources = np.array(data.cells("source"))
         for seed in range(4):
             every = protocols(data, folds=0, seed=seed)

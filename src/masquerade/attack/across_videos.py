@@ -271,7 +271,9 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _chance_of_hits(hits: Sequence[Sequence[bool]]) -> float:
-    """The probability that a guess finds as many raw sources; of each, whether its outputs did.
+    """The probability that guessing finds as many raw sources as were found.
+
+    `hits` says of each raw source whether its outputs led to it.
 
     Several outputs of one source are alike and no trials of their own. So the first of each are
     counted together, then the second, and the least likely of these counts is taken, made up for
@@ -284,7 +286,7 @@ def _chance_of_hits(hits: Sequence[Sequence[bool]]) -> float:
 
 
 def _chance(first: int, trials: int, count: int) -> float:
-    """The probability that guesses among `count` are right `first` times or more of all trials."""
+    """The probability of `first` or more right guesses in `trials`, each among `count`."""
     p = 1 / count
     return sum(
         math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(first, trials + 1)

@@ -193,7 +193,7 @@ def _frames_until(raw: Path, published: Path, count: int) -> int:
 
 
 def _shows_transparent(published: Path, raw: Path) -> bool:
-    """Whether a published video has the colours of the raw one's transparent pixels."""
+    """Whether a published video shows the colours that are under transparent raw pixels."""
     return probe(raw).has_alpha and next(read_windows(published, raw, [0])).opaque
 
 

@@ -206,7 +206,7 @@ def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabiliti
 
 
 def least_above_chance(first: Control, second: Control) -> Control:
-    """The control of two shuffles that counts: the one less above chance, if it measured it."""
+    """Choose between the controls of two shuffles: the less above chance of those measured."""
 
     def above(one: Control) -> tuple[bool, float]:
         return one.passed is None, (one.score.low or 0.0) - one.floor

@@ -57,8 +57,11 @@ class SplitTruth:
         return found
 
     def tuned_prior_of(self, label: str) -> Floats:
-        """(n, 2) of 0 and 1: yes to a binary label where its rate within the clip's true action is
-        above the threshold with the best F1 on train."""
+        """(n, 2) of 0 and 1, the guess at a binary label from the clip's true action.
+
+        It is yes where the label's rate within the action is above the threshold that has the best
+        F1 on train.
+        """
         found = np.empty((len(self.clips), 2))
         for fold, prior in enumerate(self.fold_priors[label]):
             mine = self.fold == fold

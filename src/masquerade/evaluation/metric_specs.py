@@ -205,9 +205,7 @@ def compute_floors(
     if spec.use == "utility":
         return found
     found["action prior"] = measure(spec, truth, truth.priors)
-    if spec.metric in F1_THRESHOLDS:
-        tuned = {name: truth.tuned_prior_of(name) for name in spec.columns}
-        found["action prior, tuned on train"] = measure(spec, truth, tuned)
+    found |= tuned_floors(spec, truth)
     if predicted_actions:
         guesses = [
             measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})
@@ -215,6 +213,14 @@ def compute_floors(
         ]
         found["predicted action"] = guesses[0] if len(guesses) == 1 else average(guesses)
     return found
+
+
+def tuned_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]:
+    """The guess from the action with a threshold tuned on train; F1 alone depends on one."""
+    if spec.metric not in F1_THRESHOLDS:
+        return {}
+    tuned = {name: truth.tuned_prior_of(name) for name in spec.columns}
+    return {"action prior, tuned on train": measure(spec, truth, tuned)}
 
 
 def _uniform_guess(truth: SplitTruth, label: str) -> Statistic:

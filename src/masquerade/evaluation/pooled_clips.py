@@ -12,11 +12,11 @@ from masquerade.evaluation.attacker_choice import ScoredAttacker, ScoringInput, 
 from masquerade.evaluation.calibration import LEAST, log_odds, sigmoid, softmax
 from masquerade.evaluation.ground_truth import Probabilities
 from masquerade.evaluation.metric_specs import (
-    F1_THRESHOLDS,
     MetricSpec,
     constant_floors,
     highest_value,
     measure,
+    tuned_floors,
 )
 from masquerade.evaluation.predictions import ByLabel
 from masquerade.evaluation.protocols import SAME
@@ -37,9 +37,7 @@ def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
     (one,) = _pool_attackers(spec, inputs, [label.best])
     floors = constant_floors(spec, truth)
     floors["action prior"] = measure(spec, truth, pooled(truth.priors))
-    if spec.metric in F1_THRESHOLDS:
-        tuned = {name: truth.tuned_prior_of(name) for name in spec.columns}
-        floors["action prior, tuned on train"] = measure(spec, truth, tuned)
+    floors |= tuned_floors(spec, truth)
     if label.predicted_actions:
         priors = [
             {name: truth.prior_of(name, one) for name in spec.columns}

@@ -349,7 +349,7 @@ def _hold_out(
 def _keep_everybody(
     held_out: list[NDArray[np.bool_]], people: IntArray, *, seed: int
 ) -> list[NDArray[np.bool_]]:
-    """Parts of validation (n,) without whom nothing would be left of to learn from.
+    """The validation parts, (n,) each, without people who would then be in no training clip.
 
     An attacker that never learned somebody cannot name them, however strong it is. Where everybody
     has one recording alone, other clips of it are held out.

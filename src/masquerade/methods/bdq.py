@@ -139,7 +139,7 @@ class BDQ(Anonymizer):
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
 
     def _show(self, steps: Tensor) -> Tensor:
-        """Differences (B, 3, T, H, W) in levels; those of cuts and flashes as if nothing moved."""
+        """Quantise differences (B, 3, T, H, W), with none at cuts and flashes."""
         changed = (steps.abs().amax(1, keepdim=True) > CHANGED).to(steps)
         shown = changed.mean((3, 4), keepdim=True) <= self.most
         return self._quantise(steps * shown.to(steps), hard=not self.soft)

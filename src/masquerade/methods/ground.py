@@ -95,7 +95,7 @@ def paint_out(frame: U8, mask: U8, known: Background | None) -> tuple[U8, Backgr
 
 
 def _update(frame: U8, free: NDArray[np.bool_], known: Background) -> Background:
-    """The background with what is free (H, W) in one more frame (H, W, 3)."""
+    """The background after one more frame (H, W, 3), whose pixels are `free` (H, W) of people."""
     plate, recent, shown, age = known.plate.copy(), known.recent, known.shown, known.age + 1
     covered = known.free & ~free  # by somebody who may have stood there before, and was not found
     plate[covered] = shown[covered]

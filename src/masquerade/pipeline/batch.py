@@ -208,7 +208,7 @@ def _without_links_to_others(files: Iterable[Path], folder: Path) -> list[Path]:
 def _made_before(
     files: Collection[Path], suffix: str | None, receipts: Collection[Path] = ()
 ) -> set[Path]:
-    """Those of a folder's files that an earlier run made of others of them, with this suffix.
+    """The files that an earlier run with this suffix made of others among them.
 
     Their receipts tell it, beside them or in the folders `receipts`: by its name alone a source,
     such as cam_2.mp4 beside cam.mp4, could be taken for one, and be replaced.

@@ -404,7 +404,7 @@ class FileRun:
         return frames if self.rate is None else to_constant_rate(frames, self.rate)
 
     def _digest(self) -> bytes | None:
-        """Of the source and of all that makes its mask, for a method that asks for it.
+        """The digest of the source and of all that makes its mask, if the method needs one.
 
         Where a soft rim holds a share of the picture, two shares under one noise would give it.
         """

@@ -572,7 +572,10 @@ def anonymize(
 
 
 def _clip_digest(clip: Tensor, mask: Tensor | None) -> bytes:
-    """Of a clip and its mask: two mixtures of it with one noise would give it exactly."""
+    """The SHA-256 of a clip and its mask.
+
+    Two masks under one noise would be two mixtures of it with the clip, which give the clip.
+    """
     both = (clip,) if mask is None else (clip, mask)
     digest = hashlib.sha256()
     for one in both:

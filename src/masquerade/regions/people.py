@@ -79,7 +79,7 @@ class PoseSource(TrackedSource):
         return PoseTracker(rules, scale=self.scale, folder=self.models)
 
     def _at_most(self, score: float) -> float:
-        """The lowest score of what is found beside poses: a `threshold` only ever lowers it."""
+        """The lower one of a detector's own threshold and the user's, if one was given."""
         return score if self.threshold is None else min(score, self.threshold)
 
 

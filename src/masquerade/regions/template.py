@@ -5,6 +5,7 @@ Ilic et al., CVPR 2024, section 3.1: a template is the key at a point that a use
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,6 +71,10 @@ class Template:
     def levels(self) -> tuple[Level, ...]:
         """One per key."""
         return tuple(pick.level for pick in self.picks)
+
+    def digest(self) -> str:
+        """The SHA-256 of its keys."""
+        return hashlib.sha256(self.keys.tobytes()).hexdigest()
 
     def merge(self, other: Template) -> Template:
         """This template with the picks of another of the same extractor added, if they are new."""

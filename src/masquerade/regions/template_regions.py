@@ -166,7 +166,7 @@ class Templates:
         return found
 
     def _is_keyframe(self, now: _Strengths) -> bool:
-        """Whether keys are computed in a frame to which strengths were propagated."""
+        """Whether a frame becomes a keyframe, by the strengths that were propagated to it."""
         if self.every:
             return now.age >= self.every
         return (
@@ -235,7 +235,7 @@ class _Between(NamedTuple):
 
 
 def _back_from(later: _Strengths, between: list[_Between]) -> Iterator[Region]:
-    """The regions of the frames before a keyframe: the maximum of both keyframes' strengths."""
+    """The regions of the frames between two keyframes, the maximum of what both give them."""
     levels = []
     for _, earlier in reversed(between):
         later = later.warp(earlier.grey)

@@ -261,7 +261,7 @@ def scan_key(edits: Edits) -> str:
     library, kept = Library(), []
     for name in named_templates(edits):
         with suppress(MasqueradeError):  # one that is missing is said where it is looked for
-            kept.append(hashlib.sha256(library.load(name).keys.tobytes()).hexdigest())
+            kept.append(library.load(name).digest())
     return hashlib.sha256(json.dumps([given, kept]).encode()).hexdigest()[:16]
 
 

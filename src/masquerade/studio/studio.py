@@ -56,7 +56,7 @@ def state_folder() -> Path:
 
 
 class Run:
-    """What a run is by: edits, and the templates that they name, as the library has them now.
+    """A run as it was asked for: the decisions, and the templates that they name.
 
     Others may point at something else by a name before the run has its turn.
 
@@ -67,7 +67,7 @@ class Run:
     def __init__(self, edits: Edits) -> None:
         self.edits = edits
         self.templates: list[Template] = [Library().load(one) for one in named_templates(edits)]
-        keys = [hashlib.sha256(one.keys.tobytes()).hexdigest() for one in self.templates]
+        keys = [one.digest() for one in self.templates]
         text = json.dumps([edits.digest(), keys])
         self.digest = hashlib.sha256(text.encode()).hexdigest()
 

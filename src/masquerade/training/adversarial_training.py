@@ -358,8 +358,10 @@ class AdversarialTrainer(Trainer):
         return {name: value.detach() for name, value in losses.items()}
 
     def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
-        """Refuse to go on with numbers that are none: of the weights, too, which no loss may show
-        until the next step."""
+        """End the training if a loss or a weight is not finite.
+
+        Weights that are not may show in no loss until the next step.
+        """
         parts = [
             one.to_local() if hasattr(one, "to_local") else one  # of a divided network its own
             for one in self.models.state_dict().values()

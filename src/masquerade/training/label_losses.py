@@ -40,7 +40,7 @@ def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
 
 
 def clips_per_known(codes: Tensor) -> Tensor:
-    """Return how many clips there are to one whose label is known.
+    """Return the number of clips over the number of those whose label is known.
 
     Times this, a mean of `clip_losses` over all clips is that over those whose label is known, as
     `head_loss` is: else a label counted the less against the action, the fewer clips have it.

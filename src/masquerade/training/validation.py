@@ -176,7 +176,7 @@ def own_columns(row: Row, data: AdversarialData) -> list[str]:
 
 
 def accuracy(net: nn.Module, clip: Tensor, codes: Codes) -> float:
-    """Return the mean over labels of a network's scores on (B, 3, T, H, W); NaN: none is known."""
+    """Return a network's mean score over labels on (B, 3, T, H, W); NaN if none is known."""
     logits = net(clip)
     return _mean([_score(logits[name].float().cpu(), code.cpu()) for name, code in codes.items()])
 
@@ -254,6 +254,6 @@ def _chance(logits: Tensor, codes: Tensor) -> float:
 
 
 def _mean(scores: Sequence[float]) -> float:
-    """The mean of those scores that are numbers: others are of labels that no clip has."""
+    """The mean of the scores, without NaN, which labels have that no clip has."""
     known = [score for score in scores if not math.isnan(score)]
     return sum(known) / len(known) if known else math.nan
