@@ -56,6 +56,29 @@ def test_settings_that_cannot_be_compared_queue_nothing(page: TestClient, opened
         assert page.get("/api/jobs").json() == [], (first, second)
 
 
+def test_nothing_is_allowed_of_a_run_that_named_no_frames(
+    page: TestClient, opened: Opened, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio.jobs, "_next", lambda: None)
+    own = f"/api/videos/{opened(scanned=False, level='face')['id']}/comparisons"
+    asked: dict[str, Any] = {"first": {}, "second": {"method": "blur"}}
+    ids = [job["id"] for job in page.post(own, json=asked).json()]
+    first, second = map(studio.jobs.get, ids)
+    first.state, first.exit_code = "failed", 4
+    again = {**asked, "allow_gaps": True, "looked_at": ids}
+    ends: tuple[tuple[Any, int | None], ...] = (
+        *(("waiting", None), ("running", None), ("cancelled", None)),
+        *(("failed", 1), ("cancelled", 4)),
+    )
+    for second.state, second.exit_code in ends:
+        answer = page.post(own, json=again)
+        assert answer.status_code == 422, (second.state, second.exit_code)
+        assert "named no frames" in answer.json()["error"]
+    assert len(studio.jobs.all()) == 2
+    second.state, second.exit_code = "done", 0
+    assert page.post(own, json=again).status_code == 201
+
+
 def test_a_queue_with_room_for_one_takes_neither(
     page: TestClient, opened: Opened, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 from masquerade.errors import UsageError
 from masquerade.pipeline.edits import Edits
 from masquerade.studio.jobs import Job, Jobs
+from masquerade.studio.studio import Studio
 
 
 @pytest.fixture
@@ -85,7 +86,10 @@ def test_a_job_that_cannot_be_prepared_is_refused_and_leaves_nothing(
 
 
 def test_what_is_allowed_for_one_run_is_not_for_other_decisions(
-    page: Any, opened: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    page: Any,
+    opened: Callable[..., dict[str, Any]],
+    studio: Studio,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only frames of the first run were looked at."""
     monkeypatch.setattr(Jobs, "_next", lambda self: None)
@@ -94,6 +98,8 @@ def test_what_is_allowed_for_one_run_is_not_for_other_decisions(
     pair: dict[str, Any] = {"first": {}, "second": {"method": "blur"}}
     job = page.post(f"{own}/jobs", json=run).json()
     both = page.post(f"{own}/comparisons", json=pair).json()
+    for one in studio.jobs.all():
+        one.state, one.exit_code = "failed", 4
     again = {**run, "allow_empty": True, "looked_at": [job["id"]]}
     repeated = {**pair, "allow_empty": True, "looked_at": [one["id"] for one in both]}
     assert page.post(f"{own}/jobs", json=again).status_code == 201

@@ -46,6 +46,7 @@ MOST_OPEN = 50  # videos at once
 MOST_OF_A_NAME = 200  # bytes of the name of a result; file systems take 255 with all endings
 CONFIG = PipelineConfig()
 TEMPLATES = "templates"  # the folder of a job's own
+LOOKED_AT = (("done", 0), ("failed", 4))  # ends of runs that name all frames which need a look
 NO_RESULT = "this job has no result, or it was moved away."
 
 
@@ -377,8 +378,14 @@ class Studio:
         return video, edits
 
     def _refuse_not_looked_at(self, jobs: Sequence[str], runs: Sequence[Run]) -> None:
-        """Refuse to allow for some decisions what was seen of runs by others."""
-        if jobs and [self.jobs.get(one).edits for one in jobs] != [one.digest for one in runs]:
+        """Refuse to allow what was seen of no run, or for some decisions what was of others'."""
+        before = [self.jobs.get(one) for one in jobs]
+        if not all((one.state, one.exit_code) in LOOKED_AT for one in before):
+            raise UsageError(
+                "a run that was looked at named no frames, as it is not finished, was cancelled or "
+                "failed for another reason; run the video again."
+            )
+        if before and [one.edits for one in before] != [one.digest for one in runs]:
             raise UsageError(
                 "something was decided since that run, whose frames alone were looked at; run the "
                 "video again, and look at those that are named then."

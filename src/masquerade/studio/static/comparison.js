@@ -26,7 +26,7 @@ export function pairs() {
   return found;
 }
 
-/** Put two runs of the whole video in the queue; a setting is {level}, {method} or {} for what is set now. */
+/** Put two runs of the whole video in the queue, and give them if it worked; a setting is {level}, {method} or {} for what is set now. */
 export async function run(first, second, permits = {}) {
   const seen = await settled();
   if (!seen) return;
@@ -36,6 +36,7 @@ export async function run(first, second, permits = {}) {
     changed("jobs");
     find("#jobs-panel").scrollIntoView({ block: "nearest" });
     tell("Both runs were put in the queue.");
+    return added;
   } catch (error) {
     report(error);
   }

@@ -152,7 +152,7 @@ function pairEntry(pair) {
     ),
     make("p", { class: "job-name muted" }, pair.first.name),
     make("ul", { class: "pair-runs" }, both.map(pairRun)),
-    mayRepeat(pair) && publishForm(pair.second, "Run both all the same", () => comparison.run(pair.first.compared.setting, pair.second.compared.setting, { allow_empty: true, allow_gaps: true, looked_at: [pair.first.id, pair.second.id] })),
+    mayRepeat(pair) && publishForm(pair.second, "Run both all the same", () => repeat(pair)),
     make("div", { class: "entry-row" },
       done && pair.first.video === state.video?.id && make("button", { type: "button", class: "primary small", "data-play-both": pair.group, "aria-label": `Play both: ${names}`, onclick: () => play(pair) }, icon("play"), "Play both"),
       make("button", {
@@ -184,11 +184,23 @@ function play(pair) {
   togglePlay(); // opening stopped what was played
 }
 
-// Both runs are asked for anew where one of them was not published for what it did not find.
+// Both runs are asked for anew where one of them was not published for what it did not find, and the
+// other one likewise, or is done: of a run that ended otherwise nobody knows what would be allowed.
 function mayRepeat(pair) {
-  const failed = [pair.first, pair.second].filter((job) => job.state === "failed");
-  const asked = failed.some((job) => job.exit_code === 4 && ALLOWABLE.test(job.error ?? ""));
-  return asked && pair.first.video === state.video?.id && ENDED.includes(pair.first.state) && ENDED.includes(pair.second.state);
+  const both = [pair.first, pair.second];
+  const asked = both.filter((job) => job.state === "failed" && job.exit_code === 4 && ALLOWABLE.test(job.error ?? ""));
+  const named = both.every((job) => job.state === "done" || asked.includes(job));
+  const before = allowed.get(pair.first.id) ?? {};
+  return asked.length > 0 && named && pair.first.video === state.video?.id && !(before.allow_empty && before.allow_gaps);
+}
+
+/** Ask for both runs anew, and allow no more than what they named. */
+async function repeat(pair) {
+  const both = [pair.first, pair.second];
+  const given = Object.assign({}, ...both.map(permits));
+  const settings = both.map((job) => job.compared.setting);
+  const added = await comparison.run(...settings, { ...given, looked_at: both.map((job) => job.id) });
+  for (const job of added ?? []) allowed.set(job.id, given);
 }
 
 async function dropPair(both, running, names) {
