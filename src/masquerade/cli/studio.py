@@ -1,5 +1,6 @@
 """`masquerade studio`: a local page on which people look at videos, mend and anonymize them."""
 
+import signal
 import socket
 import sys
 import webbrowser
@@ -77,6 +78,9 @@ def main(argv: list[str]) -> int:
             )
         if not options.no_browser:
             webbrowser.open(_private_link(address, studio.folder).as_uri())
+        # A terminal that is closed ends it as Ctrl+C does, unless it was begun to outlive that.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         server.run(sockets=[listening])
     finally:
         studio.close()
