@@ -18,11 +18,11 @@ title = "Killed"
 about = "seconds"
 
 [data.drawn]
-draw = "--clips 40 --people 10 --size 32 --frames 6 --actions walk squat"
+draw = "--clips 20 --people 5 --size 32 --frames 6 --actions walk squat"
 
 [[tables]]
 name = "drawn"
-title = "40 drawn clips"
+title = "20 drawn clips"
 data = "drawn"
 evaluate = "--preset many --folds 0 --seeds 1 --attackers background --allow-empty --allow-gaps"
 rows = [

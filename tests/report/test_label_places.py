@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import pytest
-
 from masquerade.report.label_places import Box, place_labels
 
 AREA = Box(0, 0, 400, 400)
@@ -37,6 +35,7 @@ def test_names_stay_in_the_plot() -> None:
     assert box.right <= 400 and box.high <= 400
 
 
-@pytest.mark.slow
 def test_more_names_than_there_is_room_for_are_all_placed() -> None:
-    assert len(boxes([(200.0, 200.0)] * 200, (60, 12))) == 200
+    placed = boxes([(200.0, 200.0)] * 60, (60, 12))
+    assert len(placed) == 60
+    assert any(one.overlap(other) for one, other in combinations(placed, 2)), "there was room"
