@@ -117,9 +117,15 @@ def test_whichever_call_fails_all_are_new_or_all_are_old(
     raise AssertionError("it never ended")
 
 
+@pytest.mark.parametrize("renamed", [False, True])
 @pytest.mark.parametrize("older", [{}, OLD])
-def test_whatever_a_kill_leaves_the_next_run_ends(tmp_path: Path, older: dict[str, str]) -> None:
-    """A process is killed before each of its calls; afterwards all are new or all are old."""
+def test_whatever_a_kill_leaves_the_next_run_ends(
+    tmp_path: Path, older: dict[str, str], renamed: bool
+) -> None:
+    """A process is killed before each of its calls; afterwards all are new or all are old.
+
+    Also where the folder was renamed before the next run.
+    """
     states = set()
     for number in range(0, 60, 1):
         folder = tmp_path / str(number)
@@ -132,6 +138,8 @@ def test_whatever_a_kill_leaves_the_next_run_ends(tmp_path: Path, older: dict[st
                 write(NEW, folder, overwrite=bool(older))
             os._exit(0)
         _, status = os.waitpid(pid, 0)
+        if renamed:
+            folder = folder.rename(tmp_path / f"renamed {number}")
         recover(folder)
         assert held(folder) in (older, NEW), number
         states.add(held(folder) == NEW)

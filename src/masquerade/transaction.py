@@ -102,7 +102,7 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
         try:
             lock = create_locked(journal)
             with journal.open("w") as file:
-                json.dump(steps, file)
+                json.dump([_below(folder, step) for step in steps], file)
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(folder)
@@ -167,6 +167,13 @@ def _end(journal: Path, steps: list[_Step]) -> None:
     journal.unlink(missing_ok=True)
 
 
+def _below(folder: Path, step: _Step) -> _Step:
+    """The step with paths from a folder for what lies in it, which hold where it is renamed."""
+    root = os.path.join(os.path.abspath(folder), "")
+    kept = step.kept.removeprefix(root)
+    return step._replace(destination=step.destination.removeprefix(root), kept=kept)
+
+
 def _read(journal: Path) -> list[_Step]:
     """The steps of a journal; none where it was not written whole, as nothing was renamed then.
 
@@ -174,7 +181,10 @@ def _read(journal: Path) -> list[_Step]:
     name a file of the user to be moved or deleted.
     """
     try:
-        steps = [_Step(*step) for step in json.loads(journal.read_text())]
+        steps = []
+        for destination, kept, new in json.loads(journal.read_text()):
+            paths = (os.path.abspath(journal.parent / path) for path in (destination, kept))
+            steps.append(_Step(*paths, new))
         if not all(map(_is_own, steps)):
             return []
         return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
