@@ -29,7 +29,9 @@ SAME_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "s
 CHUNK = 1 << 20
 ENDED_WITHIN = 10.0  # seconds, in which a store's package gives up what it sends
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_SCHEME = re.compile(  # also of a chain, such as simplecache::s3
+    r"((?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+)://", re.IGNORECASE
+)
 
 
 class RemotePath(PosixPath):

@@ -182,9 +182,9 @@ def _read(journal: Path) -> list[_Step]:
     """
     try:
         steps = []
-        for destination, kept, new in json.loads(journal.read_text()):
-            paths = (os.path.abspath(journal.parent / path) for path in (destination, kept))
-            steps.append(_Step(*paths, new))
+        for *paths, new in json.loads(journal.read_text()):
+            destination, kept = (os.path.abspath(journal.parent / path) for path in paths)
+            steps.append(_Step(destination, kept, new))
         if not all(map(_is_own, steps)):
             return []
         return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device

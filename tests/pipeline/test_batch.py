@@ -355,6 +355,44 @@ def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path, worke
     assert made == {"good.mp4", "zoo.mp4"}
 
 
+def test_a_name_that_is_too_long_fails_alone(clip: Path, tmp_path: Path) -> None:
+    """Also where there is a folder for it, in which the system can say so at once."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for place in (folder, out):
+        place.mkdir()
+    for name in ("a.mp4", "x" * 240 + ".mp4"):
+        (folder / name).write_bytes(clip.read_bytes())
+    tasks = plan_tasks([str(folder)], output=str(out), suffix="_without_faces")
+    config = PipelineConfig(regions="frame", preview=0.1)
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+    done, failed = anonymize_batch(tasks, pipeline, skip_existing=True)
+    assert done.status == "done" and done.task.src.name == "a.mp4"
+    assert failed.status == "failed" and "choose a shorter -o" in failed.error
+    assert sorted(path.name[:5] for path in out.iterdir()) == ["a_wit", "a_wit"]
+
+
+def test_an_output_of_another_video_of_this_name_is_not_taken_for_done(
+    clip: Path, short_clip: Path, tmp_path: Path
+) -> None:
+    """As of a second camera, whose files are numbered alike and go into the same folder."""
+    config = PipelineConfig(regions="frame", preview=0.1)
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+
+    def run(video: Path, camera: str) -> tuple[str, str]:
+        source = tmp_path / camera / "1.mp4"
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(video.read_bytes())
+        tasks = plan_tasks([str(source)], output=f"{tmp_path}/out/")
+        (outcome,) = anonymize_batch(tasks, pipeline, skip_existing=True)
+        return outcome.status, outcome.error
+
+    assert run(clip, "door") == ("done", "") and run(clip, "door") == ("skipped", "")
+    status, error = run(short_clip, "garden")
+    assert status == "failed" and "of another video" in error
+    (tmp_path / "out" / "1.mp4.receipt.json").unlink()
+    assert run(short_clip, "garden") == ("skipped", ""), "nothing but its name is known"
+
+
 def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.mp4", "b.mp4"):

@@ -100,7 +100,9 @@ def test_a_file_of_a_folder_stands_where_it_lies_and_links_to_it_add_nothing(
     assert not {"0.avi", "linked/e.avi"} & {*found}
 
 
-def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: Path) -> None:
+def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a = folder / "a.mp4"
     (folder.parent / "link.mp4").symlink_to(a)
     assert [src for src, _ in planned(a, folder.parent / "link.mp4", a)] == [a]
@@ -112,7 +114,11 @@ def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: P
     assert src == folder and dst == folder.parent / "in_anonymized.mp4"
     pictures = folder.parent / "pictures.png"  # a folder, whatever it is called
     pictures.mkdir()
-    assert planned(pictures, sequence=True)[0][1].suffix == ".mp4"
+    ((_, dst),) = planned(pictures, sequence=True)
+    assert dst == folder.parent / "pictures.png_anonymized.mp4"
+    monkeypatch.chdir(pictures)
+    for name, made in ((".", "pictures.png"), ("..", folder.parent.name)):
+        assert planned(Path(name), sequence=True)[0][1].name == f"{made}_anonymized.mp4"
     star = folder / "[x].mp4"  # a file that is called like a pattern is that file
     star.write_bytes(b"")
     assert planned(star)[0][0] == star
@@ -269,6 +275,7 @@ def test_finished_is_what_has_its_receipt(folder: Path) -> None:
         "settings_sha256": own.fingerprint(),
         "source": {"sha256": file_digest(task.src)},
         "output": {"sha256": file_digest(task.dst)},
+        "settings": own.settings(),
     }
     path = receipt_path(task.dst, own.config)
     assert not is_finished(task, own)

@@ -305,6 +305,8 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
         (["s3://me:se/secret@bucket/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
         (["ftp://me:secret@host/a.mp4", "-o", "o.mp4", "--json"], 2, "at ftp://"),
         (["memory://in/a.mp4", "-o", "ftp://me:secret@host/o.mp4"], 2, "at ftp://"),
+        (["simplecache::s3://me:secret@b/a.mp4", "-o", "o.mp4"], 2, "at simplecache::s3://"),
+        (["memory://in/a.mp4", "-o", "zip::s3://me:secret@b/o.mp4"], 2, "at zip::s3://"),
         (["memory://in/a.mp4", "-o", "o.mp4", "--region=http://me:secret@a/b"], 2, "at http://"),
         (["s3://bucket/../a.mp4", "-o", "o.mp4"], 2, "without it"),
         (

@@ -47,6 +47,19 @@ def test_an_unchanged_run_is_resumed(resume: Resume) -> None:
     assert not resume(*FRAME) and resume(*FRAME)
 
 
+@pytest.mark.parametrize("flags", [["--allow-empty"], ["--allow-gaps"], ["--threads", "1"]])
+def test_who_allows_more_resumes_what_was_done_without(resume: Resume, flags: list[str]) -> None:
+    """As the rest of a folder is done, of which some files were refused."""
+    assert not resume(*FRAME)
+    assert resume(*FRAME, *flags)
+
+
+@pytest.mark.parametrize("flag", ["--allow-empty", "--allow-gaps"])
+def test_what_was_done_with_less_refused_is_done_again(resume: Resume, flag: str) -> None:
+    assert not resume(*FRAME, flag)
+    assert not resume(*FRAME) and resume(*FRAME)
+
+
 def test_an_output_that_a_seed_undoes_is_done_again(resume: Resume, capsys: Any) -> None:
     words = ("--method", "selective", "--regions", "frame")
     seeded = ["anonymize", "in.mp4", "-o", "out.mp4", "--preview", "0.1", *words, "--seed", "5"]

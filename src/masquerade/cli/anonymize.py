@@ -461,7 +461,7 @@ def _output_check(
 
 def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
-    from masquerade.pipeline.batch import is_finished
+    from masquerade.pipeline.batch import is_finished, is_there
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 
     tasks, failed, entries = plan.tasks, dict(plan.unread), []
@@ -475,7 +475,7 @@ def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)
-            if options.skip_existing and there.exists():
+            if options.skip_existing and is_there(task, own_config):
                 line, status = f"{there} exists: {task.src} is skipped", "skipped"
             elif pipeline is not None:
                 own = pipeline._replace(config=config_of(task, pipeline.config, tasks))

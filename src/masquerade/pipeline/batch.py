@@ -116,9 +116,12 @@ def plan_tasks(
             raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
     tasks, equal = [], Counter[tuple[Path, str]]()
     for number, (src, below) in enumerate(found, 1):
-        folder = src.parent if folder_or_file is None else folder_or_file / below
+        place = src if src.name not in ("", "..") else Path(os.path.abspath(src))
+        folder = place.parent if folder_or_file is None else folder_or_file / below
         tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
-        stem = src.stem if name == "keep" else f"{number:06d}"
+        stem = f"{number:06d}"
+        if name == "keep":
+            stem = place.name if sequence else place.stem  # a folder's dots begin no ending
         if name == "hash":
             with suppress(VideoError):  # what cannot be read fails when its turn comes
                 stem = _digest(src)[:16]
@@ -297,10 +300,42 @@ def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
         )
 
 
+def is_there(task: FileTask, config: PipelineConfig) -> bool:
+    """Whether an output exists, for `skip_existing`, which goes by names.
+
+    Raises:
+        UsageError: its receipt tells that it is of another source, by name or by size.
+    """
+    path = main_output(task.dst, config)
+    if not _exists(path):
+        return False
+    try:
+        source = json.loads(receipt_path(task.dst, config).read_text("utf-8"))["source"]
+        name, size = source["name"], source["bytes"]
+        read = task.src.stat().st_size if size and task.src.is_file() else size
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True  # no receipt tells what it is of
+    if name in (None, task.src.name) and size == read:  # a public receipt has neither
+        return True
+    raise UsageError(
+        f"{path} exists, and its receipt says that it is of another video than this one: choose "
+        "another -o, or give --overwrite."
+    )
+
+
+def _exists(path: Path) -> bool:
+    """Whether a file is there; none is whose name the file system does not take."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
-    Also whether that run attacked it, where this one would, and wrote the exports asked for.
+    Also whether that run attacked it, where this one would, and wrote the exports asked for. One
+    that would have refused more than this one made the same, as did one with other `threads`.
     A receipt of another version of masquerade is refused, unless the output may be replaced.
     """
     config = pipeline.config
@@ -309,9 +344,16 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
         receipt = json.loads(path.read_text("utf-8"))
         version = receipt["receipt"]
         if version == VERSION:
+            earlier = receipt["settings"]
+            same = replace(
+                config,
+                threads=earlier["threads"],
+                allow_empty=config.allow_empty and earlier["allow_empty"],
+                allow_gaps=config.allow_gaps and earlier["allow_gaps"],
+            )
             return bool(
                 (pipeline.check_output is None or receipt["verified"] is True)
-                and receipt["settings_sha256"] == pipeline.fingerprint()
+                and receipt["settings_sha256"] == pipeline._replace(config=same).fingerprint()
                 and receipt["source"]["sha256"] == _digest(task.src)
                 and (config.shadow or receipt["output"]["sha256"] == _digest(task.dst))
                 and all(
@@ -368,8 +410,9 @@ def anonymize_batch(
     for task in tasks:
         own = pipeline._replace(config=configs[task])
         try:
-            there = main_output(task.dst, own.config)
-            done = (skip_existing and there.exists()) or (resume and is_finished(task, own))
+            done = (skip_existing and is_there(task, own.config)) or (
+                resume and is_finished(task, own)
+            )
         except MasqueradeError as error:  # such as a store that does not answer
             yield FileOutcome(task, "failed", str(error), error.exit_code)
             continue
@@ -407,7 +450,7 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files side by side. When a process dies, its like are run again, each in its own."""
-    there = {task for task, own in todo if any(path.exists() for path in task.outputs(own.config))}
+    there = {task for task, own in todo if any(map(_exists, task.outputs(own.config)))}
     broken = []
     try:
         with processes(workers, initializer=_start_worker, signals=ENDING, environment={}) as pool:

@@ -1,5 +1,6 @@
 """Outputs of a run: which files it writes, and that none of them replaces what is to be kept."""
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -99,7 +100,9 @@ def check_outputs(
     flags: dict[Path | None, str] = {}
     for task in tasks:
         own = config_of(task, config, tasks)
-        outputs += task.outputs(own) if _is_reached(task.src) else []
+        written = task.outputs(own)
+        if _is_reached(task.src) and (len(tasks) == 1 or all(map(_can_be_named, written))):
+            outputs += written
         flags |= {own.report: "--report", own.export_boxes: "--export-boxes"}
         flags |= {own.export_masks: "--export-masks", task.dst: "-o"}
     for path in outputs:
@@ -126,6 +129,15 @@ def check_outputs(
         refuse_existing(path, overwrite=overwrite, flag=flag)
         if isinstance(path, RemotePath) and not overwrite:
             refuse_existing_remote(path)
+
+
+def _can_be_named(path: Path) -> bool:
+    """Whether the file system takes a name; of several files, one with such fails by itself."""
+    try:
+        path.lstat()
+    except (OSError, ValueError) as error:
+        return getattr(error, "errno", None) not in (None, errno.ENAMETOOLONG)
+    return True
 
 
 def _is_reached(src: Path) -> bool:
