@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +43,42 @@ def test_a_pipe_goes_on_to_a_pipe(clip: Path, tmp_path: Path, feed: Feed) -> Non
         run = subprocess.run(words, stdin=source, stdout=target, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 0, run.stderr
     assert f"{shown_frames(got)} of " in run.stderr  # what it says is not in the video
+
+
+def test_ctrl_c_ends_the_wait_for_a_pipe_that_nobody_reads(
+    clip: Path, tmp_path: Path, feed: Feed
+) -> None:
+    pipe = tmp_path / "out"
+    os.mkfifo(pipe)
+    with live(feed(clip), "-o", pipe, *HIDDEN) as run:
+        time.sleep(5)  # whether it waits by then or not, it ends in the same way
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and "interrupted" in said
+
+
+def test_a_named_pipe_is_written_once_it_is_read(clip: Path, tmp_path: Path, feed: Feed) -> None:
+    pipe, got = tmp_path / "out", tmp_path / "got.ts"
+    os.mkfifo(pipe)
+    with live(feed(clip), "-o", pipe, *HIDDEN, "--duration", 1) as run:
+        time.sleep(5)
+        with pipe.open("rb") as source:
+            got.write_bytes(source.read())
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0 and f"{shown_frames(got)} of " in said
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_disk_that_fills_is_said_with_the_files_own_name(
+    clip: Path, tmp_path: Path, feed: Feed, full_after: Any, name: str
+) -> None:
+    out = tmp_path / name
+    config = LiveConfig(regions="frame", crf=0, duration=10)
+    words = [str(feed(clip)), str(out), build("selective"), config]
+    with full_after(1_000_000), pytest.raises(MasqueradeError, match=name) as caught:
+        LiveSession(*words).run()
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith((".", name))]
+    assert "part" not in str(caught.value) and not left
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_first_frame(

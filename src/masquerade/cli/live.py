@@ -16,7 +16,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import UsageError, VideoError, escape
+from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.pipeline.live_config import LiveConfig
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def main(argv: list[str]) -> int:
     with _EndedBySignals(session) as ended:
         try:
             receipt = session.run(None if quiet else _Talk())
-        except VideoError as error:
-            if ended.early:  # whatever waited for the first picture failed for that
+        except MasqueradeError as error:
+            if ended.early:  # whatever waited for the source or the destination failed for that
                 raise KeyboardInterrupt from error
             raise
     if options.json:
@@ -119,7 +119,7 @@ class _EndedBySignals:
     def __init__(self, session: "LiveSession") -> None:
         self._session = session
         self._before: dict[int, Any] = {}
-        self.early = False  # before the source gave a picture
+        self.early = False  # before the source gave a picture, and the destination was open
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -135,7 +135,7 @@ class _EndedBySignals:
     def _stop(self, number: int, frame: Any) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
-        self.early = not self._session.pictures
+        self.early = not self._session.opened
         self._session.stop()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.object_store import refuse_address
 from masquerade.pipeline.config import (
     Pipeline,
@@ -31,12 +31,12 @@ from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.receipt import library_versions
 from masquerade.pipeline.standstill import Standstill
 from masquerade.pipeline.verify import verify_output
-from masquerade.storage import refuse_existing
+from masquerade.storage import error_with_final_name, refuse_existing
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
 from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for
 from masquerade.video.live_decoding import TICKS
-from masquerade.video.live_output import ReconnectingWriter, check_codec
+from masquerade.video.live_output import ReconnectingWriter, check_codec, wait_for_reader
 from masquerade.video.live_source import LiveSource, age
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo
 from masquerade.video.timestamps import FrameTime
@@ -167,9 +167,12 @@ class LiveSession:
         self._standstill = Standstill(config.stall, say)
         self._say = say
         self._lost: str | None = None
+        self._stopped = False
+        self.opened = False  # whether the source gave a picture, and the destination takes some
 
     def stop(self) -> None:
         """End after the frame that is worked on; a signal handler or a thread may call it."""
+        self._stopped = True
         self._input.stop()
 
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
@@ -177,8 +180,10 @@ class LiveSession:
 
         Its receipt appears with it, and that of another destination, if it is asked for, behind it.
         """
-        began = time.monotonic()
-        with self._input as source, self._standstill:
+        # before the source is opened, whose pictures would be late by the time they are read
+        reader = wait_for_reader(self.destination, lambda: self._stopped)
+        with reader, self._input as source, self._standstill:
+            began = time.monotonic()
             config = self.pipeline.config
             check_memory(source.info, 1, self.pipeline.anonymizer.window or config.batch_size)
             run = LiveRun(
@@ -187,7 +192,10 @@ class LiveSession:
             pictures = self._watched(self._in_time(source), run.counts)
             frames = self._until_lost(run(self._standstill(pictures)))
             if self.destination.kind == "file":
-                return self._write_file(frames, run, on_frame, began)
+                try:
+                    return self._write_file(frames, run, on_frame, began)
+                except MasqueradeError as error:
+                    raise error_with_final_name(error, Path(self.destination.text)) from error
             with transaction(overwrite=self.config.overwrite) as appear:
                 if self.report is not None:
                     appear(self.report)  # before the first frame: where it fails, nothing was sent
@@ -276,6 +284,7 @@ class LiveSession:
                 appear(self.report)  # before the first frame: where it fails, no recording is lost
             info = _output_info(self._input.info)
             with Writer(part, info=info, container=container, encoding=encoding) as writer:
+                self.opened = True
                 self._write(frames, partial(_write_frame, writer), run, on_frame)
             if not run.counts.shown:
                 raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
@@ -296,6 +305,7 @@ class LiveSession:
             seconds=self.config.reconnect,
             say=self._say,
         ) as writer:
+            self.opened = True
             self._write(frames, writer.write, run, on_frame)
 
     def _write(

@@ -1,12 +1,16 @@
 """Send frames to a live destination as they come: a network stream, a pipe or a virtual camera."""
 
+import errno
+import os
 import re
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Self
 
 import av
@@ -39,6 +43,7 @@ CARRIED = {
 }
 """Codecs of which each muxer makes a stream that is read again: others it sends as no video, or not
 at all, and what RTP carries of MJPEG has bounded sizes."""
+READER_EVERY = 0.02  # seconds between two looks whether a pipe has a reader
 PAUSE = 1.0  # seconds between two attempts to open a destination that is gone
 SECONDS = 10.0  # after which a server that does not take what is sent over TCP is given up
 
@@ -200,6 +205,42 @@ class ReconnectingWriter:
                 raise
             if self._gone_at == now:
                 self._say(f"{error} It is tried again for {self._seconds:g} s.")
+        return False
+
+
+@contextmanager
+def wait_for_reader(address: Address, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Hold a named pipe open once a program reads it; other destinations are not waited for.
+
+    FFmpeg would wait for the reader when it opens the pipe, and hear no signal meanwhile.
+
+    Raises:
+        MasqueradeError: the run was `stopped` before.
+    """
+    if address.text == "-" or address.kind != "pipe" or not _is_fifo(address.text):
+        yield
+        return
+    while True:
+        try:
+            handle = os.open(address.text, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # which says that there is no reader
+                why = error.strerror
+                raise MasqueradeError(f"{address.name} cannot be written to ({why}).") from error
+        if stopped():
+            raise MasqueradeError(f"{address.name} was read by no program until the run ended.")
+        sleep(READER_EVERY)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
         return False
 
 
