@@ -44,6 +44,7 @@ from masquerade.storage import (
     weights_digest,
     with_final_name,
 )
+from masquerade.transaction import transaction
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -195,6 +196,25 @@ def test_the_mask_of_rights_stays_where_files_are_completed_at_once(
     finally:
         umask(before)
     assert {part.stat().st_mode & 0o777 for part in parts} == {0o640}
+
+
+def test_files_and_folders_are_made_where_the_file_system_knows_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some shares of a network; what a killed run leaves there stays."""
+
+    def unable(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    for text in ("old", "new"):
+        with atomic_write(tmp_path / "a", overwrite=True) as part:
+            part.write_text(text)
+        with transaction(overwrite=True) as appear:
+            appear(tmp_path / "b").write_text(text)
+    with storage.TemporaryFolder(tmp_path) as one, storage.TemporaryFolder(tmp_path) as two:
+        assert one.is_dir() and two.is_dir()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
 
 
 def test_a_part_is_its_owners_alone_whatever_is_allowed(tmp_path: Path) -> None:

@@ -102,10 +102,19 @@ def create_locked(path: Path) -> int:
     """Make a file that only its owner can read; returns its open lock."""
     while True:
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         if _is_at(path, lock):  # else another run took it for stale before it was locked
             return lock
         os.close(lock)
+
+
+def wait_for_lock(handle: int, *, shared: bool = False) -> None:
+    """Lock what is open, where its file system can; else nothing there is ever taken for stale."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def complete(part: Path, *, private: bool = False) -> None:
@@ -183,7 +192,7 @@ class TemporaryFolder:
                 lock = os.open(self.path, os.O_RDONLY)
             except FileNotFoundError:  # another process took it for stale before it was locked
                 continue
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for_lock(lock)
             if _is_at(self.path, lock):  # else another process took it for stale
                 break
             os.close(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -260,6 +261,15 @@ def test_sets_of_actions_and_attributes_are_disjoint(whole: Mimes) -> None:
     assert not set(ATTRIBUTE_SETS["person"]) & set(ATTRIBUTE_SETS["place"])
     some = Mimes(actions=ACTION_SETS[0], clips=128)
     assert set(some.manifest.cells("action")) == set(ACTION_SETS[0])
+
+
+def test_a_folder_is_as_open_as_any_new_one(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_mimes(tmp_path / "m", Mimes(clips=2, people=4, size=32, frames=4))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m").stat().st_mode & 0o777 == 0o750
 
 
 def test_files_hold_what_was_drawn(tmp_path: Path) -> None:

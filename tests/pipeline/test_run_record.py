@@ -97,6 +97,8 @@ def test_a_file_that_is_no_record_is_left_as_it_is(
     deep.write_text("[" * 100_000)
     assert main([*words, str(deep)]) == 2
     assert "is no record" in capsys.readouterr().err
+    assert main([*words, "/dev/null"]) == 2
+    assert "is a device or a pipe" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "out" / "a.mp4")]) == 2
     assert "would replace" in capsys.readouterr().err
     assert main([*words, str(tmp_path)]) == 1

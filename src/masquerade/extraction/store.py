@@ -4,7 +4,6 @@ Clips are appended; the index names a clip only when its bytes are on the disk, 
 interrupted extraction goes on where it stopped. Several processes may write to one store.
 """
 
-import fcntl
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ from torch import Tensor
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
 from masquerade.pipeline.coverage import FrameCounts
+from masquerade.storage import wait_for_lock
 
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
 COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
@@ -137,7 +137,7 @@ class ClipStore:
         """The index, which no other process writes meanwhile, nor reads if this one writes."""
         handle = os.open(self._index, os.O_CREAT | os.O_RDWR if write else os.O_RDONLY, 0o666)
         with os.fdopen(handle, "r+b" if write else "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
+            wait_for_lock(file.fileno(), shared=not write)
             yield file
 
     def _read(self, index: BinaryIO) -> None:

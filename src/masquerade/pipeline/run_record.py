@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def run_record(
         settings_sha256: that of the batch's method and configuration, as its receipts have it.
 
     Raises:
-        UsageError: the file is there and is no record.
+        UsageError: the file is there and is no record, or is a device or a pipe.
         MasqueradeError: it cannot be written.
     """
     if path is None:
@@ -81,6 +82,8 @@ def _line(outcome: FileOutcome) -> dict[str, Any]:
 
 def _check(path: Path, handle: int) -> None:
     """Refuse a file that is no record; end the line at which a killed process left one."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise UsageError(f"{path} is a device or a pipe, and no file; choose another --record.")
     first = os.pread(handle, 1 << 20, 0).partition(b"\n")[0]
     try:
         known = not first or "settings_sha256" in json.loads(first)

@@ -1,6 +1,5 @@
 """What was decided about one video: saved at every step, and taken back step by step."""
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
 from masquerade.regions.drawn import DRAWN_TRACKS
-from masquerade.storage import file_digest, file_signature
+from masquerade.storage import file_digest, file_signature, wait_for_lock
 
 MOST_STEPS = 200  # that can be taken back
 
@@ -221,7 +220,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold off the other processes that write in a folder."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        wait_for_lock(handle)
         yield
     finally:
         os.close(handle)

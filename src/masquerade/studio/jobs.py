@@ -5,7 +5,6 @@ loses no finished job. A job that was not finished is forgotten at the next star
 cannot be used is kept aside with all its files.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.storage import atomic_write, file_digest, file_signature, take_lock
+from masquerade.storage import atomic_write, file_digest, file_signature, take_lock, wait_for_lock
 from masquerade.studio.children import Child
 from masquerade.studio.kept_edits import UNREADABLE
 
@@ -155,7 +154,7 @@ class Jobs:
             own = self.folder(job)
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._locks[job.id], fcntl.LOCK_EX)  # else another studio took it for stale
+            wait_for_lock(self._locks[job.id])  # else another studio took it for stale
             try:
                 words = [kind, *arguments(own)]
             except BaseException:  # such as a full disk

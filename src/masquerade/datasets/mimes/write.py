@@ -1,5 +1,6 @@
 """Writing mimes as video files with a manifest and, if wanted, pixel-level ground truth."""
 
+import stat
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,7 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFolder(folder.parent) as part:
             _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
-            part.chmod(0o755)
+            part.chmod(stat.S_IMODE((part / "clips").stat().st_mode))  # as of any new folder
             part.replace(folder)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
