@@ -173,6 +173,15 @@ def test_two_of_one_name_keep_their_endings_or_are_refused(folder: Path) -> None
     out = folder.parent / "out"
     found = dict(planned(folder / "a.mp4", twin, folder / "b.MKV", output=str(out)))
     assert [path.name for path in found.values()] == ["a.mp4.mp4", "a.avi.mp4", "b.mp4"]
+    for suffix, name in ((None, "a.avi_anonymized.mp4"), ("_x", "a.avi_x.mp4")):
+        first = planned(folder, suffix=suffix)
+        assert folder / name in [dst for _, dst in first]
+        for _, dst in first:
+            dst.write_bytes(b"made")
+            dst.with_name(dst.name + ".receipt.json").write_text("{}")
+        assert planned(folder, suffix=suffix) == first, "what a run made is no source of the next"
+        for _, dst in first:
+            dst.unlink()
     other = folder / "sub" / "a.mp4"
     other.write_bytes(b"other")
     with pytest.raises(UsageError, match="would both become"):

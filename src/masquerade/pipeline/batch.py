@@ -114,11 +114,11 @@ def plan_tasks(
             raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
         if names_file:
             raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
+    tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
     tasks, equal = [], Counter[tuple[Path, str]]()
     for number, (src, below) in enumerate(found, 1):
         place = src if src.name not in ("", "..") else Path(os.path.abspath(src))
         folder = place.parent if folder_or_file is None else folder_or_file / below
-        tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
         stem = f"{number:06d}"
         if name == "keep":
             stem = place.name if sequence else place.stem  # a folder's dots begin no ending
@@ -129,7 +129,7 @@ def plan_tasks(
                 if (copy := equal[folder, stem]) > 1:
                     stem += f"-{copy}"
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
-    return _distinct(tasks)
+    return _distinct(tasks, tail)
 
 
 def _expand(
@@ -218,7 +218,8 @@ def _made_before(
     """
     if not suffix:
         return set()
-    there, stems = set(files), {(file.parent, file.stem) for file in files}
+    there = set(files)
+    stems = {(file.parent, name) for file in files for name in (file.stem, file.name)}
     return {
         file
         for file in files
@@ -252,10 +253,11 @@ def _extension(src: Path, codec: str) -> str:
     return suffix_for(codec)
 
 
-def _distinct(tasks: list[FileTask]) -> list[FileTask]:
+def _distinct(tasks: list[FileTask], tail: str) -> list[FileTask]:
     """Give tasks whose outputs would have one name the suffix of their source as well.
 
-    So a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4.
+    So a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4, and with a `tail` such as _safe
+    a.avi_safe.mp4 and a.mp4_safe.mp4.
 
     Raises:
         UsageError: two outputs would have one name all the same.
@@ -263,9 +265,7 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     given, keys = tasks, place_keys(task.dst for task in tasks)
     counts = Counter(keys)
     tasks = [
-        FileTask(task.src, task.dst.with_name(task.dst.stem + task.src.suffix + task.dst.suffix))
-        if counts[key] > 1
-        else task
+        replace(task, dst=_with_ending_of_source(task, tail)) if counts[key] > 1 else task
         for task, key in zip(tasks, keys, strict=True)
     ]
     first: dict[str, FileTask] = {}
@@ -277,6 +277,11 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
                 "give --name sequential, or do them apart."
             )
     return tasks
+
+
+def _with_ending_of_source(task: FileTask, tail: str) -> Path:
+    stem = task.dst.stem.removesuffix(tail) + task.src.suffix + tail
+    return task.dst.with_name(stem + task.dst.suffix)
 
 
 def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
