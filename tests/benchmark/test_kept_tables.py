@@ -124,12 +124,19 @@ def test_there_is_no_page_before_there_is_a_table(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("uti.json", '{"schema": "older"}'),
+        *(("uti.about.json", text) for text in ("", "null", "[]", '{"ours": 5, "shown": {}}')),
+    ],
+)
 def test_a_table_that_cannot_be_read_is_named_and_the_others_stay(
-    tmp_path: Path, result: Evaluation
+    tmp_path: Path, result: Evaluation, file: str, text: str
 ) -> None:
     measure(tmp_path, MEASURED, result)
     measure(tmp_path, replace(MEASURED, name="uti"), result)
-    (results_folder(tmp_path, "quick") / "uti.json").write_text('{"schema": "older"}')
+    (results_folder(tmp_path, "quick") / file).write_text(text)
     said: list[str] = []
     assert [one.name for one, _ in kept_tables(tmp_path, report=said.append)] == ["mimes"]
     assert "uti is not on the page" in said[0] and len(said) == 1

@@ -89,6 +89,13 @@ def row(**keys: Any) -> dict[str, Any]:
         (table(rows=[{"name": "b", "method": "blur", "raw": True}]), "either method or train"),
         (table(rows=[{"name": "b", "raw": "yes"}]), "raw of table t is to be true or false"),
         (table(rows=[{"name": "b", "method": "blur", "network": "x"}]), "has a network"),
+        (row(raw=True, network="resnet-5000"), "row b of t is of network resnet-5000, which is no"),
+        (
+            table(network_lines=[{"name": "l", "row": "b", "action": "i3d", "private": "i3d"}]),
+            "line l of t is of network i3d, which is none of tiny-3d, ",
+        ),
+        ({**SUITE, "name": "mine"}, "leave the name at its top out"),
+        (table(name="t.about"), "leave the .about at its end out"),
         (table(compared_with=["c"]), "table t is compared with c, which is none of its rows"),
         (
             table(ablations=[{"parameter": "size", "rows": {"2": "c"}}]),

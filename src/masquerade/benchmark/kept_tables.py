@@ -64,7 +64,7 @@ def kept_tables(
         try:
             result = from_json(path.with_name(f"{name}.json").read_text("utf-8"))
             found.append((_read(json.loads(path.read_text("utf-8"))), result))
-        except (OSError, ValueError, TypeError, KeyError, UsageError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, UsageError) as error:
             report(f"{path.with_name(name)} is not on the page: {error}")
     return sorted(found, key=lambda pair: (pair[0].suite, pair[0].place, pair[0].name))
 

@@ -198,6 +198,8 @@ def read_suite(name: str) -> Suite:
 
 def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
     """A suite from what a TOML file says; `name` is the file's, for messages and folders."""
+    if "name" in plain:
+        raise UsageError(f"{name}: a suite is called as its file: leave the name at its top out.")
     tables = []
     for table in _list(plain, "tables", name):
         where = f"table {table.get('name', '')}"
@@ -240,6 +242,8 @@ def _check(suite: Suite) -> None:
     for name in names:
         if _is_no_name(name):  # it names a folder of results
             fail(f"a table cannot be called {name!r}: {NAMES}.")
+        if name.endswith(".about"):  # where what the page says of another table would be
+            fail(f"a table cannot be called {name!r}: leave the .about at its end out.")
     for table in suite.tables:
         for row in table.rows:
             if not row.name:
@@ -304,7 +308,27 @@ def _check(suite: Suite) -> None:
     made = {key: named_data(suite, source.convert or "") for key, source in suite.data.items()}
     if (cyclic := _find_cycle(made)) is not None:
         fail(f"data {cyclic} is made with itself, by way of what it is made with.")
+    _check_networks(suite, fail)
     _check_seen(suite, fail)
+
+
+def _check_networks(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+    """Refuse networks that there are not, whose lines would be left out without a word."""
+    named = []
+    for table in suite.tables:
+        for row in table.rows:
+            if row.network is not None:
+                named.append((row.network, f"row {row.name} of {table.name}"))
+        for line in table.network_lines:
+            where = f"line {line.name} of {table.name}"
+            named += [(line.action, where), (line.private, where)]
+    if not named:
+        return
+    from masquerade.models.recognizers import RECOGNIZERS  # with torch, which no other check needs
+
+    for network, where in named:
+        if network not in RECOGNIZERS:
+            fail(f"{where} is of network {network}, which is none of {', '.join(RECOGNIZERS)}.")
 
 
 def _find_cycle(named: Mapping[str, Iterable[str]]) -> str | None:
