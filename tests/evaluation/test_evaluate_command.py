@@ -42,6 +42,7 @@ from masquerade.regions import REGIONS
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
+from masquerade.storage import alone_in
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
@@ -78,6 +79,14 @@ def test_a_folder_is_not_made_for_what_is_refused(folder: Path, tmp_path: Path) 
         with pytest.raises(UsageError):
             main([*words, *more])
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_which_another_evaluation_works_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "-o", str(tmp_path)]
+    with alone_in(tmp_path, ""), pytest.raises(UsageError, match="another evaluation is at work"):
+        main(words)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ from masquerade.pipeline.config import (
 )
 from masquerade.pipeline.levels import LevelName
 from masquerade.ranges import Allowed, Count, Share, Weight, Whole
-from masquerade.storage import STORE_LIMIT
+from masquerade.storage import STORE_LIMIT, alone_in
 from masquerade.transaction import transaction
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def _evaluate(argv: list[str]) -> int:
         if (older := _older_command(options.output)) not in (None, command):
             whose = f" of `{older}`" if older else ""
             print(f"The results{whose} in {options.output} will be replaced.", file=sys.stderr)
-    with StepProgress(quiet=options.json) as progress:
+    with _alone_in(options.output), StepProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
             rows,
@@ -278,8 +279,8 @@ def _evaluate(argv: list[str]) -> int:
             progress=progress.follow,
             report=progress.print_line,
         )
-    if options.output is not None:
-        write_results(result, options.output)
+        if options.output is not None:
+            write_results(result, options.output)
     if options.json:
         sys.stdout.write(result.to_json() + "\n")
     else:
@@ -436,6 +437,12 @@ def _older_command(folder: Path) -> str | None:
         return escape(found["command"] or "")
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
+    """Hold a folder of results, in which two evaluations would mix theirs."""
+    busy = f"another evaluation is at work in {folder}: wait until it has ended, or choose another"
+    return nullcontext() if folder is None else alone_in(folder, f"{busy} -o.")
 
 
 def _check_folder(folder: Path) -> None:
