@@ -137,8 +137,9 @@ def test_a_killed_studio_leaves_nothing_that_the_next_one_does_not_remove(
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     killed.stdout.close()
-    raw = list((tmp_path / "tmp").glob("masquerade-temporary-*/*/source.mp4"))
-    assert len(raw) == 1 and raw[0].parent.stat().st_mode & 0o777 == 0o700
+    raw = list((tmp_path / "tmp").glob("masquerade-temporary-*/*/source/*.mp4"))
+    assert [one.name for one in raw] == ["a.mp4"], "as receipts call it"
+    assert raw[0].parent.stat().st_mode & 0o777 == 0o700
     end = time.monotonic() + 30
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < end, "a process outlives the page"

@@ -143,8 +143,11 @@ class Studio:
         """
         name = plain_name(name)
         folder = self._new_folder()
-        path, content, size = folder / f"source{Path(name).suffix.lower()}", hashlib.sha256(), 0
+        # in a folder of its own under its own name, by which receipts and messages call it
+        path = folder / "source" / (_stem(name) + Path(name).suffix[:8])
+        content, size = hashlib.sha256(), 0
         try:
+            path.parent.mkdir(mode=0o700)
             with path.open("xb") as file:
                 async for part in parts:
                     size += len(part)

@@ -125,8 +125,11 @@ function show(wish, complete, name, since) {
   changed("shown");
 }
 
-/** A mark counts as looked at when one of its frames was shown because somebody went there. */
+/** A mark counts as looked at when one of its frames was shown because somebody went there.
+
+What is shown of a comparison, or on a map, is not what a run by these decisions would hide. */
 function look(frame) {
+  if (state.comparison || state.heat) return;
   const before = state.looked.size;
   for (const mark of redMarks()) if (mark.first <= frame && frame <= mark.last) state.looked.add(markKey(mark));
   if (state.looked.size !== before) changed("looked");
