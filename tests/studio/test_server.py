@@ -308,6 +308,16 @@ def test_a_run_that_fails_says_why(page: TestClient, opened: Opened, wait: Wait)
     wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
 
 
+def test_a_file_that_replaced_an_open_one_is_opened_anew(page: TestClient, root: Path) -> None:
+    """It went on with what had been there."""
+    before = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
+    compose(root / "new.mp4", seconds=1)
+    (root / "new.mp4").replace(root / "night" / "one.mp4")
+    video = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
+    again = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
+    assert video["id"] != before["id"] and again["id"] == video["id"]
+
+
 def test_only_what_lies_under_the_root_is_opened(
     page: TestClient, root: Path, tmp_path: Path, wait: Wait
 ) -> None:

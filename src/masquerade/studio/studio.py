@@ -26,7 +26,7 @@ from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.regions.template import Template
 from masquerade.regions.template_library import Library
-from masquerade.storage import TemporaryFolder, file_digest
+from masquerade.storage import TemporaryFolder, file_digest, file_signature
 from masquerade.studio.copying import Pictures
 from masquerade.studio.decisions import template_names
 from masquerade.studio.history import History
@@ -176,7 +176,8 @@ class Studio:
         path = self._under_root(place)
         if not path.is_file():
             raise UsageError(f"there is no video {place!r}.")
-        there = next((v for v in self.videos() if v.source == path), None)
+        known = (path, file_signature(path))  # a file that replaced it is another video
+        there = next((v for v in self.videos() if (v.source, v.signature) == known), None)
         if there is not None:
             return there
         folder = self._new_folder()

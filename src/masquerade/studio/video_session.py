@@ -25,6 +25,7 @@ from masquerade.regions.region import Region
 from masquerade.regions.template import check_extractor, make_template
 from masquerade.regions.template_library import Library
 from masquerade.report.heatmap import draw_heatmap
+from masquerade.storage import file_signature
 from masquerade.studio import decisions
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import ChangedError, History
@@ -76,6 +77,7 @@ class VideoSession:
         saved_beside: bool = False,
     ) -> None:
         self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
+        self.signature = file_signature(source)  # another one once the file is replaced
         self._folder, self._detectors, self._queue = folder, detectors, queue
         self._keys, self._template_changed = keys, template_changed
         self.pictures, self.history, self._kept = pictures, history, kept
