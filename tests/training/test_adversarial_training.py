@@ -217,6 +217,16 @@ def test_the_adversarial_phase_does_not_begin_while_the_action_is_at_chance() ->
     assert tried.history[-1]["phase"] == len(recipe().phases)
 
 
+def test_held_out_clips_of_one_kind_tell_nothing_of_a_binary_action() -> None:
+    """Their AUROC is not defined, and was printed as nan."""
+    _, targets = clips(48, 0)
+    action = np.random.default_rng(1).integers(2, size=48)
+    action[32:] = 1
+    lost = replace(data(targets=dict(targets, action=action)), utility={"action": 1})
+    with pytest.raises(MasqueradeError, match="the held-out clips are all of one kind"):
+        train_adversarially(recipe(), lost, device="cpu")
+
+
 def test_an_update_whose_accuracy_is_reached_is_skipped() -> None:
     never = replace(BOTH, until_accuracy=0.0)
     given = recipe(phases=(replace(ADVERSARIAL, updates=(AGAINST, never)),))

@@ -260,10 +260,13 @@ class AdversarialTrainer(Trainer):
             return
         last = self.history[-1]
         if not self.allow_chance and not has_learned_action(last, self.data):
+            score, chance = last["val_utility"], last["chance_utility"]
+            why = f"it scores {score:.2f}, and chance {chance:.2f}"
+            if math.isnan(score):
+                why = "the held-out clips are all of one kind, by which nothing can be told"
             raise MasqueradeError(
-                f"The action was not learned before phase {phase.name}: top-1 is "
-                f"{last['val_utility']:.2f} and chance {last['chance_utility']:.2f}; "
-                "give more clips, more epochs or another --utility, and a new folder."
+                f"The action was not learned before phase {phase.name}: {why}; give more clips, "
+                "more epochs or another --utility, and a new folder."
             )
 
     def _fresh_optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
