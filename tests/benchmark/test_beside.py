@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from masquerade.benchmark.beside import beside_paper, our_cells, our_scores
+from masquerade.benchmark.beside import OurScores, beside_paper, our_cells, our_scores
 from masquerade.benchmark.suite import Suite, parse_suite
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
@@ -154,17 +154,28 @@ def test_printed_scores_are_marked_by_what_is_guessed_from_the_labels_here() -> 
 
 def test_a_mean_without_void_attributes_says_so_and_is_no_floor_of_the_printed_one() -> None:
     void = replace(finding("face", "AUROC", 0.5), void="nobody reads it")
-    mine = (
-        finding("action", "top-1", 0.5, use="utility"),
-        finding("attributes by cMAP", "cMAP", 0.8),
-        finding("skin", "AUROC", 0.9),
-        void,
-    )
-    of = suite("stprivacy-known", "VP-UCF101", [RAW])
-    found = our_scores(of, of.table("t"), evaluation(row("raw", *mine)))
-    assert found is not None
+    found = beside_mean_over(void, *(finding(name, "AUROC", 0.9) for name in ("skin", *"abc")))
     assert found.cells["Raw"][5] == "80.00 [70.00, 90.00] without face"
     assert not [one for one in found.floors if one.metric == "cMAP"]
+
+
+@pytest.mark.parametrize(("labels", "floors"), [("ab", []), ("abcde", [30.0])])
+def test_a_mean_over_fewer_attributes_is_no_floor_of_the_printed_one(
+    labels: str, floors: list[float]
+) -> None:
+    """As with --labels; the paper's is over five."""
+    found = beside_mean_over(*(finding(name, "AUROC", 0.9) for name in labels))
+    assert [one.value for one in found.floors if one.metric == "cMAP"] == pytest.approx(floors)
+
+
+def beside_mean_over(*attributes: Finding) -> OurScores:
+    mean = finding("attributes by cMAP", "cMAP", 0.8)
+    mean = replace(mean, floors={"constant": score(0.3)})
+    action = finding("action", "top-1", 0.5, use="utility")
+    of = suite("stprivacy-known", "VP-UCF101", [RAW])
+    found = our_scores(of, of.table("t"), evaluation(row("raw", action, mean, *attributes)))
+    assert found is not None
+    return found
 
 
 def test_action_and_attributes_may_be_of_two_datasets() -> None:

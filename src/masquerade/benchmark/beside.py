@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from masquerade.benchmark.guessing import KNOWS_OF, GuessFloor
+from masquerade.benchmark.guessing import KNOWS_OF, GuessFloor, guess_floors
 from masquerade.benchmark.published import PublishedColumn, load_published
 from masquerade.benchmark.published_markdown import format_score, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
@@ -76,7 +76,7 @@ def our_floors(suite: Suite, table: SuiteTable, found: Evaluation) -> tuple[Gues
         if column.measures == "trade-off" or not _is_of(suite, table, column):
             continue
         finding = _finding(line, column)
-        if column.label == ALL and _void_attributes(line):
+        if column.label == ALL and (_void_attributes(line) or _are_fewer(line, column)):
             continue  # a mean over fewer attributes is no floor of the printed one
         for name, score in ({} if finding is None else finding.floors).items():
             knows = KNOWS_OF.get(name, "nothing")
@@ -194,6 +194,17 @@ def _cell(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
     if column.label == ALL and (missing := _void_attributes(line.found)):
         text += f" without {', '.join(missing)}"
     return f"{text} void" if finding.void else text
+
+
+def _are_fewer(line: Row, column: PublishedColumn) -> bool:
+    """Whether our attributes are fewer than those of the data that the printed mean is over."""
+    known = [
+        len(floor.per_attribute)
+        for floor in guess_floors()
+        if floor.dataset == column.dataset and floor.label == ALL and floor.per_attribute
+    ]
+    ours = {one.label for one in line.findings if one.use == "private" and one.metric == "AUROC"}
+    return len(ours - {MEAN, "identity"}) < max(known, default=0)
 
 
 def _void_attributes(line: Row) -> list[str]:
