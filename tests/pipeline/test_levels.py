@@ -93,16 +93,17 @@ def test_the_readme_says_what_was_measured_of_a_level(level: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "row", "column", "number"),
+    ("page", "row", "column", "number", "within"),
     [
-        ("face_recall.md", "all that the seed drew", -1, levels.FACES_HIDDEN),
-        ("people-real.md", "**bodies**", 2, levels.BODIES_HIDDEN),
-        ("people-real.md", "**heads**", 2, levels.HEADS_HIDDEN),
-        ("people-real.md", "**ground**", 2, levels.GROUND_HIDDEN),
+        ("face_recall.md", "all that the seed drew", -1, levels.FACES_HIDDEN, levels.FACES_WITHIN),
+        ("face_recall.md", "all that the seed drew", -2, levels.FACES_LIVE, None),
+        ("people-real.md", "**bodies**", 2, levels.BODIES_HIDDEN, levels.BODIES_WITHIN),
+        ("people-real.md", "**heads**", 2, levels.HEADS_HIDDEN, levels.HEADS_WITHIN),
+        ("people-real.md", "**ground**", 2, levels.GROUND_HIDDEN, None),
     ],
 )
 def test_what_was_measured_is_what_the_pages_say(
-    page: str, row: str, column: int, number: int
+    page: str, row: str, column: int, number: int, within: tuple[int, int] | None
 ) -> None:
     file = ROOT / "docs" / "results" / page
     if not file.exists():
@@ -110,7 +111,10 @@ def test_what_was_measured_is_what_the_pages_say(
     rows = [line.strip("| ").split(" | ") for line in file.read_text("utf-8").splitlines()]
     found = [cells for cells in rows if cells[0] == row]
     one = found[-1] if page == "face_recall.md" else found[0]  # faces over time; upright people
-    assert round(float(one[column].split()[0])) == number
+    share, _, interval = one[column].partition(" ")
+    assert round(float(share)) == number
+    if within is not None:
+        assert interval == "({} to {})".format(*within)
 
 
 def test_what_attackers_named_of_figures_is_what_the_table_says() -> None:

@@ -26,21 +26,28 @@ class Level(NamedTuple):
     measured: str  # on real clips, in a line
 
 
-FACES_HIDDEN = 91  # per cent of labelled faces: docs/results/face_recall.md, over time
-BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6  # of points: docs/results/people-real.md
+# Per cent of labelled faces, in files and live, of docs/results/face_recall.md, and of labelled
+# points of people, of docs/results/people-real.md; with 95 % intervals.
+FACES_HIDDEN, FACES_WITHIN, FACES_LIVE = 91, (82, 96), 84
+BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6
+BODIES_WITHIN, HEADS_WITHIN = (97, 99), (96, 100)
 # Per cent of clips whose pair was named, of docs/results/uti.md, with 95 % intervals. A guess draws
 # one of the 20 pairs. `selective` and `mannequin` are the methods of the levels.
 PAIRS_NAMED = {"raw": 96, "selective": 72, "mannequin": 25, "guess": 5}
 PAIRS_WITHIN = {"selective": (59, 83), "mannequin": (15, 38)}
 
 
+def _within(interval: tuple[int, int]) -> str:
+    low, high = interval
+    return f"({low} to {high})"
+
+
 def _named(method: str, by: str) -> str:
     """A sentence on how often attackers named the pair of people behind a method."""
-    low, high = PAIRS_WITHIN[method]
     named, raw, guess = (PAIRS_NAMED[name] for name in (method, "raw", "guess"))
     return (
-        f"attackers who knew 20 pairs of people named the pair in {named} % of clips ({low} to "
-        f"{high}) {by}, in {raw} % of raw ones, and in {guess} % by guessing"
+        f"attackers who knew 20 pairs of people named the pair in {named} % of clips "
+        f"{_within(PAIRS_WITHIN[method])} {by}, in {raw} % of raw ones, and in {guess} % by guessing"
     )
 
 
@@ -49,14 +56,15 @@ LEVELS: dict[LevelName, Level] = {
         "faces",
         "selective",
         "faces; body, clothes, walk and scene stay as they are",
-        f"{FACES_HIDDEN} % of the faces labelled in real clips were hidden",
+        f"{FACES_HIDDEN} % {_within(FACES_WITHIN)} of the faces labelled in real clips were hidden",
     ),
     "person": Level(
         "people",
         "selective",
         "whole people with their clothes; how they move and the scene stay",
-        f"{BODIES_HIDDEN} % of the points labelled on bodies in real clips were hidden, and "
-        f"{HEADS_HIDDEN} % of those on heads, with {GROUND_HIDDEN} % of the ground; "
+        f"{BODIES_HIDDEN} % {_within(BODIES_WITHIN)} of the points labelled on bodies in real "
+        f"clips were hidden, and {HEADS_HIDDEN} % {_within(HEADS_WITHIN)} of those on heads, with "
+        f"{GROUND_HIDDEN} % of the ground; "
         f"{_named('selective', 'mostly by the scene')}",
     ),
     "figure": Level(
@@ -69,9 +77,9 @@ LEVELS: dict[LevelName, Level] = {
     ),
 }
 HELP = (
-    f"face (of faces in real clips {FACES_HIDDEN} % were hidden), person (with clothes; "
-    f"{BODIES_HIDDEN} % of points on bodies), or figure (all drawn alike, without the scene); in "
-    "place of --regions and --method."
+    f"face (of faces in real clips {FACES_HIDDEN} % were hidden, live {FACES_LIVE} %), person "
+    f"(with clothes; {BODIES_HIDDEN} % of points on bodies), or figure (all drawn alike, without "
+    "the scene); in place of --regions and --method."
 )
 """What the command's help says of levels."""
 
