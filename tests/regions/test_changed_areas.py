@@ -74,6 +74,17 @@ def test_a_face_that_comes_is_found_at_once_and_one_that_goes_is_gone() -> None:
     assert all(seen < find.seen[0] / 4 for seen in find.seen[1:])
 
 
+def test_a_find_that_reaches_into_the_next_area_is_kept() -> None:
+    """Whoever looks there sees half a face and finds nothing, and dropped the first area's find."""
+    before = picture(Area(232, 100, 260, 140))
+    after = picture(Area(230, 100, 260, 140))
+    pixels = after.rgb()
+    pixels[100:140, 125:138] = pixels[100:140, 300:320] = 200  # changes on both sides
+    detect = DetectInChanges(Finder())
+    assert len(detect(before)) == 1
+    assert places(detect(ArrayFrame(pixels))) == {Area(230, 100, 260, 140)}
+
+
 def test_all_of_the_frame_is_looked_at_now_and_then_and_when_most_of_it_changed() -> None:
     find = Finder()
     detect = DetectInChanges(find)

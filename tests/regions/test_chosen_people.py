@@ -92,6 +92,16 @@ def test_a_face_belongs_to_the_person_in_whom_it_is() -> None:
     assert [box for box in only.boxes if box in faces] == [faces[1], faces[2]]
 
 
+def test_a_face_beside_somebody_visible_may_be_another_ones() -> None:
+    """As over a shoulder, of somebody whose body no network found."""
+    visible, hidden = np.zeros((1080, 1920), np.uint8), np.zeros((1080, 1920), np.uint8)
+    visible[300:1000, 800:1000] = 255
+    chosen = ChosenPeople.of([1], [])
+    for middle, hides in ((900, False), (1010, True), (1050, True)):
+        found = Box(middle - 25, 320, middle + 25, 380, 0.9)
+        assert chosen.hides_face(found, hidden, visible) is hides
+
+
 def box(x0: float, x1: float, number: int) -> Box:
     return Box(x0, 30, x1, 90, 0.8, FIRST_BOX + number, label="person")
 

@@ -17,7 +17,7 @@ from masquerade.regions.background_subtraction import BackgroundSubtraction, For
 from masquerade.regions.boxes import Box
 from masquerade.regions.hog_people import UprightPeople, _whole_frame, _without_upright
 from masquerade.regions.masks import rasterize
-from masquerade.regions.people import _TorchvisionPeople
+from masquerade.regions.people import _PosePeople, _TorchvisionPeople
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
 from masquerade.regions.tracking import Tracking
@@ -234,6 +234,13 @@ def test_torchvisions_weights_and_device_come_from_the_command(
     REGIONS["people"](**made[1])
     assert (given["weights"], given["device"]) == (file, "cpu")
     assert config.as_dict()["detector_weights"] == file.name  # a receipt has no folder
+
+
+def test_faces_beside_people_stay_hidden_for_as_long_as_these() -> None:
+    """A head without an outline has its face alone, of which --carry said nothing."""
+    source = People(gap=40, carry=30, lookback=20)._source
+    assert isinstance(source, _PosePeople)
+    assert (source._faces.gap, source._faces.carry, source._faces.lookback) == (40, 30, 20)
 
 
 def test_boxes_are_people() -> None:

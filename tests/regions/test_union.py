@@ -84,6 +84,13 @@ def test_a_union_hides_what_is_in_each_source_alone(first: Found, second: Found)
         assert (both[own > 0] == 255).all()
 
 
+def test_a_face_beside_all_silhouettes_is_hidden_as_high_as_by_faces_alone() -> None:
+    face = Found(Region(boxes=(Box(20, 12, 32, 28, 1, label="face"),)), "ellipse")
+    people = Found(Region(mask=outline(50, 5, 60, 40)), "silhouette")
+    alone, both = mask_of(face), mask_of(Union(sources=[face, people]))
+    assert alone.any() and (both[alone > 0] == 255).all()
+
+
 def test_silhouettes_are_hidden_beside_sources_without_any() -> None:
     people = Found(
         Region(boxes=(Box(0, 0, 20, 20, 1, label="person"),), mask=outline(5, 0, 15, 40)),

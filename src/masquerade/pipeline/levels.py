@@ -47,7 +47,8 @@ def _named(method: str, by: str) -> str:
     named, raw, guess = (PAIRS_NAMED[name] for name in (method, "raw", "guess"))
     return (
         f"attackers who knew 20 pairs of people named the pair in {named} % of clips "
-        f"{_within(PAIRS_WITHIN[method])} {by}, in {raw} % of raw ones, and in {guess} % by guessing"
+        f"{_within(PAIRS_WITHIN[method])} {by}, in {raw} % of raw ones, and in {guess} % by "
+        "guessing"
     )
 
 

@@ -22,6 +22,7 @@ from masquerade.object_store import refuse_no_store
 from masquerade.pipeline.config import (
     CHOSEN,
     DECIDED,
+    NUMBERED_BY,
     Pipeline,
     PipelineConfig,
     build_pipeline,
@@ -64,7 +65,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import error_with_final_name, file_digest
+from masquerade.storage import code_digest, error_with_final_name, file_digest
 from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
@@ -84,6 +85,9 @@ from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
 OnProgress = Callable[[int, int | None], None]
+# Fields by which masks may differ, if only in the last frames or at edges.
+ALSO_MASKING = ("preview", "salvage", "decoder", "force_8bit", "size", "cfr", "device", "amp")
+MASKED_BY = DECIDED.union(ALSO_MASKING, ("edits",))
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
@@ -410,10 +414,9 @@ class FileRun:
         """
         if not self.anonymizer.needs_source_digest:
             return None
-        settings = self.pipeline.settings()
-        chosen = {k: v for k, v in settings.items() if k in DECIDED or k == "edits"}
+        chosen = {k: v for k, v in self.pipeline.settings().items() if k in MASKED_BY}
         own = {"source": video_digest(self.src), "read": self.pipeline.contents()}
-        return bytes.fromhex(config_hash({**chosen, **own}))
+        return bytes.fromhex(config_hash({**chosen, **own, "code": code_digest(*NUMBERED_BY)}))
 
     def _stream(self, items: Iterator[Any], regions: Any, *, state: Any = None) -> Iterator[Any]:
         config = self.config

@@ -122,13 +122,15 @@ class DetectInChanges:
         if areas is None:
             return self._look_at_all(frame, turn, now)
         last.looks += 1
+        found = []
         for area in areas:
             part = CroppedFrame(frame, size, area)
             last.boxes = [box for box in last.boxes if not area.touches(_around(box, frame, size))]
-            last.boxes += [part.in_frame(box) for box in self._detect(part)]
+            found += [part.in_frame(box) for box in self._detect(part)]
             seen = _scaled(area, size, now.shape[::-1])
             inside = slice(seen.y0, seen.y1), slice(seen.x0, seen.x1)
             last.copy[inside] = now[inside]
+        last.boxes += found  # no find of one area is left out for the next one
         return list(last.boxes)
 
     def _look_at_all(self, frame: Frame, turn: int, now: NDArray[np.uint8]) -> list[Box]:

@@ -70,13 +70,16 @@ class ChosenPeople:
         return np.maximum(hidden, np.where(near(visible) > 0, 0, moving).astype(np.uint8))
 
     def hides_face(self, face: Box, hidden: Mask, visible: Mask) -> bool:
-        """Whether a face is hidden: by the person in whom its middle lies, and else as nobody's."""
+        """Whether a face is hidden: by the person in whom its middle lies, and else as nobody's.
+
+        Beside somebody hidden it is hidden; beside somebody visible it may be another one's.
+        """
         height, width = hidden.shape
         x = int(np.clip((face.x0 + face.x1) / 2, 0, width - 1))
         y = int(np.clip((face.y0 + face.y1) / 2, 0, height - 1))
         if near(hidden)[y, x]:
             return True
-        return not self.only and not near(visible)[y, x]
+        return not self.only and not visible[y, x]
 
 
 def _may_be(track: int, earlier: Earlier) -> set[int]:

@@ -54,10 +54,13 @@ def rasterize(
         if box.label == "drawn":  # by hand, as large as it is to be
             _draw(out, box, 1.0, feather, ellipse=False)
             continue
-        # The silhouette may lack a face that was detected beside it.
-        beside = shape == "silhouette" and box.label == "face" and covers(mask, box)
-        ellipse = box.label != "frame" and (shape == "ellipse" or beside)
-        _draw(out, box, ELLIPSE * margin if ellipse else margin, feather, ellipse=ellipse)
+        # A silhouette may lack a face that was detected beside it. One that lies beside them all is
+        # hidden as wide as its box, and as high as faces alone are.
+        face = shape == "silhouette" and box.label == "face"
+        if box.label != "frame" and (shape == "ellipse" or face):
+            _draw(out, box, ELLIPSE * margin, feather, ellipse=True)
+        if (shape != "ellipse" and not (face and covers(mask, box))) or box.label == "frame":
+            _draw(out, box, margin, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
     if ignore is not None:
