@@ -84,10 +84,36 @@ def test_it_ends_where_it_leaves_the_picture() -> None:
     wide = np.concatenate([scene(), scene(2)], axis=1)
     panned = [wide[:, 6 * t : 6 * t + SIZE[1]] for t in range(30)]
     found = follow(panned, START)
-    assert found.lost and 8 <= len(found.boxes) <= 22  # it is outside from picture 17 on
+    # what was drawn over is outside from picture 17 on, and hidden until then and for a while
+    assert found.lost and 16 <= len(found.boxes) <= 17 + CARRY
+    for t, (x0, y0, x1, y1) in enumerate(found.boxes[:16], 1):
+        left, right = max(0, START[0] - 6 * t), START[2] - 6 * t
+        assert x0 <= left + 1 and x1 >= right - 1, t
+        assert y0 <= START[1] + 1 and y1 >= START[3] - 1, t
     still = [scene()] * 5
     assert follow(still, START).boxes == [pytest.approx(START, abs=0.01)] * 4
     assert follow([scene()], START).boxes == []
+
+
+@pytest.mark.parametrize(("speed", "down"), [(2, False), (6, False), (3, True), (1, False)])
+def test_what_leaves_is_hidden_until_none_of_it_is_in_the_picture(speed: int, down: bool) -> None:
+    """Less than a quarter of it cannot be followed any more, and was seen for up to 20 pictures."""
+    side, thing = 40, scene(5)[:40, :40]
+    start = (SIZE[0] if down else SIZE[1]) - side - 4
+    pictures, seen = [], []
+    for t in range(2 * side // speed + 8):
+        picture, at = scene().copy(), start + speed * t
+        part = max(0, (SIZE[0] if down else SIZE[1]) - at)
+        if down and part:
+            picture[at : at + side, 40:80] = thing[:part]
+        elif part:
+            picture[40:80, at : at + side] = thing[:, :part]
+        pictures.append(picture)
+        seen.append(part)
+    box = (40, start, 80, start + side) if down else (start, 40, start + side, 80)
+    found = follow(pictures, box)
+    bare = [t for t, part in enumerate(seen) if part > 1 and t > len(found.boxes)]
+    assert not bare and len(found.boxes) < len(pictures) - 1
 
 
 class Nothing:

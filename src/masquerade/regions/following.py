@@ -6,6 +6,7 @@ back where they started move the box by their median, and scale it by the median
 distances change. The same is done backward in time by giving the pictures in reverse.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -33,7 +34,8 @@ SIDE = 24  # pixels of the pictures that are compared so
 MOST_SCALING = 1.2  # from picture to picture
 CARRY = 6  # pictures in which a lost box stays where it was, 5 % larger in each
 GROWTH = 0.05
-LEAST_INSIDE = 0.25  # of the box; with less in the picture it has left it
+LEAST_INSIDE = 0.25  # of the box; with less in the picture it cannot be told apart
+SLOWEST = 1.0  # pixels a picture by which what has begun to leave is taken to go on
 
 
 class Followed(NamedTuple):
@@ -51,6 +53,7 @@ def follow(pictures: Iterable[Picture], box: Edges) -> Followed:
         box: in pixels of the first picture.
     """
     boxes: list[Edges] = []
+    shift = (0.0, 0.0)  # by which its middle moved last
     pairs = pairwise((cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), thumbnail(one)) for one in pictures)
     for (before, small), (after, next_small) in pairs:
         if is_cut(small, next_small):
@@ -58,10 +61,14 @@ def follow(pictures: Iterable[Picture], box: Edges) -> Followed:
         height, width = after.shape
         found = _step(np.asarray(before, np.uint8), np.asarray(after, np.uint8), box)
         if found is None:
-            carried = list(_carry(pairs, box, (width, height)))
+            left = _pictures_inside(box, shift, width, height)
+            carried = list(_carry(pairs, box, left + CARRY))
             return Followed(boxes + carried, "it could not be told apart any more")
+        shift = _middle(found)[0] - _middle(box)[0], _middle(found)[1] - _middle(box)[1]
         if _inside(found, width, height) < LEAST_INSIDE:
-            return Followed(boxes, "it left the picture")
+            left = _pictures_inside(found, shift, width, height)
+            carried = list(_carry(pairs, found, left + CARRY))
+            return Followed(boxes + carried, "it left the picture")
         box = found
         boxes.append(box)
     return Followed(boxes, "")
@@ -133,13 +140,34 @@ def _patch(picture: Picture, box: Edges) -> F32:
     return np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _carry(rest: Iterable[Any], box: Edges, size: tuple[int, int]) -> Iterator[Edges]:
-    """The box of a few more pictures, the one in which it was lost first; it grows."""
+def _carry(rest: Iterable[Any], box: Edges, pictures: int) -> Iterator[Edges]:
+    """The box of a few more pictures, the one in which it was lost first; it grows at first."""
     yield _grown(box, 1)
-    for age, ((_, small), (_, after)) in zip(range(2, CARRY + 1), rest, strict=False):
+    for age, ((_, small), (_, after)) in zip(range(2, pictures + 1), rest, strict=False):
         if is_cut(small, after):
             return
-        yield _grown(box, age)
+        yield _grown(box, min(age, CARRY))
+
+
+def _pictures_inside(box: Edges, shift: tuple[float, float], width: int, height: int) -> int:
+    """For how many pictures a box that reaches over an edge is still in the picture, as it moves.
+
+    None, if it reaches over no edge; as long as it takes at `SLOWEST`, if it stood still or came.
+    """
+    (x0, y0, x1, y1), (dx, dy) = box, shift
+    edges = (
+        (x0, x1, -dx),
+        (width - x1, width - x0, dx),
+        (y0, y1, -dy),
+        (height - y1, height - y0, dy),
+    )
+    left = [math.ceil(inside / max(speed, SLOWEST)) for out, inside, speed in edges if out < 0]
+    return max(0, min(left, default=0))
+
+
+def _middle(box: Edges) -> tuple[float, float]:
+    x0, y0, x1, y1 = box
+    return (x0 + x1) / 2, (y0 + y1) / 2
 
 
 def _grown(box: Edges, age: int) -> Edges:
