@@ -19,7 +19,7 @@ from two_faces import LEFT, RIGHT, TwoFaces, black
 import masquerade
 from masquerade import anonymize_file
 from masquerade.errors import UsageError
-from masquerade.methods import METHODS
+from masquerade.methods import METHODS, method_name
 from masquerade.pipeline import config
 from masquerade.pipeline.config import (
     PipelineConfig,
@@ -115,6 +115,24 @@ def test_all_methods_and_what_was_drawn_are_told(video: Path, called: Callable[.
     mixed = facts(replace(alone, other_methods={"blur": (4,)}))
     assert mixed["What is hidden"] == "faces, by selective (ID 4 by blur)"
     assert mixed["Can it be undone?"].endswith(f"; blur: {METHODS['blur'].card.undo}")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({"visible": (3,)}, {"blur": {5}, "pixelate": {DRAWN_TRACKS}}),
+        ({"visible": (7,), "joined": ((3, 7),)}, {"blur": {5}, "pixelate": {DRAWN_TRACKS}}),
+        ({"only": (5,)}, {"blur": {5}, "pixelate": {DRAWN_TRACKS}}),
+        ({"only": (7,), "joined": ((3, 7),)}, {"mask-mean": {3, 7}, "pixelate": {DRAWN_TRACKS}}),
+    ],
+)
+def test_who_is_visible_is_hidden_by_no_method(
+    video: Path, chosen: dict[str, Any], named: dict[str, set[int]]
+) -> None:
+    """The receipt named one of theirs, and them as left visible."""
+    methods = {3: "mask-mean", 5: "blur", DRAWN_TRACKS: "pixelate"}
+    found = edits(video, methods=methods, **chosen).track_methods("person")
+    assert {method_name(one.anonymizer): set(one.tracks) for one in found} == named
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class Edits:
         visible: tracks that stay visible.
         only: tracks that alone are hidden; empty: all are.
         joined: tracks that are one person, two or more each.
-        methods: names of other methods by track.
+        methods: names of other methods by track; those of who is visible are not used.
         drawn: regions drawn by hand.
         numbered_by: what people have their numbers from (`pipeline.config.numbering`); another
             detector gives others. None: whoever wrote the file answers for them.
@@ -118,10 +118,17 @@ class Edits:
         return build(self.method if level is None else level_of(level).method, **self.arguments)
 
     def track_methods(self, label: str | None) -> list[TrackMethod]:
-        """The methods of those who are hidden by another one; see `config.followed_label`."""
+        """The methods of those who are hidden by another one; see `config.followed_label`.
+
+        Of who is left visible none is, whose method is kept for when they are hidden again.
+        """
         tracks: dict[str, set[int]] = {}
         for track, name in self.methods.items():
-            tracks.setdefault(name, set()).update(self.same_person(track))
+            own = set(self.same_person(track))
+            shown = own & {k for one in self.visible for k in self.same_person(one)}
+            alone = {k for one in self.only for k in self.same_person(one)}
+            if not shown and (track >= DRAWN_TRACKS or not alone or own & alone):
+                tracks.setdefault(name, set()).update(own)
         return [
             TrackMethod(build(name), frozenset(own), label) for name, own in sorted(tracks.items())
         ]
