@@ -180,6 +180,16 @@ def test_many_weak_detections_confirm_a_track() -> None:
     assert all(track_boxes([(boxes, False) for boxes in looks], Tracking()))
 
 
+@pytest.mark.parametrize("period", [2, 3, 5])
+def test_live_a_face_that_is_found_now_and_then_stays_covered(period: int) -> None:
+    """Each find began a track of its own there, none of which was sure enough to be carried."""
+    rules = Tracking(gap=0, lookback=0, online=True, min_best_score=0.5)
+    face = Box(100, 100, 150, 160, 0.7)
+    looks: Detections = [([face] if t % period == 0 else [], False) for t in range(60)]
+    bare = [t for t, boxes in enumerate(track_boxes(looks, rules)) if not boxes]
+    assert rules.look_ahead == 0 and all(t < period for t in bare)
+
+
 @pytest.mark.parametrize("hidden", [range(0), range(17, 23), range(14, 26)])
 def test_crossing_people_both_stay_covered(hidden: range) -> None:
     """The occluded person is missed for a while; both keep their speed."""

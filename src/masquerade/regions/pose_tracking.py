@@ -78,7 +78,9 @@ class PoseTracking:
     def of_boxes(self) -> Tracking:
         """How boxes are followed."""
         gap, lookback = (0, 0) if self.online else (self.gap, self.lookback)
-        return Tracking(gap=gap, carry=self.carry, lookback=lookback, every=self.every)
+        return Tracking(
+            gap=gap, carry=self.carry, lookback=lookback, every=self.every, online=self.online
+        )
 
     @property
     def look_ahead(self) -> int:

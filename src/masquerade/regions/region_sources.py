@@ -121,6 +121,7 @@ class TrackedSource(Checked):
                 carry=self.carry,
                 lookback=self.lookback,
                 every=self.every,
+                online=self.online,
                 min_best_score=self.min_best_score,
             )
             self.look_ahead += self._tracking.look_ahead

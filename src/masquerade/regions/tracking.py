@@ -45,18 +45,19 @@ class Tracking:
     carry: int = 6  # frames that a track is extrapolated after its last detection
     lookback: int = 6  # and before its first
     every: int = 1  # the detector runs on every so many frames; those between are interpolated
+    online: bool = False  # gaps are not filled, and a track goes on within its `carry` all the same
     min_best_score: float = 0.0  # that one detection of a confirmed track must have reached: what
     # scores low in every frame is more often a pattern in the background than a face
 
     @property
     def longest_gap(self) -> int:
         """Frames between two detections of one track, at most."""
-        return self.gap + 2 * (self.every - 1)
+        return (self.carry if self.online else self.gap) + 2 * (self.every - 1)
 
     @property
     def look_ahead(self) -> int:
         """How many frames `track_boxes` reads beyond the one whose boxes it yields."""
-        return max(self.longest_gap, self.lookback + self.every - 1)
+        return max(self.gap + 2 * (self.every - 1), self.lookback + self.every - 1)
 
 
 @dataclass(slots=True)
