@@ -15,22 +15,22 @@ def main(network: str, source: str, output: str) -> None:
     window, height, width = (8 if n == "frames" else n for n in ports["clip"]["shape"][2:])
     size = {} if width == "width" else {"width": width, "height": height}
     with av.open(source) as video, av.open(f"{output}.part.mp4", "w") as made:
-        frames = [f.to_ndarray(**size, format="rgb24") for f in video.decode(video=0)]
-        clip = np.array(frames + frames[-1:] * (-len(frames) % window)).transpose(3, 0, 1, 2)
-        clip = clip[None].astype(np.float32) / 255  # (1, 3, T, H, W)
+        read = list(video.decode(video=0))
+        rgb = [f.to_ndarray(**size, format="rgb24") for f in read]
+        any(f.rotation for f in read) and sys.exit("turn the video upright first")
+        clip = np.float32(rgb + rgb[-1:] * (-len(rgb) % window)).transpose(3, 0, 1, 2)[None] / 255
         given, sides = {}, {"height": clip.shape[3], "width": clip.shape[4]}
-        if "state" in ports:  # of a new video: one value everywhere, or noise
-            shape = [1, *(sides.get(axis, axis) for axis in ports["state"]["shape"][1:])]
-            noise, first = np.random.default_rng().normal(size=shape), ports["state"]["first"]
-            given["state"] = np.float32(noise if first == "normal" else noise * 0 + first)
+        if one := ports.get("state"):  # of a new video: one value everywhere, or noise
+            x = np.random.normal(size=[1, *(sides.get(axis, axis) for axis in one["shape"][1:])])
+            given["state"] = np.float32(x if one["first"] == "normal" else 0 * x + one["first"])
         stream = made.add_stream("libx264", rate=video.streams.video[0].average_rate, **sides)
-        for start in range(0, len(frames), window):
-            some = clip[:, :, start : start + window]
-            given |= {"clip": some, "mask": np.ones_like(some[:, :1])}  # 1: hide every pixel
+        for start in range(0, len(rgb), window):
+            given["clip"] = some = clip[:, :, start : start + window]
+            given["mask"] = np.ones_like(some[:, :1])  # 1: hide every pixel
             hidden, *after = run.run(None, {name: given[name] for name in ports})
             given |= {"state": after[0]} if after else {}
             pixels = (hidden[0] * 255).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 3, 0)
-            for frame in map(np.ascontiguousarray, pixels[: len(frames) - start]):
+            for frame in map(np.ascontiguousarray, pixels[: len(rgb) - start]):
                 made.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         made.mux(stream.encode())
     os.replace(f"{output}.part.mp4", output)  # only a whole video gets its name

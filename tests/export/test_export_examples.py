@@ -32,7 +32,7 @@ assert sys.modules["torch"] is None and sys.modules["masquerade"] is None
 """
 
 
-def run_example(*words: Path) -> None:
+def run_example(*words: Path, code: int = 0) -> str:
     script = str(EXAMPLES / "onnx_python.py")
     done = subprocess.run(
         [sys.executable, "-c", RUN, script, *map(str, words)],
@@ -40,7 +40,17 @@ def run_example(*words: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def test_a_video_that_is_stored_turned_is_refused(
+    onnx_file: Callable[[str], Exported], wild: Path, tmp_path: Path
+) -> None:
+    """It would be published lying, and a network of one size would see people squeezed."""
+    turned, out = wild / "rotation_meta_90.mov", tmp_path / "safe.mp4"
+    said = run_example(Path(onnx_file("pixelate").path), turned, out, code=1)
+    assert said.startswith("turn the video upright first") and not out.exists()
 
 
 def test_the_examples_have_at_most_40_lines() -> None:
@@ -127,7 +137,10 @@ def test_a_picture_is_anonymized_in_a_page(
     method, elsewhere = made(name), []
     shutil.copy(onnx_file(name).path, tmp_path / "file.onnx")
     picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (64, 48))
-    cv2.imwrite(str(tmp_path / "picture.png"), picture[..., ::-1])
+    alpha = np.full((48, 64, 1), 255, np.uint8)
+    alpha[:, :9] = 0  # as of a picture that somebody cut out; it is read over black
+    cv2.imwrite(str(tmp_path / "picture.png"), np.concatenate([picture[..., ::-1], alpha], axis=2))
+    picture[:, :9] = 0
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
@@ -154,3 +167,4 @@ def test_a_picture_is_anonymized_in_a_page(
     found = np.array(pixels, np.uint8).reshape(48, 64, 4)[..., :3]
     expected, _ = method.forward_on_pixels(picture[None])
     assert np.abs(found.astype(int) - expected[0]).max() <= 1  # rounding
+    assert set(pixels[3::4]) == {255}, "the outline of what was cut out is not hidden"

@@ -216,6 +216,7 @@ def test_one_picture_is_repeated_a_hundred_thousand_times_at_most() -> None:
         (23.976, Fraction(24000, 1001)),
         (59.94, Fraction(60000, 1001)),
         (0.1, Fraction(1, 10)),
+        (1.003, Fraction(1.003).limit_denominator(1001)),
     ],
 )
 def test_a_rate_of_television_is_an_exact_fraction(rate: float, exact: Fraction) -> None:

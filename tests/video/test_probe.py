@@ -97,12 +97,15 @@ def test_hidden_files_of_macos_are_no_images(tmp_path):
 @pytest.mark.parametrize("height", [240, 720])  # BT.709 is assumed from 720 lines on
 def test_png_and_jpeg_of_one_folder_have_the_same_colours(tmp_path, height):
     picture = np.full((height, 320, 3), (30, 60, 200), np.uint8)
-    for name, shown in {"1.png": picture, "2.jpg": picture, "3.png": picture[..., 0]}.items():
+    grey = picture[..., 0]
+    shown_by = {"1.png": picture, "2.jpg": picture, "3.png": grey, "5.jpg": grey}
+    for name, shown in shown_by.items():
         cv2.imwrite(str(tmp_path / name), shown)
     with Reader(tmp_path, rate=Fraction(10)) as reader:
         colours = [frame.rgb()[9, 9].tolist() for frame in reader]
     assert colours[0] == [200, 60, 30] and colours[2] == [30, 30, 30]
     assert colours[1] == pytest.approx(colours[0], abs=3)
+    assert colours[3] == pytest.approx([30, 30, 30], abs=1)
     cv2.imwrite(str(tmp_path / "4.webp"), picture, [cv2.IMWRITE_WEBP_QUALITY, 90])
     refused(tmp_path, "4.webp and 2.jpg", "save all images", rate=Fraction(10))
 

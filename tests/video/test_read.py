@@ -290,6 +290,9 @@ def test_read_video(tmp_path):
     assert float(video.clip.min()) >= 0 and float(video.clip.max()) <= 1
     assert video.times.tolist() == pytest.approx([n / 10 for n in range(10)])
     assert read_video(path, stop=0.35).clip.shape[2] == 4
+    late = tmp_path / "late.ts"  # as a camera's, whose clock runs already
+    ffmpeg("-i", path, "-output_ts_offset", 100, late)
+    assert read_video(late, stop=0.35).clip.shape[2] == 4
     assert torch.equal(
         video.clip[0, :, 3], torch.from_numpy(frames(path)[3].rgb()).permute(2, 0, 1) / 255
     )

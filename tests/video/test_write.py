@@ -259,6 +259,9 @@ def test_write_video_overwrites_only_when_asked(tmp_path):
     assert probe(path).frames == 4
     with pytest.raises(UsageError, match="shape"):
         write_video(tmp_path / "b.mp4", torch.zeros(3, 4, 8, 8))
+    for wrong in ([0.0, 0.1, 0.2], [0.0, 0.1, 0.2, float("nan")]):
+        with pytest.raises(UsageError, match="a finite number"):
+            write_video(tmp_path / "b.mp4", Video(smooth(8, 8), torch.tensor(wrong)))
 
 
 @pytest.mark.parametrize(("name", "count"), [("a.png", 2), ("a.mkv", 4)])

@@ -174,7 +174,7 @@ def format_of(options: Options) -> Format:
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width of 240x320."""
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if found is None or "0" in (found[1], found[2]):
+    if found is None or 0 in map(int, found.groups()):
         raise UsageError(f"--size is a height and a width in pixels, as 240x320, not {text!r}.")
     return int(found[1]), int(found[2])
 

@@ -65,4 +65,4 @@ def exact_rate(rate: float | None) -> Fraction | None:
         return None
     exact = Fraction(rate).limit_denominator(1001)
     ntsc = Fraction(round(rate * 1.001) * 1000, 1001)
-    return ntsc if ntsc and abs(ntsc - rate) < 0.005 and exact.denominator > 1 else exact
+    return ntsc if ntsc and abs(ntsc - rate) < 2e-4 * rate and exact.denominator > 1 else exact

@@ -69,7 +69,8 @@ def _fraction_to_plain(value: object) -> Message:
 
 
 def _fraction_from_plain(value: Message) -> Any:
-    return Fraction(*value["/"]) if set(value) == {"/"} else value
+    pair = value["/"] if set(value) == {"/"} else None  # else a text: a tag may be called so
+    return Fraction(*pair) if isinstance(pair, list) else value
 
 
 _ENCODER = json.JSONEncoder(default=_fraction_to_plain)  # made once: a video has many messages

@@ -321,8 +321,9 @@ def _color_of_all(infos: Sequence[VideoInfo]) -> Color:
     first = (colored or coded)[0]
     matrix = matrix_for(first.color, first.coded_size[1])
     for info in coded:
-        other = info in colored and matrix_for(info.color, info.coded_size[1]) != matrix
-        if other or info.color.full_range != first.color.full_range:
+        other = matrix_for(info.color, info.coded_size[1]) != matrix
+        # grey JPEGs are tagged with no range, and are read like those of colours
+        if info in colored and (other or info.color.full_range != first.color.full_range):
             raise VideoError(
                 f"{printable(info.path)} and {printable(first.path)} hold colours in different "
                 "ways; save all images of one folder as PNG."

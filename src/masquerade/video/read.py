@@ -136,7 +136,7 @@ def read_video(path: Path | str, *, stop: float | None = None, force_8bit: bool 
 
     Args:
         path: a video or an image.
-        stop: seconds, where to stop; None: at the end.
+        stop: seconds after the first frame, where to stop; None: at the end.
         force_8bit: round deeper sources to 8 bits.
     """
     frames: list[Tensor] = []
@@ -144,7 +144,7 @@ def read_video(path: Path | str, *, stop: float | None = None, force_8bit: bool 
     with Reader(path, force_8bit=force_8bit) as reader:
         for frame in reader:
             assert isinstance(frame, Frame)
-            if stop is not None and frame.time >= stop and frames:
+            if stop is not None and times and frame.time - times[0] >= stop:
                 break
             pixels = frame.rgb()
             top = 255 if pixels.dtype.itemsize == 1 else 65535

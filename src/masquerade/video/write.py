@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -388,6 +389,10 @@ def _timed(
         base, ticks = 1 / rate, list(range(clip.shape[2]))
     else:
         seconds = video.times.tolist()
+        if len(seconds) != clip.shape[2] or not all(map(math.isfinite, seconds)):
+            raise UsageError(
+                f"{clip.shape[2]} frames have {len(seconds)} times: give each one, a finite number."
+            )
         rate = source.rate if source else _mean_rate(seconds) or rate
         base = source.time_base if source else FINE
         ticks = [nearest(Fraction(time) / base) for time in seconds]
