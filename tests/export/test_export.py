@@ -131,6 +131,8 @@ def test_a_recognizers_file_reads_trained_weights(tmp_path: Path) -> None:
     assert graph.about["weights_sha256"] == weights_digest(net.state_dict())
     with pytest.raises(UsageError, match="another number of outputs than 4"):
         RecognizerGraph("tiny-3d", **{**told, "classes": 4}, modality="both")
+    with pytest.raises(UsageError, match="does not say what its network was fed"):
+        RecognizerGraph("tiny-3d", **told)
 
 
 def test_batch_frames_and_size_stay_open_where_a_method_takes_any(tmp_path: Path) -> None:

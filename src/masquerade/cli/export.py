@@ -69,8 +69,9 @@ class Options(Checked):
     classes: Annotated[int, at_least(1, 1_000_000)] | None = None
     # of a recognizer's clips; by default as the papers sample them.
     frames: Annotated[int, at_least(1, 10_000)] | None = None
-    # what a recognizer is fed of a clip: frames, stills, contrast, motion, both, background.
-    modality: str = "frames"
+    # what a recognizer is fed of a clip: frames, stills, contrast, motion, both, background; frames
+    # by default, and to be said of one that has weights.
+    modality: str | None = None
     stride: Count | None = None  # pixels from key to key; by default the network's own.
 
 

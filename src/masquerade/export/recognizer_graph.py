@@ -27,7 +27,7 @@ class RecognizerGraph(Graph):
             None: it stays untrained.
         frames: of a clip; None: as the papers sample it.
         size: height and width of a frame; None: likewise.
-        modality: what the network is fed of RGB frames.
+        modality: what the network is fed of RGB frames; None: frames, of one without weights.
     """
 
     least_scale = 1e-6  # logits have no unit
@@ -40,16 +40,23 @@ class RecognizerGraph(Graph):
         weights: Path | None = None,
         frames: int | None = None,
         size: tuple[int, int] | None = None,
-        modality: str = "frames",
+        modality: str | None = None,
     ) -> None:
         super().__init__()
         architecture = RECOGNIZERS[name]
+        own = architecture.channels != 3 or architecture.poses
+        if weights is not None and weights.is_file() and modality is None and not own:
+            raise UsageError(
+                f"{weights.name} does not say what its network was fed: give --modality, which is "
+                "frames where it saw them as they are, and --frames and --size where it did not "
+                "see as many and as large ones as the papers sample."
+            )
+        modality = modality or "frames"
         if modality not in TRACEABLE:
             raise UsageError(
                 f"a file cannot be fed {modality}, which is searched outside the network; choose "
                 f"of {', '.join(TRACEABLE)}."
             )
-        own = architecture.channels != 3 or architecture.poses
         if own and modality != "frames":
             raise UsageError(f"{name} reads {architecture.modality}; leave out --modality.")
         if own:
