@@ -223,6 +223,28 @@ def test_a_click_stays_in_its_place_under_pitch(tmp_path, monkeypatch, way, tone
     assert found == pytest.approx((2, 2.1), abs=window)
 
 
+@pytest.mark.parametrize("way", [-1, 1])
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_pitched_sound_is_not_early(tmp_path, monkeypatch, way, rate):
+    """By half a window of the tempo filter, 20 to 55 ms, all of it was."""
+    monkeypatch.setattr("secrets.choice", lambda ways: way)
+    monkeypatch.setattr("secrets.randbelow", lambda end: end - 1)
+    clip = make(tmp_path / "clip.mp4", seconds=6)
+    noise = f"anoisesrc=r={rate}:d=6:seed=1,volume='lt(mod(t,1),.1)':eval=frame"
+    sound = ("-f", "lavfi", "-i", noise, "-c:v", "copy", "-c:a", "pcm_s16le")
+    ffmpeg("-i", clip, *sound, tmp_path / "in.mkv")
+    rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", audio="pitch")
+    source, found = (_begins(tmp_path / name) for name in ("in.mkv", "out.mkv"))
+    assert len(source) == len(found) and abs(np.mean(found - source)) < 0.012
+
+
+def _begins(path: Path) -> np.ndarray:
+    """The seconds at which it becomes loud."""
+    samples, rate, _ = wave(path)
+    loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max() / 5) / rate
+    return loud[1:][np.diff(loud) > 0.3]
+
+
 def test_sound_that_changes_its_channels_is_shifted_to_its_end(tmp_path):
     """As broadcasts do, from stereo to 5.1 and back."""
     parts = [tmp_path / "one.mpg", tmp_path / "two.mpg"]

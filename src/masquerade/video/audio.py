@@ -14,6 +14,7 @@ from av import AudioFrame, Packet
 from av.container import OutputContainer
 from av.filter import Graph
 from av.stream import Stream
+from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
 from masquerade.video.encoding import IMAGES, suffix_of
@@ -145,9 +146,9 @@ class PitchShift:
         return packets + self._drain()
 
     def _end_graph(self) -> list[Packet[Any]]:
-        """Flush the filter graph, and encode what it still held."""
+        """Flush the filter graph, and encode what it still held of the sound that it was given."""
         self._graph.push(None)
-        return self._drain()
+        return self._drain(most=self._missing(self._end))
 
     def _missing(self, second: Fraction) -> int:
         """The number of output samples that are missing up to a time of the source, in seconds."""
@@ -159,11 +160,15 @@ class PitchShift:
         while missing > 0:
             count = min(missing, self._out_rate)  # a second at once
             zeros = np.zeros((1 if self._layout == "mono" else 2, count), np.float32)
-            silence = AudioFrame.from_ndarray(zeros, format="fltp", layout=self._layout)
-            silence.sample_rate = self._out_rate
-            packets += self._encode(silence)
+            packets += self._encode(self._frame(zeros))
             missing -= count
         return packets
+
+    def _frame(self, samples: NDArray[np.float32]) -> AudioFrame:
+        """Samples (channels, N) of the output."""
+        frame = AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+        frame.sample_rate = self._out_rate
+        return frame
 
     def _build(self, frame: AudioFrame) -> Any:
         """A filter graph that resamples, shifting pitch and tempo, and then undoes the tempo."""
@@ -176,6 +181,7 @@ class PitchShift:
                 time_base=frame.time_base or Fraction(1, frame.sample_rate),
             ),
             graph.add("aresample", f"{self._rate}:async=1"),  # silence where packets are missing
+            graph.add("adelay", f"{_lost_by_atempo(self._played)}S:all=1"),
             graph.add("asetrate", str(self._played)),
             graph.add("atempo", f"{self._rate / self._played:.12f}"),
             graph.add("aresample", str(self._out_rate)),
@@ -184,14 +190,22 @@ class PitchShift:
         ).configure()
         return graph
 
-    def _drain(self) -> list[Packet[Any]]:
-        """Encode the frames that the filter graph has ready."""
+    def _drain(self, most: int | None = None) -> list[Packet[Any]]:
+        """Encode the frames that the filter graph has ready, and no more samples than `most`.
+
+        At its end it may give a window too much, by which all that follows would be late.
+        """
         packets: list[Packet[Any]] = []
         while True:
             try:
                 frame = self._graph.pull()
             except (BlockingIOError, EOFError, av.EOFError, av.BlockingIOError):
                 return packets
+            if most is not None and frame.samples > most:
+                if most <= 0:
+                    continue
+                frame = self._frame(frame.to_ndarray()[:, :most])
+            most = None if most is None else most - frame.samples
             packets += self._encode(frame)
 
     def _encode(self, frame: AudioFrame) -> list[Packet[Any]]:
@@ -199,6 +213,14 @@ class PitchShift:
         frame.pts, frame.time_base = start + self._given, Fraction(1, self._out_rate)
         self._given += frame.samples
         return list(self.stream.encode(frame))
+
+
+def _lost_by_atempo(rate: int) -> int:
+    """The samples that FFmpeg's `atempo` drops at its start: half of its first window.
+
+    A window is a 24th of a second, and the next power of two.
+    """
+    return (1 << (rate // 24 - 1).bit_length()) // 2
 
 
 def subtitle_text(packet: Packet[Any]) -> Packet[Any]:
