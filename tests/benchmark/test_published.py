@@ -197,7 +197,8 @@ def test_the_page_of_papers_names_a_command_and_data_for_every_table() -> None:
         flag = "image" if table.name.startswith("stprivacy") else "key"
         wanted = "" if flag == "image" else "?"
         given = rf"( --{flag}-weights [\w.]+){wanted}"
-        assert re.search(rf"`masquerade benchmark {table.name}{given}`", line)
+        places = "--data /data -o bench/"  # without which it is refused
+        assert re.search(rf"`masquerade benchmark {table.name}{given} {places}`", line)
         assert table.where in line
         for dataset in table.datasets:
             assert dataset in line, (table.name, dataset)

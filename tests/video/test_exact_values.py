@@ -354,7 +354,7 @@ def test_a_clip_is_written_at_25_frames_a_second_from_its_own_start(tmp_path: Pa
     assert again.info.start == 0.5
     assert torch.equal(again.clip, clip.contiguous()) or (again.clip - clip).abs().max() < 1e-6
     assert again.info.color.primaries == again.info.color.transfer == 1
-    assert read_video(tmp_path / "b.mkv", stop=0.9).clip.shape[2] == 2
+    assert read_video(tmp_path / "b.mkv", stop=0.4).clip.shape[2] == 2
     assert read_video(tmp_path / "b.mkv", stop=0.1).clip.shape[2] == 1
 
 
