@@ -109,7 +109,10 @@ def create_locked(path: Path) -> int:
 
 
 def wait_for_lock(handle: int, *, shared: bool = False) -> None:
-    """Lock what is open, where its file system can; else nothing there is ever taken for stale."""
+    """Wait for the lock of an open file or folder; file systems without locks give none.
+
+    What is not locked is never taken for stale, as its lock cannot be tried either.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except OSError as error:

@@ -168,10 +168,11 @@ def _end(journal: Path, steps: list[_Step]) -> None:
 
 
 def _below(folder: Path, step: _Step) -> _Step:
-    """The step with paths from a folder for what lies in it, which hold where it is renamed."""
+    """A step whose paths are relative where they lie in the folder, which may be renamed."""
     root = os.path.join(os.path.abspath(folder), "")
-    kept = step.kept.removeprefix(root)
-    return step._replace(destination=step.destination.removeprefix(root), kept=kept)
+    return step._replace(
+        destination=step.destination.removeprefix(root), kept=step.kept.removeprefix(root)
+    )
 
 
 def _read(journal: Path) -> list[_Step]:

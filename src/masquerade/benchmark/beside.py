@@ -76,7 +76,7 @@ def our_floors(suite: Suite, table: SuiteTable, found: Evaluation) -> tuple[Gues
         if column.measures == "trade-off" or not _is_of(suite, table, column):
             continue
         finding = _finding(line, column)
-        if column.label == ALL and (_void_attributes(line) or _are_fewer(line, column)):
+        if column.label == ALL and (_void_attributes(line) or _has_fewer_attributes(line, column)):
             continue  # a mean over fewer attributes is no floor of the printed one
         for name, score in ({} if finding is None else finding.floors).items():
             knows = KNOWS_OF.get(name, "nothing")
@@ -196,8 +196,8 @@ def _cell(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
     return f"{text} void" if finding.void else text
 
 
-def _are_fewer(line: Row, column: PublishedColumn) -> bool:
-    """Whether our attributes are fewer than those of the data that the printed mean is over."""
+def _has_fewer_attributes(line: Row, column: PublishedColumn) -> bool:
+    """Whether our mean is over fewer attributes than the paper's, as far as its data are known."""
     known = [
         len(floor.per_attribute)
         for floor in guess_floors()

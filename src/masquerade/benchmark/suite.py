@@ -16,6 +16,7 @@ from masquerade.benchmark.published import load_published, published_datasets
 from masquerade.errors import UsageError
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.config import EvaluationConfig
+from masquerade.models.recognizers import RECOGNIZERS
 
 SUITES = Path(__file__).parent / "suites"
 FORMS = ("draw", "convert", "manifest")
@@ -314,20 +315,14 @@ def _check(suite: Suite) -> None:
 
 def _check_networks(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
     """Refuse networks that there are not, whose lines would be left out without a word."""
-    named = []
+    named: list[tuple[str | None, str]] = []
     for table in suite.tables:
-        for row in table.rows:
-            if row.network is not None:
-                named.append((row.network, f"row {row.name} of {table.name}"))
+        named += [(row.network, f"row {row.name} of {table.name}") for row in table.rows]
         for line in table.network_lines:
             where = f"line {line.name} of {table.name}"
             named += [(line.action, where), (line.private, where)]
-    if not named:
-        return
-    from masquerade.models.recognizers import RECOGNIZERS  # with torch, which no other check needs
-
     for network, where in named:
-        if network not in RECOGNIZERS:
+        if network not in (None, *RECOGNIZERS):
             fail(f"{where} is of network {network}, which is none of {', '.join(RECOGNIZERS)}.")
 
 

@@ -440,7 +440,7 @@ def _older_command(folder: Path) -> str | None:
 
 
 def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
-    """Hold a folder of results, in which two evaluations would mix theirs."""
+    """Lock a folder of results, so that no other evaluation writes into it."""
     busy = f"another evaluation is at work in {folder}: wait until it has ended, or choose another"
     return nullcontext() if folder is None else alone_in(folder, f"{busy} -o.")
 

@@ -306,7 +306,7 @@ def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
 
 
 def is_there(task: FileTask, config: PipelineConfig) -> bool:
-    """Whether an output exists, for `skip_existing`, which goes by names.
+    """Whether the output of a task exists, so that `skip_existing` leaves the task out.
 
     Raises:
         UsageError: its receipt tells that it is of another source, by name or by size.
@@ -329,7 +329,7 @@ def is_there(task: FileTask, config: PipelineConfig) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a file is there; none is whose name the file system does not take."""
+    """Whether a file exists; one with a name that the file system refuses does not."""
     try:
         return path.exists()
     except OSError:

@@ -30,6 +30,7 @@ from masquerade.pipeline.config import CHOSEN
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
 from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
+from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 from masquerade.storage import atomic_write
 
@@ -104,8 +105,11 @@ class Edits:
 
     def ids(self, tracks: Sequence[int]) -> str | None:
         """A list such as "0,3" of tracks and all that are joined to them; None: there are none."""
-        found = sorted({one for track in tracks for one in self.same_person(track)})
-        return ",".join(map(str, found)) or None
+        return ",".join(map(str, sorted(self._with_same(tracks)))) or None
+
+    def _with_same(self, tracks: Sequence[int]) -> set[int]:
+        """Tracks and all that are joined to them."""
+        return {one for track in tracks for one in self.same_person(track)}
 
     def config_fields(self) -> dict[str, Any]:
         """The fields of `PipelineConfig` that the edits decide."""
@@ -118,17 +122,18 @@ class Edits:
         return build(self.method if level is None else level_of(level).method, **self.arguments)
 
     def track_methods(self, label: str | None) -> list[TrackMethod]:
-        """The methods of those who are hidden by another one; see `config.followed_label`.
+        """The methods other than the main one, with the tracks of those whom they hide.
 
-        Of who is left visible none is, whose method is kept for when they are hidden again.
+        None is of somebody visible, whose method is kept for when they are hidden again.
+
+        Args:
+            label: of the boxes whose tracks these are; see `config.followed_label`.
         """
+        chosen = ChosenPeople.of(self._with_same(self.visible), self._with_same(self.only))
         tracks: dict[str, set[int]] = {}
         for track, name in self.methods.items():
-            own = set(self.same_person(track))
-            shown = own & {k for one in self.visible for k in self.same_person(one)}
-            alone = {k for one in self.only for k in self.same_person(one)}
-            if not shown and (track >= DRAWN_TRACKS or not alone or own & alone):
-                tracks.setdefault(name, set()).update(own)
+            if track >= DRAWN_TRACKS or chosen.hides(track):
+                tracks.setdefault(name, set()).update(self.same_person(track))
         return [
             TrackMethod(build(name), frozenset(own), label) for name, own in sorted(tracks.items())
         ]

@@ -167,12 +167,10 @@ class LiveSession:
         self._standstill = Standstill(config.stall, say)
         self._say = say
         self._lost: str | None = None
-        self._stopped = False
         self.opened = False  # whether the source gave a picture, and the destination takes some
 
     def stop(self) -> None:
         """End after the frame that is worked on; a signal handler or a thread may call it."""
-        self._stopped = True
         self._input.stop()
 
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
@@ -181,7 +179,7 @@ class LiveSession:
         Its receipt appears with it, and that of another destination, if it is asked for, behind it.
         """
         # before the source is opened, whose pictures would be late by the time they are read
-        reader = wait_for_reader(self.destination, lambda: self._stopped)
+        reader = wait_for_reader(self.destination, lambda: self._input.stopped)
         with reader, self._input as source, self._standstill:
             began = time.monotonic()
             config = self.pipeline.config

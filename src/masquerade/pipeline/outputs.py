@@ -101,6 +101,7 @@ def check_outputs(
     for task in tasks:
         own = config_of(task, config, tasks)
         written = task.outputs(own)
+        # of several files, one whose name is too long fails alone, when its turn comes
         if _is_reached(task.src) and (len(tasks) == 1 or all(map(_can_be_named, written))):
             outputs += written
         flags |= {own.report: "--report", own.export_boxes: "--export-boxes"}
@@ -132,7 +133,7 @@ def check_outputs(
 
 
 def _can_be_named(path: Path) -> bool:
-    """Whether the file system takes a name; of several files, one with such fails by itself."""
+    """Whether the file system accepts a name, which may be too long."""
     try:
         path.lstat()
     except (OSError, ValueError) as error:

@@ -70,9 +70,10 @@ class ChosenPeople:
         return np.maximum(hidden, np.where(near(visible) > 0, 0, moving).astype(np.uint8))
 
     def hides_face(self, face: Box, hidden: Mask, visible: Mask) -> bool:
-        """Whether a face is hidden: by the person in whom its middle lies, and else as nobody's.
+        """Whether a face is hidden, which the person decides in whose silhouette its middle lies.
 
-        Beside somebody hidden it is hidden; beside somebody visible it may be another one's.
+        Near somebody hidden it is hidden. One in no silhouette is, too, unless only named people
+        are: also near somebody visible it may be another person's.
         """
         height, width = hidden.shape
         x = int(np.clip((face.x0 + face.x1) / 2, 0, width - 1))

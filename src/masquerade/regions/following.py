@@ -60,16 +60,15 @@ def follow(pictures: Iterable[Picture], box: Edges) -> Followed:
             return Followed(boxes, "a scene ends")
         height, width = after.shape
         found = _step(np.asarray(before, np.uint8), np.asarray(after, np.uint8), box)
-        if found is None:
-            left = _pictures_inside(box, shift, width, height)
-            carried = list(_carry(pairs, box, left + CARRY))
-            return Followed(boxes + carried, "it could not be told apart any more")
-        shift = _middle(found)[0] - _middle(box)[0], _middle(found)[1] - _middle(box)[1]
-        if _inside(found, width, height) < LEAST_INSIDE:
-            left = _pictures_inside(found, shift, width, height)
-            carried = list(_carry(pairs, found, left + CARRY))
-            return Followed(boxes + carried, "it left the picture")
-        box = found
+        lost = "it could not be told apart any more" if found is None else ""
+        if found is not None:
+            shift = _middle(found)[0] - _middle(box)[0], _middle(found)[1] - _middle(box)[1]
+            box = found
+            if _inside(box, width, height) < LEAST_INSIDE:
+                lost = "it left the picture"
+        if lost:
+            pictures_inside = _pictures_until_outside(box, shift, width, height)
+            return Followed([*boxes, *_carry(pairs, box, pictures_inside + CARRY)], lost)
         boxes.append(box)
     return Followed(boxes, "")
 
@@ -149,10 +148,10 @@ def _carry(rest: Iterable[Any], box: Edges, pictures: int) -> Iterator[Edges]:
         yield _grown(box, min(age, CARRY))
 
 
-def _pictures_inside(box: Edges, shift: tuple[float, float], width: int, height: int) -> int:
-    """For how many pictures a box that reaches over an edge is still in the picture, as it moves.
+def _pictures_until_outside(box: Edges, shift: tuple[float, float], width: int, height: int) -> int:
+    """The number of pictures until a box that reaches over an edge is outside of the picture.
 
-    None, if it reaches over no edge; as long as it takes at `SLOWEST`, if it stood still or came.
+    It goes on by `shift` a picture, and at least by `SLOWEST`. 0: it reaches over no edge.
     """
     (x0, y0, x1, y1), (dx, dy) = box, shift
     edges = (

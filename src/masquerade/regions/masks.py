@@ -51,15 +51,15 @@ def rasterize(
     if mask is not None:
         out = _grow_silhouette(mask, margin, feather)
     for box in drawn_boxes(boxes, shape=shape, mask=mask):
-        if box.label == "drawn":  # by hand, as large as it is to be
-            _draw(out, box, 1.0, feather, ellipse=False)
+        if box.label in ("drawn", "frame"):  # what is drawn by hand is as large as it is to be
+            _draw(out, box, 1.0 if box.label == "drawn" else margin, feather, ellipse=False)
             continue
         # A silhouette may lack a face that was detected beside it. One that lies beside them all is
         # hidden as wide as its box, and as high as faces alone are.
         face = shape == "silhouette" and box.label == "face"
-        if box.label != "frame" and (shape == "ellipse" or face):
+        if shape == "ellipse" or face:
             _draw(out, box, ELLIPSE * margin, feather, ellipse=True)
-        if (shape != "ellipse" and not (face and covers(mask, box))) or box.label == "frame":
+        if shape != "ellipse" and not (face and covers(mask, box)):
             _draw(out, box, margin, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)

@@ -382,7 +382,7 @@ class Studio:
         return video, edits
 
     def _refuse_not_looked_at(self, jobs: Sequence[str], runs: Sequence[Run]) -> None:
-        """Refuse to allow what was seen of no run, or for some decisions what was of others'."""
+        """Refuse a repeated run whose earlier runs named no frames, or had other decisions."""
         before = [self.jobs.get(one) for one in jobs]
         if not all((one.state, one.exit_code) in LOOKED_AT for one in before):
             raise UsageError(

@@ -165,7 +165,7 @@ class PitchShift:
         return packets
 
     def _frame(self, samples: NDArray[np.float32]) -> AudioFrame:
-        """Samples (channels, N) of the output."""
+        """An audio frame of the output from its samples (channels, N)."""
         frame = AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
         frame.sample_rate = self._out_rate
         return frame
@@ -191,7 +191,7 @@ class PitchShift:
         return graph
 
     def _drain(self, most: int | None = None) -> list[Packet[Any]]:
-        """Encode the frames that the filter graph has ready, and no more samples than `most`.
+        """Encode the frames that the filter graph has ready, at most `most` samples of them.
 
         At its end it may give a window too much, by which all that follows would be late.
         """
@@ -216,9 +216,9 @@ class PitchShift:
 
 
 def _lost_by_atempo(rate: int) -> int:
-    """The samples that FFmpeg's `atempo` drops at its start: half of its first window.
+    """How many samples FFmpeg's `atempo` drops at its start: half of its first window.
 
-    A window is a 24th of a second, and the next power of two.
+    The window is a 24th of a second, rounded up to a power of two.
     """
     return (1 << (rate // 24 - 1).bit_length()) // 2
 

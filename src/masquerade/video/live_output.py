@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -210,14 +209,14 @@ class ReconnectingWriter:
 
 @contextmanager
 def wait_for_reader(address: Address, stopped: Callable[[], bool]) -> Iterator[None]:
-    """Hold a named pipe open once a program reads it; other destinations are not waited for.
+    """Wait until a program reads a named pipe, and hold it open; nothing else is waited for.
 
     FFmpeg would wait for the reader when it opens the pipe, and hear no signal meanwhile.
 
     Raises:
         MasqueradeError: the run was `stopped` before.
     """
-    if address.text == "-" or address.kind != "pipe" or not _is_fifo(address.text):
+    if address.text == "-" or address.kind != "pipe":
         yield
         return
     while True:
@@ -235,13 +234,6 @@ def wait_for_reader(address: Address, stopped: Callable[[], bool]) -> Iterator[N
         yield
     finally:
         os.close(handle)
-
-
-def _is_fifo(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except OSError:
-        return False
 
 
 def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:

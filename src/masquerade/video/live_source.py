@@ -84,6 +84,11 @@ class LiveSource:
     def __exit__(self, *_: object) -> None:
         self._disconnect()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def stop(self) -> None:
         """End the iteration at once, as a signal handler or a thread may."""
         self._stopped = True
