@@ -26,7 +26,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import config_of_retry, gpus_of, run_file
-from masquerade.ray_cluster import TRIES, RayExecutor
+from masquerade.ray_cluster import TRIES
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
@@ -174,31 +174,40 @@ def test_an_interruption_leaves_nothing_half_made(folder: Path) -> None:
     assert {f"{name}.receipt.json" for name in names if name.endswith(".mp4")} <= names
 
 
+INTERRUPTED = """
+import sys, time
+from contextlib import suppress
+from pathlib import Path
+from masquerade.ray_cluster import RayExecutor, ray_cluster
+
+raw = Path(sys.argv[1])
+
+def hold():
+    raw.write_text("raw")
+    try:
+        for _ in range(2400):  # Ray interrupts between steps, as of frames, and none of them
+            time.sleep(0.05)
+    finally:
+        raw.unlink()
+
+with suppress(KeyboardInterrupt), ray_cluster(workers=1) as ray, RayExecutor(ray, 0) as executor:
+    executor.submit(hold)
+    deadline = time.monotonic() + 100
+    while not raw.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    print("was there" if raw.exists() else "was never made", flush=True)
+    raise KeyboardInterrupt
+"""
+
+
 @RAY
 @pytest.mark.slow
 def test_what_is_interrupted_on_a_cluster_removes_what_it_made(tmp_path: Path) -> None:
     """As the raw copy of a file of a store: a worker that is killed leaves it."""
     raw = tmp_path / "raw.mp4"
-
-    def hold() -> None:
-        raw.write_text("raw")
-        try:
-            for _ in range(2400):  # Ray interrupts between steps, as of frames, and none of them
-                time.sleep(0.05)
-        finally:
-            raw.unlink()
-
-    with (
-        pytest.raises(KeyboardInterrupt),
-        ray_cluster.ray_cluster(workers=1) as ray,
-        RayExecutor(ray, 0) as executor,
-    ):
-        executor.submit(hold)
-        deadline = time.monotonic() + 100
-        while not raw.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert raw.exists()
-        raise KeyboardInterrupt
+    words = [sys.executable, "-c", INTERRUPTED, str(raw)]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert "was there" in run.stdout, run.stderr
     assert not raw.exists()
 
 

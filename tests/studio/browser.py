@@ -60,12 +60,17 @@ def new_page(browser: Any, address: str, complaints: list[str]) -> Any:
     page = browser.new_page()
     page.set_viewport_size({"width": 1400, "height": 900})
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: _hear(said, complaints))
     page.on("request", lambda asked: _stays_here(asked.url, address, complaints))
     page.goto(address)
     page.wait_for_selector("#upload", state="attached")
     page.wait_for_load_state("load")  # its scripts listen by then
     return page
+
+
+def _hear(said: Any, complaints: list[str]) -> None:
+    if said.type == "error":
+        complaints.append(f"{said.text} ({said.location.get('url')})")
 
 
 def _stays_here(url: str, address: str, complaints: list[str]) -> None:

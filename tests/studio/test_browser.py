@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -369,8 +370,37 @@ def test_a_job_is_cancelled(
     page.click("[data-cancel]", timeout=LONG)
     jobs = "(await (await fetch('/api/jobs')).json())"
     until(page, f"{jobs}.every(job => job.state === 'cancelled')")
+    folder = tmp_path / "state" / "masquerade" / "studio" / "jobs"
+    deadline = time.monotonic() + LONG / 1000
+    while list(folder.iterdir()) and time.monotonic() < deadline:
+        page.wait_for_timeout(100)  # its process may still be loading libraries when it is stopped
+    assert not list(folder.iterdir())
+
+
+def test_what_is_asked_about_a_video_ends_when_it_is_closed(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    """Else the answers are errors, of which the page says that the video is no longer open."""
+    page = opened(browser, address, clip, complaints)
+    held: list[Any] = []
+    page.route("**/api/videos/*", lambda route: held.append(route))  # the question of every while
+    page.route("**/levels/*", lambda route: held.append(route))
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    end = time.monotonic() + LONG / 1000
+    while len({"levels" in one.request.url for one in held}) < 2 and time.monotonic() < end:
+        page.wait_for_timeout(100)
+    asked = list(held)
+    assert len(asked) > 1
+    page.unroute("**/api/videos/*")
+    page.click("#close-video")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.click("#ask-yes")
+    for route in asked:
+        with suppress(Exception):  # of Playwright: it was ended
+            route.continue_()
     page.wait_for_timeout(500)
-    assert not list((tmp_path / "state" / "masquerade" / "studio" / "jobs").iterdir())
+    assert page.is_visible("#start") and "no longer open" not in page.inner_text("body")
 
 
 def test_bad_uploads_and_a_wrong_token_are_said(

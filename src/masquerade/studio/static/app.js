@@ -36,9 +36,8 @@ function show(video) {
   menu.close();
   closeDialogs();
   if (state.video?.id !== video.id) {
-    viewer.clear();
+    leave();
     forget();
-    details.cancel();
     Object.assign(state, { frame: 0, strip: null, tracks: { only: false, tracks: [] }, heat: null, comparison: null, selected: null });
     state.looked = remembered(video.id);
   }
@@ -55,6 +54,17 @@ function show(video) {
   wake();
 }
 
+let shown = new AbortController(); // ends the question about a video when another one is shown
+
+/** End what is asked of the server about a video that is not shown any more. */
+function leave() {
+  shown.abort();
+  shown = new AbortController();
+  viewer.clear();
+  details.cancel();
+  changed("left");
+}
+
 // What they ask is about the video that was shown.
 const closeDialogs = () => findAll("dialog[open]").forEach((dialog) => dialog.close());
 
@@ -65,7 +75,7 @@ async function choose(id) {
   if (!id) {
     closeDialogs();
     state.video = null;
-    viewer.clear();
+    leave();
     window.history.replaceState(null, "", location.pathname);
     document.title = "masquerade studio";
     changed("videos");
@@ -191,7 +201,7 @@ async function keepUp() {
   const id = state.video?.id;
   if (id) {
     const before = editCount();
-    const video = await get(`/videos/${id}`);
+    const video = await get(`/videos/${id}`, shown.signal);
     // An answer from before an edit would take the edit back on the page.
     if (state.video?.id === id && before === editCount() && !busy() && video.revision >= state.video.revision) {
       if (video.decisions !== state.video.decisions) {

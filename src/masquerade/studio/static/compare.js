@@ -84,4 +84,5 @@ export function setUp() {
   find("#compare-run").addEventListener("click", () => run(...sides().map(setting)));
   on("about", build);
   on("shown playing", () => follow());
+  on("left", () => pictures.cancel());
 }

@@ -78,7 +78,7 @@ export function setUp() {
   on("video", showChoice);
   on("shown playing", follow);
   // The picture in the middle goes first: what the cards ask for is stopped.
-  on("frame revision", () => {
+  on("frame revision left", () => {
     clearTimeout(timer);
     pictures.cancel();
   });

@@ -136,13 +136,16 @@ function showVideos() {
 async function close(choose) {
   const { video } = state;
   if (!video || !(await ask(`Close ${video.name}? What you decided is kept for when it is opened again.`, "Close it"))) return;
+  const others = () => state.videos.filter((one) => one.id !== video.id);
+  await choose(others()[0]?.id ?? null); // first: then nothing more is asked about a closed video
   try {
     await remove(`/videos/${video.id}`);
-    state.videos = state.videos.filter((one) => one.id !== video.id);
-    choose(state.videos[0]?.id ?? null);
   } catch (error) {
     report(error);
+    if (error.status !== 404) return choose(video.id); // 404: it was closed elsewhere
   }
+  state.videos = others();
+  changed("videos");
 }
 
 /** `onOpen(VIDEO)` shows a video; `choose(id or null)` changes to another one. */

@@ -84,5 +84,6 @@ export function setUp(onChoose) {
   find("#outlines").addEventListener("click", toggle);
   new ResizeObserver(() => state.outlines && draw()).observe(overlay);
   on("outlines shown video", refresh);
+  on("left", () => found.cancel());
   on("tracks", () => state.outlines && draw());
 }
