@@ -64,7 +64,7 @@ def vars_of(truth: SplitTruth) -> dict[str, Any]:
 
 def score_of(spec: MetricSpec, mine: ScoringInput, most: int) -> float:
     """What is read by at most so many attackers together, over all divisions."""
-    attacker_choice.MOST_TOGETHER = most
+    attacker_choice.MAX_ENSEMBLE_SIZE = most
     found = []
     for division in range(DIVISIONS):
         one = without_test(mine, division, by_clip=spec.protocol == SAME)
@@ -74,7 +74,7 @@ def score_of(spec: MetricSpec, mine: ScoringInput, most: int) -> float:
 
 def compare(saved: SavedTable) -> list[tuple[str, str, float, float]]:
     """Row, label, and what is read of it by the first alone and by the strongest together."""
-    names, most = saved.rows, attacker_choice.MOST_TOGETHER
+    names, most = saved.rows, attacker_choice.MAX_ENSEMBLE_SIZE
     found = []
     for name, inputs in zip(names, join_table(saved.lines()), strict=True):
         for protocol, mine in inputs.items():

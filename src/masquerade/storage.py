@@ -120,6 +120,21 @@ def wait_for_lock(handle: int, *, shared: bool = False) -> None:
             raise
 
 
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Wait for a folder's lock and hold it; file systems without locks give none.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        wait_for_lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
 def complete(part: Path, *, private: bool = False) -> None:
     """Put a finished file on the disk, with the rights of an ordinary new file unless `private`."""
     if not private:

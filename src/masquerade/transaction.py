@@ -5,7 +5,6 @@ says what is renamed, so that after an error or a signal this process puts the o
 after a kill or a loss of power the next one that writes there does.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from masquerade.storage import (
     complete,
     create_locked,
     hidden_path,
+    lock_folder,
     publish,
     remove_stale_files,
     sync_folder,
@@ -132,9 +132,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Let no other transaction give names in a folder meanwhile, where the file system can."""
     with ExitStack() as stack:
         with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.enter_context(lock_folder(folder))
         yield
 
 

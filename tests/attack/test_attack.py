@@ -21,7 +21,7 @@ from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_fi
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
 from masquerade.attack.finders import Finders
-from masquerade.attack.finding import Finding, Level, spans, told_apart
+from masquerade.attack.finding import Finding, Level, spans, unique_names
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.own_output import check_own_output
 from masquerade.attack.run import attack_file
@@ -621,8 +621,8 @@ def test_frame_numbers_are_said_in_words() -> None:
 
 def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     paths = [Path(one) for one in ("/p/a/x.mp4", "/p/b/x.mp4", "/q/b/x.mp4", "/p/y.mp4")]
-    assert list(told_apart(paths).values()) == ["y.mp4", "a/x.mp4", "p/b/x.mp4", "q/b/x.mp4"]
-    assert told_apart([Path("x.mp4"), Path("b/x.mp4")])[Path("x.mp4")] == "x.mp4"
+    assert list(unique_names(paths).values()) == ["y.mp4", "a/x.mp4", "p/b/x.mp4", "q/b/x.mp4"]
+    assert unique_names([Path("x.mp4"), Path("b/x.mp4")])[Path("x.mp4")] == "x.mp4"
     videos = tuple(VideoAttack(path=path, error="it is black") for path in paths)
     page = render_attack_page(AttackReport(videos=videos, arguments={}, versions={}))
     assert "<h2>a/x.mp4</h2>" in page and "a/x.mp4, p/b/x.mp4, q/b/x.mp4, y.mp4" in page

@@ -128,7 +128,7 @@ def test_no_network_learns_from_the_video_that_it_restores(
         return net
 
     monkeypatch.setattr(run, "fit_on_patches", spy)
-    restorations = run._restorations(beside, None, [])
+    restorations = run._cross_fit_restorers(beside, None, [])
     assert len(restorations) == len(levels) and len(seen) == restore.NETWORKS
     for path, one in restorations.items():
         assert one.net is not None
@@ -157,12 +157,14 @@ def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them
         return net
 
     monkeypatch.setattr(run, "fit_on_patches", spy)
-    restorations = run._restorations(beside, None, [])
+    restorations = run._cross_fit_restorers(beside, None, [])
     assert len(restorations) == len(beside) and len(nets) == restore.NETWORKS
     for path, one in restorations.items():
         assert one.learned.startswith("learned from 4 other pairs")
         assert nets[id(one.net)] == {*levels} - {int(path.stem)}
-    halves = run._restorations(dict(list(beside.items())[::3]), None, [])  # both of one raw video
+    halves = run._cross_fit_restorers(
+        dict(list(beside.items())[::3]), None, []
+    )  # both of one raw video
     assert len(halves) == 2
     for one in halves.values():
         assert one.first == 1 and one.learned.startswith("learned from the first half")
@@ -233,7 +235,7 @@ def test_a_pair_beside_pairs_that_cannot_be_read_is_said_to_be_alone(tmp_path: P
     published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
-    found = run._restorations({published: raw, bad: bad}, None, [])
+    found = run._cross_fit_restorers({published: raw, bad: bad}, None, [])
     assert found[published].net is None
     assert "no other pair of published and raw video can be read" in found[published].learned
 
@@ -247,7 +249,7 @@ def test_a_pair_that_cannot_be_learned_from_has_a_line_that_says_so(
     monkeypatch.setattr(run, "cut_patches", damaged)
     published, raw = write(tmp_path / "a.mp4", black, count=2), write(tmp_path / "b.mp4", same)
     for pairs in ({published: raw}, {published: raw, raw: published}):
-        found = run._restorations(pairs, None, [])
+        found = run._cross_fit_restorers(pairs, None, [])
         assert found.keys() == pairs.keys()
         says = found[published].finding().says
         assert says.endswith("this pair could not be read to learn from: frame 3 is damaged.")
@@ -273,6 +275,6 @@ def test_many_videos_give_as_many_patches_as_few(
         pairs[path] = source
     for most in (6, 12):
         monkeypatch.setattr(run, "PATCHES", most)
-        run._restorations(pairs, None, [])
+        run._cross_fit_restorers(pairs, None, [])
         assert seen == [most * 4 // 6] * 3  # each of three networks learns from four of the six
         seen.clear()

@@ -302,7 +302,7 @@ def test_a_clip_is_one_of_several_windows_of_the_whole_video(tmp_path: Path) -> 
     seen = {clip.numpy().tobytes() for clip in found}
     wanted = {whole[:, [s, s + 2, s + 4]].numpy().tobytes() for s in starts}
     assert found.shape[2] == 3 and seen == wanted
-    with pytest.raises(UsageError, match="drawn from one window of a video or more, of one stride"):
+    with pytest.raises(UsageError, match="windows must be 1 or more"):
         replace(recipe, stride=None)
 
 

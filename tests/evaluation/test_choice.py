@@ -13,7 +13,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attacked_label import attack_label
 from masquerade.evaluation.attacker_choice import (
-    MOST_TOGETHER,
+    MAX_ENSEMBLE_SIZE,
     ScoringInput,
     average_attackers,
     choose,
@@ -216,7 +216,7 @@ def test_attackers_that_are_nearly_equal_read_more_together() -> None:
     scored = score_attackers(WHO, mine)
     best = choose(WHO, mine, scored)
     assert max(len(names) for names in best.chosen) > 1
-    assert all(len(names) <= MOST_TOGETHER for names in best.chosen)
+    assert all(len(names) <= MAX_ENSEMBLE_SIZE for names in best.chosen)
     assert best.test.value > max(one.test.value for one in scored)
     found = score_label(WHO, mine, None, **GIVEN)
     assert found.highest == TOGETHER_NAME == found.attacks[-1].name  # it stands among the others

@@ -170,7 +170,7 @@ def test_what_moves_has_no_threshold() -> None:
     with pytest.raises(UsageError, match="motion gives no scores; leave --threshold out"):
         People(detector="motion", threshold=0.5)
     config = PipelineConfig(regions="people", detector="motion", threshold=0.5)
-    with pytest.raises(UsageError, match="do not know --threshold; leave it out"):
+    with pytest.raises(UsageError, match="does not take --threshold; leave it out"):
         region_arguments(config)
     beside = replace(config, regions="text+people")
     assert [arguments.get("threshold") for _, arguments in region_arguments(beside)] == [0.5, None]

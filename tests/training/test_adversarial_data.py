@@ -95,7 +95,7 @@ def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
         replace(given, phases=(PRETRAIN, LONG)), own_data, device="cpu"
     ).history
     assert history[-1]["train_adversary"] < history[2]["train_adversary"]
-    with pytest.raises(UsageError, match="other videos"):
+    with pytest.raises(UsageError, match="of the same rows"):
         data(pairs=validation, pairs_validation=validation)
 
 

@@ -295,7 +295,7 @@ def test_vits_begin_from_an_image_networks_file(
     for net in (own.anonymizer.net, own.utility.net, own.adversary[0].net):
         for name, value in image.blocks.named_parameters():
             assert torch.equal(net.blocks.get_parameter(name), value), name
-    with pytest.raises(UsageError, match="--image-weights is of stprivacy"):
+    with pytest.raises(UsageError, match="--image-weights starts stprivacy"):
         plain = recipe(
             method="spact", arguments={"width": 8, "short": 16}, image_weights=given.image_weights
         )

@@ -364,7 +364,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     [
         ({"targets": {"hue": np.zeros(48)}}, "bright"),
         ({"targets": {"hue": np.zeros(10), "bright": np.zeros(10)}}, "do not reach"),
-        ({"targets": {"hue": np.full(48, 7), "bright": np.zeros(48)}}, "too few"),
+        ({"targets": {"hue": np.full(48, 7), "bright": np.zeros(48)}}, "do not fit"),
         ({"epochs": 0}, "at least one"),
         ({"frames": 9}, "does not fit"),
         ({"lr": 1e30}, "lower the learning rate"),

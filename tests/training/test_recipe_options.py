@@ -175,7 +175,7 @@ def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
         ("vita", "tiny", {"gap": "far"}, "nt-xent or moco"),
         ("vita", "tiny", {"temperature": 0.2}, "--temperature is of pairs"),
         ("vita", "tiny", {"segments": True}, "--segments is of pairs"),
-        ("vita", "tiny", {"catch_up": 9}, "after a --restart"),
+        ("vita", "tiny", {"catch_up": 9}, "give --restart EPOCHS"),
         ("vita", "tiny", {"restart": -1}, "--restart must be 1 or more"),
         ("vita", "tiny", {"epochs": 0}, "--epochs must be 1 or more"),
         ("vita", "tiny", {"batch": 1}, "--batch must be 2 or more"),

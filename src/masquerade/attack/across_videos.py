@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE, crop, shrink
-from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, told_apart
+from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, unique_names
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
@@ -153,7 +153,7 @@ def compare_videos(
         if len(pairs) > 3 and 2 * sum(name in names for names in alike.values()) > len(pairs)
     ]
     alike = {pair: [n for n in names if n not in common] for pair, names in alike.items()}
-    called = {path: escape(name) for path, name in told_apart(described).items()}
+    called = {path: escape(name) for path, name in unique_names(described).items()}
     texts = {
         (a, b): text
         for (a, b), names in alike.items()

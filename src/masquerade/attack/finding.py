@@ -164,8 +164,8 @@ def _plain(one: VideoAttack) -> dict[str, Any]:
     }
 
 
-def told_apart(paths: Iterable[Path]) -> dict[Path, str]:
-    """What to call each file: its name, with as many folders before it as no other file shares."""
+def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Give each file a unique display name: its name, and as many parent folders as needed."""
     names: dict[Path, str] = {}
     left, count = [*dict.fromkeys(paths)], 1
     while left:

@@ -112,7 +112,7 @@ def attack_files(
     finders = Finders()  # a network that is missing fails here, before any work
     beside, without_raw = pair_with_raw(files, raw)
     tracebacks: list[str] = []
-    restorations = {} if config.quick else _restorations(beside, progress, tracebacks)
+    restorations = {} if config.quick else _cross_fit_restorers(beside, progress, tracebacks)
     videos = [
         replace(
             attack_file(
@@ -234,7 +234,7 @@ def attack_file(
         whole = info.kind == "video" and not own_output  # which has no side data but its encoder's
         side_data, other_messages = list_side_data(path) if whole else ((), False)
         findings = [
-            *attacks.again.findings(_who_says_drawn(path, attacks.compared, drawn)),
+            *attacks.detection.findings(_who_says_drawn(path, attacks.compared, drawn)),
             *([attacks.noise.finding()] if attacks.noise else []),
             read_tags(info, side_data=side_data, other_messages=other_messages),
             read_streams(info, hidden=unseen, hidden_sound=unheard),
@@ -266,7 +266,7 @@ class _FrameAttacks:
     """The attacks on the frames of one video; an attack that is left out is None."""
 
     finders: Finders
-    again: LookAgain
+    detection: LookAgain
     noise: KnownNoise | None
     compared: BesideRaw | None  # with the raw video
     restoration: Restoration | None
@@ -296,7 +296,7 @@ class _FrameAttacks:
             )
         return cls(
             finders=finders,
-            again=LookAgain(
+            detection=LookAgain(
                 undo=() if config.quick else tuple(UNDO),
                 hidden=hidden,
                 finders=finders,
@@ -326,7 +326,9 @@ class _FrameAttacks:
             self.noise.look(start.published, *start.raw[:1])
         for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
             source = one.raw[0] if one.raw else None
-            self.again.look(one.number, one.frames, one.at, source, search=one.number in searched)
+            self.detection.look(
+                one.number, one.frames, one.at, source, search=one.number in searched
+            )
             if self.compared is not None:
                 self.compared.look(one.number, one.published, one.raw)
             if self.restoration is not None and one.number in restored:
@@ -365,10 +367,10 @@ def _unforeseen(error: Exception) -> list[str]:
     return [] if isinstance(error, OSError | VideoError) else [traceback_of(error)]
 
 
-def _restorations(
+def _cross_fit_restorers(
     beside: Mapping[Path, Path | None], progress: Progress | None, tracebacks: list[str]
 ) -> dict[Path, Restoration]:
-    """For each video with a raw one, a network that learned from others.
+    """For each video with a raw one, fit a network that restores it on the other pairs.
 
     Videos are dealt into three groups at most, those of one raw video into the same; each is
     restored by what learned from the other groups. Where all have one raw video, each is restored

@@ -128,7 +128,9 @@ class Places:
             known = [words, *(self.data_digest(suite, other) for other in others)]
             made_by = [DRAWN_BY] if source.draw is not None else reader_files(words[0])
             known.append(code_digest(*made_by))
-            return short_digest(known if source.convert is None else [*known, self._of(words)])
+            if source.convert is not None:
+                known.append(self._label_files_digest(words))
+            return short_digest(known)
         path = self.whole(suite, name)
         return file_digest(path) if path.is_file() else ""
 
@@ -138,9 +140,9 @@ class Places:
         Before it is made these are not known.
         """
         path, known = self.manifest(suite, name), self.data_digest(suite, name)
-        return short_digest([known, self._of_clips(path)]) if path.is_file() else known
+        return short_digest([known, self._clips_digest(path)]) if path.is_file() else known
 
-    def _of_clips(self, path: Path) -> str:
+    def _clips_digest(self, path: Path) -> str:
         """The digest of a manifest's labels and of the fingerprints of its videos."""
         text = f"clips of {path}"
         if text not in self._digests:
@@ -150,18 +152,18 @@ class Places:
             self._digests[text] = short_digest([labels, marks])
         return self._digests[text]
 
-    def _of(self, words: Sequence[str]) -> str:
+    def _label_files_digest(self, words: Sequence[str]) -> str:
         """The digest of the label files that words name."""
         text = shlex.join(words)
         if text not in self._digests:
             self._digests[text] = label_digest(words, self.given)
         return self._digests[text]
 
-    def _of_named_files(self, words: Sequence[str]) -> Iterator[str]:
+    def _named_file_digests(self, words: Sequence[str]) -> Iterator[str]:
         """The digests of the files that a training's flags name: weights, and manifests' clips."""
         for path in _files_named(words):
             if path.suffix == ".csv":
-                yield self._of_clips(path)
+                yield self._clips_digest(path)
                 continue
             if str(path) not in self._digests:
                 self._digests[str(path)] = file_digest(path)
@@ -183,7 +185,7 @@ class Places:
         data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.content_digest(suite, name)) for name in data]]
         known.append(code_digest(*TRAINED_BY))
-        known += self._of_named_files(split_words(train, self.given))
+        known += self._named_file_digests(split_words(train, self.given))
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
@@ -216,7 +218,7 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lacking:
+class MissingData:
     """Files and folders that a dataset needs and that are not there."""
 
     data: str  # the suite's name of the dataset
@@ -233,7 +235,7 @@ def with_needed(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def lacking_data(suite: Suite, places: Places, wanted: Sequence[str]) -> tuple[Lacking, ...]:
+def lacking_data(suite: Suite, places: Places, wanted: Sequence[str]) -> tuple[MissingData, ...]:
     """What is not there of the files that datasets need; of one that is made already, nothing."""
     found = []
     for name in with_needed(suite, wanted):
@@ -244,7 +246,7 @@ def lacking_data(suite: Suite, places: Places, wanted: Sequence[str]) -> tuple[L
         elif manifest.exists():
             continue
         paths = tuple(path for path in needed if not path.exists())
-        found += [Lacking(data=name, paths=paths, about=source.about)] if paths else []
+        found += [MissingData(data=name, paths=paths, about=source.about)] if paths else []
     return tuple(found)
 
 
@@ -277,7 +279,7 @@ def data_jobs(suite: Suite, places: Places, wanted: Sequence[str]) -> list[Job]:
     return jobs
 
 
-def check_lacking(lacking: Sequence[Lacking]) -> None:
+def check_lacking(lacking: Sequence[MissingData]) -> None:
     """Refuse to begin where files are not there.
 
     Raises:
@@ -417,7 +419,7 @@ class JobRunner:
             now = time.monotonic()
             undone = [job for job in others if not job.done.exists()]
             at_work = [_at_work(job, now - began) for job, began in running.values()]
-            later = [job for job in (*waiting.values(), *undone) if self._may(job)]
+            later = [job for job in (*waiting.values(), *undone) if self._can_run(job)]
             unfinished = at_work + [OpenJob(kind=job.kind) for job in later]
             left = self.durations.left(unfinished, side_by_side=self.workers)
             until = ""
@@ -441,7 +443,7 @@ class JobRunner:
                             shared = self._share_time(running, shared)
                             if not job.done.parent.exists():  # else what was stopped goes on
                                 self.spent.of_job(job.done).seconds = 0.0
-                            future = pool.submit(self._do, waiting.pop(job.name))
+                            future = pool.submit(self._run_job, waiting.pop(job.name))
                             running[future] = job, time.monotonic()
                     if not running:
                         continue
@@ -469,11 +471,11 @@ class JobRunner:
             self.spent.save()
         return now
 
-    def _may(self, job: Job) -> bool:
-        """Whether nothing is known that keeps a job from being done."""
+    def _can_run(self, job: Job) -> bool:
+        """Whether neither a job nor one that it needs has failed."""
         return self.failures.keys().isdisjoint((job.name, *job.after))
 
-    def _do(self, job: Job) -> str | None:
+    def _run_job(self, job: Job) -> str | None:
         """Run one command; gives why it failed."""
         began = time.monotonic()
         code = self.commands.run(job.words, job.log, side_by_side=self.workers)

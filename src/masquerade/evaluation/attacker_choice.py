@@ -31,7 +31,7 @@ from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats, Statistic, average
 
 PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
-MOST_TOGETHER = 10  # attackers whose predictions are averaged, at most
+MAX_ENSEMBLE_SIZE = 10  # attackers whose predictions are averaged, at most
 INFORMED = "the strongest + action"  # of each fold
 LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 
@@ -43,7 +43,7 @@ Strengths = Mapping[tuple[str, str], Strength]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Computed:
+class _ScoreCache:
     """A cache of the scores of one method's attackers."""
 
     scored: dict[MetricSpec, list[ScoredAttacker]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class ScoringInput:
     learned: bool = False
     # the test clips by seed or run, with the training rates of its own attackers; none: as `test`
     tests: tuple[SplitTruth, ...] = ()
-    _computed: _Computed = field(default_factory=_Computed, init=False, repr=False)
+    _computed: _ScoreCache = field(default_factory=_ScoreCache, init=False, repr=False)
 
     def of_clips(self, clips: IntArray) -> ScoringInput:
         """The same for these clips; training rates stay."""
@@ -90,8 +90,8 @@ class ScoringInput:
             outputs=tuple(
                 replace(
                     one,
-                    validation=_at(one.validation, on_validation),
-                    test=tuple(_at(seed, on_test) for seed in one.test),
+                    validation=_select_clips(one.validation, on_validation),
+                    test=tuple(_select_clips(seed, on_test) for seed in one.test),
                 )
                 for one in self.outputs
             ),
@@ -195,7 +195,7 @@ def choose(
     scored: Sequence[ScoredAttacker],
     strength: Strength | None = None,
     *,
-    most: int = MOST_TOGETHER,
+    most: int = MAX_ENSEMBLE_SIZE,
 ) -> ScoredAttacker:
     """Choose attackers for each test fold by clips held out of its training part, and score them.
 
@@ -205,7 +205,7 @@ def choose(
     """
     able = contenders(spec, scored)
     by_fold = [
-        _strongest_together(spec, inputs, able, fold, strength[fold] if strength else None, most)
+        _select_ensemble(spec, inputs, able, fold, strength[fold] if strength else None, most)
         for fold in range(len(able[0].by_fold))
     ]
     key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
@@ -264,7 +264,7 @@ def average_attackers(
     )
 
 
-def _strongest_together(
+def _select_ensemble(
     spec: MetricSpec,
     inputs: ScoringInput,
     able: Sequence[ScoredAttacker],
@@ -279,11 +279,11 @@ def _strongest_together(
     ranked = _ranked(able, fold, strength)[:most_together]
     key = spec, fold, tuple(one.outputs for one in ranked)
     if key not in inputs._computed.counts:
-        inputs._computed.counts[key] = _count_together(spec, inputs, ranked, fold)
+        inputs._computed.counts[key] = _best_ensemble_size(spec, inputs, ranked, fold)
     return ranked[: inputs._computed.counts[key]]
 
 
-def _count_together(
+def _best_ensemble_size(
     spec: MetricSpec, inputs: ScoringInput, ranked: Sequence[ScoredAttacker], fold: int
 ) -> int:
     """How many of sorted attackers score the highest together on a fold's validation clips."""
@@ -329,7 +329,7 @@ def _to_average(
     """What is averaged of an attacker's predictions (n, C): log odds where clips are ranked."""
     if not _is_ranked(spec, truth, label):
         return p
-    return log_odds(_equally_sure(inputs, attacker, label, truth.rates[label], p))
+    return log_odds(_standardize_log_odds(inputs, attacker, label, truth.rates[label], p))
 
 
 def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> Floats:
@@ -401,11 +401,11 @@ def _validation_of_fold(
     own = truth.fold % len(_folds(inputs)) == fold
     if own.all():
         return validation_score(spec, truth, predicted)
-    value = validation_score(spec, truth.at(own), _at(predicted, own))
+    value = validation_score(spec, truth.at(own), _select_clips(predicted, own))
     if not math.isnan(value):
         return value
     others = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold == fold])
-    return validation_score(spec, truth.at(others), _at(predicted, others))
+    return validation_score(spec, truth.at(others), _select_clips(predicted, others))
 
 
 def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
@@ -455,7 +455,7 @@ def _join_chosen(
                 p = predicted[fold][label][at]
                 if _is_ranked(spec, truth, label) or truth.labels[label].ndim == 2:
                     rates = truth.rates_by_fold(label)[truth.fold[at]]
-                    p = _equally_sure(inputs, one, label, rates, p)
+                    p = _standardize_log_odds(inputs, one, label, rates, p)
                 joined[at] = p
             return joined
 
@@ -479,7 +479,7 @@ def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
     return truth.labels[label].ndim == 1  # last: those of thousands of classes are read for it
 
 
-def _equally_sure(
+def _standardize_log_odds(
     inputs: ScoringInput, attacker: AttackOutputs, label: str, rates: Floats, p: Floats
 ) -> Floats:
     """Standardize the log odds of predictions (n, C) by their mean and deviation on validation.
@@ -502,7 +502,7 @@ def _equally_sure(
     return found
 
 
-def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
+def _select_clips(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
     return ByLabel(predicted, lambda label: predicted[label][kept])
 
 

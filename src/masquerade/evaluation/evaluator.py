@@ -66,7 +66,7 @@ from masquerade.evaluation.protocols import (
     protocols,
 )
 from masquerade.evaluation.published_start import from_published
-from masquerade.evaluation.restored_clips import RestoredClips
+from masquerade.evaluation.restored_clips import ReconstructionAttack
 from masquerade.evaluation.results import (
     SCHEMA,
     Control,
@@ -297,7 +297,7 @@ class Evaluator:
                 if seen.left_out is None:
                     predictions = predictions.merge([self._predict(method, raw, content)[1]])
         if raw is not None and "restored" in self._seen(method):
-            restoration = RestoredClips(
+            restoration = ReconstructionAttack(
                 clips=self.clips, truth=self.truth, models=self.models, executor=self.executor
             )
             unrestored = restoration.why_not(method, raw)

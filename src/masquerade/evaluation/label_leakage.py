@@ -1,7 +1,8 @@
 """How much of a private label leaks behind a method, and whether that may be said to hold.
 
-A method holds where no attacker's upper end is far above the guess, unless something speaks against
-saying so: then it is undecided.
+A label is *held* where the upper end of every attacker's interval lies within a tenth of the way
+from the floor to raw video. It is *undecided* where they do, but something else is missing, such as
+five training runs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class LabelLeakage(NamedTuple):
 NOT_PRIVATE = LabelLeakage()
 
 
-def leak_of(
+def measure_label_leakage(
     label: AttackedLabel, raw: ScoringInput | None, *, void: str | None, unread: str | None
 ) -> LabelLeakage:
     """How much of a private label leaks.
@@ -55,9 +56,9 @@ def leak_of(
     ends += [_highest_of_run(label, run) for run in range(len(label.best.runs))]
     holds, undecided = _holds(leaked, ends), None
     if holds:
-        undecided = _doubt_runs(label) or unread or _doubt_below_chance(label, each)
+        undecided = _too_few_runs(label) or unread or _below_chance(label, each)
         if undecided is None and pooled is not None:
-            undecided = _doubt_together(leaked, pooled, pooled_floor, pooled_ends(label))
+            undecided = _pooled_above_limit(leaked, pooled, pooled_floor, pooled_ends(label))
         holds = None if undecided else True
     elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(label):
         undecided = unread  # it may leak where none of these attackers can look
@@ -98,7 +99,7 @@ def _highest_of_run(label: AttackedLabel, run: int) -> float | None:
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
 
-def _doubt_runs(label: AttackedLabel) -> str | None:
+def _too_few_runs(label: AttackedLabel) -> str | None:
     """A sentence on a trained method of too few training runs; None: it has enough, or none."""
     inputs = label.inputs
     runs = len(label.best.outputs.test) if inputs.per_run else 1
@@ -111,7 +112,7 @@ def _doubt_runs(label: AttackedLabel) -> str | None:
     )
 
 
-def _doubt_below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | None:
+def _below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | None:
     """A sentence on an attacker whose score is surely below chance; None: there is none."""
     metric = label.spec.metric
     chance = least_counted(metric)
@@ -125,7 +126,7 @@ def _doubt_below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | 
     return None
 
 
-def _doubt_together(
+def _pooled_above_limit(
     leaked: Leakage, pooled: Score, floor: float | None, ends: Sequence[float | None]
 ) -> str | None:
     """Return why pooled clips of a person rule `held` out; None: all upper ends are low enough.

@@ -39,7 +39,7 @@ def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, t
     # clips of the preset's sampling are restored, for which raw video trained no such network
     gone = [n for n, one in preset.attackers.items() if one.network and one.content == "restored"]
     attackers = {
-        name: _with_own(model, preset, choice) if _has_own(model) else model
+        name: _with_own(model, preset, choice) if model.is_frame_network else model
         for name, model in preset.attackers.items()
         if name not in gone
     }
@@ -75,11 +75,6 @@ def sampling_of_networks(preset: Preset) -> tuple[NetworkSampling, ...]:
         for name, model in preset.attackers.items()
         if model.sampling is not None
     )
-
-
-def _has_own(model: AttackerModel) -> bool:
-    """Whether it is a network of frames; what sees the background alone keeps the preset's."""
-    return model.network is not None and model.content == "frames" and not model.background
 
 
 def _with_own(model: AttackerModel, preset: Preset, choice: SamplingChoice) -> AttackerModel:

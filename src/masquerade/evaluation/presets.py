@@ -65,6 +65,11 @@ class AttackerModel:
     published_lr: float | None = None  # its learning rate there; None: the preset's
 
     @property
+    def is_frame_network(self) -> bool:
+        """Whether it is a network that sees frames whole, as those of published weights do."""
+        return self.network is not None and self.content == "frames" and not self.background
+
+    @property
     def channel(self) -> Channel:
         """The one channel that it reads, or else appearance: whoever sees pixels sees all."""
         if self.content == "packets":

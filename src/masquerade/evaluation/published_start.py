@@ -35,7 +35,7 @@ def from_published(
     Raises:
         UsageError: no such attacker, or a file that is not there or does not fit.
     """
-    able = {name: one for name, one in preset.attackers.items() if _takes_weights(one)}
+    able = {name: one for name, one in preset.attackers.items() if one.is_frame_network}
     files = dict(files)
     for name in files:
         if name not in able:
@@ -81,11 +81,6 @@ def load_published(net: nn.Module, model: AttackerModel) -> None:
     if model.published is None or not isinstance(inner, Recognizer):
         raise UsageError(f"{model.network} has no file of weights to start from.")
     load_weights(inner.net, model.published.path)
-
-
-def _takes_weights(model: AttackerModel) -> bool:
-    """Whether it is a network that sees people's pixels, as published ones do."""
-    return model.network is not None and model.content == "frames" and not model.background
 
 
 def _is_video_vit(model: AttackerModel) -> bool:

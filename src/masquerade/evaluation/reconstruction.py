@@ -109,10 +109,10 @@ def load_reconstruction(file: Path, *, device: str = "cpu") -> RestorationNet:
 
 def restored_clips(clips: ClipDataset, net: RestorationNet) -> ClipDataset:
     """The same clips, restored when they are read."""
-    return replace(clips, source=RestoredClips(clips.source, net))
+    return replace(clips, source=RestoredClipSource(clips.source, net))
 
 
-class RestoredClips:
+class RestoredClipSource:
     """Clips of another source, restored by a network when they are read."""
 
     def __init__(self, source: ClipSource, net: RestorationNet) -> None:

@@ -24,8 +24,8 @@ from masquerade.extraction.dataset import ClipDataset
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RestoredClips:
-    """What all rows of a table share when attackers restore their clips."""
+class ReconstructionAttack:
+    """Attacks rows by clips that a network restored, and measures how near these come to raw."""
 
     clips: EvaluatedClips
     truth: GroundTruth

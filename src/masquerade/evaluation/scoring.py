@@ -37,7 +37,7 @@ from masquerade.evaluation.ground_truth import (
     join_validation,
     mean_over_seeds,
 )
-from masquerade.evaluation.label_leakage import NOT_PRIVATE, leak_of
+from masquerade.evaluation.label_leakage import NOT_PRIVATE, measure_label_leakage
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
@@ -167,7 +167,7 @@ def as_attacked_behind_methods(
 
 @dataclass(frozen=True, kw_only=True)
 class _Action:
-    """How the action is read behind a method, beside which its private labels are weighed."""
+    """The action's scores behind one method, which f_lambda of its private labels needs."""
 
     value: float | None = None  # of its score; None: it is not read yet, or undefined
     chosen: Scored | None = None  # by the attackers that were chosen; None: no f_lambda is wanted
@@ -295,7 +295,7 @@ def score_label(
     label = attack_label(spec, inputs, predicted_actions, strength)
     private, best, floors = spec.use == "private", label.best, label.floors
     result = label.score_of_best
-    leaked = leak_of(label, raw, void=void, unread=unread) if private else NOT_PRIVATE
+    leaked = measure_label_leakage(label, raw, void=void, unread=unread) if private else NOT_PRIVATE
     retrained_gain = _gained_by_training(label)
     f_half = None
     if private and utility is not None and result.value is not None:

@@ -29,7 +29,7 @@ class Leakage:
     protects: bool | None  # the strongest attacker's upper bound is within a tenth of the span
     # of the strongest attacker, on anonymized video
     strongest: Score = field(metadata={"json": "worst"})
-    raw: Score  # of the same attacker, on raw video
+    raw: Score  # of the strongest attacker on raw video, which is chosen there
     floor: Score  # of the best trivial attacker
     trivial: str  # its name
 

@@ -513,7 +513,7 @@ def region_arguments(
     unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
     if unknown:
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
-        raise UsageError(f"regions {plain} do not know {flags}; leave it out.")
+        raise UsageError(f"--regions {plain} does not take {flags}; leave it out.")
     return found
 
 

@@ -17,7 +17,7 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
 from masquerade.pipeline.constant_frame_rate import exact_rate
 from masquerade.pipeline.single_file import OnProgress, expected_frames, until
-from masquerade.regions.boxes import Box, area, corners, intersection
+from masquerade.regions.boxes import Box, covered_share
 from masquerade.storage import atomic_write
 from masquerade.video.decoding_process import probe
 from masquerade.video.frame import Frame
@@ -88,19 +88,13 @@ def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box])
     inside = box.clip(frame.width, frame.height)
     if inside is None or box.source != "detected":
         return
-    shared = max((_shared(inside, other) for other in others), default=0.0)
+    shared = max((covered_share(inside, other) for other in others), default=0.0)
     size = inside.width * inside.height * (1 - shared) ** 4
     x0, y0, x1, y1 = map(round, (inside.x0, inside.y0, inside.x1, inside.y1))
     if x1 > x0 and y1 > y0 and (one.thumbnail is None or size > LARGER * one.size):
         one.size = size
         pixels = np.asarray(frame.rgb((frame.width, frame.height)), np.uint8)
         one.thumbnail = fit(pixels[y0:y1, x0:x1])
-
-
-def _shared(box: Box, other: Box) -> float:
-    """How much of a box lies in another, 0 to 1."""
-    own = corners([box])
-    return float(intersection(own, corners([other]))[0, 0] / area(own)[0])
 
 
 def fit(picture: Pixels) -> Pixels:

@@ -151,6 +151,13 @@ def iou(a: Array, b: Array) -> Array:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
+def covered_share(box: Box, other: Box) -> float:
+    """Share of a box's area that lies in another box, 0 to 1; of a box without area it is 0."""
+    own = corners([box])
+    size = float(area(own)[0])
+    return float(intersection(own, corners([other]))[0, 0]) / size if size else 0.0
+
+
 def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     """Non-maximum suppression: the rows that are kept, best first.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from masquerade.attack.finding import AttackReport, told_apart
+from masquerade.attack.finding import AttackReport, unique_names
 from masquerade.attack.run import ATTACKS
 from masquerade.report.page import embedded
 
@@ -23,7 +23,7 @@ def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
     environment.filters["picture"] = lambda pixels, parts: embedded(
         pixels, width=PROOF_WIDTH * parts
     )
-    called = told_apart([*(one.path for one in report.videos), *report.passed_over])
+    called = unique_names([*(one.path for one in report.videos), *report.passed_over])
     environment.filters["called"] = called.__getitem__
     every = [*report.folder, *(found for video in report.videos for found in video.findings)]
     tried = {found.attack for found in every}

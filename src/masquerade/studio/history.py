@@ -1,9 +1,7 @@
 """What was decided about one video: saved at every step, and taken back step by step."""
 
-import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import NamedTuple
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
 from masquerade.regions.drawn import DRAWN_TRACKS
-from masquerade.storage import file_digest, file_signature, wait_for_lock
+from masquerade.storage import file_digest, file_signature, lock_folder
 
 MOST_STEPS = 200  # that can be taken back
 
@@ -165,7 +163,7 @@ class History:
         Raises:
             UsageError: the file cannot be read, or `check` refuses it.
         """
-        with self._turn, _alone(self._file.parent):
+        with self._turn, lock_folder(self._file.parent):
             if not self.changed_elsewhere:
                 return
             before, digest, seen = self.edits, self._digest, self._seen
@@ -203,7 +201,7 @@ class History:
         return Edits.read(self._file)
 
     def _save(self, edits: Edits) -> None:
-        with _alone(self._file.parent):
+        with lock_folder(self._file.parent):
             self.check_file()
             edits.write(self._file)
             self._seen, self._digest = file_signature(self._file), file_digest(self._file)
@@ -213,17 +211,6 @@ class History:
     def _hold(self, edits: Edits) -> None:
         self.edits = edits
         self.last_drawn = max([self.last_drawn, *(one.track for one in edits.drawn)])
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold off the other processes that write in a folder."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        wait_for_lock(handle)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _with_log(edits: Edits, other: Edits, what: str, by: str) -> Edits:

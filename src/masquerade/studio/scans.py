@@ -12,6 +12,7 @@ from typing import Any
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import edited_config, followed_label, region_arguments
 from masquerade.pipeline.edits import Edits
+from masquerade.regions.boxes import covered_share
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
@@ -157,7 +158,8 @@ class Scan:
             if not missed and self.filled.get(box.track, 0) >= LONG:
                 self.gaps.append((frame - self.filled[box.track], frame - 1))
             self.filled[box.track] = missed
-            others = sum(_overlap(box, one) for one in region.boxes if one is not box)
+            same = (one for one in region.boxes if one is not box and one.label == box.label)
+            others = sum(covered_share(box, one) for one in same)
             size = box.width * box.height / (1 + MOST_THUMBNAIL * others)
             if box.source == "detected" and size > 1.1 * seen.size:
                 edges = (box.x0, box.y0, box.x1, box.y1)
@@ -278,14 +280,6 @@ def _share(region: Region, area: float) -> float:
     boxes = sum(box.width * box.height for box in region.boxes) / area
     masks = [float((m > 0).mean()) for m in (region.mask, region.strength) if m is not None]
     return round(max(masks) if masks else min(1.0, boxes), 4)
-
-
-def _overlap(box: Any, other: Any) -> float:
-    """How much of a box lies in another, 0 to 1."""
-    wide = min(box.x1, other.x1) - max(box.x0, other.x0)
-    high = min(box.y1, other.y1) - max(box.y0, other.y0)
-    own = box.width * box.height
-    return max(0.0, wide) * max(0.0, high) / own if own and other.label == box.label else 0.0
 
 
 def _mark(run: tuple[int, int], kind: str, text: str) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class AdversarialData:
             raise UsageError("A second data set needs clips to learn from and clips held out.")
         pairs = ((self.pairs, self.train), (self.pairs_validation, self.validation))
         if any(a is not None and not np.array_equal(a.rows, clips.rows) for a, clips in pairs):
-            raise UsageError("Pairs are of other videos than the clips.")
+            raise UsageError(
+                "pairs must be of the same rows of the manifest as the clips, in the same order."
+            )
 
     @property
     def datasets(self) -> list[ClipDataset]:
@@ -61,10 +63,10 @@ class AdversarialData:
 class AdversarialBatch:
     """The clips (B, 3, T, H, W) of one step, in [0, 1], and their codes by label.
 
-    `stills` are (B', 3, 2, h, w), two views of each picture or two frames of each video with a gap
-    between them; of adversaries that learn labels one view (B', 3, 1, h, w); of runs of frames
-    their two `halves`. The private codes are theirs. Without them the adversary is given `clips`
-    too.
+    Adversaries are given `stills` in place of `clips`, where there are any: (B', 3, 2, h, w), two
+    views of each picture or two frames of each video with a gap between them; of adversaries that
+    learn labels one view, (B', 3, 1, h, w). With `halves` the first and the second half of their
+    frames are a pair. `private` are the codes of `stills`, or where there are none, of `clips`.
     """
 
     clips: Tensor

@@ -55,10 +55,10 @@ class AdversarialModels(nn.Module):
         self.anonymizer, self.utility = anonymizer, utility
         self.auxiliary = auxiliary or nn.Identity()
         self.adversary = nn.ModuleList(adversaries)
-        self.find_trainable()
+        self.record_trainable()
 
-    def find_trainable(self) -> None:
-        """Note which weights learn: one that came frozen (a published trunk) stays so."""
+    def record_trainable(self) -> None:
+        """Record which weights are trained: one that came frozen (a published trunk) stays so."""
         self._trainable = {
             role: [weight for weight in self.of_role(role).parameters() if weight.requires_grad]
             for role in ROLES
@@ -126,7 +126,8 @@ def build_models(
     ]
     if path is not None and not started:
         raise UsageError(
-            "--image-weights is of stprivacy and of video ViTs; no network here is one of them."
+            "--image-weights starts stprivacy and video ViTs alone, and no network of this "
+            "training is one: leave it out."
         )
     return AdversarialModels(anonymizer, action, adversaries, auxiliary)
 

@@ -117,8 +117,8 @@ def train_adversarially(
     with join_processes(device) as processes:
         if shard and processes.world == 1:
             raise UsageError(
-                "One process has nobody to divide a network with: start several with torchrun, or "
-                "leave out --shard."
+                "--shard divides a network among several processes, and there is only one: start "
+                "several with torchrun, or leave out --shard."
             )
         trainer = AdversarialTrainer(
             recipe,
@@ -169,10 +169,10 @@ class AdversarialTrainer(Trainer):
         self.updates = 0  # since the phase began
         self.began = time.perf_counter()
 
-    def divide(self) -> None:
+    def shard_models(self) -> None:
         if self.shard:
             shard(self.models.anonymizer, self.processes)
-            self.models.find_trainable()
+            self.models.record_trainable()
 
     def result(self) -> TrainedAnonymizer:
         for weight in self.models.parameters_of("anonymizer"):

@@ -26,14 +26,16 @@ class SharedBatchNorm(_BatchNorm):
         x = values.float()
         over, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
         count = x.new_tensor([x.numel() / x.shape[1]])
-        sums = _Sum.apply(torch.cat([x.sum(over), count]))  # type: ignore[no-untyped-call]
+        sums = _AllReduceSum.apply(torch.cat([x.sum(over), count]))  # type: ignore[no-untyped-call]
         count = sums[-1].detach()
         mean = sums[:-1] / count
         squares = (x - mean.reshape(shape)).square().sum(over)
-        squares = _Sum.apply(squares)  # type: ignore[no-untyped-call]
+        squares = _AllReduceSum.apply(squares)  # type: ignore[no-untyped-call]
         variance = squares / count
         if self.training and self.track_running_stats:
-            self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+            self._update_running_stats(
+                mean.detach(), variance.detach() * count / (count - 1).clamp(min=1)
+            )
         # As torch's, to the same rounding: x * scale + shift.
         scale = (variance + self.eps).rsqrt()
         scale = scale if self.weight is None else scale * self.weight
@@ -41,8 +43,8 @@ class SharedBatchNorm(_BatchNorm):
         return (x * scale.reshape(shape) + shift.reshape(shape)).to(values.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as torch's batch norm does."""
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
+        """Update the running statistics, as torch's batch norm does."""
         if self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
@@ -53,8 +55,8 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), moved)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over processes, of whose losses each gets the gradient."""
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over processes (all-reduce); the backward pass sums their gradients likewise."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:

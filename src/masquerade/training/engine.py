@@ -71,7 +71,7 @@ class Trainer:
         """Train one epoch, counted from 0, and measure it."""
         raise NotImplementedError
 
-    def divide(self) -> None:
+    def shard_models(self) -> None:
         """Divide networks among processes, once their weights are the same and before training."""
 
     def report(self, row: Row) -> None:
@@ -88,7 +88,7 @@ class Trainer:
         ):
             found = self._restore(resume) if resume is not None and resume.exists() else None
             self.processes.broadcast(self.models.state_dict().values())
-            self.divide()
+            self.shard_models()
             if found is not None:
                 self.optimizers = self.build_optimizers()
                 for role, optimizer in self.optimizers.items():

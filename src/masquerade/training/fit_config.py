@@ -6,15 +6,9 @@ from typing import Any
 from torch import nn
 
 from masquerade.datasets.augmentation import NONE, Augmentation
-from masquerade.errors import UsageError
 from masquerade.models.recognizers import build_recognizer
-from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
+from masquerade.training.views import ONE_VIEW, Views
 
-# Ilic et al., CVPR 2024: epochs without a better validation score, and frames of a video whose
-# predictions a frame recognizer averages. That SBU, whose clips are shortest, has the 16 is our
-# reading of "32, 32 and 16"; their code does neither (docs/papers.md 3.5).
-ILIC_PATIENCE = 100
-ILIC_FRAMES = {"ipn": 32, "kth": 32, "sbu": 16}
 FITTED = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment", "views")
 
 
@@ -64,31 +58,4 @@ def tiny() -> FitConfig:
         batch=8,
         lr=2e-3,
         augment=Augmentation(crop=(0.8, 1.0), flip=0.5),
-    )
-
-
-def paper() -> FitConfig:
-    """STPrivacy's clips, views and optimizer, Ilic et al.'s patience (docs/papers.md 1.10, 3.6)."""
-    return FitConfig(
-        frames=16,
-        size=112,
-        stride=2,
-        epochs=80,
-        batch=32,
-        lr=6.25e-5,
-        patience=ILIC_PATIENCE,
-        views=PAPER_VIEWS,
-    )
-
-
-def ilic_stills(dataset: str) -> FitConfig:
-    """Ilic et al.'s privacy networks: frames of 224 pixels, predictions averaged over a video.
-
-    Frame recognizers average over the frames they are given, so a clip of as many is the protocol:
-    32 on ipn and kth, 16 on sbu.
-    """
-    if dataset not in ILIC_FRAMES:
-        raise UsageError(f"Ilic et al. have {', '.join(ILIC_FRAMES)}, and no {dataset!r}.")
-    return FitConfig(
-        frames=ILIC_FRAMES[dataset], size=224, epochs=500, batch=16, lr=3e-4, patience=ILIC_PATIENCE
     )

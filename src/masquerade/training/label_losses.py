@@ -88,7 +88,7 @@ def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) ->
         mine = mine if mine.ndim == 2 else mine.long()  # of thousands of labels bytes
         top = 1 if mine.ndim == 2 or outputs == 1 else outputs - 1
         if len(mine) and (int(mine.max()) > top or (mine.ndim == 2 and mine.shape[1] != outputs)):
-            raise UsageError(f"Head {label!r} has {outputs} outputs, too few for its targets.")
+            raise UsageError(f"Head {label!r} has {outputs} outputs, which its targets do not fit.")
         codes[label] = mine
     return codes
 

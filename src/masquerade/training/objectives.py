@@ -49,8 +49,9 @@ class Objective:
 
     needs_labels: ClassVar[bool] = False  # private ones
     cap: ClassVar[float] = math.inf
-    """Times chance: beyond it the anonymizer gains nothing more by raising a loss that has no
-    upper bound. It is held against the batch's mean."""
+    """Where a loss without an upper bound is capped, as a multiple of the chance loss.
+
+    Where the batch's mean loss is above it, the anonymizer gets no gradient of it."""
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         """Return outputs by head of the adversary's network, given those by private label."""

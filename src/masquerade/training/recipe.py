@@ -24,7 +24,7 @@ Role = Literal["anonymizer", "utility", "adversary", "auxiliary"]
 """Auxiliary: a class token that reads the action inside the anonymizer; it is not saved."""
 ROLES: tuple[Role, ...] = ("anonymizer", "utility", "adversary", "auxiliary")
 BLIND = 0.95
-"""Share of the chance loss from which an adversary predicts next to nothing."""
+"""An adversary counts as blind where its loss is at least this share of the chance loss."""
 LOSSES = ("reconstruction", "utility", "adversary", "adversarial")
 """Losses of every training; an anonymizer's `TrainingOutput` may bring more."""
 
@@ -171,11 +171,15 @@ class AdversarialRecipe:
             raise UsageError("A recipe needs phases, each of at least one epoch and one update.")
         steps = [step for phase in self.phases for step in phase.updates]
         if any(step.times < 1 or not step.learns for step in steps):
-            raise UsageError("An update step is of at least one role, and taken at least once.")
+            raise UsageError(
+                "An update step must train one role or more (learns), once or more (times)."
+            )
         if any(step.raw_clips and "anonymizer" in step.learns for step in steps):
             raise UsageError("An anonymizer learns nothing from raw clips.")
         if self.windows < 1 or (self.windows > 1 and self.stride is None):
-            raise UsageError("A clip is drawn from one window of a video or more, of one stride.")
+            raise UsageError(
+                "windows must be 1 or more, and of more than one the stride must be given."
+            )
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 

@@ -59,7 +59,7 @@ class Schedule(TypedDict, total=False):
         Doc("Squeeze whole frames to the clip's size, or keep their aspect and crop (paper)."),
     ]
     no_mirror: Annotated[
-        Switch, Doc("Let networks learn from no mirror images: where an action has a side.")
+        Switch, Doc("Train without mirror images, for actions that have a left and a right.")
     ]
 
 
@@ -148,7 +148,7 @@ class PretrainAblations(WarmupAblations, total=False):
     until_pretrain: Annotated[Positive, Doc("End pretraining at this mean L1 to raw (th_A0).")]
 
 
-PAIRS = (Pairs, "pairs: --objective nt-xent or moco")
+PAIRS = (Pairs, "pairs (--objective nt-xent or moco)")
 OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
     **dict.fromkeys(("gap", "segments", "temperature"), PAIRS),
     "adversarial_loss": (Labels, "--objective labels"),
@@ -326,7 +326,9 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
     if "restart" in flags:
         last = replace(last, restart=flags["restart"], catch_up=flags.get("catch_up", CATCH_UP))
     elif "catch_up" in flags:
-        raise UsageError("--catch-up comes after a --restart EPOCHS.")
+        raise UsageError(
+            "--catch-up trains adversaries that a --restart has reset: give --restart EPOCHS too."
+        )
     if "until_blind" in flags:
         others = (stop for stop in last.stop if stop.column != "val_adversary_share")
         last = replace(last, stop=(*others, at_chance(flags["until_blind"])))
@@ -356,7 +358,8 @@ def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objecti
         objective = kind(**{key: getattr(objective, key) for key in both})
     for flag, (kind, words) in OBJECTIVES_OF_FLAGS.items():
         if flag in flags and not isinstance(objective, kind):
-            raise UsageError(f"--{flag.replace('_', '-')} is of {words}.")
+            name = flag.replace("_", "-")
+            raise UsageError(f"--{name} is of {words}; leave it out, or change --objective.")
     changes = {key: flags[key] for key in ("segments", "temperature", "queue") if key in flags}
     if "adversarial_loss" in flags:
         changes["anonymizer_loss"] = flags["adversarial_loss"]
