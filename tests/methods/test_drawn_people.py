@@ -186,6 +186,18 @@ def test_who_was_missed_for_a_while_is_no_background_once_they_are_found(
             assert np.abs(out[behind].astype(int) - empty[behind]).max() <= 1
 
 
+@pytest.mark.parametrize("away", [*range(48, 53), 75])
+@pytest.mark.parametrize("there", [24, 25, 26])
+def test_who_was_hidden_from_the_first_frame_on_is_no_background(there: int, away: int) -> None:
+    """Whenever they went, and whenever somebody comes to the place where they were."""
+    known = None
+    (empty, none), (frame, mask) = _scene(10**3), _scene(40)
+    for t in range(there + away + 30):
+        hidden = t < there or t >= there + away
+        out, known = paint_out(*((frame, mask) if hidden else (empty, none)), known)
+        assert out[mask > 0].max() < 255
+
+
 def test_who_is_missed_again_and_again_is_no_background() -> None:
     known = None
     (empty, none), (frame, mask) = _scene(10**3), _scene(40)

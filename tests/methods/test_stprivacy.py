@@ -257,6 +257,24 @@ def test_windows_do_not_overlap_and_the_tail_is_played_back_and_forth() -> None:
     assert torch.equal(anonymize(clip, method), whole)
 
 
+@pytest.mark.parametrize(
+    ("source", "carried"),
+    [
+        ((1080, 1920), (112, 199)),
+        ((1920, 1080), (199, 112)),
+        ((48, 64), (48, 64)),
+        ((16, 4000), (16, 4000)),
+        ((112, 112), (112, 112)),
+    ],
+)
+def test_an_output_is_as_large_as_what_the_network_carries(
+    source: tuple[int, int], carried: tuple[int, int]
+) -> None:
+    """At the aspect of the source, and no larger than it."""
+    with torch.device("meta"):
+        assert STPrivacy().size(*source) == carried
+
+
 def test_a_file_in_is_a_file_out_at_the_models_size_or_its_own(clip: Path, tmp_path: Path) -> None:
     method = small()
     method.trained = True

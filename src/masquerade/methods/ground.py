@@ -16,7 +16,9 @@ TILE_LINE = (126, 132, 148)
 HORIZON = 0.38  # of the height, from the top
 MARGIN = 0.012  # of the height, by which what is painted out is grown
 MISSED = 25  # frames for which somebody may stand there, and not be found, without being shown
-SURE = 2 * MISSED  # frames in which a pixel must have been free before it is shown behind somebody
+# frames in which a pixel must have been free before it is shown behind somebody: what is shown may
+# be one frame older than twice `MISSED`
+SURE = 2 * MISSED + 1
 RATE = 0.05  # at which the background follows slow changes
 MOVED = 12.0  # median change of free pixels, in levels of 255, from which the camera moved
 REDUCTION = 8  # of the copy from which unknown background is filled
@@ -81,8 +83,9 @@ def paint_out(frame: U8, mask: U8, known: Background | None) -> tuple[U8, Backgr
     grown = cv2.dilate(mask, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
     free = grown == 0
     if known is None or known.plate.shape != frame.shape or _camera_moved(frame, free, known):
-        plate = frame.astype(np.float32)
-        known = Background(plate, frame, frame, 0, free.astype(np.uint8), free)
+        clean = np.where(free[..., None], frame, _surroundings(frame, free))  # nobody is in it
+        plate = clean.astype(np.float32)
+        known = Background(plate, clean, clean, 0, free.astype(np.uint8), free)
     else:
         known = _update(frame, free, known)
     unknown = ~free & (known.seen == 0)

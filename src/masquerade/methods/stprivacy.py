@@ -156,7 +156,8 @@ class STPrivacy(Anonymizer):
     def size(self, height: int, width: int) -> tuple[int, int]:
         if self.mode == "sparsify-only":
             return height, width
-        return self.picture[0], max(1, round(self.picture[0] * width / height))
+        scale = min(1.0, max(self.picture[0] / height, self.picture[1] / width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
     def init_from_image_weights(self, path: str | Path) -> tuple[str, ...]:
         """Start from an image ViT's, DeiT's or DINO's weights, inflated over time."""
