@@ -257,6 +257,22 @@ def test_a_method_behind_which_nobody_is_named_is_in_the_headline(table: Evaluat
     )
 
 
+def test_least_is_not_read_where_people_are_found_again(table: Evaluation) -> None:
+    raw, row, *others = table.rows
+    again = Reidentification(
+        gallery="anonymized", scores={"rank-1": score(0.4)}, floors={"rank-1": 0.05}
+    )
+    rows = (raw, replace(row, reidentification=(again,)), *others)
+    assert headline(table).detail.startswith("Least is read behind figure .5")
+    words = {one.name: verdict(one, one.findings[1]).word for one in rows[1:] if one.findings}
+    least = (
+        headline(replace(table, rows=rows))
+        .detail.split(":")[0]
+        .removeprefix("Least is read behind ")
+    )
+    assert words["figure .5"] == "leaks" and words[least] != "leaks"
+
+
 def test_a_score_surely_below_chance_is_not_the_least_that_is_read(table: Evaluation) -> None:
     """Turned round, it tells as much as one that is as far above chance."""
     raw, one, other, *_ = (

@@ -305,7 +305,9 @@ def _least_read(
     """Say behind which method least is read of a label, and which has the best balance."""
     columns = headline_columns(evaluation)
     found = [(row, one) for row, one in found if not one.void]
-    least = min(found, key=lambda pair: _read(pair[1]))
+    linked = [is_identity(one) and linked_clips(row) is not None for row, one in found]
+    # who is found again in other clips is known, though no attacker may name them
+    least = found[min(range(len(found)), key=lambda at: (linked[at], _read(found[at][1])))]
     raw, floor = raw_beside(evaluation, least[1]), floor_value(least[1])
     in_clips = is_identity(private) and private.metric == "top-1"
     show = _hundred if in_clips else number
