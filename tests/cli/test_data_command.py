@@ -118,6 +118,8 @@ def test_what_would_change_nothing_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "metadata.csv", f"video,action,person,background,frames,set\n{row}\n")
     with pytest.raises(UsageError, match="kth has the splits of --splits: leave out --seed"):
         run(*listed, "--seed", "4")
+    with pytest.raises(UsageError, match=r"splits of its own \(split_action, split_identity\)"):
+        run(*listed, "--test-share", "0.4")
     for part in ("train", "val"):
         put(tmp_path / f"vispr/{part}.json", json.dumps({"image_path": "a.jpg", "labels": []}))
         put(tmp_path / f"vispr/{part}2017.txt", f"{part}.json\n")

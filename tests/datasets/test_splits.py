@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.datasets.check import find_split_leaks
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
+from masquerade.datasets.manifest import Clip, Column, Manifest, make_manifest, read_manifest
 from masquerade.datasets.splits import (
     carve_validation,
     copy_split,
@@ -233,6 +233,10 @@ def test_a_split_is_copied_to_other_clips_of_the_same_files(tmp_path: Path) -> N
     copied = copy_split(pieces, whole)
     assert copied.cells("split") == ("test",) * 3 + ("train",) * 3
     assert [column.role for column in copied.columns] == ["split"]
+    own = pieces.with_cells(
+        Column(name="split_action", role="split", kind="classes"), ["train"] * 6
+    )
+    assert copy_split(own, whole).columns == copied.columns  # else they would be tested on
     other = make_manifest(tmp_path / "v", [Clip(path="9.mp4", cells={})])
     with pytest.raises(UsageError, match=r"9\.mp4 is in no part of 'split'"):
         copy_split(other, whole)

@@ -83,7 +83,9 @@ def given(
     spec: MetricSpec, *attackers: tuple[str, np.ndarray, np.ndarray], runs: int = 1, **more: object
 ) -> ScoringInput:
     """Attackers (name, right on validation, right on test); validation of a fold is the other."""
-    labels = np.random.default_rng(0).permutation(np.arange(CLIPS) % (2 if spec is RED else 4))
+    labels = np.random.default_rng(0).permutation(
+        np.arange(CLIPS) % (2 if spec.name == "red" else 4)
+    )
     test, other = (
         np.arange(CLIPS),
         np.concatenate([np.flatnonzero(FOLD == 1), np.flatnonzero(FOLD == 0)]),
@@ -483,6 +485,15 @@ def test_answers_surely_below_chance_are_not_held_as_they_could_be_turned_round(
     assert found.undecided.startswith("what eyes says is surely below chance (AUROC 0.")
     near = score_label(RED, given(RED, ("eyes", EVERY, half)), raw, **GIVEN)
     assert near.undecided is None  # about as often right as wrong
+
+
+def test_answers_of_two_classes_surely_below_a_guess_are_not_held_by_top_1() -> None:
+    """As of a label of two words, such as Female and Male."""
+    spec = replace(RED, metric="top-1")
+    raw, right = given(spec, ("eyes", EVERY, EVERY)), np.arange(CLIPS) % 8 == 0
+    found = score_label(spec, given(spec, ("eyes", EVERY, right)), raw, **GIVEN)
+    assert found.leakage is not None and found.leakage.protects is None
+    assert found.undecided is not None and "turned round, it would tell more" in found.undecided
 
 
 def test_a_learned_method_of_one_file_is_one_run_however_many_attackers_there_are() -> None:

@@ -376,21 +376,42 @@ def test_nobody_is_hidden_whose_clips_may_be_found_again(
     copy = evaluation.rows[2]
     (one, _), low = copy.reidentification, Score(0.05, 0.0, high, 40, 20)
     one = replace(one, scores={**one.scores, RANK: low}, floors={**one.floors, RANK: 0.05})
+    pooled, many = {MULTI: replace(low, high=0.14)}, {MULTI: 0.05}
     one = replace(one, highest_score=replace(low, high=of_all))
+    one = replace(one, scores={**one.scores, **pooled}, floors={**one.floors, **many})
     found = doubt_uncompared(with_held(copy, one))
     (who,) = (each for each in found.findings if is_identity(each))
     assert who.leakage is not None and bool(who.leakage.protects) == held
     assert held or (who.undecided or "").endswith("a guess has 0.05")
 
 
+@pytest.mark.parametrize(("low", "high", "held"), [(0.0, 0.14, True), (0.1, 0.2, False)])
+def test_nobody_is_hidden_of_whom_several_clips_together_may_be_found_again(
+    evaluation: Evaluation, low: float, high: float, held: bool
+) -> None:
+    """Each from a guess of its own; whoever has a folder of clips has several of each person."""
+    copy = evaluation.rows[2]
+    (one, _), single = copy.reidentification, Score(0.05, 0.0, 0.14, 40, 20)
+    scores = {**one.scores, RANK: single, MULTI: Score(0.1, low, high, 40, 20)}
+    floors = {**one.floors, RANK: 0.05, MULTI: 0.05}
+    one = replace(one, scores=scores, floors=floors, highest_score=single)
+    found = doubt_uncompared(with_held(copy, one))
+    (who,) = (each for each in found.findings if is_identity(each))
+    assert who.leakage is not None and bool(who.leakage.protects) == held
+    assert held or "to several of one person may show the same" in (who.undecided or "")
+
+
 @pytest.mark.parametrize(("low", "leaks"), [(0.14, False), (0.15, True)])
+@pytest.mark.parametrize("name", [RANK, MULTI])
 @pytest.mark.parametrize("undecided", [None, "no attacker of motion alone was used"])
 def test_who_is_surely_found_again_leaks_and_is_not_undecided(
-    evaluation: Evaluation, low: float, leaks: bool, undecided: str | None
+    evaluation: Evaluation, low: float, leaks: bool, name: str, undecided: str | None
 ) -> None:
     copy = evaluation.rows[2]
     (one, _), score = copy.reidentification, Score(0.3, low, 0.5, 40, 20)
-    one = replace(one, scores={**one.scores, RANK: score}, floors={**one.floors, RANK: 0.05})
+    other = dict.fromkeys((RANK, MULTI), Score(0.05, 0.0, 0.14, 40, 20))
+    floors = {**one.floors, RANK: 0.05, MULTI: 0.05}
+    one = replace(one, scores={**one.scores, **other, name: score}, floors=floors)
     given = with_held(copy, one)
     protects = None if undecided else True
     findings = tuple(

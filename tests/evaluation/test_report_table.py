@@ -59,8 +59,10 @@ def test_headings_say_who_is_held_out(evaluation: Evaluation) -> None:
     assert "people unseen" in markdown(evaluation) and "same people" in markdown(evaluation)
     of_pairs = markdown(replace(evaluation, held_out="pairs")).split("\n- ")[0]  # the table
     assert "pairs unseen" in of_pairs and "same pairs" in of_pairs and "people" not in of_pairs
-    of_takes = markdown(replace(evaluation, held_out="takes"))
-    assert "takes unseen" in of_takes and "same people, other takes" in of_takes
+    for what in ("takes", "clips", "groups"):
+        found = markdown(replace(evaluation, held_out=what))
+        assert f"{what} unseen" in found and f"same people, other {what}" in found
+        assert f"same {what}" not in found  # attackers are not tested on what they learned
 
 
 def test_a_void_result_says_so_first(evaluation: Evaluation) -> None:

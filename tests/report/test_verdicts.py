@@ -218,6 +218,18 @@ def test_what_is_surely_read_leaks_where_its_share_of_raw_video_is_not_known() -
     assert verdict(made("blur", "blur", unknown), unknown).word == "n/a"
 
 
+def test_a_cell_without_a_share_of_raw_video_says_why(table: Evaluation) -> None:
+    """What raw video shows is known, and how much of it is left is not."""
+    _, _, row, *_ = table.rows
+    few = private("scene", 0.55, half=0.1)
+    assert few.leakage is not None
+    no_share: dict[str, Any] = {"value": None, "low": None, "high": None, "protects": None}
+    few = replace(few, leakage=replace(few.leakage, **no_share), attacks=few.attacks[:1])
+    mine = replace(table, rows=(replace(row, findings=(few,)),))
+    assert verdict(mine.rows[0], few).word == "undecided"
+    assert any("leakage n/a, undecided" in cell for line in lines(mine, [few]) for cell in line)
+
+
 def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) -> None:
     said = headline(table)
     assert said.claim == "Figure .5 hides who people are from these attackers."

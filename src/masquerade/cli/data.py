@@ -193,6 +193,11 @@ def convert(
         manifest = without_overlap(manifest, read_manifest(without))
     notes: list[str | None] = []
     if test_share is not None:
+        if own := [one.name for one in manifest.of_role("split") if one.name != "split"]:
+            raise UsageError(
+                f"{dataset} has splits of its own ({', '.join(own)}), which are tested on in place "
+                "of a drawn one: leave out --test-share."
+            )
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
         notes.append(note_on_share(manifest, "test", test_share, of=("train", "test")))
     if val_share is not None:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,12 +231,15 @@ def random_split(
 def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
     """Give each clip the part of a split that another manifest's clips of the same file have.
 
+    Splits that the manifest has of its own are left out: one of them might be tested on.
+
     Raises:
         UsageError: the other has no split, or clips of a file that it lacks or has in two parts.
     """
     columns = other.of_role("split")
     if not columns:
         raise UsageError("The manifest whose split is to be taken has none.")
+    manifest = _without(manifest, {one.name for one in manifest.of_role("split")})
     for column in columns:
         parts: dict[Path, set[str]] = {}
         for clip in other.clips:
@@ -250,6 +253,18 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
             cells += found
         manifest = manifest.with_cells(column, cells)
     return manifest
+
+
+def _without(manifest: Manifest, names: Collection[str]) -> Manifest:
+    """A manifest without some of its columns."""
+    return replace(
+        manifest,
+        columns=tuple(one for one in manifest.columns if one.name not in names),
+        clips=tuple(
+            replace(clip, cells={k: v for k, v in clip.cells.items() if k not in names})
+            for clip in manifest.clips
+        ),
+    )
 
 
 def note_on_share(

@@ -114,8 +114,7 @@ def _too_few_runs(label: AttackedLabel) -> str | None:
 
 def _below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | None:
     """A sentence on an attacker whose score is surely below chance; None: there is none."""
-    metric = label.spec.metric
-    chance = least_counted(metric)
+    metric, chance = label.spec.metric, _chance(label)
     for one, found in zip(label.rivals, scores, strict=True):
         if found.high is not None and found.high < chance:
             return (
@@ -124,6 +123,17 @@ def _below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | None:
                 "than a guess"
             )
     return None
+
+
+def _chance(label: AttackedLabel) -> float:
+    """The score below which an attacker's answers, turned round, tell more than a guess."""
+    metric, floor = label.spec.metric, highest_value(label.floors) or 0.0
+    if metric == "cMAP":
+        return label.floors["constant"].value
+    rates = label.inputs.test.rates
+    if metric == "top-1" and all(rates[one].shape[1] == 2 for one in label.spec.columns):
+        return 1 - floor
+    return least_counted(metric)
 
 
 def _pooled_above_limit(

@@ -17,6 +17,7 @@ from masquerade.evaluation.kernel_ridge import extract_features
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.protocols import SAME, source_files
 from masquerade.evaluation.reidentification import (
+    MULTI,
     RANK,
     Comparison,
     Features,
@@ -51,9 +52,9 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 
 
 def _surely_found(one: Reidentification) -> bool:
-    """Whether rank-1 re-identification is surely above the limit of `held`."""
-    guess = one.floors.get(RANK)
-    return surely_above_held(one.scores.get(RANK), guess, 1.0)
+    """Whether rank-1 of one clip, or of several pooled, is surely above the limit of `held`."""
+    names = (RANK, MULTI)
+    return any(surely_above_held(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
 
 
 def _leaking(one: Finding) -> Finding:
@@ -66,16 +67,24 @@ def _leaking(one: Finding) -> Finding:
 
 
 def _doubt_found(one: Reidentification) -> str | None:
-    """Return why re-identification rules `held` out; None: every feature's end is low enough."""
-    rank, guess = one.scores.get(RANK), one.floors.get(RANK)
-    if rank is None or rank.value is None or guess is None:
-        return "nothing is known of the most similar clip"
-    ends = [each.high for each in (rank, one.highest_score) if each is not None]
-    known = [end for end in ends if end is not None]
-    if len(known) == len(ends) and max(known) <= held_limit(guess, 1.0):
-        return None
-    most = "more" if len(known) < len(ends) else f"{max(known):.2f}"
-    return f"the most similar one may show the same in {most}, where a guess has {guess:.2f}"
+    """Return why re-identification rules `held` out; None: all upper ends are low enough.
+
+    Those of one clip by every feature, and of several clips pooled by the chosen ones.
+    """
+    for name, probe in ((RANK, ""), (MULTI, " to several of one person")):
+        rank, guess = one.scores.get(name), one.floors.get(name)
+        if rank is None or rank.value is None or guess is None:
+            return f"nothing is known of the most similar clip{probe}"
+        every = (rank, one.highest_score) if name == RANK else (rank,)
+        ends = [each.high for each in every if each is not None]
+        known = [end for end in ends if end is not None]
+        if len(known) < len(ends) or max(known) > held_limit(guess, 1.0):
+            most = "more" if len(known) < len(ends) else f"{max(known):.2f}"
+            return (
+                f"the most similar one{probe} may show the same in {most}, where a guess has "
+                f"{guess:.2f}"
+            )
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -27,6 +27,7 @@ from masquerade.errors import UsageError
 UNSEEN, SAME = "people unseen", "same people"
 # what a table holds out, in place of people, where the clips of its split are of the same people
 TAKES = "takes"
+NOT_OF_PEOPLE = ("clips", "groups", "source videos")  # what is held out where people are not
 HELD_OUT = 8  # one in so many training clips is held out for validation
 # the manifest's own splits: the first of these columns that is there
 SPLIT_COLUMNS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}

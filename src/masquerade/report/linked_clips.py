@@ -2,27 +2,29 @@
 
 from typing import NamedTuple
 
-from masquerade.evaluation.reidentification import RANK
+from masquerade.evaluation.reidentification import MULTI, RANK
 from masquerade.evaluation.results import Row
 from masquerade.metrics.leakage import surely_above_held
 
 
 class LinkedClips(NamedTuple):
-    """How many clips have one of the same person as their most similar other one."""
+    """How often the most similar other clip shows the same person."""
 
+    probe: str  # what it is the most similar one to: one clip, or several of one person
     value: float  # rank-1, 0 to 1
     guess: float
 
 
 def linked_clips(row: Row) -> LinkedClips | None:
-    """The rank-1 of the first gallery in which it is surely too high for `held`; None: of none.
+    """The first rank-1, of any gallery, that is surely too high for `held`; None: there is none.
 
     That is a tenth of the way from a guess to always, which its interval lies above.
     """
-    for one in row.reidentification:
-        rank, guess = one.scores.get(RANK), one.floors.get(RANK)
-        if rank is None or rank.value is None or guess is None:
-            continue
-        if surely_above_held(rank, guess, 1.0):
-            return LinkedClips(rank.value, guess)
+    for name, probe in ((RANK, "clips"), (MULTI, "several clips of one person together")):
+        for one in row.reidentification:
+            rank, guess = one.scores.get(name), one.floors.get(name)
+            if rank is None or rank.value is None or guess is None:
+                continue
+            if surely_above_held(rank, guess, 1.0):
+                return LinkedClips(probe, rank.value, guess)
     return None

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.errors import escape
-from masquerade.evaluation.protocols import SAME, TAKES
+from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -29,7 +29,8 @@ HOW_TO_READ = (
     "upper end of all attackers, of intervals that hold for all of them at once, so that no "
     "better choice among them reads more (of attributes of people without those who see the "
     "background alone); and leakage: 0 is what a guess from labels and actions "
-    "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no "
+    "scores, 1 is raw video; n/a where raw video itself is not surely above the guess, or so few "
+    "clips cannot tell how far. `held`: no "
     "attacker's upper end is more than a tenth of the way from the guess to raw video. "
     "`undecided`: no attacker is surely above the guess, but some upper end is higher than that, "
     "so that more clips would tell; or none is, but attackers of some kind fail on raw video too, "
@@ -126,8 +127,8 @@ def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
     """The heading of each column, with the word for who is held out together."""
     use = {"utility": "keep", "private": "hide"}
     whose = {c.protocol: c.protocol.replace("people", held_out) for c in columns}
-    if held_out == TAKES:
-        whose[SAME] = f"{SAME}, other {TAKES}"
+    if held_out in (TAKES, *NOT_OF_PEOPLE):
+        whose[SAME] = f"{SAME}, other {held_out}"
     return [
         "video",
         *(f"{c.label} ({use[c.use]}; {c.metric}, {whose[c.protocol]})" for c in columns),
@@ -265,12 +266,10 @@ def _cell(row: Row, label: str, void: str | None) -> str:
     if found.void:
         return f"{text} void"
     background = _background(found) if found.protocol == SAME else ""
-    leakage, most = found.leakage, _at_most(row, found)
-    if leakage is None or leakage.value is None:
-        return f"{text}{most} leakage n/a{background}"
+    leakage = number(None if found.leakage is None else found.leakage.value)
     said = "" if row.method is None else verdict(row, found, void=void).word
     word = f", {said}" if said in ("held", "undecided", "void") else ""
-    return f"{text}{most} leakage {number(leakage.value)}{word}{background}"
+    return f"{text}{_at_most(row, found)} leakage {leakage}{word}{background}"
 
 
 def _at_most(row: Row, found: Finding) -> str:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from masquerade.evaluation.protocols import TAKES
+from masquerade.evaluation.protocols import NOT_OF_PEOPLE, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
@@ -141,7 +141,7 @@ def _scale_action(
 def _held_out(found: Finding, evaluation: Evaluation) -> str:
     who = evaluation.held_out
     if is_identity(found):
-        return f"{'people' if who == TAKES else who} in train, other clips"
+        return f"{'people' if who in (TAKES, *NOT_OF_PEOPLE) else who} in train, other clips"
     return f"{who} not in train"
 
 

@@ -182,7 +182,8 @@ def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
         return _leaks(surely or [found.score], floor)
     linked = linked_clips(row) if is_identity(found) else None
     if linked is not None:
-        told = f"of {number(linked.value)} of clips the most similar other one shows the same"
+        told = f"of {number(linked.value)} of {linked.probe} the most similar other one"
+        told += " shows the same"
         return Verdict("leaks", f"{told}, where a guess has {number(linked.guess)}")
     if leaked.protects and found.highest_score is None:
         return Verdict("undecided", "an earlier version did not look at all attackers at once")
