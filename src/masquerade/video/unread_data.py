@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from masquerade.video.hidden_content import DEEPEST, mp4_boxes
+from masquerade.video.decoding_process import list_used_bytes
+from masquerade.video.hidden_content import mp4_boxes
+from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
 
 BEHIND = "data behind the picture"
 JPEG, PNG, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
@@ -15,11 +17,6 @@ PNG_CHUNKS = frozenset(
     b"acTL fcTL fdAT tEXt zTXt eXIf".split()
 )
 WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF"))
-MP4_BOXES = frozenset(
-    b"ftyp styp moov moof mdat mfra sidx ssix prft pdin wide meta free skip".split()
-)
-PADDING = (b"free", b"skip")
-HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"udta")  # of other boxes, padding among them
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 
@@ -34,10 +31,10 @@ def list_unread_data(path: Path) -> tuple[str, ...]:
         if not file.read(1):
             return ()
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return tuple(dict.fromkeys(_names(data)))
+            return tuple(dict.fromkeys(_names(data, path)))
 
 
-def _names(data: mmap) -> Iterator[str]:
+def _names(data: mmap, path: Path) -> Iterator[str]:
     if data[:3] == JPEG:
         yield from _in_jpeg(data)
     elif data[:8] == PNG:
@@ -47,8 +44,8 @@ def _names(data: mmap) -> Iterator[str]:
     elif data[:4] == GIF:
         if data.find(b"XMP DataXMP") >= 0:
             yield "XMP"
-    elif data[4:8] == b"ftyp":
-        yield from _in_mp4(data)
+    elif data[4:8] in TOP:  # old QuickTime files have no ftyp
+        yield from _in_mp4(data, path)
 
 
 def _in_jpeg(data: mmap) -> Iterator[str]:
@@ -112,30 +109,18 @@ def _in_webp(data: mmap) -> Iterator[str]:
     yield from _behind(data, end)
 
 
-def _in_mp4(data: mmap) -> Iterator[str]:
-    after = 0
-    for name, start, after in mp4_boxes(data, 0, len(data)):
-        if name not in MP4_BOXES:
-            yield f"a {name.decode('latin-1')} box"
-        yield from _in_padding(data, name, start, after)
-    if data[after + 4 : after + 8] not in MP4_BOXES:  # else the file ends within a box
+def _in_mp4(data: mmap, path: Path) -> Iterator[str]:
+    boxes = list(mp4_boxes(data, 0, len(data)))
+    yield from names_in_mp4(data, boxes)
+    samples = any(name == b"mdat" for name, *_ in boxes)
+    if samples and count_unused(data, boxes, list_used_bytes(path)) > SLACK:
+        yield UNUSED
+    after = boxes[-1][2] if boxes else 0
+    if data[after + 4 : after + 8] not in TOP:  # else the file ends within a box
         yield from _behind(data, after)
-
-
-def _in_padding(data: mmap, name: bytes, start: int, after: int, depth: int = 0) -> Iterator[str]:
-    if name in PADDING and _is_filled(data[start:after]):
-        yield f"data in a {name.decode('latin-1')} box"
-    elif name in HOLDERS and depth < DEEPEST:
-        for inner in mp4_boxes(data, start, after):
-            yield from _in_padding(data, *inner, depth + 1)
 
 
 def _behind(data: mmap, place: int) -> Iterator[str]:
     """Say that a file goes on after the end of its picture, unless with zeros."""
-    if _is_filled(data[place:]):
+    if is_filled(data, place, len(data)):
         yield BEHIND
-
-
-def _is_filled(data: bytes) -> bool:
-    """Whether any byte is not zero."""
-    return bool(data.strip(b"\0"))
