@@ -302,6 +302,20 @@ def test_frames_that_players_do_not_show_are_recovered(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+def test_all_frames_that_an_edit_list_hides_are_counted(tmp_path: Path) -> None:
+    """FFmpeg gives none of those that lie beyond the keyframes around what is shown."""
+    path = make(tmp_path / "a.mp4", "-bf", 0, "-g", 10, seconds=8)
+    whole = path.read_bytes()
+    edit = whole.index(b"elst") + 12
+    for start, milliseconds, shown in ((0, 400, 10), (4.8, 3200, 80), (5, 3000, 75)):
+        data = bytearray(whole)
+        ticks = int(start * probe(path).time_base.denominator)
+        data[edit : edit + 8] = struct.pack(">II", milliseconds, ticks)
+        path.write_bytes(data)
+        assert tally_frames(path) == FrameCount(shown, 200 - shown, 0.0)
+
+
+@needs_ffmpeg
 def test_a_second_video_is_recovered_as_nobody_looked_at_it(tmp_path: Path) -> None:
     path = tmp_path / "two.mp4"
     ffmpeg(
