@@ -62,6 +62,50 @@ def test_what_a_jpeg_tells_beside_its_picture(tmp_path: Path, more: bytes, named
     assert tags(path).level == "recovered" and tags(path).says.endswith(f" in {named}.")
 
 
+def exif(tag: int, kind: int, value: bytes) -> bytes:
+    entry = struct.pack("<HHI", tag, kind, len(value) // (2 if kind == 3 else 1))
+    apart = len(value) > 4
+    entry += struct.pack("<I", 26) if apart else value.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + value * apart
+
+
+def test_exif_that_ffmpeg_does_not_read_is_told(tmp_path: Path) -> None:
+    """It reads the first segment of a JPEG, unless that is broken."""
+    path = still(tmp_path / "a.jpg")
+    data = path.read_bytes()
+    artist, turned = exif(0x13B, 2, b"Jane Doe\0"), exif(0x112, 3, b"\1\0")
+    broken = b"II*\0\xff\xff\0\0" + b"Jane Doe" * 4
+    for pieces, told in (
+        ((artist,), "frame:Artist"),
+        ((turned,), ""),
+        ((turned, artist), "Exif that is not read"),
+        ((artist, artist), "frame:Artist, Exif that is not read"),
+        ((broken,), "Exif that is not read"),
+    ):
+        segments = b"".join(segment(0xE1, b"Exif\0\0" + one) for one in pieces)
+        path.write_bytes(data[:2] + segments + data[2:])
+        assert tags(path).level == ("recovered" if told else "nothing")
+        assert not told or tags(path).says.endswith(f" in {told}.")
+
+
+@needs_ffmpeg
+def test_what_an_animated_png_holds_beside_its_animation_is_told(tmp_path: Path) -> None:
+    """Texts after its pictures, and the picture that viewers show who know no animation."""
+    path = make(tmp_path / "a.apng", "-pix_fmt", "rgb24", seconds=0.2)
+    data = path.read_bytes()
+    assert list_unread_data(path) == () and probe(path).container == "apng"
+    end, control = data.index(b"IEND") - 4, data.index(b"fcTL") - 4
+    path.write_bytes(data[:end] + chunk(b"tEXt", b"Author\0Jane") + data[end:])
+    assert list_unread_data(path) == ("a text called Author",)
+    first = still(tmp_path / "b.png").read_bytes()
+    first = first[first.index(b"IDAT") - 4 : first.index(b"IEND") - 4]
+    path.write_bytes(data[:control] + first + data[control:])
+    (told,) = list_unread_data(path)
+    assert told.startswith("a picture that is shown instead of the animation")
+    path.write_bytes(data[:control] + chunk(b"tEXt", b"no key") + data[control:])
+    assert list_unread_data(path) == ("a tEXt chunk",)
+
+
 def test_what_lies_behind_a_picture_is_told(tmp_path: Path) -> None:
     """As in a motion photo, which is a JPEG with a video behind it."""
     for name in ("a.jpg", "a.png", "a.webp"):
