@@ -180,7 +180,7 @@ def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> Non
     shown = tuple(number for number in video.attacked if 8 <= number < 17)
     assert left.level == "recovered" and left.frames == shown and left.proofs
     assert "Of 4 faces in 4 raw frames 2 were changed" in left.says
-    assert "up to 6 apart, over which nobody is followed surely: --frames takes more" in left.says
+    assert "up to 8 apart, over which nobody is followed surely: --frames takes more" in left.says
     hidden = found(attacked(write(tmp_path / "black.mp4", black), raw=raw), "raw")
     assert hidden.level == "nothing" and "2 were changed, and 100%" in hidden.says
     people = found(video, "raw people")

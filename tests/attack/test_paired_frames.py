@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import masquerade
-from masquerade.attack.paired_frames import read_windows
+from masquerade.attack.paired_frames import read_windows, spread_numbers
 from masquerade.cli import main
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import run_file
@@ -91,3 +92,18 @@ def test_a_transparent_picture_that_was_not_changed_is_recovered(tmp_path: Path)
     published, raw = transparent(tmp_path, pixels)
     words = ["attack", str(published), "--raw", str(raw), "--hidden", "frame", "--quick"]
     assert main(words) == 4
+
+
+@pytest.mark.parametrize("count", [61, 590, 600, 100_000])
+def test_the_first_and_the_last_frame_are_looked_at_and_those_spread_between(count: int) -> None:
+    chosen = spread_numbers(count, 60)
+    steps = [after - before for before, after in pairwise(chosen)]
+    assert len(chosen) == 60 and chosen[0] == 0 and chosen[-1] == count - 1
+    assert min(steps) > 0 and max(steps) - min(steps) <= 1
+    assert spread_numbers(60, 60) == list(range(60)) and spread_numbers(9, 1) == [4]
+    assert spread_numbers(9, 2) == [0, 8]
+
+
+def test_what_recurs_in_every_ten_frames_of_twenty_seconds_is_looked_at() -> None:
+    for first in range(10):
+        assert any(first <= number % 10 < first + 4 for number in spread_numbers(600, 60))

@@ -247,6 +247,31 @@ def test_small_packets_of_mpeg4_are_frames_where_nothing_moves(tmp_path):
     assert len(packets) == len(frames(path)) == tally_frames(path).shown == 25
 
 
+@pytest.mark.parametrize(
+    "options", [("mpeg2video", "-flags", "-cgop"), ("libx264", "-x264-params", "open-gop=1")]
+)
+def test_pictures_before_the_first_keyframe_are_frames_where_a_decoder_gives_them(
+    tmp_path, options
+):
+    """They come behind the keyframe that they are shown before, or a recording begins among them.
+
+    Where an open group of pictures was cut they lack the one before, and no decoder gives them.
+    """
+    whole, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    make(whole, "-c:v", *options, "-bf", 2, "-g", 12, "-sc_threshold", 10**9, seconds=2)
+    assert tally_frames(whole).shown == len(frames(whole)) == 50
+    data = whole.read_bytes()
+    for part in (data[len(data) // 376 * 188 :], None):
+        if part is None:
+            ffmpeg("-i", whole, "-ss", 0.5, "-c", "copy", cut)
+        else:
+            cut.write_bytes(part)
+        with av.open(str(cut)) as container:
+            packets = sum(packet.size > 0 for packet in container.demux(video=0))
+        assert 0 < tally_frames(cut).shown == len(frames(cut)) <= packets
+    assert packets > len(frames(cut)) or options[0] == "libx264"
+
+
 def phone_jpeg(tmp_path: Path, more: bytes) -> Path:
     """A JPEG that counts two pictures; if nothing follows, one is a map of brightness."""
     picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()

@@ -62,6 +62,50 @@ def test_what_a_jpeg_tells_beside_its_picture(tmp_path: Path, more: bytes, named
     assert tags(path).level == "recovered" and tags(path).says.endswith(f" in {named}.")
 
 
+def exif(tag: int, kind: int, value: bytes) -> bytes:
+    entry = struct.pack("<HHI", tag, kind, len(value) // (2 if kind == 3 else 1))
+    apart = len(value) > 4
+    entry += struct.pack("<I", 26) if apart else value.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + value * apart
+
+
+def test_exif_that_ffmpeg_does_not_read_is_told(tmp_path: Path) -> None:
+    """It reads the first segment of a JPEG, unless that is broken."""
+    path = still(tmp_path / "a.jpg")
+    data = path.read_bytes()
+    artist, turned = exif(0x13B, 2, b"Jane Doe\0"), exif(0x112, 3, b"\1\0")
+    broken = b"II*\0\xff\xff\0\0" + b"Jane Doe" * 4
+    for pieces, told in (
+        ((artist,), "frame:Artist"),
+        ((turned,), ""),
+        ((turned, artist), "Exif that is not read"),
+        ((artist, artist), "frame:Artist, Exif that is not read"),
+        ((broken,), "Exif that is not read"),
+    ):
+        segments = b"".join(segment(0xE1, b"Exif\0\0" + one) for one in pieces)
+        path.write_bytes(data[:2] + segments + data[2:])
+        assert tags(path).level == ("recovered" if told else "nothing")
+        assert not told or tags(path).says.endswith(f" in {told}.")
+
+
+@needs_ffmpeg
+def test_what_an_animated_png_holds_beside_its_animation_is_told(tmp_path: Path) -> None:
+    """Texts after its pictures, and the picture that viewers show who know no animation."""
+    path = make(tmp_path / "a.apng", "-pix_fmt", "rgb24", seconds=0.2)
+    data = path.read_bytes()
+    assert list_unread_data(path) == () and probe(path).container == "apng"
+    end, control = data.index(b"IEND") - 4, data.index(b"fcTL") - 4
+    path.write_bytes(data[:end] + chunk(b"tEXt", b"Author\0Jane") + data[end:])
+    assert list_unread_data(path) == ("a text called Author",)
+    first = still(tmp_path / "b.png").read_bytes()
+    first = first[first.index(b"IDAT") - 4 : first.index(b"IEND") - 4]
+    path.write_bytes(data[:control] + first + data[control:])
+    (told,) = list_unread_data(path)
+    assert told.startswith("a picture that is shown instead of the animation")
+    path.write_bytes(data[:control] + chunk(b"tEXt", b"no key") + data[control:])
+    assert list_unread_data(path) == ("a tEXt chunk",)
+
+
 def test_what_lies_behind_a_picture_is_told(tmp_path: Path) -> None:
     """As in a motion photo, which is a JPEG with a video behind it."""
     for name in ("a.jpg", "a.png", "a.webp"):
@@ -111,6 +155,121 @@ def test_data_in_padding_within_a_box_is_told(tmp_path: Path) -> None:
         moov = struct.pack(">I", size + 24) + data[start + 4 :]
         path.write_bytes(data[:start] + moov + struct.pack(">I4s", 24, b"free") + said)
         assert list_unread_data(path) == told
+
+
+def mp4_box(name: bytes, *said: bytes) -> bytes:
+    content = b"".join(said)
+    return struct.pack(">I4s", len(content) + 8, name) + content
+
+
+def put_into(data: bytes, holder: bytes, more: bytes) -> bytes:
+    """Put more into a box of an MP4, and into its parents' sizes; the file's index is last."""
+    parents = [b"moov", b"trak", b"mdia", b"minf"]
+    parents = parents[: parents.index(holder) + 1] if holder in parents else [b"moov", holder]
+    changed, start = bytearray(data), 0
+    for parent in parents:
+        start = data.index(parent, start) - 4
+        size = int.from_bytes(data[start : start + 4], "big")
+        changed[start : start + 4] = struct.pack(">I", size + len(more))
+    return bytes(changed[: start + size] + more + changed[start + size :])
+
+
+DEVICE = b"<NonRealTimeMeta><Device serialNo='1234567'/></NonRealTimeMeta>"
+HANDLER = mp4_box(b"hdlr", bytes(8), b"nrtm", bytes(13))
+XML = mp4_box(b"meta", bytes(4), HANDLER, mp4_box(b"xml ", bytes(4), DEVICE))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (XML, "a xml box"),  # as Sony's cameras write
+        (mp4_box(b"meta", HANDLER, mp4_box(b"ID32", b"Jane")), "a ID32 box"),  # QuickTime's
+        (mp4_box(b"abcd", b"Jane"), "a abcd box"),
+        (mp4_box(b"uuid", bytes(16), b"Jane"), "a uuid box"),
+        (mp4_box(b"wide", b"Jane"), "data in a wide box"),
+    ],
+    ids=["xml", "ID32", "abcd", "uuid", "wide"],
+)
+def test_what_ffmpeg_does_not_read_is_told_in_every_box_of_an_mp4(
+    tmp_path: Path, more: bytes, named: str
+) -> None:
+    path = make(tmp_path / "a.mp4")
+    data = path.read_bytes()
+    for holder in (b"moov", b"udta", b"trak", b"mdia", b"minf"):
+        path.write_bytes(put_into(data, holder, more))
+        assert tags(path).level == "recovered", holder
+        tag = holder == b"udta" and b"abcd" in more  # FFmpeg reads others there
+        assert list_unread_data(path) == (() if tag else (named,)), holder
+    path.write_bytes(data + more)
+    assert list_unread_data(path) == (named,)
+
+
+@needs_ffmpeg
+def test_boxes_of_another_use_are_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4")
+    data = path.read_bytes()
+    for more, named in (
+        (mp4_box(b"pdin", b"Jane"), "a pdin box"),
+        (mp4_box(b"prft", bytes(24)), "a prft box"),  # the time on the producer's clock
+        (mp4_box(b"styp", bytes(range(1, 200))), "data in a styp box"),
+        (mp4_box(b"mfra", b"\xff\xd8\xff a picture"), "data in a mfra box"),
+        (mp4_box(b"moov"), "a second moov box"),
+    ):
+        path.write_bytes(data + more)
+        assert list_unread_data(path) == (named,)
+
+
+@needs_ffmpeg
+def test_samples_that_no_stream_uses_are_recovered(tmp_path: Path) -> None:
+    """As where a stream was taken out of the index: all of its pictures stay in the file."""
+    raw, hidden, path = tmp_path / "raw.mp4", tmp_path / "hidden.mp4", tmp_path / "a.mp4"
+    make(raw)
+    make(hidden, "-vf", "drawbox=t=fill")
+    ffmpeg("-i", hidden, "-i", raw, "-map", "0:v", "-map", "1:v", "-c", "copy", path)
+    data = bytearray(path.read_bytes())
+    assert list_unread_data(path) == ()
+    second = data.index(b"trak", data.index(b"trak") + 1)
+    data[second : second + 4] = b"free"
+    size = int.from_bytes(data[second - 4 : second], "big")
+    data[second + 4 : second - 4 + size] = bytes(size - 8)
+    path.write_bytes(data)
+    assert len(probe(path).streams) == 1
+    assert list_unread_data(path) == ("data that no stream uses",)
+    whole = raw.read_bytes()
+    for more, told in (
+        (b"\xff\xd8\xff a whole picture", ("data that no stream uses",)),
+        (b"\0", ()),
+    ):
+        raw.write_bytes(whole + mp4_box(b"mdat", more))
+        assert list_unread_data(raw) == told
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mp4", "-movflags +faststart"),
+        ("a.mp4", "-movflags +frag_keyframe+empty_moov"),
+        ("a.mp4", "-movflags +dash+delay_moov+global_sidx -frag_duration 200000"),
+        ("a.mp4", "-movflags +frag_every_frame -ss 0.3"),
+        ("a.mp4", "-c:a mp3"),
+        ("a.mp4", "-moov_size 90000"),
+        ("a.mov", "-c:a pcm_s24le -timecode 01:02:03:04"),
+        ("a.mov", "-c:a adpcm_ima_qt"),
+        ("a.mov", "-c:v mjpeg -pix_fmt yuvj420p"),
+    ],
+)
+def test_ordinary_files_have_all_samples_in_use(tmp_path: Path, name: str, options: str) -> None:
+    chapters, path = tmp_path / "chapters.txt", tmp_path / name
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=one\n")
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1", "-f", "lavfi", "-i", "sine=d=1"),
+        *("-i", chapters, "-map_metadata", 2, "-pix_fmt", "yuv420p", *options.split(), path),
+    )
+    assert list_unread_data(path) == ()
+    ffmpeg("-ss", "0.4", "-i", path, "-t", "0.3", "-c", "copy", tmp_path / f"cut_{name}")
+    assert list_unread_data(tmp_path / f"cut_{name}") == ()
 
 
 @needs_ffmpeg
@@ -184,6 +343,20 @@ def test_frames_that_players_do_not_show_are_recovered(tmp_path: Path) -> None:
     found = read_streams(info, hidden=count.hidden)
     assert found.level == "recovered"
     assert found.says.startswith("15 frames are in the file that an edit list hides from players")
+
+
+@needs_ffmpeg
+def test_all_frames_that_an_edit_list_hides_are_counted(tmp_path: Path) -> None:
+    """FFmpeg gives none of those that lie beyond the keyframes around what is shown."""
+    path = make(tmp_path / "a.mp4", "-bf", 0, "-g", 10, seconds=8)
+    whole = path.read_bytes()
+    edit = whole.index(b"elst") + 12
+    for start, milliseconds, shown in ((0, 400, 10), (4.8, 3200, 80), (5, 3000, 75)):
+        data = bytearray(whole)
+        ticks = int(start * probe(path).time_base.denominator)
+        data[edit : edit + 8] = struct.pack(">II", milliseconds, ticks)
+        path.write_bytes(data)
+        assert tally_frames(path) == FrameCount(shown, 200 - shown, 0.0)
 
 
 @needs_ffmpeg

@@ -13,7 +13,7 @@ class AttackConfig(Checked):
     """How videos are attacked.
 
     Args:
-        frames: of a video that are looked at at most, spread evenly over it.
+        frames: of a video that are looked at at most, spread evenly from the first to the last.
         quick: do not try to undo the anonymization, nor train a network to restore the raw
             picture, which take most of the time.
         hidden: what the publisher means to hide, beside faces: people, text or frame, or several,

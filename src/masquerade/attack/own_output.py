@@ -24,6 +24,9 @@ def check_own_output(
 ) -> None:
     """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
 
+    Of a video as many frames are looked at as an attack takes by default: the first, the last, and
+    those that are spread evenly between.
+
     Args:
         part: the finished output.
         source: the raw video; None: it is a folder of images.

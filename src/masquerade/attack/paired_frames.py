@@ -48,10 +48,12 @@ class FrameWindow:
 
 
 def spread_numbers(count: int, most: int) -> list[int]:
-    """At most so many frame numbers, in the middles of equal parts of the video."""
+    """At most so many frame numbers, evenly from the first to the last; a single one is between."""
     if count <= most:
         return list(range(count))
-    return [int((i + 0.5) * count / most) for i in range(most)]
+    if most == 1:
+        return [count // 2]
+    return [i * (count - 1) // (most - 1) for i in range(most)]
 
 
 def read_frames(

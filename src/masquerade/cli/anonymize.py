@@ -101,7 +101,9 @@ class Options(PipelineConfig):
     # as they are, so keep it private. -o names it.
     list_people: bool = False
     # attack each output before it gets its name, and delete it where a face is seen in it, or
-    # somebody is unchanged, or a line of text is still there, who or which was to be hidden.
+    # somebody is unchanged, or a line of text is still there, who or which was to be hidden. It
+    # looks at 60 frames of a video, spread evenly from the first to the last; `masquerade attack`
+    # looks at more.
     verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.

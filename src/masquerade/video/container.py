@@ -23,6 +23,7 @@ DEMUXERS = (  # that may read a file, by FFmpeg's names
 )
 MAX_PIXELS = 2**27  # of an image, 16384 x 8192: 400 MB as RGB
 MAX_VIDEO_PIXELS = 2**26  # of a video, 8192 x 8192: twice 8K, since dozens are held at once
+_AS_STORED = {"ignore_chapters": "1", "ignore_editlist": "1", "fflags": "noparse+nofillin"}
 _VAGUE = {"", "Invalid data found when processing input", "Invalid argument"}  # FFmpeg's reasons
 
 
@@ -64,10 +65,13 @@ def _regular(path: Path) -> int:
 
 
 @contextmanager
-def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> Iterator[InputContainer]:
+def open_container(
+    path: Path, *, hwaccel: HWAccel | None = None, as_stored: bool = False
+) -> Iterator[InputContainer]:
     """Open a regular file whose format, found by its content, is one of `DEMUXERS`.
 
-    What `hwaccel`, a GPU, cannot decode is decoded on the CPU.
+    What `hwaccel`, a GPU, cannot decode is decoded on the CPU. With `as_stored` packets of an MP4
+    are all that are in the file, and as they lie there.
     """
     with os.fdopen(_regular(path), "rb", buffering=0) as file:
         # FFmpeg would take the file's own name for an address.
@@ -81,6 +85,7 @@ def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> Iterator[In
                     "protocol_whitelist": "none",  # there is no such protocol
                     "export_xmp": "1",
                     "export_all": "1",
+                    **(_AS_STORED if as_stored else {}),
                 },
                 metadata_errors="replace",
                 buffer_size=1 << 16,

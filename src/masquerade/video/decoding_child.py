@@ -32,10 +32,12 @@ from masquerade.video.messages import (
     send,
     sound_to_plain,
 )
+from masquerade.video.mp4_data import list_used_bytes
 from masquerade.video.probe import VideoInfo, list_packets, list_side_data, probe, tally_frames
 from masquerade.video.shared_picture import byte_count, chroma_place, properties_of, put
 from masquerade.video.stream_template import write_skeleton
 
+ASKED = ("probe", "tally", "packets", "side", "used", "read", "watch")  # first, of a file
 BASE_BYTES = 2**30  # beside pictures: libraries, threads' stacks, the container's index
 UNKNOWN_BYTES = 2**32  # until the size of a file's pictures is known
 GPU_BYTES = 2**32  # of the driver, in this process
@@ -56,7 +58,7 @@ class Child:
         """Answer until the parent closes its side."""
         while True:
             request, _ = receive(self._channel)
-            if request["ask"] not in ("probe", "tally", "packets", "side", "read", "watch"):
+            if request["ask"] not in ASKED:
                 continue  # it was about a file that had ended already
             try:
                 self._answer(request)
@@ -116,6 +118,8 @@ class Child:
         elif request["ask"] == "side":
             side = list_side_data(path, after_frames=lambda: send(self._channel, {"alive": True}))
             send(self._channel, {"side": side})
+        elif request["ask"] == "used":
+            send(self._channel, {"used": list_used_bytes(path)})
         elif request["ask"] == "packets":
             send(self._channel, {"packets": list_packets(path)})
         else:

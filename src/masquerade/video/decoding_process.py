@@ -273,6 +273,12 @@ def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
         return [PacketFacts(*one) for one in talk.open("packets", rate=None)["packets"]]
 
 
+def list_used_bytes(path: Path, *, limits: Limits = LIMITS) -> list[tuple[int, int]]:
+    """List which bytes packets take as `mp4_data.list_used_bytes` does, in the decoding process."""
+    with Conversation(path, limits) as talk:
+        return [(start, end) for start, end in talk.open("used", rate=None)["used"]]
+
+
 class RemoteDecoder:
     """A `decoding.Decoder` in a process of its own."""
 

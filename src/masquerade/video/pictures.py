@@ -56,6 +56,30 @@ class PictureCounter:
         return is_hidden(packet, self._codec)
 
 
+class EarlyPictures:
+    """Counts the packets of a video that precede its first keyframe, in the file or in time.
+
+    A file that was cut out of a stream has some, which a decoder may leave out for want of others.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: int | None = None  # the keyframe's time in ticks
+        self._open = True
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Count one packet in the file's order, unless an edit list cuts it."""
+        if not self._open:
+            return
+        if self.first is None and packet.is_keyframe:
+            self.first = packet.pts
+            self._open = packet.pts is not None
+        elif self.first is None or (packet.pts is not None and packet.pts < self.first):
+            self.count += not packet.is_discard
+        else:
+            self._open = False
+
+
 def is_hidden(packet: Packet[Any], codec: str) -> bool:
     """Whether a packet of VP8 or VP9 is a reference picture that players decode and do not show."""
     if codec not in ("vp8", "vp9") or not packet.size:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.hidden_content import hidden_content, hidden_layers
-from masquerade.video.pictures import has_more_pictures, is_hidden
+from masquerade.video.pictures import EarlyPictures, has_more_pictures, is_hidden
 from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
@@ -148,21 +149,38 @@ class FrameCount(NamedTuple):
 def tally_frames(path: Path) -> FrameCount:
     """Count a video's frames without decoding it: those shown, and those its edit list leaves out.
 
-    Reference pictures of VP8 and VP9 that no player shows are not counted.
+    Reference pictures of VP8 and VP9 that no player shows are not counted, and of what precedes the
+    first keyframe, which alone is decoded, only what a decoder gives.
     """
     with open_container(path) as container:
         stream, sounds = main_stream(container, path), container.streams.audio
         codec = stream.codec_context.codec.canonical_name
         hidden: Counter[bool] = Counter()
+        early, met = EarlyPictures(), 0
         unheard: Counter[int] = Counter()  # ticks
         with _naming_damage(path):
             for packet in container.demux(stream, *sounds):
+                met += packet.stream_index == stream.index and packet.dts is not None
                 if packet.stream_index == stream.index and packet.size:
-                    hidden[packet.is_discard] += not is_hidden(packet, codec)
+                    if not is_hidden(packet, codec):
+                        hidden[packet.is_discard] += 1
+                        early.add(packet)
                 elif packet.is_discard:
                     unheard[packet.stream_index] += packet.duration or 0
+        if "mp4" in container.format.name:  # FFmpeg gives hardly more than its edit list shows
+            hidden[True] += max(0, stream.frames - met)
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
-    return FrameCount(hidden[False], hidden[True], max(silent, default=0.0))
+    lost = 0
+    if early.count and early.first is not None:
+        lost = max(0, early.count - _count_before(path, early.first))
+    return FrameCount(hidden[False] - lost, hidden[True], max(silent, default=0.0))
+
+
+def _count_before(path: Path, tick: int) -> int:
+    """How many frames a decoder gives of a video before a time in ticks."""
+    with open_container(path) as container, _naming_damage(path):
+        frames = container.decode(main_stream(container, path))
+        return sum(1 for _ in takewhile(lambda one: one.pts is not None and one.pts < tick, frames))
 
 
 @contextmanager

@@ -5,39 +5,42 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from masquerade.video.hidden_content import DEEPEST, mp4_boxes
+from masquerade.video.decoding_process import list_used_bytes
+from masquerade.video.hidden_content import mp4_boxes
+from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
 
 BEHIND = "data behind the picture"
+EXIF = "Exif that is not read"
+BARE = 32  # bytes of Exif that has one entry: how the picture is turned, which is no tag to FFmpeg
+INSTEAD = "a picture that is shown instead of the animation, which no attack looked at"
 JPEG, PNG, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
 # what draws the picture, and what FFmpeg reads as tags
 PNG_CHUNKS = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT cICP mDCV cLLI "
-    b"acTL fcTL fdAT tEXt zTXt eXIf".split()
+    b"acTL fcTL fdAT tEXt zTXt".split()
 )
-WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF"))
-MP4_BOXES = frozenset(
-    b"ftyp styp moov moof mdat mfra sidx ssix prft pdin wide meta free skip".split()
-)
-PADDING = (b"free", b"skip")
-HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"udta")  # of other boxes, padding among them
+WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 
 
-def list_unread_data(path: Path) -> tuple[str, ...]:
+def list_unread_data(path: Path, *, exif_is_read: bool = True) -> tuple[str, ...]:
     """Names of the metadata and other data in an image or MP4 that FFmpeg does not read.
 
     Of a JPEG, PNG, WebP, GIF or MP4, each name once; of other files none: FFmpeg reads the tags of
-    a TIFF and of a Matroska file.
+    a TIFF and of a Matroska file. Of Exif it reads the first segment, if it can: `exif_is_read`.
     """
     with path.open("rb") as file:
         if not file.read(1):
             return ()
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return tuple(dict.fromkeys(_names(data)))
+            names = list(_names(data, path))
+    if exif_is_read and EXIF in names:
+        names.remove(EXIF)
+    return tuple(dict.fromkeys(names))
 
 
-def _names(data: mmap) -> Iterator[str]:
+def _names(data: mmap, path: Path) -> Iterator[str]:
     if data[:3] == JPEG:
         yield from _in_jpeg(data)
     elif data[:8] == PNG:
@@ -47,8 +50,8 @@ def _names(data: mmap) -> Iterator[str]:
     elif data[:4] == GIF:
         if data.find(b"XMP DataXMP") >= 0:
             yield "XMP"
-    elif data[4:8] == b"ftyp":
-        yield from _in_mp4(data)
+    elif data[4:8] in TOP:  # old QuickTime files have no ftyp
+        yield from _in_mp4(data, path)
 
 
 def _in_jpeg(data: mmap) -> Iterator[str]:
@@ -82,23 +85,44 @@ def _segment(marker: int, said: bytes) -> Iterator[str]:
         yield "further pictures"
     elif marker == 0xED:
         yield "IPTC"
-    elif name not in (b"Exif", b"ICC_PROFILE", b"Adobe"):
+    elif name == b"Exif":
+        yield from _exif(len(said))
+    elif name not in (b"ICC_PROFILE", b"Adobe"):
         yield f"an APP{marker - 0xE0} segment"
 
 
 def _in_png(data: mmap) -> Iterator[str]:
-    place = 8
+    place, met = 8, set[bytes]()
     while place + 8 <= len(data):
         name, size = data[place + 4 : place + 8], int.from_bytes(data[place : place + 4], "big")
+        said = data[place + 8 : place + 8 + min(size, 80)]
+        key = said.partition(b"\0")[0].decode("latin-1")
+        late = {b"acTL", b"IDAT"} <= met  # FFmpeg reads what stands before an animation's pictures
         if name == b"iTXt":
-            key = data[place + 8 : place + 88].partition(b"\0")[0].decode("latin-1")
-            yield "XMP" if key == "XML:com.adobe.xmp" else f"a text called {key}"
+            yield "XMP" if key == "XML:com.adobe.xmp" else _text(key)
+        elif name == b"eXIf":
+            yield from _exif(size)
+        elif name in (b"tEXt", b"zTXt") and b"\0" not in said:
+            yield _chunk(name)
+        elif name in (b"tEXt", b"zTXt") and late:
+            yield _text(key)
+        elif name == b"IDAT" and b"acTL" in met and b"fcTL" not in met:
+            yield INSTEAD
         elif name not in PNG_CHUNKS:
-            yield f"a {name.decode('latin-1')} chunk"
+            yield _chunk(name)
+        met.add(name)
         place += 12 + size
         if name == b"IEND":
             yield from _behind(data, place)
             return
+
+
+def _text(key: str) -> str:
+    return f"a text called {key}"
+
+
+def _chunk(name: bytes) -> str:
+    return f"a {name.decode('latin-1')} chunk"
 
 
 def _in_webp(data: mmap) -> Iterator[str]:
@@ -106,36 +130,31 @@ def _in_webp(data: mmap) -> Iterator[str]:
     place = 12
     while place + 8 <= end:
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
-        if name not in WEBP_CHUNKS:
-            yield "XMP" if name == b"XMP " else f"a {name.decode('latin-1')} chunk"
+        if name == b"EXIF":
+            yield from _exif(size)
+        elif name not in WEBP_CHUNKS:
+            yield "XMP" if name == b"XMP " else _chunk(name)
         place += 8 + size + size % 2
     yield from _behind(data, end)
 
 
-def _in_mp4(data: mmap) -> Iterator[str]:
-    after = 0
-    for name, start, after in mp4_boxes(data, 0, len(data)):
-        if name not in MP4_BOXES:
-            yield f"a {name.decode('latin-1')} box"
-        yield from _in_padding(data, name, start, after)
-    if data[after + 4 : after + 8] not in MP4_BOXES:  # else the file ends within a box
+def _in_mp4(data: mmap, path: Path) -> Iterator[str]:
+    boxes = list(mp4_boxes(data, 0, len(data)))
+    yield from names_in_mp4(data, boxes)
+    samples = any(name == b"mdat" for name, *_ in boxes)
+    if samples and count_unused(data, boxes, list_used_bytes(path)) > SLACK:
+        yield UNUSED
+    after = boxes[-1][2] if boxes else 0
+    if data[after + 4 : after + 8] not in TOP:  # else the file ends within a box
         yield from _behind(data, after)
 
 
-def _in_padding(data: mmap, name: bytes, start: int, after: int, depth: int = 0) -> Iterator[str]:
-    if name in PADDING and _is_filled(data[start:after]):
-        yield f"data in a {name.decode('latin-1')} box"
-    elif name in HOLDERS and depth < DEEPEST:
-        for inner in mp4_boxes(data, start, after):
-            yield from _in_padding(data, *inner, depth + 1)
+def _exif(size: int) -> Iterator[str]:
+    if size > BARE:
+        yield EXIF
 
 
 def _behind(data: mmap, place: int) -> Iterator[str]:
     """Say that a file goes on after the end of its picture, unless with zeros."""
-    if _is_filled(data[place:]):
+    if is_filled(data, place, len(data)):
         yield BEHIND
-
-
-def _is_filled(data: bytes) -> bool:
-    """Whether any byte is not zero."""
-    return bool(data.strip(b"\0"))
