@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from frames import ArrayFrame
 
-from masquerade.regions.unchanged_frames import MOST, DetectOnChange
+from masquerade.regions.unchanged_frames import MOST, DetectOnChange, most_left_out
 
 SIZE = (240, 320)
 
@@ -42,6 +42,36 @@ def test_a_small_face_is_a_change_also_before_noise(size: tuple[int, int]) -> No
     with_face[20 : 20 + side, 30 : 30 + side] = (150, 110, 90)
     pictures = [room(4.0, 1, size), room(4.0, 2, size), with_face, with_face, room(4.0, 3, size)]
     assert looks(pictures) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(("scale", "seen"), [(None, [0, 1]), (640, [0])])
+def test_what_a_detector_finds_in_a_large_frame_is_a_change(
+    scale: int | None, seen: list[int]
+) -> None:
+    """A face of 16 of 1,920 pixels: a copy of 320 has cells of 30 pixels."""
+    before, after = (np.full((1080, 1920, 3), 120, np.uint8) for _ in range(2))
+    after[400:416, 600:616] = 140
+    found: list[int] = []
+    detect = DetectOnChange(lambda frame: found.append(int(frame.number)), scale)
+    for number, pixels in enumerate((before, after)):
+        frame = ArrayFrame(pixels)
+        frame.number = number
+        detect(frame)
+    assert found == seen
+
+
+@pytest.mark.parametrize(
+    ("every", "most"), [(1, 8), (3, 8), (4, 5), (5, 4), (10, 1), (20, 0), (90, 0)]
+)
+def test_finds_are_repeated_for_about_a_second_however_far_apart_keyframes_are(
+    every: int, most: int
+) -> None:
+    assert most_left_out(every) == most
+    still, seen = ArrayFrame(room()), list[int]()
+    detect = DetectOnChange(lambda _: seen.append(1), most=most)
+    for _ in range(most + 2):
+        detect(still)
+    assert len(seen) == 2
 
 
 def test_slow_changes_add_up() -> None:

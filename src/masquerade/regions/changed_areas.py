@@ -105,17 +105,20 @@ class DetectInChanges:
         detect: what finds boxes in a frame, in a part of one, or in a turned one, which is
             remembered apart.
         scale: what the detector fits frames into; see `fit_size`.
+        most: keyframes in a row that are not looked at as a whole.
     """
 
-    def __init__(self, detect: Detect, scale: tuple[int, int] | int | None = None) -> None:
-        self._detect, self._scale = detect, scale
+    def __init__(
+        self, detect: Detect, scale: tuple[int, int] | int | None = None, most: int = MOST
+    ) -> None:
+        self._detect, self._scale, self._most = detect, scale, most
         self._last: dict[int, _Last] = {}  # by the turn in degrees
 
     def __call__(self, frame: Frame) -> list[Box]:
         """Return the boxes of the next keyframe."""
-        turn, now = getattr(frame, "turn", 0), averaged_copy(frame)
+        turn, now = getattr(frame, "turn", 0), averaged_copy(frame, self._scale)
         last = self._last.get(turn)
-        if last is None or last.looks >= MOST or last.copy.shape != now.shape:
+        if last is None or last.looks >= self._most or last.copy.shape != now.shape:
             return self._look_at_all(frame, turn, now)
         size = fit_size(frame, self._scale)
         areas = changed_areas(changed_cells(last.copy, now), frame, size, last.boxes)

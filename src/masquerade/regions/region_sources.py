@@ -25,7 +25,7 @@ from masquerade.regions.tracking import (
     track_regions,
 )
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
-from masquerade.regions.unchanged_frames import DetectOnChange
+from masquerade.regions.unchanged_frames import DetectOnChange, most_left_out
 from masquerade.storage import file_digest
 
 Every = Annotated[int, at_least(1, 1000)]
@@ -88,7 +88,8 @@ class TrackedSource(Checked):
             full size. Motion is found in a smaller copy.
         every: detect in every so many frames, in the first, the last and those after a cut; in a
             video of fewer than 24 frames a second more often, by as much. Motion is found in all.
-            Where nothing has changed since the last run, its finds are repeated, 8 times at most.
+            Where nothing has changed since the last run, its finds are repeated, for about a
+            second and 8 times at most.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.
@@ -138,7 +139,7 @@ class TrackedSource(Checked):
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         """What detects in the keyframes of one video, in their order."""
-        return DetectOnChange(self._detect)
+        return DetectOnChange(self._detect, self.scale, most_left_out(self.every))
 
     def _detect(self, frame: Frame) -> Detections:
         raise NotImplementedError
@@ -212,10 +213,11 @@ class Faces(TrackedSource):
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         if self._search is None:
             return super()._detector_of_a_video()
+        most = most_left_out(self.every)
         # In a part of a scaled copy the detector knows sizes in the copy's pixels, not the frame's.
         if self.scale is not None and (self.min_size or self.max_size):
-            return TurnedFaces(DetectOnChange(self._detector), self._search)
-        return TurnedFaces(DetectInChanges(self._detector, self.scale), self._search)
+            return TurnedFaces(DetectOnChange(self._detector, self.scale, most), self._search)
+        return TurnedFaces(DetectInChanges(self._detector, self.scale, most), self._search)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

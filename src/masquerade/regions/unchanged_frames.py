@@ -16,10 +16,12 @@ from masquerade.regions.region import Frame, fit_size
 
 Found = TypeVar("Found")
 
-SIDE = 320  # longest side in pixels of the copies that are compared
+SIDE = 320  # longest side in pixels of the copies that are compared, at least
+FINER = 2  # times as long is what a detector sees, at most: so a face that it finds changes a cell
 CELL = 5  # side in their pixels of the cells that are averaged
 CHANGE = 6  # grey levels, of 255, by which no cell may differ
-MOST = 8  # runs in a row that are left out: about a second of video, so that chance finds count
+MOST = 8  # runs in a row that are left out, so that chance finds count
+MOST_FRAMES = 27  # between two runs, about a second, however far apart keyframes are
 
 
 class DetectOnChange(Generic[Found]):
@@ -27,18 +29,25 @@ class DetectOnChange(Generic[Found]):
 
     Args:
         detect: what finds something in a frame, or in a turned one, which is remembered apart.
+        scale: what the detector fits frames into; see `fit_size`.
+        most: runs in a row that are left out.
     """
 
-    def __init__(self, detect: Callable[[Frame], Found]) -> None:
-        self._detect = detect
+    def __init__(
+        self,
+        detect: Callable[[Frame], Found],
+        scale: tuple[int, int] | int | None = None,
+        most: int = MOST,
+    ) -> None:
+        self._detect, self._scale, self._most = detect, scale, most
         self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by the turn in degrees
 
     def __call__(self, frame: Frame) -> Found:
         """Return the detections of the next keyframe: new ones, or the last ones if it is alike."""
-        turn, now = getattr(frame, "turn", 0), averaged_copy(frame)
+        turn, now = getattr(frame, "turn", 0), averaged_copy(frame, self._scale)
         if turn in self._last:
             before, found, left_out = self._last[turn]
-            if left_out < MOST and _alike(before, now):
+            if left_out < self._most and _alike(before, now):
                 self._last[turn] = before, found, left_out + 1
                 return found
         found = self._detect(frame)
@@ -46,9 +55,14 @@ class DetectOnChange(Generic[Found]):
         return found
 
 
-def averaged_copy(frame: Frame) -> NDArray[np.uint8]:
-    """A small grey copy in which each pixel is the mean of its cell."""
-    small = frame.rgb(fit_size(frame, SIDE))
+def most_left_out(every: int) -> int:
+    """How many runs may be left out in a row where keyframes are `every` frames apart."""
+    return min(MOST, max(0, MOST_FRAMES // every - 1))
+
+
+def averaged_copy(frame: Frame, scale: tuple[int, int] | int | None) -> NDArray[np.uint8]:
+    """A small grey copy in which each pixel is the mean of its cell, for a detector's `scale`."""
+    small = frame.rgb(fit_size(frame, max(SIDE, max(fit_size(frame, scale)) // FINER)))
     return np.asarray(cv2.blur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (CELL, CELL)), np.uint8)
 
 
