@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,10 +13,15 @@ import numpy as np
 import pytest
 
 import masquerade
-from masquerade.attack.paired_frames import read_windows, spread_numbers
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack.aligned_frames import TURNS, check_pair, turn_raw
+from masquerade.attack.paired_frames import read_windows, rest_of_raw, spread_numbers
 from masquerade.cli import main
+from masquerade.errors import VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import run_file
+from masquerade.storage import file_digest
+from masquerade.video.decoding_process import probe
 
 LEVELS = (20, 80, 140, 200)
 
@@ -107,3 +114,116 @@ def test_the_first_and_the_last_frame_are_looked_at_and_those_spread_between(cou
 def test_what_recurs_in_every_ten_frames_of_twenty_seconds_is_looked_at() -> None:
     for first in range(10):
         assert any(first <= number % 10 < first + 4 for number in spread_numbers(600, 60))
+
+
+def detailed(*shape: int, seed: int = 0) -> np.ndarray:
+    """A picture with detail of many sizes."""
+    draw = np.random.default_rng(seed)
+    parts = [cv2.resize(draw.integers(0, 256, (n, n, 3), np.uint8), shape[::-1]) for n in (9, 30)]
+    return np.asarray((parts[0] // 2 + parts[1] // 2), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (120, 120)], ids=["a rectangle", "a square"])
+def test_raw_frames_are_turned_as_published_ones_are(shape: tuple[int, int]) -> None:
+    raw = detailed(*shape)
+    for mirrored, quarters in TURNS:
+        published = np.rot90(raw[:, ::-1] if mirrored else raw, quarters).copy()
+        if published.shape != raw.shape:
+            continue  # which is refused
+        published[20:60, 30:70] = 0  # somebody is hidden
+        (found, _), turned = turn_raw(published, [raw, raw])
+        assert turned is ((mirrored, quarters) != TURNS[0])
+        assert np.array_equal(found[60:], published[60:])
+
+
+def test_frames_that_are_hidden_wholly_are_compared_as_they_are() -> None:
+    raw = detailed(96, 128)
+    noise = np.random.default_rng(1).integers(0, 256, raw.shape, np.uint8)
+    soft = cv2.GaussianBlur(raw, (0, 0), 8)
+    for published in (np.zeros_like(raw), noise, soft, 255 - raw, detailed(96, 128, seed=1)):
+        assert turn_raw(published, [raw]) == ([raw], False)
+
+
+def test_what_is_left_in_a_mirrored_video_is_recovered(tmp_path: Path) -> None:
+    raw = detailed(144, 192)
+    for name, picture in (("raw", raw), ("published", raw[:, ::-1]), ("black", raw * 0)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    words = ["--raw", str(tmp_path / "raw.png"), "--hidden", "frame", "--quick"]
+    assert main(["attack", str(tmp_path / "published.png"), *words]) == 4
+    assert main(["attack", str(tmp_path / "black.png"), *words]) == 0
+
+
+def still(path: Path, width: int, height: int) -> Path:
+    cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"),
+    [
+        *(((640, 360), False), ((854, 480), False), ((426, 240), False), ((120, 67), False)),
+        *(((1920, 1140), True), ((1920, 1064), True), ((1080, 1920), True), ((1440, 1080), True)),
+    ],
+)
+def test_files_of_another_shape_are_not_compared(
+    tmp_path: Path, size: tuple[int, int], refused: bool
+) -> None:
+    published = still(tmp_path / "published.png", *size)
+    raw = still(tmp_path / "raw.png", 1920, 1080)
+    if not refused:
+        check_pair(published, raw)
+        return
+    with pytest.raises(VideoError, match=r"1920x1080, which is another shape: compare the pub"):
+        check_pair(published, raw)
+
+
+def test_a_padded_picture_is_attacked_without_its_raw_one(tmp_path: Path) -> None:
+    raw, published = still(tmp_path / "raw.png", 64, 48), still(tmp_path / "padded.png", 64, 60)
+    report = attack_files([published], AttackConfig(quick=True), raw=raw)
+    (video,) = report.videos
+    assert "padded.png shows 64x60 and raw.png 64x48, which is" in str(video.without_raw)
+    assert report.exit_code == 1 and {one.attack for one in video.findings} >= {"faces", "tags"}
+
+
+def test_wide_pixels_and_what_masquerade_made_of_a_strip_are_compared(tmp_path: Path) -> None:
+    for name, words in (("dv", "720x576,setsar=16/15"), ("flat", "720x576"), ("wide", "768x576")):
+        path = tmp_path / f"{name}.mp4"
+        size, *aspect = words.split(",")
+        given = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"color=gray:size={size}:d=0.1"]
+        subprocess.run([*given, *(["-vf", aspect[0]] if aspect else []), path], check=True)
+    for name in ("flat", "wide"):
+        check_pair(tmp_path / f"{name}.mp4", tmp_path / "dv.mp4")
+    raw, published = still(tmp_path / "raw.png", 900, 90), still(tmp_path / "small.png", 360, 90)
+    with pytest.raises(VideoError, match="another shape"):
+        check_pair(published, raw)
+    names = {"source": file_digest(raw), "output": file_digest(published)}
+    receipt = {name: {"sha256": digest} for name, digest in names.items()}
+    (tmp_path / "small.png.receipt.json").write_text(json.dumps(receipt))
+    check_pair(published, raw)
+
+
+def test_a_still_picture_is_not_compared_with_the_first_frame_of_a_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("published", "raw"):
+        (tmp_path / folder).mkdir()
+    slides(tmp_path / "raw" / "s.mp4", last=0.1)
+    still(tmp_path / "published" / "s.png", 64, 48)
+    words = ["attack", str(tmp_path / "published"), "--raw", str(tmp_path / "raw"), "--quick"]
+    assert main(words) == 1
+    assert "s.png is a still picture and s.mp4 is a video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["mkv", "h264"])
+def test_the_rest_of_a_raw_video_that_does_not_say_its_length_is_told(
+    tmp_path: Path, ending: str
+) -> None:
+    """As one that was recorded through a pipe does not."""
+    raw, published = tmp_path / f"raw.{ending}", tmp_path / "published.mp4"
+    kind = {"mkv": "matroska", "h264": "h264"}[ending]
+    given = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=64x48:rate=25:d=2"]
+    with raw.open("wb") as out:
+        subprocess.run([*given, "-c:v", "libx264", "-f", kind, "pipe:"], check=True, stdout=out)
+    subprocess.run([*given, "-t", "0.8", published], check=True)
+    assert probe(raw).duration is None
+    assert abs(rest_of_raw(published, raw) - 1.2) < 0.1

@@ -14,10 +14,12 @@ import torch
 from test_attack import black, mosaic, noisy, write
 
 from masquerade.attack import AttackConfig, attack_files, run
+from masquerade.attack.published_files import list_published
 from masquerade.attack.whole_frames import LEAST_SHARE, WholeFrames, unchanged_share
 from masquerade.cli import main
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, VideoError
 from masquerade.report.attack_page import render_attack_page
+from masquerade.storage import file_digest
 from masquerade.video.write import write_video
 
 QUICK = AttackConfig(frames=2, quick=True, hidden="frame")
@@ -103,7 +105,65 @@ def test_a_page_to_send_on_and_reasons_have_names_and_no_folders(tmp_path: Path)
     assert why["itself"].startswith("itself.mp4 is the published file itself")
     page = render_attack_page(report, pictures=False)
     assert str(tmp_path) not in page and "as there is none" not in page
-    assert "2 of 4 files were not compared with a raw video</b>: itself.mp4, none.mp4" in page
+    assert "4 of 4 files were not compared with a raw video</b>: another.mp4, itself.mp4, " in page
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_raw_video_that_ends_early_takes_nothing_back(tmp_path: Path, shown: bool) -> None:
+    published = write(tmp_path / "a.mp4", None if shown else black, count=6)
+    raw = write(tmp_path / "raw.mp4", count=2)
+    report = attack_files([published], QUICK, raw=raw)
+    (video,) = report.videos
+    assert video.error is None and len(video.attacked) == 2
+    assert "raw.mp4 ends at" in str(video.without_raw)
+    assert "Only 1 of 2 frames were compared." in str(video.without_raw)
+    found = {one.attack: one.level for one in video.findings}
+    assert found["faces"] == found["raw frame"] == ("recovered" if shown else "nothing")
+    assert report.exit_code == (4 if shown else 1)
+
+
+def test_what_was_seen_before_a_published_video_breaks_off_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path) -> None:
+        raise VideoError(f"{path.name} cannot be read to its end.")
+
+    published, page = write(tmp_path / "a.mp4", count=2), tmp_path / "page.html"
+    monkeypatch.setattr(run, "list_side_data", refuse)
+    words = ["attack", str(published), "--quick", "--frames", "1", "--json", "-o", str(page)]
+    assert main(words) == 4
+    said = capsys.readouterr()
+    (video,) = json.loads(said.out)["videos"]
+    assert video["error"] == "a.mp4 cannot be read to its end." and video["recovered"]
+    assert "a.mp4 could not be attacked to its end: a.mp4 cannot" in said.err
+    text = page.read_text()
+    assert "It could not be attacked to its end" in text and "Faces are seen" in text
+
+
+def test_a_receipt_of_an_earlier_output_refuses_no_raw_video(tmp_path: Path) -> None:
+    published, raw = (still(tmp_path / f"{name}.png") for name in ("published", "raw"))
+    receipt = tmp_path / "published.png.receipt.json"
+    for made, refused in ((file_digest(published), True), ("1" * 64, False)):
+        named = {"source": {"sha256": "0" * 64}, "output": {"sha256": made}}
+        receipt.write_text(json.dumps(named))
+        (video,) = attack_files([published], AttackConfig(quick=True), raw=raw).videos
+        assert ("is not the video that" in str(video.without_raw)) is refused
+        assert ("raw" in {one.attack for one in video.findings}) is not refused
+
+
+def still(path: Path) -> Path:
+    cv2.imwrite(str(path), np.full((48, 64, 3), len(path.name), np.uint8))
+    return path
+
+
+def test_inputs_that_overlap_keep_the_folder_of_a_file(tmp_path: Path) -> None:
+    whole = tmp_path / "published"
+    (whole / "a").mkdir(parents=True)
+    one = still(whole / "a" / "x.png")
+    (whole / "a" / "notes.txt").touch()
+    for paths in ([whole, whole / "a"], [whole / "a", whole], [one, whole], [whole, one]):
+        files, others, _ = list_published(paths)
+        assert files == {one: Path("a")} and others == (whole / "a" / "notes.txt",)
 
 
 def test_a_file_that_may_not_be_read_is_named_without_its_folder(
@@ -193,4 +253,4 @@ def test_what_was_salvaged_can_be_verified(tmp_path: Path) -> None:
     assert out_file.exists()
     # a raw video of which frames are lost is not compared: beside others they would look changed
     report = attack_files([out_file], AttackConfig(frames=1, quick=True), raw=source)
-    assert report.exit_code == 1 and "damaged" in str(report.videos[0].error)
+    assert report.exit_code == 1 and "damaged" in str(report.videos[0].without_raw)

@@ -161,6 +161,7 @@ class BesideRaw:
     _people: _Seen = field(default_factory=_Seen)
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
     _shifted: int = 0  # frames whose levels differ from the raw ones' throughout
+    _turned: int = 0  # frames that are mirrored or turned
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SEEN_SCORE)
@@ -168,11 +169,12 @@ class BesideRaw:
         if self.people is not None:
             self._find_people = SsdPeople(threshold=POSSIBLE["person"])
 
-    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
+    def look(self, number: int, published: U8, raw: Sequence[U8], *, turned: bool = False) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
 
         Frame rates may differ, so that a published frame may be any of several raw ones: what
-        is as it is in one of them is unchanged.
+        is as it is in one of them is unchanged. `turned` says that these were mirrored or turned
+        as the published frame is.
         """
         height, width = published.shape[:2]
         sized = [at_size(one, (width, height)) for one in raw]
@@ -193,6 +195,7 @@ class BesideRaw:
             people = [scaled_box(box, scale) for box in sure or boxes]
             self._people.add(number, people, published, differs)
         self._alike.append(max(_share_alike(one) for one in differs))
+        self._turned += turned
 
     def _without_shift(self, published: U8, raw: Sequence[U8], differs: list[F32]) -> list[F32]:
         """How far they differ but for a shift of all levels, if that explains most of a picture.
@@ -210,6 +213,11 @@ class BesideRaw:
         return shifted
 
     @property
+    def looked(self) -> int:
+        """How many frames were compared."""
+        return len(self._alike)
+
+    @property
     def nothing_unchanged(self) -> bool:
         """Whether faces or people were compared, and neither they nor the picture are as it was."""
         seen = [self._faces] if self.people is None else [self._faces, self._people]
@@ -225,6 +233,11 @@ class BesideRaw:
             if self._shifted:
                 says += f" All levels differ from the raw ones' in {self._shifted} frames, as by "
                 says += "another range or brightness, and were compared without that shift."
+            if self._turned:
+                says += (
+                    f" {self._turned} frames are mirrored or turned, and were compared with raw "
+                )
+                says += "ones that were, too."
             found = [replace(found[0], says=f"{found[0].says} {says}")]
         if self.whole:
             found.append(self._frames.finding())

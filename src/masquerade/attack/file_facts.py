@@ -154,17 +154,25 @@ def find_receipt(path: Path) -> Finding:
 def check_source(path: Path, raw: Path) -> None:
     """Refuse a raw video that is not the one that the receipt beside a published file names.
 
-    Beside another video everything looks changed, so that nothing would seem to be left.
+    Beside another video everything looks changed, so that nothing would seem to be left. What a
+    receipt of another file says counts for nothing, as one that an earlier output left behind.
 
     Raises:
         VideoError: it is another one.
     """
-    named = _source_in(_receipt_beside(path)).get("sha256")
+    named = _source_in(_receipt_of(path)).get("sha256")
     if isinstance(named, str) and named != video_digest(raw):
         raise VideoError(
             f"{printable(raw)} is not the video that {printable(path)} was made from, by the "
             "receipt beside that: give --raw the one that was anonymized, as it was."
         )
+
+
+def is_made_from(path: Path, raw: Path) -> bool:
+    """Whether the file's own receipt, which has its digest, names this raw video."""
+    receipt = _receipt_of(path)
+    named = _source_in(receipt).get("sha256")
+    return "output" in receipt and isinstance(named, str) and named == video_digest(raw)
 
 
 def said_to_be_drawn(path: Path) -> bool:

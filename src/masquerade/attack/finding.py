@@ -89,9 +89,10 @@ class VideoAttack:
     attacked: tuple[int, ...] = ()  # numbers of the frames that were looked at
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
-    error: str | None = None  # why it could not be attacked
-    traceback: str = ""  # where in the code that arose, if it is not foreseen
-    without_raw: str | None = None  # why it was not compared with a raw video, where it was to be
+    error: str | None = None  # why it could not be attacked, or not to its end
+    traceback: str = ""  # where in the code these two arose, if they are not foreseen
+    # why it was not compared, or not wholly, with a raw video, where it was to be
+    without_raw: str | None = None
 
     @property
     def recovered(self) -> bool:
@@ -126,12 +127,12 @@ class AttackReport:
 
     @property
     def not_attacked(self) -> tuple[VideoAttack, ...]:
-        """The inputs that could not be attacked, each with its `error`."""
+        """The inputs that could not be attacked to their end, each with its `error`."""
         return tuple(one for one in self.videos if one.error is not None)
 
     @property
     def without_raw(self) -> tuple[VideoAttack, ...]:
-        """The published files whose raw video is missing, each with the reason in `without_raw`."""
+        """The published files not wholly compared with a raw video, each with its `without_raw`."""
         return tuple(one for one in self.videos if one.without_raw is not None)
 
     def plain(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Read a published video's frames with their neighbours, and the raw frames of the same times."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.attack.aligned_frames import turn_raw
 from masquerade.attack.finders import at_size
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
 from masquerade.video.container import printable
-from masquerade.video.decoding_process import probe
+from masquerade.video.decoding_process import list_packets, probe
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
 
@@ -39,8 +40,9 @@ class FrameWindow:
     number: int
     frames: Sequence[U8]  # (H, W, 3) each, in order
     at: int  # which of `frames` it is
-    raw: Sequence[U8]  # the nearest first; empty: there is no raw video
+    raw: Sequence[U8]  # the nearest first; empty: there is no raw video, or it is lost
     opaque: bool = False  # whether the first of `raw` has the colours of transparent pixels
+    turned: bool = False  # whether `raw` was mirrored or turned as the published frame is
 
     @property
     def published(self) -> U8:
@@ -73,7 +75,12 @@ def read_frames(
 
 
 def read_windows(
-    path: Path, raw: Path | None, chosen: Sequence[int], *, salvage: bool = False
+    path: Path,
+    raw: Path | None,
+    chosen: Sequence[int],
+    *,
+    salvage: bool = False,
+    on_lost: Callable[[Exception], None] | None = None,
 ) -> Iterator[FrameWindow]:
     """The chosen frames of a published video, in order.
 
@@ -82,7 +89,11 @@ def read_windows(
 
     Of a raw video with transparent pixels `raw` holds both what is seen of it over black, as
     `anonymize` makes its output of it, and the colours that are in the file, which others keep.
-    First come those that the published frame is nearer to.
+    First come those that the published frame is nearer to. Where the published frame is mirrored or
+    turned, `raw` is, too.
+
+    With `on_lost`, what keeps the raw video from being read, or read on, is told to it, and frames
+    from there on have no raw ones.
 
     Raises:
         VideoError: a video cannot be read, or the raw one ends before the published one.
@@ -93,21 +104,17 @@ def read_windows(
     def window(number: int) -> FrameWindow:
         near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
         at = next(i for i, one in enumerate(near) if one[0] == number)
-        frames = [one[1] for one in near]
-        return FrameWindow(number=number, frames=frames, at=at, raw=near[at][2], opaque=near[at][3])
+        frames, (_, published, pictures, opaque) = [one[1] for one in near], near[at]
+        pictures, turned = turn_raw(published, pictures)
+        return FrameWindow(
+            number=number, frames=frames, at=at, raw=pictures, opaque=opaque, turned=turned
+        )
 
     with ExitStack() as stack:
-        sources: list[_RawFrames] = []  # over black, and the colours of transparent pixels
-        if raw is not None:
-            for opaque in (False, True) if probe(raw).has_alpha else (False,):
-                frames = read_frames(stack, raw, salvage=salvage, opaque=opaque)
-                sources.append(_RawFrames(frames))
+        sources = _RawSources(stack, path, raw, salvage=salvage, on_lost=on_lost)
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path, opaque=True)):
-            both = [one.nearest(frame.time, within=frame.time - before) for one in sources]
-            if raw is not None and not all(both):
-                ended = f"{printable(raw)} ends at {frame.time:.2f} s"
-                raise VideoError(f"{ended}, before {printable(path)} does.")
+            both = sources.nearest(frame.time, within=frame.time - before)
             before = frame.time
             clear = len(both) > 1 and _apart(frame.pixels, both[1]) < _apart(frame.pixels, both[0])
             near = [one for each in (reversed(both) if clear else both) for one in each]
@@ -122,17 +129,66 @@ def read_windows(
 
 
 def rest_of_raw(path: Path, raw: Path) -> float:
-    """Seconds by which a raw video is longer than the published one; 0: hardly, or unknown."""
-    ours, theirs = probe(path).duration, probe(raw).duration
-    if ours is None or theirs is None:
-        return 0.0
-    return theirs - ours if theirs - ours > LEAST_REST else 0.0
+    """Seconds by which a raw video is longer than the published one; 0: hardly, or not."""
+    rest = _length(raw) - _length(path)
+    return rest if rest > LEAST_REST else 0.0
+
+
+def _length(path: Path) -> float:
+    """Seconds that a video lasts: as it says, else by its packets; 0 of an image."""
+    info = probe(path)
+    if info.kind == "image" or info.duration is not None:
+        return info.duration or 0.0
+    seconds = [one.seconds for one in list_packets(path)]  # as of a stream that was recorded
+    return sum(seconds) if all(seconds) else len(seconds) / float(info.rate)
 
 
 def _apart(published: U8, raw: Sequence[U8]) -> float:
     """How far a published frame is from the first of the raw ones, on average."""
     height, width = published.shape[:2]
     return float(cv2.absdiff(published, at_size(raw[0], (width, height))).mean())
+
+
+class _RawSources:
+    """The raw frames over black, and with the colours of transparent pixels if there are any."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        path: Path,
+        raw: Path | None,
+        *,
+        salvage: bool,
+        on_lost: Callable[[Exception], None] | None,
+    ) -> None:
+        self._path, self._raw, self._on_lost = path, raw, on_lost
+        self._frames: list[_RawFrames] = []
+        if raw is None:
+            return
+        try:
+            for opaque in (False, True) if probe(raw).has_alpha else (False,):
+                frames = read_frames(stack, raw, salvage=salvage, opaque=opaque)
+                self._frames.append(_RawFrames(frames))
+        except Exception as error:  # of whatever kind: the published video is read all the same
+            self._lose(error)
+
+    def nearest(self, time: float, *, within: float) -> list[Sequence[U8]]:
+        """Those near to a time, of each; none: there is no raw video, or it is lost."""
+        try:
+            both = [one.nearest(time, within=within) for one in self._frames]
+            if self._raw is not None and not all(both):
+                ended = f"{printable(self._raw)} ends at {time:.2f} s"
+                raise VideoError(f"{ended}, before {printable(self._path)} does.")
+        except Exception as error:  # of whatever kind, as above
+            self._lose(error)
+            return []
+        return both
+
+    def _lose(self, error: Exception) -> None:
+        if self._on_lost is None:
+            raise error
+        self._frames, self._raw = [], None
+        self._on_lost(error)
 
 
 class _RawFrames:

@@ -18,7 +18,7 @@ def list_published(
     their files, to whose attack they belong; and what cannot be read, with the reason.
     """
     found: dict[Path, Path] = {}
-    others: list[Path] = []
+    others: dict[Path, None] = {}
     unread: dict[Path, str] = {}
     for path in paths:
         try:
@@ -30,13 +30,15 @@ def list_published(
             unread[path] = f"it cannot be read: {error.strerror}."
             continue
         if not path.is_dir():
-            found[path] = Path()
+            found.setdefault(path, Path())
             continue
         for one in sorted(files_inside(path, unread)):
             if has_video_name(one):
-                found[one] = one.parent.relative_to(path)
+                below = one.parent.relative_to(path)
+                # of inputs that overlap: the longest tells its raw video from others of its name
+                found[one] = max(found.get(one, below), below, key=lambda folder: len(folder.parts))
             elif not (one.name.endswith(RECEIPT_SUFFIX) and _receipt_owner(one).is_file()):
-                others.append(one)
+                others[one] = None
     if not found and not unread:
         raise UsageError("there is no video or image among the inputs; name one.")
     return found, tuple(others), unread

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,10 +16,10 @@ from masquerade.attack.across_videos import (
     compare_videos,
     rank_sources,
 )
+from masquerade.attack.aligned_frames import check_pair
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
-    check_source,
     find_receipt,
     hides_whole_frames,
     meant_to_hide,
@@ -33,6 +33,7 @@ from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.look_again import SEARCHED, Drawn, LookAgain
 from masquerade.attack.packet_sizes import compare_packet_sizes
 from masquerade.attack.paired_frames import (
+    FrameWindow,
     read_frames,
     read_windows,
     rest_of_raw,
@@ -54,7 +55,13 @@ from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError, traceback_of
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
-from masquerade.video.decoding_process import count_frames, list_side_data, probe, tally_frames
+from masquerade.video.decoding_process import (
+    count_frames,
+    list_packets,
+    list_side_data,
+    probe,
+    tally_frames,
+)
 from masquerade.video.probe import FrameCount
 
 ATTACKS = {
@@ -113,15 +120,13 @@ def attack_files(
     beside, without_raw = pair_with_raw(files, raw)
     tracebacks: list[str] = []
     restorations = {} if config.quick else _cross_fit_restorers(beside, progress, tracebacks)
-    videos = [
-        replace(
-            attack_file(
-                file, config, beside[file], progress, restorations.get(file), finders=finders
-            ),
-            without_raw=without_raw.get(file),
+    videos = []
+    for file in files:
+        one = attack_file(
+            file, config, beside[file], progress, restorations.get(file), finders=finders
         )
-        for file in files
-    ]
+        videos.append(replace(one, without_raw=one.without_raw or without_raw.get(file)))
+    beside |= {one.path: None for one in videos if one.without_raw is not None}
     videos += [VideoAttack(path=path, error=why) for path, why in unread.items()]
     return AttackReport(
         videos=tuple(videos),
@@ -214,7 +219,8 @@ def attack_file(
     Args:
         path: the video or image.
         config: how.
-        raw: its raw video; None: there is none.
+        raw: its raw video; None: there is none. One that cannot be read or compared is left out,
+            and it is said (`without_raw`); in a check of an own output it is an error.
         progress: called with (file, frames done, frames in all).
         restoration: has a network that has not seen it; None: it is not restored.
         finders: of what is looked for.
@@ -225,40 +231,101 @@ def attack_file(
             the file tells, where the raw video does not speak against it.
     """
     began = time.monotonic()
+    side = _RawSide(raw, needed=own_output)
+    result = VideoAttack(path=path)
+    findings: list[Finding] = []
+    beside: list[Finding] = []  # with the raw video, which come after those of the file
+    failed: Exception | None = None
+    attacks: _FrameAttacks | None = None
     try:
         info = probe(path)
         count, unseen, unheard = tally_frames(path) if info.kind == "video" else FrameCount(1, 0)
+        result = replace(result, frames=count, width=info.width, height=info.height)
         chosen = spread_numbers(count, config.frames)
-        attacks = _FrameAttacks.on(path, raw, config, finders, restoration, own_output=own_output)
-        attacks.look(path, raw, chosen, salvage=salvage, progress=progress)
+        rest = side.rest(path)
+        attacks = _FrameAttacks.on(path, rest, config, finders, restoration, own_output=own_output)
+        try:
+            attacks.look(path, side, chosen, salvage=salvage, progress=progress)
+        finally:  # what was seen before an error is kept
+            if attacks.looked or not chosen:
+                findings += attacks.seen(path, side, drawn)
+                beside += attacks.compared_findings()
         whole = info.kind == "video" and not own_output  # which has no side data but its encoder's
         side_data, other_messages = list_side_data(path) if whole else ((), False)
-        findings = [
-            *attacks.detection.findings(_who_says_drawn(path, attacks.compared, drawn)),
-            *([attacks.noise.finding()] if attacks.noise else []),
+        findings += [
             read_tags(info, side_data=side_data, other_messages=other_messages),
             read_streams(info, hidden=unseen, hidden_sound=unheard),
             find_receipt(path),
-            *(attacks.compared.findings() if attacks.compared else []),
         ]
-        if raw is not None and info.kind == "video" and not own_output:
-            findings.append(compare_packet_sizes(path, raw))
-        findings += [attacks.restoration.finding()] if attacks.restoration else []
+        beside += side.sizes(path) if whole else []
+        beside += [attacks.restoration.finding()] if attacks.restoration else []
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
-        return VideoAttack(
-            path=path, error=_why(error, path), traceback="".join(_unforeseen(error))
-        )
-    return VideoAttack(
-        path=path,
-        frames=count,
-        width=info.width,
-        height=info.height,
-        attacked=tuple(chosen),
-        findings=tuple(findings),
+        failed = error
+    looked = () if attacks is None else tuple(attacks.looked)
+    errors = [one for one in (failed, side.lost) if one is not None]
+    return replace(
+        result,
+        attacked=looked,
+        findings=(*findings, *beside),
         seconds=time.monotonic() - began,
+        error=None if failed is None else _why(failed, path),
+        traceback="".join(text for one in errors for text in _unforeseen(one)),
+        without_raw=side.why(len(looked), attacks.compared if attacks else None),
     )
+
+
+@dataclass(eq=False)
+class _RawSide:
+    """The raw video of a published one, until it cannot be read or compared any more.
+
+    The published one is attacked all the same, unless the raw one is `needed`.
+    """
+
+    path: Path | None
+    needed: bool
+    lost: Exception | None = None
+
+    def rest(self, path: Path) -> float | None:
+        """Seconds of it after the published one's end; None: there is none to compare with."""
+        if self.path is None:
+            return None
+        if self.needed:  # an output of our own, which has the shape and the length it was given
+            return 0.0
+        try:
+            check_pair(path, self.path)
+            return rest_of_raw(path, self.path)
+        except Exception as error:  # of whatever kind
+            self.lose(error)
+            return None
+
+    def sizes(self, path: Path) -> list[Finding]:
+        """What the sizes of its packets tell, beside those of the published one."""
+        if self.path is None:
+            return []
+        try:
+            return [compare_packet_sizes(path, self.path)]
+        except Exception as error:  # of whatever kind
+            list_packets(path)  # which raises what is wrong with the published one
+            self.lose(error)
+            return []
+
+    def lose(self, error: Exception) -> None:
+        """Go on without it, unless it is needed."""
+        if self.needed or isinstance(error, MissingError | UsageError):
+            raise error
+        self.path, self.lost = None, error
+
+    def why(self, looked: int, compared: BesideRaw | None) -> str | None:
+        """Why it was not compared, or how far; None: it was, or there is none."""
+        if self.lost is None:
+            return None
+        # its name is in the sentence of every error that is foreseen
+        says = _why(self.lost, Path("the raw video"))
+        if compared is None or compared.looked in (0, looked):
+            return says
+        return f"{says} Only {compared.looked} of {looked} frames were compared."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -270,30 +337,32 @@ class _FrameAttacks:
     noise: KnownNoise | None
     compared: BesideRaw | None  # with the raw video
     restoration: Restoration | None
+    looked: list[int] = field(default_factory=list)  # numbers of the frames
 
     @classmethod
     def on(
         cls,
         path: Path,
-        raw: Path | None,
+        rest: float | None,
         config: AttackConfig,
         finders: Finders,
         restoration: Restoration | None,
         *,
         own_output: bool,
     ) -> "_FrameAttacks":
-        """The attacks on one video; the arguments are those of `attack_file`."""
+        """The attacks on one video; `rest` is that of its raw side, the others of `attack_file`."""
         hidden = meant_to_hide(path, config.hidden)
         compared = None
-        if raw is not None:
-            check_source(path, raw)
+        if rest is not None:
             left: Level | None = None if own_output else "left"
             compared = BesideRaw(
-                rest=rest_of_raw(path, raw),
+                rest=rest,
                 people="recovered" if "person" in hidden else left,
                 whole=not own_output and hides_whole_frames(path, config.hidden),
                 text=finders if "text" in hidden.intersection(finders.kinds) else None,
             )
+        else:
+            restoration = None  # which needs raw frames
         return cls(
             finders=finders,
             detection=LookAgain(
@@ -310,7 +379,7 @@ class _FrameAttacks:
     def look(
         self,
         path: Path,
-        raw: Path | None,
+        side: _RawSide,
         chosen: Sequence[int],
         *,
         salvage: bool,
@@ -321,21 +390,39 @@ class _FrameAttacks:
         later = [number for number in chosen if first is not None and number >= first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
         searched = {chosen[i] for i in spread_numbers(len(chosen), SEARCHED)}
+
+        def windows(numbers: Sequence[int]) -> Iterator[FrameWindow]:
+            # an output's check keeps the error of a raw video that is lost as it arose
+            on_lost = None if side.needed else side.lose
+            return read_windows(path, side.path, numbers, salvage=salvage, on_lost=on_lost)
+
         if self.noise is not None:
-            start = next(read_windows(path, raw, [0], salvage=salvage))
+            start = next(windows([0]))
             self.noise.look(start.published, *start.raw[:1])
-        for done, one in enumerate(read_windows(path, raw, chosen, salvage=salvage), 1):
+        for done, one in enumerate(windows(chosen), 1):
             source = one.raw[0] if one.raw else None
             self.detection.look(
                 one.number, one.frames, one.at, source, search=one.number in searched
             )
-            if self.compared is not None:
-                self.compared.look(one.number, one.published, one.raw)
-            if self.restoration is not None and one.number in restored:
+            if self.compared is not None and one.raw:
+                self.compared.look(one.number, one.published, one.raw, turned=one.turned)
+            if self.restoration is not None and one.number in restored and one.raw:
                 pair = FramePair.of_window(one.frames, one.at, one.raw[0])
                 self.restoration.look(one.number, pair, self.finders)
+            self.looked.append(one.number)
             if progress:
                 progress(path.name, done, len(chosen))
+
+    def seen(self, path: Path, side: _RawSide, drawn: bool | None) -> list[Finding]:
+        """What is seen in the published frames."""
+        # beside a part of the raw video no receipt is borne out
+        compared = None if side.lost else self.compared
+        found = [*self.detection.findings(_who_says_drawn(path, compared, drawn))]
+        return [*found, self.noise.finding()] if self.noise else found
+
+    def compared_findings(self) -> list[Finding]:
+        """What was found beside the raw frames; none were compared: nothing."""
+        return self.compared.findings() if self.compared and self.compared.looked else []
 
 
 def _who_says_drawn(path: Path, compared: BesideRaw | None, drawn: bool | None) -> Drawn:
@@ -384,7 +471,7 @@ def _cross_fit_restorers(
     found_for: dict[Path, Restoration] = {}  # also of the unread, why nothing was tried
     for done, (path, raw) in enumerate(pairs.items(), 1):
         try:
-            check_source(path, raw)
+            check_pair(path, raw)
             count = count_frames(path) if probe(path).kind == "video" else 1
             frames = min(LEARNED_FRAMES, max(1, PATCHES // shared))
             chosen = spread_numbers(count // 2 if alone else count, frames)

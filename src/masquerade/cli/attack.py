@@ -39,7 +39,7 @@ class Options:
     """Try to recover from published videos what was hidden in them, without any label.
 
     Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: they recovered
-    nothing, but an input could not be attacked, or has no raw video where --raw names a folder.
+    nothing, but an input could not be attacked, or not be compared with the raw video of --raw.
     With 4 some may not have been attacked either: they are named on stderr in any case.
     """
 
@@ -85,7 +85,8 @@ def main(argv: list[str]) -> int:
     else:
         _print(report, options)
     for video in report.not_attacked:
-        says = f"{escape(video.path)} could not be attacked: {escape(str(video.error))}"
+        end = " to its end" if video.findings else ""
+        says = f"{escape(video.path)} could not be attacked{end}: {escape(str(video.error))}"
         print(says, file=sys.stderr)
     if options.verbose:
         every = (*(one.traceback for one in report.videos), *report.tracebacks)
@@ -143,8 +144,8 @@ def _print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def _verdict(video: VideoAttack) -> str:
-    if video.error:
-        return "could not be attacked."
     if video.recovered:
         return "something was recovered."
+    if video.error:
+        return "could not be attacked" + (" to its end." if video.findings else ".")
     return "these attacks recovered nothing; others may."

@@ -63,14 +63,17 @@ def attack(result: Path, page: Path, video: Path) -> None:
     with atomic_write(page, overwrite=True, private=True) as part:
         part.write_text(render_attack_page(report), encoding="utf-8")
     (one,) = report.videos
-    if one.error:
+    if one.error and not one.recovered:
         raise MasqueradeError(f"the result could not be attacked: {one.error}")
     verdict = "These attacks recovered nothing; others may."
     if one.recovered:
         verdict = "Something was recovered: look at the frames before the result is released."
     said = [f"{LEVELS[found.level]}{found.says}" for found in one.findings]
+    warned = [f"It could not be attacked to its end: {one.error}"] if one.error else []
+    if one.without_raw:
+        warned.append(f"It was not compared with the raw video: {one.without_raw}")
     made, code = file_digest(page), report.exit_code
-    say(summary=[verdict, *said], warnings=[], exit_code=code, result_sha256=made)
+    say(summary=[verdict, *said], warnings=warned, exit_code=code, result_sha256=made)
 
 
 def told(receipt: Receipt) -> list[str]:
