@@ -75,6 +75,15 @@ def test_margin_scales_the_shape() -> None:
     assert (np.nonzero(edges.any(axis=0))[0][[0, -1]] == [30, 59]).all()
 
 
+@pytest.mark.parametrize("margin", [1.0, 1.1, 1.6])
+def test_a_line_of_text_beside_faces_is_hidden_as_a_whole(margin: float) -> None:
+    """As by its own source, however small the margin: an ellipse lacks its corners."""
+    line = Box(40, 40, 160, 60, 1.0, 1, "detected", "text")
+    alone = rasterize([line], width=200, height=100, shape="box", margin=margin)
+    beside = rasterize([line], width=200, height=100, shape="ellipse", margin=margin)
+    assert (beside >= alone).all()
+
+
 def test_box_is_drawn_where_there_is_no_silhouette() -> None:
     outline = np.zeros((H, W), np.uint8)
     outline[20:40, 10:20] = 255

@@ -59,7 +59,8 @@ def rasterize(
         face = shape == "silhouette" and box.label == "face"
         if shape == "ellipse" or face:
             _draw(out, box, ELLIPSE * margin, feather, ellipse=True)
-        if shape != "ellipse" and not (face and covers(mask, box)):
+        # beside faces lines of text keep their corners, which an ellipse at a small margin has not
+        if (shape != "ellipse" or box.label == "text") and not (face and covers(mask, box)):
             _draw(out, box, margin, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
