@@ -22,6 +22,7 @@ from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.model_files import MODEL_FILES, model_file
+from masquerade.regions.people import frame_region
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import PoseTracker, PoseTracking
@@ -351,6 +352,9 @@ def test_calm_people_are_looked_for_in_every_other_frame(rate: float | None, sha
     assert all(_covered(people, t) == 1 for t, people in enumerate(found))
     xs = [people.poses[0].landmarks[0, 0] for people in found]
     assert np.diff(xs) == pytest.approx([2] * 29)
+    sources = [frame_region(people).boxes[0].source for people in found]
+    assert [t for t, one in enumerate(sources) if one == "detected"] == sorted({*tracker.looked})
+    assert set(sources) <= {"detected", "interpolated"}
 
 
 def test_who_moves_fast_is_looked_for_in_every_frame() -> None:

@@ -266,7 +266,9 @@ def frame_region(people: FramePeople) -> Region:
         if edges is not None:
             pose = people.poses.get(track)
             score = pose.score if pose else 0.0
-            source: Source = "detected" if pose else "extrapolated"
+            source: Source = "extrapolated"
+            if pose:
+                source = "interpolated" if pose.interpolated else "detected"
             sure = probability(score, "pose") if pose else 0.0
             boxes.append(Box(*edges, sure, track, source, "person"))
             posed = pose or people.between.get(track)

@@ -35,6 +35,7 @@ class Pose:
     landmarks: Array  # (33, 5): x, y, depth in pixels; visibility and presence, 0 to 1
     world: Array  # (33, 3), in metres, from the middle of the hips
     inside: U8  # (256, 256), 255 times the probability of the silhouette, in the square
+    interpolated: bool = False  # half-way between two, in a frame that no network looked at
 
     def silhouette(self, width: int, height: int, *, scale: float = 1.0) -> U8:
         """(height, width), 255 on the person, in a picture that is `scale` larger."""
@@ -81,6 +82,7 @@ def middle_pose(a: Pose, b: Pose) -> Pose:
         landmarks=(a.landmarks + b.landmarks) / 2,
         world=(a.world + b.world) / 2,
         inside=np.asarray(np.maximum(b.inside, moved), np.uint8),
+        interpolated=True,
     )
 
 
