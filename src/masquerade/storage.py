@@ -122,7 +122,9 @@ def wait_for_lock(handle: int, *, shared: bool = False) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Wait for a folder's lock and hold it; file systems without locks give none.
+    """Hold the exclusive lock of a folder while the context lasts, after a wait for it.
+
+    File systems without locks give none.
 
     Raises:
         OSError: the folder cannot be opened.

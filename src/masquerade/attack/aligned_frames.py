@@ -23,14 +23,14 @@ U8 = NDArray[np.uint8]
 
 ROUNDING = 2  # pixels of a published side, by which rounding, as to even sizes, changes it at most
 SIDE = 160  # pixels of the longer side of the copies whose details are compared
-LIKE = 0.2  # least correlation of these details with those of a turned raw frame
-MORE = 0.1  # by how much it is larger, at least, than that with the raw frame as it is
+LEAST_CORRELATION = 0.2  # of these details with those of a turned raw frame
+LEAST_GAIN = 0.1  # of that correlation over that with the raw frame as it is
 TURNS = tuple(product((False, True), range(4)))
 """Whether a raw frame is mirrored, and how many quarters it is turned; first comes as it is."""
 
 
 def check_pair(path: Path, raw: Path) -> None:
-    """Refuse a raw video with which a published one cannot be compared.
+    """Refuse to compare a published video frame by frame with a raw one that does not fit it.
 
     Raises:
         VideoError: a file cannot be read, the receipt names another raw video, one of the two is a
@@ -70,9 +70,9 @@ def turn_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     here = detail_of(at_size(published, (width, height)))
     turns = TURNS if width == height else [one for one in TURNS if one[1] % 2 == 0]
     lying = at_size(raw[0], (width, height))
-    likes = [_correlation(here, detail_of(_turned(lying, turn))) for turn in turns]
-    best = int(np.argmax(likes))
-    if likes[best] < LIKE or likes[best] - likes[0] < MORE:
+    correlations = [_correlation(here, detail_of(_turned(lying, turn))) for turn in turns]
+    best = int(np.argmax(correlations))
+    if correlations[best] < LEAST_CORRELATION or correlations[best] - correlations[0] < LEAST_GAIN:
         return raw, False
     return [_turned(one, turns[best]) for one in raw], True
 
@@ -88,7 +88,7 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _have_one_shape(published: VideoInfo, raw: VideoInfo) -> bool:
-    """Whether one is the other at another size, as far as that can be told.
+    """Whether two videos have the same aspect ratio, within the rounding of their sizes.
 
     By their pixels or as they are shown: some formats cannot say how wide a pixel is.
     """

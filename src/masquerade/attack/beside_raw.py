@@ -234,10 +234,8 @@ class BesideRaw:
                 says += f" All levels differ from the raw ones' in {self._shifted} frames, as by "
                 says += "another range or brightness, and were compared without that shift."
             if self._turned:
-                says += (
-                    f" {self._turned} frames are mirrored or turned, and were compared with raw "
-                )
-                says += "ones that were, too."
+                says += f" {self._turned} frames are mirrored or turned, and were compared with "
+                says += "raw ones that were, too."
             found = [replace(found[0], says=f"{found[0].says} {says}")]
         if self.whole:
             found.append(self._frames.finding())

@@ -132,7 +132,7 @@ class AttackReport:
 
     @property
     def without_raw(self) -> tuple[VideoAttack, ...]:
-        """The published files not wholly compared with a raw video, each with its `without_raw`."""
+        """The files compared with no raw video, or only in part; their `without_raw` says why."""
         return tuple(one for one in self.videos if one.without_raw is not None)
 
     def plain(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _apart(published: U8, raw: Sequence[U8]) -> float:
 
 
 class _RawSources:
-    """The raw frames over black, and with the colours of transparent pixels if there are any."""
+    """Reads a raw video over black and, if it has transparent pixels, with their own colours."""
 
     def __init__(
         self,

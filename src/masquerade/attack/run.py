@@ -288,7 +288,7 @@ class _RawSide:
     lost: Exception | None = None
 
     def rest(self, path: Path) -> float | None:
-        """Seconds of it after the published one's end; None: there is none to compare with."""
+        """Seconds by which the raw video is longer; None: there is none to compare with."""
         if self.path is None:
             return None
         if self.needed:  # an output of our own, which has the shape and the length it was given
@@ -301,7 +301,7 @@ class _RawSide:
             return None
 
     def sizes(self, path: Path) -> list[Finding]:
-        """What the sizes of its packets tell, beside those of the published one."""
+        """Compare the packet sizes of both videos; no raw video: no finding."""
         if self.path is None:
             return []
         try:
@@ -414,14 +414,14 @@ class _FrameAttacks:
                 progress(path.name, done, len(chosen))
 
     def seen(self, path: Path, side: _RawSide, drawn: bool | None) -> list[Finding]:
-        """What is seen in the published frames."""
+        """Return the findings of the detectors, and of the noise attack, in published frames."""
         # beside a part of the raw video no receipt is borne out
         compared = None if side.lost else self.compared
         found = [*self.detection.findings(_who_says_drawn(path, compared, drawn))]
         return [*found, self.noise.finding()] if self.noise else found
 
     def compared_findings(self) -> list[Finding]:
-        """What was found beside the raw frames; none were compared: nothing."""
+        """Return the findings of the comparison with raw frames; none were compared: nothing."""
         return self.compared.findings() if self.compared and self.compared.looked else []
 
 

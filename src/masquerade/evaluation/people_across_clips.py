@@ -52,7 +52,7 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 
 
 def _surely_found(one: Reidentification) -> bool:
-    """Whether rank-1 of one clip, or of several pooled, is surely above the limit of `held`."""
+    """Whether people are surely found again, by one clip or by several pooled."""
     names = (RANK, MULTI)
     return any(surely_above_held(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
 
@@ -67,9 +67,9 @@ def _leaking(one: Finding) -> Finding:
 
 
 def _doubt_found(one: Reidentification) -> str | None:
-    """Return why re-identification rules `held` out; None: all upper ends are low enough.
+    """Return why people may be found again, so that identity is not `held`; None: they are not.
 
-    Those of one clip by every feature, and of several clips pooled by the chosen ones.
+    Upper ends count: of one clip by every feature, of several pooled by the chosen ones.
     """
     for name, probe in ((RANK, ""), (MULTI, " to several of one person")):
         rank, guess = one.scores.get(name), one.floors.get(name)

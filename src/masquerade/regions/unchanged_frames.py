@@ -17,7 +17,7 @@ from masquerade.regions.region import Frame, fit_size
 Found = TypeVar("Found")
 
 SIDE = 320  # longest side in pixels of the copies that are compared, at least
-FINER = 2  # times as long is what a detector sees, at most: so a face that it finds changes a cell
+REDUCTION = 2  # from what a detector sees to its copy, at most, so that a small face is a change
 CELL = 5  # side in their pixels of the cells that are averaged
 CHANGE = 6  # grey levels, of 255, by which no cell may differ
 MOST = 8  # runs in a row that are left out, so that chance finds count
@@ -62,7 +62,7 @@ def most_left_out(every: int) -> int:
 
 def averaged_copy(frame: Frame, scale: tuple[int, int] | int | None) -> NDArray[np.uint8]:
     """A small grey copy in which each pixel is the mean of its cell, for a detector's `scale`."""
-    small = frame.rgb(fit_size(frame, max(SIDE, max(fit_size(frame, scale)) // FINER)))
+    small = frame.rgb(fit_size(frame, max(SIDE, max(fit_size(frame, scale)) // REDUCTION)))
     return np.asarray(cv2.blur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (CELL, CELL)), np.uint8)
 
 

@@ -16,9 +16,9 @@ class LinkedClips(NamedTuple):
 
 
 def linked_clips(row: Row) -> LinkedClips | None:
-    """The first rank-1, of any gallery, that is surely too high for `held`; None: there is none.
+    """Return the first rank-1 by which people are surely found again; None: there is none.
 
-    That is a tenth of the way from a guess to always, which its interval lies above.
+    Its interval lies above a tenth of the way from a guess to always, the limit of `held`.
     """
     for name, probe in ((RANK, "clips"), (MULTI, "several clips of one person together")):
         for one in row.reidentification:

@@ -306,9 +306,8 @@ def _least_read(
     """Say behind which method least is read of a label, and which has the best balance."""
     columns = headline_columns(evaluation)
     found = [(row, one) for row, one in found if not one.void]
-    linked = [is_identity(one) and linked_clips(row) is not None for row, one in found]
     # who is found again in other clips is known, though no attacker may name them
-    least = found[min(range(len(found)), key=lambda at: (linked[at], _read(found[at][1])))]
+    least = min(found, key=lambda pair: (_is_linked(*pair), _read(pair[1])))
     raw, floor = raw_beside(evaluation, least[1]), floor_value(least[1])
     in_clips = is_identity(private) and private.metric == "top-1"
     show = _hundred if in_clips else number
@@ -328,6 +327,11 @@ def _least_read(
             f"{unit}{_action(balanced[0], columns)}."
         )
     return detail
+
+
+def _is_linked(row: Row, found: Finding) -> bool:
+    """Whether a label says who somebody is, and people are surely found again in other clips."""
+    return is_identity(found) and linked_clips(row) is not None
 
 
 def _read(found: Finding) -> tuple[float, float]:

@@ -61,7 +61,7 @@ def list_used_bytes(path: Path) -> list[tuple[int, int]]:
 
 
 def count_unused(data: mmap, boxes: Sequence[Mp4Box], used: Sequence[tuple[int, int]]) -> int:
-    """How many bytes for samples no packet takes, from the first of each stretch that is not zero.
+    """Count the bytes of `mdat` that no packet takes, of each stretch from its first filled one on.
 
     Args:
         data: the file.
@@ -81,7 +81,7 @@ def count_unused(data: mmap, boxes: Sequence[Mp4Box], used: Sequence[tuple[int, 
 
 
 def names_in_mp4(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
-    """Yield what is in the `boxes` of an MP4 beside the samples of its streams, and its tags."""
+    """Yield the names of boxes and data in an MP4 that are neither samples nor tags."""
     for name, start, after in boxes:
         if name not in TOP:
             yield _box(name)

@@ -68,7 +68,10 @@ class EarlyPictures:
         self._open = True
 
     def add(self, packet: Packet[Any]) -> None:
-        """Count one packet in the file's order, unless an edit list cuts it."""
+        """Count a packet if it precedes the first keyframe and no edit list cuts it.
+
+        Packets are given in the file's order.
+        """
         if not self._open:
             return
         if self.first is None and packet.is_keyframe:

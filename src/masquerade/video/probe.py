@@ -177,7 +177,7 @@ def tally_frames(path: Path) -> FrameCount:
 
 
 def _count_before(path: Path, tick: int) -> int:
-    """How many frames a decoder gives of a video before a time in ticks."""
+    """Count the frames that a decoder gives of a video before a time in ticks."""
     with open_container(path) as container, _naming_damage(path):
         frames = container.decode(main_stream(container, path))
         return sum(1 for _ in takewhile(lambda one: one.pts is not None and one.pts < tick, frames))
