@@ -69,7 +69,7 @@ def test_a_file_is_not_decoded_again_if_its_packets_were_compared(
 ) -> None:
     found = anonymized(clip, tmp_path / name, **settings)
     assert not compared and found.measured > 0
-    monkeypatch.setattr(single_file.EncodedCheck, "covers", lambda *_: None)
+    monkeypatch.setattr(single_file.EncodedCheck, "result_for", lambda *_: None)
     whole = anonymized(clip, tmp_path / f"whole_{name}", **settings)
     assert len(compared) == 1
     assert found.measured == pytest.approx(whole.measured, rel=0.1)

@@ -271,12 +271,12 @@ def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
 ) -> None:
     """Nobody would end it later, as it heeds the first signal alone."""
     ended: list[int] = []
-    monkeypatch.setattr(batch, "_ended", [])
+    monkeypatch.setattr(batch, "_received_signals", [])
     monkeypatch.setattr(os, "_exit", ended.append)
     outcome = FileOutcome(FileTask(Path("a"), Path("b")), "done")
 
     def swallowing(*_: Any) -> FileOutcome:
-        batch._ended.append(signal.SIGHUP)
+        batch._received_signals.append(signal.SIGHUP)
         return outcome
 
     monkeypatch.setattr(batch, "run_task", lambda *_: outcome)
@@ -302,13 +302,13 @@ def test_a_signal_that_comes_while_another_is_handled_takes_nothing_from_it(
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
     monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
     monkeypatch.setattr(batch, "end_with_parent", lambda: None)
-    monkeypatch.setattr(batch, "_ended", Ended())
+    monkeypatch.setattr(batch, "_received_signals", Ended())
     monkeypatch.setattr(batch, "_busy", threading.Event())
     batch._busy.set()
     batch._exit_on_signals()
     with pytest.raises(SystemExit):
         handlers[signal.SIGHUP](signal.SIGHUP, None)
-    assert batch._ended == [signal.SIGHUP, signal.SIGTERM]
+    assert batch._received_signals == [signal.SIGHUP, signal.SIGTERM]
     handlers[signal.SIGINT](signal.SIGINT, None)  # and a later one does not interrupt the removal
 
 
@@ -316,10 +316,10 @@ def test_a_worker_heeds_no_signal_that_its_parent_ignores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As nohup has it for SIGHUP. By SIGTERM the parent ends its workers, whatever it ignores."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in batch.ENDING}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in batch.END_SIGNALS}
     try:
-        with children_without(batch.ENDING):
-            during = [signal.getsignal(number) for number in batch.ENDING]
+        with children_without(batch.END_SIGNALS):
+            during = [signal.getsignal(number) for number in batch.END_SIGNALS]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -321,8 +321,8 @@ def test_region_sources_read_one_frame_ahead_at_most(regions: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"every": 3}, "--every needs frames of the future"),
-        ({"detector": "motion"}, "frames of the future"),
+        ({"every": 3}, "--every needs later frames"),
+        ({"detector": "motion"}, "need later frames"),
         ({"regions": "boxes:faces.json"}, "leave boxes:FILE out"),
         ({"regions": "people+boxes:faces.json"}, "leave boxes:FILE out"),
         ({"bitrate": "source"}, "no bitrate"),

@@ -25,7 +25,7 @@ from masquerade.object_store import path_of
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.ray_batch import config_of_retry, gpus_of, run_file
+from masquerade.pipeline.ray_batch import config_of_retry, gpus_of, run_in_worker
 from masquerade.ray_cluster import TRIES
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
@@ -281,7 +281,7 @@ def test_a_later_try_may_replace_what_an_earlier_one_made(
     monkeypatch.chdir(clip.parent)  # a worker may begin anywhere
 
     def outcome(task: FileTask, config: PipelineConfig) -> FileOutcome:
-        return run_file(lambda: own, str(tmp_path), task, config)
+        return run_in_worker(lambda: own, str(tmp_path), task, config)
 
     assert outcome(tasks[0], own.config).status == "failed", "it appeared meanwhile"
     assert outcome(tasks[0], retried[0]).status == "done"
@@ -344,7 +344,7 @@ def test_a_method_that_a_machine_lacks_fails_its_files_in_words(clip: Path, tmp_
         raise ModuleNotFoundError("No module named 'their_method'")
 
     task = FileTask(clip, tmp_path / "o.mp4")
-    done = run_file(load, str(tmp_path), task, PipelineConfig(regions="frame"))
+    done = run_in_worker(load, str(tmp_path), task, PipelineConfig(regions="frame"))
     assert (done.status, done.exit_code) == ("failed", 3)
     assert "No module named 'their_method'" in done.error and not list(tmp_path.iterdir())
 
@@ -372,7 +372,7 @@ def test_a_machine_without_the_folder_of_a_run_writes_into_no_other(
 
     def outcome(dst: Path, **changes: Any) -> FileOutcome:
         config = replace(own.config, **changes)
-        return run_file(lambda: own, str(lacked), FileTask(source, dst), config)
+        return run_in_worker(lambda: own, str(lacked), FileTask(source, dst), config)
 
     for lost in (outcome(Path("o.mp4")), outcome(tmp_path / "o.mp4", export_boxes=Path("b.json"))):
         assert lost.status == "failed" and f"has no folder {lacked}" in lost.error

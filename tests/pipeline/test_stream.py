@@ -26,7 +26,7 @@ from masquerade.pipeline.stream import AnonymizedFrame, Cover, anonymize, anonym
 from masquerade.regions import WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
-from masquerade.regions.tracking import Tracking, track_boxes
+from masquerade.regions.tracking import TrackingRules, track_boxes
 
 
 class Picture:
@@ -237,7 +237,7 @@ def test_missed_detections_leave_no_frame_visible(missed: int) -> None:
                 gone = 12 <= i < 12 + missed
                 yield ([] if gone else [Box(i, 10, i + 12, 26, 0.9)]), False
 
-        for boxes in track_boxes(seen(), Tracking()):
+        for boxes in track_boxes(seen(), TrackingRules()):
             yield Region(boxes=tuple(boxes))
 
     out = outputs([Picture(i) for i in range(40)], Blacken(), source, cover=Cover())

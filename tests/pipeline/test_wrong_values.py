@@ -22,12 +22,12 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.single_file import run_file
 from masquerade.pipeline.stream import anonymize
 from masquerade.regions import face_detectors
-from masquerade.regions.boxes import Box, check_output, read_boxes
+from masquerade.regions.boxes import Box, check_array, read_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.person_detectors import HogPeople
 from masquerade.regions.region import Region, check_region
-from masquerade.regions.tracking import Tracking, track_regions
+from masquerade.regions.tracking import TrackingRules, track_regions
 from masquerade.training.predict import predict
 from masquerade.video.probe import probe
 
@@ -92,7 +92,7 @@ def test_what_a_detector_finds_must_be_boxes(boxes: Any, tracked: bool) -> None:
         width, height = 64, 48
 
     frames = [(Sized(), False, True)] * 3
-    rules = Tracking() if tracked else None
+    rules = TrackingRules() if tracked else None
     with pytest.raises(MasqueradeError, match="a detector gave"):
         list(track_regions(frames, lambda _: (boxes, None), rules))
 
@@ -321,10 +321,10 @@ def test_a_box_passes_exactly_when_it_is_a_near_finite_rectangle(
 @given(st.lists(st.integers(0, 3), max_size=4), st.lists(st.integers(0, 3), max_size=4))
 def test_output_passes_exactly_when_its_shape_does(have: list[int], want: list[int]) -> None:
     if have == want:
-        assert check_output("it", np.zeros(have), tuple(want)).shape == tuple(want)
+        assert check_array("it", np.zeros(have), tuple(want)).shape == tuple(want)
         return
     with pytest.raises(MasqueradeError, match="it gave"):
-        check_output("it", np.zeros(have), tuple(want))
+        check_array("it", np.zeros(have), tuple(want))
 
 
 def test_a_file_of_boxes_has_no_endless_ones(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from masquerade.regions.boxes import (
     Box,
     BoxWriter,
     area,
-    check_output,
+    check_array,
     corners,
     intersection,
     iou,
@@ -89,7 +89,7 @@ def test_rows_become_boxes_of_a_larger_frame() -> None:
 def test_numbers_of_the_right_shape_pass(kind: Any) -> None:
     values = np.ones((3, 4), kind)
     for shape in ((3, 4), (None, 4), (3, None), (None, None)):
-        assert check_output("it", values, shape) is values
+        assert check_array("it", values, shape) is values
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_numbers_of_the_right_shape_pass(kind: Any) -> None:
 )
 def test_anything_else_is_refused(values: Any) -> None:
     with pytest.raises(MasqueradeError) as caught:
-        check_output("the detector of this test", values, (3, 4))
+        check_array("the detector of this test", values, (3, 4))
     assert str(caught.value).startswith("the detector of this test")
 
 

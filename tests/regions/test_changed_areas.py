@@ -19,7 +19,7 @@ from masquerade.regions.changed_areas import (
     changed_areas,
 )
 from masquerade.regions.region import Frame
-from masquerade.regions.unchanged_frames import MOST
+from masquerade.regions.unchanged_frames import MAX_SKIPPED
 
 SIZE = (640, 480)
 FACE = (255, 0, 0)
@@ -88,10 +88,10 @@ def test_a_find_that_reaches_into_the_next_area_is_kept() -> None:
 def test_all_of_the_frame_is_looked_at_now_and_then_and_when_most_of_it_changed() -> None:
     find = Finder()
     detect = DetectInChanges(find)
-    for t in range(2 * (MOST + 1)):
+    for t in range(2 * (MAX_SKIPPED + 1)):
         detect(picture(Area(60 + 6 * t, 100, 100 + 6 * t, 150)))
     whole = [t for t, seen in enumerate(find.seen) if seen == SIZE[0] * SIZE[1]]
-    assert whole == [0, MOST + 1]
+    assert whole == [0, MAX_SKIPPED + 1]
     brighter = picture()
     brighter.pixels[:] = 120
     detect(brighter)

@@ -11,7 +11,7 @@ from frames import ArrayFrame, noise
 
 from masquerade.errors import UsageError
 from masquerade.regions import Faces
-from masquerade.regions.box_people import BoxPeople
+from masquerade.regions.box_people import BoxPoseLinks
 from masquerade.regions.boxes import Box
 from masquerade.regions.chosen_people import ChosenPeople, Earlier, near
 from masquerade.regions.frame_people import FramePeople
@@ -109,11 +109,11 @@ def box(x0: float, x1: float, number: int) -> Box:
 def hidden_boxes(steps: list[tuple[dict[int, Any], list[Box]]], *, only: int) -> list[list[Any]]:
     """The numbers that `--hide-only` hides in each frame, of its poses and its boxes alone."""
     earlier: Earlier = {}
-    people, found, chosen = BoxPeople(earlier), [], ChosenPeople.of([], [only])
+    people, found, chosen = BoxPoseLinks(earlier), [], ChosenPeople.of([], [only])
     for silhouettes, boxes in steps:
         frame = ArrayFrame(noise(W, H, 0))
         seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes, earlier=earlier)
-        left = [one.track for one in people.unposed(seen, boxes)]
+        left = [one.track for one in people.link_boxes(seen, boxes)]
         found.append([n for n in (*silhouettes, *left) if chosen.hides(n, earlier)])
     return found
 

@@ -66,16 +66,6 @@ def test_shape_margin_and_feather_are_those_of_the_documentation() -> None:
     )
 
 
-def test_nothing_is_hidden_where_it_is_to_be_ignored() -> None:
-    ignore = np.ones((H, W), np.uint8)
-    ignore[:, :20] = 0
-    soft = np.full((H, W), 9, np.uint8)
-    mask = rasterize([BOX], width=W, height=H, strength=soft, ignore=ignore)
-    assert not mask[:, :20].any()
-    alone = rasterize([BOX], width=W, height=H, strength=soft)
-    assert np.array_equal(mask[:, 20:], alone[:, 20:])
-
-
 def test_a_soft_mask_is_added_unchanged_and_never_takes_away() -> None:
     soft = np.arange(H * W, dtype=np.int64).reshape(H, W).astype(np.uint8)
     alone = rasterize([], width=W, height=H, strength=soft)

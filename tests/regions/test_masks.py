@@ -105,14 +105,6 @@ def test_frame_box_covers_everything_in_any_shape() -> None:
     assert (rasterize([box], width=W, height=H, shape="ellipse", margin=1) == 255).all()
 
 
-def test_ignored_area_is_not_hidden() -> None:
-    allowed = np.zeros((H, W), np.uint8)
-    allowed[:, :48] = 1
-    mask = rasterize([Box(30, 10, 70, 50, 1)], width=W, height=H, feather=4, ignore=allowed)
-    assert (mask[:, 48:] == 0).all()
-    assert mask[30, 40] == 255
-
-
 def test_empty_mask() -> None:
     outside = [Box(200, 200, 220, 220, 1), Box(-50, -50, -20, -20, 1)]
     assert not rasterize(outside, width=W, height=H).any()

@@ -20,7 +20,7 @@ from masquerade.regions.masks import rasterize
 from masquerade.regions.people import _PosePeople, _TorchvisionPeople
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
-from masquerade.regions.tracking import Tracking
+from masquerade.regions.tracking import TrackingRules
 
 W, H = 192, 144
 
@@ -184,7 +184,7 @@ class _TwoPeople:
 
 
 def test_whom_a_network_misses_is_hidden_though_another_outline_lies_in_their_box() -> None:
-    source = _TorchvisionPeople(_TwoPeople(), every=4, tracking=Tracking(every=4))  # type: ignore[arg-type]
+    source = _TorchvisionPeople(_TwoPeople(), every=4, tracking=TrackingRules(every=4))  # type: ignore[arg-type]
     frames = ((ArrayFrame(np.full((200, 200, 3), t, np.uint8)), False) for t in range(17))
     for number, region in enumerate(source(frames)):
         mask = rasterize(
@@ -201,8 +201,10 @@ class _OneOutline(_TwoPeople):
         return [left, Box(100, 40, 160, 180, 0.9, label="person")], super().segment(frame)[1]
 
 
-@pytest.mark.parametrize("tracking", [Tracking(every=4), None])
-def test_who_has_no_outline_is_hidden_in_frames_of_the_detector(tracking: Tracking | None) -> None:
+@pytest.mark.parametrize("tracking", [TrackingRules(every=4), None])
+def test_who_has_no_outline_is_hidden_in_frames_of_the_detector(
+    tracking: TrackingRules | None,
+) -> None:
     source = _TorchvisionPeople(_OneOutline(), every=4, tracking=tracking)  # type: ignore[arg-type]
     black = ArrayFrame(np.full((200, 200, 3), 8, np.uint8))
     for number, region in enumerate(source((black, False) for _ in range(9))):

@@ -25,7 +25,7 @@ from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.people import frame_region
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import PoseTracker, PoseTracking
+from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules
 
 W, H = 160, 120
 SIZE = 24  # of the drawn person, in pixels
@@ -140,7 +140,7 @@ class _DrawnPeople(PoseTracker):
 
     def __init__(self, blind: tuple[int, ...] = (), **rules: Any) -> None:
         chosen = {"threshold": 0.5, "every": 4, "gap": 6, "carry": 3, "lookback": 5, "tiles": False}
-        self.rules = PoseTracking(**chosen | rules)
+        self.rules = PoseTrackingRules(**chosen | rules)
         self.scale, self.threads, self.blind = None, 1, blind
         self.boxes: list[Box] = []
         self.asked: list[int] = []

@@ -17,7 +17,7 @@ from masquerade.regions import Boxes, Faces, People, WholeFrame, region_sources
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.regions.region_sources import TrackedSource
-from masquerade.regions.tracking import Tracking
+from masquerade.regions.tracking import TrackingRules
 from masquerade.regions.turned_faces import TurnedFrame
 
 
@@ -59,7 +59,9 @@ def test_the_defaults_of_faces_are_those_of_the_documentation() -> None:
         "min_size": 0,
         "max_size": None,
     }
-    assert faces._tracking == Tracking(gap=12, carry=6, lookback=6, every=3, min_best_score=0.5)
+    assert faces._tracking == TrackingRules(
+        gap=12, carry=6, lookback=6, every=3, min_best_score=0.5
+    )
     assert (faces.name, faces.model_sha256) == ("faces", "digest")
     assert faces.look_ahead == 1 + 12 + 2 * 2
     assert TrackedSource.min_best_score == 0.0
@@ -81,7 +83,9 @@ def test_arguments_reach_the_detector_and_the_tracks() -> None:
     faces = Faces(detector="centerface", every=4, gap=1, carry=2, lookback=30, **given)
     assert isinstance(faces._detector, Detector) and faces.model_sha256 == "digest"
     assert faces._detector.given == given
-    assert faces._tracking == Tracking(gap=1, carry=2, lookback=30, every=4, min_best_score=0.5)
+    assert faces._tracking == TrackingRules(
+        gap=1, carry=2, lookback=30, every=4, min_best_score=0.5
+    )
     assert faces.look_ahead == 1 + 30 + 3
 
 

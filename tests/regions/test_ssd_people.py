@@ -10,12 +10,12 @@ from frames import ArrayFrame, clip, noise
 
 from masquerade.regions import Parts, People
 from masquerade.regions.boxes import Box
-from masquerade.regions.frame_people import OUTLINED, FramePeople
+from masquerade.regions.frame_people import MIN_OUTLINE_SHARE, FramePeople
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.masks import rasterize
 from masquerade.regions.people import frame_region
 from masquerade.regions.people_segmentation import PeopleSegmentation
-from masquerade.regions.pose_tracking import FIRST_BOX, PoseTracker, PoseTracking
+from masquerade.regions.pose_tracking import FIRST_BOX, PoseTracker, PoseTrackingRules
 from masquerade.regions.ssd_people import SsdPeople, ssd_anchors
 
 PERSON = 4
@@ -105,7 +105,7 @@ class _BoxesAlone(PoseTracker):
 
     def __init__(self, at: Any, outlines: Any = None, **rules: Any) -> None:
         chosen = {"threshold": 0.5, "every": 4, "gap": 6, "carry": 3, "lookback": 5, "tiles": False}
-        self.rules = PoseTracking(**chosen | rules)
+        self.rules = PoseTrackingRules(**chosen | rules)
         self.scale, self.threads, self.at, self.outlines = None, 1, at, outlines
         self.tried = 0
 
@@ -173,14 +173,14 @@ def test_landmarks_are_looked_for_again_only_after_a_while() -> None:
     assert tracker.tried == 0  # of an unsure box the box alone is hidden
 
 
-@pytest.mark.parametrize("filled", [OUTLINED + 0.2, OUTLINED - 0.2])
+@pytest.mark.parametrize("filled", [MIN_OUTLINE_SHARE + 0.2, MIN_OUTLINE_SHARE - 0.2])
 def test_an_outline_that_fills_a_box_replaces_it(filled: float) -> None:
     outlines = np.zeros((H, W), np.uint8)
     outlines[10:50, 10 : 10 + round(20 * filled)] = 255
     tracker = _BoxesAlone(lambda t: [Box(10, 10, 30, 50, 0.9, label="person")], outlines)
     mask = frame_region(_run(tracker, 2)[0]).mask
     assert (mask[12:48, 11:12] > 0).all()
-    assert bool(mask[30, 27]) is (filled < OUTLINED)
+    assert bool(mask[30, 27]) is (filled < MIN_OUTLINE_SHARE)
 
 
 def test_parts_hide_all_of_somebody_who_is_a_box_alone(monkeypatch: pytest.MonkeyPatch) -> None:

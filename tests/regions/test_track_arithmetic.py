@@ -12,7 +12,7 @@ import pytest
 from masquerade.errors import MasqueradeError
 from masquerade.regions.boxes import Array, Box, corners
 from masquerade.regions.tracking import (
-    Tracking,
+    TrackingRules,
     _boxes,
     _match,
     _Track,
@@ -92,7 +92,7 @@ def test_the_weaker_score_is_taken_between_two_detections() -> None:
 
 def shown(looks: list[list[Box] | None], **rules: float) -> list[int]:
     """How many boxes each frame has."""
-    tracking = Tracking(**rules)  # type: ignore[arg-type]
+    tracking = TrackingRules(**rules)  # type: ignore[arg-type]
     return [len(boxes) for boxes in track_boxes([(boxes, False) for boxes in looks], tracking)]
 
 
@@ -108,9 +108,9 @@ def test_a_gap_is_bridged_to_its_last_frame_and_no_longer_one(gap: int) -> None:
 def test_carry_and_lookback_reach_so_many_frames() -> None:
     looks = [*[[]] * 6, [box(10)], [box(10)], *[[]] * 6]
     assert shown(looks, carry=2, lookback=3) == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
-    assert Tracking(gap=4, every=3, lookback=2).longest_gap == 8
-    assert Tracking(gap=4, every=3, lookback=2).look_ahead == 8
-    assert Tracking(gap=1, every=2, lookback=9).look_ahead == 10
+    assert TrackingRules(gap=4, every=3, lookback=2).longest_gap == 8
+    assert TrackingRules(gap=4, every=3, lookback=2).look_ahead == 8
+    assert TrackingRules(gap=1, every=2, lookback=9).look_ahead == 10
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_carry_and_lookback_reach_so_many_frames() -> None:
     ],
 )
 def test_what_is_too_far_or_of_another_size_is_another_track(then: Box, tracks: int) -> None:
-    found = list(track_boxes([([box(10)], False), ([then], False)], Tracking()))
+    found = list(track_boxes([([box(10)], False), ([then], False)], TrackingRules()))
     assert len({one.track for boxes in found for one in boxes}) == tracks
 
 
@@ -131,7 +131,7 @@ def test_of_two_the_nearer_one_continues_the_track() -> None:
     looks = [[box(0), box(40)], [box(38), box(3)], [box(6), box(36)]]
     found = [
         {one.track: one.x0 for one in boxes if one.source == "detected"}
-        for boxes in track_boxes([(boxes, False) for boxes in looks], Tracking())
+        for boxes in track_boxes([(boxes, False) for boxes in looks], TrackingRules())
     ]
     assert found == [{0: 0, 1: 40}, {0: 3, 1: 38}, {0: 6, 1: 36}]
 
@@ -145,13 +145,13 @@ def test_the_detector_runs_first_last_after_cuts_and_on_every_nth() -> None:
 
 
 RULES = [
-    Tracking(),
-    Tracking(gap=2, carry=1, lookback=3),
-    Tracking(gap=0, carry=0, lookback=0, every=3),
-    Tracking(gap=3, carry=2, lookback=0, every=2, min_best_score=0.5),
-    Tracking(gap=1, carry=0, lookback=2, every=4, min_best_score=0.75),
-    Tracking(gap=5, carry=0, lookback=1, every=5),
-    Tracking(gap=0, carry=3, lookback=0),
+    TrackingRules(),
+    TrackingRules(gap=2, carry=1, lookback=3),
+    TrackingRules(gap=0, carry=0, lookback=0, every=3),
+    TrackingRules(gap=3, carry=2, lookback=0, every=2, min_best_score=0.5),
+    TrackingRules(gap=1, carry=0, lookback=2, every=4, min_best_score=0.75),
+    TrackingRules(gap=5, carry=0, lookback=1, every=5),
+    TrackingRules(gap=0, carry=3, lookback=0),
 ]
 Look = tuple[list[Box] | None, bool]
 
@@ -170,7 +170,7 @@ def one_face(seed: int, every: int) -> list[Look]:
     return looks
 
 
-def wanted_boxes(looks: list[Look], rules: Tracking) -> list[tuple[Box, ...]]:
+def wanted_boxes(looks: list[Look], rules: TrackingRules) -> list[tuple[Box, ...]]:
     """What one face's tracks should show, from all of its detections at once."""
     late, skipped, start = rules.look_ahead, rules.every - 1, 0
     tracks: list[tuple[int, list[tuple[int, Box]]]] = []  # first frame of the shot; detections
@@ -210,7 +210,7 @@ def wanted_boxes(looks: list[Look], rules: Tracking) -> list[tuple[Box, ...]]:
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_every_frame_shows_what_the_rules_say(rules: Tracking) -> None:
+def test_every_frame_shows_what_the_rules_say(rules: TrackingRules) -> None:
     for seed in range(6):
         looks = one_face(seed, rules.every)
         found = [tuple(boxes) for boxes in track_boxes(looks, rules)]
@@ -240,7 +240,7 @@ def test_no_frames_have_no_boxes() -> None:
 
 
 def test_the_defaults_bridge_half_a_second() -> None:
-    rules = Tracking()
+    rules = TrackingRules()
     assert (rules.gap, rules.carry, rules.lookback, rules.every) == (12, 6, 6, 1)
     assert rules.min_best_score == 0 and rules.longest_gap == rules.look_ahead == 12
     looks = [*[[]] * 9, [box(10)], *[[]] * 9]
@@ -248,7 +248,7 @@ def test_the_defaults_bridge_half_a_second() -> None:
 
 
 def test_tracks_are_dropped_as_soon_as_they_can_reach_no_frame() -> None:
-    rules = Tracking(gap=4, carry=3, lookback=2, every=2)
+    rules = TrackingRules(gap=4, carry=3, lookback=2, every=2)
     reach = 4 + 2 + 3 + 1
     track = _Track(0, 0)
     track.add(10, box(10))
@@ -417,7 +417,7 @@ def test_a_detector_is_asked_in_keyframes_and_its_boxes_are_clipped() -> None:
     assert [len(region.boxes) for _, region in alone] == [1, 0, 1, 0, 1]
     assert edges(alone[0][1].boxes[0]) == (0, 50, 12, 70)
     assert [region.mask is OUTLINE for _, region in alone] == [False, False, True, False, False]
-    tracked = list(track_regions(frames, detect, Tracking(every=2, carry=0, lookback=0)))
+    tracked = list(track_regions(frames, detect, TrackingRules(every=2, carry=0, lookback=0)))
     assert [frame.number for frame, _ in tracked] == list(range(5))
     assert [len(region.boxes) for _, region in tracked] == [1, 1, 1, 1, 1]
     for (_, one), (_, other) in zip(alone, tracked, strict=True):
@@ -441,7 +441,7 @@ def test_a_detector_is_asked_in_keyframes_and_its_boxes_are_clipped() -> None:
         ([], OUTLINE.astype(bool)),
     ],
 )
-@pytest.mark.parametrize("rules", [None, Tracking()])
-def test_what_is_no_detection_is_refused(wrong: Any, rules: Tracking | None) -> None:
+@pytest.mark.parametrize("rules", [None, TrackingRules()])
+def test_what_is_no_detection_is_refused(wrong: Any, rules: TrackingRules | None) -> None:
     with pytest.raises(MasqueradeError):
         list(track_regions([(Frame(0), False, True)], lambda _: wrong, rules))

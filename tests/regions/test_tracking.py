@@ -1,4 +1,4 @@
-"""Tracking: missed frames stay covered, in both directions of time, and not across cuts."""
+"""TrackingRules: missed frames stay covered, in both directions of time, and not across cuts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
-from masquerade.regions.tracking import Tracking, track_boxes
+from masquerade.regions.tracking import TrackingRules, track_boxes
 
 Detections = list[tuple[list[Box] | None, bool]]
 W, H = 640, 480
@@ -77,7 +77,7 @@ def test_gap_of_one_to_ten_frames_stays_covered(
     assume(start >= 5 and start + length <= 35)  # detections on both sides: it was a dropout
     missed = range(start, start + length)
     detections = [(_look([box], t, missed, every), False) for t, box in enumerate(path)]
-    found = list(track_boxes(detections, Tracking(every=every)))
+    found = list(track_boxes(detections, TrackingRules(every=every)))
     assert [t for t, box in enumerate(path) if not _covers(found[t], box)] == []
 
 
@@ -87,7 +87,7 @@ def test_track_is_extrapolated_at_both_ends(path: list[Box], lost: int) -> None:
     assume(all(box.clip(W, H) for box in path))
     seen = range(lost, 40 - lost)
     detections: Detections = [([b] if t in seen else [], False) for t, b in enumerate(path)]
-    found = list(track_boxes(detections, Tracking()))
+    found = list(track_boxes(detections, TrackingRules()))
     assert all(found)
     assert {b.source for b in found[0]} == {b.source for b in found[-1]} == {"extrapolated"}
     # nothing was seen on the far side, so that a bend cannot be known: the nearest must be covered
@@ -125,9 +125,9 @@ def test_all_detections_in_order_with_bounded_look_ahead(looks: Detections, ever
             taken += 1
             yield look
 
-    late = Tracking(every=every).look_ahead
+    late = TrackingRules(every=every).look_ahead
     found = []
-    for t, boxes in enumerate(track_boxes(counted(), Tracking(every=every))):
+    for t, boxes in enumerate(track_boxes(counted(), TrackingRules(every=every))):
         assert taken <= t + late + 1
         found.append(boxes)
     assert len(found) == len(looks)
@@ -144,7 +144,7 @@ def test_no_box_crosses_a_cut() -> None:
     detections: Detections = [([here], t == 0) for t in range(10)]
     detections += [([], t == 0) for t in range(4)] + [([there], False) for _ in range(10)]
     detections += [([], True), *[([], False)] * 5]
-    found = list(track_boxes(detections, Tracking()))
+    found = list(track_boxes(detections, TrackingRules()))
     assert all(b.x0 < 100 for boxes in found[:10] for b in boxes)
     assert all(b.x0 > 300 for boxes in found[10:24] for b in boxes)
     assert all(found[10:24])  # lookback reaches back to the cut, not past it
@@ -154,36 +154,36 @@ def test_no_box_crosses_a_cut() -> None:
 def test_cut_is_respected_after_its_tracks_are_dropped() -> None:
     seen = Box(400, 300, 440, 340, 0.9)
     detections: Detections = [([], False)] * 40 + [([], True), ([], False), ([seen], False)]
-    found = list(track_boxes(detections, Tracking()))
+    found = list(track_boxes(detections, TrackingRules()))
     assert [bool(boxes) for boxes in found[38:]] == [False, False, True, True, True]
 
 
 def test_weak_detection_is_not_extrapolated_and_a_strong_one_is() -> None:
     weak, strong = Box(10, 10, 50, 50, 0.25), Box(300, 200, 340, 240, 0.9)
     frames: Detections = [([], False)] * 20
-    found = list(track_boxes([*frames, ([weak], False), *frames], Tracking()))
+    found = list(track_boxes([*frames, ([weak], False), *frames], TrackingRules()))
     assert [t for t, boxes in enumerate(found) if boxes] == [20]
-    found = list(track_boxes([([strong], False), *frames], Tracking()))
+    found = list(track_boxes([([strong], False), *frames], TrackingRules()))
     assert [t for t, boxes in enumerate(found) if boxes] == list(range(7))
 
 
 def test_weak_detection_covers_the_nearest_skipped_frames() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [[], None, None, [weak], None, None, []]
-    found = list(track_boxes([(boxes, False) for boxes in looks], Tracking(every=3)))
+    found = list(track_boxes([(boxes, False) for boxes in looks], TrackingRules(every=3)))
     assert [bool(boxes) for boxes in found] == [False, False, True, True, True, False, False]
 
 
 def test_many_weak_detections_confirm_a_track() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [*[[weak]] * 8, [], [], *[[weak]] * 4, []]
-    assert all(track_boxes([(boxes, False) for boxes in looks], Tracking()))
+    assert all(track_boxes([(boxes, False) for boxes in looks], TrackingRules()))
 
 
 @pytest.mark.parametrize("period", [2, 3, 5])
 def test_live_a_face_that_is_found_now_and_then_stays_covered(period: int) -> None:
     """Each find began a track of its own there, none of which was sure enough to be carried."""
-    rules = Tracking(gap=0, lookback=0, online=True, min_best_score=0.5)
+    rules = TrackingRules(gap=0, lookback=0, online=True, min_best_score=0.5)
     face = Box(100, 100, 150, 160, 0.7)
     looks: Detections = [([face] if t % period == 0 else [], False) for t in range(60)]
     bare = [t for t, boxes in enumerate(track_boxes(looks, rules)) if not boxes]
@@ -199,7 +199,7 @@ def test_crossing_people_both_stay_covered(hidden: range) -> None:
         ([a] if t in hidden else [a, b], False)
         for t, (a, b) in enumerate(zip(left, right, strict=True))
     ]
-    for t, boxes in enumerate(track_boxes(detections, Tracking())):
+    for t, boxes in enumerate(track_boxes(detections, TrackingRules())):
         assert _covers(boxes, left[t])
         assert _covers(boxes, right[t])
 
@@ -207,7 +207,7 @@ def test_crossing_people_both_stay_covered(hidden: range) -> None:
 def test_longer_gap_stays_open_except_its_ends() -> None:
     box = Box(10, 10, 50, 50, 0.9)
     detections: Detections = [([box], False)] * 5 + [([], False)] * 30 + [([box], False)] * 5
-    found = list(track_boxes(detections, Tracking(gap=12, carry=3, lookback=4)))
+    found = list(track_boxes(detections, TrackingRules(gap=12, carry=3, lookback=4)))
     assert [t for t, boxes in enumerate(found) if not boxes] == list(range(8, 31))
 
 
@@ -215,7 +215,7 @@ def test_mask_of_an_interpolated_box_covers_the_true_box() -> None:
     """To the pixel, at the default margin."""
     path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
     detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
-    for t, boxes in enumerate(track_boxes(detections, Tracking())):
+    for t, boxes in enumerate(track_boxes(detections, TrackingRules())):
         true, hidden = (
             rasterize(b, width=W, height=H, margin=m, shape=s)
             for b, m, s in [([path[t]], 1, "box"), (boxes, 1.3, "ellipse")]
@@ -229,7 +229,7 @@ def test_head_that_turns_back_within_the_gap_stays_covered(middle: int) -> None:
     path = _path(320, 240, 40, (0, 0), 1, 1, 40)
     missed = range(middle - 5, middle + 5)
     found = track_boxes(
-        [(_look([box], t, missed, 1), False) for t, box in enumerate(path)], Tracking()
+        [(_look([box], t, missed, 1), False) for t, box in enumerate(path)], TrackingRules()
     )
     assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
 
@@ -240,8 +240,10 @@ def test_track_without_a_high_score_is_not_confirmed() -> None:
     looks = [[], [], *[[weak]] * 20, [], [], [], *[[weak]] * 5, [], []]
     found = [
         bool(boxes)
-        for boxes in track_boxes([(boxes, False) for boxes in looks], Tracking(min_best_score=0.5))
+        for boxes in track_boxes(
+            [(boxes, False) for boxes in looks], TrackingRules(min_best_score=0.5)
+        )
     ]
     assert found == [bool(boxes) for boxes in looks]
     looks[5] = [Box(10, 10, 50, 50, 0.6)]  # once it was clear
-    assert all(track_boxes([(boxes, False) for boxes in looks], Tracking(min_best_score=0.5)))
+    assert all(track_boxes([(boxes, False) for boxes in looks], TrackingRules(min_best_score=0.5)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from frames import ArrayFrame
 
-from masquerade.regions.unchanged_frames import MOST, DetectOnChange, most_left_out
+from masquerade.regions.unchanged_frames import MAX_SKIPPED, DetectOnChange, most_left_out
 
 SIZE = (240, 320)
 
@@ -31,8 +31,8 @@ def looks(pictures: list[np.ndarray]) -> list[int]:
 
 @pytest.mark.parametrize("noise", [0.0, 4.0])
 def test_a_still_room_is_looked_at_now_and_then(noise: float) -> None:
-    still = [room(noise, seed) for seed in range(3 * (MOST + 1))]
-    assert looks(still) == [0, MOST + 1, 2 * (MOST + 1)]
+    still = [room(noise, seed) for seed in range(3 * (MAX_SKIPPED + 1))]
+    assert looks(still) == [0, MAX_SKIPPED + 1, 2 * (MAX_SKIPPED + 1)]
 
 
 @pytest.mark.parametrize("size", [(48, 64), SIZE, (720, 1280)])

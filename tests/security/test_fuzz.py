@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from masquerade.errors import VideoError
-from masquerade.video.probe import count_frames, probe, stream_info
+from masquerade.video.probe import probe, stream_info, tally_frames
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 # In place of the package: what a file says is what befalls the process that reads it.
@@ -39,7 +39,7 @@ def probe(path):
     if word == "raise": raise KeyError("what")
     if word == "refuse": raise MasqueradeError("This is no video.")
     if word == "lines": raise MasqueradeError("two\\nlines.")
-def count_frames(path): ...
+def tally_frames(path): ...
 """,
 }
 
@@ -155,7 +155,7 @@ def test_a_file_whose_demuxer_fails_is_refused_by_the_count(
     path = tmp_path / "odd.apng"
     path.write_bytes(first + b"fcTL" + rest)
     with pytest.raises(VideoError, match=r"odd\.apng cannot be read to its end \(.*\)\.$"):
-        count_frames(path)
+        tally_frames(path)
 
 
 def test_a_stream_of_an_unknown_codec_has_no_name(fuzzer: ModuleType, tmp_path: Path) -> None:

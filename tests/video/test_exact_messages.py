@@ -34,9 +34,9 @@ from masquerade.video.messages import (
     sound_from_plain,
     sound_to_plain,
 )
-from masquerade.video.probe import StreamInfo, VideoInfo, count_frames, probe
+from masquerade.video.probe import StreamInfo, VideoInfo, probe, tally_frames
 from masquerade.video.shared_picture import (
-    PictureMaker,
+    SharedPictureReader,
     byte_count,
     chroma_place,
     properties_of,
@@ -172,7 +172,7 @@ def test_a_picture_arrives_as_it_was(name: str, size: tuple[int, int]) -> None:
     memory = memoryview(bytearray(count + 5))
     put(picture, memory)
     assert bytes(memory[count:]) == bytes(5)
-    maker = PictureMaker()
+    maker = SharedPictureReader()
     for interlaced in (False, True, True):
         again = maker.take(memory, of._replace(interlaced=interlaced))
         assert properties_of(again, "topleft") == of._replace(interlaced=interlaced)
@@ -188,7 +188,7 @@ def test_a_picture_arrives_as_it_was(name: str, size: tuple[int, int]) -> None:
 def test_where_chroma_lies_is_found_out(place: str) -> None:
     for width in (16, 64):
         of = properties_of(av.VideoFrame(width, 48, "yuv420p"), place)
-        picture = PictureMaker().take(memoryview(bytearray(byte_count(*of[:3]))), of)
+        picture = SharedPictureReader().take(memoryview(bytearray(byte_count(*of[:3]))), of)
         assert picture.width == width
         assert chroma_place(picture) == place
 
@@ -239,7 +239,7 @@ def test_the_last_picture_stays_as_long_as_the_file_says_if_that_is_plausible(
 ) -> None:
     path = stamped(tmp_path / "a.mkv", 0, 100, 250)
     info = replace(probe(path), rate=Fraction(10))
-    assert info.time_base == Fraction(1, 1000) and count_frames(path) == 3
+    assert info.time_base == Fraction(1, 1000) and tally_frames(path).shown == 3
     for seconds, last in (
         (0.35, 100), (0.3, 50), (0.251, 1), (0.25, 100), (0.2, 100), (2.25, 2000), (2.251, 100),
         (None, 100),

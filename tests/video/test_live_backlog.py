@@ -17,7 +17,7 @@ import pytest
 
 from masquerade.video import decoding_child
 from masquerade.video.addresses import parse_address
-from masquerade.video.live_backlog import MOST, Backlog
+from masquerade.video.live_backlog import MAX_BACKLOG, Backlog
 from masquerade.video.live_decoding import LiveDecoder
 from masquerade.video.live_source import LiveSource
 from masquerade.video.messages import receive
@@ -50,7 +50,7 @@ def in_time(number: int) -> float:
 def test_a_slow_machine_knows_how_old_its_pictures_are() -> None:
     told, true, grew = follow(lambda _: 0.06, sent=in_time)
     assert told == pytest.approx(true, abs=1e-6) and true[-1] > 9
-    assert MOST < true[grew] < MOST + 1  # a second after it was too much
+    assert MAX_BACKLOG < true[grew] < MAX_BACKLOG + 1  # a second after it was too much
 
 
 def test_a_pause_that_is_caught_up_leaves_nothing_out() -> None:
@@ -71,7 +71,7 @@ def test_a_pause_that_is_caught_up_leaves_nothing_out() -> None:
 )
 def test_what_waits_elsewhere_is_no_backlog(sent: Callable[[int], float]) -> None:
     told, _, grew = follow(lambda _: 0.01, sent=sent)
-    assert grew == 500 and max(told) < MOST
+    assert grew == 500 and max(told) < MAX_BACKLOG
 
 
 def test_a_source_that_counts_time_anew_is_followed() -> None:

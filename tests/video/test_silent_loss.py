@@ -14,7 +14,7 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
 
 from masquerade.errors import VideoError
 from masquerade.video.decoding import Decoder
-from masquerade.video.probe import FrameCount, list_packets, probe, tally_frames
+from masquerade.video.probe import StreamFrames, list_packets, probe, tally_frames
 from masquerade.video.read import Reader
 from masquerade.video.truncation import is_truncated
 
@@ -234,7 +234,7 @@ def test_hidden_reference_pictures_of_vp8_are_no_frames(tmp_path):
     with av.open(str(path)) as container:
         sizes = [packet.size for packet in container.demux(video=0) if packet.size]
     assert len(sizes) > 100 and len(frames(path)) == 100
-    assert tally_frames(path) == FrameCount(100, 0, 0.0)
+    assert tally_frames(path) == StreamFrames(100, 0, 0.0)
     packets = list_packets(path)
     assert len(packets) == 100 and sum(one.bytes for one in packets) == sum(sizes)
 

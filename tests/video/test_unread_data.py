@@ -18,7 +18,7 @@ from masquerade.attack.paired_frames import read_frames, read_windows
 from masquerade.cli import main
 from masquerade.video.decoding_process import list_side_data
 from masquerade.video.frame import Frame
-from masquerade.video.probe import FrameCount, probe, tally_frames
+from masquerade.video.probe import StreamFrames, probe, tally_frames
 from masquerade.video.read import Reader
 from masquerade.video.unread_data import list_unread_data
 
@@ -333,13 +333,13 @@ def test_frames_that_players_do_not_show_are_recovered(tmp_path: Path) -> None:
     """An edit list hides them from players and decoders, and leaves them in the file."""
     path = make(tmp_path / "a.mp4", "-bf", 0)
     info = probe(path)
-    assert tally_frames(path) == FrameCount(25, 0, 0.0) and read_streams(info).level == "nothing"
+    assert tally_frames(path) == StreamFrames(25, 0, 0.0) and read_streams(info).level == "nothing"
     data = bytearray(path.read_bytes())
     length = data.index(b"elst") + 12
     data[length : length + 4] = (400).to_bytes(4, "big")  # of a second
     path.write_bytes(data)
     count = tally_frames(path)
-    assert count == FrameCount(10, 15, 0.0)
+    assert count == StreamFrames(10, 15, 0.0)
     found = read_streams(info, hidden=count.hidden)
     assert found.level == "recovered"
     assert found.says.startswith("15 frames are in the file that an edit list hides from players")
@@ -356,7 +356,7 @@ def test_all_frames_that_an_edit_list_hides_are_counted(tmp_path: Path) -> None:
         ticks = int(start * probe(path).time_base.denominator)
         data[edit : edit + 8] = struct.pack(">II", milliseconds, ticks)
         path.write_bytes(data)
-        assert tally_frames(path) == FrameCount(shown, 200 - shown, 0.0)
+        assert tally_frames(path) == StreamFrames(shown, 200 - shown, 0.0)
 
 
 @needs_ffmpeg

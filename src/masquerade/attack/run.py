@@ -62,7 +62,7 @@ from masquerade.video.decoding_process import (
     probe,
     tally_frames,
 )
-from masquerade.video.probe import FrameCount
+from masquerade.video.probe import StreamFrames
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
@@ -239,7 +239,7 @@ def attack_file(
     attacks: _FrameAttacks | None = None
     try:
         info = probe(path)
-        count, unseen, unheard = tally_frames(path) if info.kind == "video" else FrameCount(1, 0)
+        count, unseen, unheard = tally_frames(path) if info.kind == "video" else StreamFrames(1, 0)
         result = replace(result, frames=count, width=info.width, height=info.height)
         chosen = spread_numbers(count, config.frames)
         rest = side.rest(path)

@@ -260,9 +260,9 @@ def _plan(options: Options, config: PipelineConfig) -> _Plan:
 
 def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Options:
     """Replace folders given as `--report DIR/` and the like by a file in them for one output."""
-    from masquerade.pipeline.outputs import ENDINGS, named_after
+    from masquerade.pipeline.outputs import EXPORT_SUFFIXES, named_after
 
-    words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in ENDINGS}
+    words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in EXPORT_SUFFIXES}
     named: dict[str, Any] = {
         key: named_after(task, getattr(options, key), key)
         for key, said in words.items()
@@ -463,7 +463,7 @@ def _output_check(
 
 def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
     """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
-    from masquerade.pipeline.batch import is_finished, is_there
+    from masquerade.pipeline.batch import is_finished, output_exists
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 
     tasks, failed, entries = plan.tasks, dict(plan.unread), []
@@ -477,7 +477,7 @@ def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)
-            if options.skip_existing and is_there(task, own_config):
+            if options.skip_existing and output_exists(task, own_config):
                 line, status = f"{there} exists: {task.src} is skipped", "skipped"
             elif pipeline is not None:
                 own = pipeline._replace(config=config_of(task, pipeline.config, tasks))

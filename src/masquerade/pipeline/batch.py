@@ -44,10 +44,11 @@ from masquerade.video.probe import (
     video_digest,
 )
 
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
-_ended: list[int] = []  # in a worker: the signals that it got
-OWN_ENDINGS = (RECEIPT_SUFFIX, ".shadow.json", ".boxes.json")  # of what runs write beside videos
+_received_signals: list[int] = []  # in a worker: the signals that it got
+# of what runs write beside videos
+SIDE_FILE_SUFFIXES = (RECEIPT_SUFFIX, ".shadow.json", ".boxes.json")
 Naming = Literal["keep", "sequential", "hash"]
 
 
@@ -244,7 +245,9 @@ def _is_input(file: Path) -> bool:
 
 def _is_known(file: Path) -> bool:
     """Whether a file of a folder is a video or image by its name, hidden, or written by a run."""
-    return has_video_name(file) or file.name.startswith(".") or file.name.endswith(OWN_ENDINGS)
+    return (
+        has_video_name(file) or file.name.startswith(".") or file.name.endswith(SIDE_FILE_SUFFIXES)
+    )
 
 
 def _extension(src: Path, codec: str) -> str:
@@ -305,7 +308,7 @@ def check_resume(config: PipelineConfig, anonymizer: Anonymizer) -> None:
         )
 
 
-def is_there(task: FileTask, config: PipelineConfig) -> bool:
+def output_exists(task: FileTask, config: PipelineConfig) -> bool:
     """Whether the output of a task exists, so that `skip_existing` leaves the task out.
 
     Raises:
@@ -339,8 +342,8 @@ def _exists(path: Path) -> bool:
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
-    Also whether that run attacked it, where this one would, and wrote the exports asked for. One
-    that would have refused more than this one made the same, as did one with other `threads`.
+    It must also have attacked the output where this run would, and written the exports asked for.
+    Other `threads`, or a stricter --allow-empty or --allow-gaps then, make no difference.
     A receipt of another version of masquerade is refused, unless the output may be replaced.
     """
     config = pipeline.config
@@ -415,7 +418,7 @@ def anonymize_batch(
     for task in tasks:
         own = pipeline._replace(config=configs[task])
         try:
-            done = (skip_existing and is_there(task, own.config)) or (
+            done = (skip_existing and output_exists(task, own.config)) or (
                 resume and is_finished(task, own)
             )
         except MasqueradeError as error:  # such as a store that does not answer
@@ -448,17 +451,19 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
         _busy.set()
         outcome = run_task(task, pipeline)
     _busy.clear()
-    if _ended or outcome is None:
-        os._exit(128 + _ended[0] if _ended else 1)
+    if _received_signals or outcome is None:
+        os._exit(128 + _received_signals[0] if _received_signals else 1)
     return outcome
 
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
-    """Run files side by side. When a process dies, its like are run again, each in its own."""
+    """Run files in parallel. If a process dies, each unfinished file is rerun in one of its own."""
     there = {task for task, own in todo if any(map(_exists, task.outputs(own.config)))}
     broken = []
     try:
-        with processes(workers, initializer=_start_worker, signals=ENDING, environment={}) as pool:
+        with processes(
+            workers, initializer=_start_worker, signals=END_SIGNALS, environment={}
+        ) as pool:
             futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
             for task, own in todo:
                 try:
@@ -496,16 +501,17 @@ def _exit_on_signals() -> None:
     """
 
     def end(received: int, frame: object) -> None:
-        first = not _ended  # before the next signal, which may come inside of the next line
-        _ended.append(received)
+        # before the next signal, which may come inside of the next line
+        first = not _received_signals
+        _received_signals.append(received)
         if not _busy.is_set():  # an exception would be printed, and there is nothing to remove
             os._exit(128 + received)
         if first:
             sys.exit(128 + received)
 
-    for number in ENDING:
+    for number in END_SIGNALS:
         # nohup lets a hang-up be ignored; by SIGTERM the parent ends its workers
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
     end_with_parent()

@@ -50,7 +50,7 @@ REGION_ARGUMENTS = (
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 FILES = ("detector_weights", "key_weights", "models")  # of REGION_ARGUMENTS: files of networks
-CHOSEN = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
+CHOICE_FIELDS = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
 NUMBERED_BY = ("regions/*.py", "models/*.py", "video/*.py")  # code that people's numbers come from
 BESIDE_CHOSEN = {"templates", "text", "boxes"}  # regions that hide nobody by themselves
 Reach = Annotated[int, at_least(0, 1000)]
@@ -230,7 +230,7 @@ class PipelineConfig(RegionConfig, FileConfig):
         return kept
 
 
-DECIDED = {one.name for one in fields(RegionConfig)}.difference(FILES) | {
+EDITS_FIELDS = {one.name for one in fields(RegionConfig)}.difference(FILES) | {
     *("level", "keep_visible", "hide_only", "at"),
 }
 """Fields that a file of edits decides, and no flag beside it."""
@@ -380,7 +380,7 @@ def numbering(config: PipelineConfig, source: Any) -> str:
     from masquerade.pipeline.receipt import config_hash
 
     name, arguments = region_arguments(config)[0]
-    plain = {key: str(value) for key, value in arguments.items() if key not in CHOSEN}
+    plain = {key: str(value) for key, value in arguments.items() if key not in CHOICE_FIELDS}
     model = getattr(source, "sources", (source,))[0].model_sha256
     by = {"model": model, "version": __version__, "code": code_digest(*NUMBERED_BY)}
     return config_hash({"name": name, "arguments": plain, **by})
@@ -393,10 +393,10 @@ def with_edits(config: PipelineConfig, edits: "Edits") -> PipelineConfig:
         UsageError: the configuration decides it too, or it is nothing that edits may decide.
     """
     decided = edits.config_fields()
-    if unknown := sorted(set(decided) - DECIDED - {"audio", "metadata"}):
+    if unknown := sorted(set(decided) - EDITS_FIELDS - {"audio", "metadata"}):
         raise UsageError(f"a file of edits decides nothing about {unknown[0]!r}; remove it there.")
     defaults = PipelineConfig()
-    for name in sorted(DECIDED | set(decided)):
+    for name in sorted(EDITS_FIELDS | set(decided)):
         if getattr(config, name) != getattr(defaults, name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"a file of edits says this already; leave {flag} out, or --edits.")
@@ -484,10 +484,10 @@ def region_arguments(
     values = {key: getattr(config, key) for key in REGION_ARGUMENTS}
     values["track"], values["calibrated"] = (config.track and None, config.calibrated and None)
     values["at"] = tuple(parse_point(point) for point in config.at) or None
-    for key in CHOSEN:
+    for key in CHOICE_FIELDS:
         values[key] = parse_ids(values[key])
     given = {key: value for key, value in values.items() if value is not None}
-    if any(key in given for key in CHOSEN):
+    if any(key in given for key in CHOICE_FIELDS):
         _check_choice(config, names)
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
@@ -518,7 +518,7 @@ def region_arguments(
 
 
 def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
-    """Refuse to leave people visible where that could not be done, or would be undone."""
+    """Refuse --keep-visible and --hide-only with settings under which they cannot work."""
     first, *besides = names
     if first not in ("faces", "people") or not BESIDE_CHOSEN.issuperset(besides):
         raise UsageError(
@@ -527,7 +527,7 @@ def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
         )
     if not config.track or config.outside == "black":
         flag = "--outside black" if config.track else "--no-track"
-        raise UsageError(f"{flag} leaves nobody to be kept visible; leave it out.")
+        raise UsageError(f"--keep-visible and --hide-only do not go with {flag}; leave it out.")
 
 
 def source_names(config: RegionConfig) -> list[str]:
@@ -560,7 +560,7 @@ def build_region_source(
         sources.append(REGIONS[name](**arguments, **own))
         if online and sources[-1].look_ahead > 1:
             raise UsageError(
-                f"{name} are found with frames of the future, which live video has not."
+                f"regions {name} need later frames, which live video does not have; leave them out."
             )
     return sources[0] if len(sources) == 1 else Union(sources=sources)
 

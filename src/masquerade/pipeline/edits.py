@@ -26,7 +26,7 @@ from typing import Any
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import build
-from masquerade.pipeline.config import CHOSEN
+from masquerade.pipeline.config import CHOICE_FIELDS
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
 from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
@@ -122,9 +122,9 @@ class Edits:
         return build(self.method if level is None else level_of(level).method, **self.arguments)
 
     def track_methods(self, label: str | None) -> list[TrackMethod]:
-        """The methods other than the main one, with the tracks of those whom they hide.
+        """The methods other than the main one, with the tracks of the people whom they hide.
 
-        None is of somebody visible, whose method is kept for when they are hidden again.
+        Visible people are left out; their method stays in the file for when they are hidden again.
 
         Args:
             label: of the boxes whose tracks these are; see `config.followed_label`.
@@ -225,7 +225,10 @@ def _parse(document: Any) -> Edits:
     _expect(isinstance(settings, dict), "settings are no object")
     _expect(isinstance(method, dict) and isinstance(method.get("name"), str), "method has no name")
     _expect(set(method) <= {"name", "arguments"}, "a method has a name and arguments alone")
-    _expect(not set(CHOSEN) & set(settings), "settings choose nobody: visible and only do")
+    _expect(
+        not set(CHOICE_FIELDS) & set(settings),
+        "settings hold keep_visible or hide_only; use visible or only",
+    )
     arguments, names = method.get("arguments", {}), document.get("methods", {})
     _expect(isinstance(arguments, dict), "a method's arguments are no object")
     _expect(isinstance(names, dict), "methods are no object")
@@ -254,7 +257,10 @@ def _parse(document: Any) -> Edits:
 
 
 def _parse_source(source: dict[str, Any]) -> EditedSource:
-    _expect(set(source) == {one.name for one in fields(EditedSource)}, "source is not all there")
+    _expect(
+        set(source) == {one.name for one in fields(EditedSource)},
+        "source has other keys than name, sha256, width and height",
+    )
     sizes = source["width"], source["height"]
     _expect(all(type(side) is int and side > 0 for side in sizes), "source has no size")
     _expect(isinstance(source["sha256"], str), "source has no sha256")
@@ -262,9 +268,14 @@ def _parse_source(source: dict[str, Any]) -> EditedSource:
 
 
 def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
-    _expect(isinstance(one, dict) and set(one) == {"track", "keys", "boxes"}, "drawn is no region")
+    _expect(
+        isinstance(one, dict) and set(one) == {"track", "keys", "boxes"},
+        "a drawn region has other keys than track, keys and boxes",
+    )
     (track,), keys = _tracks([one["track"]]), _tracks(one["keys"])
-    _expect(track >= DRAWN_TRACKS, f"a drawn region's track is below {DRAWN_TRACKS}")
+    _expect(
+        track >= DRAWN_TRACKS, f"a drawn region's track is below {DRAWN_TRACKS}, the lowest allowed"
+    )
     _expect(isinstance(one["boxes"], dict), "a drawn region's boxes are no object")
     boxes = {}
     for frame, edges in by_number("frame", one["boxes"]).items():
@@ -274,7 +285,10 @@ def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
         x0, y0, x1, y1 = map(float, edges)
         _expect(x0 < x1 and y0 < y1, "a box's x1 and y1 lie right of and below its x0 and y0")
         boxes[frame] = (x0, y0, x1, y1)
-    _expect(bool(keys) and set(keys) <= set(boxes), "a drawn region has a box in each key frame")
+    _expect(
+        bool(keys) and set(keys) <= set(boxes),
+        "a drawn region lacks keys, or a box in one of its key frames",
+    )
     return DrawnRegion(track, boxes, keys)
 
 

@@ -54,7 +54,7 @@ class EncodedCheck:
             self._writer = writer
             writer.on_packet = self._add
 
-    def covers(self, path: Path) -> ResidualDetail | None:
+    def result_for(self, path: Path) -> ResidualDetail | None:
         """What is left in a finished file, if its packets are all those that were compared.
 
         Raises:

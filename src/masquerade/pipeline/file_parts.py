@@ -45,6 +45,7 @@ from masquerade.pipeline.stream import (
     NO_PIXELS,
     AnonymizedFrame,
     closing_if_possible,
+    is_stateless,
     pair_with_regions,
     precision_of,
     prefetch,
@@ -89,7 +90,7 @@ def check_parts(pipeline: Pipeline) -> None:
             f"{method_name(main)} carries pictures of the scene from frame to frame here, so it "
             "cannot be run in parts; leave --parts out, or choose another --ground or method."
         )
-    if not all(map(_stateless, others)):
+    if not all(map(is_stateless, others)):
         raise UsageError(
             "a person hidden by a second method that carries something from frame to frame needs "
             "one run over the whole video; leave --parts out."
@@ -108,12 +109,6 @@ def check_open_files(parts: int) -> None:
             f"{parts} parts take more open files than a process may have here; ask for at most "
             f"--parts {most}."
         )
-
-
-def _stateless(anonymizer: Anonymizer) -> bool:
-    """Whether a method carries nothing from one frame to the next."""
-    stateless = type(anonymizer).init_state is Anonymizer.init_state
-    return anonymizer.framewise and stateless
 
 
 def _state_is_followed(anonymizer: Anonymizer) -> bool:

@@ -109,12 +109,12 @@ def measured_of(config: PipelineConfig, anonymizer: Anonymizer) -> str | None:
     It was measured with the method's own arguments, and with what is found and hidden by default.
     """
     from masquerade.checkpoint import arguments
-    from masquerade.pipeline.config import CHOSEN, RegionConfig
+    from masquerade.pipeline.config import CHOICE_FIELDS, RegionConfig
 
     if config.level is None or arguments(anonymizer) != arguments(build_level(config.level)):
         return None
     own = {one.name: one.default for one in fields(RegionConfig) if one.name != "regions"}
-    own |= dict.fromkeys((*CHOSEN, "region"))
+    own |= dict.fromkeys((*CHOICE_FIELDS, "region"))
     as_measured = all(getattr(config, name) == value for name, value in own.items())
     return level_of(config.level).measured if as_measured else None
 

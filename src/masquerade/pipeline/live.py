@@ -55,7 +55,7 @@ class LiveCounts:
     late: int = 0  # anonymized, but not in time
     refused: int = 0  # in which too much detail was left
     hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
-    empty: int = 0  # shown though nothing in them is hidden whole, which was allowed
+    empty: int = 0  # shown though nothing was fully hidden in them, as --allow-empty permits
     sent_late: int = 0  # anonymized in time; encoding or the network took them beyond the bound
     unsent: int = 0  # shown, but the destination was gone
     latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms

@@ -49,7 +49,7 @@ class LiveConfig(RegionConfig, EncoderConfig):
         super().__post_init__()
         if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
             raise UsageError(
-                f"--{named[0]} needs frames of the future, which live video has not; leave it out."
+                f"--{named[0]} needs later frames, which live video does not have; leave it out."
             )
         if "boxes" in source_names(self):
             raise UsageError(

@@ -29,7 +29,7 @@ from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.receipt import library_versions
-from masquerade.pipeline.standstill import Standstill
+from masquerade.pipeline.stall_watchdog import StallWatchdog
 from masquerade.pipeline.verify import verify_output
 from masquerade.storage import error_with_final_name, refuse_existing
 from masquerade.transaction import recover, transaction
@@ -50,7 +50,7 @@ def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
     """The method on its device, with region sources that read no more than one frame ahead.
 
     Raises:
-        UsageError: the settings contradict each other or need frames of the future.
+        UsageError: the settings contradict each other or need later frames.
         MissingError: a model or the device is not here.
     """
     device = choose_device(config.device)
@@ -78,7 +78,7 @@ class LiveReceipt:
     refused: int  # detail of what was to be hidden was still there
     shown: int
     hidden_whole: int  # of those shown: nobody was found in them
-    empty: int  # of those shown: nothing was hidden whole in them, which was allowed
+    empty: int  # of those shown: nothing was fully hidden in them, which was allowed
     reconnections: int
     sent_late: int  # of those shown: encoding or the network took them beyond the bound
     unsent: int  # of those shown: the destination was gone
@@ -128,7 +128,7 @@ class LiveSession:
         self.source = parse_address(source)
         self.destination = parse_address(destination, output=True)
         if self.destination.text != "-" and self.destination.text == self.source.text:
-            raise UsageError("the source is no destination; name another one.")
+            raise UsageError("source and destination are the same; name another destination.")
         self._refuse_what_changes_nothing()
         if self.source.text == "-" and _is_recording(sys.stdin):
             raise UsageError(
@@ -164,7 +164,7 @@ class LiveSession:
             reconnect=config.reconnect,
             say=say,
         )
-        self._standstill = Standstill(config.stall, say)
+        self._watchdog = StallWatchdog(config.stall, say)
         self._say = say
         self._lost: str | None = None
         self.opened = False  # whether the source gave a picture, and the destination takes some
@@ -180,7 +180,7 @@ class LiveSession:
         """
         # before the source is opened, whose pictures would be late by the time they are read
         reader = wait_for_reader(self.destination, lambda: self._input.stopped)
-        with reader, self._input as source, self._standstill:
+        with reader, self._input as source, self._watchdog:
             began = time.monotonic()
             config = self.pipeline.config
             check_memory(source.info, 1, self.pipeline.anonymizer.window or config.batch_size)
@@ -188,7 +188,7 @@ class LiveSession:
                 self.pipeline, info=source.info, max_latency=self.config.max_latency, age=age
             )
             pictures = self._watched(self._in_time(source), run.counts)
-            frames = self._until_lost(run(self._standstill(pictures)))
+            frames = self._until_lost(run(self._watchdog(pictures)))
             if self.destination.kind == "file":
                 try:
                     return self._write_file(frames, run, on_frame, began)
@@ -343,9 +343,9 @@ class LiveSession:
                 f"{counts.late} frames came later than {self.config.max_latency:g} s and were "
                 "dropped; choose a smaller --scale, or a longer --max-latency."
             )
-        if self._standstill.longest > self.config.stall:
+        if self._watchdog.longest > self.config.stall:
             warned.append(
-                f"nothing was shown for {self._standstill.longest:.0f} s while one picture was "
+                f"nothing was shown for {self._watchdog.longest:.0f} s while one picture was "
                 "worked on: the detector, the method, the encoder or the destination hung."
             )
         if counts.sent_late:

@@ -57,8 +57,8 @@ def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
         )
 
 
-def share_memory() -> None:
-    """Let all threads from now on take memory from one arena, where the C library is glibc.
+def use_one_malloc_arena() -> None:
+    """Let all threads from now on allocate from one arena, where the C library is glibc.
 
     It has several for each core, and each keeps what was freed in it at its end: over many files
     all would grow to what the hungriest stage needs, though only one thread runs it at once.

@@ -15,7 +15,7 @@ from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in
 
-ENDINGS = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
+EXPORT_SUFFIXES = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
 """Of what is written beside outputs, by the field that names the file, or a folder of such."""
 
 
@@ -49,7 +49,7 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
 
     In a batch, and where an existing folder is given, these are files in the folder that is given.
     """
-    given = {key: getattr(config, key) for key in ENDINGS}
+    given = {key: getattr(config, key) for key in EXPORT_SUFFIXES}
     named: dict[str, Any] = {
         key: named_after(task, path, key)
         for key, path in given.items()
@@ -59,8 +59,8 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
 
 
 def named_after(task: FileTask, folder: Path, key: str) -> Path:
-    """The path in a folder of one video's receipt, boxes or masks; `key` is one of `ENDINGS`."""
-    return folder / (task.dst.name + ENDINGS[key])
+    """The path in a folder of a video's receipt, boxes or masks; `key` is in `EXPORT_SUFFIXES`."""
+    return folder / (task.dst.name + EXPORT_SUFFIXES[key])
 
 
 def check_outputs(
@@ -70,11 +70,12 @@ def check_outputs(
     inputs: Sequence[Path] = (),
     overwrite: bool = True,
 ) -> None:
-    """Refuse tasks in which a file that is read would be replaced, or two outputs are one.
+    """Refuse tasks whose outputs cannot be written, or would replace something.
 
-    Or whose codec its container cannot hold. Without `overwrite` also one that is there already.
-    `inputs` are files and folders that are read beside the sources and what `config` names.
-    What `config` says of a receipt that is not written is refused, and of folders that are files.
+    Refused are outputs that are read, equal to another, or in a container that cannot hold the
+    codec; without `overwrite` also those that exist. So are receipt flags with --no-receipt, and
+    --sequence with files. `inputs` are files and folders read beside the sources and those that
+    `config` names.
     """
     if not (config.receipt or config.shadow) and (config.report or config.public_receipt):
         flag = "--report" if config.report else "--public-receipt"
@@ -142,7 +143,7 @@ def _can_be_named(path: Path) -> bool:
 
 
 def _is_reached(src: Path) -> bool:
-    """Whether the folder of a source can be entered; that it cannot is said when its turn comes."""
+    """Whether a source's folder can be entered; if not, that is reported when its turn comes."""
     try:
         os.stat(src)
     except PermissionError:

@@ -97,7 +97,7 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[FileOutcome
     """Hand the files out to a cluster's workers, and yield the outcome of each as it ends."""
     pipeline = todo[0][1]._replace(regions=None)
     # sent once, and not with each file: it holds the method's weights
-    run = partial(run_file, partial(ray.get, ray.put(pipeline)), os.getcwd())
+    run = partial(run_in_worker, partial(ray.get, ray.put(pipeline)), os.getcwd())
     waiting = deque((index, 1) for index in range(len(todo)))
     under_way: dict[Future[FileOutcome], tuple[int, int]] = {}
     ended: SimpleQueue[Future[FileOutcome]] = SimpleQueue()
@@ -134,7 +134,7 @@ def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
     return replace(config, overwrite=True) if new else config
 
 
-def run_file(
+def run_in_worker(
     load: Callable[[], Pipeline], folder: str, task: FileTask, config: PipelineConfig
 ) -> FileOutcome:
     """Anonymize a file in a worker process of some machine.

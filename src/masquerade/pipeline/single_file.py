@@ -20,8 +20,8 @@ from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoErr
 from masquerade.methods import method_name
 from masquerade.object_store import refuse_no_store
 from masquerade.pipeline.config import (
-    CHOSEN,
-    DECIDED,
+    CHOICE_FIELDS,
+    EDITS_FIELDS,
     NUMBERED_BY,
     Pipeline,
     PipelineConfig,
@@ -39,7 +39,7 @@ from masquerade.pipeline.coverage import (
 )
 from masquerade.pipeline.encoded_check import EncodedCheck
 from masquerade.pipeline.levels import build_level, measured_of
-from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
+from masquerade.pipeline.memory import check_memory, give_memory_back, use_one_malloc_arena
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.people_ids import parse_ids
 from masquerade.pipeline.pictures import PictureMaker, output_info
@@ -87,7 +87,7 @@ from masquerade.video.write import Writer
 OnProgress = Callable[[int, int | None], None]
 # Fields by which masks may differ, if only in the last frames or at edges.
 ALSO_MASKING = ("preview", "salvage", "decoder", "force_8bit", "size", "cfr", "device", "amp")
-MASKED_BY = DECIDED.union(ALSO_MASKING, ("edits",))
+MASKED_BY = EDITS_FIELDS.union(ALSO_MASKING, ("edits",))
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
@@ -151,9 +151,9 @@ def run_file(
     task = FileTask(src, dst)
     pipeline = pipeline._replace(config=config_of(task, pipeline.config, [task]))
     config = pipeline.config
-    share_memory()
+    use_one_malloc_arena()
     try:
-        if not is_there(src):
+        if not source_exists(src):
             refuse_no_store(src, VideoError)
             raise VideoError(f"{src} does not exist; check the name.")
         for folder in {path.parent for path in task.outputs(config)}:
@@ -180,7 +180,7 @@ def run_file(
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
 
-def is_there(src: Path) -> bool:
+def source_exists(src: Path) -> bool:
     """Whether there is such a source.
 
     Raises:
@@ -297,7 +297,7 @@ class FileRun:
             titles = self.metadata.titles
             info = verify_output(part, self.dst, others=others, empty=empty, titles=titles)
             self.metadata = self.metadata.held_by(part, writer.sources)
-            detail = self.encoded.covers(part) or self._compare(part, info)
+            detail = self.encoded.result_for(part) or self._compare(part, info)
             if self.pipeline.check_output is not None:
                 raw = None if self.info.kind == "sequence" else self.src
                 self.pipeline.check_output(part, raw, self.dst.name)
@@ -477,7 +477,7 @@ class FileRun:
 
     def _check_ids(self) -> None:
         """Refuse IDs that nobody has: whoever was meant would not be who is seen."""
-        asked = [one for key in CHOSEN for one in parse_ids(getattr(self.config, key)) or ()]
+        asked = [one for key in CHOICE_FIELDS for one in parse_ids(getattr(self.config, key)) or ()]
         asked += [one for method in self.pipeline.track_methods for one in sorted(method.tracks)]
         there = sorted(self.hidden_ids | set(self.left_visible))
         unknown = [str(one) for one in asked if one not in there]

@@ -272,20 +272,24 @@ def anonymize_stream(
     )
 
 
+def is_stateless(anonymizer: Anonymizer) -> bool:
+    """Whether a method carries nothing from one frame to the next."""
+    return anonymizer.framewise and type(anonymizer).init_state is Anonymizer.init_state
+
+
 def hides_in_planes(anonymizer: Anonymizer) -> bool:
     """Whether a method has a way of its own to hide whole frames in planes.
 
     One that is derived from such a method, and hides pixels in another way, has it no more.
     """
     kind = type(anonymizer)
-    stateless = anonymizer.framewise and kind.init_state is Anonymizer.init_state
 
     def depth(name: str) -> int:
         return next(i for i, one in enumerate(kind.__mro__) if name in vars(one))
 
     others = map(depth, ("forward", "on_bytes", "on_pixels"))
     own = kind.on_planes is not Anonymizer.on_planes and depth("on_planes") <= min(others)
-    return stateless and own
+    return is_stateless(anonymizer) and own
 
 
 def pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:

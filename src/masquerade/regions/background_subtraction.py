@@ -80,7 +80,7 @@ class BackgroundSubtraction:
     found them: the regions that come with the frames are left out of the background.
     """
 
-    look_ahead = 25  # frames of the future that the background is estimated from
+    look_ahead = 25  # later frames that the background is estimated from
 
     def __call__(self, frames: Iterable[tuple[Frame, Region]]) -> Iterator[Foreground]:
         """One foreground per frame; its region gives the cuts and the detected people."""

@@ -10,16 +10,15 @@ from masquerade.regions.boxes import Box, corners, intersection
 from masquerade.regions.chosen_people import Earlier
 from masquerade.regions.frame_people import FramePeople
 
-BESIDE = 30  # frames for which somebody who was lost is looked for in boxes that begin there, and a
-# pose that begins in one of them, as it does beside it at first
+MAX_LINK_FRAMES = 30  # from a pose's end to a box linked to it, or its start to the box around it
 
 
-class BoxPeople:
+class BoxPoseLinks:
     """Links followed boxes to the tracks of poses that may be the same person, frame by frame.
 
     Args:
-        earlier: for the number of a box or track those of tracks whose people it may be of; what
-            is found is added.
+        earlier: for each box or track number, the earlier tracks that may be the same person;
+            links are added.
     """
 
     def __init__(self, earlier: Earlier) -> None:
@@ -28,8 +27,8 @@ class BoxPeople:
         self._begun: dict[int, int] = {}  # and when it was seen first
         self._now = -1
 
-    def unposed(self, people: FramePeople, boxes: Iterable[Box]) -> list[Box]:
-        """Return those of a frame's boxes in which no silhouette is; frames come in order."""
+    def link_boxes(self, people: FramePeople, boxes: Iterable[Box]) -> list[Box]:
+        """Link a frame's boxes to tracks, frame by frame; returns those without a silhouette."""
         self._now += 1
         if people.cut:
             self._places.clear()
@@ -52,18 +51,20 @@ class BoxPeople:
         assert box.track is not None
         before = self._earlier.get(box.track)
         for track in tracks:
-            if before and self._now - self._begun[track] <= BESIDE:  # its pose begins in this box
+            if (
+                before and self._now - self._begun[track] <= MAX_LINK_FRAMES
+            ):  # its pose begins in this box
                 self._earlier[track] = self._earlier.get(track, frozenset()) | before
         if before is None and not tracks:
             tracks = self._lost_beside(box, set(seen))
         self._earlier[box.track] = (before or frozenset()).union(tracks)
 
     def _lost_beside(self, box: Box, seen: set[int]) -> list[int]:
-        """Return the tracks that ended at most `BESIDE` frames ago, and overlap a box."""
+        """Return the tracks that ended at most `MAX_LINK_FRAMES` frames ago, and overlap a box."""
         lost = {
             track: place
             for track, (when, place) in self._places.items()
-            if track not in seen and self._now - when <= BESIDE
+            if track not in seen and self._now - when <= MAX_LINK_FRAMES
         }
         shared = intersection(corners([*lost.values()]), corners([box]))[:, 0]
         return [track for track, area in zip(lost, shared, strict=True) if area > 0]

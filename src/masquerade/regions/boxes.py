@@ -45,9 +45,9 @@ class Box:
     y1: float  # lower edge
     score: float  # of the detector, 0 to 1
     track: int | None = None  # number of the track that it belongs to; None: unknown
-    source: Source = "detected"  # or put by its track between detections, or around them
+    source: Source = "detected"  # or filled in by tracking: between detections, or beyond them
     label: str = "face"  # face, person, part (of one), hand, text, frame, drawn
-    whole: bool = False  # drawn whatever silhouettes lie in it: they are not those of this box
+    whole: bool = False  # drawn even where silhouettes cover it: they are of other people
 
     @property
     def width(self) -> float:
@@ -84,10 +84,11 @@ def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
     return replace(box, x0=box.x0 * x, y0=box.y0 * y, x1=box.x1 * x, y1=box.y1 * y)
 
 
-def check_output(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+def check_array(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Return what a network gave, if it is finite numbers of this shape; None: any length.
 
-    Anything else raises a MasqueradeError: what was not understood was not looked for either.
+    Anything else raises a MasqueradeError: a detector whose output is invalid may have missed
+    somebody.
     """
     found = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
     if not found or len(values.shape) != len(shape) or not np.isfinite(values).all():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.region import Frame, fit_size
-from masquerade.regions.unchanged_frames import MOST, averaged_copy, changed_cells
+from masquerade.regions.unchanged_frames import MAX_SKIPPED, averaged_copy, changed_cells
 
 Detect = Callable[[Frame], list[Box]]
 MARGIN = 0.1  # of a frame's longest side that is looked at around what changed
@@ -109,7 +109,7 @@ class DetectInChanges:
     """
 
     def __init__(
-        self, detect: Detect, scale: tuple[int, int] | int | None = None, most: int = MOST
+        self, detect: Detect, scale: tuple[int, int] | int | None = None, most: int = MAX_SKIPPED
     ) -> None:
         self._detect, self._scale, self._most = detect, scale, most
         self._last: dict[int, _Last] = {}  # by the turn in degrees

@@ -1,7 +1,7 @@
-"""Who is left visible on purpose, by the numbers of tracks; whoever is not named stays hidden.
+"""The people whom --keep-visible or --hide-only names, by track number.
 
-A person who is lost and found again has another number, and so has whoever is left where one passed
-in front of another. It is hidden until it is named too.
+A person who is lost and found again gets a new number; so does the track that is left when one
+person passes in front of another. With --keep-visible a new number is hidden until it is named too.
 """
 
 from collections.abc import Iterable
@@ -40,10 +40,10 @@ class ChosenPeople:
         return bool(self.visible or self.only)
 
     def hides(self, track: int | None, earlier: Earlier = NONE_EARLIER) -> bool:
-        """Whether a track is hidden; what has no track is, unless only named ones are.
+        """Whether to hide a track; what has no track is hidden unless `only` is given.
 
-        By `earlier` it may be of people who had other numbers: it is hidden with each of them, and
-        visible with none.
+        With `only`, a track that may continue others (`earlier`) is hidden if any of them is named.
+        With `visible` it is shown only if it is named itself.
         """
         if not self.only:
             return track not in self.visible
@@ -58,10 +58,10 @@ class ChosenPeople:
         return replace(region, boxes=hidden, visible=visible)
 
     def mask(self, hidden: Mask, visible: Mask, moving: Mask | None) -> Mask:
-        """What is hidden of a frame's silhouettes and of what moves; where both meet, hidden wins.
+        """Return what to hide of silhouettes and moving foreground; where both meet, hidden wins.
 
-        What moves is nobody's by itself: near somebody visible it is left, and where only named
-        people are hidden, it is hidden near them alone.
+        Foreground belongs to nobody: with `only` it is hidden only near hidden people, else
+        everywhere but near visible ones.
         """
         if moving is None:
             return hidden
@@ -70,10 +70,10 @@ class ChosenPeople:
         return np.maximum(hidden, np.where(near(visible) > 0, 0, moving).astype(np.uint8))
 
     def hides_face(self, face: Box, hidden: Mask, visible: Mask) -> bool:
-        """Whether a face is hidden, which the person decides in whose silhouette its middle lies.
+        """Whether to hide a face, by where its middle lies.
 
-        Near somebody hidden it is hidden. One in no silhouette is, too, unless only named people
-        are: also near somebody visible it may be another person's.
+        Near a hidden silhouette it is hidden. Elsewhere it is shown if `only` is given, or if it
+        lies in a visible silhouette: beside that it may be another person's.
         """
         height, width = hidden.shape
         x = int(np.clip((face.x0 + face.x1) / 2, 0, width - 1))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MissingError
-from masquerade.regions.boxes import Array, Box, check_output, nms, scaled_boxes
+from masquerade.regions.boxes import Array, Box, check_array, nms, scaled_boxes
 from masquerade.regions.onnx_network import OnnxNetwork
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
@@ -30,11 +30,11 @@ OUTPUTS = ("537", 1), ("538", 2), ("539", 2)  # names and channels of heatmap, s
 LANDMARKS = ("540", 10)  # that are not used
 VERSION = b"\x08\x04"  # of the file's format, its first field
 MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 170 bytes each; above: in tiles
-TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
+TILE, OVERLAP = 2048, 256  # pixels; faces cut by every tile are found in a copy shrunk to one tile
 COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that are looked at, too
 COPIED = 0.6  # of a frame's longest side that a copy may have
 LEAST_SIDE = 40  # pixels of a face that counts in a copy
-MOST_SIDE = 128  # pixels of a face for which a smaller copy's find counts where there is one
+MOST_SIDE = 128  # pixels of a face in a copy; larger ones are dropped where a smaller copy has them
 SURE = 0.5  # score of such a find
 NMS_IOU = 0.3
 
@@ -80,43 +80,21 @@ def with_any_size(model: bytes) -> bytes:
 
 
 @dataclass(kw_only=True, eq=False)
-class FaceDetector:
-    """What every face detector does; the arguments are those of the region source `Faces`."""
-
-    model_sha256: ClassVar[str | None] = None
-
-    threshold: float = 0.2
-    scale: tuple[int, int] | int | None = None
-    min_size: float = 0
-    max_size: float | None = None
-
-    def __post_init__(self) -> None:
-        raise NotImplementedError
-
-    def __call__(self, frame: Frame) -> list[Box]:
-        """The faces of one frame, best first."""
-        rows, scores, size = self._detect(frame)
-        scores = check_output("the face detector", scores, (None,))
-        rows = check_output("the face detector", rows, (len(scores), 4))
-        kept = nms(rows, scores, NMS_IOU)
-        boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
-        most = np.inf if self.max_size is None else self.max_size
-        boxes = [box for box in boxes if min(box.width, box.height) > 0]
-        return [box for box in boxes if self.min_size <= max(box.width, box.height) <= most]
-
-    def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
-        """Boxes (N, 4) and scores (N,), before NMS, and the size (w, h) that they refer to."""
-        raise NotImplementedError
-
-
-class CenterFace(FaceDetector):
+class CenterFace:
     """CenterFace by ONNX Runtime; one instance serves one thread at a time.
+
+    The arguments are those of the region source `Faces`.
 
     Raises:
         MissingError: the model is not installed.
     """
 
-    model_sha256 = CENTERFACE_SHA256
+    model_sha256: ClassVar[str | None] = CENTERFACE_SHA256
+
+    threshold: float = 0.2
+    scale: tuple[int, int] | int | None = None
+    min_size: float = 0
+    max_size: float | None = None
 
     def __post_init__(self) -> None:
         self._file = centerface_file()
@@ -126,7 +104,19 @@ class CenterFace(FaceDetector):
         """Free the memory that the network keeps for the next frame."""
         self._network = None
 
+    def __call__(self, frame: Frame) -> list[Box]:
+        """The faces of one frame, best first."""
+        rows, scores, size = self._detect(frame)
+        scores = check_array("the face detector", scores, (None,))
+        rows = check_array("the face detector", rows, (len(scores), 4))
+        kept = nms(rows, scores, NMS_IOU)
+        boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
+        most = np.inf if self.max_size is None else self.max_size
+        boxes = [box for box in boxes if min(box.width, box.height) > 0]
+        return [box for box in boxes if self.min_size <= max(box.width, box.height) <= most]
+
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
+        """Boxes (N, 4) and scores (N,), before NMS, and the size (w, h) that they refer to."""
         size = _multiples_of_32(*fit_size(frame, self.scale))
         rows, scores = np.zeros((0, 4)), np.zeros(0)
         # Of a face of several hundred pixels the network finds a part, or nothing: it sees no more
@@ -166,7 +156,7 @@ class CenterFace(FaceDetector):
         maps = self._network(blob, tuple(name for name, _ in OUTPUTS))
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
-            check_output("CenterFace", found, (1, channels, *cells))
+            check_array("CenterFace", found, (1, channels, *cells))
             for found, (_, channels) in zip(maps, OUTPUTS, strict=True)
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)

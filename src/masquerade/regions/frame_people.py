@@ -17,9 +17,9 @@ CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
-FILLS = 0.2  # if it also fills this share of the box, and UPRIGHT
-OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box,
-UPRIGHT = 0.8  # and over this share of the box's rows: legs, too
+FILLS = 0.2  # if it also fills this share of the box, and MIN_ROW_SHARE
+MIN_OUTLINE_SHARE = 0.3  # of a box that the segmentation fills, so that its outline replaces it,
+MIN_ROW_SHARE = 0.8  # and over this share of the box's rows: legs, too
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +92,7 @@ class FramePeople:
         rows, columns = self._slices(box)
         part = silhouette[rows, columns]
         shared, size = cv2.countNonZero(part), part.size
-        if shared < max(1, FILLS * size) or part.any(axis=1).mean() < UPRIGHT:
+        if shared < max(1, FILLS * size) or part.any(axis=1).mean() < MIN_ROW_SHARE:
             return False
         x, y, wide, high = cv2.boundingRect(silhouette)
         across = min(columns.stop, x + wide) - max(columns.start, x)
@@ -114,8 +114,8 @@ class FramePeople:
             rows, columns = self._slices(box)
             if self.outlines is not None:
                 outline = self.outlines[rows, columns]
-                filled = cv2.countNonZero(outline) >= OUTLINED * outline.size
-                if filled and outline.any(axis=1).mean() >= UPRIGHT:
+                filled = cv2.countNonZero(outline) >= MIN_OUTLINE_SHARE * outline.size
+                if filled and outline.any(axis=1).mean() >= MIN_ROW_SHARE:
                     np.maximum(out[rows, columns], outline, out=out[rows, columns])
                     continue
             out[rows, columns] = 255

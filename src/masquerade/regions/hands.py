@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.regions.anchor_detection import AnchorDetector, Found
-from masquerade.regions.boxes import Array, Box, check_output
+from masquerade.regions.boxes import Array, Box, check_array
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.parts import Parts
@@ -76,7 +76,7 @@ class HandNetworks:
         """Landmarks (21, 2) of the hand in a square, in pixels of the picture, and the score."""
         side = self._hands.side
         values, presence, *_ = self._hands(crop(pixels, square, side) / np.float32(255))
-        points = check_output("The hand network", values.reshape(-1, 3), (LANDMARKS, 3))
+        points = check_array("The hand network", values.reshape(-1, 3), (LANDMARKS, 3))
         return square.to_picture(points[:, :2], side), float(presence.reshape(-1)[0].clip(0, 1))
 
 

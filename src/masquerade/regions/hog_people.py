@@ -15,7 +15,7 @@ from masquerade.regions.boxes import Box, area, corners, intersection
 from masquerade.regions.grabcut import GrabCutInput, add_silhouettes
 from masquerade.regions.person_detectors import HogPeople
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.tracking import Tracking, select_keyframes, track_regions
+from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
 
@@ -29,7 +29,7 @@ class MovingPeople:
 
     model_sha256: str | None = None
 
-    def __init__(self, tracking: Tracking | None) -> None:
+    def __init__(self, tracking: TrackingRules | None) -> None:
         self._subtraction = BackgroundSubtraction()
         self.look_ahead = self._subtraction.look_ahead
         # Whoever starts to move inside the frame was there before: extrapolate farther back.
@@ -65,7 +65,7 @@ class UprightPeople:
 
     model_sha256: str | None = None
 
-    def __init__(self, detector: HogPeople, *, every: int, tracking: Tracking | None) -> None:
+    def __init__(self, detector: HogPeople, *, every: int, tracking: TrackingRules | None) -> None:
         self._detector, self._every, self._tracking = detector, every, tracking
         self._moving = MovingPeople(tracking)
         own = 1 + (tracking.look_ahead if tracking else 0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import MissingError
-from masquerade.regions.boxes import Array, check_output
+from masquerade.regions.boxes import Array, check_array
 from masquerade.regions.model_files import model_file
 
 LITERT_INSTALL = "pip install ai-edge-litert"
@@ -82,6 +82,6 @@ class LiteRtNetwork:
         self._interpreter.invoke()
         shapes = [tuple(int(n) for n in found["shape"]) for found in self._outputs]
         return [
-            check_output(self.name, self._interpreter.get_tensor(found["index"]), shape)[0]
+            check_array(self.name, self._interpreter.get_tensor(found["index"]), shape)[0]
             for found, shape in zip(self._outputs, shapes, strict=True)
         ]

@@ -16,7 +16,7 @@ Shape = Literal["ellipse", "box", "silhouette"]
 ELLIPSE = sqrt(2) / 1.3  # at a margin of 1.3 the ellipse goes through the corners of the box
 ROUNDING = 1e-4  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
-OUTLINED = ("person", "hand", "part")
+OUTLINED_LABELS = ("person", "hand", "part")
 """Labels of boxes whose silhouettes are in the mask that the same region source gives."""
 
 
@@ -30,7 +30,6 @@ def rasterize(
     feather: float = 0,
     mask: Mask | None = None,
     strength: Mask | None = None,
-    ignore: Mask | None = None,
 ) -> Mask:
     """Draw a mask, (H, W): 255 hides a pixel, 0 leaves it exactly as it is.
 
@@ -38,14 +37,13 @@ def rasterize(
         boxes: what to cover, in pixels.
         width: W, in pixels.
         height: H, in pixels.
-        shape: `ellipse` (at the default margin through the corners of the box, as chins and
+        shape: `ellipse` (at a margin of 1.3 through the corners of the box, as chins and
             foreheads need), `box`, or `silhouette`, which leaves out boxes of people and hands
             whose silhouettes are in the mask, and draws all others.
         margin: factor on a box's width and height, about its centre; a silhouette grows alike.
         feather: pixels over which the edge fades, outwards only: inside all is 255.
         mask: (H, W) silhouettes, nonzero on them; hidden whatever the shape.
         strength: (H, W), 0 to 255, a soft mask added unchanged: neither grown nor thresholded.
-        ignore: (H, W), zero where nothing may be hidden.
     """
     out = np.zeros((height, width), np.uint8)
     if mask is not None:
@@ -64,8 +62,6 @@ def rasterize(
             _draw(out, box, margin, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
-    if ignore is not None:
-        out[ignore == 0] = 0
     return out
 
 
@@ -85,12 +81,12 @@ def drawn_boxes(boxes: Iterable[Box], *, shape: str, mask: Mask | None) -> list[
 def is_outlined(box: Box, mask: Mask) -> bool:
     """Whether a box needs no drawing, as its source's silhouettes (H, W) show what is in it."""
     # The box of a part holds what is to stay visible.
-    return box.label == "part" or (box.label in OUTLINED and covers(mask, box))
+    return box.label == "part" or (box.label in OUTLINED_LABELS and covers(mask, box))
 
 
 def covers(mask: Mask | None, box: Box) -> bool:
     """Whether silhouettes (H, W) cover 15 % of a box or more."""
-    return mask is not None and _covered_share(mask, box) >= MIN_SILHOUETTE
+    return mask is not None and _silhouette_share(mask, box) >= MIN_SILHOUETTE
 
 
 def _draw(out: Mask, box: Box, factor: float, feather: float, *, ellipse: bool) -> None:
@@ -124,7 +120,7 @@ def _fade(distance: Floats, feather: float) -> Mask:
     return np.rint(255 * (1 - distance / feather).clip(0, 1)).astype(np.uint8)
 
 
-def _covered_share(silhouette: Mask, box: Box) -> float:
+def _silhouette_share(silhouette: Mask, box: Box) -> float:
     """How much of a box lies on the silhouette, 0 to 1."""
     height, width = silhouette.shape
     inside = box.clip(width, height)

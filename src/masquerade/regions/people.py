@@ -21,11 +21,11 @@ from masquerade.regions.hog_people import MovingPeople, UprightPeople
 from masquerade.regions.masks import Mask, resize_mask
 from masquerade.regions.people_scores import probability
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
-from masquerade.regions.pose_tracking import PoseTracker, PoseTracking
+from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import Every, Faces, TrackedSource
 from masquerade.regions.scene_cuts import mark_cuts
-from masquerade.regions.tracking import Tracking, select_keyframes, track_regions
+from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
 
 ALL_HIDDEN = ChosenPeople()
 THRESHOLDS = {"pose": 0.5, "hog": 0.15, "torchvision": 0.5}
@@ -64,10 +64,10 @@ class PoseSource(TrackedSource):
     every: Every = 4
 
     def pose_tracker(self, *, thorough_every: int = 1) -> PoseTracker:
-        """The networks that follow people; see `PoseTracking` for `thorough_every`."""
-        rules = PoseTracking(
+        """The networks that follow people; see `PoseTrackingRules` for `thorough_every`."""
+        rules = PoseTrackingRules(
             threshold=THRESHOLDS["pose"] if self.threshold is None else self.threshold,
-            box_threshold=self._at_most(PoseTracking.box_threshold),
+            box_threshold=self._at_most(PoseTrackingRules.box_threshold),
             every=self.every,
             gap=(self.carry if self.online else self.gap) if self.track else 0,
             carry=self.carry if self.track else 0,
@@ -120,8 +120,8 @@ class People(PoseSource):
         self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
         if self.online and (self._chosen or self.detector in ("motion", "hog")):
             raise UsageError(
-                "people are chosen, and found by how they move, with frames of the future, which "
-                "live video has not; leave --detector, --keep-visible and --hide-only out."
+                "--keep-visible, --hide-only and --detector motion or hog need later frames, which "
+                "live video does not have; leave them out."
             )
         if self._chosen and self.detector != "pose":
             raise UsageError(
@@ -290,7 +290,7 @@ class _TorchvisionPeople:
     """People by torchvision's Faster or Mask R-CNN."""
 
     def __init__(
-        self, network: TorchvisionPeople, *, every: int, tracking: Tracking | None
+        self, network: TorchvisionPeople, *, every: int, tracking: TrackingRules | None
     ) -> None:
         self._network, self._every, self._tracking = network, every, tracking
         self.model_sha256 = network.model_sha256

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.regions.boxes import Box, check_output, nms, scaled_boxes
+from masquerade.regions.boxes import Box, check_array, nms, scaled_boxes
 from masquerade.regions.masks import MIN_SILHOUETTE, Mask
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
@@ -53,7 +53,7 @@ class HogPeople:
         rows[:, 2:] += rows[:, :2]
         rows -= edge
         scores = 1 - np.exp(-np.array(margins, np.float64).reshape(-1).clip(0))
-        check_output("the pedestrian detector", scores, (len(rows),))
+        check_array("the pedestrian detector", scores, (len(rows),))
         rows, scores = rows[scores >= self.threshold], scores[scores >= self.threshold]
         kept = nms(rows, scores, NMS_IOU)
         full = frame.width, frame.height
@@ -97,7 +97,7 @@ class TorchvisionPeople:
         shapes = {"scores": (), "labels": (), "boxes": (4,), "masks": (1, None, None)}
         for key, one in found.items():
             shape = (len(found["scores"]), *shapes.get(key, ()))
-            check_output("torchvision's network", one.cpu().numpy(), shape)
+            check_array("torchvision's network", one.cpu().numpy(), shape)
         kept = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
         rows, scores = (
             found[key][kept].cpu().numpy().astype(np.float64) for key in ("boxes", "scores")

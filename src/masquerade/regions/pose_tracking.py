@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from masquerade.models.optical_flow import warp_along_flow
-from masquerade.regions.box_people import BoxPeople
+from masquerade.regions.box_people import BoxPoseLinks
 from masquerade.regions.boxes import Box, scaled_boxes
 from masquerade.regions.chosen_people import Earlier
 from masquerade.regions.frame_people import FramePeople
@@ -40,7 +40,7 @@ from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.tracking import (
     FULL_RATE,
-    Tracking,
+    TrackingRules,
     delayed,
     mark_ends,
     seconds_between,
@@ -53,14 +53,14 @@ UNSUPPORTED = 2  # runs of the detector without a find after which a covered or 
 LONGEST_SKIP = 0.045  # seconds between a frame that is skipped and the one before: 24 a second
 NOBODY = -1  # in place of the number of a track
 POSED = 0.5  # score of a box from which landmarks are looked for in it
-AGAIN = 30  # frames after which they are looked for again where there were none, and people in
-# turned copies of the frame while everybody who is found has landmarks
+RETRY_FRAMES = 30  # after which boxes without landmarks are tried again, and turned copies of the
+# frame while everybody who is found has landmarks
 SQUARE = 0.6  # half side of the square for them, over the longer side of the box
 FIRST_BOX = 1_000_000  # added to the numbers of tracks of boxes, which are not those of poses
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseTracking:
+class PoseTrackingRules:
     """How people are followed."""
 
     threshold: float  # lowest score of a detection by the pose networks that begins a track
@@ -75,10 +75,10 @@ class PoseTracking:
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 
     @property
-    def of_boxes(self) -> Tracking:
+    def of_boxes(self) -> TrackingRules:
         """How boxes are followed."""
         gap, lookback = (0, 0) if self.online else (self.gap, self.lookback)
-        return Tracking(
+        return TrackingRules(
             gap=gap, carry=self.carry, lookback=lookback, every=self.every, online=self.online
         )
 
@@ -102,8 +102,8 @@ def _square(box: Box, people: FramePeople) -> Square:
     return Square.upright(centre, np.array([0.0, -1.0]), half)
 
 
-def carry(silhouette: U8, source: FramePeople, target: FramePeople) -> U8:
-    """A silhouette of one frame moved to an adjacent one along the flow."""
+def warp_silhouette(silhouette: U8, source: FramePeople, target: FramePeople) -> U8:
+    """A silhouette of one frame, warped to an adjacent one along the optical flow."""
     before, now = source.flow_picture(), target.flow_picture()
     small = cv2.resize(silhouette, before.shape[::-1], interpolation=cv2.INTER_AREA)
     moved = warp_along_flow(np.asarray(small, np.uint8), source=before, target=now)
@@ -128,7 +128,7 @@ class PoseTracker:
 
     def __init__(
         self,
-        rules: PoseTracking,
+        rules: PoseTrackingRules,
         *,
         scale: tuple[int, int] | int | None,
         folder: Path | None = None,
@@ -144,7 +144,7 @@ class PoseTracker:
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
         earlier: Earlier = {}
-        in_boxes = BoxPeople(earlier)
+        links = BoxPoseLinks(earlier)
         for_poses, for_boxes = tee(self._looked_at(frames, earlier))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
         boxes = track_boxes(found, self.rules.of_boxes)
@@ -152,7 +152,7 @@ class PoseTracker:
         for people, followed in zip(late, boxes, strict=True):
             clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
             numbered = (replace(b, track=FIRST_BOX + (b.track or 0)) for b in clipped if b)
-            people.unposed = in_boxes.unposed(people, numbered)
+            people.unposed = links.link_boxes(people, numbered)
             if people.unposed:
                 people.outlines = self.segment(people)
             yield people
@@ -162,7 +162,7 @@ class PoseTracker:
     ) -> Iterator[FramePeople]:
         """Each frame as soon as it was looked at; later ones may still tell of its people."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
-        run = _Run(self, earlier)
+        run = _PoseTracks(self, earlier)
         with closing(run):
             unknown = ((frame, cut, False) for frame, cut in frames)
             for frame, cut, last in unknown if self.rules.online else mark_ends(frames):
@@ -207,7 +207,7 @@ class _Track:
     begun: int  # the frame from which it has its number
 
 
-class _Run:
+class _PoseTracks:
     """What is known of one video while it is read."""
 
     def __init__(self, tracker: PoseTracker, earlier: Earlier) -> None:
@@ -326,7 +326,7 @@ class _Run:
         for track in self._tracks:
             silhouette = last.silhouette(track.number)
             if 0 < t - track.seen <= self._rules.carry and silhouette is not None:
-                now.carried[track.number] = carry(silhouette, last, now)
+                now.carried[track.number] = warp_silhouette(silhouette, last, now)
 
     def _landmarks(self, now: FramePeople, squares: list[Square]) -> list[Pose]:
         return self._map(lambda square: self._tracker.landmarks(now.pixels, square), squares)
@@ -336,20 +336,20 @@ class _Run:
         track.square, track.seen = pose.next_square, t
 
     def _drop_doubles(self, now: FramePeople) -> None:
-        """Of two tracks that follow one person the younger ends."""
+        """End the younger of two tracks that follow the same person."""
         for track in sorted(self._tracks, key=lambda k: k.number):
             pose = now.poses.get(track.number)
             older = [k for k in self._tracks if k.number < track.number and k.number in now.poses]
             double = [k for k in older if pose and same_pose(pose, now.poses[k.number])]
             if double:
-                self._drop(track, double[0], now)
+                self._merge(track, double[0], now)
 
-    def _drop(self, track: _Track, other: _Track, now: FramePeople) -> None:
-        """End a track on whose person another one is.
+    def _merge(self, track: _Track, other: _Track, now: FramePeople) -> None:
+        """End a track that follows the same person as `other`.
 
-        Where each was of a person of its own, nobody knows which of them it is: as where one
-        passes in front of the other. Then the one that stays gets a new number, so that nobody is
-        taken for somebody who is left visible.
+        If each had followed a person of its own, as when one passes in front of the other, nobody
+        knows who is left. `other` then gets a new number, so that nobody is taken for somebody left
+        visible.
         """
         del now.poses[track.number]
         self._tracks.remove(track)
@@ -361,9 +361,9 @@ class _Run:
             self._merged.append(other)
 
     def _merged_beside(self, pose: Pose) -> list[_Track]:
-        """The merged tracks that the person of a new pose may have belonged to.
+        """The merged tracks that the person of a new pose may come from.
 
-        Just after two met, the other one is found anywhere, and later beside the one who stayed.
+        Shortly after a merge the pose may be anywhere; later its square must touch the track's.
         """
         longest = self._rules.gap + self._rules.every
         return [
@@ -407,19 +407,19 @@ class _Run:
         self._without += [(self._now, one) for one in boxed if one not in posed]
         if turned:
             somebody_else = bool(now.without_silhouette(now.found))
-            self._turn_at = self._now + (0 if somebody_else else AGAIN)
+            self._turn_at = self._now + (0 if somebody_else else RETRY_FRAMES)
         self._drop_unsupported(now)
 
     def _unposed_boxes(self, now: FramePeople) -> list[Square]:
         """The squares of boxes in which nobody is posed, but for those just looked at."""
-        self._without = [one for one in self._without if self._now - one[0] < AGAIN]
+        self._without = [one for one in self._without if self._now - one[0] < RETRY_FRAMES]
         sure = [box for box in now.found if box.score >= POSED]
         squares = [_square(box, now) for box in now.without_silhouette(sure)]
         known = [square for _, square in self._without]
         return [one for one in squares if not any(one.same_person(other) for other in known)]
 
     def _begin_all(self, waiting: deque[FramePeople], squares: list[Square]) -> list[Square]:
-        """Begin the tracks of those who are seen in squares, whose squares are returned."""
+        """Begin tracks for the people seen in squares; returns the squares that show somebody."""
         now = waiting[-1]
         seen = [
             (square, pose)
@@ -435,7 +435,7 @@ class _Run:
         return [square for square, _ in seen]
 
     def _drop_unsupported(self, now: FramePeople) -> None:
-        """End tracks that the detector does not see, and that share a supported one's person."""
+        """End tracks that the detector no longer sees and that overlap one that it does see."""
         old = self._now - UNSUPPORTED * self._rules.every
         parts = {number: now.draw(pose) for number, pose in now.poses.items()}
         for track in [k for k in self._tracks if k.number in parts and k.supported <= old]:
@@ -444,14 +444,14 @@ class _Run:
                     a, b = parts[track.number], parts[other.number]
                     if max(share_inside(a, b), share_inside(b, a)) >= COVERED:
                         del parts[track.number], parts[other.number]
-                        self._drop(track, other, now)
+                        self._merge(track, other, now)
                         parts[other.number] = b
                         break
 
     def _begin(self, waiting: deque[FramePeople], pose: Pose) -> None:
-        """Begin a track, and look back for the person, as far as to a track that was lost there.
+        """Begin a track under a new number, and look for its person in earlier frames.
 
-        That one may have been of somebody else, so that the number is new in any case.
+        A track lost in the same place ends: it may have been of somebody else.
         """
         now = waiting[-1]
         lost = [k for k in self._tracks if k.number not in now.poses]
@@ -467,9 +467,10 @@ class _Run:
         _fill_between(list(waiting), track.number, lost_there)
 
     def _look_back(self, waiting: deque[FramePeople], number: int, lost_there: int) -> None:
-        """Look for a person who was just found in earlier frames.
+        """Look in earlier frames for a person who was just found.
 
-        As far as to those of a track that was lost in the same place, or NOBODY.
+        Stops where the track `lost_there` is, the one lost in the same place; NOBODY: there was
+        none.
         """
         pose: Pose | None = waiting[-1].poses[number]
         carried = 0
@@ -491,7 +492,7 @@ class _Run:
             most = self._rules.lookback if lost_there == NOBODY else len(waiting)
             if silhouette is None or carried > most:
                 return
-            moved = carry(silhouette, after, before)
+            moved = warp_silhouette(silhouette, after, before)
             other = before.carried.get(number)
             before.carried[number] = moved if other is None else np.maximum(moved, other)
 

@@ -19,7 +19,7 @@ from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import (
     Detections,
-    Tracking,
+    TrackingRules,
     detect_beside,
     select_keyframes,
     track_regions,
@@ -114,10 +114,10 @@ class TrackedSource(Checked):
         if self.online:
             self.every, self.gap, self.lookback = 1, 0, 0
         self.every = self.every if self.track else 1
-        self._tracking: Tracking | None = None
+        self._tracking: TrackingRules | None = None
         self.look_ahead = 1  # the last frame of a video is a keyframe
         if self.track:
-            self._tracking = Tracking(
+            self._tracking = TrackingRules(
                 gap=self.gap,
                 carry=self.carry,
                 lookback=self.lookback,

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from masquerade.errors import UsageError
-from masquerade.regions.boxes import check_output
+from masquerade.regions.boxes import check_array
 from masquerade.regions.hog_keys import F32, KeyGrid, normalize
 
 Combine = Literal["mean", "max"]
@@ -99,7 +99,7 @@ def saliency(
         way = (out - ground) / (core - ground).clip(MIN_RANGE)
         out = ((way - START) / (FULL - START)).clip(0, 1)
     found = np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
-    return check_output("a comparison with templates", found, keys.shape[:-1])
+    return check_array("a comparison with templates", found, keys.shape[:-1])
 
 
 def strength(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.errors import UsageError
-from masquerade.regions.boxes import check_output
+from masquerade.regions.boxes import check_array
 from masquerade.regions.hog_keys import F32, U8
 from masquerade.regions.key_extractors import KeyExtractor, extract_keys
 from masquerade.regions.saliency import Level, measure_level
@@ -63,9 +63,9 @@ class Template:
     picks: tuple[Pick, ...]  # one per key
 
     def __post_init__(self) -> None:
-        check_output(f"template {self.name}", self.keys, (len(self.picks), None))
+        check_array(f"template {self.name}", self.keys, (len(self.picks), None))
         levels = np.array([(pick.level.core, pick.level.ground) for pick in self.picks])
-        check_output(f"template {self.name}", levels, (len(self.picks), 2))
+        check_array(f"template {self.name}", levels, (len(self.picks), 2))
 
     @property
     def levels(self) -> tuple[Level, ...]:

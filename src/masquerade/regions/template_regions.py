@@ -25,7 +25,7 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
 from masquerade.ranges import Count, Positive, UnitInterval, Weight, Whole, at_least, checked
-from masquerade.regions.boxes import check_output
+from masquerade.regions.boxes import check_array
 from masquerade.regions.key_extractors import SHORT, build_key_extractor, extract_keys
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
@@ -248,7 +248,7 @@ def _region(frame: Frame, levels: F32, *, cut: bool, keyframe: bool) -> Region:
     """The region of a frame, from strengths (h, w) of its small copy."""
     size = frame.width, frame.height
     full = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
-    check_output("a comparison with templates", full, size[::-1])  # NaN would become 0
+    check_array("a comparison with templates", full, size[::-1])  # NaN would become 0
     return Region(strength=np.rint(full * 255).astype(np.uint8), cut=cut, detected=keyframe)
 
 

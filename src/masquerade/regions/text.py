@@ -18,7 +18,7 @@ from masquerade.regions.boxes import (
     Array,
     Box,
     area,
-    check_output,
+    check_array,
     corners,
     intersection,
     scaled_boxes,
@@ -64,7 +64,7 @@ class TextDetector:
         # Blue comes first; black is -1 and white 1.
         given = cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5,) * 3, swapRB=True)
         self._network.setInput(given)
-        found = check_output("the text detector", self._network.forward(), (1, 1, h, w))
+        found = check_array("the text detector", self._network.forward(), (1, 1, h, w))
         rows, scores = lines(np.asarray(found[0, 0], np.float32), threshold=self.threshold)
         return rows * ([width / w, height / h] * 2), scores
 

@@ -38,7 +38,7 @@ Detections = tuple[list[Box], Mask | None]  # of one frame: boxes, and a silhoue
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracking:
+class TrackingRules:
     """Which frames without a detection a track covers."""
 
     gap: int = 12  # longest run of frames without a detection that is interpolated
@@ -74,7 +74,7 @@ class _Track:
         self.evidence += box.score**2
         self.best_score = max(self.best_score, box.score)
 
-    def box(self, t: int, rules: Tracking) -> Box | None:
+    def box(self, t: int, rules: TrackingRules) -> Box | None:
         """Where the track is in frame t; None where it covers nothing."""
         if not self.start <= t < self.end:
             return None
@@ -101,7 +101,7 @@ class _Track:
 
 
 def track_boxes(
-    detections: Iterable[tuple[list[Box] | None, bool]], rules: Tracking
+    detections: Iterable[tuple[list[Box] | None, bool]], rules: TrackingRules
 ) -> Iterator[list[Box]]:
     """Yield the boxes of each frame: those detected, and those that tracks put there.
 
@@ -131,7 +131,7 @@ def track_boxes(
         yield _boxes(tracks, t, rules)
 
 
-def _boxes(tracks: list[_Track], t: int, rules: Tracking) -> list[Box]:
+def _boxes(tracks: list[_Track], t: int, rules: TrackingRules) -> list[Box]:
     """All boxes of frame t; tracks that cannot reach later frames are dropped."""
     found = [track.box(t, rules) for track in tracks]
     for track in tracks:
@@ -323,7 +323,7 @@ def mark_ends(frames: Iterable[tuple[Item, bool]]) -> Iterator[tuple[Item, bool,
 def track_regions(
     frames: Iterable[tuple[Item, bool, bool]],
     detect: Callable[[Item], Detections],
-    rules: Tracking | None,
+    rules: TrackingRules | None,
 ) -> Iterator[tuple[Item, Region]]:
     """Run a detector on keyframes and its tracks through all frames.
 

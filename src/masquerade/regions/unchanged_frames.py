@@ -20,8 +20,8 @@ SIDE = 320  # longest side in pixels of the copies that are compared, at least
 REDUCTION = 2  # from what a detector sees to its copy, at most, so that a small face is a change
 CELL = 5  # side in their pixels of the cells that are averaged
 CHANGE = 6  # grey levels, of 255, by which no cell may differ
-MOST = 8  # runs in a row that are left out, so that chance finds count
-MOST_FRAMES = 27  # between two runs, about a second, however far apart keyframes are
+MAX_SKIPPED = 8  # runs in a row that are left out, so that chance finds count
+MAX_SKIPPED_FRAMES = 27  # between two runs, about a second, however far apart keyframes are
 
 
 class DetectOnChange(Generic[Found]):
@@ -37,7 +37,7 @@ class DetectOnChange(Generic[Found]):
         self,
         detect: Callable[[Frame], Found],
         scale: tuple[int, int] | int | None = None,
-        most: int = MOST,
+        most: int = MAX_SKIPPED,
     ) -> None:
         self._detect, self._scale, self._most = detect, scale, most
         self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by the turn in degrees
@@ -57,7 +57,7 @@ class DetectOnChange(Generic[Found]):
 
 def most_left_out(every: int) -> int:
     """How many runs may be left out in a row where keyframes are `every` frames apart."""
-    return min(MOST, max(0, MOST_FRAMES // every - 1))
+    return min(MAX_SKIPPED, max(0, MAX_SKIPPED_FRAMES // every - 1))
 
 
 def averaged_copy(frame: Frame, scale: tuple[int, int] | int | None) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from masquerade.regions.boxes import Box
-from masquerade.regions.masks import OUTLINED, Mask, Shape, is_outlined
+from masquerade.regions.masks import OUTLINED_LABELS, Mask, Shape, is_outlined
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import RegionSource
 
@@ -81,7 +81,7 @@ def _with_offset(box: Box, source: int) -> Box:
 
 def _is_without_silhouette(box: Box, mask: Mask | None) -> bool:
     """Whether a box has no silhouette of its own source, so that others' must not replace it."""
-    return box.label in OUTLINED and (mask is None or not is_outlined(box, mask))
+    return box.label in OUTLINED_LABELS and (mask is None or not is_outlined(box, mask))
 
 
 def _maximum(masks: Iterable[Mask | None]) -> Mask | None:

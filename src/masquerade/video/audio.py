@@ -22,9 +22,9 @@ from masquerade.video.probe import VideoInfo
 from masquerade.video.stream_template import StreamTemplate
 
 Audio = Literal["drop", "keep", "pitch"]
-# All others: aac. That of mp3 writes its name into the sound, and mp2 plays wherever mp3 does.
 TEXT = {"matroska": "subrip", "webm": "webvtt"}
 """What mov_text, which only mp4 and mov hold, becomes elsewhere."""
+# All others: aac. FFmpeg's mp3 encoder writes its name into the sound; mp2 plays wherever mp3 does.
 _ENCODERS = {"webm": "libopus", "avi": "mp2"}
 
 

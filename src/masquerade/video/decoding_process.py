@@ -34,8 +34,8 @@ from masquerade.video.messages import (
     send,
     sound_from_plain,
 )
-from masquerade.video.probe import FrameCount, PacketFacts, VideoInfo, check_size
-from masquerade.video.shared_picture import PictureMaker, Properties, byte_count
+from masquerade.video.probe import PacketFacts, StreamFrames, VideoInfo, check_size
+from masquerade.video.shared_picture import Properties, SharedPictureReader, byte_count
 from masquerade.video.stream_template import StreamTemplate, open_skeleton
 
 SLOTS = 3  # pictures in shared memory, fewer where they are large
@@ -249,10 +249,10 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
         return info_from_plain(talk.open("probe", rate=rate)["info"], path)
 
 
-def tally_frames(path: Path, *, limits: Limits = LIMITS) -> FrameCount:
+def tally_frames(path: Path, *, limits: Limits = LIMITS) -> StreamFrames:
     """Count the frames of a video as `probe.tally_frames` does, in the process that decodes."""
     with Conversation(path, limits) as talk:
-        return FrameCount(*talk.open("tally", rate=None)["tally"])
+        return StreamFrames(*talk.open("tally", rate=None)["tally"])
 
 
 def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
@@ -348,7 +348,7 @@ class RemoteDecoder:
         return replace(template, stream=self._skeletons[-1].streams[0])
 
     def __iter__(self) -> Iterator[Decoded | StreamPacket]:
-        talk, maker, slot = self._open(), PictureMaker(), 0
+        talk, maker, slot = self._open(), SharedPictureReader(), 0
         shared: mmap.mmap | None = None
         talk.say("go", copy=sorted(self.copy), sound=sorted(self.sound))
         while True:

@@ -7,8 +7,8 @@ was decoded.
 
 from dataclasses import dataclass
 
-MOST = 1.0  # seconds of packets that wait, from which some are left out unless they become fewer
-LEAVES_OUT = 5.0  # seconds after which the next key frame ends it: what waits, waits elsewhere
+MAX_BACKLOG = 1.0  # seconds; of a longer one that does not shrink packets are dropped
+MAX_DROPPING = 5.0  # seconds of dropped packets after which the next key frame ends it in any case
 JUMP = 10.0  # seconds forward, and any backward, from which a source counts time anew
 
 
@@ -36,8 +36,8 @@ class Backlog:
         self.seconds = way - self._least
 
     def grows(self, now: float) -> bool:
-        """Whether the backlog is longer than `MOST` and has not become shorter within a second."""
-        if self.seconds <= MOST:
+        """Whether the backlog is above `MAX_BACKLOG` and has not become shorter within a second."""
+        if self.seconds <= MAX_BACKLOG:
             self._then = None
             return False
         if self._then is None:

@@ -21,7 +21,7 @@ from masquerade.errors import VideoError
 from masquerade.video.addresses import PROTOCOLS, Address
 from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS
 from masquerade.video.decoding import Decoded
-from masquerade.video.live_backlog import LEAVES_OUT, MOST, Backlog
+from masquerade.video.live_backlog import MAX_BACKLOG, MAX_DROPPING, Backlog
 from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
@@ -167,10 +167,10 @@ class LiveDecoder:
             if self._backlog.grows(now):
                 self._left_out_since = now
         elif packet.is_keyframe:
-            too_long = now - self._left_out_since > LEAVES_OUT
+            too_long = now - self._left_out_since > MAX_DROPPING
             if too_long:
                 self._backlog.forget()
-            if too_long or self._backlog.seconds <= MOST / 2:
+            if too_long or self._backlog.seconds <= MAX_BACKLOG / 2:
                 stream.codec_context.flush_buffers()
                 self._left_out_since = None
         return self._left_out_since is not None

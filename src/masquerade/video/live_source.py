@@ -23,7 +23,7 @@ from masquerade.video.frame import Frame, YuvToRgb
 from masquerade.video.live_decoding import TICKS, arrival_tick
 from masquerade.video.messages import info_from_plain
 from masquerade.video.probe import VideoInfo, check_size
-from masquerade.video.shared_picture import PictureMaker, Properties, byte_count
+from masquerade.video.shared_picture import Properties, SharedPictureReader, byte_count
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts to open a lost source
 
@@ -195,7 +195,7 @@ class LiveSource:
     def _frames(self) -> Iterator[Frame]:
         talk, to_rgb = self._talk, self._to_rgb
         assert talk is not None and to_rgb is not None
-        maker, slot = PictureMaker(), 0
+        maker, slot = SharedPictureReader(), 0
         shared: mmap.mmap | None = None
         said = False
         while True:

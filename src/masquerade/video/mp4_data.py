@@ -16,11 +16,11 @@ Mp4Box = tuple[bytes, int, int]
 """A box's name, and where its content begins and ends."""
 UNUSED = "data that no stream uses"
 TOP = frozenset(b"ftyp styp moov moof mdat mfra sidx ssix wide meta free skip".split())
-"""What a file is made of; what else FFmpeg reads of it, as `udta`, is no place for it."""
+"""The boxes at the top level of an MP4; `udta`, which FFmpeg reads there too, does not belong."""
 PADDING = (b"free", b"skip", b"wide")
 BRANDS = (b"ftyp", b"styp")
 MOST_BRANDS = 128  # bytes; a dozen are usual
-SLACK = 16  # bytes of all that is not used, as the name and size of padding between samples
+SLACK = 16  # bytes of unused data that are ignored, such as box headers of padding between samples
 _INSIDE = {  # of boxes of boxes: those that tell how samples are stored, or that FFmpeg reads
     "moov": "mvhd iods trak mvex pssh ctab clip prfl udta meta",
     "trak": "tkhd tapt edts tref trgr load clip matt kmat imap txas mdia udta meta",
@@ -42,7 +42,7 @@ _FILLED = re.compile(rb"[^\0]")
 def list_used_bytes(path: Path) -> list[tuple[int, int]]:
     """List where in a file the packets of its streams lie, as (start, end) of each stretch.
 
-    Those that an edit list cuts count as well: they are frames, and are told of as such.
+    Packets that an edit list leaves out count too: `tally_frames` reports those.
     """
     places, sizes = array("q"), array("q")
     with open_container(path, as_stored=True) as container:

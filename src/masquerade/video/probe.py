@@ -138,7 +138,7 @@ def probe(
         return describe(container, stream, frame, path)
 
 
-class FrameCount(NamedTuple):
+class StreamFrames(NamedTuple):
     """How many frames a video stream holds, and how much sound beside it is not played."""
 
     shown: int  # by players
@@ -146,7 +146,7 @@ class FrameCount(NamedTuple):
     hidden_sound: float = 0.0  # seconds of the stream that has most of it
 
 
-def tally_frames(path: Path) -> FrameCount:
+def tally_frames(path: Path) -> StreamFrames:
     """Count a video's frames without decoding it: those shown, and those its edit list leaves out.
 
     Reference pictures of VP8 and VP9 that no player shows are not counted, and of what precedes the
@@ -173,7 +173,7 @@ def tally_frames(path: Path) -> FrameCount:
     lost = 0
     if early.count and early.first is not None:
         lost = max(0, early.count - _count_before(path, early.first))
-    return FrameCount(hidden[False] - lost, hidden[True], max(silent, default=0.0))
+    return StreamFrames(hidden[False] - lost, hidden[True], max(silent, default=0.0))
 
 
 def _count_before(path: Path, tick: int) -> int:
@@ -193,11 +193,6 @@ def _naming_damage(path: Path) -> Iterator[None]:
         raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
 
 
-def count_frames(path: Path) -> int:
-    """How many frames of the video stream are shown, counted without decoding them."""
-    return tally_frames(path).shown
-
-
 class PacketFacts(NamedTuple):
     """What a file tells of one frame without decoding it."""
 
@@ -209,8 +204,8 @@ class PacketFacts(NamedTuple):
 def list_packets(path: Path) -> list[PacketFacts]:
     """List the packets of the frames that are shown, in presentation order.
 
-    The bytes of a picture that is there for others alone count to the next one that is shown: who
-    watches a connection sees them come with it.
+    The bytes of a reference picture that is not shown count to the next one that is: they are sent
+    together.
     """
     with open_container(path) as container:
         stream = main_stream(container, path)

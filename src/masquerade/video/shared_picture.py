@@ -87,7 +87,7 @@ def put(picture: VideoFrame, memory: memoryview) -> None:
         shared[:, : own.shape[1]] = own[:, : shared.shape[1]]
 
 
-class PictureMaker:
+class SharedPictureReader:
     """Makes pictures of what `put` left in shared memory; keeps nothing of that memory."""
 
     def __init__(self) -> None:

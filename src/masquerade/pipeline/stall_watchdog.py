@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 T = TypeVar("T")
 
 
-class Standstill:
+class StallWatchdog:
     """Reports, once a picture, that the work on it takes longer than `seconds`.
 
     Args:
@@ -26,7 +26,7 @@ class Standstill:
         self._said = False
         self._changed = threading.Condition()
         self._ended = False
-        self._thread = threading.Thread(target=self._watch, name="standstill", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="stall watchdog", daemon=True)
         self.longest = 0.0  # seconds that a picture was worked on
 
     def __enter__(self) -> Self:
