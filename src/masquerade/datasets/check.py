@@ -191,8 +191,8 @@ def _decode(path: Path, every_frame: bool, *, count: bool) -> tuple[str, int | N
 
 def _frames(path: Path, every_frame: bool, *, count: bool) -> int | None:
     info = probe(path)
-    if not every_frame:  # Matroska, WebM and MPEG-TS do not tell how many frames they hold
-        return count_frames(path) if count and info.frames is None else info.frames
+    if not every_frame:  # containers tell of frames that nobody is shown, as where a film was cut
+        return count_frames(path) if count else info.frames
     with RemoteDecoder(path, info) as decoder:
         return sum(1 for _ in decoder)
 
