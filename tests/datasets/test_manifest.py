@@ -401,7 +401,7 @@ def test_sizes_may_be_unknown_and_other_facts_are_anything(tmp_path: Path) -> No
 
 def test_somebody_who_is_called_null_is_read_back(tmp_path: Path) -> None:
     """The kind is declared where a label would else be taken for none."""
-    names, marks = ("Null", "nan", "Ann"), ("0", "1", "none")
+    names, marks = ("Null", "Na", "Ann"), ("0", "1", "none")
     clips = [
         Clip(path=f"{i}.mp4", cells={"identity": name, "mark": mark})
         for i, (name, mark) in enumerate(zip(names, marks, strict=True))
@@ -424,7 +424,7 @@ def test_a_declared_identity_is_one_value_a_clip(tmp_path: Path) -> None:
     assert read_manifest(path).column("identity").kind == "multi-label"
 
 
-@pytest.mark.parametrize("cell", ["unknown", "?", "Unknown", "p1|none", "-"])
+@pytest.mark.parametrize("cell", ["unknown", "?", "Unknown", "p1|none", "-", "NA"])
 def test_a_person_who_is_unknown_is_nobody(tmp_path: Path, cell: str) -> None:
     """All such clips were of one person, whom nobody could recognise."""
     path = written(tmp_path, f"path,person_a\na,p1\nb,{cell}\n")

@@ -181,10 +181,14 @@ def test_names_that_are_spelled_differently_are_noted() -> None:
         people("p01", "P1", "Zo\u00eb", "Zoe\u0308", "p10", "p100", "a b|p11")
     )
     assert note.startswith(
-        "P1, p01; Zoe\u0308, Zo\u00eb: these differ by case, spaces or zeros alone"
+        "P1, p01; Zoe\u0308, Zo\u00eb: these differ by case, spaces, zeros or invisible characters "
+        "alone"
     )
     (note,) = notes_on_people(several_columns(("p 1", "q"), ("r", "p_1")))
     assert "p 1, p_1" in note and "in person_a and person_b; spell" in note
+    (note,) = notes_on_people(people("1", "1.0", "01.00", "Ann", "A\u200bnn", "\ufeffann"))
+    assert note.startswith("01.00, 1, 1.0; Ann, A\u200bnn, \ufeffann: these")
+    assert notes_on_people(people("1.5", "1", "15", "10", "1.05x", "p.0", "p")) == ()
     assert notes_on_people(people("p0", "p00x", "p1", "p_1_1", "p_11", "g01-c1", "g1-1")) == ()
 
 

@@ -47,8 +47,8 @@ _GROUPS = {"group", "source"}
 # last words of columns that say something about people or sources, and not which they are
 _MEASURES = _FACTS - {"sha256"} | {"age", "camera", "codec", "count", "gender", "sex", "size"}
 _NO_LABEL = {"nan", "<na>", "n/a", "#n/a", "null"}  # what other programs write for an empty cell
-_NOBODY = {"none", "?", "-", "unknown"}  # of people: such clips would be of one person
-_NO_NUMBER = _NO_LABEL | _NOBODY | {"na"}  # in a column of 0 and 1
+_NOBODY = {"none", "?", "-", "unknown", "na"}  # of people: such clips would be of one person
+_NO_NUMBER = _NO_LABEL | _NOBODY  # in a column of 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True)

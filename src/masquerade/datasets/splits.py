@@ -67,16 +67,20 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
     if alike := sorted(", ".join(sorted(each)) for each in spelled.values() if len(each) > 1):
         notes.append(
             f"{'; '.join(alike[:3])}{' and others' * (len(alike) > 3)}: these differ by case, "
-            f"spaces or zeros alone, and are different people in {' and '.join(people)}; spell one "
-            "person's name in one way."
+            "spaces, zeros or invisible characters alone, and are different people in "
+            f"{' and '.join(people)}; spell one person's name in one way."
         )
     return tuple(notes)
 
 
 def _plain(name: str) -> str:
-    """A name in lower case, without leading zeros and with one kind of space."""
-    folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", folded.strip())
+    """A name in lower case, without leading zeros and invisible characters, with one kind of space.
+
+    And without the `.0` that spreadsheets put behind numbers.
+    """
+    seen = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", seen).casefold()).strip()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", folded))
 
 
 def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:
