@@ -249,3 +249,16 @@ def test_a_split_is_copied_to_other_clips_of_the_same_files(tmp_path: Path) -> N
         copy_split(pieces, halves)
     with pytest.raises(UsageError, match="has none"):
         copy_split(pieces, pieces)
+
+
+@pytest.mark.parametrize("name", ["circle.mp4", "a\0.mp4"])
+def test_a_split_is_copied_from_clips_whose_files_cannot_be_reached(
+    tmp_path: Path, name: str
+) -> None:
+    """A link that leads to itself, or a name that no file can have, ended in a traceback."""
+    (tmp_path / "circle.mp4").symlink_to("circle.mp4")
+    other = make_manifest(tmp_path, [Clip(path=name, cells={"split": "train"})])
+    same = make_manifest(tmp_path, [Clip(path=name, cells={})])
+    assert copy_split(same, other).cells("split") == ("train",)
+    with pytest.raises(UsageError, match=r"b\.mp4 is in no part of 'split'"):
+        copy_split(make_manifest(tmp_path, [Clip(path="b.mp4", cells={})]), other)

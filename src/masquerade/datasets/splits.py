@@ -1,14 +1,14 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from masquerade.datasets.manifest import Column, IntArray, Manifest, names_people
+from masquerade.datasets.manifest import Clip, Column, IntArray, Manifest, names_people
 from masquerade.errors import UsageError
 
 NEAR = 0.25  # a draw that misses the clips that are asked for by no more of them stands
@@ -245,18 +245,27 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
         raise UsageError("The manifest whose split is to be taken has none.")
     manifest = _without(manifest, {one.name for one in manifest.of_role("split")})
     for column in columns:
-        parts: dict[Path, set[str]] = {}
+        parts: dict[str, set[str]] = {}
         for clip in other.clips:
-            parts.setdefault(other.path(clip).resolve(), set()).add(clip.cells[column.name])
+            parts.setdefault(_place(other, clip), set()).add(clip.cells[column.name])
         cells: list[str] = []
         for clip in manifest.clips:
-            found = parts.get(manifest.path(clip).resolve(), set())
+            found = parts.get(_place(manifest, clip), set())
             if len(found) != 1:
                 where = "several parts" if found else "no part"
                 raise UsageError(f"{clip.path} is in {where} of {column.name!r} there.")
             cells += found
         manifest = manifest.with_cells(column, cells)
     return manifest
+
+
+def _place(manifest: Manifest, clip: Clip) -> str:
+    """Where a clip's file is, whatever links lead there; also of one that is not there."""
+    path = manifest.path(clip)
+    try:
+        return os.path.realpath(path)  # unlike Path.resolve it bears links in a circle
+    except ValueError:  # no file's name, as it holds a NUL
+        return os.path.abspath(path)
 
 
 def _without(manifest: Manifest, names: Collection[str]) -> Manifest:
