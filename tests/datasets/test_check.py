@@ -141,6 +141,18 @@ def test_source_clips_may_not_straddle_even_where_people_are_to_be_known_again(
     assert check_manifest(manifest, files=False).not_compared == ("split_identity: identity",)
 
 
+@pytest.mark.parametrize("name", ["group", "source"])
+def test_a_split_that_is_named_after_sources_keeps_them_apart(tmp_path: Path, name: str) -> None:
+    """They were taken for people who are to be known again, and passed in train and in test."""
+    rows = [
+        Clip(path=f"{i}", cells={name: "g", "identity": "p", f"split_{name}": part})
+        for i, part in enumerate(("train", "test"))
+    ]
+    manifest = make_manifest(tmp_path, rows)
+    assert [each.by for each in find_split_leaks(manifest)] == [name, "identity"]
+    assert check_manifest(manifest, files=False).not_compared == ()
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts"])
 def test_a_range_past_the_last_frame_is_found(tmp_path: Path, name: str) -> None:
     """Also in a file that does not tell how many frames it holds."""

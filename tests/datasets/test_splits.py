@@ -192,6 +192,15 @@ def test_names_that_are_spelled_differently_are_noted() -> None:
     assert notes_on_people(people("p0", "p00x", "p1", "p_1_1", "p_11", "g01-c1", "g1-1")) == ()
 
 
+def test_validation_of_a_split_by_sources_is_of_other_sources() -> None:
+    given = several_columns(*((f"g{i // 4}", "") for i in range(16)), names=("source", "identity"))
+    split = Column(name="split_source", role="split", kind="classes")
+    given = given.with_cells(split, ["train"] * 16)
+    carved = carve_validation(given, name="split_source", fraction=0.5, seed=0)
+    parts = set(zip(given.cells("source"), carved.cells("split_source"), strict=True))
+    assert len(parts) == 4 and {part for _, part in parts} == {"train", "val"}
+
+
 def test_a_share_that_groups_do_not_allow_is_said() -> None:
     split = random_split(people(*"a" * 80, *"b" * 20), test=0.4, seed=0)
     note = note_on_share(split, "test", 0.4, of=("train", "test"))

@@ -115,9 +115,15 @@ def shown_people(manifest: Manifest) -> IntArray:
     return shown
 
 
-def shares_people(split: str, column: str) -> bool:
+def shares_people(split: str, column: Column) -> bool:
     """Whether a split is named after a column of people: it has the same ones in all its parts."""
-    return split == f"split_{column}"
+    return is_of_people(column) and split == f"split_{column.name}"
+
+
+def kept_apart(manifest: Manifest, split: str) -> list[str]:
+    """The columns whose people or source clips may be in one part alone of a split."""
+    named = map(manifest.column, group_columns(manifest))
+    return [column.name for column in named if not shares_people(split, column)]
 
 
 def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> IntArray:
@@ -190,7 +196,7 @@ def carve_validation(
     `split_identity` of `identity`, keeps them in all its parts: None then leaves that column out.
     """
     if columns is None:
-        columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
+        columns = kept_apart(manifest, name)
     if not 0 < fraction < 1:
         raise UsageError(f"A validation share of {fraction} is not between 0 and 1.")
     cells = list(manifest.cells(name))
@@ -289,7 +295,7 @@ def note_on_share(
     got = sum(cells[i] == part for i in rows) / len(rows)
     if abs(got - share) <= NEAR * share:
         return None
-    columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
+    columns = kept_apart(manifest, name)
     mine = manifest.take(rows)
     largest = int(np.bincount(linked_groups(mine, columns)).max())
     return (
