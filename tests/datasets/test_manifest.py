@@ -126,6 +126,7 @@ def test_frame_ranges_count_from_zero_and_may_be_missing(tmp_path: Path) -> None
         ("path,action,action\na,x,y\n", "line 1: column 'action' appears twice"),
         ("path,,action\na,x,y\n", "line 1: a column has no name"),
         ("path,hat:maybe\na,1\n", "line 1, column 'hat': 'maybe' is none of"),
+        ("path\nhttps://a.b/c.mp4\n", "line 2, column path: 'https://a.b/c.mp4' is an address"),
         ("path,first\na,0\n", "line 1: a frame range needs both"),
         ("path,action\na,x\nb\n", "line 3: 1 cells under 2 columns"),
         ("path,action\na,x\n\n,y\n", "line 4, column path: is empty"),

@@ -407,6 +407,10 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
     cells = {n: re.sub(r"\s*\|\s*", "|", c) if "|" in c else c for n, c in cells.items()}
     if not file:
         raise UsageError(f"{where}, column path: is empty.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", file):
+        raise UsageError(
+            f"{where}, column path: {file!r} is an address; download it, and name the file."
+        )
     edges = {name: cells.pop(name, "") for name in ("first", "last")}
     for name, cell in edges.items():
         if cell and not re.fullmatch("[0-9]{1,18}", cell):
