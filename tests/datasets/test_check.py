@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,20 +16,23 @@ import pytest
 
 from masquerade.datasets.check import SplitLeak, check_manifest, find_split_leaks
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
-from masquerade.video.decoding_process import count_frames
+from masquerade.video.decoding_process import count_frames, probe
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-def film(path: Path, seed: int = 0, frames: int = 5) -> Path:
+def film(path: Path, seed: int = 0, frames: int = 5, times: Sequence[int] | None = None) -> Path:
     codec = {".ts": "mpeg2video", ".webm": "libvpx"}.get(path.suffix, "mpeg4")
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 255, (frames, 32, 32, 3), dtype=np.uint8)
+    times = range(frames) if times is None else times
+    noise = np.random.default_rng(seed).integers(0, 255, (len(times), 32, 32, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width = stream.height = 32
-        for image in noise:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for image, time in zip(noise, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
@@ -136,6 +141,18 @@ def test_source_clips_may_not_straddle_even_where_people_are_to_be_known_again(
     assert check_manifest(manifest, files=False).not_compared == ("split_identity: identity",)
 
 
+@pytest.mark.parametrize("name", ["group", "source"])
+def test_a_split_that_is_named_after_sources_keeps_them_apart(tmp_path: Path, name: str) -> None:
+    """They were taken for people who are to be known again, and passed in train and in test."""
+    rows = [
+        Clip(path=f"{i}", cells={name: "g", "identity": "p", f"split_{name}": part})
+        for i, part in enumerate(("train", "test"))
+    ]
+    manifest = make_manifest(tmp_path, rows)
+    assert [each.by for each in find_split_leaks(manifest)] == [name, "identity"]
+    assert check_manifest(manifest, files=False).not_compared == ()
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts"])
 def test_a_range_past_the_last_frame_is_found(tmp_path: Path, name: str) -> None:
     """Also in a file that does not tell how many frames it holds."""
@@ -146,6 +163,25 @@ def test_a_range_past_the_last_frame_is_found(tmp_path: Path, name: str) -> None
     assert (
         check_manifest(past).past_end == check_manifest(past, every_frame=True).past_end == (name,)
     )
+
+
+def cut(path: Path, ticks: int) -> None:
+    """Let an MP4's edit list show so many thousandths of a second, as a cut without encoding."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    data[at : at + 4] = ticks.to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+def test_a_range_past_the_last_frame_that_is_shown_is_found(tmp_path: Path) -> None:
+    """A file may claim more frames: it passed, and its rows were lost where frames are needed."""
+    cut(film(tmp_path / "cut.mp4", frames=20), 400)
+    film(tmp_path / "dropped.avi", times=[*range(9), 19])
+    for name in ("cut.mp4", "dropped.avi"):
+        assert (probe(tmp_path / name).frames, count_frames(tmp_path / name)) == (20, 10)
+        assert check_manifest(clips(tmp_path, (name, "p", "train"), first=0, last=9)).ok
+        past = clips(tmp_path, (name, "p", "train"), first=0, last=10)
+        assert check_manifest(past).past_end == (name,)
 
 
 def test_a_file_of_many_ranges_is_counted_once(
@@ -172,7 +208,7 @@ def test_a_film_that_is_cut_off_is_found_by_decoding_it_whole(tmp_path: Path) ->
     rows = [(name, "p", "train") for name in ("a.avi", "b.mkv")]
     assert check_manifest(clips(tmp_path, *rows)).ok  # the first frame is there
     manifest = clips(tmp_path, *rows, first=0, last=39)
-    assert check_manifest(manifest).past_end == ("b.mkv",)  # whose packets are counted
+    assert check_manifest(manifest).past_end == ("a.avi", "b.mkv")  # their packets are counted
     result = check_manifest(manifest, every_frame=True)
     assert [each.path for each in result.unreadable] == ["a.avi", "b.mkv"]
 

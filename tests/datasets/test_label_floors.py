@@ -183,6 +183,15 @@ def test_a_manifest_by_hand(tmp_path: Path) -> None:
     assert same["predicted action", "cMAP"] == same["action prior", "cMAP"]
 
 
+def test_an_action_that_no_recognizer_could_learn_is_named_with_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    rows = ROWS_OF_A_MANIFEST + "i,jump,1,x,test\nj,bow,0,y,test\n"
+    path.write_text(rows, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^--action-accuracy: .* shows bow, jump, which .* leave"):
+        label_floors(path, action_accuracy=0.8)
+    assert label_floors(path, resamples=0).tables[0].test == 4
+
+
 def test_columns_that_have_no_floor_are_named_and_stop_no_other(tmp_path: Path) -> None:
     """Each row's mean is over the same attributes; an empty column is none."""
     path = tmp_path / "m.csv"

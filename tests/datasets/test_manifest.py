@@ -126,6 +126,7 @@ def test_frame_ranges_count_from_zero_and_may_be_missing(tmp_path: Path) -> None
         ("path,action,action\na,x,y\n", "line 1: column 'action' appears twice"),
         ("path,,action\na,x,y\n", "line 1: a column has no name"),
         ("path,hat:maybe\na,1\n", "line 1, column 'hat': 'maybe' is none of"),
+        ("path\nhttps://a.b/c.mp4\n", "line 2, column path: 'https://a.b/c.mp4' is an address"),
         ("path,first\na,0\n", "line 1: a frame range needs both"),
         ("path,action\na,x\nb\n", "line 3: 1 cells under 2 columns"),
         ("path,action\na,x\n\n,y\n", "line 4, column path: is empty"),
@@ -401,7 +402,7 @@ def test_sizes_may_be_unknown_and_other_facts_are_anything(tmp_path: Path) -> No
 
 def test_somebody_who_is_called_null_is_read_back(tmp_path: Path) -> None:
     """The kind is declared where a label would else be taken for none."""
-    names, marks = ("Null", "nan", "Ann"), ("0", "1", "none")
+    names, marks = ("Null", "Na", "Ann"), ("0", "1", "none")
     clips = [
         Clip(path=f"{i}.mp4", cells={"identity": name, "mark": mark})
         for i, (name, mark) in enumerate(zip(names, marks, strict=True))
@@ -424,7 +425,7 @@ def test_a_declared_identity_is_one_value_a_clip(tmp_path: Path) -> None:
     assert read_manifest(path).column("identity").kind == "multi-label"
 
 
-@pytest.mark.parametrize("cell", ["unknown", "?", "Unknown", "p1|none", "-"])
+@pytest.mark.parametrize("cell", ["unknown", "?", "Unknown", "p1|none", "-", "NA"])
 def test_a_person_who_is_unknown_is_nobody(tmp_path: Path, cell: str) -> None:
     """All such clips were of one person, whom nobody could recognise."""
     path = written(tmp_path, f"path,person_a\na,p1\nb,{cell}\n")

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interruptions import KNOWN, interrupted_at
 
 from masquerade.cli import data
 from masquerade.datasets.check import check_manifest
@@ -24,6 +26,7 @@ from masquerade.datasets.mimes import (
     RATES,
     Mime,
     Mimes,
+    write,
     write_mimes,
 )
 from masquerade.datasets.mimes.motion import (
@@ -272,6 +275,59 @@ def test_a_folder_is_as_open_as_any_new_one(tmp_path: Path) -> None:
     assert (tmp_path / "m").stat().st_mode & 0o777 == 0o750
 
 
+@pytest.mark.parametrize("name", [".", "e", "link"])
+def test_an_empty_folder_is_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Some cannot be replaced, such as `.` or a mounted volume: all was drawn, and then refused."""
+    empty = tmp_path / "e"
+    empty.mkdir(mode=0o750)
+    (tmp_path / "link").symlink_to("e")
+    monkeypatch.chdir(empty if name == "." else tmp_path)
+    before = empty.stat()
+    path = write_mimes(Path(name), Mimes(size=32, frames=2, clips=2, people=4), truth=True)
+    assert check_manifest(read_manifest(path)).ok
+    assert sorted(os.listdir(empty)) == ["clips", "manifest.csv", "truth"]
+    after = empty.stat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["e", "link"]
+
+
+@pytest.mark.parametrize("name", ["file", "link", "full"])
+def test_what_is_no_empty_folder_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "full" / "clips").mkdir(parents=True)
+    monkeypatch.setattr(write, "_fill", lambda *_, **__: pytest.fail("it is drawn"))
+    with pytest.raises(UsageError, match=f"{name} is there already and is no empty folder"):
+        write_mimes(tmp_path / name, Mimes(clips=2, people=4))
+    assert os.listdir(tmp_path / "full") == ["clips"]
+
+
+@KNOWN
+def test_an_interruption_anywhere_leaves_an_empty_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(folder: Path, *_: object, **__: object) -> None:
+        for name in ("clips", "truth"):
+            (folder / name).mkdir()
+            (folder / name / "0").write_text("drawn")
+        (folder / "manifest.csv").write_text("path")
+
+    monkeypatch.setattr(write, "_fill", fill)
+    reached, point, complete = True, 0, ["clips", "manifest.csv", "truth"]
+    while reached:
+        point += 1
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        work = partial(write_mimes, folder, Mimes(clips=2, people=4))
+        reached = interrupted_at(point, work, write)
+        assert sorted(os.listdir(folder)) in ([], complete), point
+    assert sorted(os.listdir(folder)) == complete and point > 20
+
+
 def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
     mimes = Mimes(clips=3, people=4)
     path = write_mimes(tmp_path / "m", mimes, truth=True)
@@ -295,7 +351,7 @@ def test_the_command_writes_a_dataset_that_passes_its_checks(tmp_path: Path) -> 
     assert data.main(["mimes", *words]) == 0
     assert check_manifest(read_manifest(tmp_path / "m" / "manifest.csv")).ok
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["clips", "manifest.csv"]
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="no empty folder"):
         data.main(["mimes", *words])
     with pytest.raises(UsageError, match="give one above 0"):
         data.main(["mimes", str(tmp_path / "n"), "--correlated", "hat"])
@@ -324,18 +380,23 @@ def test_there_is_no_clip_past_the_last() -> None:
         Mimes(clips=5).clip(5)
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, there: bool) -> None:
     script = (
         "import os, sys\nfrom pathlib import Path\n"
         "from masquerade.datasets import mimes\nfrom masquerade.datasets.mimes import write\n"
         "write._fill = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "write.write_mimes(Path(sys.argv[1]), mimes.Mimes(clips=2, people=4))\n"
     )
+    if there:
+        (tmp_path / "m").mkdir()
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "m"])
-    assert done.returncode == -9 and len(list(tmp_path.iterdir())) == 1
+    assert done.returncode == -9
+    assert len(list((tmp_path / "m" if there else tmp_path).iterdir())) == 1
     drawn = Mimes(size=32, frames=2, clips=2, people=4)
     write_mimes(tmp_path / "m", drawn)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert sorted(os.listdir(tmp_path / "m")) == ["clips", "manifest.csv"]
 
 
 def test_an_action_is_named_once() -> None:

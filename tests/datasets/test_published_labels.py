@@ -78,6 +78,25 @@ def test_vp_matches_classes_without_regard_to_case(ucf: Path, tmp_path: Path) ->
     assert {manifest.column(name).kind for name in ATTRIBUTES} == {"binary"}
 
 
+def test_videos_are_found_however_their_folder_spells_a_class(ucf: Path, tmp_path: Path) -> None:
+    """The list says HandStandPushups, the folder HandstandPushups: it was of missing files."""
+    videos = tmp_path / "UCF-101"
+    file = put(videos / "HandstandPushups" / "v_HandStandPushups_g08_c01.avi")
+    path = labels(
+        tmp_path / "vp.pickle",
+        HandStandPushups__v_handstandpushups_g08_c01=[1, 0, 1, 0, 1],
+        Archery__v_Archery_g01_c02=[0, 0, 0, 1, 1],
+    )
+    for manifest in (
+        READERS["ucf101"](ucf, videos=videos),
+        READERS["vp"](path, splits=ucf, videos=videos, suffix=".avi"),
+    ):
+        (clip,) = (one for one in manifest.clips if manifest.path(one) == file)
+        assert clip.cells["action"] == "HandStandPushups"  # as the official list spells it
+        (other,) = (one for one in manifest.clips if one != clip)
+        assert other.path == "Archery/v_Archery_g01_c02.avi"  # which is not there
+
+
 def test_vp_of_another_dataset_is_refused(ucf: Path, tmp_path: Path) -> None:
     path = labels(tmp_path / "vp.pickle", Archery__v_Archery_g01_c02=[0, 0, 0, 1, 1])
     with pytest.raises(UsageError, match=r"lacks 1 clips of .*handstandpushups"):

@@ -460,6 +460,19 @@ def test_ut_interaction_by_clip_names(tmp_path: Path) -> None:
     assert manifest.cells("scene") == ("parking_lot", "lawn")
 
 
+def test_ut_interaction_is_no_other_csv_beside_it(tmp_path: Path) -> None:
+    """As the manifest of a first conversion, by which a second one was refused."""
+    manifest, sheet = tmp_path / "uti.csv", tmp_path / "Set1.csv"
+    put(manifest, "path,action\n0_1_4.avi,punch\n")
+    for given in (tmp_path, manifest):
+        with pytest.raises(UsageError, match="begins with seq1 or the like"):
+            READERS["ut-interaction"](given)
+    put(tmp_path / "0_1_4.avi")
+    assert [one.path for one in READERS["ut-interaction"](tmp_path).clips] == ["0_1_4.avi"]
+    put(sheet, SHEET)
+    assert READERS["ut-interaction"](tmp_path) == READERS["ut-interaction"](sheet)
+
+
 def test_ut_interaction_by_a_sheet_saved_as_csv(tmp_path: Path) -> None:
     manifest = READERS["ut-interaction"](put(tmp_path / "Set1.csv", SHEET))
     assert row(manifest, 0) == {

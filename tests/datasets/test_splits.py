@@ -181,11 +181,24 @@ def test_names_that_are_spelled_differently_are_noted() -> None:
         people("p01", "P1", "Zo\u00eb", "Zoe\u0308", "p10", "p100", "a b|p11")
     )
     assert note.startswith(
-        "P1, p01; Zoe\u0308, Zo\u00eb: these differ by case, spaces or zeros alone"
+        "P1, p01; Zoe\u0308, Zo\u00eb: these differ by case, spaces, zeros or invisible characters "
+        "alone"
     )
     (note,) = notes_on_people(several_columns(("p 1", "q"), ("r", "p_1")))
     assert "p 1, p_1" in note and "in person_a and person_b; spell" in note
+    (note,) = notes_on_people(people("1", "1.0", "01.00", "Ann", "A\u200bnn", "\ufeffann"))
+    assert note.startswith("01.00, 1, 1.0; Ann, A\u200bnn, \ufeffann: these")
+    assert notes_on_people(people("1.5", "1", "15", "10", "1.05x", "p.0", "p")) == ()
     assert notes_on_people(people("p0", "p00x", "p1", "p_1_1", "p_11", "g01-c1", "g1-1")) == ()
+
+
+def test_validation_of_a_split_by_sources_is_of_other_sources() -> None:
+    given = several_columns(*((f"g{i // 4}", "") for i in range(16)), names=("source", "identity"))
+    split = Column(name="split_source", role="split", kind="classes")
+    given = given.with_cells(split, ["train"] * 16)
+    carved = carve_validation(given, name="split_source", fraction=0.5, seed=0)
+    parts = set(zip(given.cells("source"), carved.cells("split_source"), strict=True))
+    assert len(parts) == 4 and {part for _, part in parts} == {"train", "val"}
 
 
 def test_a_share_that_groups_do_not_allow_is_said() -> None:
@@ -245,3 +258,16 @@ def test_a_split_is_copied_to_other_clips_of_the_same_files(tmp_path: Path) -> N
         copy_split(pieces, halves)
     with pytest.raises(UsageError, match="has none"):
         copy_split(pieces, pieces)
+
+
+@pytest.mark.parametrize("name", ["circle.mp4", "a\0.mp4"])
+def test_a_split_is_copied_from_clips_whose_files_cannot_be_reached(
+    tmp_path: Path, name: str
+) -> None:
+    """A link that leads to itself, or a name that no file can have, ended in a traceback."""
+    (tmp_path / "circle.mp4").symlink_to("circle.mp4")
+    other = make_manifest(tmp_path, [Clip(path=name, cells={"split": "train"})])
+    same = make_manifest(tmp_path, [Clip(path=name, cells={})])
+    assert copy_split(same, other).cells("split") == ("train",)
+    with pytest.raises(UsageError, match=r"b\.mp4 is in no part of 'split'"):
+        copy_split(make_manifest(tmp_path, [Clip(path="b.mp4", cells={})]), other)

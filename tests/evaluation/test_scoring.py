@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -215,3 +217,18 @@ def test_clip_sizes_of_files_that_state_no_length_are_counted(tmp_path: Path) ->
     (tmp_path / "clips.csv").write_text("path,action,first,last\n" + rows)
     sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.arange(3))
     assert np.exp(sizes[:, 2]) == pytest.approx([3, 7, 4])
+
+
+def test_frames_that_nobody_is_shown_are_not_part_of_a_clips_length(tmp_path: Path) -> None:
+    """An AVI tells of dropped frames, too, which no attacker is given."""
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.height, stream.width = 20, 30
+        for at in (0, 1, 19):
+            frame = av.VideoFrame.from_ndarray(np.zeros((20, 30, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    (tmp_path / "clips.csv").write_text("path,action\na.avi,walk\n")
+    sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.arange(1))
+    assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])

@@ -259,7 +259,7 @@ def mimes(
     Example: masquerade data mimes mimes/ --clips 256
 
     Args:
-        out: the folder to make.
+        out: the folder to make, or an empty one.
         truth: also write part masks, keypoints and flow.
     """
     from masquerade.datasets.mimes import Mimes, write_mimes  # the help does not wait for torch

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
 from masquerade.datasets.splits import (
-    group_columns,
+    kept_apart,
     namespace,
     notes_on_people,
+    people_columns,
     shares_people,
 )
 from masquerade.errors import VideoError
@@ -93,7 +94,7 @@ def check_manifest(
         if clip.last is not None and clip.last >= frames.get(clip.path, math.inf)
     }
     splits = [column.name for column in manifest.of_role("split")]
-    pairs = product(splits, group_columns(manifest))
+    pairs = product(splits, map(manifest.column, people_columns(manifest)))
     return CheckResult(
         clips=len(manifest),
         files=len(by_path),
@@ -104,7 +105,9 @@ def check_manifest(
         past_end=tuple(sorted(past_end)),
         duplicates=tuple(duplicates),
         split_leaks=tuple(find_split_leaks(manifest, duplicates)),
-        not_compared=tuple(f"{split}: {by}" for split, by in pairs if shares_people(split, by)),
+        not_compared=tuple(
+            f"{split}: {by.name}" for split, by in pairs if shares_people(split, by)
+        ),
         notes=notes_on_people(manifest),
     )
 
@@ -116,14 +119,14 @@ def find_split_leaks(
 
     A value is one person in whichever columns of people it stands, as it is to `linked_groups`.
     A split named after a column of people, as `split_identity` after `identity`, is meant to have
-    the same people in train and test; that pair is not checked.
+    the same people in train and test; that pair is not checked. One named after a column of
+    sources keeps them apart, as any other.
     """
     content = {path: group[0] for group in duplicates for path in group}
     found: list[SplitLeak] = []
     for split in manifest.of_role("split"):
-        named = [c for c in group_columns(manifest) if not shares_people(split.name, c)]
         together: dict[str, list[str]] = {"file": ["file"], "content": ["content"]}
-        for name in named:
+        for name in kept_apart(manifest, split.name):
             together.setdefault(namespace(manifest.column(name)), []).append(name)
         for columns in together.values():
             cells: dict[str, list[str]] = defaultdict(list)
@@ -191,8 +194,8 @@ def _decode(path: Path, every_frame: bool, *, count: bool) -> tuple[str, int | N
 
 def _frames(path: Path, every_frame: bool, *, count: bool) -> int | None:
     info = probe(path)
-    if not every_frame:  # Matroska, WebM and MPEG-TS do not tell how many frames they hold
-        return count_frames(path) if count and info.frames is None else info.frames
+    if not every_frame:  # containers tell of frames that nobody is shown, as where a film was cut
+        return count_frames(path) if count else info.frames
     with RemoteDecoder(path, info) as decoder:
         return sum(1 for _ in decoder)
 

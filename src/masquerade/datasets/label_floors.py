@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.datasets.manifest import Column, Manifest, read_manifest
+from masquerade.datasets.manifest import Column, IntArray, Manifest, read_manifest
 from masquerade.datasets.published.vp import read_vp
 from masquerade.datasets.splits import is_of_people
 from masquerade.errors import UsageError
@@ -140,15 +140,17 @@ def _floors(
         if not set(each) <= set(varied):  # without clips that lack another label one may not vary
             together.insert(0, [column for column in each if column in varied])
             continue
+        if each[0].kind != "binary" and not np.isin(labels[test], labels[train]).any():
+            continue
+        if accuracy is not None:
+            _refuse_unseen(actions[0], code[train], code[test], split)
         if each[0].kind == "binary":
             given = labels[train], labels[test], code[train], code[test]
             every = labels[labelled]
             floors = attribute_floors(*given, accuracy=accuracy, all_labels=every, **bootstrap)
-        elif np.isin(labels[test], labels[train]).any():
+        else:
             given = labels[train, 0], labels[test, 0], code[train], code[test]
             floors = class_floors(*given, accuracy=accuracy, classes=len(each[0].values))
-        else:
-            continue
         table = AttributeFloors(
             attributes=tuple(column.name for column in each),
             train=len(train),
@@ -160,6 +162,16 @@ def _floors(
     if not tables:
         raise UsageError(f"No attribute has a floor under split {split!r}.")
     return tuple(tables)
+
+
+def _refuse_unseen(action: Column, train: IntArray, test: IntArray, split: str) -> None:
+    """Refuse actions of test that a recognizer, whose accuracy is given, could not have learned."""
+    if unseen := [action.values[code] for code in np.setdiff1d(test, train)]:
+        raise UsageError(
+            f"--action-accuracy: no labelled clip in train of split {split!r} shows "
+            f"{', '.join(unseen[:5])}{' and others' * (len(unseen) > 5)}, which no recognizer "
+            "could learn; leave the option out, or clips of these actions."
+        )
 
 
 def _varied(manifest: Manifest, split: str) -> list[Column]:

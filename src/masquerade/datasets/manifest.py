@@ -47,8 +47,8 @@ _GROUPS = {"group", "source"}
 # last words of columns that say something about people or sources, and not which they are
 _MEASURES = _FACTS - {"sha256"} | {"age", "camera", "codec", "count", "gender", "sex", "size"}
 _NO_LABEL = {"nan", "<na>", "n/a", "#n/a", "null"}  # what other programs write for an empty cell
-_NOBODY = {"none", "?", "-", "unknown"}  # of people: such clips would be of one person
-_NO_NUMBER = _NO_LABEL | _NOBODY | {"na"}  # in a column of 0 and 1
+_NOBODY = {"none", "?", "-", "unknown", "na"}  # of people: such clips would be of one person
+_NO_NUMBER = _NO_LABEL | _NOBODY  # in a column of 0 and 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,6 +407,10 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
     cells = {n: re.sub(r"\s*\|\s*", "|", c) if "|" in c else c for n, c in cells.items()}
     if not file:
         raise UsageError(f"{where}, column path: is empty.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", file):
+        raise UsageError(
+            f"{where}, column path: {file!r} is an address; download it, and name the file."
+        )
     edges = {name: cells.pop(name, "") for name in ("first", "last")}
     for name, cell in edges.items():
         if cell and not re.fullmatch("[0-9]{1,18}", cell):

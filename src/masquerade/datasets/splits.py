@@ -1,14 +1,14 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from masquerade.datasets.manifest import Column, IntArray, Manifest, names_people
+from masquerade.datasets.manifest import Clip, Column, IntArray, Manifest, names_people
 from masquerade.errors import UsageError
 
 NEAR = 0.25  # a draw that misses the clips that are asked for by no more of them stands
@@ -67,16 +67,20 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
     if alike := sorted(", ".join(sorted(each)) for each in spelled.values() if len(each) > 1):
         notes.append(
             f"{'; '.join(alike[:3])}{' and others' * (len(alike) > 3)}: these differ by case, "
-            f"spaces or zeros alone, and are different people in {' and '.join(people)}; spell one "
-            "person's name in one way."
+            "spaces, zeros or invisible characters alone, and are different people in "
+            f"{' and '.join(people)}; spell one person's name in one way."
         )
     return tuple(notes)
 
 
 def _plain(name: str) -> str:
-    """A name in lower case, without leading zeros and with one kind of space."""
-    folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", folded.strip())
+    """A name in lower case, without leading zeros and invisible characters, with one kind of space.
+
+    And without the `.0` that spreadsheets put behind numbers.
+    """
+    seen = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", seen).casefold()).strip()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", folded))
 
 
 def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> str:
@@ -111,9 +115,15 @@ def shown_people(manifest: Manifest) -> IntArray:
     return shown
 
 
-def shares_people(split: str, column: str) -> bool:
+def shares_people(split: str, column: Column) -> bool:
     """Whether a split is named after a column of people: it has the same ones in all its parts."""
-    return split == f"split_{column}"
+    return is_of_people(column) and split == f"split_{column.name}"
+
+
+def kept_apart(manifest: Manifest, split: str) -> list[str]:
+    """The columns whose people or source clips may be in one part alone of a split."""
+    named = map(manifest.column, group_columns(manifest))
+    return [column.name for column in named if not shares_people(split, column)]
 
 
 def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> IntArray:
@@ -186,7 +196,7 @@ def carve_validation(
     `split_identity` of `identity`, keeps them in all its parts: None then leaves that column out.
     """
     if columns is None:
-        columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
+        columns = kept_apart(manifest, name)
     if not 0 < fraction < 1:
         raise UsageError(f"A validation share of {fraction} is not between 0 and 1.")
     cells = list(manifest.cells(name))
@@ -241,18 +251,27 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
         raise UsageError("The manifest whose split is to be taken has none.")
     manifest = _without(manifest, {one.name for one in manifest.of_role("split")})
     for column in columns:
-        parts: dict[Path, set[str]] = {}
+        parts: dict[str, set[str]] = {}
         for clip in other.clips:
-            parts.setdefault(other.path(clip).resolve(), set()).add(clip.cells[column.name])
+            parts.setdefault(_place(other, clip), set()).add(clip.cells[column.name])
         cells: list[str] = []
         for clip in manifest.clips:
-            found = parts.get(manifest.path(clip).resolve(), set())
+            found = parts.get(_place(manifest, clip), set())
             if len(found) != 1:
                 where = "several parts" if found else "no part"
                 raise UsageError(f"{clip.path} is in {where} of {column.name!r} there.")
             cells += found
         manifest = manifest.with_cells(column, cells)
     return manifest
+
+
+def _place(manifest: Manifest, clip: Clip) -> str:
+    """Where a clip's file is, whatever links lead there; also of one that is not there."""
+    path = manifest.path(clip)
+    try:
+        return os.path.realpath(path)  # unlike Path.resolve it bears links in a circle
+    except ValueError:  # no file's name, as it holds a NUL
+        return os.path.abspath(path)
 
 
 def _without(manifest: Manifest, names: Collection[str]) -> Manifest:
@@ -276,7 +295,7 @@ def note_on_share(
     got = sum(cells[i] == part for i in rows) / len(rows)
     if abs(got - share) <= NEAR * share:
         return None
-    columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
+    columns = kept_apart(manifest, name)
     mine = manifest.take(rows)
     largest = int(np.bincount(linked_groups(mine, columns)).max())
     return (

@@ -267,9 +267,10 @@ def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
 
         path = manifest.path(clip)
         info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
-        whole = clip.first is None or clip.last is None  # else its length is known
-        frames = info.frames or (count_frames(path) if whole else 1)  # WebM does not say
-        cells = [str(info.width), str(info.height), str(frames)]
+        # a file may hold frames that no attacker is shown, and that of a range is not asked
+        counted = not path.is_dir() and (clip.first is None or clip.last is None)
+        frames = count_frames(path) if counted else info.frames
+        cells = [str(info.width), str(info.height), str(frames or 1)]
     if clip.first is not None and clip.last is not None:
         cells[2] = str(clip.last - clip.first + 1)
     return [float(np.log(max(1.0, float(number)))) for number in cells]

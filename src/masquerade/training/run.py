@@ -17,8 +17,8 @@ from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.overlap import UNKNOWN, fingerprints
 from masquerade.datasets.splits import (
     carve_validation,
-    group_columns,
     note_on_share,
+    people_columns,
     shares_people,
 )
 from masquerade.errors import MasqueradeError, UsageError
@@ -266,7 +266,7 @@ def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 
     if len(held_out) > 1:
         return TrainingRows(train=learn, validation=held_out)
     # the people of validation are others where one of the columns holds people apart
-    people = group_columns(manifest)
+    people = [manifest.column(name) for name in people_columns(manifest)]
     apart = [name for name in names if not any(shares_people(name, one) for one in people)]
     return hold_out_validation(manifest, learn, (apart or names)[0], seed=seed)
 

@@ -1,6 +1,8 @@
 """Writing mimes as video files with a manifest and, if wanted, pixel-level ground truth."""
 
+import os
 import stat
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,17 +30,38 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
         truth: also write `truth/000000.npz` with parts, keypoints and flow (half precision).
         crf: quality of H.264, lower is better.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already and not empty; name a new folder.")
+    there = os.path.lexists(folder)
+    refusal = f"{folder} is there already and is no empty folder; name a new one."
+    if there and not folder.is_dir():
+        raise UsageError(refusal)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFolder(folder.parent) as part:
+        # an empty folder may be one that cannot be replaced, such as `.` or a mounted volume
+        with TemporaryFolder(folder if there else folder.parent) as part:
+            if there and any(one != part for one in folder.iterdir()):
+                raise UsageError(refusal)
             _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
-            part.chmod(stat.S_IMODE((part / "clips").stat().st_mode))  # as of any new folder
-            part.replace(folder)
+            if there:
+                _move(part, folder)
+            else:
+                part.chmod(stat.S_IMODE((part / "clips").stat().st_mode))  # as of any new folder
+                part.replace(folder)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
     return folder / "manifest.csv"
+
+
+def _move(part: Path, folder: Path) -> None:
+    """Move what was drawn into an empty folder, the manifest last, or nothing of it."""
+    names = sorted((one.name for one in part.iterdir()), key="manifest.csv".__eq__)
+    try:
+        for name in names:
+            (part / name).rename(folder / name)
+    except BaseException:
+        for name in names:
+            with suppress(FileNotFoundError):  # it was not moved yet
+                (folder / name).rename(part / name)
+        raise
 
 
 def _fill(folder: Path, mimes: Mimes, *, truth: bool, encoding: Encoding) -> None:

@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from masquerade.datasets.manifest import Clip
 from masquerade.errors import UsageError
 from masquerade.video.probe import written_beside
 
@@ -56,6 +59,24 @@ def videos_named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, 
     for name, stem in zip(names, stems, strict=True):
         if stem not in ours and (match := pattern.search(stem)):
             yield name.as_posix(), match
+
+
+def spelled_as_below(videos: Path | None, clips: Iterable[Clip]) -> list[Clip]:
+    """Clips `Class/clip.avi` with their paths as a folder spells them, where only case differs.
+
+    A clip that is not in the folder keeps its path, and so do all where no folder is given.
+    """
+    named = list(clips)
+    if videos is None or all(os.path.exists(videos / clip.path) for clip in named):
+        return named
+    there = {path.relative_to(videos).as_posix() for path in videos.glob("*/*")}
+    spelled = {name.casefold(): name for name in sorted(there)}
+    return [
+        clip
+        if clip.path in there
+        else replace(clip, path=spelled.get(clip.path.casefold(), clip.path))
+        for clip in named
+    ]
 
 
 def _text(path: Path) -> str:

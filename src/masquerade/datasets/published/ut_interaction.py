@@ -25,16 +25,20 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
     """
     if folder.suffix.lower() == ".xls":
         raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
-    sheets = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
-    if sheets:
-        clips = [clip for sheet in sheets for clip in _annotated(sheet)]
-        missing = f"{folder}: no row of {sheets[0].name} begins with seq1 or the like."
-        return make_manifest(videos or sheets[0].parent, clips, error_if_empty=missing)
+    if folder.is_file():
+        missing = f"No row of {folder} begins with seq1 or the like."
+        return make_manifest(videos or folder.parent, _annotated(folder), error_if_empty=missing)
+    # a CSV may be something else, such as the manifest that is written beside the clips
+    if rows := [clip for sheet in sorted(folder.glob("*.csv")) for clip in _annotated(sheet)]:
+        return make_manifest(videos or folder, rows)
     clips = [
         Clip(path=path, cells=_cells(int(match["pair"]), int(match["action"])))
         for path, match in videos_named(folder, _CLIP)
     ]
-    missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
+    missing = (
+        f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi, and no CSV with a row "
+        "that begins with seq1 or the like."
+    )
     return make_manifest(folder, clips, error_if_empty=missing)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from masquerade.datasets.manifest import Clip, IntArray, Manifest, make_manifest
 from masquerade.datasets.published.hmdb51 import read_hmdb51
+from masquerade.datasets.published.label_files import spelled_as_below
 from masquerade.datasets.published.ucf101 import read_ucf101
 from masquerade.datasets.restricted_pickle import read_arrays
 from masquerade.errors import UsageError
@@ -42,6 +43,7 @@ def read_vp(
         cells = official[_key(name)]  # action, group and split
         path = _with_suffix(name, suffix) if suffix else name
         clips.append(Clip(path=path, cells={"action": cells["action"], **flags[name], **cells}))
+    clips = spelled_as_below(videos, clips)
     return make_manifest(videos or labels.parent, clips, kinds=dict.fromkeys(ATTRIBUTES, "binary"))
 
 
