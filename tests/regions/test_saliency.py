@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.regions.hog_keys import KeyGrid
 from masquerade.regions.saliency import (
-    Level,
+    KeyCalibration,
     SaliencyConfig,
     adjust,
-    measure_level,
+    calibrate_key,
     paper,
     saliency,
     strength,
@@ -58,7 +58,7 @@ def test_each_cosine_is_clipped_before_they_are_averaged() -> None:
 def test_paper_setting_is_eq_1_exactly() -> None:
     rng = np.random.default_rng(0)
     keys, templates = rng.normal(size=(4, 5, 6)), rng.normal(size=(3, 6))
-    levels = [Level(core=0.9, ground=0.2)] * 3
+    levels = [KeyCalibration(core=0.9, ground=0.2)] * 3
     plain = saliency(keys, templates)
     assert np.array_equal(strength(keys, templates, levels, paper()), plain)
 
@@ -69,7 +69,7 @@ def test_calibration_separates_a_part_from_the_rest() -> None:
     keys = np.tile(rest, (12, 12, 1)) + rng.normal(size=(12, 12, 16)) * 0.3
     keys[3:7, 3:7] = part + rng.normal(size=(4, 4, 16)) * 0.3
     keys = keys.astype(np.float32)
-    level = measure_level(grid_of(keys, 120, 120), 4, 4)
+    level = calibrate_key(grid_of(keys, 120, 120), 4, 4)
     assert 0 <= level.ground < level.core < 1
     found = strength(keys, keys[4, 4][None], [level], SaliencyConfig(grow=0))
     inside = np.zeros((12, 12), bool)
@@ -78,7 +78,7 @@ def test_calibration_separates_a_part_from_the_rest() -> None:
     assert strength(keys, keys[4, 4][None], [level], paper()).max() <= 1
     # more templates do not weaken it, as they do in the paper
     others = np.concatenate([keys[4, 4][None], rng.normal(size=(8, 16)).astype(np.float32)])
-    far = Level(core=1.0, ground=0.9)
+    far = KeyCalibration(core=1.0, ground=0.9)
     assert (strength(keys, others, [level] + [far] * 8)[inside] == 1).all()
     assert strength(keys, others, [level] * 9, paper())[inside].max() < 0.6
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_computed_is_an_error() -> None:
     """As 0 it would hide nothing."""
     keys = np.full((2, 3, 4), np.nan, np.float32)
     with pytest.raises(MasqueradeError, match="no finite numbers"):
-        saliency(keys, np.ones((1, 4), np.float32), levels=[Level(core=0.9, ground=0.2)])
+        saliency(keys, np.ones((1, 4), np.float32), levels=[KeyCalibration(core=0.9, ground=0.2)])
 
 
 def test_growth_gamma_threshold_floor() -> None:

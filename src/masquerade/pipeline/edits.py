@@ -99,7 +99,7 @@ class Edits:
         named = any(track < DRAWN_TRACKS for track in self.methods)
         return bool(self.visible or self.only or self.joined or named)
 
-    def same_person(self, track: int) -> tuple[int, ...]:
+    def tracks_of_person(self, track: int) -> tuple[int, ...]:
         """All tracks of the person of one."""
         return next((tracks for tracks in self.joined if track in tracks), (track,))
 
@@ -109,7 +109,7 @@ class Edits:
 
     def _with_same(self, tracks: Sequence[int]) -> set[int]:
         """Tracks and all that are joined to them."""
-        return {one for track in tracks for one in self.same_person(track)}
+        return {one for track in tracks for one in self.tracks_of_person(track)}
 
     def config_fields(self) -> dict[str, Any]:
         """The fields of `PipelineConfig` that the edits decide."""
@@ -133,7 +133,7 @@ class Edits:
         tracks: dict[str, set[int]] = {}
         for track, name in self.methods.items():
             if track >= DRAWN_TRACKS or chosen.hides(track):
-                tracks.setdefault(name, set()).update(self.same_person(track))
+                tracks.setdefault(name, set()).update(self.tracks_of_person(track))
         return [
             TrackMethod(build(name), frozenset(own), label) for name, own in sorted(tracks.items())
         ]

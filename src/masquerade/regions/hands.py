@@ -108,7 +108,9 @@ class Hands(PoseSource):
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for_people, for_palms = tee(mark_cuts(frames))
         found = self._detect_and_track(for_palms)
-        for people, (frame, hands) in zip(self._of_people.in_shots(for_people), found, strict=True):
+        for people, (frame, hands) in zip(
+            self._of_people.of_marked_frames(for_people), found, strict=True
+        ):
             assert people.mask is not None
             size = frame.width, frame.height
             drawn = draw_ellipses(hands.boxes, part=ELLIPSE, frame=size, size=size)

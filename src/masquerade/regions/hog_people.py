@@ -15,6 +15,7 @@ from masquerade.regions.boxes import Box, area, corners, intersection
 from masquerade.regions.grabcut import GrabCutInput, add_silhouettes
 from masquerade.regions.person_detectors import HogPeople
 from masquerade.regions.region import Frame, Region
+from masquerade.regions.scene_cuts import MarkedFrame
 from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
@@ -37,7 +38,7 @@ class MovingPeople:
         if self._tracking:
             self.look_ahead += self._tracking.look_ahead
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         """One region per frame; frames come with whether a cut lies before them."""
         return self.around((frame, Region(cut=cut)) for frame, cut in frames)
 
@@ -71,11 +72,11 @@ class UprightPeople:
         own = 1 + (tracking.look_ahead if tracking else 0)
         self.look_ahead = own + every + self._moving.look_ahead  # silhouettes wait for a keyframe
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         """One region per frame; frames come with whether a cut lies before them."""
         return add_silhouettes(self._grabcut_inputs(frames))
 
-    def _grabcut_inputs(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[GrabCutInput]:
+    def _grabcut_inputs(self, frames: Iterable[MarkedFrame]) -> Iterator[GrabCutInput]:
         """Upright people and moving foreground, from which silhouettes are segmented."""
         keyframes = select_keyframes(frames, self._every)
         detect = self._detector

@@ -24,7 +24,7 @@ from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import COVERED
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.scene_cuts import mark_cuts
+from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 
 Part = Literal[
     "head", "face", "hair", "forehead", "eyes", "cheeks", "lips",
@@ -98,9 +98,9 @@ class Parts(PoseSource):
         self._mesh = FaceMesh(folder=self.models) if set(self.parts) & set(OF_FACE) else None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        return self.in_shots(mark_cuts(frames))
+        return self.of_marked_frames(mark_cuts(frames))
 
-    def in_shots(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def of_marked_frames(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         """The same for frames that come with whether a cut lies before them."""
         return map(self._region, self._tracker(frames))
 

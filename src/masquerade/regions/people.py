@@ -24,7 +24,7 @@ from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import Every, Faces, TrackedSource
-from masquerade.regions.scene_cuts import mark_cuts
+from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
 
 ALL_HIDDEN = ChosenPeople()
@@ -34,13 +34,13 @@ SCALE = 960  # longest side of what networks see, in pixels
 HOG_SCALE = 480  # and HOG, unless another is asked for
 
 
-class _InShots(Protocol):
+class _MarkedFrameSource(Protocol):
     """Finds people in frames that come with whether a cut lies before them."""
 
     look_ahead: int
     model_sha256: str | None
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]: ...
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]: ...
 
 
 @dataclass(kw_only=True, eq=False)
@@ -131,7 +131,7 @@ class People(PoseSource):
         self._source = self._build()
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
-    def _build(self) -> _InShots:
+    def _build(self) -> _MarkedFrameSource:
         if self.detector_weights is not None and self.detector != "torchvision":
             raise UsageError(
                 "--detector-weights is of --detector torchvision; leave it out, or name that."
@@ -184,7 +184,7 @@ class _Poses:
     def __init__(self, tracker: PoseTracker) -> None:
         self._tracker, self.look_ahead = tracker, tracker.rules.look_ahead
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         return map(frame_region, self._tracker(frames))
 
 
@@ -197,10 +197,10 @@ class _OnlinePeople:
         self._tracker, self._faces = tracker, faces
         self.look_ahead = max(tracker.rules.look_ahead, faces.look_ahead)
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
         found = map(frame_region, self._tracker(for_people))
-        for people, faces in zip(found, self._faces.in_shots(for_faces), strict=True):
+        for people, faces in zip(found, self._faces.of_marked_frames(for_faces), strict=True):
             yield replace(people, boxes=people.boxes + faces.boxes)
 
 
@@ -217,17 +217,15 @@ class _PosePeople:
         people = tracker.rules.look_ahead + self._motion.look_ahead
         self.look_ahead = max(faces.look_ahead + faces.every, people)
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         with ThreadPoolExecutor(1) as pool:
             yield from self._regions(frames, pool)
 
-    def _regions(
-        self, frames: Iterable[tuple[Frame, bool]], pool: ThreadPoolExecutor
-    ) -> Iterator[Region]:
+    def _regions(self, frames: Iterable[MarkedFrame], pool: ThreadPoolExecutor) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
         found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
         moving = self._motion((p.frame, region) for p, region in moved)
-        both = zip(found, moving, self._faces.in_shots(for_faces, pool), strict=True)
+        both = zip(found, moving, self._faces.of_marked_frames(for_faces, pool), strict=True)
         for (seen, people), foreground, faces in both:
             if self._chosen:
                 moves = None if foreground.background_unknown else foreground.mask
@@ -296,7 +294,7 @@ class _TorchvisionPeople:
         self.model_sha256 = network.model_sha256
         self.look_ahead = 1 + (tracking.look_ahead if tracking else 0)
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         keyframes = select_keyframes(frames, self._every)
         found = track_regions(keyframes, self._network.segment, self._tracking)
         return (region for _, region in found)

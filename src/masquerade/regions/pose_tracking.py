@@ -36,7 +36,8 @@ from masquerade.regions.pose_landmarks import (
     moved_calmly,
     same_pose,
 )
-from masquerade.regions.region import Frame, fit_size
+from masquerade.regions.region import fit_size
+from masquerade.regions.scene_cuts import MarkedFrame
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.tracking import (
     FULL_RATE,
@@ -141,7 +142,7 @@ class PoseTracker:
         self._folder = folder
         self._idle = deque([PoseLandmarks(folder=folder)])  # networks that no thread computes with
 
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
+    def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
         earlier: Earlier = {}
         links = BoxPoseLinks(earlier)
@@ -157,9 +158,7 @@ class PoseTracker:
                 people.outlines = self.segment(people)
             yield people
 
-    def _looked_at(
-        self, frames: Iterable[tuple[Frame, bool]], earlier: Earlier
-    ) -> Iterator[FramePeople]:
+    def _looked_at(self, frames: Iterable[MarkedFrame], earlier: Earlier) -> Iterator[FramePeople]:
         """Each frame as soon as it was looked at; later ones may still tell of its people."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
         run = _PoseTracks(self, earlier)

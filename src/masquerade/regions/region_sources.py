@@ -16,7 +16,7 @@ from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.scene_cuts import mark_cuts
+from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import (
     Detections,
     TrackingRules,
@@ -128,7 +128,7 @@ class TrackedSource(Checked):
             self.look_ahead += self._tracking.look_ahead
 
     def _detect_and_track(
-        self, frames: Iterable[tuple[Frame, bool]], pool: Executor | None = None
+        self, frames: Iterable[MarkedFrame], pool: Executor | None = None
     ) -> Iterator[tuple[Frame, Region]]:
         """Each frame and its region; a pool detects beside what this thread does meanwhile."""
         keyframes = select_keyframes(frames, self.every)
@@ -194,10 +194,10 @@ class Faces(TrackedSource):
             self._search = CenterFace(threshold=SCORE, scale=min(SEARCH_SIDE, max(sides)))
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        return self.in_shots(mark_cuts(frames))
+        return self.of_marked_frames(mark_cuts(frames))
 
-    def in_shots(
-        self, frames: Iterable[tuple[Frame, bool]], pool: Executor | None = None
+    def of_marked_frames(
+        self, frames: Iterable[MarkedFrame], pool: Executor | None = None
     ) -> Iterator[Region]:
         """The same for frames that come with whether a cut lies before them.
 

@@ -56,7 +56,7 @@ def paper() -> SaliencyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class KeyCalibration:
     """The cosines of one key in the picture that it was taken from."""
 
     core: float  # median with the adjacent keys, which lie on the same part
@@ -68,11 +68,11 @@ class Level:
             raise ValueError("its levels are not numbers from 0 to 1")
 
 
-def measure_level(grid: KeyGrid, row: int, column: int) -> Level:
-    """The `Level` of the key at one place of a picture."""
+def calibrate_key(grid: KeyGrid, row: int, column: int) -> KeyCalibration:
+    """The `KeyCalibration` of the key at one place of a picture."""
     clipped = _cosines(grid.keys, grid.keys[row, column][None])[..., 0]
     near = clipped[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
-    return Level(core=float(np.median(near)), ground=float(np.quantile(clipped, 0.75)))
+    return KeyCalibration(core=float(np.median(near)), ground=float(np.quantile(clipped, 0.75)))
 
 
 def _cosines(keys: F32, templates: F32) -> F32:
@@ -84,7 +84,7 @@ def saliency(
     keys: F32,
     templates: F32,
     *,
-    levels: Sequence[Level] | None = None,
+    levels: Sequence[KeyCalibration] | None = None,
     combine: Combine = "mean",
 ) -> F32:
     """Eq. 1: the cosine with each template, clipped at 0, then combined; (...), 0 to 1.
@@ -103,7 +103,7 @@ def saliency(
 
 
 def strength(
-    keys: F32, templates: F32, levels: Sequence[Level], config: SaliencyConfig = DEFAULT
+    keys: F32, templates: F32, levels: Sequence[KeyCalibration], config: SaliencyConfig = DEFAULT
 ) -> F32:
     """How far each place of a picture's keys (rows, columns, D) is to be hidden, 0 to 1."""
     used = levels if config.calibrated else None

@@ -27,6 +27,10 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(small, np.uint8)
 
 
+MarkedFrame = tuple[Frame, bool]
+"""A frame, and whether a scene cut lies before it."""
+
+
 def is_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
     """Whether a scene cut lies between two consecutive frames, given as thumbnails (36, 64, 3).
 
@@ -41,7 +45,7 @@ def is_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
     return bool(distance > MIN_HISTOGRAM_DISTANCE and _correlation(before, after) < MAX_CORRELATION)
 
 
-def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
+def mark_cuts(frames: Iterable[Frame]) -> Iterator[MarkedFrame]:
     """Each frame, and whether a scene cut lies before it."""
     before = None
     for frame in frames:

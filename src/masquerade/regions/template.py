@@ -17,7 +17,7 @@ from masquerade.errors import UsageError
 from masquerade.regions.boxes import check_array
 from masquerade.regions.hog_keys import F32, U8
 from masquerade.regions.key_extractors import KeyExtractor, extract_keys
-from masquerade.regions.saliency import Level, measure_level
+from masquerade.regions.saliency import KeyCalibration, calibrate_key
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -49,7 +49,7 @@ class Pick:
     image: str  # the file's name without its folders
     x: float  # pixels from its left edge
     y: float  # pixels from its upper edge
-    level: Level  # the key's cosines in that picture
+    level: KeyCalibration  # the key's cosines in that picture
     frame: int | None = None  # of a video, from 0; None: of a picture
 
 
@@ -68,7 +68,7 @@ class Template:
         check_array(f"template {self.name}", levels, (len(self.picks), 2))
 
     @property
-    def levels(self) -> tuple[Level, ...]:
+    def levels(self) -> tuple[KeyCalibration, ...]:
         """One per key."""
         return tuple(pick.level for pick in self.picks)
 
@@ -133,7 +133,7 @@ def make_template(
             )
         row, column = grid.nearest(x, y)
         keys.append(grid.keys[row, column])
-        level = measure_level(grid, row, column)
+        level = calibrate_key(grid, row, column)
         picks.append(Pick(image=Path(image).name, x=x, y=y, frame=frame, level=level))
     stacked = np.stack(keys).astype(np.float32)
     return Template(name=name, extractor=extractor.fingerprint, keys=stacked, picks=tuple(picks))

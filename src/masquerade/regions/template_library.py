@@ -17,7 +17,7 @@ import numpy as np
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import F32
-from masquerade.regions.saliency import Level
+from masquerade.regions.saliency import KeyCalibration
 from masquerade.regions.template import (
     CONCEPTS,
     NAME,
@@ -192,7 +192,9 @@ def _card(template: Template) -> dict[str, Any]:
 def _template(card: dict[str, Any], keys: F32) -> Template:
     if card["version"] != VERSION:
         raise ValueError(f"version {card['version']}, not {VERSION}")
-    picks = tuple(Pick(**{**pick, "level": Level(**pick["level"])}) for pick in card["picks"])
+    picks = tuple(
+        Pick(**{**pick, "level": KeyCalibration(**pick["level"])}) for pick in card["picks"]
+    )
     if not all(map(_is_place, picks)):
         raise ValueError("its picks are not places in pictures")
     if keys.ndim != 2 or not 0 < len(keys) == len(picks) or not np.isfinite(keys).all():

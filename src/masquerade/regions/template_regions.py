@@ -29,11 +29,9 @@ from masquerade.regions.boxes import check_array
 from masquerade.regions.key_extractors import SHORT, build_key_extractor, extract_keys
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
-from masquerade.regions.scene_cuts import mark_cuts
+from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.template import Template, check_extractor, make_template
 from masquerade.regions.template_library import Library
-
-MarkedFrame = tuple[Frame, bool]  # a frame, and whether a scene cut lies before it
 
 MAX_POINT_FRAME = 128  # a point in a later frame would keep too many frames in memory
 LONG_SIDE = 320  # of the small copy on which strengths are propagated
@@ -178,8 +176,8 @@ class Templates:
     def _look(self, frame: Frame, small: U8, template: Template) -> _Strengths:
         """The strengths of a keyframe, whose small grey copy is (h, w)."""
         grid = extract_keys(self._keys, _pixels(frame))
-        levels = strength(grid.keys, template.keys, template.levels, self.config)
-        return _Strengths(upsample(levels, grid, small.shape), pixel_grid(*small.shape), small)
+        strengths = strength(grid.keys, template.keys, template.levels, self.config)
+        return _Strengths(upsample(strengths, grid, small.shape), pixel_grid(*small.shape), small)
 
     def _end_of_shot(self, between: list[_Between], template: Template) -> Iterator[Region]:
         """The regions of frames after which no keyframe comes: the last one becomes one."""
@@ -236,18 +234,18 @@ class _Between(NamedTuple):
 
 def _back_from(later: _Strengths, between: list[_Between]) -> Iterator[Region]:
     """The regions of the frames between two keyframes, the maximum of what both give them."""
-    levels = []
+    strengths = []
     for _, earlier in reversed(between):
         later = later.warp(earlier.grey)
-        levels.append(np.maximum(earlier.dilated(), later.dilated()))
-    for (frame, _), level in zip(between, reversed(levels), strict=True):
-        yield _region(frame, level, cut=False, keyframe=False)
+        strengths.append(np.maximum(earlier.dilated(), later.dilated()))
+    for (frame, _), one in zip(between, reversed(strengths), strict=True):
+        yield _region(frame, one, cut=False, keyframe=False)
 
 
-def _region(frame: Frame, levels: F32, *, cut: bool, keyframe: bool) -> Region:
+def _region(frame: Frame, strengths: F32, *, cut: bool, keyframe: bool) -> Region:
     """The region of a frame, from strengths (h, w) of its small copy."""
     size = frame.width, frame.height
-    full = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
+    full = cv2.resize(strengths, size, interpolation=cv2.INTER_LINEAR)
     check_array("a comparison with templates", full, size[::-1])  # NaN would become 0
     return Region(strength=np.rint(full * 255).astype(np.uint8), cut=cut, detected=keyframe)
 

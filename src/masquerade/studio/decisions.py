@@ -33,13 +33,13 @@ def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[i
 
     Once everybody is among those who alone are hidden, whoever is found besides is hidden too.
     """
-    same = set(edits.same_person(track))
+    same = set(edits.tracks_of_person(track))
     visible, only = (
         tuple(k for k in tracks if k not in same) for tracks in (edits.visible, edits.only)
     )
     if choice == "only" or (choice == "hidden" and edits.only):
         named = {*only, track}
-        hidden = {one for each in named for one in edits.same_person(each)}
+        hidden = {one for each in named for one in edits.tracks_of_person(each)}
         every = choice == "hidden" and hidden.issuperset(everybody)
         return replace(edits, visible=(), only=() if every else tuple(sorted(named)))
     if choice == "visible" and edits.only:
@@ -58,20 +58,20 @@ def hide_all(edits: Edits) -> Edits:
 
 def hide_by(edits: Edits, track: int, method: str | None) -> Edits:
     """Hide somebody by another method; None: by that of all."""
-    same = edits.same_person(track)
+    same = edits.tracks_of_person(track)
     methods = {k: name for k, name in edits.methods.items() if k not in same}
     return replace(edits, methods={**methods, **({track: method} if method else {})})
 
 
 def join(edits: Edits, tracks: tuple[int, ...]) -> Edits:
     """Say that tracks are one person; who is hidden as one of them is hidden as all."""
-    together = {k for track in tracks for k in edits.same_person(track)}
+    together = {k for track in tracks for k in edits.tracks_of_person(track)}
     if len(together) < 2:
         raise UsageError("name two different people to be joined.")
     others = tuple(one for one in edits.joined if not together & set(one))
-    shown = {k for track in edits.visible for k in edits.same_person(track)}
+    shown = {k for track in edits.visible for k in edits.tracks_of_person(track)}
     only = edits.only
-    if only and together & {k for track in only for k in edits.same_person(track)}:
+    if only and together & {k for track in only for k in edits.tracks_of_person(track)}:
         only = tuple(sorted({*only, *together}))
     joined = replace(edits, joined=(*others, tuple(sorted(together))), only=only)
     if together <= shown:
@@ -81,7 +81,7 @@ def join(edits: Edits, tracks: tuple[int, ...]) -> Edits:
 
 def split(edits: Edits, track: int) -> Edits:
     """Take back that tracks are one person; whoever was hidden as one stays hidden."""
-    same = set(edits.same_person(track))
+    same = set(edits.tracks_of_person(track))
     only = (*edits.only, *same) if same & set(edits.only) else edits.only
     left = tuple(one for one in edits.joined if track not in one)
     return replace(edits, joined=left, only=tuple(sorted(set(only))))

@@ -188,7 +188,9 @@ def chosen_region(region: Region, edits: Edits, frame: int, scale: tuple[float, 
 
     Its masks are at the copy's size, which is `scale` (across, down) of the video's.
     """
-    named = {one for track in (*edits.visible, *edits.only) for one in edits.same_person(track)}
+    named = {
+        one for track in (*edits.visible, *edits.only) for one in edits.tracks_of_person(track)
+    }
     if named:
         kind = followed_label(edited_config(edits))
         mine = [box for box in region.boxes if box.label == kind]

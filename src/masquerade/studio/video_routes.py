@@ -201,8 +201,8 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
 
 
 def _track(one: SeenTrack, edits: Edits) -> dict[str, Any]:
-    same = edits.same_person(one.id)
-    chosen = {k for track in (*edits.visible, *edits.only) for k in edits.same_person(track)}
+    same = edits.tracks_of_person(one.id)
+    chosen = {k for track in (*edits.visible, *edits.only) for k in edits.tracks_of_person(track)}
     hidden = one.id in chosen if edits.only else one.id not in chosen
     methods = (name for track, name in edits.methods.items() if track in same)
     return {
@@ -341,8 +341,8 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "notice": video.notice,
         "held_back": None if held is None else held._asdict(),
         "changed_elsewhere": history.changed_elsewhere,
-        "visible": sorted({k for track in edits.visible for k in edits.same_person(track)}),
-        "only": sorted({k for track in edits.only for k in edits.same_person(track)}),
+        "visible": sorted({k for track in edits.visible for k in edits.tracks_of_person(track)}),
+        "only": sorted({k for track in edits.only for k in edits.tracks_of_person(track)}),
         "scan": {"state": scan.state, "done": scan.done, "error": scan.error},
         "settings": video.settings(edits),
         "undo": history.undo_name,
