@@ -115,3 +115,11 @@ def test_a_profile_says_how_long_each_stage_was_busy(
     rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if "%" in line}
     assert {"decode", "regions", "anonymize", "convert", "encode", "verify", "all"} == set(rows)
     assert rows["all"][2] == "100%" and float(rows["all"][0]) > 0
+
+
+def test_a_line_says_of_each_detector_how_often_it_runs(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--preview", ".4"]
+    assert main([*words, "--regions", "faces+text", "--method", "blacken", "--allow-empty"]) == 0
+    assert "(detectors run: faces on one in 3, text on one in 5;" in capfd.readouterr().out

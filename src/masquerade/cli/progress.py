@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -215,9 +215,19 @@ def summary(receipt: Receipt) -> str:
         hidden += f", {coverage.filled_whole} frames hidden whole, as nothing could be told apart,"
     if name == "templates":
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
-    every = max(record.arguments.get("every") or 1 for record in receipt.regions)
-    mode = f"detector run on one frame in {every}; " if every > 1 else ""
+    mode = _detector_rates({one.name: one.arguments.get("every") or 1 for one in receipt.regions})
     unsure = f" ({coverage.unsure} of them unsure)" if coverage.unsure else ""
     seen = f"{coverage.seen} regions detected{unsure}, {coverage.filled} filled in by tracking"
     missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
     return f"{name} {hidden} ({mode}{seen}{missed})"
+
+
+def _detector_rates(every: Mapping[str, int]) -> str:
+    """How often detectors run, by the names of their region sources; "" for every frame."""
+    rates = set(every.values())
+    if rates == {1}:
+        return ""
+    if len(rates) == 1:
+        return f"detector run on one frame in {rates.pop()}; "
+    words = [f"{name} on {'every frame' if n == 1 else f'one in {n}'}" for name, n in every.items()]
+    return f"detectors run: {', '.join(words)}; "
