@@ -226,6 +226,12 @@ def test_other_charts_are_svg_files_in_the_pages_colours(table: Evaluation, tmp_
     assert f"{start}-parameter-figure.svg" not in fewer and fewer < set(charts)
 
 
+def test_an_earlier_page_in_another_encoding_is_replaced(table: Evaluation, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_bytes("<p>Hôpital".encode("latin-1"))
+    write_report(tmp_path, [table], title="Ward")
+    assert "Ward" in (tmp_path / "index.html").read_text("utf-8")
+
+
 def test_charts_of_one_name_are_files_of_their_own(table: Evaluation, tmp_path: Path) -> None:
     write_report(tmp_path, [table, table], title="Twice")
     names = [one.stem for one in (tmp_path / "charts").iterdir()]

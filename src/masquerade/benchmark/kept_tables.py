@@ -5,7 +5,7 @@ measured again.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,21 @@ def clips_folder(folder: Path, suite: str, table: str) -> Path:
     return results_folder(folder, suite) / f"{table}-clips"
 
 
+def has_tables(folder: Path) -> bool:
+    """Whether a benchmark has written tables into a folder."""
+    return any(_kept_files(folder))
+
+
+def _kept_files(folder: Path) -> Iterator[Path]:
+    return (folder / "results").glob(f"*/*{ABOUT}")
+
+
 def kept_tables(
     folder: Path, *, report: Callable[[str], None]
 ) -> list[tuple[KeptTable, Evaluation]]:
     """All tables of a folder, suite by suite; `report` is told of files that cannot be read."""
     found = []
-    for path in (folder / "results").glob(f"*/*{ABOUT}"):
+    for path in _kept_files(folder):
         name = path.name.removesuffix(ABOUT)
         try:
             result = from_json(path.with_name(f"{name}.json").read_text("utf-8"))

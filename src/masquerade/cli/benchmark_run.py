@@ -46,7 +46,7 @@ from masquerade.benchmark.try_out import VOID, small_suite, write_tried
 from masquerade.cli import INTERRUPTED
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import EXAMPLE, Options
-from masquerade.cli.benchmark_flags import naming
+from masquerade.cli.benchmark_checks import check_data, check_folder, check_table
 from masquerade.cli.benchmark_plan import (
     PlannedTable,
     datasets,
@@ -59,12 +59,11 @@ from masquerade.cli.benchmark_plan import (
 from masquerade.cli.benchmark_sizes import size_lines
 from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, lines_to_train
 from masquerade.cli.progress import StepProgress
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, as_masquerade_error, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
-from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
@@ -115,6 +114,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
                 console.print(f"{each.table.name} leaves out {name}: {why}", markup=False)
         check_data(suite, wanted, planned, places)
         return 0
+    check_folder(suite, Path(options.suite), places)
     check_lacking(lacking)
     check_data(suite, wanted, planned, places)
     began = time.monotonic()
@@ -217,26 +217,6 @@ def run(options: Options, argv: Sequence[str]) -> int:
             console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
     void = any(one.void for one in results.values()) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
-
-
-def check_data(
-    suite: Suite, wanted: Sequence[str], planned: Sequence[PlannedTable], places: Places
-) -> None:
-    """Refuse manifests that are there already, and cannot be used, before hours of work."""
-    for name in wanted:
-        if (path := places.whole(suite, name)).exists():
-            read_manifest(path)
-    for one in planned:
-        if all(places.manifest(suite, name).exists() for name in one.table.attacked):
-            with naming(f"{suite.name}: table {one.table.name}"):
-                check_table(one, places)
-
-
-def check_table(planned: PlannedTable, places: Places) -> None:
-    """Refuse a table whose data, which are made, do not have what it asks for."""
-    manifest, _ = evaluation.read_clips(planned.options)
-    config = evaluation.config_of(planned.options)
-    Evaluator(manifest, config, folder_of_attacks(places, planned.table), None)
 
 
 @contextmanager

@@ -60,6 +60,8 @@ from masquerade.report.verdicts import (
 from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
 from masquerade.transaction import transaction
 
+PAGE_FILES = ("index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg")
+"""What `write_report` writes under names that a user's own files may have."""
 CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of a page that `write_report` wrote
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
@@ -260,7 +262,6 @@ def write_report(
     the results as JSON lie already, from the folder on, so that they are not written again.
     """
     new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
-    others = ("table.csv", "table.tex", "trade-off.png", "trade-off.svg")
     sections = _sections(evaluations, contexts, limit)
     charts = chart_files(chart for one in sections for chart in _charts(one))
     page = _page(
@@ -268,13 +269,15 @@ def write_report(
         title=title,
         published=published,
         about=about,
-        files=(*others, *(results or new)),
+        files=(*PAGE_FILES[1:], *(results or new)),
         charts=list(charts),
     )
     figure = trade_off_figure(evaluations)
     earlier = folder / "index.html"
     try:
-        linked = re.findall(CHART_LINK, earlier.read_text("utf-8")) if earlier.exists() else []
+        # a page that somebody else wrote need not be in UTF-8
+        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else ""
+        linked = re.findall(CHART_LINK, page_before)
         with transaction(overwrite=True) as path:
             path(folder / "index.html").write_text(page, "utf-8")
             path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")
