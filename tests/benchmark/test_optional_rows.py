@@ -73,6 +73,24 @@ def test_a_row_whose_template_is_not_here_is_left_out_and_measured_once_it_is(
     assert "dino-s8" in (now["dino"].not_applicable or "")
 
 
+def test_a_row_that_is_not_optional_is_refused_before_all_work(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It took its table down once all was trained, and was not named."""
+    suite.write_text(SUITE.replace(", optional = true", "", 1))
+    write_mimes(tmp_path / "mimes", Mimes(size=32, frames=4, clips=8, people=4))
+    words = ["benchmark", str(suite), "--data", str(tmp_path), "--device", "cpu"]
+    words += ["-o", str(tmp_path / "out")]
+    assert main(words) == 3
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("masquerade: small: row badge of table drawn: there is no template badg")
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "drawn lacks what badge needs: there is no template badge" in listed
+    assert "drawn leaves out dino" in listed
+
+
 def test_key_weights_are_for_rows_that_name_a_network(suite: Path, tmp_path: Path) -> None:
     small = read_suite(str(suite))
     options = Options(suite=str(suite), key_weights=tmp_path / "dino.pth")

@@ -11,7 +11,7 @@ from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import PlannedTable
 from masquerade.cli.benchmark_work import folder_of_attacks
 from masquerade.datasets.manifest import read_manifest
-from masquerade.errors import UsageError
+from masquerade.errors import MissingError, UsageError
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.report.benchmark_page import PAGE_FILES
 from masquerade.storage import refuse_existing, refuse_replacing
@@ -40,6 +40,17 @@ def check_folder(suite: Suite, file: Path, places: Places) -> None:
                 f"{path} would be replaced by the benchmark's, and no results of a benchmark lie "
                 "beside it: choose another -o, or move it away."
             )
+
+
+def check_rows(suite: Suite, planned: Sequence[PlannedTable]) -> None:
+    """Refuse rows that need a template or a model which is not here, unless they are optional.
+
+    Raises:
+        MissingError: there is one.
+    """
+    for one in planned:
+        for name, why in one.lacking.items():
+            raise MissingError(f"{suite.name}: row {name} of table {one.table.name}: {why}")
 
 
 def check_data(

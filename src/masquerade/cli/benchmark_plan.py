@@ -42,6 +42,7 @@ class PlannedTable:
     # what the rows say that are not trained, so that a wrong one is refused before all work
     methods: Mapping[str, tuple[evaluation.Options, Anonymizer]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)  # by optional row: what is not here
+    lacking: Mapping[str, str] = field(default_factory=dict)  # the same by any other row
 
 
 def plan(
@@ -192,20 +193,32 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
         for row in table.rows
         if row.method is not None
     }
-    left_out = {
+    lacks = {
         row.name: why
         for row in table.rows
-        if row.optional and (why := _lacks(*methods[row.name])) is not None
+        if row.name in methods
+        and (
+            why := _lacks(
+                f"{suite.name}: method of row {row.name} of {table.name}", *methods[row.name]
+            )
+        )
     }
-    return replace(planned, methods=methods, left_out=left_out)
+    optional = {row.name for row in table.rows if row.optional}
+    return replace(
+        planned,
+        methods=methods,
+        left_out={name: why for name, why in lacks.items() if name in optional},
+        lacking={name: why for name, why in lacks.items() if name not in optional},
+    )
 
 
-def _lacks(given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
+def _lacks(whose: str, given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
     """What a row needs that is not here, such as a template; None: nothing."""
-    try:
-        evaluation.method_row("", anonymizer, evaluation.pipeline_config(given))
-    except MissingError as error:
-        return str(error)
+    with naming(whose):
+        try:
+            evaluation.method_row("", anonymizer, evaluation.pipeline_config(given))
+        except MissingError as error:
+            return str(error)
     return None
 
 

@@ -46,7 +46,7 @@ from masquerade.benchmark.try_out import VOID, small_suite, write_tried
 from masquerade.cli import INTERRUPTED
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import EXAMPLE, Options
-from masquerade.cli.benchmark_checks import check_data, check_folder, check_table
+from masquerade.cli.benchmark_checks import check_data, check_folder, check_rows, check_table
 from masquerade.cli.benchmark_plan import (
     PlannedTable,
     datasets,
@@ -112,10 +112,13 @@ def run(options: Options, argv: Sequence[str]) -> int:
         for each in planned:
             for name, why in each.left_out.items():
                 console.print(f"{each.table.name} leaves out {name}: {why}", markup=False)
+            for name, why in each.lacking.items():
+                console.print(f"{each.table.name} lacks what {name} needs: {why}", markup=False)
         check_data(suite, wanted, planned, places)
         return 0
     check_folder(suite, Path(options.suite), places)
     check_lacking(lacking)
+    check_rows(suite, planned)
     check_data(suite, wanted, planned, places)
     began = time.monotonic()
     command = f"masquerade benchmark {shlex.join(argv)}"
