@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -260,7 +260,7 @@ def run_table(
     suite: Suite,
     planned: PlannedTable,
     places: Places,
-    failures: Mapping[str, str],
+    failures: dict[str, str],
     command: str,
     clock: AttackClock,
     commands: Commands,
@@ -269,7 +269,10 @@ def run_table(
     on: str,
     report: Callable[[str], None],
 ) -> Evaluation:
-    """Attack the rows of a table, and write its results and the clips that its page shows."""
+    """Attack the rows of a table, and write its results and the clips that its page shows.
+
+    A row that `anonymize` would not publish is not applicable, and one of the `failures`.
+    """
     table, options = planned.table, planned.options
     config, open_executor = evaluation.config_of(options), None
     if isinstance(commands, RayCommands):
@@ -298,6 +301,7 @@ def run_table(
     folder = folder_of_attacks(places, table)
     work = table_work(suite, planned, places, by_row, (manifest, config))
     clock.begin(work)
+    unpublished: dict[str, str] = {}
     result = evaluate(
         manifest,
         lines,
@@ -310,7 +314,12 @@ def run_table(
         open_executor=open_executor,
         progress=clock.follow,
         report=report,
+        leave_out=unpublished.__setitem__,
     )
+    failures |= {f"row {row} of table {table.name}": why for row, why in unpublished.items()}
+    lines = [
+        replace(one, not_applicable=unpublished.get(one.name, one.not_applicable)) for one in lines
+    ]
     result = replace(result, void=VOID) if places.tried else result
     ours, origins = our_scores(suite, table, result), data_origins(suite, datasets(suite, [table]))
     more = [origins_markdown(origins), beside_paper(table, ours)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, MissingError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError
 from masquerade.evaluation.attacker_choice import Joined, join_table
 from masquerade.evaluation.attackers import (
     ATTACKERS,
@@ -107,6 +107,7 @@ def evaluate(
     open_executor: OpenExecutor | None = None,
     progress: Progress | None = None,
     report: Callable[[str], None] | None = None,
+    leave_out: Callable[[str, str], None] | None = None,
 ) -> Evaluation:
     """Measure utility and leakage of methods on a labelled dataset; raw video comes first.
 
@@ -125,6 +126,12 @@ def evaluate(
         progress: called with (what, fits done, fits in all).
         report: called with a line about what is to be done, and about the size of a method's clips
             before they are written.
+        leave_out: told the name of a method that leaves videos which `anonymize` would not
+            publish, and why: it is not applicable then, and the others are measured. None: all is
+            refused.
+
+    Raises:
+        OutputError: `anonymize` would not publish videos of a method, and nothing leaves it out.
     """
     names = [RAW.name, *(one.name for one in methods)]
     if twice := [name for name in names if names.count(name) > 1]:  # their blocks would be mixed up
@@ -137,8 +144,8 @@ def evaluate(
             report(evaluator.plan(methods))
         # Who is found on raw video to be hidden need not be found again to be attacked.
         evaluator.clips.people = regions_with_poses(methods)
-        for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
-            evaluator.extract(method)
+        # before hours of attacks: this may refuse, and its clips are kept
+        methods = [evaluator.extract_or_leave_out(method, leave_out) for method in methods]
         attacked = [evaluator.raw, *map(evaluator.predict, methods)]
         if folder is not None:  # before minutes of scoring
             tables = [one.predictions for one in attacked if one.predictions is not None]
@@ -260,6 +267,19 @@ class Evaluator:
         if not method.not_applicable:
             self.clips.extract(method, self._kinds(method, self._contents(method)))
             self._check_clips(method)
+
+    def extract_or_leave_out(
+        self, method: EvaluatedMethod, leave_out: Callable[[str, str], None] | None
+    ) -> EvaluatedMethod:
+        """Return the row as it was, or as not applicable where it cannot be published."""
+        try:
+            self.extract(method)
+        except OutputError as error:
+            if leave_out is None:
+                raise OutputError(f"{method.name}: {error}") from error
+            leave_out(method.name, str(error))
+            return replace(method, not_applicable=str(error))
+        return method
 
     def _check_clips(self, method: EvaluatedMethod) -> None:
         """Refuse a row whose attackers would see different clips; without poses it may go on."""
