@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,6 +68,21 @@ def test_a_try_outs_manifest_leads_to_the_same_files(tmp_path: Path) -> None:
     write_tried(tmp_path / "clips.csv", tmp_path / "data" / "tried" / "clips.csv")
     tried = read_manifest(tmp_path / "data" / "tried" / "clips.csv")
     assert tried.path(tried.clips[0]).resolve() == (tmp_path / "a.avi").resolve()
+
+
+def test_videos_that_were_added_are_tried_and_a_manifest_that_would_be_the_same_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.avi").touch()
+    whole, out = tmp_path / "clips.csv", tmp_path / "tried" / "clips.csv"
+    whole.write_text("path,action\na.avi,walk\nb.avi,run\n")
+    write_tried(whole, out)
+    os.utime(out, ns=(0, 0))
+    write_tried(whole, out)
+    assert out.stat().st_mtime_ns == 0
+    (tmp_path / "b.avi").touch()
+    write_tried(whole, out)
+    assert [clip.cells["action"] for clip in read_manifest(out).clips] == ["walk", "run"]
 
 
 def test_only_what_makes_it_quick_is_changed() -> None:

@@ -4,6 +4,7 @@ Everything of a suite is done once, so that a missing file or a wrong label is f
 and not after days. Nothing is learned in so little, and no number of it means anything.
 """
 
+import os
 import re
 import shlex
 from collections import Counter
@@ -78,13 +79,25 @@ def _instead(words: Sequence[str], other: str, *, without: Collection[str] = ())
 
 
 def write_tried(whole: Path, out: Path) -> None:
-    """Write the manifest of a try-out, with clips whose files are there."""
-    if not out.exists():
-        manifest = shrink(read_manifest(whole))
-        if not len(manifest):
-            raise MasqueradeError(f"None of the files of {whole} is there.")
-        out.parent.mkdir(parents=True, exist_ok=True)
+    """Write the manifest of a try-out, with clips whose files are there.
+
+    One that is there already is replaced where it would have other clips by now, as where files
+    were added.
+    """
+    manifest = shrink(read_manifest(whole))
+    if not len(manifest):
+        raise MasqueradeError(f"None of the files of {whole} is there.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or _clips(read_manifest(out)) != _clips(manifest):
         write_manifest(manifest, out)
+
+
+def _clips(manifest: Manifest) -> list[tuple[object, ...]]:
+    """The clips of a manifest, wherever it lies."""
+    return [
+        (os.path.realpath(manifest.path(clip)), clip.first, clip.last, dict(clip.cells))
+        for clip in manifest.clips
+    ]
 
 
 def shrink(manifest: Manifest, *, clips: int = CLIPS, most: int = MOST) -> Manifest:
