@@ -11,7 +11,7 @@ import pytest
 
 from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.published import PublishedTable, published_tables
-from masquerade.benchmark.suite import parse_suite, read_suite, suite_names
+from masquerade.benchmark.suite import Source, parse_suite, read_suite, suite_names
 from masquerade.cli import evaluate, train
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_plan import plan_table
@@ -44,6 +44,31 @@ def test_a_suite_holds_tables_of_rows() -> None:
 
 def table(**changes: Any) -> dict[str, Any]:
     return {**SUITE, "tables": [{**TABLE, **changes}]}
+
+
+def test_rows_of_raw_video_may_be_named_as_they_are_called() -> None:
+    """What was compared with them, or drawn beside them, was left out without a word."""
+    rows = [{"name": "Original", "raw": True}, *TABLE["rows"]]
+    ablations = [{"parameter": "size", "rows": {"0": "Original", "2": "b", "1": "raw"}}]
+    plain = table(rows=rows, compared_with=["Original", "b", "raw"], ablations=ablations)
+    (found,) = parse_suite(plain, "mine").tables
+    assert found.compared_with == ("raw", "b")
+    assert found.ablations[0].rows == {"0": "raw", "2": "b", "1": "raw"}
+    assert [row.name for row in found.rows] == ["Original", "b"]
+
+
+def test_a_suite_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = 'title = "S"\nabout = "a"\n[data.d]\ndraw = ""\n[[tables]]\nname = "t"\n'
+    path.write_text(
+        text + 'title = "T"\ndata = "d"\nrows = [{ name = "b", method = "blur" }]\n', "utf-8-sig"
+    )
+    assert read_suite(str(path)).title == "S"
+
+
+@pytest.mark.parametrize("origin", ["our cameras", "our cameras."])
+def test_an_origin_may_end_in_a_dot(origin: str) -> None:
+    assert Source(draw="", origin=origin).about == "It comes from our cameras."
 
 
 def made(**words: str) -> dict[str, Any]:
@@ -102,6 +127,11 @@ def row(**keys: Any) -> dict[str, Any]:
             "ablation size of t names c, which is none of its rows",
         ),
         (table(published="demo"), "no published table 'demo'"),
+        (
+            table(published="selective-2"),
+            "table t is of no dataset of selective-2, .* one of IPN, KTH, SBU as dataset",
+        ),
+        (table(evaluate="--folds 3 --seeds 2 --folds=2"), "evaluate of table t has --folds twice"),
         (table(published_attackers="none"), "published_attackers of t is none of scratch"),
         (table(rows=[{"method": "blur"}]), "lacks its name"),
         (table(limits=[3]), "limits of table t is to be text"),

@@ -71,7 +71,7 @@ class Source:
     @property
     def about(self) -> str:
         """Where the files come from and what may be done with them, in sentences."""
-        said = f"It comes from {self.origin}." if self.origin else ""
+        said = f"It comes from {self.origin.removesuffix('.')}." if self.origin else ""
         return f"{said} {self.licence}".strip()
 
 
@@ -130,7 +130,7 @@ class SuiteTable:
     held_out: str | None = None
     # lines beside the paper's that are of one network of the action and one of privacy
     network_lines: tuple[NetworkLine, ...] = ()
-    # rows, or `raw`, that every row is compared with on the same clips
+    # rows, `raw` among them, that every row is compared with on the same clips
     compared_with: tuple[str, ...] = ()
     # what its rows show, one parameter at a time; none: rows are grouped by their names
     ablations: tuple[Ablation, ...] = ()
@@ -191,7 +191,7 @@ def read_suite(name: str) -> Suite:
         known = ", ".join(suite_names())
         raise UsageError(f"There is no suite {name}; choose of {known}, or name a TOML file.")
     try:
-        plain = tomllib.loads(path.read_text("utf-8"))
+        plain = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin a file with a mark
     except (OSError, ValueError, RecursionError) as error:  # or of too many brackets
         raise UsageError(f"{path} is no TOML file: {error}.") from error
     return parse_suite(plain, path.stem)
@@ -219,7 +219,20 @@ def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
     data = {key: _source(one, name, f"data {key}") for key, one in sources.items()}
     suite = _as(Suite, {**plain, "data": data, "tables": tuple(tables), "name": name}, name, "it")
     _check(suite)
-    return suite
+    return replace(suite, tables=tuple(map(_with_raw, suite.tables)))
+
+
+def _with_raw(table: SuiteTable) -> SuiteTable:
+    """A table that calls rows of raw video `raw` where it names them, as its results do."""
+    named = {row.name: "raw" for row in table.rows if row.raw}
+    return replace(
+        table,
+        compared_with=tuple(dict.fromkeys(named.get(one, one) for one in table.compared_with)),
+        ablations=tuple(
+            replace(one, rows={value: named.get(row, row) for value, row in one.rows.items()})
+            for one in table.ablations
+        ),
+    )
 
 
 def _check(suite: Suite) -> None:
@@ -263,7 +276,14 @@ def _check(suite: Suite) -> None:
             if data not in suite.data:
                 fail(f"table {table.name} is of {data}, which is not in its data.")
         if table.published is not None:
-            load_published(table.published)
+            printed = dict.fromkeys(one.dataset for one in load_published(table.published).columns)
+            scored = table.attacked if table.score_on is None else (table.score_on,)
+            if all(suite.data[name].dataset not in printed for name in scored):
+                fail(
+                    f"table {table.name} is of no dataset of {table.published}, so that none of "
+                    f"its numbers would stand there: give its data one of {', '.join(printed)} as "
+                    "dataset, or leave published out."
+                )
         if table.published_attackers not in (None, *ATTACKERS):
             known = ", ".join(ATTACKERS)
             fail(f"published_attackers of {table.name} is none of {known}.")
@@ -280,7 +300,7 @@ def _check(suite: Suite) -> None:
                 )
         for ablation in table.ablations:
             values = ablation.rows.values() if isinstance(ablation.rows, Mapping) else [""]
-            if lacking := [str(row) for row in values if row not in rows]:
+            if lacking := [str(row) for row in values if row not in ("raw", *rows)]:
                 fail(
                     f"ablation {ablation.parameter} of {table.name} names {lacking[0] or 'no rows'}"
                     ", which is none of its rows: give rows = { VALUE = ROW, ... }."
@@ -405,6 +425,9 @@ def _check_words(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
             _ = table.folds
         except (ValueError, IndexError):
             fail(f"evaluate of table {table.name} has --folds without a whole number.")
+        words = [word.partition("=")[0] for word in shlex.split(table.evaluate)]
+        if words.count("--folds") > 1:  # methods would be trained without other folds than attacked
+            fail(f"evaluate of table {table.name} has --folds twice: give it once.")
 
 
 def _source(plain: Mapping[str, Any], name: str, where: str) -> Source:
