@@ -145,6 +145,16 @@ def test_rows_with_commas_in_their_names_can_be_chosen() -> None:
         choose(read_suite("trained"), Options(tables="adversary", rows="half of the labels"))
 
 
+@pytest.mark.parametrize("given", ["blur,strong", "blur, strong", "black,blur,strong"])
+def test_a_comma_in_a_name_needs_no_space_behind_it(suite: Path, given: str) -> None:
+    small = read_suite(str(suite))
+    black, *_ = small.tables[0].rows
+    rows = (black, replace(black, name="blur,strong"), replace(black, name="strong"))
+    table = replace(small.tables[0], rows=rows)
+    (found,) = choose(replace(small, tables=(table,)), Options(rows=given))
+    assert [row.name for row in found.rows if row.name != "black"] == ["blur,strong"]
+
+
 @pytest.mark.slow
 def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path, quick: None) -> None:
     """With one -o: the new clips are attacked, and what the old words made is still there."""

@@ -87,12 +87,13 @@ def _names(text: str, known: Sequence[str], what: str) -> list[str]:
     if not words:
         every = ", ".join(dict.fromkeys(known))
         raise UsageError(f"--{what}s names no {what}: choose of {every}, or leave it out.")
+    split = {name: split_commas(name) for name in known}
     while words:
-        many = next((n for n in range(len(words), 0, -1) if ", ".join(words[:n]) in known), 0)
+        many = next((n for n in range(len(words), 0, -1) if words[:n] in split.values()), 0)
         if not many:
             every = ", ".join(dict.fromkeys(known))
             raise UsageError(f"There is no {what} {words[0]}; choose of {every}.")
-        found.append(", ".join(words[:many]))
+        found += [name for name, parts in split.items() if parts == words[:many]]
         words = words[many:]
     return found
 
