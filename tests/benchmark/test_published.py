@@ -20,6 +20,7 @@ from masquerade.benchmark.published import (
     published_datasets,
     published_tables,
 )
+from masquerade.benchmark.published_markdown import markdown
 from masquerade.datasets import label_floors
 from masquerade.datasets.published import READERS
 from masquerade.errors import MasqueradeError, UsageError
@@ -299,3 +300,13 @@ def test_addresses_of_datasets_are_addresses() -> None:
         parse_datasets(text + 'urls = ["example.org"]\n')
     with pytest.raises(MasqueradeError, match="dataset D lacks 'urls'"):
         parse_datasets(text)
+
+
+def test_no_name_of_ours_breaks_a_printed_table() -> None:
+    table = load_published("stprivacy-known")
+    (line,) = (
+        line
+        for line in markdown(table, here={"a\n<b>|c": {0: "47.00"}}).splitlines()
+        if "here*" in line
+    )
+    assert line.startswith("| *a &lt;b>/c, here* | 47.00 |")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from masquerade.evaluation import Evaluation
 from masquerade.report.numbers_and_columns import main_columns, number, with_interval
-from masquerade.report.table import lines, markdown, notes, show
+from masquerade.report.table import lines, markdown, markdown_table, notes, show
 
 
 def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None:
@@ -23,6 +23,13 @@ def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None
     assert "at least as strong" in " ".join(notes(evaluation))
     columns = main_columns(evaluation)
     assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
+
+
+def test_no_name_breaks_a_markdown_table() -> None:
+    """A line break ended the table, and a tag was one of the page."""
+    head, rule, line = markdown_table(["video", "a|b"], [["line\nbreak <b>", "x | y"]])
+    assert (head, rule) == ("| video | a/b |", "|---|---|")
+    assert line == "| line break &lt;b> | x / y |"
 
 
 def test_names_from_the_data_reach_the_terminal_escaped(evaluation: Evaluation) -> None:

@@ -21,6 +21,7 @@ def test_csv_reads_back_to_the_same_numbers(table: Evaluation) -> None:
     real = from_json((RESULTS / "uti.json").read_text("utf-8"))  # scores of many digits
     lines = list(csv.DictReader(io.StringIO(csv_table([table, real]))))
     every = [(one, row, f) for one in (table, real) for row in one.rows for f in row.findings]
+    lines = [line for line in lines if line["label"]]
     assert len(lines) == len(every) and set(lines[0]) == set(COLUMNS)
     for line, (one, row, found) in zip(lines, every, strict=True):
         assert (line["data"], line["video"], line["label"]) == (one.data, row.name, found.label)
@@ -47,12 +48,23 @@ def test_csv_has_floor_raw_and_verdict(table: Evaluation) -> None:
     assert held["verdict"] == "held"
 
 
+def test_csv_has_a_line_of_a_method_that_was_not_measured(table: Evaluation) -> None:
+    (line,) = (x for x in csv.DictReader(io.StringIO(csv_table([table]))) if not x["label"])
+    assert (line["video"], line["verdict"], line["why"]) == (
+        "[later]",
+        "n/a",
+        "frames are <missing>",
+    )
+    assert line["score"] == "" and line["data"] == table.data
+
+
 def test_files_of_void_results_say_so(table: Evaluation) -> None:
     """A CSV and a table for LaTeX have no banner above them."""
     void = replace(table, void="50 % of the dice were loaded.")
     lines = list(csv.DictReader(io.StringIO(csv_table([void]))))
     said = {(line["verdict"], line["why"]) for line in lines if line["verdict"]}
     assert said == {
+        ("n/a", "frames are <missing>"),
         ("void", "50 % of the dice were loaded."),
         ("void", "nobody reads it on raw video"),
     }
@@ -82,6 +94,15 @@ def test_latex_is_balanced_and_escaped(table: Evaluation) -> None:
     labels = re.findall(r"\\label\{(.*?)\}", text)
     assert len(set(labels)) == 2
     assert all(line.isascii() for line in text.splitlines())
+
+
+def test_a_name_that_begins_as_an_argument_of_a_line_end_is_in_braces(table: Evaluation) -> None:
+    """A star after the end of a line is part of that command, and was not printed."""
+    raw, row, *_ = table.rows
+    rows = (raw, replace(row, name="*blur"), replace(row, name="[blur]"))
+    body = latex_table([replace(table, rows=rows)]).splitlines()
+    assert any(line.startswith("{*blur} &") for line in body)
+    assert any(line.startswith("{[blur]} &") for line in body)
 
 
 def test_latex_escapes_every_special_character() -> None:

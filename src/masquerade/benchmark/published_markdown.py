@@ -52,8 +52,13 @@ def markdown(
 def _ours(name: str, table: PublishedTable, here: Mapping[str, Mapping[int, str]]) -> list[str]:
     if name not in here:
         return []
-    cells = [here[name].get(at, "") for at in range(len(table.columns))]
-    return [f"| *{name}, here* | " + " | ".join(cells) + " |"]
+    cells = [markdown_cell(here[name].get(at, "")) for at in range(len(table.columns))]
+    return [f"| *{markdown_cell(name)}, here* | " + " | ".join(cells) + " |"]
+
+
+def markdown_cell(text: str) -> str:
+    """Text as a cell of a Markdown table: in one line, without tags, and with slashes for bars."""
+    return " ".join(text.splitlines()).replace("<", "&lt;").replace("|", "/")
 
 
 def _legend(table: PublishedTable, beaten: Sequence[Beaten]) -> list[str]:

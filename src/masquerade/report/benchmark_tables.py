@@ -1,5 +1,7 @@
 """The numbers of benchmarks as CSV, a line for each method and label, and as a table for LaTeX.
 
+A method without numbers has one line in CSV, which says why.
+
 CSV has every digit, so that it can be read again; an empty cell is not known or does not apply.
 """
 
@@ -59,8 +61,9 @@ def csv_table(evaluations: Iterable[Evaluation]) -> str:
     writer.writerow(COLUMNS)
     for evaluation in evaluations:
         for row in evaluation.rows:
-            for found in row.findings:
-                writer.writerow(["" if c is None else c for c in _line(evaluation, row, found)])
+            each = [_line(evaluation, row, found) for found in row.findings]
+            for line in each or [_unmeasured(evaluation, row)]:
+                writer.writerow(["" if c is None else c for c in line])
     return out.getvalue()
 
 
@@ -91,6 +94,14 @@ def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...
         *(found.strongest, found.highest or None),
         *((None, None, None) if best is None else (best.value, best.low, best.high)),
     )
+
+
+def _unmeasured(evaluation: Evaluation, row: Row) -> tuple[object, ...]:
+    """The line of a method that has no score of any label."""
+    said = row_verdict(row, main_columns(evaluation), void=evaluation.void)
+    known = {"data": evaluation.data, "video": row.name, "method": row.method}
+    known |= {"regions": row.regions, "verdict": said.word, "why": said.why}
+    return tuple(known.get(column) for column in COLUMNS)
 
 
 def _latex(evaluation: Evaluation, index: int) -> str:
@@ -144,5 +155,5 @@ def _cell(score: Score | None, most: float | None, *, bare: bool = False) -> str
 
 
 def _tex_line(cells: Sequence[str]) -> str:
-    # a bracket after \\ would be read as its optional argument
-    return " & ".join(f"{{{cell}}}" if cell.startswith("[") else cell for cell in cells) + r" \\"
+    # a bracket after \\ would be read as its optional argument, and a star as part of its name
+    return " & ".join(f"{{{cell}}}" if cell[:1] in ("[", "*") else cell for cell in cells) + r" \\"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from masquerade.benchmark.published_markdown import markdown_cell
 from masquerade.errors import escape
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
@@ -545,9 +546,6 @@ def _marked(name: str, found: Finding) -> str:
 
 
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; bars within cells become slashes."""
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{'|'.join(['---'] * len(head))}|",
-        *(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in body),
-    ]
+    """The lines of a Markdown table."""
+    first, *others = [f"| {' | '.join(map(markdown_cell, line))} |" for line in (head, *body)]
+    return [first, f"|{'|'.join(['---'] * len(head))}|", *others]
