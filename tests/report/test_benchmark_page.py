@@ -247,6 +247,26 @@ def test_results_that_lie_there_already_are_linked_and_not_written_again(
     assert {"href": "results/mine/ward.json"} in parsed(page).named("a")
 
 
+def test_links_to_files_of_any_name_lead_there(table: Evaluation, tmp_path: Path) -> None:
+    name = "results/mine/ward #1 50%20?.json"
+    write_report(tmp_path, [table], title="Ward", results=[name])
+    page = parsed((tmp_path / "index.html").read_text("utf-8"))
+    links = [str(one.get("href")) for one in page.named("a")]
+    assert "results/mine/ward%20%231%2050%2520%3F.json" in links
+    assert name in page.texts
+
+
+def test_a_table_without_columns_has_no_numbers(table: Evaluation) -> None:
+    page = render_benchmark([replace(table, rows=(table.rows[-1],))], title="Ward")
+    assert '<h3 id="data-1-table">No numbers</h3>' in page
+    assert '<h3 id="data-1-table">Three numbers for each' in render_benchmark([table], title="Ward")
+
+
+@pytest.mark.parametrize(("value", "said"), [(-0.001, ".00"), (-0.01, "-.01"), (0.0, ".00")])
+def test_no_number_is_less_than_nothing(value: float, said: str) -> None:
+    assert number(value) == said
+
+
 def test_results_of_several_evaluations_have_names_of_their_own(
     table: Evaluation, tmp_path: Path
 ) -> None:

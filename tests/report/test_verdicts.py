@@ -32,6 +32,23 @@ from masquerade.report.verdicts import (
 )
 
 
+def test_labels_keep_their_capitals_in_the_headline(table: Evaluation) -> None:
+    rows = tuple(
+        replace(
+            row,
+            findings=tuple(
+                replace(one, label="VIP_Ward") if one.label == "red_top" else one
+                for one in row.findings
+                if one.label != "attributes"
+            ),
+        )
+        for row in table.rows
+    )
+    assert " VIP_Ward: hidden by figure .5" in headline(replace(table, rows=rows)).detail
+    leaking = replace(table, rows=(rows[0], rows[3]))
+    assert " VIP_Ward: void" in headline(leaking).detail
+
+
 def test_the_action_comes_first_then_who_it_is_then_the_attributes(table: Evaluation) -> None:
     assert [c.label for c in headline_columns(table)] == ["action", "identity", "attributes"]
 

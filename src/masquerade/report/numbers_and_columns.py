@@ -10,7 +10,7 @@ def number(value: float | None) -> str:
     """A share as tables print it: .83, 1.00, n/a."""
     if value is None:
         return "n/a"
-    text = f"{value:.2f}"
+    text = f"{round(value, 2) + 0.0:.2f}"  # without the sign of a negative number that rounds to 0
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
 
 

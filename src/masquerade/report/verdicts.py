@@ -362,8 +362,8 @@ def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
         return void
     held = [row.name for row, one in found if _is_hidden(row, one)]
     if held:
-        return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
-    return f"{_plain(column).capitalize()}: no method is shown to hide this."
+        return _sentence(f"{_plain(column)}: hidden by {_listed(held)}")
+    return _sentence(f"{_plain(column)}: no method is shown to hide this")
 
 
 def _is_hidden(row: Row, found: Finding) -> bool:
