@@ -295,6 +295,52 @@ def test_the_ablations_that_a_suite_states_are_drawn_by_their_parameter(table: E
     assert "One parameter at a time" in said and "what draws" in said and "a network" in said
 
 
+@pytest.mark.parametrize("odd", ["inf", "nan"])
+def test_a_parameter_that_is_no_finite_number_is_a_word(table: Evaluation, odd: str) -> None:
+    stated = [Ablation(parameter="p", rows={odd: "figure .7", "0.5": "figure .5", "0": "raw"})]
+    (one,) = stated_ablations(table.rows, stated)
+    assert one.values == (odd, "0.5", "0")
+    (panel,) = ablation_panels(table, stated)
+    assert not re.search(r'="[^"]*\bnan\b[^"]*"', panel.chart.replace('aria-label="p', ""))
+
+
+def test_panels_and_cells_of_void_results_say_so(table: Evaluation) -> None:
+    void = replace(table, void="the dice were loaded")
+    (panel,), (sound,) = ablation_panels(void), ablation_panels(table)
+    assert "parameter (void)</title>" in panel.chart and "figure (void)</text>" in panel.chart
+    assert "void" not in sound.chart
+    cells = main_cells(render_benchmark([void], title="Ward"))
+    assert [[" void" in cell for cell in row] for row in cells] == [
+        [False] * 3,
+        *[[False, True, True]] * 3,
+    ]
+
+
+def test_cells_of_void_labels_say_so(table: Evaluation) -> None:
+    """Of raw video, too, which has no verdict."""
+    rows = tuple(
+        replace(
+            row,
+            findings=tuple(
+                replace(one, void="nobody reads it") if one.label == "identity" else one
+                for one in row.findings
+            ),
+        )
+        for row in table.rows
+    )
+    cells = main_cells(render_benchmark([replace(table, rows=rows)], title="Ward"))
+    assert len(cells) == 4
+    assert all([" void" in cell for cell in row] == [False, True, False] for row in cells)
+
+
+def main_cells(page: str) -> list[list[str]]:
+    """The cells of the main table, row by row, of those that were measured."""
+    start = page.index('<table class="main">')
+    rows = page[start : page.index("</table>", start)].split("<tr ")
+    found = [re.findall(r'<td class="number" data-label.*?</td>', row, re.S) for row in rows]
+    return [[re.sub("<svg.*?</svg>", "", cell, flags=re.S) for cell in row] for row in found if row]
+
+
 def test_void_scores_are_not_drawn_over_a_parameter(table: Evaluation) -> None:
     label = headline_columns(table)[1].label
     rows = tuple(

@@ -28,6 +28,18 @@ def test_a_point_below_a_guess_is_in_the_picture(
     assert ticks == (2 if value == 0.2 else 1), "of the axis upwards, and of that across"
 
 
+def test_a_picture_of_void_results_says_so(table: Evaluation) -> None:
+    """It may stand anywhere, without the page's banner."""
+    raw = row("raw", None, action(0.8), private("red_top", 0.9, protects=False))
+    one = replace(table, rows=(raw,))
+    for void, said in ((None, ""), ("the dice were loaded", f"{table.data} (void)")):
+        (axes,) = trade_off_figure([replace(one, void=void)]).axes
+        assert axes.get_title(loc="left") == said
+    first, second = trade_off_figure([one, replace(one, void="the dice were loaded")]).axes
+    assert first.get_title(loc="left") == table.data
+    assert second.get_title(loc="left") == f"{table.data} (void)"
+
+
 def test_the_title_fits_above_a_single_plot(table: Evaluation) -> None:
     raw = row("raw", None, action(0.8), private("red_top", 0.9, protects=False))
     figure = trade_off_figure([replace(table, rows=(raw,))], aims=[{"red_top": 0.6}])

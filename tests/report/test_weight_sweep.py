@@ -94,6 +94,17 @@ def test_a_void_label_has_no_best_method(averages: Evaluation) -> None:
     assert all("keeps" not in one.best for one in weight_sweeps(some, label))
 
 
+def test_a_chart_of_void_results_says_so(table: Evaluation) -> None:
+    label = next(one for one in table.rows[1].findings if one.use == "private")
+    for void in (None, "the dice were loaded"):
+        (sweep,) = weight_sweeps(replace(table, void=void), label)
+        title, axis = (
+            sweep.chart.count("(void)</title>"),
+            sweep.chart.count("privacy (void)</text>"),
+        )
+        assert (title, axis) == ((0, 0) if void is None else (1, 1))
+
+
 def test_the_page_shows_means_and_names_their_networks(
     averages: Evaluation, table: Evaluation
 ) -> None:

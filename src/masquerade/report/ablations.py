@@ -5,6 +5,7 @@ A suite states which rows these are. Of other results, rows belong together wher
 `spact, no budget` in what follows the comma, `blur weak` and `blur strong` in the last word.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from masquerade.benchmark.suite import Ablation
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.report.svg_charts import SHAPES, Series, lines
-from masquerade.report.verdicts import floor_value, headline_columns, title_of
+from masquerade.report.verdicts import floor_value, headline_columns, title_of, void_mark
 
 NUMBER = re.compile(r"(?P<prefix>.+?)[\s=,]+(?P<number>-?(?:\d+\.?\d*|\.\d+))$")
 COLOURS = ("first", "second", "third", "fourth", "fifth")  # CSS classes
@@ -68,9 +69,10 @@ def stated_ablations(rows: Sequence[Row], stated: Sequence[Ablation]) -> list[Co
         if len(pairs) < 2:
             continue
         values: tuple[float, ...] | tuple[str, ...] = tuple(v for v, _ in pairs)
-        with suppress(ValueError):  # words stay in their order
-            pairs.sort(key=lambda pair: float(pair[0]))
-            values = tuple(float(v) for v, _ in pairs)
+        with suppress(ValueError):  # words stay in their order, and so do infinite numbers
+            if all(math.isfinite(float(v)) for v, _ in pairs):
+                pairs.sort(key=lambda pair: float(pair[0]))
+                values = tuple(float(v) for v, _ in pairs)
         found.append(ComparedRows(one.parameter, values, tuple(row for _, row in pairs)))
     return found
 
@@ -94,10 +96,10 @@ def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> 
     """
     columns, rows = headline_columns(evaluation)[: len(COLOURS)], evaluation.rows
     found = stated_ablations(rows, stated) if stated else find_ablations(rows)
-    return [_panel(one, columns) for one in found]
+    return [_panel(one, columns, void_mark(evaluation)) for one in found]
 
 
-def _panel(ablation: ComparedRows, columns: Sequence[Finding]) -> Panel:
+def _panel(ablation: ComparedRows, columns: Sequence[Finding], mark: str) -> Panel:
     series = []
     for index, column in enumerate(columns):
         found = [row.finding(column.label) for row in ablation.rows]
@@ -116,8 +118,8 @@ def _panel(ablation: ComparedRows, columns: Sequence[Finding]) -> Panel:
     chart = lines(
         ablation.values,
         series,
-        title=f"{ablation.prefix}: scores over its parameter",
-        across=ablation.prefix,
+        title=f"{ablation.prefix}: scores over its parameter{mark}",
+        across=f"{ablation.prefix}{mark}",
         height=210,
     )
     return Panel(ablation.prefix, chart)

@@ -56,6 +56,7 @@ from masquerade.report.verdicts import (
     row_verdict,
     title_of,
     verdict,
+    void_mark,
 )
 from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
 from masquerade.transaction import transaction
@@ -110,6 +111,7 @@ class Cell(NamedTuple):
     title: str  # of its column
     value: float | None  # to sort by
     main: str  # .83
+    void: bool  # whether it means nothing
     interval: str  # [.74, .90]
     spread: str  # ± .02 between training runs
     most: str  # at most .88, or highest .79
@@ -415,6 +417,7 @@ def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
         title=title_of(column),
         value=score.value,
         main=number(score.value),
+        void=bool(found.void) or (said is not None and said.word == "void"),
         interval="" if score.low is None else f"[{number(score.low)}, {number(score.high)}]",
         spread=f"± {number(found.runs_sd)}" if spread else "",
         most="" if beyond is None else f"{beyond[0]} {number(beyond[1])}",
@@ -464,7 +467,8 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
     base = floor_value(utility)
     return scatter(
         points,
-        title=f"{evaluation.data}: the action that is kept against {title_of(label).lower()}",
+        title=f"{evaluation.data}: the action that is kept against {title_of(label).lower()}"
+        f"{void_mark(evaluation)}",
         across=f"{title_of(label)}: {label.metric} of attackers, less is better",
         up="Action: more is better" if utility is None else f"Action kept: {utility.metric}",
         least=least_of(label, [one.x.value for one in points if one.x.value is not None]),
@@ -510,7 +514,7 @@ def _bars(evaluation: Evaluation, label: Finding) -> Markup:
     raw = raw_score(evaluation, label.label)
     return bars(
         entries,
-        title=f"{title_of(label)} behind each method",
+        title=f"{title_of(label)} behind each method{void_mark(evaluation)}",
         floor=floor_value(label),
         raw=None if raw is None else raw.value,
     )

@@ -20,7 +20,7 @@ from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
 from masquerade.report.numbers_and_columns import number
-from masquerade.report.verdicts import floor_value, headline_columns, is_identity
+from masquerade.report.verdicts import floor_value, headline_columns, is_identity, void_mark
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
 HOW_TO_READ = "lines are 95 % intervals; dotted: the best guess"
@@ -73,10 +73,9 @@ def trade_off_figure(
             axes.set_axis_off()
         for axes, label in zip(line, labels, strict=False):
             points.append((axes, _panel(axes, evaluation, label, wanted)))
-            if len(drawn) > 1 or columns > 1:
-                axes.set_title(
-                    evaluation.data, fontsize=9, loc="left", color="#444444", parse_math=False
-                )
+            if len(drawn) > 1 or columns > 1 or evaluation.void:
+                heading = f"{evaluation.data}{void_mark(evaluation)}"
+                axes.set_title(heading, fontsize=9, loc="left", color="#444444", parse_math=False)
     aim = "; green: the aim" if any(aims) else ""
     trained = TRAINED if any(is_learned(row) for one in evaluations for row in one.rows) else ""
     title = f"Action kept against what attackers read: {trained}{HOW_TO_READ}{aim}"

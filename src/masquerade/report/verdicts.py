@@ -55,6 +55,11 @@ class Headline(NamedTuple):
     detail: str  # two sentences with numbers, in clips of a hundred
 
 
+def void_mark(evaluation: Evaluation) -> str:
+    """What stands behind the title of a chart whose numbers mean nothing; empty: they do."""
+    return " (void)" if evaluation.void else ""
+
+
 def is_identity(found: Finding) -> bool:
     """Whether a label says who somebody is."""
     return found.use == "private" and found.protocol == SAME

@@ -16,7 +16,7 @@ from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
 from masquerade.report.numbers_and_columns import number
 from masquerade.report.svg_charts import Series, lines
-from masquerade.report.verdicts import headline_columns, privacy_value, title_of
+from masquerade.report.verdicts import headline_columns, privacy_value, title_of, void_mark
 
 STEPS = 21  # weights of privacy in the sweep
 BEST = 5  # methods that are listed at each weight
@@ -140,11 +140,12 @@ def _sweep(
         )
         for name, curve in sorted(curves.items(), key=lambda pair: pair[0] in kinds)
     ]
+    mark = void_mark(evaluation)
     chart = lines(
         places,
         series,
-        title=f"f of each method over the weight of {title_of(label).lower()}, by {read_by}",
-        across="weight λ of privacy",
+        title=f"f of each method over the weight of {title_of(label).lower()}, by {read_by}{mark}",
+        across=f"weight λ of privacy{mark}",
         named=kinds,
         width=440,
         height=280,
