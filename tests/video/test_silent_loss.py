@@ -166,6 +166,25 @@ def test_pictures_that_end_long_before_the_sound_are_missed(tmp_path, name):
         assert sum(1 for _ in reader) == 25 and 95 <= reader.lost <= 105 and reader.end_unknown
 
 
+@pytest.mark.parametrize(("begins", "codec"), [(0, "srt"), (1, "srt"), (1, "webvtt")])
+def test_a_subtitle_that_outlasts_the_pictures_is_no_missing_end(
+    tmp_path: Path, begins: int, codec: str
+) -> None:
+    """Matroska's length is that of its longest stream, whatever is in it."""
+    text = f"1\n00:00:0{begins},500 --> 00:00:09,000\nThe end\n"
+    (tmp_path / "late.srt").write_text(text)
+    video = make_with_sound(tmp_path / "video.mkv", "-preset", "ultrafast", "-g", 5)
+    path = tmp_path / "a.mkv"
+    both = ("-i", video, "-i", tmp_path / "late.srt", "-map", 0, "-map", 1)
+    ffmpeg(*both, "-c", "copy", "-c:s", codec, path)
+    with Reader(path, salvage=True) as reader:
+        assert sum(1 for _ in reader) == 50
+        assert (reader.damaged, reader.lost) == (0, 0)
+    half = tmp_path / "half.mkv"
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(half)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_pictures_that_the_decoder_drops_are_counted(tmp_path, suffix):
     """A slice of HEVC that lost its first bytes makes no picture, and no error either."""

@@ -119,6 +119,7 @@ class Decoder:
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
         self._seconds = self._stated = 0.0  # how far packets reach: by several, or by any one
+        self._others = 0.0  # the same of streams without pictures and sound, such as subtitles
         # Of each copied stream: how many packets were cut, and the last of them.
         self._cut: dict[int, tuple[int, Packet[Any] | None]] = {}
         # Of each stream of sound: the second of the first packet that gave none; -inf: one did.
@@ -343,10 +344,13 @@ class Decoder:
     def _note(self, packet: Packet[Any]) -> None:
         """Remember how far the file reaches, and refuse a damaged packet."""
         when = packet.pts if packet.pts is not None else packet.dts
-        if packet.stream.index not in self._timed:
-            return
+        end = None
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
+        if packet.stream.index not in self._timed:
+            self._others = max(self._others, end or 0.0)
+            return
+        if end is not None:
             self._stated = max(self._stated, end)
             # One flipped bit in a time makes no hours of it.
             if end > self._seconds + LEAP and packet.stream.index not in self._doubted:
@@ -388,6 +392,8 @@ class Decoder:
             self._damage(f"ends early: {self._packets} of {claimed} frames are there", lost=lost)
         total = stated_end(container)
         reached = max(self._stated, float((last.pts + last.duration) * self.info.time_base))
+        if truncated is False:  # Matroska's length is also that of a subtitle shown for longer
+            reached = max(reached, self._others)
         short = total - reached > max(0.5, 3 / float(self.info.rate))
         if truncated or short:
             own = total - float((last.pts + self._timestamps.step) * self.info.time_base)
