@@ -232,6 +232,9 @@ def test_colour_tags_follow_the_pixel_format() -> None:
     assert colors_for(tagged, "yuvj420p") == Color(9, 16, 5, full_range=True)
     drawn = info("png", color=Color(1, 13, RGB, full_range=True))
     assert colors_for(drawn, "yuv420p") == Color(1, 13, 1, full_range=False)
+    full = info("h264", color=Color(9, 16, 9, full_range=True))
+    assert colors_for(full, "yuv422p10le") == full.color
+    assert colors_for(full, "yuv422p10le", says_range=False) == tagged.color
 
 
 @pytest.mark.parametrize("rate", [10, Fraction(30000, 1001), 23.976])

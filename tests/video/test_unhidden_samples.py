@@ -10,10 +10,12 @@ import av
 import numpy as np
 import pytest
 from av.filter import Graph
+from clips import ffmpeg, needs_ffmpeg, video
 
 from masquerade.methods import build
 from masquerade.pipeline import stream
 from masquerade.pipeline.single_file import anonymize_file
+from masquerade.video.read import read_video
 from masquerade.video.unhidden_samples import Unhidden, keep_unhidden, unhidden
 from masquerade.video.write import Writer
 
@@ -201,3 +203,36 @@ def test_a_picture_of_another_size_order_or_range_stays_as_it_is() -> None:
     picture.color_range = FULL_RANGE
     keep_unhidden(picture, Unhidden(full, NOTHING))
     assert samples(picture) == samples(full)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("format", "codec"), [("yuv420p", "libx264"), ("yuv422p10le", "libx264"), ("yuv420p", "mjpeg")]
+)
+def test_prores_keeps_the_contrast_of_a_source_of_full_range(
+    tmp_path: Path, format: str, codec: str
+) -> None:
+    """It does not say its range, and whatever decodes it takes it for limited."""
+    ramp = "gradients=s=64x48:r=25:d=0.12:c0=black:c1=white:x0=0:y0=0:x1=63:y1=0:speed=0.00001"
+    best = ("-crf", 1) if codec == "libx264" else ("-q:v", 2, "-strict", -1)
+    full = ("-vf", f"scale=out_range=pc,format={format}", "-color_range", "pc")
+    source = tmp_path / "full.mkv"
+    ffmpeg("-f", "lavfi", "-i", ramp, *full, "-c:v", codec, *best, source)
+    output = tmp_path / "o.mov"
+    boxes = {str(t): [{"box": BOX}] for t in range(3)}
+    given = {"version": 1, "width": WIDTH, "height": HEIGHT, "frames": boxes}
+    (tmp_path / "b.json").write_text(json.dumps(given))
+    anonymize_file(
+        source,
+        output,
+        build("blacken"),
+        regions=f"boxes:{tmp_path / 'b.json'}",
+        shape="box",
+        codec="prores",
+    )
+    assert video(output).get("color_range", "tv") == "tv"
+    before, after = (read_video(path).clip.numpy()[0] * 255 for path in (source, output))
+    away = np.ones((HEIGHT, WIDTH), bool)
+    away[4:40, 12:50] = False
+    assert before.min() < 5 and before.max() > 250
+    assert np.abs(before - after)[..., away].mean() < 2

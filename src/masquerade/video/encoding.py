@@ -73,6 +73,7 @@ class CodecSpec:
     options: dict[str, str]
     presets: bool = False  # whether the encoder has any
     cuda: str | None = None  # its encoder on an NVIDIA GPU
+    says_range: bool = True  # whether it says that levels are full range; if not, all are limited
 
 
 # Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
@@ -134,6 +135,7 @@ CODECS: dict[Codec, CodecSpec] = {
         crf=None,
         formats=("yuv422p10le", "yuv444p10le", "yuv422p10le", "yuv444p10le"),
         options={"vendor": "apl0"},
+        says_range=False,
     ),
 }
 

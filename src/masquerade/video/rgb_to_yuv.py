@@ -1,6 +1,7 @@
 """Convert upright RGB or planes to an encoder's pictures, the inverse of `frame.YuvToRgb`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,10 +19,13 @@ from masquerade.video.shared_picture import by_one_thread, plane_rows
 
 
 class RgbToYuv:
-    """Converts upright RGB to an encoder's pixel format, with the source's matrix and range."""
+    """Converts upright RGB to an encoder's pixel format, with the source's matrix and range.
 
-    def __init__(self, info: VideoInfo, format: str) -> None:
-        self.color = colors_for(info, format)
+    `says_range` is of the codec: where it is false, levels are always of limited range.
+    """
+
+    def __init__(self, info: VideoInfo, format: str, *, says_range: bool = True) -> None:
+        self.color = colors_for(info, format, says_range=says_range)
         scaler = VideoReformatter()
         self._reformat: Callable[..., VideoFrame] = scaler.reformat
         if any(component.bits > 8 for component in av.VideoFormat(format).components):
@@ -81,8 +85,11 @@ def has_same_planes(info: VideoInfo, format: str) -> bool:
     return alike and format in PLANES and not (info.width % 2 or info.height % 2)
 
 
-def colors_for(info: VideoInfo, format: str) -> Color:
-    """The colour tags of an output in a pixel format: the source's if both are YUV."""
+def colors_for(info: VideoInfo, format: str, *, says_range: bool = True) -> Color:
+    """The colour tags of an output in a pixel format: the source's if both are YUV.
+
+    In a codec that does not say its range, whatever decodes it takes it for limited.
+    """
     source = info.color
     if format.startswith(("rgb", "bgr", "gbr", "pal")):
         return Color(source.primaries, source.transfer, RGB, full_range=True)
@@ -90,7 +97,7 @@ def colors_for(info: VideoInfo, format: str) -> Color:
         return Color(source.primaries, source.transfer, 5, full_range=True)
     if source.matrix == RGB:
         return Color(source.primaries, source.transfer, BT709, full_range=False)
-    return source
+    return source if says_range else replace(source, full_range=False)
 
 
 def _palette_graph(info: VideoInfo) -> Any:

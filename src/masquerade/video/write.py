@@ -29,6 +29,7 @@ from masquerade.video.color import UNTAGGED, Color
 from masquerade.video.container import printable
 from masquerade.video.decoding import StreamPacket
 from masquerade.video.encoding import (
+    CODECS,
     IMAGES,
     Encoding,
     check_encoder,
@@ -78,7 +79,8 @@ class Writer:
         )
         if container not in IMAGES:
             check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
-        self._to_yuv = RgbToYuv(info, self._format)
+        says_range = container in IMAGES or CODECS[encoding.codec].says_range
+        self._to_yuv = RgbToYuv(info, self._format, says_range=says_range)
         metadata = metadata or MetadataSelection()
         self._out = self._open(metadata)
         # avi counts frames and has no place for two kinds of time
