@@ -348,8 +348,8 @@ def test_no_warning_says_that_all_frames_are_there_of_a_damaged_file(lost: int, 
         "repaired": 0,
         "end_unknown": False,
         "on_gpu": 0,
+        "interlaced": 0,
     }
-    given["info"] = SimpleNamespace(interlaced=False)
     (warning,) = source_warnings(SimpleNamespace(**given), frames=124, gpu=False)
     assert says in warning and warning.endswith("lost, and 124 were salvaged.")
 

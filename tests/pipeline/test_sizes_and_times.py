@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -121,9 +120,8 @@ def test_an_image_whose_name_is_no_text_is_read_and_one_too_large_is_refused(
 
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_of_two_fields_it_is_said_that_the_output_is_marked_progressive(interlaced: bool) -> None:
-    about = replace(info(8, 6), interlaced=interlaced)
     read = dict.fromkeys(("lost", "damaged", "repaired", "end_unknown"), 0)
-    reader: Any = SimpleNamespace(info=about, on_gpu=False, **read)
+    reader: Any = SimpleNamespace(info=info(8, 6), on_gpu=False, interlaced=int(interlaced), **read)
     said = list(source_warnings(reader, frames=9, gpu=False))
     assert len(said) == interlaced and all("marked progressive: deint" in one for one in said)
 

@@ -13,8 +13,10 @@ import pytest
 from clips import ffmpeg, frames, make, needs_ffmpeg
 
 from masquerade.errors import VideoError
+from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.video.encoding import open_encoder
 from masquerade.video.probe import probe
+from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
 
@@ -211,3 +213,19 @@ def test_both_fields_and_both_eyes_are_read_as_players_show_them(tmp_path, codec
     assert probe(path).interlaced
     found = frames(path)
     assert len(found) == number and {frame.rgb().shape for frame in found} == {(lines, 64, 3)}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_fields_that_come_later_are_counted(tmp_path: Path, remote: bool) -> None:
+    """Broadcasts change between films and studio pictures; the first picture tells of neither."""
+    coded = ("-c:v", "libx264", "-bf", 0, "-bsf:v", "h264_mp4toannexb")
+    one = make(tmp_path / "one.h264", *coded, seconds=0.4)
+    two = make(tmp_path / "two.h264", *coded, "-x264-params", "tff=1", seconds=0.2)
+    one.write_bytes(one.read_bytes() + two.read_bytes())
+    path = tmp_path / "both.mkv"
+    ffmpeg("-i", one, "-c", "copy", path)
+    with Reader(path, trusted=not remote) as reader:
+        assert not reader.info.interlaced
+        assert sum(1 for _ in reader) == 15 and reader.interlaced == 5
+        (said,) = (one for one in source_warnings(reader, frames=15, gpu=False) if "fields" in one)
+    assert "interlaced" in said

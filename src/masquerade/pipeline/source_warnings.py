@@ -22,7 +22,7 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
             "decoded on the CPU: this machine has no NVIDIA GPU that decodes "
             f"{reader.info.codec} as it is here."
         )
-    if reader.info.interlaced:
+    if reader.interlaced:
         yield (
             "the source is interlaced; its two fields are kept and the output is marked "
             "progressive: deinterlace it first."

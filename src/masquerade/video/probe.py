@@ -72,7 +72,7 @@ class VideoInfo:
     bit_depth: int = 8  # bits a sample
     color: Color = UNTAGGED
     bitrate: int | None = None  # bits a second of the video
-    interlaced: bool = False  # whether frames hold two fields, which are kept as they are
+    interlaced: bool = False  # whether the first frame holds two fields, which are kept as they are
     has_alpha: bool = False  # whether pixels may be transparent; they are blended over black
     video_index: int = 0  # the stream that is read
     streams: tuple[StreamInfo, ...] = ()  # every stream in the file

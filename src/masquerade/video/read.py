@@ -43,6 +43,7 @@ class Reader:
         limits: Limits = LIMITS,  # of the process that decodes
     ) -> None:
         self.path = Path(path)
+        self.interlaced = 0  # how many pictures held two fields so far
         self.copy, self.sound = frozenset(copy), frozenset(sound)
         options: dict[str, Any] = {"salvage": salvage, "threads": threads, "gpu": gpu}
         self._decoder: Decoder | RemoteDecoder
@@ -110,6 +111,7 @@ class Reader:
         base = self.info.time_base
         for item in self._decoder:
             if isinstance(item, Decoded):
+                self.interlaced += item.picture.interlaced_frame
                 times = {"pts": item.pts, "duration": item.duration, "index": item.index}
                 yield Frame(item.picture, self._to_rgb, **times, time_base=base)
             else:
