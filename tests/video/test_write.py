@@ -103,6 +103,18 @@ def test_an_image_holds_one_frame_and_a_gif_holds_many(tmp_path):
     assert back.times.tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
+@pytest.mark.parametrize("times", [[n / 120 for n in range(6)], [0, 0.1, 0.104]])
+def test_a_gif_of_times_within_a_hundredth_of_a_second_is_refused(tmp_path, times):
+    """It holds no others, and said that it cannot be written: invalid argument."""
+    clip = Video(smooth(8, 8, len(times)), torch.tensor(times, dtype=torch.float64))
+    with pytest.raises(UsageError, match=r"gif cannot keep times this close; name .* \.mkv"):
+        write_video(tmp_path / "a.gif", clip)
+    write_video(tmp_path / "a.mkv", clip)
+    write_video(tmp_path / "b.gif", smooth(8, 8, 7), rate=60)
+    found = read_video(tmp_path / "b.gif").times.tolist()
+    assert found == pytest.approx([n / 60 for n in range(7)], abs=0.0051)
+
+
 COLORS = [
     ("bt709", "bt709", "bt709", "tv"),
     ("smpte170m", "smpte170m", "smpte170m", "tv"),

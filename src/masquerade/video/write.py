@@ -50,6 +50,7 @@ from masquerade.video.truncation import ebml_size
 MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
 MOST_X265 = 16  # threads; it refuses more
 MOST_RATE = 100_000  # frames a second of a clip
+GIF_TICK = Fraction(1, 100)  # seconds: it shows each frame for whole ones
 FINE = Fraction(1, 90_000)  # seconds of a tick, of times that no file gave
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
@@ -86,6 +87,8 @@ class Writer:
         # avi counts frames and has no place for two kinds of time
         self._rate = info.even_rate or info.rate if container == "avi" else info.rate
         self._base = 1 / self._rate if container == "avi" else info.time_base
+        if container == "gif":
+            self._base = GIF_TICK  # so that two frames within one are refused
         self._start = nearest(start / self._base)  # ticks
         self._last = -1
         self._video = self._video_stream()
