@@ -70,6 +70,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "openmp_waiting.py",
     "pipeline/source_warnings.py",
     "pipeline/verify.py",
+    "regions/exported_boxes.py",
     "regions/onnx_network.py",
     "regions/people_scores.py",
     "regions/people_segmentation.py",

@@ -156,6 +156,20 @@ def test_boxes_out_and_in_give_the_same_pixels(short_clip: Path, tmp_path: Path)
     assert np.array_equal(pixels(tmp_path / "a.mp4"), pixels(tmp_path / "c.mp4"))
 
 
+@pytest.mark.parametrize("given", [{"regions": "templates", "at": ("0:310,200",)}, {}])
+def test_boxes_out_and_in_hide_what_templates_and_whole_frames_hid(
+    short_clip: Path, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    """They have no boxes of their own, and nothing of them was in the file."""
+    given = {"regions": "frame"} | given
+    masks = [tmp_path / "a.mkv", tmp_path / "b.mkv"]
+    boxes = tmp_path / "b.json"
+    run(short_clip, tmp_path / "a.mp4", export_boxes=boxes, export_masks=masks[0], **given)
+    run(short_clip, tmp_path / "c.mp4", regions=f"boxes:{boxes}", export_masks=masks[1])
+    first, again = map(pixels, masks)
+    assert (first >= 128).any() and (again[first >= 128] == 255).all()
+
+
 def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "in.json"
     with BoxWriter(boxes, width=640, height=480) as writer:

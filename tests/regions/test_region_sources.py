@@ -18,7 +18,9 @@ from masquerade.regions import (
     WholeFrame,
 )
 from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.exported_boxes import exported_boxes
 from masquerade.regions.masks import rasterize
+from masquerade.regions.region import Region
 from masquerade.regions.tracking import select_keyframes
 
 W, H = 160, 120
@@ -160,6 +162,23 @@ def test_boxes_of_a_file(tmp_path: Path) -> None:
         list(Boxes(file=path)([ArrayFrame(np.zeros((W, H, 3), np.uint8))]))
     with pytest.raises(UsageError):
         Boxes(file=tmp_path / "none.json")
+
+
+def test_boxes_are_written_of_what_has_none() -> None:
+    strength = np.zeros((H, W), np.uint8)
+    strength[10:20, 30:50], strength[60, 70], strength[80:90, 5:9] = 128, 255, 127
+    own = Box(1, 2, 30, 40, 0.5, 7, "interpolated", "person")
+    region, size = Region(boxes=(own,), strength=strength), {"width": W, "height": H}
+    found = exported_boxes(region, **size)
+    assert found[0] == own and {box.label for box in found[1:]} == {"template"}
+    edges = {(box.x0, box.y0, box.x1, box.y1) for box in found[1:]}
+    assert edges == {(30, 10, 50, 20), (70, 60, 71, 61)}
+    mask = rasterize(found[1:], **size, shape="ellipse")
+    assert np.array_equal(mask > 0, strength >= 128)
+    (whole,) = exported_boxes(Region(full_frame=True, detected=False), **size)
+    assert (rasterize([whole], **size, shape="ellipse", margin=1) == 255).all()
+    assert whole.source == "interpolated"
+    assert exported_boxes(Region(boxes=(whole,), full_frame=True), **size) == (whole,)
 
 
 def test_written_boxes_read_back_the_same(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
+from masquerade.regions.exported_boxes import exported_boxes
 from masquerade.storage import code_digest, error_with_final_name, file_digest
 from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
@@ -471,7 +472,8 @@ class FileRun:
         shown = {box.track for box in item.region.visible if box.track is not None}
         self.left_visible.update(shown)
         if boxes:
-            boxes.add(item.frame.index, item.region.boxes)
+            size = {"width": self.info.width, "height": self.info.height}
+            boxes.add(item.frame.index, exported_boxes(item.region, **size))
         if self.progress:
             self.progress(self.frames, self.total and max(self.total, self.frames))
 

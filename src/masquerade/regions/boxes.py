@@ -46,7 +46,7 @@ class Box:
     score: float  # of the detector, 0 to 1
     track: int | None = None  # number of the track that it belongs to; None: unknown
     source: Source = "detected"  # or filled in by tracking: between detections, or beyond them
-    label: str = "face"  # face, person, part (of one), hand, text, frame, drawn
+    label: str = "face"  # face, person, part (of one), hand, text, frame, drawn, template
     whole: bool = False  # drawn even where silhouettes cover it: they are of other people
 
     @property

@@ -18,6 +18,8 @@ ROUNDING = 1e-4  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
 OUTLINED_LABELS = ("person", "hand", "part")
 """Labels of boxes whose silhouettes are in the mask that the same region source gives."""
+SIZED_LABELS = ("drawn", "template")
+"""Labels of boxes as large as what they hide: drawn by hand, or around what templates hid."""
 
 
 def rasterize(
@@ -49,8 +51,9 @@ def rasterize(
     if mask is not None:
         out = _grow_silhouette(mask, margin, feather)
     for box in drawn_boxes(boxes, shape=shape, mask=mask):
-        if box.label in ("drawn", "frame"):  # what is drawn by hand is as large as it is to be
-            _draw(out, box, 1.0 if box.label == "drawn" else margin, feather, ellipse=False)
+        if box.label in (*SIZED_LABELS, "frame"):
+            own = 1.0 if box.label in SIZED_LABELS else margin
+            _draw(out, box, own, feather, ellipse=False)
             continue
         # A silhouette may lack a face that was detected beside it. One that lies beside them all is
         # hidden as wide as its box, and as high as faces alone are.
