@@ -68,6 +68,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "evaluation/gait_attackers.py",
     "freed_memory.py",
     "openmp_waiting.py",
+    "pipeline/source_file.py",
     "pipeline/source_warnings.py",
     "pipeline/verify.py",
     "regions/exported_boxes.py",

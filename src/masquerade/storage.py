@@ -305,9 +305,10 @@ def refuse_existing(
 ) -> None:
     """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
 
-    And where a device or a pipe is, and under a name that the file system does not take. `flag` is
-    where another can be chosen, and `folders` whether it takes a folder, too.
+    And where a device or a pipe is, under "-", and under a name that the file system does not take.
+    `flag` is where another can be chosen, and `folders` whether it takes a folder, too.
     """
+    refuse_standard_output(str(destination), flag)
     try:
         link = stat.S_ISLNK(destination.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -338,6 +339,15 @@ def refuse_existing(
     if destination.exists() and not overwrite:
         raise UsageError(
             f"{destination} exists already; choose another {flag}, or give --overwrite."
+        )
+
+
+def refuse_standard_output(text: str, flag: str = "-o") -> None:
+    """Refuse "-", by which other programs mean standard output."""
+    if text == "-":
+        raise UsageError(
+            f"{flag} - would be standard output, and what is written is a file, which appears "
+            "complete or not at all: name one; `masquerade live` alone writes to a pipe."
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,43 @@ def test_a_source_that_does_not_exist_is_named(tmp_path: Path) -> None:
         masquerade.anonymize_file(
             tmp_path / "gone.mp4", tmp_path / "o.mp4", masquerade.build("blacken")
         )
+
+
+@pytest.mark.parametrize("flag", ["-o", "--report", "--export-boxes", "--export-masks"])
+def test_a_dash_names_no_output(
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+) -> None:
+    """A folder called "-" was made, or a file."""
+    monkeypatch.chdir(tmp_path)
+    output = ["-o", "o.mp4"] if flag != "-o" else []
+    words = ["anonymize", str(clip), "--regions", "frame", "--method", "blacken", flag, "-"]
+    assert main([*words, *output]) == 2
+    printed = capsys.readouterr()
+    assert f"{flag} - would be standard output" in printed.err and not printed.out
+    assert main(["export", "blur", "-o", "-"]) == 2
+    assert "-o - would be standard output" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "descriptor of a pipe", "descriptor of a file"])
+def test_a_pipe_is_named_as_it_was_given(clip: Path, tmp_path: Path, kind: str) -> None:
+    """The process that decodes has other descriptors: 63 did not exist, it said."""
+    ends = os.pipe()
+    with ExitStack() as stack, clip.open("rb") as file:
+        for end in ends:
+            stack.callback(os.close, end)
+        source = Path(f"/dev/fd/{ends[0] if kind == 'descriptor of a pipe' else file.fileno()}")
+        if kind == "pipe":
+            source = tmp_path / "pipe"
+            os.mkfifo(source)
+        with pytest.raises(VideoError) as caught:
+            masquerade.anonymize_file(
+                source, tmp_path / "o.mp4", masquerade.build("blacken"), regions="frame"
+            )
+    said = str(caught.value)
+    assert said.startswith(f"{source} is a pipe") and "`masquerade live` read" in said
+    assert not (tmp_path / "o.mp4").exists()

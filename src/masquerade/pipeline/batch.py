@@ -34,7 +34,7 @@ from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import end_with_parent, processes
-from masquerade.storage import file_digest, place_keys
+from masquerade.storage import file_digest, place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import (
     IMAGE_SUFFIXES,
@@ -77,9 +77,10 @@ def plan_tasks(
 
     Raises:
         UsageError: there is nothing to anonymize, or two outputs would have one name, or `output`
-            is a file, which has its name already, or `suffix` holds a slash.
+            is a file, which has its name already, or "-", or `suffix` holds a slash.
         VideoError: there is nothing to anonymize that can be read.
     """
+    refuse_standard_output(output or "")
     unread = {} if unread is None else unread
     others = [] if passed_over is None else passed_over
     folder_or_file = None if output is None else path_of(output)

@@ -11,7 +11,7 @@ from typing import Any
 from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
 from masquerade.pipeline.config import PipelineConfig, encoding_for
-from masquerade.storage import place_keys, refuse_existing
+from masquerade.storage import place_keys, refuse_existing, refuse_standard_output
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in
 
@@ -86,6 +86,8 @@ def check_outputs(
         raise UsageError(
             f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."
         )
+    for key in EXPORT_SUFFIXES:
+        refuse_standard_output(str(getattr(config, key)), "--" + key.replace("_", "-"))
     kind, _, boxes = (config.regions or "").partition(":")
     networks = (config.detector_weights, config.key_weights)
     named = (config.region, *networks, boxes and "boxes" in kind and Path(boxes))

@@ -17,6 +17,7 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
 from masquerade.pipeline.constant_frame_rate import exact_rate
 from masquerade.pipeline.single_file import OnProgress, expected_frames, until
+from masquerade.pipeline.source_file import check_source
 from masquerade.regions.boxes import Box, covered_share
 from masquerade.storage import atomic_write
 from masquerade.video.decoding_process import probe
@@ -53,6 +54,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
     kind = FOLLOWED_LABELS.get(getattr(source, "name", ""))
     if kind is None or not config.track:
         raise UsageError("--list-people is of faces or of people that are tracked; name one.")
+    check_source(src)
     seen: dict[int, SeenPerson] = {}
     info = probe(src, rate=exact_rate(config.sequence))
     total = expected_frames(info, config.preview)

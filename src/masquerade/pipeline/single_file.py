@@ -18,7 +18,6 @@ from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import method_name
-from masquerade.object_store import refuse_no_store
 from masquerade.pipeline.config import (
     CHOICE_FIELDS,
     EDITS_FIELDS,
@@ -54,6 +53,7 @@ from masquerade.pipeline.receipt import (
 )
 from masquerade.pipeline.region_image import check_size, read_region_image
 from masquerade.pipeline.residual_detail import DetailCheck
+from masquerade.pipeline.source_file import check_source
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
@@ -154,9 +154,7 @@ def run_file(
     config = pipeline.config
     use_one_malloc_arena()
     try:
-        if not source_exists(src):
-            refuse_no_store(src, VideoError)
-            raise VideoError(f"{src} does not exist; check the name.")
+        check_source(src)
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)
         check_outputs([task], config, overwrite=config.overwrite)
@@ -179,19 +177,6 @@ def run_file(
         raise error_with_final_name(error, dst) from error  # a variable for it would keep the run
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
-
-
-def source_exists(src: Path) -> bool:
-    """Whether there is such a source.
-
-    Raises:
-        VideoError: nobody can tell, as its folder cannot be read.
-    """
-    try:
-        return src.exists()
-    except OSError as error:
-        says = f"{src} cannot be read: {error.strerror}; see who may read its folder."
-        raise VideoError(says) from error
 
 
 class FileRun:
