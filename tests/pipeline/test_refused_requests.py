@@ -280,3 +280,20 @@ def test_a_pipe_is_named_as_it_was_given(clip: Path, tmp_path: Path, kind: str) 
     said = str(caught.value)
     assert said.startswith(f"{source} is a pipe") and "`masquerade live` read" in said
     assert not (tmp_path / "o.mp4").exists()
+
+
+def test_masks_of_a_video_are_no_picture(short_clip: Path, tmp_path: Path) -> None:
+    """The output was blamed, which is a video, and after a part of the work."""
+    blacken, done = masquerade.build("blacken"), list[int]()
+    given: dict[str, Any] = {"regions": "frame", "export_masks": tmp_path / "m.png"}
+    with pytest.raises(UsageError, match=r"--export-masks .*m\.png would hold one frame.*\.mkv"):
+        masquerade.anonymize_file(
+            short_clip,
+            tmp_path / "o.mp4",
+            blacken,
+            progress=lambda frames, _: done.append(frames),
+            **given,
+        )
+    assert not done and not list(tmp_path.iterdir())
+    masquerade.anonymize_file(short_clip, tmp_path / "o.mp4", blacken, preview=0.01, **given)
+    assert cv2.imread(str(tmp_path / "m.png")).all()

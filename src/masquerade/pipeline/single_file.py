@@ -217,6 +217,8 @@ class FileRun:
         self.hidden_ids: set[int] = set()
         self.left_visible: Counter[int] = Counter()
         self.total = expected_frames(self.info, config.preview)
+        if config.export_masks:
+            self._check_masks(config.export_masks)
         within = _load_region_image(config.region, self.info) if config.region else None
         self.cover = cover_of(config, pipeline.regions, within=within)
         self.detail = DetailCheck(
@@ -259,6 +261,15 @@ class FileRun:
                         masks.write(_mask_as_rgb(item), item.frame)
             self._check_ids()
             return self._receipt(reader, None, None)
+
+    def _check_masks(self, path: Path) -> None:
+        """Refuse a picture for the masks of several frames before any of them is decoded."""
+        image = IMAGES.get(container_for(path, lossless_for(path)))
+        if image is not None and not image.moving and self.total != 1:
+            raise UsageError(
+                f"--export-masks {path} would hold one frame, and {self.src.name} has several: "
+                "name it .mkv."
+            )
 
     def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
         kept, shifted = (self.sound, ()) if self.config.audio == "keep" else ((), self.sound)
