@@ -41,7 +41,11 @@ from masquerade.metrics.statistic import Statistic, difference, mean
 from masquerade.storage import atomic_write
 from masquerade.training.engine import digest_inputs
 from masquerade.training.fit_config import tiny
-from masquerade.training.low_resolution import LowResolution, MultiSiamese, RandomTransforms
+from masquerade.training.low_resolution import (
+    LowResolutionRecognizer,
+    MultiSiamese,
+    RandomTransforms,
+)
 from masquerade.training.predict import predict
 from masquerade.training.supervised import fit
 from masquerade.training.views import Views
@@ -157,7 +161,7 @@ class Bench:
         if not path.exists():
             torch.manual_seed(seed)
             heads = {label: len(self.manifest.column(label).values)}
-            net = LowResolution(
+            net = LowResolutionRecognizer(
                 recipe.network("tiny-3d", heads=heads, modality="both"),
                 method=ELR(factor=factor) if factor > 1 else None,
                 transforms=way.transforms,

@@ -254,6 +254,11 @@ class Anonymizer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
+    @property
+    def shows_nobody(self) -> bool:
+        """Whether nobody is shown as they were filmed, so that nobody can be left visible."""
+        return self.full_frame or self.regions_only or self.needs_people
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that the output really carries for a frame of this size.
 

@@ -23,7 +23,7 @@ from masquerade.models.sparse_vit import (
     sample_keep,
 )
 from masquerade.models.vit import Block
-from masquerade.training.batch_share import Share
+from masquerade.training.batch_share import BatchShare
 
 
 def count(net: nn.Module) -> int:
@@ -248,7 +248,7 @@ def test_half_precision_does_not_draw_fewer_tokens() -> None:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_draw_the_tokens_that_one_would(rank: int) -> None:
     odds, keep = torch.randn(5, 2, 12, 2).log_softmax(-1), torch.ones(5, 2, 12)
-    share = Share(rank=rank, world=2, total=5)
+    share = BatchShare(rank=rank, world=2, total=5)
     torch.manual_seed(0)
     whole = draw_top_k((6,))(odds, keep, 0)
     torch.manual_seed(0)

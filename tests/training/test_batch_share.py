@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from masquerade.training.batch_share import Share
+from masquerade.training.batch_share import BatchShare
 
 
 @pytest.mark.parametrize("total", [1, 2, 4, 7])
 def test_every_row_is_of_one_process_and_who_has_none_computes_the_first(total: int) -> None:
-    shares = [Share(rank=rank, world=4, total=total) for rank in range(4)]
+    shares = [BatchShare(rank=rank, world=4, total=total) for rank in range(4)]
     own = [share.rows for share in shares if share.counts[share.rank]]
     assert sorted(torch.cat(own).tolist()) == list(range(total))
     whole = torch.arange(total)

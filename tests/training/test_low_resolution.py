@@ -12,7 +12,7 @@ from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.low_resolution import (
-    LowResolution,
+    LowResolutionRecognizer,
     MultiSiamese,
     RandomTransforms,
     siamese,
@@ -24,10 +24,10 @@ def drawn(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def lowered(**changes: float) -> LowResolution:
+def lowered(**changes: float) -> LowResolutionRecognizer:
     torch.manual_seed(0)
     net = RECOGNIZERS["tiny-2d"](heads={"action": 2})
-    return LowResolution(
+    return LowResolutionRecognizer(
         net, method=build("elr", factor=4, short=16), transforms=RandomTransforms(**changes)
     )
 
@@ -104,7 +104,7 @@ def test_versions_of_a_scene_come_together() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(UsageError, match="LowResolution"):
+    with pytest.raises(UsageError, match="LowResolutionRecognizer"):
         MultiSiamese()(RECOGNIZERS["tiny-2d"](classes=2), torch.rand(2, 3, 1, 8, 8), drawn())
     with pytest.raises(UsageError, match="recognizer"):
-        LowResolution(nn.Identity(), method=build("elr"), transforms=RandomTransforms())
+        LowResolutionRecognizer(nn.Identity(), method=build("elr"), transforms=RandomTransforms())

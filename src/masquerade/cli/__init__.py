@@ -40,7 +40,7 @@ verbs:
 `masquerade --version` prints the version.
 """
 
-MAY_BE_EMPTY = ("benchmark", "doctor", "methods")  # verbs that an empty word is no file's name to
+MAY_BE_EMPTY = ("benchmark", "doctor", "methods")  # verbs whose empty arguments name no file
 READ_ADDRESSES = ("anonymize", "live")  # verbs whose files may lie in an object store
 OTHER_SCHEMES = ("", "file", "local", "ray")  # of words that name files, or Ray's cluster
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     try:
         code = _verb(words)
-        print(end="", flush=True)  # here a full disk is still an error that is said
+        print(end="", flush=True)  # flush here, where a full disk is still reported
         return code
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
@@ -105,9 +105,9 @@ def _reports() -> bool:
     """Whether this process says what is wrong: of those that torchrun started, the first."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return True
-    from masquerade.training.distributed import is_first_to_fail
+    from masquerade.training.distributed import claim_failure
 
-    return is_first_to_fail()
+    return claim_failure()
 
 
 def _verb(words: list[str]) -> int:
@@ -135,7 +135,7 @@ def _verb(words: list[str]) -> int:
 
 
 def _check_words(verb: str, words: list[str]) -> None:
-    """Refuse what would be taken for a place on this machine, and is meant for none.
+    """Refuse empty file names, and addresses where a verb reads local files only.
 
     Raises:
         UsageError: a name is empty, or an address stands where only files are read.
@@ -164,7 +164,7 @@ def _check_words(verb: str, words: list[str]) -> None:
 
 
 def _check_current_folder() -> None:
-    """Say that the current folder was removed, in which torch's libraries end the process."""
+    """Refuse a current folder that was removed: torch's libraries end the process there."""
     from masquerade.errors import MasqueradeError
 
     try:

@@ -274,7 +274,7 @@ def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Op
 def _check_outputs(
     tasks: list["FileTask"], options: Options, config: PipelineConfig, anonymizer: "Anonymizer"
 ) -> None:
-    """Refuse outputs that would replace what is to be kept, or of which none could be told done.
+    """Refuse outputs that would overwrite kept files, or that --resume could not recognize.
 
     Raises:
         UsageError: there are such.

@@ -178,14 +178,14 @@ class Options(RegionConfig, FileConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.through_file and (given := file_words(self).split(" ", 1)[0]):
+        if not self.through_file and (given := file_flags(self).split(" ", 1)[0]):
             raise UsageError(
                 f"{given} is of files, and without --through-file attackers see frames before they "
                 f"are encoded: give --through-file too, or leave {given} out."
             )
 
 
-def file_words(config: FileConfig) -> str:
+def file_flags(config: FileConfig) -> str:
     """The flags of what a configuration says of files and the default does not."""
     words, plain = [], FileConfig()
     for name in (field.name for field in fields(FileConfig)):
@@ -324,7 +324,7 @@ def method_rows(
             )
             check_different(paths, runs)
             row = replace(row, anonymizer=None, runs=runs)
-    if words := file_words(options):
+    if words := file_flags(options):
         notes += (f"{row.name}: its files are written with {words}, those of raw video without.",)
     if options.region is not None:
         name = escape(options.region.name)
@@ -343,8 +343,8 @@ def config_of(options: Options) -> EvaluationConfig:
             given[name] = tuple(dict.fromkeys(split_commas(given[name])))
             if not given[name]:
                 raise UsageError(f"--{name} names none; name some, or leave it out.")
-    given["lambdas"] = numbers(options.lambdas)
-    given["attacker_weights"] = named_files(options.attacker_weights)
+    given["lambdas"] = parse_lambdas(options.lambdas)
+    given["attacker_weights"] = parse_attacker_weights(options.attacker_weights)
     given["views"] = None if options.views is None else parse_views(options.views)
     return EvaluationConfig(**given)
 
@@ -359,7 +359,7 @@ def parse_views(words: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or 1)
 
 
-def numbers(words: str | None) -> tuple[float, ...]:
+def parse_lambdas(words: str | None) -> tuple[float, ...]:
     """The weights of privacy in a list such as 0,0.5,1."""
     given = () if words is None else split_commas(words)
     if words is not None and not given:
@@ -372,7 +372,7 @@ def numbers(words: str | None) -> tuple[float, ...]:
         ) from None
 
 
-def named_files(words: Sequence[str]) -> dict[str, Path]:
+def parse_attacker_weights(words: Sequence[str]) -> dict[str, Path]:
     """The files of weights by attacker, of words NAME=FILE."""
     found: dict[str, Path] = {}
     for word in words:
@@ -471,24 +471,24 @@ def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Eva
     from masquerade.evaluation import EvaluatedMethod
     from masquerade.extraction.config import JoinedRegions
     from masquerade.pipeline.region_image import read_region_image
-    from masquerade.pipeline.stream import Cover, cover_of
+    from masquerade.pipeline.stream import cover_of
     from masquerade.regions import REGIONS
     from masquerade.video.encoding import check_encoder
 
     config = with_default_regions(config, anonymizer)
-    if file_words(config):  # a missing encoder is known before any work
+    if file_flags(config):  # a missing encoder is known before any work
         check_encoder(encoding_for(config), width=256, height=256, deep=False)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     made = source()  # a missing model is known before any work
     within = None if config.region is None else read_region_image(config.region)
-    mine = cover_of(config, made, within=within)
-    own = config.shape is None and mine[1:3] == Cover()[1:3]
+    chosen = config.shape, config.mask_scale, config.feather
+    default = chosen == (None, RegionConfig.mask_scale, RegionConfig.feather) and within is None
     return EvaluatedMethod(
         name=name,
         anonymizer=anonymizer,
         regions=source,
-        cover=None if own and within is None else mine,
+        cover=None if default else cover_of(config, made, within=within),
         outside=config.outside,
         file=config.file,
     )

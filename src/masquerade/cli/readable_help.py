@@ -32,7 +32,7 @@ KINDS = {
     Path: ("PATH", "a path"),
 }
 """By type: the placeholder of a value in the help, and its name in messages."""
-WORDS = {
+METAVARS = {
     **dict.fromkeys(("level", "method", "preset", "method_preset", "device", "detector"), "NAME"),
     **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
     **{"attacker_weights": "NAME=FILE", "recognizers": "NAME,...", "lambdas": "N,..."},
@@ -231,8 +231,8 @@ def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
     default is shown.
     """
     kind: Any = option.type
-    if option.name in WORDS:
-        kind = Annotated[kind, arg(metavar=WORDS[option.name])]
+    if option.name in METAVARS:
+        kind = Annotated[kind, arg(metavar=METAVARS[option.name])]
     silent = option.default in ((), None, MISSING_NONPROP)
     if unset or silent or isinstance(option.default, bool):
         kind = Annotated[kind, arg(help_behavior_hint="")]
@@ -240,7 +240,7 @@ def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
     negated = f"--no-{option.name.replace('_', '-')}: "
 
     if isinstance(next(iter(get_args(kind)), None), Box):
-        # It says what it is itself; tyro would read the source of all of `types` for a comment.
+        # A Box has its own text; tyro would read the source of `types` for a comment.
         return replace(option, type=kind, helptext=lambda: None)
 
     def text() -> str | None:

@@ -1,4 +1,4 @@
-"""The standard streams of the command: one that is closed, or read no further, ends no work."""
+"""Standard streams that are closed, or whose reader has left, do not end the command."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from masquerade.errors import UsageError
 
 
 class _OutputText(io.TextIOWrapper):
-    """Text to an output whose reader may leave: what it would have read is dropped then.
+    """A text stream whose reader may leave: what is written afterwards is dropped.
 
     So `masquerade attack ... | head -1` has the exit code of the whole attack.
     """
@@ -27,7 +27,7 @@ class _OutputText(io.TextIOWrapper):
             self._drop(error)
 
     def _drop(self, error: OSError) -> None:
-        """Lead all that comes to nowhere, also what Python writes when it ends; say what failed."""
+        """Redirect all further output to the null device; raise errors but a broken pipe."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
@@ -36,7 +36,7 @@ class _OutputText(io.TextIOWrapper):
 
 
 def keep_standard_streams() -> None:
-    """Make the standard streams of this process ones that can be used, whatever they are.
+    """Make the standard streams usable, also closed ones and those whose reader leaves.
 
     A closed one is opened on nothing, so that no file gets its number, into which a library would
     print; `refuse_closed` still knows.

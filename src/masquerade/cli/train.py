@@ -85,7 +85,7 @@ class Options(Checked):
 
 @dataclass(frozen=True)
 class _RecipeOptions:
-    """What the help shows of a recipe where no method is named, whose own it would wait for."""
+    """Recipe options for the help without a method: a method's own would import torch."""
 
     # Take the settings of tiny (minutes on two cores), paper, or code (the paper's code, where
     # omega is 1).
@@ -99,7 +99,7 @@ def main(argv: list[str]) -> int:
     from masquerade.checkpoint import STATE, WEIGHTS
     from masquerade.device import choose_device
     from masquerade.extraction.store import ClipCache
-    from masquerade.training.distributed import is_first_to_fail, is_main_process, under_torchrun
+    from masquerade.training.distributed import claim_failure, is_main_process, under_torchrun
     from masquerade.training.run import SAMPLES, private_labels, train
 
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
@@ -154,7 +154,7 @@ def main(argv: list[str]) -> int:
             raise
         kept = (options.output / STATE).exists()
         hint = "run the same command again to resume" if kept else "no epoch was done yet"
-        if is_first_to_fail():
+        if claim_failure():
             print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
     if not is_main_process():
@@ -168,8 +168,8 @@ def main(argv: list[str]) -> int:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for warning in trained.warnings:
         print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
-    # Known as the reason before torchrun ends the others.
-    return 1 if trained.notes and is_first_to_fail() else 0
+    # Claimed before torchrun ends the others, so that none of them reports a failure.
+    return 1 if trained.notes and claim_failure() else 0
 
 
 def _without_folders(word: str) -> str:
@@ -219,15 +219,15 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
 
 
 def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
-    """As `parse`, of whose words on wrong usage or help one process prints its own."""
-    from masquerade.training.distributed import is_first_to_fail
+    """`parse` under torchrun: one process alone prints the help or the usage error."""
+    from masquerade.training.distributed import claim_failure
 
     told = StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(told):
             return parse(argv)
     except SystemExit:
-        if is_first_to_fail():
+        if claim_failure():
             print(told.getvalue(), end="", file=sys.stderr)
         raise
 

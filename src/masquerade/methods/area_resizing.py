@@ -89,7 +89,7 @@ def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Te
     return resize_clip(clip, size)
 
 
-class LowResolution(Anonymizer):
+class DownsamplingAnonymizer(Anonymizer):
     """A method that downsamples every frame to its `size` and repeats the pixels."""
 
     framewise = True

@@ -8,11 +8,11 @@ can keep the reduced size: `--size model`.
 from typing import Annotated
 
 from masquerade.anonymizer import Card
-from masquerade.methods.area_resizing import LowResolution
+from masquerade.methods.area_resizing import DownsamplingAnonymizer
 from masquerade.ranges import at_least
 
 
-class Downsample(LowResolution):
+class Downsample(DownsamplingAnonymizer):
     """Reduce the resolution of everything, or of the chosen regions.
 
     Args:

@@ -14,11 +14,11 @@ from typing import Annotated, ClassVar
 
 from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
-from masquerade.methods.area_resizing import LowResolution
+from masquerade.methods.area_resizing import DownsamplingAnonymizer
 from masquerade.ranges import at_least
 
 
-class ELR(LowResolution):
+class ELR(DownsamplingAnonymizer):
     """Show every frame, or the chosen regions, as a few large pixels.
 
     Args:

@@ -64,12 +64,16 @@ def init_convolutions(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def is_embedding(name: str) -> bool:
+    """Whether a weight is a position embedding or class token, by its name in the state dict."""
+    # MViT has a position embedding for each of time, space and class: pos_embed_temporal, ...
+    return name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
+
+
 def init_transformer(net: nn.Module) -> None:
     """Truncated normals of .02 for matrices and embeddings, zero biases (ViT, DeiT)."""
     for name, value in net.named_parameters():
-        # MViT has a position embedding for each of time, space and class: pos_embed_temporal, ...
-        embeds = name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
-        if embeds or (value.ndim == 2 and name.endswith("weight")):
+        if is_embedding(name) or (value.ndim == 2 and name.endswith("weight")):
             nn.init.trunc_normal_(value, std=0.02)
         elif name.endswith("bias"):
             nn.init.zeros_(value)

@@ -34,7 +34,7 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
     kernel's gradient of the mask is zero there. `_KeepGradient` gives the true one, some rows of
     scores at a time, so that no N x N matrix is ever held.
     """
-    logs = _at_least_float32(keep.detach()).log()
+    logs = at_least_float32(keep.detach()).log()
     bias = _columns(logs, diagonal=0.0).to(q.dtype)  # (B, 1, N, N), -inf: dropped
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not keep.requires_grad:
@@ -60,7 +60,7 @@ class _KeepGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         out, q, k, v, keep = ctx.saved_tensors
-        grad = _at_least_float32(upstream)
+        grad = at_least_float32(upstream)
         inner = (grad * out).sum(-1, keepdim=True)  # dL/dO_i . O_i
         rows, ones = torch.cat([grad, -inner], -1), v.new_ones(*v.shape[:-1], 1)
         by_column = torch.zeros_like(rows)  # of column j: the sum over i of odds_ij / total_i row_i
@@ -68,8 +68,8 @@ class _KeepGradient(torch.autograd.Function):
         rows_at_once = _rows_at_once(q)
         for first in range(0, order.shape[1], rows_at_once):
             own = order[:, None, first : first + rows_at_once, None]  # (B, 1, r, 1)
-            scores = _at_least_float32(_gather_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
-            mask = _at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
+            scores = at_least_float32(_gather_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
+            mask = at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
             mask.scatter_(-1, own, 1)
             top = scores.masked_fill(mask == 0, -torch.inf).amax(-1, keepdim=True)  # of kept ones
             odds = scores.sub_(top).clamp_(max=MAX_LOG_ODDS).exp_()  # (B, heads, r, N)
@@ -110,8 +110,8 @@ def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Te
 
     `scores` (B, heads, N, N) are queries by keys, `keep` is (B, N) in [0, 1].
     """
-    mask = _columns(_at_least_float32(keep), diagonal=1.0)
-    scores = _at_least_float32(scores)
+    mask = _columns(at_least_float32(keep), diagonal=1.0)
+    scores = at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
 
@@ -211,5 +211,5 @@ def _columns(values: Tensor, *, diagonal: float) -> Tensor:
     return values[:, None, None, :].expand(-1, 1, count, -1).masked_fill(own, diagonal)
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()

@@ -17,6 +17,7 @@ from masquerade.errors import UsageError
 from masquerade.models.building_blocks import Triple, init_transformer
 from masquerade.models.masked_attention import (
     Softmax,
+    at_least_float32,
     gather_kept,
     kept_places,
     masked_mean,
@@ -74,14 +75,10 @@ def log_odds(logits: Tensor) -> Tensor:
 
 def sample_keep(logits: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
     """Draw by Gumbel-Softmax, hard forward, soft backward (eq. 6); dropped tokens stay dropped."""
-    soft = F.gumbel_softmax(_at_least_float32(logits), tau=1.0, dim=-1)[..., 0]
+    # 16-bit logits, as autocast gives them, would give draws with ties
+    soft = F.gumbel_softmax(at_least_float32(logits), tau=1.0, dim=-1)[..., 0]
     hard = (soft > 0.5).to(soft.dtype)
     return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    """Logits as float32, or as they are if wider: in 16 bits a draw has ties, under autocast."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def draw_top_k(counts: Sequence[int]) -> ChooseKeep:
@@ -96,7 +93,7 @@ def draw_top_k(counts: Sequence[int]) -> ChooseKeep:
         count, left = counts[predictor], keep.detach()  # (B, L, N)
         if count >= keep.shape[-1]:
             return keep
-        odds = log_odds(_at_least_float32(logits))
+        odds = log_odds(at_least_float32(logits))
         centred = odds - _mean_of_kept(odds, left)
         score = centred / (_mean_of_kept(centred.square(), left) + 1e-4).sqrt()
         uniform = torch.rand_like(score).clamp(1e-6, 1 - 1e-6)

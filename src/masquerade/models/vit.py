@@ -101,7 +101,7 @@ class FrameViT(nn.Module):
     def embed(self, frames: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1 + N, D), positions added."""
         if min(frames.shape[2:]) < self.patch:
-            raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
+            raise UsageError(f"A frame must be at least {self.patch} pixels a side: one patch.")
         patches = to_tokens(self.patch_embed(frames))
         positions = resize_positions(self.pos_embed[:, 1:], self.grid(*frames.shape[2:]))
         first = (self.cls_token + self.pos_embed[:, :1]).expand(frames.shape[0], -1, -1)

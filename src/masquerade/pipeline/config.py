@@ -410,8 +410,7 @@ def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> Pi
     a detector of faces is named; people for all others.
     """
     anonymizer.check_trained()
-    shows_all = anonymizer.regions_only or anonymizer.needs_people or anonymizer.full_frame
-    if shows_all and (config.keep_visible or config.hide_only):
+    if anonymizer.shows_nobody and (config.keep_visible or config.hide_only):
         raise UsageError(
             f"{type(anonymizer).__name__} shows nobody as they are; leave --keep-visible and "
             "--hide-only out, or choose another method."

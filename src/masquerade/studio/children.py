@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 PATIENCE = 20.0  # seconds that a process has to end by itself
-MOST_STDERR = 4000  # characters of what it complains of that are kept
+MOST_STDERR = 4000  # characters of its stderr that are kept
+NICE = 19  # the lowest priority: the page must answer at once
 
 
 class Child:
@@ -21,7 +22,7 @@ class Child:
         module: its name; its `main` calls `end_with_parent` first.
         arguments: of its command line.
         on_line: called with each line that it says, in another thread.
-        on_end: called with its exit code and its complaints once it has ended.
+        on_end: called with its exit code and the end of its stderr once it has ended.
     """
 
     def __init__(
@@ -41,10 +42,10 @@ class Child:
             errors="backslashreplace",
             start_new_session=True,  # Ctrl+C is for this process, which then stops it
         )
-        self._complaints = ""
-        errors = threading.Thread(target=self._hear_complaints, daemon=True)
+        self._stderr = ""
+        errors = threading.Thread(target=self._read_stderr, daemon=True)
         errors.start()
-        self._thread = threading.Thread(target=self._hear, args=(on_line, on_end, errors))
+        self._thread = threading.Thread(target=self._read_stdout, args=(on_line, on_end, errors))
         self._thread.daemon = True
         self._thread.start()
 
@@ -66,7 +67,7 @@ class Child:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def _hear(
+    def _read_stdout(
         self,
         on_line: Callable[[dict[str, Any]], None],
         on_end: Callable[[int, str], None],
@@ -82,7 +83,7 @@ class Child:
                         on_line(found)
             code = self._process.wait()
         except Exception as error:  # of this process, such as too many open files
-            self._complaints += f"\n{error}"
+            self._stderr += f"\n{error}"
             self._process.kill()
             self._process.wait()
         finally:
@@ -90,12 +91,12 @@ class Child:
             with suppress(OSError):
                 self._process.stdin.close()
             self._process.stdout.close()
-            on_end(code, self._complaints)
+            on_end(code, self._stderr)
 
-    def _hear_complaints(self) -> None:
+    def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._complaints = (self._complaints + line)[-MOST_STDERR:]
+            self._stderr = (self._stderr + line)[-MOST_STDERR:]
         self._process.stderr.close()
 
 

@@ -152,8 +152,7 @@ def settled(edits: Edits, given: Mapping[str, Any]) -> Edits:
     Who was chosen is forgotten where people get other numbers by it, or nobody can be chosen.
     """
     after = _with_settings(edits, given)
-    method = after.anonymizer()
-    if method.full_frame or method.regions_only or method.needs_people:
+    if after.anonymizer().shows_nobody:
         after = replace(after, visible=(), only=(), methods={})
     return without_choices(after) if _tracks_key(after) != _tracks_key(edits) else after
 
@@ -228,10 +227,6 @@ def with_templates(edits: Edits, names: list[str], *, plain: bool = True) -> Edi
     level = edits.settings.get("level")
     method = edits.method if level is None else level_of(level).method
     return replace(edits, settings=settings, method=method)
-
-
-def told(value: Any) -> str:
-    return "as by default" if value is None else str(value)
 
 
 def name_of(track: int) -> str:

@@ -49,13 +49,13 @@ HTTP_PORT = 80  # which browsers leave out of an address
 
 
 class Guard:
-    """An ASGI application that lets requests to another through.
+    """ASGI middleware that lets through only this server's own pages, with its token.
 
     Args:
-        app: the other one.
-        port: that it is reached at.
-        token: that opens it.
-        most_upload: bytes of a video; of other bodies `MOST_BODY` are the most.
+        app: the application behind it.
+        port: at which the page is served.
+        token: that the cookie of every request must hold.
+        most_upload: most bytes of an uploaded video; other bodies have at most `MOST_BODY`.
     """
 
     def __init__(self, app: App, *, port: int, token: str, most_upload: int) -> None:

@@ -25,9 +25,8 @@ from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import run_file
 from masquerade.report.attack_page import render_attack_page
 from masquerade.storage import atomic_write, file_digest
-from masquerade.studio.children import end_with_parent, say
+from masquerade.studio.children import NICE, end_with_parent, say
 
-NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
 OFTEN = 0.2  # seconds between two lines of progress
 LEVELS = {"recovered": "Recovered: ", "left": "Left: ", "nothing": ""}
 

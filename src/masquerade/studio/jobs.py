@@ -263,7 +263,7 @@ class Jobs:
                     "masquerade.studio.job_process",
                     *arguments,
                     on_line=lambda line: self._hear(job, line),
-                    on_end=lambda code, complaints: self._end(job, code, complaints),
+                    on_end=lambda code, stderr: self._end(job, code, stderr),
                 )
             except OSError as error:  # such as too many open files
                 job.state, job.exit_code = "failed", 1
@@ -282,13 +282,13 @@ class Jobs:
         for key in known & set(line):
             setattr(job, key, line[key])
 
-    def _end(self, job: Job, code: int, complaints: str) -> None:
+    def _end(self, job: Job, code: int, stderr: str) -> None:
         with self._turn:
             job.seconds = round(time.monotonic() - self._began, 1)
             if job.state == "cancelled" and code:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             elif code:
-                last = complaints.strip().splitlines()[-1:] or [f"it ended with {code}"]
+                last = stderr.strip().splitlines()[-1:] or [f"it ended with {code}"]
                 job.state, job.exit_code = "failed", job.exit_code or code
                 job.error = job.error or f"the run failed: {last[0]}"
             else:

@@ -88,13 +88,13 @@ class FrameDetectors:
                 weights = self._keys.weights_of(edits)
                 config = edited_config(only_settings(edits), key_weights=weights)
                 self._sources[own] = build_region_source(config)
-                _keep(self._sources, KEPT_SOURCES)
+                _drop_oldest(self._sources, KEPT_SOURCES)
             info = pictures.info
             picture = PictureFrame(pictures.read(frame), info.width, info.height, 0.0)
             found = next(iter(self._sources[own]([picture])))
             alone = tuple(replace(box, track=None) for box in found.boxes)  # numbers of no track
             self._found[key] = replace(_at_size(found, pictures.size), boxes=alone)
-            _keep(self._found, KEPT_FOUND)
+            _drop_oldest(self._found, KEPT_FOUND)
             return self._found[key]
 
 
@@ -164,8 +164,7 @@ class Preview:
             return [frame]
         length = anonymizer.window or 2
         first = max(0, min(frame - length + 1, self._pictures.frames - length))
-        found = [min(t, self._pictures.frames - 1) for t in range(first, first + length)]
-        return found if not anonymizer.window else found[:length]
+        return [min(t, self._pictures.frames - 1) for t in range(first, first + length)]
 
     def _masks(self, config: PipelineConfig, regions: Sequence[Region]) -> Any:
         found_by = [REGIONS[name] for name in source_names(config)]
@@ -179,7 +178,7 @@ class Preview:
         with self._turn:
             if key not in self._methods:
                 self._methods[key] = edits.anonymizer()
-                _keep(self._methods, KEPT_SOURCES)
+                _drop_oldest(self._methods, KEPT_SOURCES)
             return self._methods[key]
 
 
@@ -272,6 +271,6 @@ def _at_size(region: Region, size: tuple[int, int]) -> Region:
     )
 
 
-def _keep(kept: OrderedDict[Any, Any], most: int) -> None:
+def _drop_oldest(kept: OrderedDict[Any, Any], most: int) -> None:
     while len(kept) > most:
         kept.popitem(last=False)

@@ -20,13 +20,12 @@ from masquerade.pipeline.config import (
     numbering,
 )
 from masquerade.pipeline.edits import Edits
-from masquerade.studio.children import end_with_parent, say
+from masquerade.studio.children import NICE, end_with_parent, say
 from masquerade.studio.found_pieces import LENGTH, FoundWriter
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
 from masquerade.video.segments import copy_size
 
-NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
 REST = 1.0  # seconds that the search waits when the page asks for a picture: caches are shared
 
 

@@ -20,7 +20,7 @@ from masquerade.studio.children import Child
 from masquerade.studio.found_pieces import LENGTH, FoundReader
 
 LONG = 24  # frames over which somebody was not seen, to be looked at
-MOST_THUMBNAIL = 2.0  # how much larger a sighting counts in which nobody else is in the way
+OVERLAP_PENALTY = 2.0  # how much less a sighting counts with others in the way
 
 
 @dataclass
@@ -35,8 +35,8 @@ class SeenTrack:
     size: float = 0.0
 
     def spans(self) -> list[tuple[int, int]]:
-        """Runs of frames, first and last."""
-        return runs(self.frames, step=1)
+        """Spans of frames, first and last."""
+        return frame_spans(self.frames, step=1)
 
 
 class Scan:
@@ -119,10 +119,10 @@ class Scan:
             self._numbered()
         self._take()
 
-    def _end(self, code: int, complaints: str) -> None:
+    def _end(self, code: int, stderr: str) -> None:
         self._take()
         if code and self.error is None:
-            last = complaints.strip().splitlines()[-1:] or [f"it ended with {code}"]
+            last = stderr.strip().splitlines()[-1:] or [f"it ended with {code}"]
             self.error = f"nothing more could be found: {last[0]}"
         self.state = "failed" if code else "done"
         self._ended()
@@ -160,7 +160,7 @@ class Scan:
             self.filled[box.track] = missed
             same = (one for one in region.boxes if one is not box and one.label == box.label)
             others = sum(covered_share(box, one) for one in same)
-            size = box.width * box.height / (1 + MOST_THUMBNAIL * others)
+            size = box.width * box.height / (1 + OVERLAP_PENALTY * others)
             if box.source == "detected" and size > 1.1 * seen.size:
                 edges = (box.x0, box.y0, box.x1, box.y1)
                 seen.size, seen.best, seen.box = size, frame, edges
@@ -180,13 +180,13 @@ class Scan:
         nothing = [t for t, n in enumerate(self.found) if not n and t not in by_hand]
         alone = [t for t in nothing if t in moved]
         nothing = [t for t in nothing if t not in moved]
-        found = [_mark(run, "nothing", "Nothing was found here.") for run in runs(nothing)]
+        found = [_mark(run, "nothing", "Nothing was found here.") for run in frame_spans(nothing)]
         text = "Only your own region hides something here: look whether it is still in its place."
-        found += [_mark(run, "unsure", text) for run in runs(alone)]
+        found += [_mark(run, "unsure", text) for run in frame_spans(alone)]
         text = "Somebody was not seen here for a while, and was filled in."
         found += [_mark(run, "gap", text) for run in self.gaps]
         text = "Somebody was found here with little confidence."
-        found += [_mark(run, "unsure", text) for run in runs(self.unsure)]
+        found += [_mark(run, "unsure", text) for run in frame_spans(self.unsure)]
         found += [_mark((cut, cut), "cut", "A new scene begins.") for cut in self.cuts]
         return sorted(found, key=lambda mark: (mark["first"], mark["kind"]))
 
@@ -235,8 +235,8 @@ class ScanQueue:
         self._next(None)
 
 
-def runs(frames: Sequence[int], *, step: int = 2) -> list[tuple[int, int]]:
-    """Runs of frames in a sorted list, first and last, in which none is farther than a step."""
+def frame_spans(frames: Sequence[int], *, step: int = 2) -> list[tuple[int, int]]:
+    """Spans of a sorted list of frames, first and last, without a gap above a step."""
     found: list[tuple[int, int]] = []
     for frame in frames:
         if found and frame <= found[-1][1] + step:

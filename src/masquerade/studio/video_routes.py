@@ -24,6 +24,7 @@ from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LevelName
 from masquerade.regions.drawn import DRAWN_TRACKS
 from masquerade.studio import decisions
+from masquerade.studio.found_pieces import LENGTH
 from masquerade.studio.requests import (
     Drawing,
     Number,
@@ -150,7 +151,7 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
         video = studio.video(id)
         return {
             "only": bool(video.edits.only),
-            "choosable": not video.only_finds(),
+            "choosable": not video.edits.anonymizer().shows_nobody,
             "tracks": [_track(one, video.edits) for one in video.tracks()],
         }
 
@@ -336,7 +337,7 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "duration": info.duration,
         "frames": pictures.frames,
         "frames_expected": pictures.frames if pictures.done else frames,
-        "revision": revision * 100_000 + -(-scan.done // 32),
+        "revision": revision * 100_000 + -(-scan.done // LENGTH),  # grows with each piece found
         "decisions": revision,
         "notice": video.notice,
         "held_back": None if held is None else held._asdict(),

@@ -226,7 +226,8 @@ class VideoSession:
     def set(self, given: Mapping[str, Any]) -> None:
         """Change settings: any of level, method, arguments and the fields of `decisions.SHOWN`."""
         told = ", ".join(
-            f"{key.replace('_', ' ')} {decisions.told(value)}" for key, value in given.items()
+            f"{key.replace('_', ' ')} {'as by default' if value is None else value}"
+            for key, value in given.items()
         )
         before = self.edits
         self._decide(f"set {told}", lambda edits: self._settled(edits, given))
@@ -395,11 +396,6 @@ class VideoSession:
             "arguments": dict(edits.arguments),
             **{key: getattr(config, key) for key in decisions.SHOWN},
         }
-
-    def only_finds(self) -> bool:
-        """Whether the present method shows nobody as they are, so that nobody can be chosen."""
-        method = self.edits.anonymizer()
-        return method.full_frame or method.regions_only or method.needs_people
 
     # --- parts of these ---
 

@@ -13,7 +13,7 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.methods import METHODS
-from masquerade.training.batch_share import WHOLE_BATCH, Share
+from masquerade.training.batch_share import WHOLE_BATCH, BatchShare
 from masquerade.training.distributed import Processes, epoch_batches
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, codes_by_head
@@ -30,8 +30,8 @@ class AdversarialData:
     train: ClipDataset
     validation: ClipDataset  # ends phases and shows collapse
     targets: Mapping[str, IntArray]  # codes by label, one a row of the manifest; -1: unknown
-    utility: Mapping[str, int]  # outputs by label of what is to stay
-    private: Mapping[str, int] = field(default_factory=dict)  # of what is to go
+    utility: Mapping[str, int]  # outputs by label that must stay readable
+    private: Mapping[str, int] = field(default_factory=dict)  # outputs by label to hide
     # A second data set, such as pictures, for the adversary, which then has its labels (UCF101 with
     # VISPR): each is given as two views of itself, or as one to adversaries that learn labels.
     stills: ClipDataset | None = None
@@ -73,8 +73,8 @@ class AdversarialBatch:
     utility: Codes
     private: Codes
     stills: Tensor | None = None
-    share: Share = WHOLE_BATCH  # which rows of all processes' batch these are
-    still_share: Share = WHOLE_BATCH
+    share: BatchShare = WHOLE_BATCH  # which rows of all processes' batch these are
+    still_share: BatchShare = WHOLE_BATCH
     halves: bool = False
     chances: Sequence[float] = ()  # by adversary, `Objective.chance_loss`; none: unknown
 
@@ -141,7 +141,7 @@ class AdversarialBatches:
             )
 
     def _windows(
-        self, order: Sequence[Tensor], shares: Sequence[Share], generator: torch.Generator
+        self, order: Sequence[Tensor], shares: Sequence[BatchShare], generator: torch.Generator
     ) -> Iterator[Tensor]:
         """Random windows of the training clips of each batch; nothing else of stored ones is read.
 
@@ -232,7 +232,7 @@ class AdversarialBatches:
         objectives = [one.objective for one in self.recipe.adversaries]
         return [objective.chance_loss(private, len(rows), self.seen) for objective in objectives]
 
-    def _shares(self, whole: Sequence[Tensor]) -> list[Share]:
+    def _shares(self, whole: Sequence[Tensor]) -> list[BatchShare]:
         return [self.processes.share(len(rows)) for rows in whole]
 
     def _whole(self, clips: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from masquerade.errors import UsageError
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.adversarial_data import AdversarialBatch
 from masquerade.training.adversarial_models import AdversarialModels
-from masquerade.training.batch_share import Share
+from masquerade.training.batch_share import BatchShare
 from masquerade.training.label_losses import label_loss, reverse_gradient
 from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, UpdateStep
@@ -87,7 +87,7 @@ class AdversarialStep:
         models: AdversarialModels,
         batch: AdversarialBatch,
         output: TrainingOutput,
-        share: Share,
+        share: BatchShare,
     ) -> dict[str, Tensor]:
         """Return what the adversaries minimise, and what the anonymizer does against them."""
         wanted, reversal = self.update.losses, self.update.reversal

@@ -203,7 +203,7 @@ class AdversarialTrainer(Trainer):
             self._begin(phase, number)
         self.updates = int(self.history[-1]["updates"]) if past else 0
         began = time.perf_counter()
-        # The same in every process, which draws for the whole batch (`Share.draws`).
+        # The same in every process, which draws for the whole batch (`BatchShare.draws`).
         generator = torch.Generator().manual_seed(derive_seed(self.seed, 3, epoch, 0))
         with self.seeded(derive_seed(self.seed, 4, epoch, 0)):
             if phase.restart and past and past % phase.restart == 0:
@@ -386,7 +386,7 @@ class AdversarialTrainer(Trainer):
         self.optimizers["adversary"] = self._fresh_optimizers(phase)["adversary"]
         update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
         for lap in range(math.ceil(phase.catch_up / self.batches.steps)):
-            seed = derive_seed(self.seed, 6, epoch, lap)
+            seed = derive_seed(self.seed, 6, epoch, lap)  # as an epoch: an order of its own
             for at, batch in enumerate(self.batches.training(seed, generator)):
                 if lap * self.batches.steps + at < phase.catch_up:
                     self._update(phase, update, batch, generator)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """This process's rows of one batch; of one process, all of them."""
 
     rank: int = 0
@@ -66,14 +66,14 @@ class Share:
         return self.counts[self.rank]
 
 
-WHOLE_BATCH = Share()
+WHOLE_BATCH = BatchShare()
 
 
 class _GatherRows(torch.autograd.Function):
-    """`Share.gather`; its backward pass needs no communication."""
+    """`BatchShare.gather`; its backward pass needs no communication."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, share: Share) -> Tensor:
+    def forward(ctx: Any, own: Tensor, share: BatchShare) -> Tensor:
         counts = torch.tensor(share.counts, device=own.device)
         padded = own.new_zeros(max(share.counts), *own.shape[1:])
         padded[: len(own)] = own
@@ -100,7 +100,7 @@ class _WholeBatchDraws(TorchFunctionMode):
     drawn as much; a draw that is taken for another kind is as random, but not what one process has.
     """
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: BatchShare) -> None:
         super().__init__()
         self.share = share
 

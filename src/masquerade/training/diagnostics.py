@@ -27,8 +27,8 @@ COLUMNS = {
 def has_learned_action(row: Row, data: AdversarialData, *, auxiliary: bool = True) -> bool:
     """Return whether the action was learned, by the utility network or inside the anonymizer.
 
-    An anonymizer that was initialised through a class token alone publishes nothing useful yet: its
-    last layer has learned nothing. A dozen held-out clips cannot tell a fair recognizer from
+    `auxiliary` counts the class token inside the anonymizer too, whose last layer may have learned
+    nothing yet. A dozen held-out clips cannot tell a fair recognizer from
     chance; there the loss on training clips must be a quarter below that of predicting how often
     each action occurs.
     """

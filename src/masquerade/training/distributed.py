@@ -16,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.training.batch_share import Share
+from masquerade.training.batch_share import BatchShare
 from masquerade.training.seeds import derive_seed
 
 _GROUPS = count()
@@ -68,9 +68,9 @@ class Processes:
             value = value / self.world
         return value
 
-    def share(self, total: int) -> Share:
+    def share(self, total: int) -> BatchShare:
         """This process's share of a batch of so many rows."""
-        return Share(self.rank, self.world, total)
+        return BatchShare(self.rank, self.world, total)
 
     def broadcast_numbers(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """The first process's numbers, so that all processes take the same decisions."""
@@ -96,8 +96,8 @@ def is_main_process() -> bool:
     return alone or int(os.environ.get("RANK", "0")) == 0
 
 
-def is_first_to_fail() -> bool:
-    """Whether this process says why all end: of those that torchrun started, the first to ask.
+def claim_failure() -> bool:
+    """Claim to report why all processes end; returns whether no other process has done so.
 
     The others fail for the same reason, or since that one has gone.
     """
@@ -165,7 +165,7 @@ def join_processes(device: str) -> Iterator[Processes]:
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), own)
     except BaseException as error:
-        is_first_to_fail()  # noted before the others find their connections closed
+        claim_failure()  # before the others find their connections closed
         if isinstance(error, RuntimeError) and _is_of_connection(error):
             raise MasqueradeError(
                 "Another process of this training has ended; see what torchrun says of it, and run "

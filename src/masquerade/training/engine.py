@@ -184,7 +184,7 @@ class TrainingLog:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise MissingError(
-                    "TensorBoard is not here: pip install masquerade[tensorboard]"
+                    "TensorBoard is missing: pip install masquerade[tensorboard]"
                 ) from error
             self._board = SummaryWriter(tensorboard)
 

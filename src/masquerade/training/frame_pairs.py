@@ -23,10 +23,10 @@ class Gap:
 
     def __post_init__(self) -> None:
         if self.stride is None and (self.least, self.most) != (1, None):
-            raise UsageError("A gap of so many frames needs frames that are some stride apart.")
+            raise UsageError("A gap with a least or most distance needs a stride.")
         low, high = self.steps
         if self.least < 1 or not low <= high < self.frames:
-            raise UsageError("A gap needs two frames that far apart among those it extracts.")
+            raise UsageError("A gap needs frames enough to hold two that are so far apart.")
 
     @property
     def steps(self) -> tuple[int, int]:

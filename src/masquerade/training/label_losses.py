@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
-from masquerade.training.batch_share import WHOLE_BATCH, Share
+from masquerade.training.batch_share import WHOLE_BATCH, BatchShare
 
 Targets = Mapping[str, IntArray | NDArray[np.int64] | Tensor]
 Codes = Mapping[str, Tensor]
@@ -57,14 +57,16 @@ def _binary_losses(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     return each * known, known
 
 
-def label_loss(net: nn.Module, clip: Tensor, codes: Codes, share: Share = WHOLE_BATCH) -> Tensor:
+def label_loss(
+    net: nn.Module, clip: Tensor, codes: Codes, share: BatchShare = WHOLE_BATCH
+) -> Tensor:
     """Return the mean over labels of the losses of their heads, over all clips of the batch."""
     logits = net(clip)
     losses = [shared_head_loss(logits[name], code, share) for name, code in codes.items()]
     return torch.stack(losses).mean()
 
 
-def shared_head_loss(logits: Tensor, codes: Tensor, share: Share) -> Tensor:
+def shared_head_loss(logits: Tensor, codes: Tensor, share: BatchShare) -> Tensor:
     """Return `head_loss` over the clips of all processes."""
     return head_loss(share.gather(logits.float()), share.gather(codes))
 

@@ -6,7 +6,8 @@ under another transform every time (AAAI 2017, with a fixed set of transforms), 
 loss may pull versions of one scene together (AAAI 2018). Later the network is given one plainly
 reduced clip.
 
-    net = LowResolution(Recognizer(...), method=ELR(factor=16), transforms=RandomTransforms())
+    method, transforms = ELR(factor=16), RandomTransforms()
+    net = LowResolutionRecognizer(Recognizer(...), method=method, transforms=transforms)
     fit(net, train, validation, targets=..., extra_loss=MultiSiamese())
 
 Differs from the papers: transforms are random, where the first chooses the most useful ones; one
@@ -49,7 +50,7 @@ class RandomTransforms:
         return moved.reshape(batch, count, -1, height, width).transpose(1, 2)
 
 
-class LowResolution(nn.Module):
+class LowResolutionRecognizer(nn.Module):
     """A recognizer of clips that a method reduces, transformed at random while it is trained.
 
     Without a method, clips keep their size.
@@ -61,7 +62,7 @@ class LowResolution(nn.Module):
         super().__init__()
         if (method is not None and method.learned) or not callable(getattr(net, "embed", None)):
             raise UsageError(
-                "LowResolution is of a recognizer, and of a method that is not trained."
+                "LowResolutionRecognizer needs a recognizer, and no method that is trained."
             )
         self.net, self.method, self.transforms = net, method, transforms
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
@@ -93,9 +94,9 @@ class MultiSiamese:
 
     def __call__(self, net: nn.Module, clip: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch of (B, 3, T, H, W); the network draws the versions."""
-        if not isinstance(net, LowResolution):
+        if not isinstance(net, LowResolutionRecognizer):
             raise UsageError(
-                "A Siamese loss compares versions of a clip: fit a LowResolution network."
+                "A Siamese loss compares versions of a clip: fit a LowResolutionRecognizer network."
             )
         embeddings = torch.stack([net.embed(clip) for _ in range(self.versions)])  # (V, B, D)
         return self.weight * siamese(F.normalize(embeddings.float(), dim=2), margin=self.margin)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from masquerade.datasets.clip_sampling import crops
 from masquerade.errors import UsageError
-from masquerade.training.batch_share import WHOLE_BATCH, Share
+from masquerade.training.batch_share import WHOLE_BATCH, BatchShare
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, clip_losses, clips_per_known
 
@@ -35,7 +35,7 @@ class ObjectiveBatch(NamedTuple):
     clip: Tensor
     codes: Codes
     generator: torch.Generator
-    share: Share = WHOLE_BATCH
+    share: BatchShare = WHOLE_BATCH
     chance: float = math.inf  # `chance_loss` of all processes' clips
     halves: bool = False  # the two halves of each clip are a pair of runs of frames, cut before
 

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from masquerade.models.building_blocks import is_embedding
 from masquerade.training.recipe import OptimizerConfig
-
-NOT_DECAYED = ("pos_embed", "cls_token")
 
 
 def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -44,6 +43,4 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
 
 
 def _decays(name: str, value: Tensor) -> bool:
-    # MViT has a position embedding for each of time, space and class: pos_embed_temporal, ...
-    embeds = name.endswith(NOT_DECAYED) or "pos_embed_" in name
-    return value.ndim > 1 and not embeds
+    return value.ndim > 1 and not is_embedding(name)

@@ -94,14 +94,14 @@ class Phase:
     name: str  # in messages
     epochs: int  # at most
     updates: tuple[UpdateStep, ...]
-    stop: tuple[Stop, ...] = ()  # what ends the phase earlier: all of them at once
-    same_batch: bool = False  # of a round of updates (STPrivacy); else each takes the next (SPAct)
+    stop: tuple[Stop, ...] = ()  # the phase ends early once all of these are reached
+    same_batch: bool = False  # one batch a round (STPrivacy), not one an update (SPAct)
     anonymizer_norms: Literal["running", "batch"] = "running"
     """How an anonymizer normalises while others learn: by its running statistics, as SPAct's code
     does and as it will be used, or by those of the batch."""
     restart: int | None = None  # adversaries get new weights every so many epochs; None: never
     catch_up: int = 0  # steps of the adversaries alone after that
-    optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)  # not the recipe's
+    optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)  # over the recipe's
     skip_if_started: bool = False  # where training starts from another run's anonymizer
 
     @property
@@ -153,7 +153,7 @@ class AdversarialRecipe:
     # of a video, with starts evenly spaced over all of it; an epoch draws one of them as the clip
     windows: int = 1
     aspect: Aspect = "squeeze"  # of the frame, squeezed to the size; or crop, kept and cut
-    padding: Padding = "repeat"  # of a video that ends before
+    padding: Padding = "repeat"  # how a video shorter than a clip is filled up
     batch: int = 16  # clips a step
     min_steps: int = 1  # of an epoch: few clips are repeated
     still_batch: int = 64  # clips of a second data set a step
@@ -177,9 +177,7 @@ class AdversarialRecipe:
         if any(step.raw_clips and "anonymizer" in step.learns for step in steps):
             raise UsageError("An anonymizer learns nothing from raw clips.")
         if self.windows < 1 or (self.windows > 1 and self.stride is None):
-            raise UsageError(
-                "windows must be 1 or more, and of more than one the stride must be given."
-            )
+            raise UsageError("windows must be 1 or more; more than one need a stride.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import NONE, Augmentation, augment
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.training.batch_share import Share
+from masquerade.training.batch_share import BatchShare
 from masquerade.training.distributed import Processes, epoch_batches, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
 from masquerade.training.label_losses import Targets, codes_by_head, head_loss, shared_head_loss
@@ -240,7 +240,7 @@ class SupervisedTrainer(Trainer):
         for rows in batches:
             shares.append(processes.share(len(rows)))
             order.append(shares[-1].take(rows))
-        # The same in every process, which draws for the whole batch (`Share.draws`).
+        # The same in every process, which draws for the whole batch (`BatchShare.draws`).
         seed = derive_seed(settings.seed, epoch, 0)
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=self.device)
@@ -261,7 +261,11 @@ class SupervisedTrainer(Trainer):
         return float(processes.mean(total)) / self.steps
 
     def _step(
-        self, clips: Tensor, codes: Mapping[str, Tensor], share: Share, generator: torch.Generator
+        self,
+        clips: Tensor,
+        codes: Mapping[str, Tensor],
+        share: BatchShare,
+        generator: torch.Generator,
     ) -> Tensor:
         extra_loss = self.settings.extra_loss
         with self.autocast(), share.draws():

@@ -73,7 +73,7 @@ def validate(
     `chance_utility` that of the most frequent label; `val_LABEL` is top-1, or of a binary label the
     AUROC; `val_adversary_share` is the adversaries' loss over that of predicting the training rates
     (the lowest of several; 1 is chance); `val_reconstruction` is the mean L1 to the raw clip;
-    `val_variety` is how much outputs differ from clip to clip and from place to place, over how
+    `val_variety` is how much outputs differ from clip to clip and from frame to frame, over how
     much raw clips do; `val_auxiliary` is the top-1 of the class token inside the anonymizer, where
     one learns.
     """
@@ -142,8 +142,8 @@ def write_samples(
 ) -> None:
     """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
 
-    It shows the originals: it is not for release, and its owner alone can read it. Without a folder
-    clips are computed alone, as those of a divided anonymizer must be by every process.
+    It shows the originals: its owner alone can read it. Without a folder clips are only computed,
+    as a sharded anonymizer needs all processes to compute.
     """
     raw = next(batches.held_out()).clips[:CLIPS]  # (B, 3, T, H, W)
     with torch.no_grad():

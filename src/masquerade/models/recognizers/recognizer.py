@@ -82,9 +82,9 @@ class Recognizer(nn.Module):
         by_label = torch.split(logits, list(self.heads.values()), dim=1)
         return dict(zip(self.heads, by_label, strict=True))
 
-    def embed(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor:
-        """The features (B, width) before the last layer; `clip` and `keep` as in `forward`."""
-        return self._run(self.net.pooled, clip, keep)  # type: ignore[arg-type]
+    def embed(self, clip: Tensor) -> Tensor:
+        """The features (B, width) before the last layer; `clip` as in `forward`."""
+        return self._run(self.net.pooled, clip, None)  # type: ignore[arg-type]
 
     def _run(self, net: Callable[..., Tensor], clip: Tensor, keep: Tensor | None) -> Tensor:
         if clip.ndim != 5 or clip.shape[1] != self.in_channels:

@@ -342,8 +342,7 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
 
 
 def _gap(recipe: AdversarialRecipe, objective: Objective, flags: Mapping[str, Any]) -> Gap | None:
-    """The frames that pairs are taken from; None: those of the clip, which are of all the video
-    where it has no stride."""
+    """The gap whose frames pairs are drawn from; None: pairs come from the clip's own frames."""
     if not isinstance(objective, Pairs) or objective.segments:
         return None
     gap = GAPS[flags["gap"]] if "gap" in flags else recipe.gap
