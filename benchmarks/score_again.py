@@ -22,15 +22,14 @@ from masquerade.evaluation.attackers import learned_channels
 from masquerade.evaluation.controls import (
     CHANNEL,
     attacked_channels,
-    channel_controls,
-    pose_control,
     positive_controls,
+    raw_controls,
     unread_channels,
     void_labels,
 )
-from masquerade.evaluation.people_across_clips import doubt_uncompared
+from masquerade.evaluation.people_across_clips import revise_identity_verdicts
 from masquerade.evaluation.results import Control
-from masquerade.evaluation.scoring import channel_scores, score_table
+from masquerade.evaluation.scoring import score_table
 from masquerade.methods import build
 
 
@@ -39,13 +38,7 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
     lines = [line for line in saved.lines() if line[0] not in left_out]
     raw, every = lines[0][1], join_table(lines)
     positive = positive_controls(raw, every, saved.truth, saved.specs)
-    specs, controls = positive.specs, list(positive.controls)
-    behind = learned_channels(saved.families, saved.models)
-    for name, one in raw.items():
-        for spec in specs[name]:
-            mine = next(found for found in positive.behind if found.label == spec.name)
-            controls += channel_controls(channel_scores(spec, one, behind), mine)
-    controls += [control for one in positive.alone if (control := pose_control(one)) is not None]
+    controls = raw_controls(positive, raw, learned_channels(saved.families, saved.models))
     controls += [one for one in old.controls if not is_positive(one)]
     rows = {row.name: row for row in old.rows}
     methods = [
@@ -55,7 +48,7 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
     findings = score_table(
         every,
         saved.truth,
-        specs,
+        positive.specs,
         void=void_labels(controls),
         unread=[
             unread_channels(controls, method, attacked_channels(inputs))
@@ -63,7 +56,7 @@ def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()
         ],
     )
     again = {
-        name: doubt_uncompared(replace(rows[name], findings=found))
+        name: revise_identity_verdicts(replace(rows[name], findings=found))
         for (name, _), found in zip(lines, findings, strict=True)
     }
     kept = (row for row in old.rows if row.name not in left_out)

@@ -11,7 +11,7 @@ import pytest
 from test_attack import FEW, found, write
 
 from masquerade.attack import AttackConfig, attack_files
-from masquerade.attack.known_noise import LIKE, correlations, draw_noise, subtract
+from masquerade.attack.known_noise import MIN_CORRELATION, correlations, draw_noise, subtract
 from masquerade.cli import main
 from masquerade.cli.demo_clip import frames
 from masquerade.methods.selective import Selective
@@ -86,4 +86,4 @@ def test_the_strength_of_the_noise_is_that_of_the_mix() -> None:
     mixed = (0.3 * picture + 0.7 * noise).round().astype(np.uint8)
     assert np.abs(subtract(mixed, noise)[8:-8, 8:-8] - picture[8:-8, 8:-8]).mean() < 12
     own, other = correlations(mixed, [noise, draw_noise(4, 96, 128)])
-    assert (own > LIKE).all() and (other < LIKE / 2).all()
+    assert (own > MIN_CORRELATION).all() and (other < MIN_CORRELATION / 2).all()

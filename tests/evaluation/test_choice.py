@@ -31,7 +31,7 @@ from masquerade.evaluation.controls import (
     unread_channels,
     void_labels,
 )
-from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, mean_over_seeds
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, join_test
 from masquerade.evaluation.label_leakage import LEAST_RUNS
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
@@ -305,7 +305,7 @@ def test_a_fold_that_learned_of_one_class_alone_does_not_stand_out() -> None:
         for rates in ((0.0, 0.3), (0.1, 0.3))
     ]
     lowest = [np.clip(one.rates["red"], 1e-3, 1 - 1e-3) for one in seeds]  # as attackers predict
-    sheet = mean_over_seeds(seeds)
+    sheet = join_test(seeds)
     for tests, test in (([0], seeds[0]), ([0, 1], sheet)):
         blind = replace(
             mine.outputs[0],
@@ -396,7 +396,7 @@ def test_it_does_not_hold_where_all_clips_of_a_person_together_may_tell_more() -
     few = replace(hidden.test, people=two, groups=two)
     found = score_label(WHO, replace(hidden, test=few, tests=(few,)), raw, **GIVEN)
     assert found.leakage is not None and found.leakage.protects is None
-    assert found.pooled is not None and found.pooled.value == 0.2 and not found.told_together
+    assert found.pooled is not None and found.pooled.value == 0.2 and not found.pooled_leaks
     assert found.undecided is not None and f"may tell {found.pooled.high:.2f}" in found.undecided
 
 
@@ -693,7 +693,7 @@ def test_clips_of_one_person_tell_more_together() -> None:
     assert found.floors["action prior"].value == 0.6 and found.pooled_floor == 1.0
     more = replace(sheet, groups=np.arange(CLIPS) // 5)  # four of them would be sure of nothing
     found = score_label(spec, replace(mine, test=more, tests=(more,)), None, **GIVEN)
-    assert found.told_together and found.leakage is not None and not found.leakage.protects
+    assert found.pooled_leaks and found.leakage is not None and not found.leakage.protects
     alone = replace(mine, test=replace(sheet, labels={"who": np.arange(CLIPS)}))
     label = attack_label(spec, mine, (), None)
     assert score_pooled(replace(label, inputs=alone)) is None

@@ -18,7 +18,7 @@ from masquerade.evaluation import Evaluation, from_json
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.kernel_ridge import extract_features
-from masquerade.evaluation.people_across_clips import doubt_uncompared
+from masquerade.evaluation.people_across_clips import revise_identity_verdicts
 from masquerade.evaluation.person_metric import principal_axes
 from masquerade.evaluation.presets import STILL_KERNELS
 from masquerade.evaluation.protocols import Fold, protocols, source_files
@@ -352,11 +352,11 @@ def test_nobody_is_hidden_whose_clips_were_not_compared(
 def test_nobody_is_hidden_where_nobody_is_found_again_in_raw_video(evaluation: Evaluation) -> None:
     copy = evaluation.rows[2]
     nothing = Reidentification(gallery="anonymized", not_applicable="too few people")
-    found = doubt_uncompared(with_held(copy, nothing))
+    found = revise_identity_verdicts(with_held(copy, nothing))
     (who,) = (one for one in found.findings if is_identity(one))
     assert who.undecided is not None and who.undecided.endswith("is not known: too few people")
     leaks = replace(copy, reidentification=())
-    assert doubt_uncompared(leaks, "why") == leaks
+    assert revise_identity_verdicts(leaks, "why") == leaks
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_nobody_is_hidden_whose_clips_may_be_found_again(
     pooled, many = {MULTI: replace(low, high=0.14)}, {MULTI: 0.05}
     one = replace(one, highest_score=replace(low, high=of_all))
     one = replace(one, scores={**one.scores, **pooled}, floors={**one.floors, **many})
-    found = doubt_uncompared(with_held(copy, one))
+    found = revise_identity_verdicts(with_held(copy, one))
     (who,) = (each for each in found.findings if is_identity(each))
     assert who.leakage is not None and bool(who.leakage.protects) == held
     assert held or (who.undecided or "").endswith("a guess has 0.05")
@@ -395,7 +395,7 @@ def test_nobody_is_hidden_of_whom_several_clips_together_may_be_found_again(
     scores = {**one.scores, RANK: single, MULTI: Score(0.1, low, high, 40, 20)}
     floors = {**one.floors, RANK: 0.05, MULTI: 0.05}
     one = replace(one, scores=scores, floors=floors, highest_score=single)
-    found = doubt_uncompared(with_held(copy, one))
+    found = revise_identity_verdicts(with_held(copy, one))
     (who,) = (each for each in found.findings if is_identity(each))
     assert who.leakage is not None and bool(who.leakage.protects) == held
     assert held or "to several of one person may show the same" in (who.undecided or "")
@@ -422,7 +422,7 @@ def test_who_is_surely_found_again_leaks_and_is_not_undecided(
         )
         for each in given.findings
     )
-    found = doubt_uncompared(replace(given, findings=findings))
+    found = revise_identity_verdicts(replace(given, findings=findings))
     (who,) = (each for each in found.findings if is_identity(each))
     assert who.leakage is not None
     assert (who.leakage.protects, who.undecided is None) == (

@@ -32,7 +32,7 @@ KEY = PredictionKey("people unseen", "blur", 0, "tiny-3d", "scratch", 0, 0, "tes
 
 
 def table() -> Predictions:
-    """Two attackers and two splits; one has embeddings, one label is not predicted everywhere."""
+    """Two attackers and two splits; one label is not predicted everywhere."""
     draw = np.random.default_rng(0)
     clips = np.array([3, 1, 4])
     both = {"action": draw.random((3, 2)), "red": np.asfortranarray(draw.random((3, 2)))}
@@ -42,7 +42,6 @@ def table() -> Predictions:
         KEY._replace(attacker="gait", initialisation="raw", seed=1): Block(
             clips=clips[:2],
             probabilities={"action": draw.random((2, 2))},
-            embeddings=draw.random((2, 5)).astype(np.float32),
             cpu_seconds=2.0,
         ),
     }
@@ -65,9 +64,6 @@ def test_a_table_is_read_as_it_was_saved(
         assert set(again.probabilities) == set(block.probabilities)
         for label, p in block.probabilities.items():
             assert np.array_equal(again.probabilities[label], p)
-        assert (again.embeddings is None) == (block.embeddings is None)
-        if block.embeddings is not None:
-            assert np.array_equal(again.embeddings, block.embeddings)
 
 
 @pytest.mark.parametrize("kept", [1 << 20, 0], ids=["small", "large"])

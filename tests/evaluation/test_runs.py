@@ -131,7 +131,7 @@ def test_a_channel_must_tell_more_than_counts_as_held_behind_methods_too(
     manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of held goes by what is read after a method as well, and so does the control."""
-    behind, limits = controls.as_attacked_behind_methods, []
+    behind, limits = controls.with_transforming_attackers, []
 
     def nearly_all(*given: Any) -> tuple[Finding, ...]:
         found = behind(*given)
@@ -141,8 +141,8 @@ def test_a_channel_must_tell_more_than_counts_as_held_behind_methods_too(
         limits.append(found.score.value)
         return []
 
-    monkeypatch.setattr(controls, "as_attacked_behind_methods", nearly_all)
-    monkeypatch.setattr("masquerade.evaluation.evaluator.channel_controls", limited)
+    monkeypatch.setattr(controls, "with_transforming_attackers", nearly_all)
+    monkeypatch.setattr("masquerade.evaluation.controls.channel_controls", limited)
     run = Evaluator(manifest, CONFIG, kept, None)
     run.controls([run.raw.inputs])
     assert limits == [0.987] * 3

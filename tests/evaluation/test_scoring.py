@@ -19,7 +19,7 @@ from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes, void_reason
-from masquerade.evaluation.ground_truth import GroundTruth, mean_over_seeds
+from masquerade.evaluation.ground_truth import GroundTruth, join_test
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
@@ -125,7 +125,7 @@ def test_an_action_that_tells_nothing_scores_one_half_over_folds_and_seeds(
     rates = np.stack([one.rates_by_fold("red")[:, 1] for one in seeds])
     assert len(np.unique(rates[0] - rates.mean(axis=0))) > 1, "or folds could not be told apart"
     red = next(one for one in protocol_specs(manifest, unseen) if one.name == "red")
-    test = mean_over_seeds(seeds)
+    test = join_test(seeds)
     assert np.array_equal(test.rates_by_fold("red")[:, 1], rates.mean(axis=0))
     floors = compute_floors(red, test, [test.actions])
     assert {name: floor.value for name, floor in floors.items()} == {

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import POSSIBLE, crop, shrink
+from masquerade.attack.finders import POSSIBLE_SCORES, crop, shrink
 from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, unique_names
 from masquerade.errors import MissingError, escape
 from masquerade.evaluation.gait_attackers import gait_energy_image
@@ -48,13 +48,14 @@ NEAR = 0.2
 
 The distance of square roots of colour shares, chosen on set 1 of UT-Interaction.
 """
-FARTHER = {SCENE: 3.0}
+MAX_RATIO = {SCENE: 3.0}
 """How many times as far apart as two halves of one video counts as alike; others not more.
 
 A still camera sees nearly the same in both halves, and the same place in another video lies farther
 off, but other places many times as far.
 """
-PLAIN = 0.02  # spread of a picture and mean of an outline below which there is nothing to compare
+# spread of a picture and mean of an outline below which there is nothing to compare
+MIN_CONTENT = 0.02
 MOST_CHANCE = 0.05  # probability, over all features, that a guess ranks as many sources first
 SCENE_SIZE = (64, 48)  # pixels of the scene
 
@@ -72,7 +73,7 @@ class VideoDescriber:
     shown: dict[str, Proof] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._person = SsdPeople(threshold=POSSIBLE["person"])
+        self._person = SsdPeople(threshold=POSSIBLE_SCORES["person"])
         try:
             pose_tracker()
         except MissingError:
@@ -105,7 +106,7 @@ class VideoDescriber:
         if colours:
             found[people] = np.sqrt(np.mean(np.square(colours), axis=0))
         energy = gait_energy_image(torch.from_numpy(flow_clip(flow)).float()[None] / 255)
-        if float(energy.mean()) > PLAIN:
+        if float(energy.mean()) > MIN_CONTENT:
             found[outline] = energy[0].double().numpy()
         if self.poses and (ratios := _bones(looked)) is not None:
             found[bones] = ratios
@@ -113,7 +114,7 @@ class VideoDescriber:
             [cv2.resize(one, SCENE_SIZE, interpolation=cv2.INTER_AREA) for one in looked.values()]
         )
         picture = coarse_mean_frame(_tensor(np.asarray(small, np.uint8)))[0].double().numpy()
-        if float(picture.std()) > PLAIN:
+        if float(picture.std()) > MIN_CONTENT:
             found[scene] = picture
         return found
 
@@ -262,7 +263,7 @@ def _are_alike(a: Described, b: Described, name: str) -> bool:
     if name == COLOURS:
         return apart <= NEAR
     own = [float(np.linalg.norm(one[name][0] - one[name][1])) for one in (a, b)]
-    return apart <= FARTHER.get(name, 1.0) * float(np.mean(own))
+    return apart <= MAX_RATIO.get(name, 1.0) * float(np.mean(own))
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finders import POSSIBLE, SAME, UNCHANGED_LEVELS, Finders, at_size, crop
+from masquerade.attack.finders import (
+    POSSIBLE_SCORES,
+    SAME_IOU,
+    UNCHANGED_LEVELS,
+    Finders,
+    at_size,
+    crop,
+)
 from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
 from masquerade.attack.raw_text import RawText, scale_of
 from masquerade.attack.whole_frames import WholeFrames
@@ -21,12 +28,16 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 SEEN_SCORE = 0.5  # score from which a face or a person is in a raw frame
-NEXT = 3  # frames from one that is looked at to the next, over which somebody is still followed
+# frames from one that is looked at to the next, over which somebody is still followed
+MAX_FRAME_GAP = 3
 LEAST_ALIKE = 0.15  # share of a picture that is as it was, below which the raw one may be another
-UNLIKE = "; make sure that it is the raw video of this file, unless whole frames were changed"
-SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
-MOST = 0.5  # share of a picture that is as it was but for a shift of its levels, at least
-MORE = 0.1  # by how much that share is larger, at least, than without the shift
+OTHER_VIDEO_NOTE = (
+    "; make sure that it is the raw video of this file, unless whole frames were changed"
+)
+BLUR_SIZE = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
+# share of a picture that is as it was but for a shift of its levels, at least
+MIN_SHIFTED_SHARE = 0.5
+MIN_SHIFT_GAIN = 0.1  # by how much that share is larger, at least, than without the shift
 STRIDE = 4  # of the rows and columns from which a shift of levels is estimated
 ROUNDS = 5  # of that estimate, each from the pixels that the one before explains best
 GAINS = 0.5, 2.0  # least and most change of contrast that counts as a shift of levels
@@ -113,7 +124,7 @@ class _Seen:
             says += "they are changed in some and unchanged in others"
         looked = sorted(self.frames)
         apart = max((b - a for a, b in pairwise(looked)), default=1)
-        if self.compared and apart > NEXT:
+        if self.compared and apart > MAX_FRAME_GAP:
             says += f"; frames that were looked at are up to {apart} apart, over which nobody is "
             says += "followed surely: --frames takes more of them"
         if rest:
@@ -167,7 +178,7 @@ class BesideRaw:
         self._find_faces = CenterFace(threshold=SEEN_SCORE)
         self._text = None if self.text is None else RawText(self.text)
         if self.people is not None:
-            self._find_people = SsdPeople(threshold=POSSIBLE["person"])
+            self._find_people = SsdPeople(threshold=POSSIBLE_SCORES["person"])
 
     def look(self, number: int, published: U8, raw: Sequence[U8], *, turned: bool = False) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
@@ -203,7 +214,7 @@ class BesideRaw:
         Another range of levels or another brightness changes everybody by more than
         `UNCHANGED_LEVELS`, and hides nobody.
         """
-        least = max(MOST, max(_share_alike(one) for one in differs) + MORE)
+        least = max(MIN_SHIFTED_SHARE, max(_share_alike(one) for one in differs) + MIN_SHIFT_GAIN)
         if least > 1:
             return differs
         shifted = [_difference(published, _shift_levels(one, published)) for one in raw]
@@ -229,7 +240,8 @@ class BesideRaw:
         found = [self._faces.finding("raw", "faces", "recovered", self.rest)]
         if self._alike:
             alike = float(np.mean(self._alike))
-            says = f"{alike:.0%} of the picture is as it was{UNLIKE * (alike < LEAST_ALIKE)}."
+            note = OTHER_VIDEO_NOTE if alike < LEAST_ALIKE else ""
+            says = f"{alike:.0%} of the picture is as it was{note}."
             if self._shifted:
                 says += f" All levels differ from the raw ones' in {self._shifted} frames, as by "
                 says += "another range or brightness, and were compared without that shift."
@@ -252,12 +264,12 @@ def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
         return None
     overlaps = iou(corners([box]), corners([one.box for one in tracks]))[0]
     best = int(overlaps.argmax())
-    return tracks[best] if overlaps[best] >= SAME else None
+    return tracks[best] if overlaps[best] >= SAME_IOU else None
 
 
 def _difference(a: U8, b: U8) -> F32:
     """(H, W), the mean difference over the colours."""
-    kernel = (SMOOTH, SMOOTH)
+    kernel = (BLUR_SIZE, BLUR_SIZE)
     both = (cv2.blur(one, kernel).astype(np.float32) for one in (a, b))
     first, second = both
     return np.asarray(np.abs(first - second).mean(axis=2), np.float32)

@@ -21,20 +21,20 @@ U8 = NDArray[np.uint8]
 Kind = Literal["face", "person", "pose", "text"]
 
 NAMES: dict[Kind, str] = {"face": "faces", "person": "people", "pose": "poses", "text": "text"}
-WHY: dict[Kind, str] = {
+WHY_IT_IDENTIFIES: dict[Kind, str] = {
     "person": "clothes, gait and place tell who",
     "pose": "how a body moves tells who",
     "text": "there may be names and plates in it",
 }
 """What it means that somebody or something is seen."""
-POSSIBLE: dict[Kind, float] = {"face": 0.2, "person": 0.23, "pose": 0.3, "text": 0.35}
+POSSIBLE_SCORES: dict[Kind, float] = {"face": 0.2, "person": 0.23, "pose": 0.3, "text": 0.35}
 """Scores from which a find is looked at. Of people it is that from which `anonymize` hides one;
 below, the network sees some in black."""
 SURE_SCORES: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5}
 """Scores from which a find in a frame as it was filmed or published counts."""
 BODY = 0.2  # score of the place of a body, whose landmarks then have a score of their own
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
-SAME = 0.3  # overlap from which two boxes are of one thing
+SAME_IOU = 0.3  # overlap from which two boxes are of one thing
 UNCHANGED_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is as it was
 MARGIN = 0.4  # of a box, shown around it
 SHOWN = 280  # pixels of the longer side of what is shown of it, twice what the page has
@@ -53,14 +53,14 @@ class Finders:
 
     def __init__(self, *, kinds: tuple[Kind, ...] = tuple(NAMES)) -> None:
         self.kinds = kinds
-        self.face = CenterFace(threshold=POSSIBLE["face"])
+        self.face = CenterFace(threshold=POSSIBLE_SCORES["face"])
         self.small_face = CenterFace(threshold=SCORE, scale=SEARCH_SIDE)  # searches turned copies
         if "person" in kinds:
-            self._person = SsdPeople(threshold=POSSIBLE["person"])
+            self._person = SsdPeople(threshold=POSSIBLE_SCORES["person"])
         if "pose" in kinds:
             self._pose, self._landmarks = PoseDetector(threshold=BODY), PoseLandmarks()
         if "text" in kinds:
-            self._line = TextDetector(threshold=POSSIBLE["text"])
+            self._line = TextDetector(threshold=POSSIBLE_SCORES["text"])
 
     def find(self, kind: Kind, frame: U8, *, faces: Sequence[Box] | None = None) -> list[Box]:
         """What of one kind is in a frame (H, W, 3), from the lowest score that is looked at.
@@ -81,14 +81,14 @@ class Finders:
         """The bodies in a frame whose landmarks are found."""
         height, width = frame.shape[:2]
         poses = [self._landmarks(frame, square) for square, _ in self._pose(frame)]
-        sure = [_around(one) for one in poses if one.score >= POSSIBLE["pose"]]
+        sure = [_around(one) for one in poses if one.score >= POSSIBLE_SCORES["pose"]]
         boxes = [box.clip(width, height) for box in sure]
         return [box for box in boxes if box is not None]
 
 
 def overlaps(box: Box, others: Sequence[Box]) -> bool:
     """Whether a box is of the same thing as one of the others."""
-    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME).any())
+    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME_IOU).any())
 
 
 def crop(frame: Pixels, box: Box) -> Pixels:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from masquerade.attack.finders import NAMES, SURE_SCORES, UNCHANGED_LEVELS, Finders, Kind
 from masquerade.attack.finding import Finding
 from masquerade.attack.seen_again import RESTORED_SCORES, Scene, SeenAgain
+from masquerade.evaluation.noise_inversion import invert
 from masquerade.methods.selective import Selective
 from masquerade.metrics.picture_quality import psnr
 
@@ -28,13 +29,16 @@ Spread = Literal["both", "above"]
 SPREADS: tuple[Spread, ...] = ("both", "above")  # how `selective` and its preset `code` draw noise
 SEEDS = range(32)
 BLOCK = 16  # pixels a side of the parts that are compared with noise
-LIKE = 0.4  # correlation from which a part holds the noise: of other noise, 8 standard deviations
-LEAST = 4  # parts that must hold it
+# correlation from which a part holds the noise: of other noise, 8 standard deviations
+MIN_CORRELATION = 0.4
+MIN_BLOCKS = 4  # parts that must hold it
 WINDOW = 15  # pixels a side over which the strength of the noise is estimated
-MOST_STRENGTH = 0.95  # of the noise, beyond which too little of the picture is left
-FINE = 3  # pixels a side of the means that are taken off first: noise is finer than a picture
-MEASURED = 0.9  # strength of the noise, beyond which nearness to the raw picture is not measured
-NEAR = 30.0  # decibels from which a picture is as near to the raw one as a compressed copy
+MAX_ESTIMATED_STRENGTH = 0.95  # of the noise, beyond which too little of the picture is left
+# pixels a side of the means that are taken off first: noise is finer than a picture
+FINE_WINDOW = 3
+# strength of the noise, beyond which nearness to the raw picture is not measured
+MAX_MEASURED_STRENGTH = 0.9
+MIN_PSNR = 30.0  # decibels from which a picture is as near to the raw one as a compressed copy
 
 
 @dataclass(eq=False)
@@ -65,7 +69,7 @@ class KnownNoise:
         self._compared = True
         noises = (draw_noise(seed, *frame.shape[:2]) for seed in SEEDS)
         for seed, found in zip(SEEDS, correlations(frame, noises), strict=True):
-            if (found >= LIKE).sum() >= LEAST:
+            if (found >= MIN_CORRELATION).sum() >= MIN_BLOCKS:
                 self._seed = seed
                 self._subtract(frame, seed, raw)
                 return
@@ -93,7 +97,7 @@ class KnownNoise:
         """In words."""
         known, seen = self._seed is not None, self._behind.counted()
         level = self._behind.level()
-        near = self._came is not None and self._came[1] >= NEAR
+        near = self._came is not None and self._came[1] >= MIN_PSNR
         says = "The noise of the first frame is that of no seed that was tried."
         if known:
             says = f"The noise of the first frame is that of seed {self._seed}: anybody can draw "
@@ -110,7 +114,7 @@ class KnownNoise:
             level="recovered" if near else "left" if known and level == "nothing" else level,
             says=says,
             work=f"the first frame, the noise of {len(SEEDS)} seeds from {SEEDS[0]}; recovered: "
-            f"{NEAR:g} dB of the raw picture, or what is seen behind it; {self._behind.rule()}",
+            f"{MIN_PSNR:g} dB of the raw picture, or what is seen behind it; {self._behind.rule()}",
             frames=(0,) if known else (),
             proofs=self._behind.proofs(),
         )
@@ -142,19 +146,19 @@ def strength_of(frame: U8, noise: U8, *, fine: bool = False) -> F32:
     """
     own, other = (one.astype(np.float32) for one in (frame, noise))
     if fine:
-        own, other = (one - cv2.blur(one, (FINE, FINE)) for one in (own, other))
+        own, other = (one - cv2.blur(one, (FINE_WINDOW, FINE_WINDOW)) for one in (own, other))
     size = (WINDOW, WINDOW)
     mean, centre = cv2.blur(own, size), cv2.blur(other, size)
     together = (cv2.blur(own * other, size) - mean * centre).mean(axis=2)
     spread = (cv2.blur(other * other, size) - centre * centre).mean(axis=2)
-    return np.asarray((together / np.maximum(spread, 1.0)).clip(0, MOST_STRENGTH), np.float32)
+    return np.asarray(
+        (together / np.maximum(spread, 1.0)).clip(0, MAX_ESTIMATED_STRENGTH), np.float32
+    )
 
 
 def subtract(frame: U8, noise: U8, *, fine: bool = False) -> U8:
     """The picture behind known noise, (H, W, 3), as far as it is not covered wholly."""
-    strength = strength_of(frame, noise, fine=fine)[..., None]
-    raw = (frame.astype(np.float32) - strength * noise) / (1 - strength)
-    return np.asarray(raw.round().clip(0, 255), np.uint8)
+    return invert(frame, noise, strength_of(frame, noise, fine=fine)[..., None])
 
 
 def _ways_back(frame: U8, seed: int) -> Iterator[tuple[U8, U8]]:
@@ -169,7 +173,9 @@ def _nearness(frame: U8, restored: U8, raw: U8, noise: U8) -> tuple[float, float
     """PSNR of a published and a restored frame where noise hides and does not cover wholly."""
     size = (WINDOW, WINDOW)
     differs = cv2.blur(cv2.absdiff(frame, raw), size).astype(np.float32).mean(axis=2)
-    part = (differs > UNCHANGED_LEVELS) & (strength_of(frame, noise, fine=True) < MEASURED)
+    part = (differs > UNCHANGED_LEVELS) & (
+        strength_of(frame, noise, fine=True) < MAX_MEASURED_STRENGTH
+    )
     return (psnr(frame[part], raw[part]), psnr(restored[part], raw[part])) if part.any() else None
 
 

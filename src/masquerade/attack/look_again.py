@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Pixels
 from masquerade.attack.finders import (
     NAMES,
-    POSSIBLE,
+    POSSIBLE_SCORES,
     SURE_SCORES,
-    WHY,
+    WHY_IT_IDENTIFIES,
     Finders,
     Kind,
     crop,
@@ -154,13 +154,14 @@ class LookAgain:
 
     def _others(self, kind: Kind) -> Finding:
         """The finding on people, poses or text that the published frames show."""
-        attack, possible, sure = NAMES[kind], POSSIBLE[kind], SURE_SCORES[kind]
+        attack, possible, sure = NAMES[kind], POSSIBLE_SCORES[kind], SURE_SCORES[kind]
         seen, proofs = self._seen.get(kind, {}), self._shown.get(kind, [])
         frames = tuple(number for number, score in seen.items() if score >= sure)
         work = f"{self._looked} frames"
         says = f"No {attack} can be seen in {work}"
         if frames:
-            says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: {WHY[kind]}"
+            says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: "
+            says += WHY_IT_IDENTIFIES[kind]
         if others := len(seen) - len(frames):
             says += f"; in {others} more may be some, by scores below {sure}"
         if frames and kind in self.hidden:
@@ -195,10 +196,10 @@ class LookAgain:
             attack="faces",
             level=level,
             says=says + (also if possible else "") + ".",
-            work=f"{work}, CenterFace at full size, scores from {POSSIBLE['face']}; of every "
-            f"{WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small copies "
-            f"are turned; a face counts from {least} on, if the mirrored frame shows it from "
-            f"{POSSIBLE['face']} on",
+            work=f"{work}, CenterFace at full size, scores from {POSSIBLE_SCORES['face']}; of "
+            f"every {WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small "
+            f"copies are turned; a face counts from {least} on, if the mirrored frame shows it from "
+            f"{POSSIBLE_SCORES['face']} on",
             frames=frames,
             proofs=tuple(self._shown_faces or perhaps),
         )

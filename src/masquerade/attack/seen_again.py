@@ -1,14 +1,12 @@
-"""What is seen in restored pictures, and not at the same place in the published ones.
+"""Detections in restored pictures that count: the published frame shows nothing like them there.
 
 A detector at a low score sees people and text in noise and in the ringing of a filter, too. So a
-find counts with a higher score only, if the published frame shows nothing like it there at any
-score, and if it holds: where the raw frame is given, it surely has the same there; where not, it
-is found again in the mirrored picture, as surely, which true people and text survive and many
-false ones do not. The raw frame has somebody wherever a mask lies, whose own shape may look like
-one: so people must be found in the mirrored picture in any case, and beside a raw frame the
-restored picture must go with it where the published one was changed. Several frames must show it,
-where several were restored. A face that the mirrored published frame does not confirm is no find
-there, so that it is none that the published frame shows either.
+detection counts from a higher score on, where the published frame has none of its kind at any
+score, and if it is confirmed: by a sure detection at that place of the raw frame or, without raw
+frames, of the mirrored picture, in which many false ones vanish. People and poses always need the
+mirrored picture, as masks look like bodies; beside a raw frame, the restored picture must also
+correlate with it where the published one was changed. Several frames must show it, where several
+were restored. A face counts as seen in the published frame if the mirrored frame confirms it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,7 @@ from masquerade.attack.finders import (
     SURE_SCORES,
     U8,
     UNCHANGED_LEVELS,
-    WHY,
+    WHY_IT_IDENTIFIES,
     Finders,
     Kind,
     at_size,
@@ -40,10 +38,10 @@ RESTORED_SCORES: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7
 Without raw frames, and of people with them, the mirrored picture must reach them too. The detector
 of people gives mask shapes in noise less than .5 in one of both, and people behind a fine mosaic
 often more."""
-TWICE = 2  # frames in which restored pictures must show it
+MIN_FRAMES = 2  # frames in which restored pictures must show it
 BODIES: tuple[Kind, ...] = ("person", "pose")
-OFTEN = 3  # the same for these, where they are looked for in MANY or more
-MANY = 10
+MIN_BODY_FRAMES = 3  # the same for these, where they are looked for in MANY_FRAMES or more
+MANY_FRAMES = 10
 INSIDE = 0.5  # share of the smaller of two boxes in the other, from which both show one thing,
 PART = 0.2  # unless it is smaller than this share of the other
 ALIKE = 0.5  # correlation of a restored picture with the raw one where a pixel was hidden
@@ -95,21 +93,23 @@ class Scene:
                 return True
         return False
 
-    def held(self, kind: Kind, boxes: Sequence[Box], restored: U8, *, sure: float) -> list[Box]:
+    def confirmed(
+        self, kind: Kind, boxes: Sequence[Box], restored: U8, *, sure: float
+    ) -> list[Box]:
         """Return the finds that the raw frame or the mirrored picture confirms.
 
         `sure` is the score from which a find in a restored picture counts, mirrored or not.
         """
-        held = list(boxes)
-        if self.raw is not None and held:
+        confirmed = list(boxes)
+        if self.raw is not None and confirmed:
             there = [b for b in self._look(kind, of_raw=True) if b.score >= SURE_SCORES[kind]]
-            held = [box for box in held if overlaps(box, there)]
+            confirmed = [box for box in confirmed if overlaps(box, there)]
             if kind in BODIES:
-                held = [box for box in held if self._goes_with_raw(restored, box)]
-        if (self.raw is None or kind in BODIES) and held:
+                confirmed = [box for box in confirmed if self._goes_with_raw(restored, box)]
+        if (self.raw is None or kind in BODIES) and confirmed:
             again = [b for b in self._look_mirrored(kind, restored) if b.score >= sure]
-            held = [box for box in held if overlaps(box, again)]
-        return held
+            confirmed = [box for box in confirmed if overlaps(box, again)]
+        return confirmed
 
     def is_changed(self, box: Box) -> bool:
         """Whether the published frame differs from the raw one at a place."""
@@ -172,7 +172,7 @@ class SeenAgain:
     """
 
     hidden: frozenset[Kind] = frozenset(("face",))
-    least: int = TWICE
+    least: int = MIN_FRAMES
     sure: Mapping[Kind, float] = field(default_factory=lambda: RESTORED_SCORES)
     refused: int = 0  # finds that did not hold
     beside_raw: bool = False  # whether there are raw frames
@@ -197,9 +197,9 @@ class SeenAgain:
             boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
             sure = [box for box in boxes if box.score >= self.sure[kind]]
             new = [box for box in sure if not scene.is_shown(kind, box)]
-            held = scene.held(kind, new, restored, sure=self.sure[kind])
-            self.refused += len(new) - len(held)
-            for box in held:
+            confirmed = scene.confirmed(kind, new, restored, sure=self.sure[kind])
+            self.refused += len(new) - len(confirmed)
+            for box in confirmed:
                 total += box.score
                 self._add(scene, kind, how, box, restored)
         return total
@@ -230,8 +230,8 @@ class SeenAgain:
     def _least_of(self, kind: Kind) -> int:
         """Frames in which one kind must be seen: a mask may look like a body in two."""
         least = min(self.least, max(1, len(self._looked)))  # an image has one frame
-        many = kind in BODIES and len(self._searched) >= MANY
-        return max(least, OFTEN) if many and least > 1 else least
+        many = kind in BODIES and len(self._searched) >= MANY_FRAMES
+        return max(least, MIN_BODY_FRAMES) if many and least > 1 else least
 
     def counted(self) -> dict[Kind, dict[str, set[int]]]:
         """The frames in which something is seen, where they are enough, by kind and by way."""
@@ -282,7 +282,7 @@ class SeenAgain:
     def meaning(self) -> str:
         """A sentence on what the detections mean, and on how many were not counted."""
         counted = self.counted()
-        whys = [WHY[kind] for kind in counted if kind in WHY]
+        whys = [WHY_IT_IDENTIFIES[kind] for kind in counted if kind in WHY_IT_IDENTIFIES]
         says = f": {'; '.join(whys)}" if whys else ""
         if self.level() == "left":
             why = "whether it was to be hidden is not known: --hidden or --raw says so"

@@ -23,7 +23,6 @@ from masquerade.metrics.intervals import (
     Score,
     Variance,
     max_t,
-    score,
     score_over_runs,
     variance_between_runs,
 )
@@ -59,7 +58,7 @@ class AttackedLabel:
     @cached_property
     def score_of_best(self) -> Score:
         """The chosen attackers' score; its interval is not widened to hold for all attackers."""
-        return score(self.best.test, clusters=self.groups, between=self.between)
+        return score_over_runs(self.best.test, self.best.runs, clusters=self.groups)
 
     def score_of(self, one: ScoredAttacker) -> Score:
         """The score of an attacker, with an interval that holds for all at once."""

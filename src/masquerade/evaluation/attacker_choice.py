@@ -352,12 +352,12 @@ def score_attacker(
         by_fold=tuple(by_fold),
         test=average(each)
         if inputs.per_run
-        else measure(spec, inputs.test, _mean_over_seeds(inputs, attacker)),
+        else measure(spec, inputs.test, _mean_predictions(inputs, attacker)),
         runs=each if inputs.per_run and len(each) > 1 else (),
     )
 
 
-def _mean_over_seeds(inputs: ScoringInput, attacker: AttackOutputs) -> Probabilities:
+def _mean_predictions(inputs: ScoringInput, attacker: AttackOutputs) -> Probabilities:
     """Average the predictions of the seeds; one that learned nothing gives its training rate.
 
     Nothing was learned where all training clips had one value. That rate is part of the mean rate:

@@ -149,9 +149,9 @@ def required_fits(
 def learned_channels(
     names: Sequence[str], models: Mapping[str, AttackerModel]
 ) -> frozenset[Channel]:
-    """The channels that attackers of families read who learn from what a method publishes.
+    """The channels read by attackers of these families that are trained on a method's output.
 
-    Who knows raw video alone may fail behind a method for that reason, and shows nothing.
+    Those trained on raw video alone are left out: they may fail for that reason only.
     """
     fits = required_fits(names, models, raw=False)
     return frozenset(models[key].channel for key, start in fits if start != "raw")

@@ -9,7 +9,7 @@ from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats
 
-LEAST = 1e-4  # a probability of 0 is of what was never seen, not of what cannot be
+MIN_PROBABILITY = 1e-4  # of what was never seen in train, so that its logarithm is finite
 FURTHEST = 4.0  # log odds that a recalibration moves: beyond it, sure predictions would turn
 ROWS = 4096  # clips whose log odds are computed at once, of data sets that have thousands of labels
 DOUBT = 0.25  # weight of the training rate in the action prior that is added to predictions
@@ -23,7 +23,7 @@ def recalibrate(
     `on_train` (m, C) are of the same network for the anonymized training clips, whose labels it
     does not need.
     """
-    logit, probability = _link(multi_label)
+    logit, probability = link_functions(multi_label)
     logits, wanted = logit(on_train), logit(rate)
     bias = np.zeros(on_train.shape[1])
     for _ in range(50):
@@ -39,7 +39,7 @@ def add_action_prior(
 
     def add(label: str) -> Floats:
         given = probabilities[label]
-        logit, probability = _link(truth.labels[label].ndim == 2)
+        logit, probability = link_functions(truth.labels[label].ndim == 2)
         found = np.empty(given.shape)
         for start in range(0, len(given), ROWS):
             rows = slice(start, start + ROWS)
@@ -86,13 +86,15 @@ def is_learned(rate: Floats) -> NDArray[np.bool_]:
     return np.asarray((rate > 0) & (rate < 1))
 
 
-def _link(multi_label: bool) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:
+def link_functions(
+    multi_label: bool,
+) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:
     """From probabilities to logits, and back: of each value by itself, or of one among classes."""
     return (log_odds, sigmoid) if multi_label else (_logs, softmax)
 
 
 def _logs(p: Floats) -> Floats:
-    return np.asarray(np.log(np.clip(p, LEAST, None)))
+    return np.asarray(np.log(np.clip(p, MIN_PROBABILITY, None)))
 
 
 def sigmoid(logits: Floats) -> Floats:

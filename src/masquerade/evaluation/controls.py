@@ -30,7 +30,11 @@ from masquerade.evaluation.metric_specs import (
 from masquerade.evaluation.presets import Channel
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
-from masquerade.evaluation.scoring import as_attacked_behind_methods, score_method
+from masquerade.evaluation.scoring import (
+    channel_scores,
+    score_method,
+    with_transforming_attackers,
+)
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import held_limit
@@ -58,7 +62,7 @@ class PositiveControls:
     specs: dict[str, tuple[MetricSpec, ...]]  # means are over labels that are read in it
     notes: tuple[str, ...]  # on labels that are left out of means
     alone: tuple[Finding, ...]  # by attackers of raw video itself
-    behind: tuple[Finding, ...]  # the same with scores by those who may do what a method does
+    rescored: tuple[Finding, ...]  # the same, with scores by attackers who may anonymize it first
     controls: tuple[Control, ...]
 
 
@@ -77,32 +81,48 @@ def positive_controls(
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> PositiveControls:
-    """Whether attackers succeed on raw video: those of its row, who may do what a method does.
+    """Whether attackers succeed on raw video, including those who may anonymize it first.
 
     `every` are the rows of the table, raw video first.
     """
 
-    def check() -> tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Control, ...]]:
-        alone = score_method(raw, truth, mine)
-        behind = as_attacked_behind_methods(alone, every, truth, mine)
-        return alone, behind, tuple(map(positive_control, behind))
+    def check(
+        of: Mapping[str, Sequence[MetricSpec]],
+    ) -> tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Control, ...]]:
+        alone = score_method(raw, truth, of)
+        rescored = with_transforming_attackers(alone, every, truth, of)
+        return alone, rescored, tuple(map(positive_control, rescored))
 
     mine = {name: tuple(several) for name, several in specs.items()}
-    alone, behind, controls = check()
+    alone, rescored, controls = check(mine)
     left, notes = without_void(mine, [one.label for one in controls if not one.passed])
     if left != mine:
-        mine = left
-        alone, behind, controls = check()
+        alone, rescored, controls = check(left)
     failed = {one.label for one in controls if not one.passed}
     # a mean over labels of which none is read by itself: all would be left out of it
     void = {
         spec.name
-        for several in mine.values()
+        for several in left.values()
         for spec in several
         if len(spec.columns) > 1 and failed.issuperset(spec.columns)
     }
     controls = tuple(replace(one, passed=one.passed and one.label not in void) for one in controls)
-    return PositiveControls(specs=mine, notes=notes, alone=alone, behind=behind, controls=controls)
+    return PositiveControls(
+        specs=left, notes=notes, alone=alone, rescored=rescored, controls=controls
+    )
+
+
+def raw_controls(
+    positive: PositiveControls, raw: Mapping[str, ScoringInput], channels: Collection[Channel]
+) -> list[Control]:
+    """The positive controls of all attackers, of each channel alone and of poses alone."""
+    found = list(positive.controls)
+    for name, inputs in raw.items():
+        for spec in positive.specs[name]:
+            read = next(one for one in positive.rescored if one.label == spec.name)
+            found += channel_controls(channel_scores(spec, inputs, channels), read)
+    poses = map(pose_control, positive.alone)
+    return [*found, *(one for one in poses if one is not None)]
 
 
 def pose_control(found: Finding) -> Control | None:
@@ -163,13 +183,12 @@ def unread_channels(
     method: Anonymizer | None,
     attacked: Collection[Channel] = OF_PICTURES,
 ) -> dict[str, str]:
-    """By label, which channels that a method leaves nobody reads in raw video either, and why.
+    """By label, why it cannot count as held: channels that stay and that no attacker reads alone.
 
-    A low score says nothing of such a channel: people may well be told by it, by others. Nor does
-    it where no attacker sees the channel alone. The side channel is none of them: sizes follow from
-    the pictures, whose channels have their own controls, and that they do not tell a label on raw
-    video is a finding. That its attackers work is tested where they must succeed
-    (docs/attackers.md). `attacked` are the channels of which the method's own row has attackers.
+    Of each channel that `method` leaves, an attacker who sees it alone must succeed on raw video
+    (`controls`) and have attacked this row (`attacked`): otherwise a low score says nothing of it.
+    The side channel is not checked: packet sizes follow from the pictures, whose channels are, and
+    that they tell nothing on raw video is a result. Its attackers have tests (docs/attackers.md).
     """
     gone = method.removed_channels if method is not None else ()
     left = [one for one in OF_PICTURES if one not in gone]

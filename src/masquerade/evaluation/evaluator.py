@@ -32,12 +32,11 @@ from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
     CheckedControls,
-    channel_controls,
     clip_size_controls,
     least_above_chance,
     negative_control,
-    pose_control,
     positive_controls,
+    raw_controls,
     void_labels,
     void_reason,
 )
@@ -76,7 +75,6 @@ from masquerade.evaluation.results import (
     Row,
 )
 from masquerade.evaluation.scoring import (
-    channel_scores,
     score_table,
     scoring_inputs,
 )
@@ -142,7 +140,7 @@ def evaluate(
         stack.enter_context(evaluator.executor.opened())
         if report:
             report(evaluator.plan(methods))
-        # Who is found on raw video to be hidden need not be found again to be attacked.
+        # Poses on raw video are read where the search for the people to hide has found them.
         evaluator.clips.people = regions_with_poses(methods)
         # before hours of attacks: this may refuse, and its clips are kept
         methods = [evaluator.extract_or_leave_out(method, leave_out) for method in methods]
@@ -510,13 +508,8 @@ class Evaluator:
     def controls(self, every: Joined) -> CheckedControls:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         positive = positive_controls(self.raw.inputs, every, self.truth, self.specs)
-        specs, found = positive.specs, list(positive.controls)
-        behind = learned_channels(self.families, self.models)
-        for name, one in self.raw.inputs.items():
-            for spec in specs[name]:
-                mine = next(one for one in positive.behind if one.label == spec.name)
-                found += channel_controls(channel_scores(spec, one, behind), mine)
-        found += [control for one in positive.alone if (control := pose_control(one)) is not None]
+        specs, channels = positive.specs, learned_channels(self.families, self.models)
+        found = raw_controls(positive, self.raw.inputs, channels)
         people = {name: one for name, one in self.models.items() if not one.background}
         pixels = {name: one for name, one in people.items() if one.content == "frames"}
         kernels = [name for name, one in pixels.items() if one.network is None][:1]

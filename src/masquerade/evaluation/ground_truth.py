@@ -233,7 +233,7 @@ def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
     )
 
 
-def mean_over_seeds(tests: Sequence[SplitTruth]) -> SplitTruth:
+def join_test(tests: Sequence[SplitTruth]) -> SplitTruth:
     """The test clips, which are the same for all seeds, with the mean of their action priors.
 
     The mean of several seeds' predictions is compared with its rates, so that a constant guess is

@@ -18,10 +18,10 @@ from masquerade.evaluation.pooled_clips import pooled_ends, score_pooled
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import (
     Leakage,
+    exceeds_held_limit,
     held_limit,
     leakage,
     least_counted,
-    surely_above_held,
 )
 
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
@@ -62,7 +62,7 @@ def measure_label_leakage(
         holds = None if undecided else True
     elif raw is not None and not (leaked.low or 0.0) > 0 and not _is_above(label):
         undecided = unread  # it may leak where none of these attackers can look
-    if (holds or undecided) and surely_above_held(pooled, pooled_floor, leaked.raw.value):
+    if (holds or undecided) and exceeds_held_limit(pooled, pooled_floor, leaked.raw.value):
         holds, undecided = False, None
     return LabelLeakage(replace(leaked, protects=holds), undecided, pooled, pooled_floor)
 

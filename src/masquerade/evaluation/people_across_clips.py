@@ -27,13 +27,13 @@ from masquerade.evaluation.reidentification import (
     reidentify,
 )
 from masquerade.evaluation.results import Finding, Reidentification, Row
-from masquerade.metrics.leakage import held_limit, surely_above_held
+from masquerade.metrics.leakage import exceeds_held_limit, held_limit
 
 
-def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
-    """Turn `held` of who somebody is into undecided, unless their clips are not found again.
+def revise_identity_verdicts(row: Row, why: str = "its clips were not compared") -> Row:
+    """Make verdicts on identity agree with re-identification across clips.
 
-    Where they surely are, it leaks. `why` they were not compared, where the row has no gallery.
+    Surely re-identified: it leaks. Perhaps, or not compared (`why`): `held` becomes undecided.
     """
     if any(map(_surely_found, row.reidentification)):
         return replace(row, findings=tuple(map(_leaking, row.findings)))
@@ -54,7 +54,7 @@ def doubt_uncompared(row: Row, why: str = "its clips were not compared") -> Row:
 def _surely_found(one: Reidentification) -> bool:
     """Whether people are surely found again, by one clip or by several pooled."""
     names = (RANK, MULTI)
-    return any(surely_above_held(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
+    return any(exceeds_held_limit(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
 
 
 def _leaking(one: Finding) -> Finding:
@@ -109,7 +109,7 @@ class PeopleAcrossClips:
         asked = config.labels is None or set(identity) & set(config.labels)
         if not identity or not config.reidentification or not asked:
             left_out = "re-identification was left out"
-            return tuple(doubt_uncompared(row, left_out) for row in rows), None
+            return tuple(revise_identity_verdicts(row, left_out) for row in rows), None
         there = [one.clips.rows for one in attacked if one.clips is not None]
         clips = reduce(np.intersect1d, there)
         comparison, why = compare_people(
@@ -118,7 +118,7 @@ class PeopleAcrossClips:
         raw = self._features(attacked[0], None, clips) if comparison else {}
         if comparison is None or not raw:
             why = why or "the attackers that were asked for have no features to compare clips by"
-            doubted = tuple(doubt_uncompared(row, why) for row in rows)
+            doubted = tuple(revise_identity_verdicts(row, why) for row in rows)
             return doubted, f"Re-identification across clips is left out: {why}."
         found: list[Row] = []
         for one, row in zip(attacked, rows, strict=True):
@@ -127,7 +127,7 @@ class PeopleAcrossClips:
                 self.clips.progress(what, len(found), len(rows))
             again = self._reidentify(one, comparison, raw, clips)
             found.append(replace(row, reidentification=again))
-        return tuple(map(doubt_uncompared, against_raw(found))), None
+        return tuple(map(revise_identity_verdicts, against_raw(found))), None
 
     def _reidentify(
         self, attacked: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray

@@ -16,7 +16,8 @@ SHRINKAGE = 0.03
 Of .01, .1 and .3, and of principal components whitened first, on 192 clips of 24 drawn people,
 behind three methods and on raw video: .01 to .1 without whitening were the strongest.
 """
-LEAST = 1e-6  # singular value, absolute and of the largest, below which a direction is rounding
+# singular value, absolute and of the largest, below which a direction is rounding
+MIN_SINGULAR_VALUE = 1e-6
 DECIMALS = 9  # of similarities: clips that are hidden perfectly are exactly alike
 COMPONENTS = 400  # principal ones that are kept at most
 
@@ -43,7 +44,9 @@ class PersonMetric:
         """(n, d) of length 1, or 0 where nothing is known of a clip, from (n, D)."""
         found = (features - self._mean) @ self._map
         length = np.linalg.norm(found, axis=1, keepdims=True)
-        return np.where(length > LEAST, found / np.maximum(length, LEAST), 0.0)
+        return np.where(
+            length > MIN_SINGULAR_VALUE, found / np.maximum(length, MIN_SINGULAR_VALUE), 0.0
+        )
 
 
 def principal_axes(centred: Floats) -> Floats:
@@ -56,7 +59,9 @@ def principal_axes(centred: Floats) -> Floats:
     wide = centred.shape[1] > len(centred)
     values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     spread = np.sqrt(np.maximum(values[::-1], 0.0))
-    kept = np.flatnonzero(spread > LEAST * max(1.0, float(spread.max(initial=0.0))))[:COMPONENTS]
+    kept = np.flatnonzero(spread > MIN_SINGULAR_VALUE * max(1.0, float(spread.max(initial=0.0))))[
+        :COMPONENTS
+    ]
     axes = vectors[:, ::-1][:, kept]
     return np.asarray(centred.T @ axes / spread[kept] if wide else axes)
 
@@ -68,7 +73,7 @@ def _discriminants(within: Floats, means: Floats) -> Floats:
         return np.zeros((0, 0))
     scatter = within.T @ within / len(within)
     middle = float(np.trace(scatter)) / size
-    scatter = (1 - SHRINKAGE) * scatter + SHRINKAGE * max(middle, LEAST) * np.eye(size)
+    scatter = (1 - SHRINKAGE) * scatter + SHRINKAGE * max(middle, MIN_SINGULAR_VALUE) * np.eye(size)
     values, vectors = np.linalg.eigh(scatter)
     white = vectors / np.sqrt(values)
     between = (means - means.mean(axis=0)) @ white

@@ -9,7 +9,7 @@ import numpy as np
 
 from masquerade.evaluation.attacked_label import AttackedLabel
 from masquerade.evaluation.attacker_choice import ScoredAttacker, ScoringInput, score_attacker
-from masquerade.evaluation.calibration import LEAST, log_odds, sigmoid, softmax
+from masquerade.evaluation.calibration import link_functions
 from masquerade.evaluation.ground_truth import Probabilities
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
@@ -78,11 +78,10 @@ def _pooling(
         return None
 
     def pool(p: Floats, *, several: bool) -> Floats:
-        logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
+        logit, probability = link_functions(several or p.shape[1] == 2)
         sums = np.zeros((len(counts), p.shape[1]))
-        np.add.at(sums, which.ravel(), logs)
-        mean = (sums / counts[:, None])[which.ravel()]
-        return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
+        np.add.at(sums, which.ravel(), logit(p))
+        return probability((sums / counts[:, None])[which.ravel()])
 
     return lambda predicted: ByLabel(
         predicted, lambda label: pool(predicted[label], several=test.labels[label].ndim == 2)

@@ -77,8 +77,6 @@ class Block:
     # label to (n, C). Empty where only the clips matter: those of train tell what was learned
     # from, and are predicted by raw-trained attackers alone
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
-    # (n, D), what an attacker compares people by; None: it has none
-    embeddings: NDArray[np.float32] | None = None
     # of fitting and predicting all splits, without features that kernel machines share
     cpu_seconds: float = 0.0
 
@@ -154,9 +152,6 @@ class Predictions:
             parts = [blocks[i].probabilities[label] for i in at]
             # in the order of its rows, of which a large file is read in parts
             arrays[f"probabilities/{label}"] = np.ascontiguousarray(np.concatenate(parts))
-        for i, block in enumerate(blocks):
-            if block.embeddings is not None:
-                arrays[f"embeddings/{i}"] = block.embeddings
         with atomic_write(path, overwrite=True) as part, part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -196,7 +191,6 @@ class Predictions:
                 probabilities=_read_later(probabilities[i], len(clips[i]))
                 if large
                 else probabilities[i],
-                embeddings=arrays.get(f"embeddings/{i}"),
                 cpu_seconds=float(arrays["cpu_seconds"][i]),
             )
             for i, key in enumerate(about["keys"])

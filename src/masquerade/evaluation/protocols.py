@@ -28,7 +28,7 @@ UNSEEN, SAME = "people unseen", "same people"
 # what a table holds out, in place of people, where the clips of its split are of the same people
 TAKES = "takes"
 NOT_OF_PEOPLE = ("clips", "groups", "source videos")  # what is held out where people are not
-HELD_OUT = 8  # one in so many training clips is held out for validation
+VALIDATION_PARTS = 8  # of the training clips, one of which is held out for validation
 # the manifest's own splits: the first of these columns that is there
 SPLIT_COLUMNS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
 
@@ -336,7 +336,7 @@ def _hold_out(
 ) -> Fold:
     """Cut validation out of train, whole groups of it; `links`: what links clips."""
     mine = groups[train]
-    parts = min(HELD_OUT, len(set(mine.tolist())))
+    parts = min(VALIDATION_PARTS, len(set(mine.tolist())))
     if parts < 2:
         raise UsageError(f"Train is one group of people: nothing is left for validation. {links}")
     fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
@@ -364,5 +364,5 @@ def _keep_everybody(
     if kept:
         return kept
     clips = np.arange(len(people))
-    fold_of = grouped_folds(clips, min(HELD_OUT, len(clips)), seed=seed, strata=people)
+    fold_of = grouped_folds(clips, min(VALIDATION_PARTS, len(clips)), seed=seed, strata=people)
     return known([fold_of == part for part in range(fold_of.max() + 1)]) or held_out

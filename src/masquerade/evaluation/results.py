@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
-from masquerade.metrics.leakage import Leakage, surely_above_held
+from masquerade.metrics.leakage import Leakage, exceeds_held_limit
 from masquerade.pipeline.coverage import DatasetCoverage
 
 SCHEMA = "masquerade-evaluation/2"
@@ -99,13 +99,13 @@ class Finding:
     trade_offs: tuple[TradeOff, ...] = ()
 
     @property
-    def told_together(self) -> bool:
+    def pooled_leaks(self) -> bool:
         """Whether all clips of a person, pooled, surely reveal more than may count as held.
 
         What hardly shows in one may show in many, and who has a folder of somebody's has them.
         """
         raw = None if self.leakage is None else self.leakage.raw.value
-        return surely_above_held(self.pooled, self.pooled_floor, raw)
+        return exceeds_held_limit(self.pooled, self.pooled_floor, raw)
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""

@@ -34,8 +34,8 @@ from masquerade.evaluation.calibration import (
 from masquerade.evaluation.chosen_recognizers import network_means
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
+    join_test,
     join_validation,
-    mean_over_seeds,
 )
 from masquerade.evaluation.label_leakage import NOT_PRIVATE, measure_label_leakage
 from masquerade.evaluation.metric_specs import (
@@ -51,7 +51,6 @@ from masquerade.metrics.intervals import (
     Score,
     score,
     score_over_runs,
-    variance_between_runs,
 )
 from masquerade.metrics.leakage import (
     at_least_chance,
@@ -84,7 +83,7 @@ def scoring_inputs(
             validation=join_validation(
                 [known.split(name, "validation", seed=seed) for seed in seeds]
             ),
-            test=mean_over_seeds(list(tests.values())),
+            test=join_test(list(tests.values())),
             tests=tuple(tests.values()),
             outputs=attack_outputs(families, models, own, tests),
             prior="prior" in families,
@@ -133,16 +132,13 @@ def score_table(
     ]
 
 
-def as_attacked_behind_methods(
+def with_transforming_attackers(
     alone: Sequence[Finding],
     every: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> tuple[Finding, ...]:
-    """What is found of raw video, with the scores and floors that its row of the table has.
-
-    Attackers may do first what a method does, and succeed where those of raw video alone do not.
-    """
+    """Raw video's findings, with scores and floors by attackers who may anonymize it first."""
     strength, found = strengths(every, specs), []
     for name, one in every[0].items():
         actions = predict_actions(truth, name, one, strength.get((name, truth.action)))
@@ -154,11 +150,7 @@ def as_attacked_behind_methods(
             found.append(
                 replace(
                     mine,
-                    score=score(
-                        best.test,
-                        clusters=groups,
-                        between=variance_between_runs(best.runs, clusters=groups),
-                    ),
+                    score=score_over_runs(best.test, best.runs, clusters=groups),
                     floors={key: score(floor, clusters=groups) for key, floor in floors.items()},
                 )
             )

@@ -39,8 +39,8 @@ def held_limit(floor: float, raw: float) -> float:
     return floor + TOLERANCE * (raw - floor)
 
 
-def surely_above_held(read: Score | None, floor: float | None, raw: float | None) -> bool:
-    """Whether a score is surely more than may count as held; not where one of them is unknown."""
+def exceeds_held_limit(read: Score | None, floor: float | None, raw: float | None) -> bool:
+    """Whether a score's lower bound is above `held_limit`; False where one of them is unknown."""
     if read is None or read.low is None or floor is None or raw is None:
         return False
     return read.low > held_limit(floor, max(floor, raw))

@@ -26,6 +26,7 @@ from masquerade.metrics.classification import (
     roc_area,
     run_ends,
 )
+from masquerade.metrics.floors import random_ap
 from masquerade.metrics.statistic import Floats, Kind, Statistic, float_array, ratio
 
 
@@ -64,15 +65,12 @@ def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
 def shuffled_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     """The mean average precision that galleries in random order have on average: the floor of mAP.
 
-    It lies above that of a constant similarity, whose ties are one group: R right ones of N in
-    random order have (H + (N - H) (R - 1) / (N - 1)) / N, where H = 1 + 1/2 + ... + 1/N.
+    It lies above that of a constant similarity, whose ties are one group; see `floors.random_ap`.
     """
     t, s = _pairs(truth, similarity)
     right, every = t.sum(axis=1), (s > -np.inf).sum(axis=1)
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, t.shape[1] + 1))])[every]
-    others = (right - 1) / np.maximum(every - 1, 1)
-    values = (harmonic + (every - harmonic) * others) / np.maximum(every, 1)
-    return _mean_over_probes(values, right > 0)
+    values = [random_ap(int(r), int(n)) for r, n in zip(right, every, strict=True)]
+    return _mean_over_probes(np.array(values), right > 0)
 
 
 def known_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:

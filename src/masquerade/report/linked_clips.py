@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from masquerade.evaluation.reidentification import MULTI, RANK
 from masquerade.evaluation.results import Row
-from masquerade.metrics.leakage import surely_above_held
+from masquerade.metrics.leakage import exceeds_held_limit
 
 
 class LinkedClips(NamedTuple):
@@ -25,6 +25,6 @@ def linked_clips(row: Row) -> LinkedClips | None:
             rank, guess = one.scores.get(name), one.floors.get(name)
             if rank is None or rank.value is None or guess is None:
                 continue
-            if surely_above_held(rank, guess, 1.0):
+            if exceeds_held_limit(rank, guess, 1.0):
                 return LinkedClips(probe, rank.value, guess)
     return None

@@ -179,7 +179,7 @@ def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
             return Verdict("n/a", NOT_SHOWN)
         few = "how much is left of what raw video shows cannot be told from so few clips"
         return _leaks(surely, floor) if surely else Verdict("undecided", few)
-    if found.told_together and found.pooled is not None:
+    if found.pooled_leaks and found.pooled is not None:
         told = f"{number(found.pooled.value)} is read from all clips of a person together"
         return Verdict("leaks", f"{told}, where a guess has {number(found.pooled_floor)}")
     doubted = bool(leaked.protects) or bool(found.undecided)

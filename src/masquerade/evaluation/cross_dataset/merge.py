@@ -20,7 +20,7 @@ from masquerade.datasets.manifest import (
 )
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
-from masquerade.evaluation.protocols import HELD_OUT, SPLIT_COLUMNS, split_column
+from masquerade.evaluation.protocols import SPLIT_COLUMNS, VALIDATION_PARTS, split_column
 
 
 def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
@@ -71,7 +71,7 @@ def split_columns(manifest: Manifest) -> dict[str, str]:
 def _with_validation(manifest: Manifest) -> Manifest:
     for name in dict.fromkeys(split_columns(manifest).values()):
         if {"train", "test"} <= {*(cells := manifest.cells(name))} and "val" not in cells:
-            manifest = carve_validation(manifest, name=name, fraction=1 / HELD_OUT, seed=0)
+            manifest = carve_validation(manifest, name=name, fraction=1 / VALIDATION_PARTS, seed=0)
     return manifest
 
 

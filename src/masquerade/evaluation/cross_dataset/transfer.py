@@ -14,7 +14,7 @@ from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import carve_validation, group_columns, is_of_people
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import concatenate
-from masquerade.evaluation.protocols import HELD_OUT, UNSEEN, action_column, split_column
+from masquerade.evaluation.protocols import UNSEEN, VALIDATION_PARTS, action_column, split_column
 
 SPLIT = Column(name="split_action", role="split", kind="classes")
 NamedDataset = tuple[str, Manifest]
@@ -93,7 +93,7 @@ def _learned_clips(of: NamedDataset, scored: NamedDataset) -> tuple[Manifest, st
             "scored, some of them with split train."
         )
     if "val" not in mine.cells(SPLIT.name):
-        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / HELD_OUT, seed=0)
+        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / VALIDATION_PARTS, seed=0)
     return mine, (
         f"Not learned from, of {title}: {same} that {scored[0]} has too, and {kin} "
         f"that share people, a source or a file with clips of it."
