@@ -198,8 +198,8 @@ class LookAgain:
             says=says + (also if possible else "") + ".",
             work=f"{work}, CenterFace at full size, scores from {POSSIBLE_SCORES['face']}; of "
             f"every {WAIT_UNKNOWN}th, every {WAIT}th while a face is seen, and after cuts small "
-            f"copies are turned; a face counts from {least} on, if the mirrored frame shows it from "
-            f"{POSSIBLE_SCORES['face']} on",
+            f"copies are turned; a face counts from {least} on, if the mirrored frame shows it "
+            f"from {POSSIBLE_SCORES['face']} on",
             frames=frames,
             proofs=tuple(self._shown_faces or perhaps),
         )
