@@ -9,20 +9,28 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import pytest
 
-from masquerade.video import decoding_child
+from masquerade.errors import MasqueradeError, VideoError
+from masquerade.video import decoding_child, live_decoding, live_source
 from masquerade.video.addresses import parse_address
+from masquerade.video.container import printable
 from masquerade.video.live_backlog import MAX_BACKLOG, Backlog
-from masquerade.video.live_decoding import LiveDecoder
+from masquerade.video.live_decoding import LiveDecoder, Received
 from masquerade.video.live_source import LiveSource
 from masquerade.video.messages import receive
 
 RATE = 25
+needs_ffmpeg = pytest.mark.skipif(
+    not shutil.which("ffmpeg"), reason="Debian's ffmpeg is not installed"
+)
 
 
 def follow(
@@ -93,7 +101,83 @@ def test_what_is_forgotten_is_no_backlog() -> None:
     assert backlog.seconds == 0
 
 
+def test_of_packets_without_times_it_is_known_for_how_long_they_waited_at_most() -> None:
+    """As raw H.264 has none: it is the time since the reader had read all that came."""
+    backlog = Backlog()
+    backlog.add(None, 1.0, waited=True)
+    assert backlog.seconds == 0
+    for read in (1.5, 2.0, 2.5, 3.0, 3.5):
+        backlog.add(None, read, waited=False)
+        assert backlog.seconds == read - 1.0
+        assert backlog.grows(read) == (read == 3.5)  # a second after it was more than one
+    backlog.add(None, 4.0, waited=True)
+    assert backlog.seconds == 0 and not backlog.grows(4.0)
+
+
+def test_what_came_while_a_source_without_times_was_opened_waited_since_then() -> None:
+    backlog = Backlog(emptied=1.0)
+    backlog.add(None, 2.5, waited=False)
+    assert backlog.seconds == 1.5
+
+
+@pytest.mark.parametrize(
+    ("wait", "decoding", "keeps_up"),
+    [(0.0053, 0.003, True), (0.002, 0.0147, True), (0.0003, 0.05, False)],
+    ids=["many pictures a second", "hardly fast enough", "too slow"],
+)
+def test_a_reader_that_waits_for_a_short_time_each_time_has_read_all(
+    wait: float, decoding: float, keeps_up: bool
+) -> None:
+    decoder = LiveDecoder(PIPE, descriptor=None, size="", rate=0, seconds=1)
+    decoder._read_at = now = 100.0
+    for _ in range(500):
+        now += wait
+        decoder._measure(SimpleNamespace(dts=None, time_base=None), now, wait)
+        now += decoding
+    assert (decoder._backlog.seconds == 0) == keeps_up
+
+
 PIPE = parse_address("-")
+
+
+def coded(path: Path, *words: str) -> Path:
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=2", "-c:v", "libx264"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, *words, str(path)], check=True)
+    return path
+
+
+@needs_ffmpeg
+def test_a_picture_is_as_old_as_its_packet_which_the_decoder_held_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures with B-frames come in another order than they are shown in."""
+    path = coded(tmp_path / "a.mkv", "-bf", "3", "-b_strategy", "0")
+    with av.open(str(path)) as video:
+        order = [packet.pts for packet in video.demux(video=0) if packet.size]
+    made: list[Received] = []
+    reads = count()
+
+    def number(self: LiveDecoder, packet: Any, came: float, wait: float) -> None:
+        packet.opaque = next(reads)
+
+    def keep(*given: Any) -> Received:
+        made.append(Received(*given))
+        return made[-1]
+
+    monkeypatch.setattr(LiveDecoder, "_measure", number)
+    monkeypatch.setattr(live_decoding, "Received", keep)
+    descriptor = os.open(path, os.O_RDONLY)
+    with LiveDecoder(PIPE, descriptor=descriptor, size="", rate=0, seconds=10) as decoder:
+        decoder.start()
+        assert decoder._thread is not None
+        decoder._thread.join(60)
+    shown, ticks = sorted(order), [one.pts for one in made]
+    assert len(made) == 50 and ticks == sorted(set(ticks))
+    behind = made[10:]  # by then `number` counts, as of the packets for the first picture none was
+    came = sorted(behind, key=lambda one: one.arrived)
+    assert [one.arrived for one in behind] != [one.arrived for one in came]
+    times = [one.picture.pts for one in came]
+    assert times == [time for time in order if time in times] and times != shown[10:]
 
 
 def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:
@@ -116,7 +200,7 @@ def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="Debian's ffmpeg is not installed")
+@needs_ffmpeg
 def test_a_slow_machine_waits_for_a_late_key_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ class Child:
                     if taken is None:
                         send(self._channel, {"left out": True})
                         continue
-                    if not self._send_picture(taken, Losses()):
+                    if not self._send_picture(taken, Losses(), arrived=taken.arrived):
                         return
                     while not self._free:  # the next one is the newest when it is wanted
                         if not self._listen():
@@ -159,8 +159,8 @@ class Child:
             elif not self._send_packet(item):
                 return
 
-    def _send_picture(self, item: Decoded, losses: Losses) -> bool:
-        """Put a picture into a free slot; False: the parent wants no more."""
+    def _send_picture(self, item: Decoded, losses: Losses, **more: int) -> bool:
+        """Put a picture into a free slot, with `more` in its message; False: none is wanted."""
         picture = item.picture
         kind = picture.width, picture.height, picture.format.name
         if self._place[0] != kind:
@@ -177,7 +177,7 @@ class Child:
         times = {"pts": item.pts, "duration": item.duration, "index": item.index, "slot": slot}
         send(
             self._channel,
-            {"picture": properties_of(picture, self._place[1]), "losses": losses, **times},
+            {"picture": properties_of(picture, self._place[1]), "losses": losses, **times, **more},
         )
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 import av
 from av import VideoFrame
+from av.codec.context import Flags
 from av.container import InputContainer
 
 from masquerade.errors import VideoError
@@ -26,8 +28,17 @@ from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
 WAITED = 0.01  # seconds for a packet, after which it is one that has only just come
+SHORTER = 0.001  # the same where a source that sends packets without times is waited for again and
+IDLE = 0.05  # again, for more than this share of the time
 STREAMED = "send MPEG-TS, Matroska, or MP4 in fragments (-movflags frag_keyframe+empty_moov)"
 LIVE_DEMUXERS = f"rtsp,rtp,sdp,mpjpeg,video4linux2,v4l2,{DEMUXERS}"
+
+
+@dataclass(slots=True, eq=False)
+class Received(Decoded):
+    """A picture of live video. Its `pts` says when it was decoded, less the time that it waited."""
+
+    arrived: int  # tick at which its packet came, which the decoder may have held back
 
 
 class LiveDecoder:
@@ -47,12 +58,14 @@ class LiveDecoder:
         self.address, self._descriptor = address, descriptor
         self._size, self._rate, self._seconds = size, rate, seconds
         self._changed = threading.Condition()
-        self._newest: Decoded | None = None
+        self._newest: Received | None = None
         self._failure: str | None = None  # why there are no more pictures; "": it is the end
         self._closed = False
         self._count = 0  # pictures so far
-        self._tick = -1  # when the last one arrived; each tick is of one picture
+        self._tick = -1  # of the last one; each tick is of one picture
         self._backlog = Backlog()
+        self._idle = 0.0  # share of the time in which packets are waited for
+        self._read_at = 0.0  # when the last packet was read
         self._left_out_since: float | None = None  # packets are, until a key frame; None: none is
         self._left_out = 0.0  # when the last one was
         self._container: InputContainer | None = None
@@ -62,7 +75,7 @@ class LiveDecoder:
         self._opening = 0.0  # seconds that this took
 
     def __enter__(self) -> Self:
-        began = time.monotonic()
+        began = self._backlog.emptied = time.monotonic()
         self._container = self._open()
         self._opening = time.monotonic() - began
         return self
@@ -82,6 +95,7 @@ class LiveDecoder:
         path = Path(self.address.name)
         stream = main_stream(self._container, path)
         stream.codec_context.thread_type = "SLICE"  # threads by frames would hold some back
+        stream.codec_context.flags |= Flags.copy_opaque  # which tells each picture's packet
         stream.codec_context.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}
         first = self._first_picture(stream, path)
         info = describe(self._container, stream, first, path)
@@ -90,8 +104,8 @@ class LiveDecoder:
         self._thread.start()
         return info
 
-    def take(self) -> Decoded | None:
-        """The newest picture, once there is one that was not taken; its time is `arrival_tick`.
+    def take(self) -> Received | None:
+        """The newest picture, once there is one that was not taken; its times are `arrival_tick`s.
 
         None after half of `seconds` in which packets came and were left out: the source is there.
         What came while the source was opened is old when it is decoded. It is decoded, since later
@@ -117,6 +131,7 @@ class LiveDecoder:
         assert self._container is not None
         with suppress(av.FFmpegError, OSError, ValueError, IndexError):
             for packet in self._container.demux(stream):
+                packet.opaque = arrival_tick()
                 for picture in self._pictures(packet):
                     check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
                     return picture
@@ -125,7 +140,7 @@ class LiveDecoder:
 
     def _decode(self, stream: Any, path: Path) -> None:
         why = ""
-        asked = time.monotonic()
+        asked = self._read_at = time.monotonic()
         # a machine that is too slow for its source never waits, so that this has an end
         until = asked + self._opening
         try:
@@ -136,9 +151,7 @@ class LiveDecoder:
                 came = time.monotonic()
                 if came - asked > WAITED or came > until:
                     self._catching_up = False
-                if packet.dts is not None and packet.time_base:
-                    sent = float(packet.dts * packet.time_base)
-                    self._backlog.add(sent, came, waited=came - asked > WAITED)
+                self._measure(packet, came, came - asked)
                 if self._leaves_out(packet, stream, came):
                     self._count += bool(packet.size)
                     self._left_out = came
@@ -155,6 +168,22 @@ class LiveDecoder:
         with self._changed:
             self._failure = why
             self._changed.notify()
+
+    def _measure(self, packet: Any, came: float, wait: float) -> None:
+        """Tell a packet when it came: it was read then, or waited before; `wait`: its reader did.
+
+        A reader that is hardly fast enough, or whose source sends many pictures a second, waits for
+        a short time before each packet, and has read all that came, too.
+        """
+        sent, waited = None, wait > WAITED
+        self._idle += (wait / max(came - self._read_at, WAITED / 10) - self._idle) / 25
+        self._read_at = came
+        if packet.dts is not None and packet.time_base:
+            sent = float(packet.dts * packet.time_base)
+        elif self._left_out_since is None:
+            waited |= wait > SHORTER and self._idle > IDLE
+        self._backlog.add(sent, came, waited=waited)
+        packet.opaque = round((came - self._backlog.seconds) * TICKS)
 
     def _leaves_out(self, packet: Any, stream: Any, now: float) -> bool:
         """Whether a packet is not decoded, as this machine is too slow for all of them.
@@ -190,9 +219,11 @@ class LiveDecoder:
 
     def _put(self, picture: VideoFrame) -> None:
         with self._changed:
-            came = arrival_tick() - round(self._backlog.seconds * TICKS)
-            self._tick = max(self._tick + 1, came)
-            self._newest = Decoded(picture, self._tick, 1, self._count)
+            now = arrival_tick() - round(self._backlog.seconds * TICKS)
+            self._tick = max(self._tick + 1, now)
+            told: Any = picture.opaque
+            arrived = now if told is None else told
+            self._newest = Received(picture, self._tick, 1, self._count, arrived)
             self._count += 1
             self._changed.notify()
 

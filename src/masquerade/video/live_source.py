@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -28,11 +29,19 @@ from masquerade.video.shared_picture import Properties, SharedPictureReader, byt
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts to open a lost source
 
 
-class LiveSource:
-    """A camera, network stream or pipe as an iterator of `Frame`s, each the newest when it is read.
+@dataclass(slots=True, eq=False)
+class ReceivedFrame(Frame):
+    """A frame of live video."""
 
-    A frame's `pts` is when it arrived, in ticks of `arrival_tick`'s clock, and its `index` counts
-    the pictures that came, so that a gap in it is of frames that were dropped.
+    arrived: int  # tick of `arrival_tick`'s clock at which its packet came
+
+
+class LiveSource:
+    """A camera, network stream or pipe as an iterator of frames, each the newest when it is read.
+
+    A frame's `pts` is when it was decoded, less the time for which it waited before, in ticks of
+    `arrival_tick`'s clock, and its `index` counts the pictures that came, so that a gap in it is of
+    frames that were dropped.
 
     Args:
         address: where it comes from; see `addresses.parse_address`.
@@ -96,7 +105,7 @@ class LiveSource:
         if talk is not None:
             talk.hang_up()
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[ReceivedFrame]:
         while not self._stopped:
             try:
                 for frame in self._frames():
@@ -192,7 +201,7 @@ class LiveSource:
             with suppress(VideoError):
                 talk.end()
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[ReceivedFrame]:
         talk, to_rgb = self._talk, self._to_rgb
         assert talk is not None and to_rgb is not None
         maker, slot = SharedPictureReader(), 0
@@ -221,10 +230,19 @@ class LiveSource:
             picture = maker.take(memoryview(shared)[:slot], of)
             number = self._before + message["index"]
             self.pictures = number + 1
-            yield Frame(picture, to_rgb, message["pts"], 1, Fraction(1, TICKS), number)
+            yield ReceivedFrame(
+                picture,
+                to_rgb,
+                message["pts"],
+                1,
+                Fraction(1, TICKS),
+                number,
+                arrived=message["arrived"],
+            )
             talk.say("next", slot=0)
 
 
 def age(frame: Frame) -> float:
     """Seconds since a live frame arrived."""
-    return float((arrival_tick() - frame.pts) * frame.time_base)
+    assert isinstance(frame, ReceivedFrame)
+    return float((arrival_tick() - frame.arrived) * frame.time_base)
