@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -69,13 +70,13 @@ class Picture:
 
 
 def run_of(
-    regions: Callable[[Iterable[Any]], Iterator[Region]],
+    finds: Callable[[Iterable[Any]], Iterator[Region]],
     *,
     method: Anonymizer | None = None,
     **settings: Any,
 ) -> LiveRun:
     config = PipelineConfig(**{"regions": "faces", "shape": "box", "mask_scale": 1.0, **settings})
-    pipeline = Pipeline(method or build("blacken"), config, regions)
+    pipeline = Pipeline(method or build("blacken"), config, finds)
     return LiveRun(pipeline, info=INFO, max_latency=0.5, age=lambda frame: frame.age)  # type: ignore[attr-defined]
 
 
@@ -196,8 +197,50 @@ def test_where_nearly_nothing_would_be_hidden_everything_is_unless_it_is_allowed
     assert (run.counts.hidden_whole, run.counts.empty) == (0, 1)
 
 
+TEXT = Box(2, 2, 30, 10, 1.0, 3, label="text")
+HAND = Box(2, 2, 30, 20, 1.0, 4, label="hand")
+OTHERS = [
+    ("faces+text", Region(boxes=(TEXT,))),
+    ("people+text", Region(boxes=(TEXT,), mask=strengths(0))),
+    ("people+hands", Region(boxes=(HAND,), mask=strengths(255))),
+    ("faces+hands", Region(boxes=(replace(HAND, label="part"),), mask=strengths(255))),
+    ("faces+templates", Region(strength=strengths(255))),
+]
+
+
+@pytest.mark.parametrize(("regions", "region"), OTHERS, ids=[regions for regions, _ in OTHERS])
+def test_a_sign_or_a_hand_does_not_show_a_scene_in_which_nobody_was_found(
+    regions: str, region: Region
+) -> None:
+    """The detector of people may have missed one, as where nothing else is in view."""
+    shape = "silhouette" if region.mask is not None else "box"
+    run = run_of(always(region), regions=regions, shape=shape)
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert not shown.pixels.any()
+    assert (run.counts.hidden_whole, run.counts.empty) == (1, 0)
+    run = run_of(always(region), regions=regions.partition("+")[2], shape=shape)
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert shown.pixels.any() and not run.counts.hidden_whole
+
+
+@pytest.mark.parametrize(
+    ("regions", "region"),
+    [
+        ("faces+text", Region(boxes=(TEXT, *FACE.boxes))),
+        ("people+text", Region(boxes=(TEXT,), mask=strengths(255))),  # what moves
+        ("people+hands", Region(boxes=(replace(HAND, label="person"),), mask=strengths(255))),
+    ],
+    ids=["a face", "what moves", "a person"],
+)
+def test_who_is_found_beside_a_sign_or_a_hand_is_hidden_alone(regions: str, region: Region) -> None:
+    shape = "silhouette" if region.mask is not None else "box"
+    run = run_of(always(region), regions=regions, shape=shape)
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert shown.pixels.any() and not run.counts.hidden_whole
+
+
 def test_a_sure_match_is_hidden_where_it_is() -> None:
-    run = run_of(always(Region(strength=strengths(250))))
+    run = run_of(always(Region(strength=strengths(250))), regions="templates")
     (shown,) = run([Picture(0)])  # type: ignore[list-item]
     assert shown.pixels[:6, :6].max() < 6
     assert np.array_equal(shown.pixels[6:], Picture(0).pixels[6:])

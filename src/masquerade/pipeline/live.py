@@ -4,6 +4,7 @@ A frame is shown only if it was anonymized in time and its check found nothing l
 hidden. All others are dropped: when the machine falls behind, privacy stays and smoothness goes.
 Nothing is known of the future, so that gaps between two sightings cannot be filled; where nobody is
 found at all, the whole frame is hidden, unless `allow_empty` says that an empty scene may be seen.
+Text, or whatever else is found beside people, does not stand for them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ from masquerade.pipeline.residual_detail import (
     remaining_detail,
 )
 from masquerade.pipeline.stream import AnonymizedFrame, StageTimer, anonymize_stream, cover_of
+from masquerade.regions.boxes import Box, box_pixels
 from masquerade.regions.masks import drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
@@ -37,6 +39,8 @@ MOST_REFUSED = 50  # frames in a row that failed their check, after which the ru
 LONGEST = 60_000  # milliseconds that the counts of latencies reach to
 ALONE = 50  # pixels with detail, from which a small region is judged by itself, too
 MOST_ALONE = 0.5  # of the detail in such a region: more is refused
+OF_PEOPLE = {"faces": {"face"}, "people": {"person", "face"}, "parts": {"part"}}
+"""The labels of what is found of people, by the region source that looks for it."""
 
 
 class LiveFrame(NamedTuple):
@@ -153,6 +157,11 @@ class LiveRun:
         # It draws the frame anew, whoever is found.
         self._draws = method.full_frame or method.regions_only
         self._judge = LiveJudge()
+        names = source_names(config)
+        labels = [OF_PEOPLE[name] for name in names if name in OF_PEOPLE]
+        self._labels = set().union(*labels)  # of boxes that say that somebody is there; empty: all
+        # Of all sources these alone give outlines of something else than people.
+        self._outlines_of_people = not self._labels or "hands" not in names
         self._refused = False  # the frame that was anonymized last
         self._in_a_row = 0
 
@@ -196,10 +205,29 @@ class LiveRun:
                 yield replace(region, full_frame=True, mask=None, strength=None)
 
     def _finds(self, region: Region) -> bool:
-        """Whether something in the picture is to be hidden, and not only dimmed."""
-        boxes = drawn_boxes(region.boxes, shape=self._cover.shape, mask=region.mask)
-        inside = any(box.clip(*self._size) for box in boxes)
-        return region.full_frame or inside or _hides(region.mask) or _hides(region.strength)
+        """Whether something in the picture is to be hidden, and not only dimmed.
+
+        Where people are looked for, something of them: a sign or a hand does not tell who was
+        missed.
+        """
+        if region.full_frame:
+            return True
+        drawn = drawn_boxes(region.boxes, shape=self._cover.shape, mask=region.mask)
+        if not self._labels:
+            inside = any(box.clip(*self._size) for box in drawn)
+            return inside or _hides(region.mask) or _hides(region.strength)
+        if self._outlines_of_people and _hides(region.mask):
+            return True
+        return any(
+            self._hides_box(box, region.mask, drawn)
+            for box in region.boxes
+            if box.label in self._labels
+        )
+
+    def _hides_box(self, box: Box, mask: Any, drawn: list[Box]) -> bool:
+        """Whether something in a box is hidden, which is drawn or has outlines in a mask (H, W)."""
+        inside = box.clip(*self._size)
+        return inside is not None and (box in drawn or _hides(mask[box_pixels(inside)]))
 
     def _watch(self, made: AnonymizedFrame, source: Pixels) -> None:
         """Compare a frame with its source (H, W, 3) before anybody sees it."""
