@@ -317,6 +317,27 @@ def test_a_small_face_that_is_not_hidden_is_not_shown_for_long(
     assert run.counts.shown <= most
 
 
+@pytest.mark.parametrize("tracks", [(1, 2), (None, None)], ids=["tracked", "--no-track"])
+def test_a_large_face_that_is_hidden_does_not_excuse_a_small_one_that_is_not(
+    tracks: tuple[int | None, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REFUSED", 20)
+    large, small = Box(6, 10, 38, 38, 1.0, tracks[0]), Box(50, 20, 57, 27, 1.0, tracks[1])
+    run = run_of(always(Region(boxes=(small, large))), method=OnlyLarge())
+    with pytest.raises(OutputError, match="20 frames in a row"):
+        list(run(Picture(i) for i in range(90)))  # type: ignore[arg-type]
+    assert run.counts.shown <= 4
+
+
+class OnlyLarge(Sometimes):
+    """A method that hides the face on the left alone."""
+
+    def on_pixels(self, pixels: Any, *, mask: Any = None, state: Any = None) -> Any:
+        out = pixels.copy()
+        out[:, :, :44] = 0
+        return out, state
+
+
 def test_who_is_hidden_again_is_shown_again() -> None:
     small = Region(boxes=(Box(20, 12, 30, 22, 1.0, 0),))
     run = run_of(always(small), method=Late())

@@ -23,6 +23,7 @@ from masquerade.pipeline.residual_detail import (
     MAX_LEFT,
     MIN_PIXELS,
     MOST_POOLS,
+    UNTRACKED,
     FrameDetail,
     RegionDetail,
     Remains,
@@ -89,7 +90,8 @@ class LiveJudge:
 
     A small region is judged together with those of its track before it, as in files, and by itself
     where nearly all of it is still there. Whoever was refused stays so until a judgement says that
-    they are hidden: else each new beginning would show a few frames more.
+    they are hidden: else each new beginning would show a few frames more. Regions without a track
+    are of different people: one that is large enough is judged alone, and says nothing of others.
     """
 
     def __init__(self) -> None:
@@ -103,9 +105,13 @@ class LiveJudge:
 
     def _refuses(self, track: int, found: Remains) -> bool:
         before = self._tracks.pop(track, _Track())
+        if track == UNTRACKED and found.detailed >= MIN_PIXELS:
+            refused = _too_much_left(found)
+            self._tracks[track] = before._replace(refused=before.refused or refused)
+            return refused
         detailed, left = before.detailed + found.detailed, before.left + found.left_surely
         if found.detailed >= LARGE:
-            now = _Track(refused=found.left > MAX_LEFT * found.detailed)
+            now = _Track(refused=_too_much_left(found))
         elif detailed >= MIN_PIXELS:
             now = _Track(refused=left > MAX_LEFT * detailed)
         else:
@@ -257,6 +263,12 @@ class LiveRun:
         counts.hidden_whole += region.full_frame and not by_request
         counts.empty += empty
         return True
+
+
+def _too_much_left(found: Remains) -> bool:
+    """Whether a region that is judged alone may not be shown."""
+    left = found.left if found.detailed >= LARGE else found.left_surely
+    return left > MAX_LEFT * found.detailed
 
 
 def _hides(mask: Any) -> bool:

@@ -47,7 +47,7 @@ MOST_POOLS = 1000  # tracks whose small regions wait for more of them
 FACE = 1.0, 0.0, 1.0  # width, top and bottom in parts of its box of what a face is compared in
 # Levels over 0 to 255 of those over 16 to 235, rounded; by a table this is a third of the time.
 FULL_RANGE = ((np.arange(256.0).clip(16) - 16) * 255 / 219).round().clip(0, 255).astype(np.float32)
-ALL_TRACKS = -2  # the key of what belongs to no box
+ALL_TRACKS, UNTRACKED = -2, -1  # the keys of what belongs to no box, and of boxes without a track
 
 
 class Remains(NamedTuple):
@@ -186,7 +186,7 @@ class FrameDetail:
             silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
             found = [box for box in found if box.label != "face"]
         boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in found], np.float32)
-        tracks = np.array([-1 if b.track is None else b.track for b in found], np.int64)
+        tracks = np.array([UNTRACKED if b.track is None else b.track for b in found], np.int64)
         return FoundRegions(
             boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
         )
