@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
+from live_command import HIDDEN, free_port, live, shown_frames, wait_for, wait_for_listener
 
 from masquerade import build
 from masquerade.cli import main
@@ -95,14 +95,36 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_first_frame(
     assert not shown
 
 
-def test_a_pipe_whose_reader_has_gone_ends_the_run(clip: Path, feed: Feed) -> None:
-    with live(feed(clip), "-o", "-", *HIDDEN) as run:
+def test_a_pipe_whose_reader_has_gone_ends_the_run(clip: Path, tmp_path: Path, feed: Feed) -> None:
+    """What it took until then is in the receipt."""
+    report = tmp_path / "receipt.json"
+    with live(feed(clip), "-o", "-", *HIDDEN, "--report", report) as run:
         assert run.stdout is not None and run.stderr is not None
-        run.stdout.buffer.read(1)
+        wait_for(run, "the first frame is shown")
         run.stdout.close()
         said = run.stderr.read()
         assert run.wait(timeout=60) == 1
     assert "standard output cannot be written to" in said and "Traceback" not in said
+    receipt = json.loads(report.read_text())
+    assert receipt["shown"] > 0 and "the destination was gone for good" in receipt["warnings"][0]
+
+
+def test_of_a_destination_that_took_nothing_there_is_no_receipt(
+    clip: Path, tmp_path: Path, feed: Feed
+) -> None:
+    report = tmp_path / "receipt.json"
+    address = f"tcp://127.0.0.1:{free_port()}"
+    assert main(["live", str(feed(clip)), "-o", address, *HIDDEN, "--report", str(report)]) == 1
+    assert not report.exists()
+
+
+def test_no_receipt_is_printed_into_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever standard output is called."""
+    monkeypatch.setattr(os, "fstat", lambda number: os.stat(tmp_path))
+    assert main(["live", "rtsp://127.0.0.1:1/a", "-o", str(tmp_path), *HIDDEN, "--json"]) == 2
+    assert "--json would be written into the video" in capsys.readouterr().err
 
 
 @pytest.mark.slow

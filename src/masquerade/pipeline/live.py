@@ -69,12 +69,16 @@ class LiveCounts:
         """Count the latency of a frame that was sent on."""
         self.latencies[min(LONGEST, max(0, round(1000 * seconds)))] += 1
 
+    @property
+    def sent(self) -> int:
+        """How many frames were sent on."""
+        return int(self.latencies.sum())
+
     def latency(self, share: float) -> float | None:
         """The seconds within which this share of the frames was sent on; None: there are none."""
-        total = int(self.latencies.sum())
-        if not total:
+        if not self.sent:
             return None
-        return int(np.searchsorted(np.cumsum(self.latencies), share * total)) / 1000
+        return int(np.searchsorted(np.cumsum(self.latencies), share * self.sent)) / 1000
 
 
 class _Track(NamedTuple):

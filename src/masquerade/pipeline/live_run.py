@@ -167,6 +167,7 @@ class LiveSession:
         self._watchdog = StallWatchdog(config.stall, say)
         self._say = say
         self._lost: str | None = None
+        self._failure: MasqueradeError | None = None  # which ended a run that had sent frames
         self.opened = False  # whether the source gave a picture, and the destination takes some
 
     def stop(self) -> None:
@@ -176,7 +177,8 @@ class LiveSession:
     def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
         """Anonymize until the end; a file appears then, whole and checked, or not at all.
 
-        Its receipt appears with it, and that of another destination, if it is asked for, behind it.
+        Its receipt appears with it, and that of another destination, if it is asked for, behind it,
+        also where an error ends what was sent until then.
         """
         # before the source is opened, whose pictures would be late by the time they are read
         reader = wait_for_reader(self.destination, lambda: self._input.stopped)
@@ -197,10 +199,17 @@ class LiveSession:
             with transaction(overwrite=self.config.overwrite) as appear:
                 if self.report is not None:
                     appear(self.report)  # before the first frame: where it fails, nothing was sent
-                self._send(frames, run, on_frame)
+                try:
+                    self._send(frames, run, on_frame)
+                except MasqueradeError as error:
+                    if not run.counts.sent:
+                        raise
+                    self._failure = error
                 receipt = self._receipt(run, time.monotonic() - began)
                 if self.report is not None:
                     appear(self.report).write_text(receipt.to_json(), "utf-8")
+        if self._failure is not None:
+            raise self._failure
         return receipt
 
     @property
@@ -362,6 +371,10 @@ class LiveSession:
         counts, pictures = run.counts, self._input.pictures
         # Why is for who is there: it names the source, and may quote what that sent.
         lost = ["the source was lost for good."] if self._lost else []
+        if self._failure is not None:
+            lost.append(
+                "it ended early: the destination was gone for good, or frames were not anonymized."
+            )
         looked_at = counts.shown + _dropped(counts)
         return LiveReceipt(
             source=self.source.kind,
