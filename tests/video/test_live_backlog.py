@@ -180,6 +180,25 @@ def test_a_picture_is_as_old_as_its_packet_which_the_decoder_held_back(
     assert times == [time for time in order if time in times] and times != shown[10:]
 
 
+@needs_ffmpeg
+def test_a_pipe_that_does_not_wait_where_it_is_empty_is_read_to_its_end(tmp_path: Path) -> None:
+    """As the parent of this process may have made it."""
+    path, (source, sink) = coded(tmp_path / "a.ts"), os.pipe()
+    os.set_blocking(source, False)
+    words = ["ffmpeg", "-v", "error", "-re", "-i", str(path), "-c", "copy", "-f", "mpegts", "-"]
+    last = None
+    with subprocess.Popen(words, stdout=sink):
+        os.close(sink)
+        with LiveDecoder(PIPE, descriptor=source, size="", rate=0, seconds=10) as decoder:
+            decoder.start()
+            with pytest.raises(EOFError):
+                while True:
+                    last = decoder.take()
+            assert decoder._thread is not None
+            decoder._thread.join(10)  # it holds the pipe until it has ended
+    assert last is not None and last.index == 49
+
+
 def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:
     decoder = LiveDecoder(PIPE, descriptor=None, size="", rate=0, seconds=0.2)
     decoder._catching_up = False

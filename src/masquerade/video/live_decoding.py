@@ -5,6 +5,7 @@ This runs in the decoding process, see `live_source`, and imports no torch.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -243,6 +244,7 @@ class LiveDecoder:
             options |= {"framerate": str(self._rate)} if self._rate else {}
         else:
             assert self._descriptor is not None
+            os.set_blocking(self._descriptor, True)  # else it would end where it is empty
             self._pipe = FileIO(self._descriptor)
             source = SimpleNamespace(name="input", read=self._pipe.read)
             options["protocol_whitelist"] = "none"  # there is no such protocol

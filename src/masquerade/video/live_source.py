@@ -192,7 +192,6 @@ class LiveSource:
                     f"nothing came from {name} within {self._stall:g} s: start the program that "
                     "writes to it, or give a longer --stall."
                 )
-        os.set_blocking(descriptor, True)
         return descriptor
 
     def _disconnect(self) -> None:
