@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from live_command import HIDDEN, free_port, live, shown_frames, wait_for, wait_for_listener
@@ -318,6 +320,26 @@ def test_no_frame_waits_in_the_encoder(
             grey = np.full((48, 64, 3), 40 * index, np.uint8)
             writer.write(grey, FrameTime(index, 1, Fraction(1, 25)))
         assert muxed == [1] * 5
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1"])
+def test_who_tunes_in_waits_two_seconds_also_where_few_frames_are_shown(
+    codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source has 25 frames a second, and three are shown."""
+    monkeypatch.setattr(live_output, "_muxer", lambda address: "matroska")
+    got = tmp_path / "got"
+    address = Address(str(got), "pipe", output=True)
+    encoding = Encoding(codec=codec, threads=1)
+    with live_output.LiveWriter(address, info=WEBCAM, encoding=encoding) as writer:
+        for index in range(20):
+            grey = np.full((48, 64, 3), 10 * index, np.uint8)
+            writer.write(grey, FrameTime(index * 8, 1, Fraction(1, 25)))
+    with av.open(str(got)) as video:
+        keys = [
+            float(p.pts * p.time_base) for p in video.demux(video=0) if p.is_keyframe and p.size
+        ]
+    assert len(keys) == 3 and max(b - a for a, b in pairwise(keys)) < 2.3
 
 
 def test_a_virtual_camera_which_has_no_tags_gets_what_programs_take_for_granted(

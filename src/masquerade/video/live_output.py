@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import av
 from av.codec.context import Flags
+from av.video.frame import PictureType
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
@@ -25,15 +26,15 @@ from masquerade.video.rgb_to_yuv import RgbToYuv
 from masquerade.video.timestamps import FrameTime
 
 CAMERA_FORMAT = "yuv420p"  # what programs that read a virtual camera understand
-KEY_FRAMES = 2  # seconds between two, at most: whoever tunes in waits so long
-NO_DELAY = {
+KEY_FRAMES = 2  # seconds from one to the next: whoever tunes in waits so long
+LIVE_OPTIONS = {  # no frame waits in an encoder, and where it is asked for a key frame it makes one
     "libx264": {"tune": "zerolatency"},
-    "libx265": {"tune": "zerolatency"},
+    "libx265": {"tune": "zerolatency", "forced-idr": "1"},
     "libvpx-vp9": {"lag-in-frames": "0", "deadline": "realtime"},
     "libsvtav1": {"svtav1-params": "pred-struct=1:lookahead=0"},
-    "h264_nvenc": {"delay": "0", "zerolatency": "1"},
-    "hevc_nvenc": {"delay": "0", "zerolatency": "1"},
-    "av1_nvenc": {"delay": "0", "zerolatency": "1"},
+    "h264_nvenc": {"delay": "0", "zerolatency": "1", "forced-idr": "1"},
+    "hevc_nvenc": {"delay": "0", "zerolatency": "1", "forced-idr": "1"},
+    "av1_nvenc": {"delay": "0", "zerolatency": "1", "forced-idr": "1"},
 }
 CARRIED = {
     "mpegts": ("h264", "h265"),
@@ -85,11 +86,12 @@ class LiveWriter:
         # A virtual camera carries no tags: it gets what programs assume then.
         self._to_yuv = RgbToYuv(replace(info, color=UNTAGGED) if raw else info, format)
         self._base = Fraction(1, 90_000)
+        self._key_at: int | None = None  # tick of the last key frame that was asked for
         self._out: Any = self._guarded(
             lambda: av.open(target, "w", format=muxer, container_options=options)
         )
         name, given = ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
-        own = NO_DELAY.get(name, {})
+        own = LIVE_OPTIONS.get(name, {})
         self._stream: Any = self._guarded(
             lambda: self._out.add_stream(name, rate=info.rate, options={**given, **own})
         )
@@ -101,6 +103,7 @@ class LiveWriter:
         context.thread_count = encoding.threads
         context.bit_rate = _bits(encoding) or 0
         if not raw:
+            # The source's rate, of which few frames may be shown: `write` asks for key frames, too.
             context.gop_size = max(1, round(KEY_FRAMES * info.rate))
             context.max_b_frames = 0
         if muxer == "tee":
@@ -122,6 +125,8 @@ class LiveWriter:
         """
         picture: Any = self._to_yuv.convert(pixels)
         picture.pts, picture.time_base = round(time.pts * time.time_base / self._base), self._base
+        if self._key_at is None or (picture.pts - self._key_at) * self._base >= KEY_FRAMES:
+            picture.pict_type, self._key_at = PictureType.I, picture.pts
         self._guarded(lambda: self._out.mux(self._stream.encode(picture)))
 
     def close(self) -> None:
