@@ -697,6 +697,8 @@ def test_the_key_of_a_stream_is_in_no_message(tmp_path: Path, capsys: Any) -> No
         (["rtsp://127.0.0.1/a", "-o", "/dev/video99", "--crf", "0"], 2, "leave --crf out"),
         (["rtsp://127.0.0.1/a", "-o", "/dev/video99", "--bitrate", "2M"], 2, "leave --bitrate out"),
         (["-", "-o", "-", "--json"], 2, "--json"),
+        (["-", "-o", "out.mp4", "--stall", "1e10"], 2, "--stall must be"),
+        (["-", "-o", "out.mp4", "--duration", "1e10"], 2, "--duration must be"),
         (["-", "-o", "out.mp4", "--level", "face", "--method", "blur"], 2, "--level chooses"),
     ],
 )

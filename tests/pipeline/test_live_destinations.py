@@ -38,11 +38,18 @@ from masquerade.video.timestamps import FrameTime
 Feed = Callable[[Path], Path]
 
 
-def test_a_pipe_goes_on_to_a_pipe(clip: Path, tmp_path: Path, feed: Feed) -> None:
-    words = [sys.executable, "-m", "masquerade", "live", "-", "-o", "-", *HIDDEN, "--duration", "1"]
-    got = tmp_path / "got.ts"
-    with feed(clip).open("rb") as source, got.open("wb") as target:
-        run = subprocess.run(words, stdin=source, stdout=target, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_pipe_goes_on_to_a_pipe(name: str, clip: Path, tmp_path: Path, feed: Feed) -> None:
+    words = [sys.executable, "-m", "masquerade", "live", "-", "-o", name, *HIDDEN]
+    words += ["--duration", "1"]
+    got, error = tmp_path / "got.ts", subprocess.PIPE
+    with (
+        feed(clip).open("rb") as source,
+        got.open("wb") as target,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=target) as through,
+    ):
+        assert through.stdin is not None
+        run = subprocess.run(words, stdin=source, stdout=through.stdin, stderr=error, text=True)
     assert run.returncode == 0, run.stderr
     assert f"{shown_frames(got)} of " in run.stderr  # what it says is not in the video
 

@@ -3,6 +3,7 @@
 Its help is made of what is imported here; what imports torch is imported where it is used.
 """
 
+import os
 import signal
 import sys
 from dataclasses import dataclass, fields
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int:
     for word, name in ((options.source, "stdin"), (options.output, "stdout")):
         if word == "-":
             refuse_closed(name)
-    if options.output == "-" and options.json:
+    if options.json and _is_stdout(options.output):
         raise UsageError("--json would be written into the video on standard output; leave it out.")
     quiet = options.quiet or options.json
     session = LiveSession(
@@ -168,8 +169,16 @@ def _say(sentence: str) -> None:
     print(f"masquerade: {sentence}", file=sys.stderr)
 
 
+def _is_stdout(output: str) -> bool:
+    """Whether the video goes to standard output, also by another name, as /dev/stdout is."""
+    try:
+        return output == "-" or os.path.samestat(os.stat(output), os.fstat(1))
+    except OSError:  # an address, a file that is not there yet, or no standard output
+        return False
+
+
 def _print_summary(receipt: "LiveReceipt", output: str, path: Path | None) -> None:
-    stream = sys.stderr if output == "-" else sys.stdout
+    stream = sys.stderr if _is_stdout(output) else sys.stdout
     behind = ""
     if receipt.latency_median is not None and receipt.latency_95 is not None:
         behind = (

@@ -12,7 +12,7 @@ from masquerade.pipeline.config import (
     source_names,
 )
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Positive, at_least
+from masquerade.ranges import Positive, above, at_least
 
 Seconds = Annotated[float, at_least(0, 86_400)]
 
@@ -32,10 +32,11 @@ class LiveConfig(RegionConfig, EncoderConfig):
     camera_rate: Positive | None = None  # frames a second that a camera is asked for.
     # seconds without a picture after which the source is taken for lost, and seconds of work on one
     # picture after which it is said that this hangs.
-    stall: Positive = 10.0
+    stall: Annotated[float, above(0, 86_400)] = 10.0
     # seconds for which a lost source or destination is opened again and again; 0: not at all.
     reconnect: Seconds = 60.0
-    duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.
+    # end after so many seconds; by default at Ctrl-C.
+    duration: Annotated[float, above(0, 100_000_000)] | None = None
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # half precision in networks; on a CPU bfloat16, faster where the processor computes in it.
     amp: bool = False
