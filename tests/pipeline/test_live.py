@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -604,6 +607,24 @@ def test_a_recording_on_standard_input_is_refused(
         monkeypatch.setattr(sys, "stdin", played)
         assert main(["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN]) == 2
     assert "`masquerade anonymize`" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@needs_ffmpeg
+def test_a_recording_on_a_web_server_is_refused(clip: Path, tmp_path: Path, capsys: Any) -> None:
+    """It would be played again and again."""
+    (tmp_path / "www").mkdir()
+    convert = ["ffmpeg", "-v", "error", "-i", str(clip), "-an", "-c", "copy"]
+    subprocess.run([*convert, str(tmp_path / "www" / "a.mkv")], check=True)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        name = f"http://127.0.0.1:{server.server_port}"
+        code = main(["live", f"{name}/a.mkv", "-o", str(tmp_path / "out.mp4"), *HIDDEN])
+        server.shutdown()
+        thread.join()
+    assert code == 2 and not (tmp_path / "out.mp4").exists()
+    assert f"{name} is a recording, of which live video" in capsys.readouterr().err
 
 
 def test_what_is_no_video_on_standard_input_is_said_with_what_to_send(tmp_path: Path) -> None:

@@ -199,6 +199,33 @@ def test_a_pipe_that_does_not_wait_where_it_is_empty_is_read_to_its_end(tmp_path
     assert last is not None and last.index == 49
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("length", [True, False], ids=["recording", "live"])
+def test_a_web_server_that_says_where_its_video_ends_has_a_recording(
+    length: bool, tmp_path: Path
+) -> None:
+    """MP4 in fragments states a duration in either case: that of what came so far."""
+    data = coded(tmp_path / "a.mp4", "-movflags", "frag_keyframe+empty_moov").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if length:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        address = parse_address(f"http://127.0.0.1:{server.server_port}/a.mp4")
+        with LiveDecoder(address, descriptor=None, size="", rate=0, seconds=10) as decoder:
+            assert (decoder.start().duration is not None) == length
+            assert decoder._thread is not None
+            decoder._thread.join(10)
+
+
 def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:
     decoder = LiveDecoder(PIPE, descriptor=None, size="", rate=0, seconds=0.2)
     decoder._catching_up = False

@@ -37,7 +37,7 @@ from masquerade.video.addresses import parse_address
 from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for
 from masquerade.video.live_decoding import TICKS
 from masquerade.video.live_output import ReconnectingWriter, check_codec, wait_for_reader
-from masquerade.video.live_source import LiveSource, age
+from masquerade.video.live_source import LiveSource, age, recording_refused
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
@@ -110,7 +110,8 @@ class LiveSession:
             when it goes on, and when no frame was shown for long.
 
     Raises:
-        UsageError: the settings contradict each other, or the destination exists.
+        UsageError: the settings contradict each other, the source is a recording, or the
+            destination exists.
         MissingError: a model or device is not here.
         VideoError: the source cannot be opened.
         OutputError: what was to be hidden was still there in many frames; no file is left then.
@@ -131,10 +132,7 @@ class LiveSession:
             raise UsageError("source and destination are the same; name another destination.")
         self._refuse_what_changes_nothing()
         if self.source.text == "-" and _is_recording(sys.stdin):
-            raise UsageError(
-                "standard input is a recording, of which live video would leave most frames out; "
-                "name the file itself to `masquerade anonymize`."
-            )
+            raise recording_refused(self.source.name)
         report = self.report
         if report is not None:
             refuse_address(report, "--report")

@@ -100,6 +100,8 @@ class LiveDecoder:
         stream.codec_context.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}
         first = self._first_picture(stream, path)
         info = describe(self._container, stream, first, path)
+        if not self.address.scheme.startswith("http") or self._container.size <= 0:
+            info = replace(info, duration=None)  # MP4 in fragments tells how long these are so far
         self._put(first)
         self._thread = threading.Thread(target=self._decode, args=(stream, path), daemon=True)
         self._thread.start()

@@ -53,6 +53,7 @@ class LiveSource:
 
     Raises:
         VideoError: it cannot be opened, or was lost for longer than `reconnect`.
+        UsageError: it is a recording on a web server.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class LiveSource:
     def __enter__(self) -> Self:
         try:
             self.info = self._connect()
+            if self.address.scheme in ("http", "https") and self.info.duration:
+                raise recording_refused(self.address.name, "download it, and name the file")
         except BaseException:
             self._disconnect()
             raise
@@ -239,6 +242,14 @@ class LiveSource:
                 arrived=message["arrived"],
             )
             talk.say("next", slot=0)
+
+
+def recording_refused(name: str, how: str = "name the file itself") -> UsageError:
+    """The refusal of a source that is all there at once, or is played anew each time it is read."""
+    return UsageError(
+        f"{name} is a recording, of which live video would leave most frames out; {how} to "
+        "`masquerade anonymize`."
+    )
 
 
 def age(frame: Frame) -> float:
