@@ -199,6 +199,22 @@ def test_a_pipe_that_does_not_wait_where_it_is_empty_is_read_to_its_end(tmp_path
     assert last is not None and last.index == 49
 
 
+def test_a_source_whose_decoding_process_cannot_be_started_is_lost_as_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried again, and what was recorded is kept, which other errors delete."""
+
+    def refuse(*_: object) -> None:
+        raise MasqueradeError("the process that decodes cannot be started: out of processes.")
+
+    monkeypatch.setattr(live_source, "Conversation", refuse)
+    with (
+        pytest.raises(VideoError, match="cannot be started"),
+        LiveSource(parse_address("tcp://127.0.0.1:1")),
+    ):
+        pass
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("length", [True, False], ids=["recording", "live"])
 def test_a_web_server_that_says_where_its_video_ends_has_a_recording(
@@ -224,6 +240,14 @@ def test_a_web_server_that_says_where_its_video_ends_has_a_recording(
             assert (decoder.start().duration is not None) == length
             assert decoder._thread is not None
             decoder._thread.join(10)
+
+
+@pytest.mark.parametrize("name", ["tcp://127.0.0.1:8940", "rtsp://[::1]:554", "https://camera"])
+def test_messages_name_a_sources_scheme_host_and_port(name: str) -> None:
+    assert parse_address(f"{name}/path").name == name
+    for given in (name, Path(name)):
+        assert printable(given) == name
+    assert printable("/videos/a.mp4") == "a.mp4"
 
 
 def test_while_packets_are_left_out_it_is_told_that_they_come() -> None:

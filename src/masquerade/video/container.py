@@ -14,6 +14,7 @@ from av.container import InputContainer
 
 from masquerade.errors import VideoError, escape
 from masquerade.object_store import refuse_no_store
+from masquerade.video.addresses import PROTOCOLS
 from masquerade.video.truncation import mp4_end
 
 STILLS = ("png_pipe", "jpeg_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe")
@@ -28,7 +29,13 @@ _VAGUE = {"", "Invalid data found when processing input", "Invalid argument"}  #
 
 
 def printable(path: Path | str) -> str:
-    """A path's last part for a message, printable whatever its bytes are."""
+    """A path's last part for a message, printable whatever its bytes are.
+
+    The name of an address is given whole, also where a `Path` made one slash of its two.
+    """
+    scheme, _, place = os.fspath(path).partition(":/")
+    if scheme in PROTOCOLS and "/" not in place.lstrip("/"):
+        return escape(f"{scheme}://{place.lstrip('/')}")
     name = os.path.basename(os.fspath(path).rstrip("/")) or os.fspath(path)
     return escape(os.fsencode(name).decode("utf-8", "backslashreplace"))
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.video.addresses import Address
 from masquerade.video.container import MAX_VIDEO_PIXELS
 from masquerade.video.decoding_process import Conversation, Limits, share_memory
@@ -153,7 +153,10 @@ class LiveSource:
     def _connect(self) -> VideoInfo:
         name = self.address.name
         # the decoder itself gives up a connection first, and says why
-        self._talk = Conversation(name, Limits(seconds=self._stall + 5))
+        try:
+            self._talk = Conversation(name, Limits(seconds=self._stall + 5))
+        except MasqueradeError as error:  # so that it is tried again, and what was recorded is kept
+            raise VideoError(str(error)) from error
         if self._stopped:  # while its process was started
             self._talk.hang_up()
         self._talk.say("watch", address=list(self.address), memory=None, **self._wanted)
