@@ -304,6 +304,7 @@ def test_a_method_that_cannot_be_traced_is_refused(
         ("tiny-3d --classes 2 --preset tiny -o a.onnx", 2, "no method and has no --preset"),
         ("tiny-3d --classes 2 --modality flow -o a.onnx", 2, "cannot be fed flow"),
         ("tiny-flow --classes 2 --modality motion -o a.onnx", 2, "leave out --modality"),
+        ("st-gcn --classes 2 --size 64x64 -o a.onnx", 2, "leave out --size"),
         ("tiny-3d --classes 2 --weights none -o a.onnx", 3, "no weights file"),
         ("spact --size 24x32 -o a.onnx", 3, "has not been trained"),
         ("spact --size 24x32 --weights none -o a.onnx", 3, "no weights file"),

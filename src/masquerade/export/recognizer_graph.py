@@ -59,6 +59,8 @@ class RecognizerGraph(Graph):
             )
         if own and modality != "frames":
             raise UsageError(f"{name} reads {architecture.modality}; leave out --modality.")
+        if architecture.poses and size is not None:
+            raise UsageError(f"{name} reads {architecture.modality}; leave out --size.")
         if own:
             self.net: nn.Module = architecture(classes=classes)
         else:
