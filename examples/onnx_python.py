@@ -12,28 +12,28 @@ import onnxruntime
 def main(network: str, source: str, output: str) -> None:
     run = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     ports = json.loads(run.get_modelmeta().custom_metadata_map["inputs"])
-    window, height, width = (8 if n == "frames" else n for n in ports["clip"]["shape"][2:])
-    size = {} if width == "width" else {"width": width, "height": height}
-    with av.open(source) as video, av.open(f"{output}.part.mp4", "w") as made:
-        read = list(video.decode(video=0))
-        rgb = [f.to_ndarray(**size, format="rgb24") for f in read]
-        any(f.rotation for f in read) and sys.exit("turn the video upright first")
-        clip = np.float32(rgb + rgb[-1:] * (-len(rgb) % window)).transpose(3, 0, 1, 2)[None] / 255
-        given, sides = {}, {"height": clip.shape[3], "width": clip.shape[4]}
-        if one := ports.get("state"):  # of a new video: one value everywhere, or noise
-            x = np.random.normal(size=[1, *(sides.get(axis, axis) for axis in one["shape"][1:])])
-            given["state"] = np.float32(x if one["first"] == "normal" else 0 * x + one["first"])
-        stream = made.add_stream("libx264", rate=video.streams.video[0].average_rate, **sides)
+    read = list(av.open(source).decode(video=0))  # codecs want even sides
+    free = {"frames": 8, "height": read[0].height // 2 * 2, "width": read[0].width // 2 * 2}
+    window, height, width = (free.get(n, n) for n in ports["clip"]["shape"][2:])
+    rgb = [f.to_ndarray(width=width, height=height, format="rgb24") for f in read]
+    any(f.rotation for f in read) and sys.exit("turn the video upright first")
+    clip = np.float32(rgb + rgb[-1:] * (-len(rgb) % window)).transpose(3, 0, 1, 2)[None] / 255
+    given, sides = {"state": None}, {"height": clip.shape[3], "width": clip.shape[4]}
+    if one := ports.get("state"):  # of a new video: one value everywhere, or noise
+        x = np.random.normal(size=[1, *(sides.get(axis, axis) for axis in one["shape"][1:])])
+        given["state"] = np.float32(x if one["first"] == "normal" else 0 * x + one["first"])
+    with av.open(part := "{}.part{}".format(*os.path.splitext(output)), "w") as made:
+        stream = made.add_stream(made.default_video_codec, time_base=read[0].time_base, **sides)
         for start in range(0, len(rgb), window):
-            given["clip"] = some = clip[:, :, start : start + window]
-            given["mask"] = np.ones_like(some[:, :1])  # 1: hide every pixel
-            hidden, *after = run.run(None, {name: given[name] for name in ports})
-            given |= {"state": after[0]} if after else {}
-            pixels = (hidden[0] * 255).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 3, 0)
-            for frame in map(np.ascontiguousarray, pixels[: len(rgb) - start]):
-                made.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            some = clip[:, :, start : start + window]
+            given |= {"clip": some, "mask": np.ones_like(some[:, :1])}  # 1: hide every pixel
+            out, given["state"], *_ = *run.run(None, {n: given[n] for n in ports}), given["state"]
+            pixels = np.uint8((out[0] * 255).round().clip(0, 255)).transpose(1, 2, 3, 0).copy()
+            for f, new in zip(read[start:], map(av.VideoFrame.from_ndarray, pixels), strict=False):
+                new.pts, new.time_base = f.pts, f.time_base
+                made.mux(stream.encode(new))
         made.mux(stream.encode())
-    os.replace(f"{output}.part.mp4", output)  # only a whole video gets its name
+    os.replace(part, output)  # only a whole video gets its name
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,7 +51,46 @@ def test_a_video_that_is_stored_turned_is_refused(
     """It would be published lying, and a network of one size would see people squeezed."""
     turned, out = wild / "rotation_meta_90.mov", tmp_path / "safe.mp4"
     said = run_example(Path(onnx_file("pixelate").path), turned, out, code=1)
-    assert said.startswith("turn the video upright first") and not out.exists()
+    assert said.startswith("turn the video upright first") and not list(tmp_path.iterdir())
+
+
+def made_clip(path: Path, *, width: int, pts: list[int]) -> Path:
+    """A video of grey frames at some times, in milliseconds."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, 48, "yuv444p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time in enumerate(pts):
+            grey = np.full((48, width, 3), 20 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(("name", "container"), [("safe.mp4", "mp4"), ("safe.webm", "webm")])
+def test_a_video_keeps_the_times_of_its_frames(
+    name: str, container: str, onnx_file: Callable[[str], Exported], tmp_path: Path
+) -> None:
+    """Also where they are uneven, as of a telephone; and its name says what is in it."""
+    times = [0, 40, 80, 400, 440, 1000]
+    source = made_clip(tmp_path / "source.mkv", width=64, pts=times)
+    run_example(Path(onnx_file("pixelate").path), source, tmp_path / name)
+    with av.open(str(tmp_path / name)) as video:
+        assert container in video.format.name
+        found = [frame.time for frame in video.decode(video=0)]
+    assert [round(1000 * (time - found[0])) for time in found] == times
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "source.mkv"])
+
+
+def test_a_video_of_an_odd_size_loses_a_column(
+    onnx_file: Callable[[str], Exported], tmp_path: Path
+) -> None:
+    """No codec that is written takes it."""
+    source = made_clip(tmp_path / "source.mkv", width=63, pts=[0, 40])
+    run_example(Path(onnx_file("mask-mean").path), source, tmp_path / "safe.mp4")
+    assert frames_of(tmp_path / "safe.mp4").shape == (2, 48, 62, 3)
 
 
 def test_the_examples_have_at_most_40_lines() -> None:
