@@ -384,7 +384,7 @@ def raise_missing() -> None:
 
 def test_default_regions_follow_the_method() -> None:
     def method(**about: Any) -> Any:
-        flags = "full_frame", "regions_only", "learned", "needs_people"
+        flags = "full_frame", "regions_only", "learned", "needs_people", "shows_nobody"
         plain = dict.fromkeys(flags, False)
         return SimpleNamespace(**{**plain, **about, "check_trained": lambda: None})
 

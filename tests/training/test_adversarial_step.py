@@ -151,5 +151,5 @@ def test_networks_that_read_something_else_are_refused() -> None:
         build_models(
             recipe(utility="tiny-flow"), utility={"action": 2}, private={"tint": 1}, seed=0
         )
-    with pytest.raises(UsageError, match="do not fit"):
+    with pytest.raises(UsageError, match="one patch"):
         train_adversarially(recipe(utility="vit-b-32"), data(), device="cpu")

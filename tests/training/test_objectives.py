@@ -194,7 +194,7 @@ def test_far_is_more_than_64_frames_and_near_fewer_than_8() -> None:
 
 @pytest.mark.parametrize("given", [{"least": 65, "frames": 5}, {"least": 9, "most": 8}])
 def test_a_gap_must_fit_the_frames_that_it_reads(given: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="that far apart"):
+    with pytest.raises(UsageError, match="so far apart"):
         Gap(**{"frames": 8, "stride": 13, **given})
 
 
