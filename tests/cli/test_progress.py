@@ -16,6 +16,8 @@ from masquerade.cli import INTERRUPTED, main
 from masquerade.cli.progress import BatchProgress, StepProgress
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
+from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.video.probe import probe
 
 
 def shown(progress: BatchProgress) -> list[tuple[str, str]]:
@@ -123,3 +125,15 @@ def test_a_line_says_of_each_detector_how_often_it_runs(
     words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--preview", ".4"]
     assert main([*words, "--regions", "faces+text", "--method", "blacken", "--allow-empty"]) == 0
     assert "(detectors run: faces on one in 3, text on one in 5;" in capfd.readouterr().out
+
+
+def test_what_detects_nothing_has_no_place_among_detectors(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    info = probe(clip)
+    with BoxWriter(tmp_path / "boxes.json", width=info.width, height=info.height) as boxes:
+        boxes.add(0, [Box(2, 2, 20, 20, 1.0)])
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--preview", ".2"]
+    words += ["--regions", f"faces+boxes:{tmp_path / 'boxes.json'}", "--method", "blacken"]
+    assert main([*words, "--allow-empty"]) == 0
+    assert "(detector run on one frame in 3;" in capfd.readouterr().out

@@ -215,7 +215,9 @@ def summary(receipt: Receipt) -> str:
         hidden += f", {coverage.filled_whole} frames hidden whole, as nothing could be told apart,"
     if name == "templates":
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
-    mode = _detector_rates({one.name: one.arguments.get("every") or 1 for one in receipt.regions})
+    mode = _detector_rates(
+        {one.name: n for one in receipt.regions if (n := one.arguments.get("every"))}
+    )
     unsure = f" ({coverage.unsure} of them unsure)" if coverage.unsure else ""
     seen = f"{coverage.seen} regions detected{unsure}, {coverage.filled} filled in by tracking"
     missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
@@ -223,9 +225,13 @@ def summary(receipt: Receipt) -> str:
 
 
 def _detector_rates(every: Mapping[str, int]) -> str:
-    """How often detectors run, by the names of their region sources; "" for every frame."""
+    """Say how often detectors run, by the names of their region sources; "" if on every frame.
+
+    Sources without such an interval are not in `every`: they detect nothing, or choose their
+    keyframes by what moves.
+    """
     rates = set(every.values())
-    if rates == {1}:
+    if rates <= {1}:
         return ""
     if len(rates) == 1:
         return f"detector run on one frame in {rates.pop()}; "
