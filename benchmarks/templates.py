@@ -111,7 +111,7 @@ def judged(clip: Shown, part: int, template: Template, keys: KeyExtractor, out: 
         if big(parts == part):
             grid = keys(pixels)
             for maps, config in ((plain, paper()), (hidden, SaliencyConfig())):
-                levels = strength(grid.keys, template.keys, template.levels, config)
+                levels = strength(grid.keys, template.keys, template.calibrations, config)
                 maps.append(upsample(levels, grid))
             masks.append(parts == part)
     if masks:

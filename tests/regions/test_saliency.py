@@ -87,7 +87,9 @@ def test_what_cannot_be_computed_is_an_error() -> None:
     """As 0 it would hide nothing."""
     keys = np.full((2, 3, 4), np.nan, np.float32)
     with pytest.raises(MasqueradeError, match="no finite numbers"):
-        saliency(keys, np.ones((1, 4), np.float32), levels=[KeyCalibration(core=0.9, ground=0.2)])
+        saliency(
+            keys, np.ones((1, 4), np.float32), calibrations=[KeyCalibration(core=0.9, ground=0.2)]
+        )
 
 
 def test_growth_gamma_threshold_floor() -> None:

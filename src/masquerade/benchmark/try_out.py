@@ -93,7 +93,7 @@ def write_tried(whole: Path, out: Path) -> None:
 
 
 def _clips(manifest: Manifest) -> list[tuple[object, ...]]:
-    """The clips of a manifest, wherever it lies."""
+    """Real path, frame range and labels of each clip, to compare manifests of two folders."""
     return [
         (os.path.realpath(manifest.path(clip)), clip.first, clip.last, dict(clip.cells))
         for clip in manifest.clips

@@ -1,4 +1,4 @@
-"""What a benchmark refuses before hours of work: a folder, data and rows that cannot be used."""
+"""Checks before a benchmark begins: of its folder, its data, and what its rows need."""
 
 from collections.abc import Sequence
 from pathlib import Path

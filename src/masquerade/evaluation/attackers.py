@@ -149,7 +149,7 @@ def required_fits(
 def learned_channels(
     names: Sequence[str], models: Mapping[str, AttackerModel]
 ) -> frozenset[Channel]:
-    """The channels read by attackers of these families that are trained on a method's output.
+    """The channels that attackers of some families read, of those trained on a method's output.
 
     Those trained on raw video alone are left out: they may fail for that reason only.
     """

@@ -1,4 +1,4 @@
-"""What `--export-boxes` writes of a region: boxes that hide all of it when they are read again.
+"""Boxes that hide all of a region when `--regions boxes:FILE` reads them, for `--export-boxes`.
 
 Templates give maps of strengths, and other sources hide whole frames; a file holds boxes alone.
 """
@@ -15,7 +15,7 @@ from masquerade.regions.region import Region
 
 
 def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...]:
-    """The boxes of a region, and those around what it hides without a box.
+    """Return the boxes of a region, and boxes around what it hides without one.
 
     Args:
         region: of a frame.

@@ -69,7 +69,7 @@ class KeyCalibration:
 
 
 def calibrate_key(grid: KeyGrid, row: int, column: int) -> KeyCalibration:
-    """The `KeyCalibration` of the key at one place of a picture."""
+    """Measure how alike a key is to the keys next to it and to all keys of its own picture."""
     clipped = _cosines(grid.keys, grid.keys[row, column][None])[..., 0]
     near = clipped[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     return KeyCalibration(core=float(np.median(near)), ground=float(np.quantile(clipped, 0.75)))
@@ -84,18 +84,18 @@ def saliency(
     keys: F32,
     templates: F32,
     *,
-    levels: Sequence[KeyCalibration] | None = None,
+    calibrations: Sequence[KeyCalibration] | None = None,
     combine: Combine = "mean",
 ) -> F32:
     """Eq. 1: the cosine with each template, clipped at 0, then combined; (...), 0 to 1.
 
-    Keys are (..., D), those of all templates (n, D). With `levels`, one per template's key, each
-    cosine is calibrated first; without, and by the `mean`, it is eq. 1 as printed.
+    Keys are (..., D), those of all templates (n, D). With `calibrations`, one per template's
+    key, each cosine is calibrated first; without, and by the `mean`, it is eq. 1 as printed.
     """
     out = _cosines(keys, templates)
-    if levels is not None:
-        ground = np.array([level.ground for level in levels], np.float32)
-        core = np.array([level.core for level in levels], np.float32)
+    if calibrations is not None:
+        ground = np.array([one.ground for one in calibrations], np.float32)
+        core = np.array([one.core for one in calibrations], np.float32)
         way = (out - ground) / (core - ground).clip(MIN_RANGE)
         out = ((way - START) / (FULL - START)).clip(0, 1)
     found = np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
@@ -103,11 +103,14 @@ def saliency(
 
 
 def strength(
-    keys: F32, templates: F32, levels: Sequence[KeyCalibration], config: SaliencyConfig = DEFAULT
+    keys: F32,
+    templates: F32,
+    calibrations: Sequence[KeyCalibration],
+    config: SaliencyConfig = DEFAULT,
 ) -> F32:
     """How far each place of a picture's keys (rows, columns, D) is to be hidden, 0 to 1."""
-    used = levels if config.calibrated else None
-    return adjust(saliency(keys, templates, levels=used, combine=config.combine), config)
+    used = calibrations if config.calibrated else None
+    return adjust(saliency(keys, templates, calibrations=used, combine=config.combine), config)
 
 
 def adjust(values: F32, config: SaliencyConfig) -> F32:

@@ -68,7 +68,7 @@ class Template:
         check_array(f"template {self.name}", levels, (len(self.picks), 2))
 
     @property
-    def levels(self) -> tuple[KeyCalibration, ...]:
+    def calibrations(self) -> tuple[KeyCalibration, ...]:
         """One per key."""
         return tuple(pick.level for pick in self.picks)
 

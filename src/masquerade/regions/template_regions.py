@@ -176,7 +176,7 @@ class Templates:
     def _look(self, frame: Frame, small: U8, template: Template) -> _Strengths:
         """The strengths of a keyframe, whose small grey copy is (h, w)."""
         grid = extract_keys(self._keys, _pixels(frame))
-        strengths = strength(grid.keys, template.keys, template.levels, self.config)
+        strengths = strength(grid.keys, template.keys, template.calibrations, self.config)
         return _Strengths(upsample(strengths, grid, small.shape), pixel_grid(*small.shape), small)
 
     def _end_of_shot(self, between: list[_Between], template: Template) -> Iterator[Region]:

@@ -28,16 +28,19 @@ from masquerade.video.live_backlog import MAX_BACKLOG, MAX_DROPPING, Backlog
 from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
-WAITED = 0.01  # seconds for a packet, after which it is one that has only just come
-SHORTER = 0.001  # the same where a source that sends packets without times is waited for again and
-IDLE = 0.05  # again, for more than this share of the time
+MIN_WAIT = 0.01  # seconds for a packet, after which it is one that has only just come
+SHORT_WAIT = 0.001  # the same of packets without times, where their reader is idle often enough
+MIN_IDLE_SHARE = 0.05  # of the time, from which it is
 STREAMED = "send MPEG-TS, Matroska, or MP4 in fragments (-movflags frag_keyframe+empty_moov)"
 LIVE_DEMUXERS = f"rtsp,rtp,sdp,mpjpeg,video4linux2,v4l2,{DEMUXERS}"
 
 
 @dataclass(slots=True, eq=False)
 class Received(Decoded):
-    """A picture of live video. Its `pts` says when it was decoded, less the time that it waited."""
+    """A picture of live video, and when its packet arrived.
+
+    Its `pts` is when it was decoded, less the time for which its packet waited.
+    """
 
     arrived: int  # tick at which its packet came, which the decoder may have held back
 
@@ -152,7 +155,7 @@ class LiveDecoder:
                 if self._closed:
                     return
                 came = time.monotonic()
-                if came - asked > WAITED or came > until:
+                if came - asked > MIN_WAIT or came > until:
                     self._catching_up = False
                 self._measure(packet, came, came - asked)
                 if self._leaves_out(packet, stream, came):
@@ -173,18 +176,23 @@ class LiveDecoder:
             self._changed.notify()
 
     def _measure(self, packet: Any, came: float, wait: float) -> None:
-        """Tell a packet when it came: it was read then, or waited before; `wait`: its reader did.
+        """Measure the backlog by a packet, and mark it with the tick at which it arrived.
 
-        A reader that is hardly fast enough, or whose source sends many pictures a second, waits for
-        a short time before each packet, and has read all that came, too.
+        A reader that is hardly fast enough, or whose source sends many pictures a second, waits
+        for a short time before each packet, and has read all that came, too.
+
+        Args:
+            packet: that was read.
+            came: when it was read, in seconds; it may have waited before.
+            wait: seconds for which its reader waited for it.
         """
-        sent, waited = None, wait > WAITED
-        self._idle += (wait / max(came - self._read_at, WAITED / 10) - self._idle) / 25
+        sent, waited = None, wait > MIN_WAIT
+        self._idle += (wait / max(came - self._read_at, SHORT_WAIT) - self._idle) / 25
         self._read_at = came
         if packet.dts is not None and packet.time_base:
             sent = float(packet.dts * packet.time_base)
         elif self._left_out_since is None:
-            waited |= wait > SHORTER and self._idle > IDLE
+            waited |= wait > SHORT_WAIT and self._idle > MIN_IDLE_SHARE
         self._backlog.add(sent, came, waited=waited)
         packet.opaque = round((came - self._backlog.seconds) * TICKS)
 

@@ -31,7 +31,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts to open a
 
 @dataclass(slots=True, eq=False)
 class ReceivedFrame(Frame):
-    """A frame of live video."""
+    """A frame of live video, and when its packet arrived."""
 
     arrived: int  # tick of `arrival_tick`'s clock at which its packet came
 
