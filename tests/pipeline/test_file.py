@@ -91,14 +91,14 @@ def test_the_source_is_probed_once_and_read_once(
     import masquerade.pipeline.config as config
     import masquerade.video.probe as probing
     from masquerade.cli import main
-    from masquerade.video.decoding_process import Conversation
+    from masquerade.video.decoding_process import DecoderSession
 
     asked: list[tuple[str, str]] = []
     opened: list[int] = []
     described: list[str] = []
     built: list[str] = []
     av_open, describe, build = av.open, probing.describe, config.build_region_source
-    ask = Conversation.open
+    ask = DecoderSession.open
 
     def counting_ask(self, what, **more):
         asked.append((self._path.name, what))
@@ -117,7 +117,7 @@ def test_the_source_is_probed_once_and_read_once(
         built.append(config.regions)
         return build(config, anonymizer)
 
-    monkeypatch.setattr(Conversation, "open", counting_ask)
+    monkeypatch.setattr(DecoderSession, "open", counting_ask)
     monkeypatch.setattr(av, "open", counting_open)
     monkeypatch.setattr(probing, "describe", counting_describe)
     monkeypatch.setattr(config, "build_region_source", counting_build)

@@ -18,7 +18,7 @@ from masquerade.pipeline import memory
 from masquerade.pipeline.memory import check_memory, held_pictures, most_bytes
 from masquerade.pipeline.stream import anonymize_stream, prefetch
 from masquerade.regions.region import Region
-from masquerade.video.decoding_process import Conversation
+from masquerade.video.decoding_process import DecoderSession
 from masquerade.video.probe import VideoInfo
 
 
@@ -86,13 +86,13 @@ def test_above_the_ceiling_nothing_is_decoded(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    ask = Conversation.open
+    ask = DecoderSession.open
 
-    def counting(self: Conversation, what: str, **more: Any) -> Any:
+    def counting(self: DecoderSession, what: str, **more: Any) -> Any:
         asked.append(what)
         return ask(self, what, **more)
 
-    monkeypatch.setattr(Conversation, "open", counting)
+    monkeypatch.setattr(DecoderSession, "open", counting)
     monkeypatch.setattr(memory, "MOST_BYTES", 2**30)
     with pytest.raises(VideoError, match="GiB of memory"):
         masquerade.anonymize_file(clip, tmp_path / "o.mp4", masquerade.build("blacken"))

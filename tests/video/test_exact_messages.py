@@ -206,8 +206,10 @@ def test_large_pictures_get_fewer_places(
     def give(descriptor: int) -> None:
         sizes.append(os.fstat(descriptor).st_size)
 
-    talk: Any = SimpleNamespace(say=lambda ask, **more: told.append((ask, more)), give=give)
-    with decoding_process.share_memory(talk, slot) as shared:
+    session: Any = SimpleNamespace(
+        send=lambda ask, **more: told.append((ask, more)), send_file=give
+    )
+    with decoding_process.share_memory(session, slot) as shared:
         assert len(shared) == slot * slots
     assert told == [("ring", {"slots": slots})] and sizes == [slot * slots]
 

@@ -207,7 +207,7 @@ def test_a_source_whose_decoding_process_cannot_be_started_is_lost_as_others_are
     def refuse(*_: object) -> None:
         raise MasqueradeError("the process that decodes cannot be started: out of processes.")
 
-    monkeypatch.setattr(live_source, "Conversation", refuse)
+    monkeypatch.setattr(live_source, "DecoderSession", refuse)
     with (
         pytest.raises(VideoError, match="cannot be started"),
         LiveSource(parse_address("tcp://127.0.0.1:1")),
@@ -330,7 +330,7 @@ def test_a_source_whose_packets_are_left_out_is_not_lost() -> None:
     said: list[str] = []
     answers: Iterator[Any] = iter([{"left out": True}] * 3 + [{"closed": True}])
     source = LiveSource(PIPE, say=said.append)
-    source._talk = SimpleNamespace(answer=lambda: (next(answers), b""))  # type: ignore[assignment]
+    source._session = SimpleNamespace(receive=lambda: (next(answers), b""))  # type: ignore[assignment]
     source._to_rgb = object()  # type: ignore[assignment]
     assert list(source._frames()) == []
     assert said == [

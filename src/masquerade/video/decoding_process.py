@@ -115,8 +115,8 @@ os.register_at_fork(after_in_child=_forget)
 atexit.register(_end_all)
 
 
-class Conversation:
-    """Questions about one file to a process of its own; its death and its silence are errors."""
+class DecoderSession:
+    """One file's use of a decoding process; the process's death or silence is an error."""
 
     def __init__(self, path: Path | str, limits: Limits) -> None:
         self._path, self._limits = path, limits  # of live video, its name
@@ -146,41 +146,41 @@ class Conversation:
         self.release()
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more can be asked."""
+    def closed(self) -> bool:
+        """Whether the process was ended or left to another file."""
         return self._process is None
 
     def open(self, ask: str, **more: Any) -> Message:
-        """Ask the first question; gives the answer, which may be a while in coming."""
+        """Send the first request; gives the answer, which may be a while in coming."""
         path = os.fsencode(self._path).hex()
         try:
             folder = os.getcwd()
         except FileNotFoundError:  # it was removed
             folder = "/"
-        self.say(ask, path=path, folder=folder, memory=self._limits.memory, **more)
-        message, _ = self.answer()
+        self.send(ask, path=path, folder=folder, memory=self._limits.memory, **more)
+        message, _ = self.receive()
         while "alive" in message:
-            message, _ = self.answer()
+            message, _ = self.receive()
         return message
 
-    def say(self, ask: str, **more: Any) -> None:
-        """Ask something."""
+    def send(self, ask: str, **more: Any) -> None:
+        """Send a request to the process."""
         assert self._process is not None
         try:
             send(self._process.channel, {"ask": ask, **more})
         except OSError:
             self._died()
 
-    def give(self, descriptor: int) -> None:
-        """Hand an open file over."""
+    def send_file(self, descriptor: int) -> None:
+        """Hand an open file descriptor to the process."""
         assert self._process is not None
         try:
             socket.send_fds(self._process.channel, [b"."], [descriptor])
         except OSError:
             self._died()
 
-    def answer(self) -> tuple[Message, bytearray]:
-        """The next answer.
+    def receive(self) -> tuple[Message, bytearray]:
+        """Wait for the next answer of the process.
 
         Raises:
             VideoError: the file cannot be read, or its process died or is silent.
@@ -208,8 +208,8 @@ class Conversation:
         self._seconds = seconds
         self._process.channel.settimeout(seconds)
 
-    def hang_up(self) -> None:
-        """Let whoever waits for an answer get an error; a signal handler or a thread may do so."""
+    def interrupt(self) -> None:
+        """Make a waiting `receive` fail; a signal handler or another thread may call this."""
         process = self._process  # which its own thread may give up meanwhile
         if process is not None:
             with suppress(OSError):
@@ -245,14 +245,14 @@ class Conversation:
 def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LIMITS) -> VideoInfo:
     """What `probe.probe` finds, found in a process of its own."""
     path = Path(path)
-    with Conversation(path, limits) as talk:
-        return info_from_plain(talk.open("probe", rate=rate)["info"], path)
+    with DecoderSession(path, limits) as session:
+        return info_from_plain(session.open("probe", rate=rate)["info"], path)
 
 
 def tally_frames(path: Path, *, limits: Limits = LIMITS) -> StreamFrames:
     """Count the frames of a video as `probe.tally_frames` does, in the process that decodes."""
-    with Conversation(path, limits) as talk:
-        return StreamFrames(*talk.open("tally", rate=None)["tally"])
+    with DecoderSession(path, limits) as session:
+        return StreamFrames(*session.open("tally", rate=None)["tally"])
 
 
 def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
@@ -262,21 +262,21 @@ def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
 
 def list_side_data(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
     """List the side data of all frames as `probe.list_side_data` does, in the decoding process."""
-    with Conversation(path, limits) as talk:
-        names, other = talk.open("side", rate=None)["side"]
+    with DecoderSession(path, limits) as session:
+        names, other = session.open("side", rate=None)["side"]
         return names, other
 
 
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
     """List the packets of a video as `probe.list_packets` does, in the process that decodes."""
-    with Conversation(path, limits) as talk:
-        return [PacketFacts(*one) for one in talk.open("packets", rate=None)["packets"]]
+    with DecoderSession(path, limits) as session:
+        return [PacketFacts(*one) for one in session.open("packets", rate=None)["packets"]]
 
 
 def list_used_bytes(path: Path, *, limits: Limits = LIMITS) -> list[tuple[int, int]]:
     """List which bytes packets take as `mp4_data.list_used_bytes` does, in the decoding process."""
-    with Conversation(path, limits) as talk:
-        return [(start, end) for start, end in talk.open("used", rate=None)["used"]]
+    with DecoderSession(path, limits) as session:
+        return [(start, end) for start, end in session.open("used", rate=None)["used"]]
 
 
 class RemoteDecoder:
@@ -298,28 +298,28 @@ class RemoteDecoder:
         self.losses = Losses()
         self._options = {"salvage": salvage, "threads": threads, "gpu": gpu}
         self._limits = limits
-        self._talk: Conversation | None = None
+        self._session: DecoderSession | None = None
         self._about: Message = {"tags": {}, "chapters": [], "streams": []}
         self._skeletons: list[Any] = []  # open files of one stream and no packets
 
     def __enter__(self) -> Self:
-        self._talk = Conversation(self.path, self._limits)
+        self._session = DecoderSession(self.path, self._limits)
         info = info_to_plain(self.info)
-        self._about = self._talk.open("read", rate=None, info=info, **self._options)
+        self._about = self._session.open("read", rate=None, info=info, **self._options)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        talk, self._talk = self._talk, None
+        session, self._session = self._session, None
         for skeleton in self._skeletons:
             skeleton.close()
-        assert talk is not None
-        with talk, suppress(VideoError):
-            if kind is None and not talk.over:
-                talk.say("close")
-                while "closed" not in talk.answer()[0]:
+        assert session is not None
+        with session, suppress(VideoError):
+            if kind is None and not session.closed:
+                session.send("close")
+                while "closed" not in session.receive()[0]:
                     pass
-            elif not talk.over:
-                talk.end()
+            elif not session.closed:
+                session.end()
 
     @property
     def tags(self) -> dict[str, str]:
@@ -338,9 +338,9 @@ class RemoteDecoder:
 
     def template(self, index: int) -> StreamTemplate:
         """An input stream, as the template of an output stream."""
-        talk = self._open()
-        talk.say("template", index=index, skeleton=index not in self.sound)
-        message, data = talk.answer()
+        session = self._open()
+        session.send("template", index=index, skeleton=index not in self.sound)
+        message, data = session.receive()
         template = StreamTemplate(**message["template"])
         if not data:
             return template
@@ -348,26 +348,26 @@ class RemoteDecoder:
         return replace(template, stream=self._skeletons[-1].streams[0])
 
     def __iter__(self) -> Iterator[Decoded | StreamPacket]:
-        talk, maker, slot = self._open(), SharedPictureReader(), 0
+        session, maker, slot = self._open(), SharedPictureReader(), 0
         shared: mmap.mmap | None = None
-        talk.say("go", copy=sorted(self.copy), sound=sorted(self.sound))
+        session.send("go", copy=sorted(self.copy), sound=sorted(self.sound))
         while True:
-            message, data = talk.answer()
+            message, data = session.receive()
             if "losses" in message:
                 self.losses = Losses(*message["losses"])
             if "closed" in message:
-                talk.release()
+                session.release()
                 return
             if "room" in message:
                 slot = message["room"]
-                shared = share_memory(talk, slot)
+                shared = share_memory(session, slot)
             elif "picture" in message:
                 of = Properties(*message["picture"])
                 check_size(of.width, of.height, self.path, most=MAX_PIXELS)
                 assert shared is not None and byte_count(*of[:3]) <= slot
                 start = message["slot"] * slot
                 picture = maker.take(memoryview(shared)[start : start + slot], of)
-                talk.say("next", slot=message["slot"])
+                session.send("next", slot=message["slot"])
                 yield Decoded(picture, message["pts"], message["duration"], message["index"])
             elif "packet" in message:
                 packet = packet_from_plain(message["packet"], memoryview(data))
@@ -376,13 +376,13 @@ class RemoteDecoder:
                 sound = sound_from_plain(message["sound"], memoryview(data))
                 yield StreamPacket(message["index"], None, sound)
 
-    def _open(self) -> Conversation:
-        if self._talk is None:
+    def _open(self) -> DecoderSession:
+        if self._session is None:
             raise VideoError(f"{printable(self.path)} is not open; use the reader in a with block.")
-        return self._talk
+        return self._session
 
 
-def share_memory(talk: Conversation, slot: int, *, most: int = SLOTS) -> mmap.mmap:
+def share_memory(session: DecoderSession, slot: int, *, most: int = SLOTS) -> mmap.mmap:
     """Shared memory for pictures of so many bytes, without a name; it goes with its last user."""
     slots = max(1, min(most, SLOT_BYTES // max(1, slot)))
     if hasattr(os, "memfd_create"):
@@ -395,8 +395,8 @@ def share_memory(talk: Conversation, slot: int, *, most: int = SLOTS) -> mmap.mm
         if hasattr(os, "memfd_create"):  # so that reading it cannot end this process
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         shared = mmap.mmap(descriptor, slots * slot)
-        talk.say("ring", slots=slots)
-        talk.give(descriptor)
+        session.send("ring", slots=slots)
+        session.send_file(descriptor)
     finally:
         os.close(descriptor)
     return shared

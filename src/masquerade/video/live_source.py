@@ -19,7 +19,7 @@ from typing import Self
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.video.addresses import Address
 from masquerade.video.container import MAX_VIDEO_PIXELS
-from masquerade.video.decoding_process import Conversation, Limits, share_memory
+from masquerade.video.decoding_process import DecoderSession, Limits, share_memory
 from masquerade.video.frame import Frame, YuvToRgb
 from masquerade.video.live_decoding import TICKS, arrival_tick
 from masquerade.video.messages import info_from_plain
@@ -75,7 +75,7 @@ class LiveSource:
         self._wanted = {"size": size or "", "rate": rate or 0.0, "seconds": stall}
         self._stall, self._reconnect = stall, reconnect if address.kind != "pipe" else 0.0
         self._say = say
-        self._talk: Conversation | None = None
+        self._session: DecoderSession | None = None
         self._to_rgb: YuvToRgb | None = None
         self._stopped = False
         self._before = 0  # pictures of earlier connections
@@ -104,9 +104,9 @@ class LiveSource:
     def stop(self) -> None:
         """End the iteration at once, as a signal handler or a thread may."""
         self._stopped = True
-        talk = self._talk  # which its own thread may give up meanwhile
-        if talk is not None:
-            talk.hang_up()
+        session = self._session  # which its own thread may give up meanwhile
+        if session is not None:
+            session.interrupt()
 
     def __iter__(self) -> Iterator[ReceivedFrame]:
         while not self._stopped:
@@ -154,28 +154,28 @@ class LiveSource:
         name = self.address.name
         # the decoder itself gives up a connection first, and says why
         try:
-            self._talk = Conversation(name, Limits(seconds=self._stall + 5))
+            self._session = DecoderSession(name, Limits(seconds=self._stall + 5))
         except MasqueradeError as error:  # so that it is tried again, and what was recorded is kept
             raise VideoError(str(error)) from error
         if self._stopped:  # while its process was started
-            self._talk.hang_up()
-        self._talk.say("watch", address=list(self.address), memory=None, **self._wanted)
+            self._session.interrupt()
+        self._session.send("watch", address=list(self.address), memory=None, **self._wanted)
         if self.address.kind == "pipe":
             self._hand_over_pipe()
-        plain = self._talk.answer()[0]["info"]
-        self._talk.wait_at_most(self._stall)
+        plain = self._session.receive()[0]["info"]
+        self._session.wait_at_most(self._stall)
         info = info_from_plain(plain, Path(name))
         check_size(info.width, info.height, name, most=MAX_VIDEO_PIXELS)
         return info
 
     def _hand_over_pipe(self) -> None:
-        assert self._talk is not None
+        assert self._session is not None
         if self.address.text == "-":
-            self._talk.give(sys.stdin.fileno())
+            self._session.send_file(sys.stdin.fileno())
             return
         descriptor = self._open_pipe()
         try:
-            self._talk.give(descriptor)
+            self._session.send_file(descriptor)
         finally:
             os.close(descriptor)
 
@@ -201,19 +201,19 @@ class LiveSource:
         return descriptor
 
     def _disconnect(self) -> None:
-        talk, self._talk = self._talk, None
-        if talk is not None and not talk.over:
+        session, self._session = self._session, None
+        if session is not None and not session.closed:
             with suppress(VideoError):
-                talk.end()
+                session.end()
 
     def _frames(self) -> Iterator[ReceivedFrame]:
-        talk, to_rgb = self._talk, self._to_rgb
-        assert talk is not None and to_rgb is not None
+        session, to_rgb = self._session, self._to_rgb
+        assert session is not None and to_rgb is not None
         maker, slot = SharedPictureReader(), 0
         shared: mmap.mmap | None = None
         said = False
         while True:
-            message, _ = talk.answer()
+            message, _ = session.receive()
             if "closed" in message:
                 return
             if "left out" in message:
@@ -226,7 +226,7 @@ class LiveSource:
                 continue
             if "room" in message:
                 slot = message["room"]
-                shared = share_memory(talk, slot, most=1)
+                shared = share_memory(session, slot, most=1)
                 continue
             said = False
             of = Properties(*message["picture"])
@@ -244,7 +244,7 @@ class LiveSource:
                 number,
                 arrived=message["arrived"],
             )
-            talk.say("next", slot=0)
+            session.send("next", slot=0)
 
 
 def recording_refused(name: str, how: str = "name the file itself") -> UsageError:
