@@ -11,13 +11,13 @@ import pytest
 from scenes import CONFIG, manifest_of
 
 from masquerade.evaluation import EvaluatedMethod
-from masquerade.evaluation.evaluated_clips import ANONYMIZING, EvaluatedClips, Kind
+from masquerade.evaluation.evaluated_clips import ANONYMIZING, EvaluatedClips, ClipKind
 from masquerade.evaluation.evaluator import GroundTruth, protocols
 from masquerade.evaluation.presets import TINY
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import build
 
-KINDS: list[Kind] = [("frames", None), ("poses", None), ("packets", None)]
+KINDS: list[ClipKind] = [("frames", None), ("poses", None), ("packets", None)]
 
 
 def test_videos_of_a_sample_are_not_searched_for_poses_again(

@@ -27,7 +27,7 @@ RAW = EvaluatedMethod(name="raw")
 POSE_CONTENTS = ("poses", "joints")
 ANONYMIZING, READING = "anonymizing videos", "reading videos"
 """What is done for a row, as its progress is told."""
-Kind = tuple[Content, ClipSampling | None]
+ClipKind = tuple[Content, ClipSampling | None]
 """What clips are made of, and the sampling of one network; None: the preset's."""
 SAMPLED = 48  # clips of a row in which poses are looked for first, of twice as many or more
 
@@ -61,7 +61,7 @@ class EvaluatedClips:
     device: str = "cpu"  # where networks of methods compute, as torch spells it
     # what finds people on raw video; None: the networks alone
     people: RegionFactory | str | None = None
-    _held: dict[tuple[EvaluatedMethod, Anonymizer | None, Kind], ClipDataset] = field(
+    _held: dict[tuple[EvaluatedMethod, Anonymizer | None, ClipKind], ClipDataset] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -85,7 +85,9 @@ class EvaluatedClips:
         """The clips of each anonymizer of a row."""
         return [self.of(method, one, content) for one in _anonymizers(method)]
 
-    def poses_in_sample(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> ClipDataset | None:
+    def poses_in_sample(
+        self, method: EvaluatedMethod, kinds: Sequence[ClipKind]
+    ) -> ClipDataset | None:
         """The poses in a sample of evenly spaced clips; None: there are too few clips to sample.
 
         Clips of all given contents are stored with them, for which each video is anonymized once.
@@ -105,14 +107,14 @@ class EvaluatedClips:
             progress=self._follow(method, ANONYMIZING),
         )
 
-    def extract(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
+    def extract(self, method: EvaluatedMethod, kinds: Sequence[ClipKind]) -> None:
         """Anonymize each video once and store its clips of all given contents and samplings."""
         for anonymizer in _anonymizers(method):
             self._store(self.manifest, method, anonymizer, kinds)
             for kind in kinds:
                 self.of(method, anonymizer, *kind)
 
-    def check_same(self, method: EvaluatedMethod, kinds: Sequence[Kind]) -> None:
+    def check_same(self, method: EvaluatedMethod, kinds: Sequence[ClipKind]) -> None:
         """Refuse a row of which a clip is there in some contents and lacks in others.
 
         Attackers who see other clips cannot be scored together.
@@ -138,7 +140,7 @@ class EvaluatedClips:
         some: Manifest,
         method: EvaluatedMethod,
         anonymizer: Anonymizer | None,
-        kinds: Sequence[Kind],
+        kinds: Sequence[ClipKind],
     ) -> None:
         """Store clips of all contents but joints, for which no frame is made."""
         store_contents(
@@ -151,7 +153,7 @@ class EvaluatedClips:
         )
 
     def _extract(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: Kind
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: ClipKind
     ) -> ClipDataset:
         doing = READING if anonymizer is None else ANONYMIZING
         if kind[0] in POSE_CONTENTS:
@@ -190,7 +192,7 @@ class EvaluatedClips:
         return self.progress and partial(self.progress, f"{method.name}: {doing}")
 
     def _config(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: Kind
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, kind: ClipKind
     ) -> ExtractionConfig:
         content, preset = kind[0], self.preset.sampled(kind[1])
         people = content in POSE_CONTENTS and anonymizer is None

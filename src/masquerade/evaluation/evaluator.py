@@ -44,8 +44,8 @@ from masquerade.evaluation.evaluated_clips import (
     POSE_CONTENTS,
     RAW,
     AttackedMethod,
+    ClipKind,
     EvaluatedClips,
-    Kind,
     example_of,
     has_learned,
     regions_with_poses,
@@ -282,10 +282,12 @@ class Evaluator:
     def _check_clips(self, method: EvaluatedMethod) -> None:
         """Refuse a row whose attackers would see different clips; without poses it may go on."""
         each = [one for one in self._extractable(method) if one not in POSE_CONTENTS]
-        kinds: list[Kind] = [(one, how) for one in each for how in self._by_sampling(method, one)]
+        kinds: list[ClipKind] = [
+            (one, how) for one in each for how in self._by_sampling(method, one)
+        ]
         self.clips.check_same(method, kinds)
 
-    def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[Kind]:
+    def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[ClipKind]:
         """The contents and samplings in which attackers see a row's clips."""
         kinds = [
             (content, one) for content in contents for one in self._by_sampling(method, content)
@@ -403,7 +405,7 @@ class Evaluator:
         return both[0][0], both[0][1].merge([predictions for _, predictions in both[1:]])
 
     def _predict_sampled(
-        self, method: EvaluatedMethod, raw: ClipDataset | None, kind: Kind, fits: Sequence[Fit]
+        self, method: EvaluatedMethod, raw: ClipDataset | None, kind: ClipKind, fits: Sequence[Fit]
     ) -> tuple[ClipDataset, Predictions]:
         if raw is not None and any(start != "scratch" for _, start in fits):
             raw = self.clips.of(RAW, None, *kind)  # whose fits of these models others start from
@@ -453,7 +455,7 @@ class Evaluator:
         method: EvaluatedMethod,
         fits: Sequence[Fit],
         raw: ClipDataset | None,
-        kind: Kind,
+        kind: ClipKind,
     ) -> tuple[ClipDataset, Predictions]:
         """Each seed's fold by an anonymizer of its own, and the predictions of its attackers."""
         folds = max(1, self.config.folds)
