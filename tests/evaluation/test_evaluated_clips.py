@@ -11,7 +11,7 @@ import pytest
 from scenes import CONFIG, manifest_of
 
 from masquerade.evaluation import EvaluatedMethod
-from masquerade.evaluation.evaluated_clips import ANONYMIZING, EvaluatedClips, ClipKind
+from masquerade.evaluation.evaluated_clips import ANONYMIZING, ClipKind, EvaluatedClips
 from masquerade.evaluation.evaluator import GroundTruth, protocols
 from masquerade.evaluation.presets import TINY
 from masquerade.extraction.store import ClipCache
