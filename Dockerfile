@@ -32,7 +32,7 @@ RUN make TORCH="${TORCH}" CPU_INDEX="${TORCH_INDEX}" /opt/masquerade/ready \
  && /opt/masquerade/bin/pip install -q -e ".[${EXTRAS}]" \
  && rm -rf /root/.cache /root/.npm
 
-ENV PATH=/opt/masquerade/bin:$PATH RAY_USAGE_STATS_ENABLED=0
+ENV PATH=/opt/masquerade/bin:$PATH RAY_USAGE_STATS_ENABLED=0 ORT_DISABLE_TELEMETRY=1
 RUN useradd --create-home --uid 1000 masquerade
 
 FROM build AS test

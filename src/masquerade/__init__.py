@@ -6,6 +6,7 @@ method = masquerade.build("selective")
 masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from masquerade.pipeline.stream import anonymize
     from masquerade.video.read import Video, read_video
     from masquerade.video.write import write_video
+
+# ONNX Runtime, from 1.29 on, tells its makers of each network that it loads, unless this is set
+# before it is imported (its Privacy.md).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = [

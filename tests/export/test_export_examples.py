@@ -28,7 +28,8 @@ CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) 
 RUN = """
 import runpy, sys
 sys.modules["torch"] = sys.modules["masquerade"] = None  # importing them fails
-runpy.run_path(sys.argv[1])["main"](*sys.argv[2:])
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 assert sys.modules["torch"] is None and sys.modules["masquerade"] is None
 """
 

@@ -23,6 +23,7 @@ class OnnxNetwork:
     def __init__(self, model: bytes) -> None:
         import onnxruntime  # runs that look for no faces do not wait for it
 
+        onnxruntime.disable_telemetry_events()  # where it was imported before masquerade
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = cv2.getNumThreads()
