@@ -129,7 +129,7 @@ def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemoteP
         else:
             while glob.has_magic(str(given)):
                 given = given.parent
-            base = files._strip_protocol(str(given)).rstrip("/")
+            base = _key(files, given).rstrip("/")
             keys = sorted(files.glob(key))
     if not keys and given.suffix:
         yield given, Path()  # which fails when its turn comes
@@ -282,18 +282,31 @@ def _is_changed(key: str) -> bool:
 
 def _located(path: RemotePath) -> tuple[Any, str]:
     """The fsspec filesystem of a remote file, and the file's path in it, without the scheme."""
-    scheme = _split(str(path))[0]
+    scheme, rest = _split(str(path))
     try:
-        from fsspec.core import url_to_fs
+        from fsspec import get_filesystem_class
 
-        files, key = url_to_fs(str(path), use_listings_cache=False)
-        return files, str(key)
+        # url_to_fs would take `::` in a name for the beginning of another address
+        store = get_filesystem_class(scheme)
+        host = store._get_kwargs_from_urls(f"{scheme}://{rest.partition('/')[0]}/")
+        files = store(use_listings_cache=False, **host)
+        return files, _key(files, path)
     except ImportError as error:
         known = re.search(r"[Ii]nstall (\w+)", str(error))
         install = REMOTE_INSTALL
         if known is not None and known[1] != "s3fs":
             install = f"pip install {known[1]}"
         raise MissingError(f"{scheme}:// needs a package: {install}") from error
+
+
+def _key(files: Any, path: RemotePath) -> str:
+    """The path of a remote file in its filesystem."""
+    scheme, rest = _split(str(path))
+    if scheme == "memory":  # whose own way gives a name with `::` no slash in front
+        return f"/{rest}"
+    if scheme in BUCKETS:
+        return str(files._strip_protocol(str(path)))
+    return "/" + rest.partition("/")[2]  # what the package makes of a name ends at a `?`
 
 
 @contextmanager

@@ -172,6 +172,27 @@ def test_what_a_store_does_not_confirm_is_taken_back(
     assert same == (suffix == ".json"), "the new video has its own receipt, and the older its own"
 
 
+@pytest.mark.parametrize("address", ["memory://out", "sftp://host/out"])
+def test_names_with_signs_of_addresses_keep_to_their_own_files(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """For fsspec `::` begins another address and `?` a query: other files were written or read."""
+    names = ["cam1::north.mp4", "cam1::south.mp4", "cam1?a.mp4"]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(clip.read_bytes())
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda _: type(store))
+    store.pipe("/out/cam1", b"somebody's")
+    words = ["anonymize", str(tmp_path / "in"), "-o", address, *BLACK]
+    assert main(words) == 0 and main([*words, "--overwrite"]) == 0
+    receipts = [f"{name}.receipt.json" for name in names]
+    assert listed(store, "/out") == sorted(["cam1", *names, *receipts])
+    assert store.cat("/out/cam1") == b"somebody's"
+    store.rm_file("/out/cam1")
+    assert main(["anonymize", address, "-o", str(tmp_path / "back"), *BLACK]) == 0
+    assert sorted(path.name for path in (tmp_path / "back").glob("*.mp4")) == names
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
 def test_a_video_that_came_before_an_error_has_its_own_receipt_or_is_taken_back(
     clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
@@ -231,7 +252,7 @@ def test_an_interruption_ends_what_is_being_sent(
         async def _cat_file(self, key: str, *_: Any, **__: Any) -> bytes:
             return held[self._strip_protocol(key)]
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda text, **_: (Slow(), text[7:]))
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda _: Slow)
     assert main(["anonymize", str(clip), "-o", "az://b/a.mp4", *BLACK]) == 130
     assert ended == ["b/a.mp4.receipt.json", "b/a.mp4"] and not held
 
@@ -258,9 +279,7 @@ def test_a_store_is_given_paths_and_no_addresses(
 
             return noted
 
-    monkeypatch.setattr(
-        "fsspec.core.url_to_fs", lambda text, **_: (Plain(), text.removeprefix("sftp://host"))
-    )
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda _: Plain)
     store.pipe("/in/a.mp4", clip.read_bytes())
     words = ["anonymize", "sftp://host/in/a.mp4", "-o", "sftp://host/out/b.mp4", *BLACK]
     assert main(words) == 0 and main([*words, "--resume"]) == 0
@@ -408,7 +427,7 @@ def test_a_store_whose_package_does_not_start_is_one_short_sentence(
     def failing(*_: Any, **__: Any) -> Any:
         raise OSError("Unable to load libjvm\n" + "dlopen(/usr/lib/jvm/libjvm.so)\n" * 100)
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", failing)
+    monkeypatch.setattr("fsspec.get_filesystem_class", failing)
     assert main(["anonymize", "hdfs://bucket/a.mp4", "-o", "o.mp4", *BLACK]) == 1
     said = capsys.readouterr().err
     assert "hdfs://bucket/a.mp4 cannot be reached" in said and "dlopen" not in said
