@@ -51,7 +51,8 @@ class RemotePath(PosixPath):
         """What is in the file, which is UTF-8."""
         with _told(self):
             files, key = _located(self)
-            return str(files.cat_file(key).decode("utf-8"))
+            content = files.cat_file(key)
+        return str(content.decode("utf-8"))
 
 
 def path_of(text: str) -> Path:

@@ -310,6 +310,19 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
     assert made == ["a.mp4", "c.mp4"]
 
 
+@pytest.mark.parametrize("receipt", [None, b"\xff"])
+def test_what_exists_in_a_store_is_skipped_where_no_receipt_tells_what_it_is_of(
+    clip: Path, store: Any, receipt: bytes | None
+) -> None:
+    store.pipe("/in/a.mp4", clip.read_bytes())
+    words = ["anonymize", "memory://in", "-o", "memory://out/", "--no-receipt", *BLACK]
+    assert main(words) == 0 and listed(store, "/out") == ["a.mp4"]
+    if receipt is not None:
+        store.pipe("/out/a.mp4.receipt.json", receipt)
+    for more in ([], ["--dry-run"]):
+        assert main([*words, "--skip-existing", *more]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -319,13 +319,16 @@ def output_exists(task: FileTask, config: PipelineConfig) -> bool:
     if not _exists(path):
         return False
     try:
-        source = json.loads(receipt_path(task.dst, config).read_text("utf-8"))["source"]
-        name, size = source["name"], source["bytes"]
+        receipt = json.loads(receipt_path(task.dst, config).read_text("utf-8"))
+        name, size = receipt["source"]["name"], receipt["source"]["bytes"]
         read = task.src.stat().st_size if size and task.src.is_file() else size
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        of_output = None if config.shadow else receipt["output"]["sha256"]
+    except (OSError, VideoError, ValueError, KeyError, TypeError, RecursionError):
         return True  # no receipt tells what it is of
     if name in (None, task.src.name) and size == read:  # a public receipt has neither
         return True
+    if of_output is not None and of_output != _digest(path):
+        return True  # the receipt is of an output that was replaced
     raise UsageError(
         f"{path} exists, and its receipt says that it is of another video than this one: choose "
         "another -o, or give --overwrite."
