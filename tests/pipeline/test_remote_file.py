@@ -310,6 +310,25 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
     assert made == ["a.mp4", "c.mp4"]
 
 
+def test_one_file_that_cannot_be_read_stops_no_naming_by_content(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        store.pipe(f"/in/{name}", clip.read_bytes())
+    opened = type(store)._open
+
+    def refusing(self: Any, key: str, *words: Any, **more: Any) -> Any:
+        if key.endswith("a.mp4"):
+            raise PermissionError(13, "InvalidObjectState")
+        return opened(self, key, *words, **more)
+
+    monkeypatch.setattr(type(store), "_open", refusing)
+    words = ["anonymize", "memory://in", "-o", str(tmp_path / "o"), "--name", "hash", *BLACK]
+    assert main(words) == 1
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert [path.stem for path in (tmp_path / "o").glob("*.mp4")] == [digest[:16]]
+
+
 @pytest.mark.parametrize("receipt", [None, b"\xff"])
 def test_what_exists_in_a_store_is_skipped_where_no_receipt_tells_what_it_is_of(
     clip: Path, store: Any, receipt: bytes | None

@@ -125,7 +125,7 @@ def plan_tasks(
         if name == "keep":
             stem = place.name if sequence else place.stem  # a folder's dots begin no ending
         if name == "hash":
-            with suppress(VideoError):  # what cannot be read fails when its turn comes
+            with suppress(MasqueradeError):  # what cannot be read fails when its turn comes
                 stem = _digest(src)[:16]
                 equal[folder, stem] += 1
                 if (copy := equal[folder, stem]) > 1:
