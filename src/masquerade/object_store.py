@@ -223,11 +223,8 @@ def _send(files: Any, file: Path, key: str, **more: Any) -> None:
 def may_hold(path: RemotePath, file: Path) -> bool:
     """Whether a store may hold a copy of a file: it does, or it does not answer."""
     try:
-        with _told(path):
-            files, key = _located(path)
-            if files.info(key)["size"] != file.stat().st_size:
-                return False
-        return remote_digest(path) == file_digest(file)
+        same_size = remote_size(path) == file.stat().st_size
+        return same_size and remote_digest(path) == file_digest(file)
     except VideoError:  # it is not there
         return False
     except MasqueradeError:
@@ -245,6 +242,13 @@ def refuse_existing_remote(path: RemotePath) -> None:
     """Refuse to put an output where there is one."""
     if path.exists():
         raise UsageError(f"{path} exists already; choose another -o, or give --overwrite.")
+
+
+def remote_size(path: RemotePath) -> int:
+    """How many bytes a file of a store has."""
+    with _told(path):
+        files, key = _located(path)
+        return int(files.info(key)["size"])
 
 
 def remote_digest(path: RemotePath) -> str:

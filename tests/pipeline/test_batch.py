@@ -396,6 +396,37 @@ def test_an_output_of_another_video_of_this_name_is_not_taken_for_done(
     assert run(short_clip, "garden") == ("skipped", ""), "nothing but its name is known"
 
 
+def test_a_source_that_is_called_like_an_output_is_not_left_out(tmp_path: Path) -> None:
+    """Other programs name theirs so; it was left out without a word, and taken for anonymized."""
+    for name in ("ward", "door", f"door{OWN_SUFFIX}", f"hall{OWN_SUFFIX}", f"gate{OWN_SUFFIX}"):
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    (tmp_path / f"gate{OWN_SUFFIX}.mp4.receipt.json").write_text("{}")
+    found = [task.src.stem for task in plan_tasks([str(tmp_path)], output=f"{tmp_path}/o/")]
+    assert found == ["door", f"hall{OWN_SUFFIX}", "ward"]
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_outputs_among_their_sources_are_no_sources_of_the_next_run(
+    clip: Path, tmp_path: Path, public: bool
+) -> None:
+    """Without a suffix: the second run made a.avi.mp4, and a.mp4.mp4 of the first one's a.mp4."""
+    source = tmp_path / "a.avi"
+    source.write_bytes(clip.read_bytes())
+    config = PipelineConfig(regions="frame", preview=0.1, public_receipt=public)
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+
+    def planned() -> list[str]:
+        return [task.src.name for task in plan_tasks([str(tmp_path)], output=f"{tmp_path}/")]
+
+    tasks = plan_tasks([str(tmp_path)], output=f"{tmp_path}/")
+    assert [one.status for one in anonymize_batch(tasks, pipeline)] == ["done"]
+    assert planned() == ["a.avi"]
+    tasks = plan_tasks([str(tmp_path)], output=f"{tmp_path}/")
+    assert [o.status for o in anonymize_batch(tasks, pipeline, skip_existing=True)] == ["skipped"]
+    (tmp_path / "a.mp4").write_bytes(b"a new video, of which the receipt is not")
+    assert planned() == ["a.avi", "a.mp4"]
+
+
 def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.mp4", "b.mp4"):

@@ -83,7 +83,7 @@ def test_all_kinds_of_video_and_image_are_found_in_a_folder(tmp_path: Path) -> N
     for number, name in enumerate([*videos.split(), *images.split(), "txt", "json", "wav"]):
         (tmp_path / f"{number}.{name.upper() if number % 2 else name}").write_bytes(b"")
     (tmp_path / ".hidden.mp4").write_bytes(b"")
-    (tmp_path / "x_anonymized.mp4").write_bytes(b"")
+    (tmp_path / "0_anonymized.mp4").write_bytes(b"")
     found = [src.suffix[1:].lower() for src, _ in planned(tmp_path)]
     assert sorted(found) == sorted([*videos.split(), *images.split()])
 

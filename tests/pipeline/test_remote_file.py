@@ -342,6 +342,20 @@ def test_what_exists_in_a_store_is_skipped_where_no_receipt_tells_what_it_is_of(
         assert main([*words, "--skip-existing", *more]) == 0
 
 
+def test_outputs_among_their_sources_in_a_store_are_no_sources_of_the_next_run(
+    clip: Path, store: Any
+) -> None:
+    store.pipe("/in/a.avi", clip.read_bytes())
+    words = ["anonymize", "memory://in", "-o", "memory://in/", "--skip-existing", *BLACK]
+    made = ["a.avi", "a.mp4", "a.mp4.receipt.json"]
+    for _ in range(2):
+        assert main(words) == 0 and listed(store, "/in") == made
+    store.pipe("/in/a.mp4", b"a new video, of which the receipt is not")
+    assert [task.src.name for task in plan_tasks(["memory://in"], output="memory://in/")] == made[
+        :2
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

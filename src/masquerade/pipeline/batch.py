@@ -18,7 +18,7 @@ from typing import Literal
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
-from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
+from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest, remote_size
 from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
@@ -73,7 +73,7 @@ def plan_tasks(
     nothing in a folder. The codec decides the container of videos. What cannot be read in folders
     is noted in `unread`, with the reason, and what is no video or image there by its name in
     `passed_over`. `beside` are folders for the run's boxes, masks and receipts, which are not
-    searched either. A file of a folder is left out that an earlier run wrote with this suffix.
+    searched either. A file of a folder is left out that an earlier run wrote there.
 
     Raises:
         UsageError: there is nothing to anonymize, or two outputs would have one name, or `output`
@@ -155,7 +155,8 @@ def _expand(
                 raise UsageError(f"{text} is an address, and --sequence reads files: download it.")
             ours = output if output and given in output.parents else None  # of an earlier run
             listed = list(find_remote(given, recursive=recursive))
-            earlier = _made_before([there for there, _ in listed], suffix)
+            itself = output == given
+            earlier = _made_before([one for one, _ in listed], suffix, into_itself=itself)
             for there, below in listed:
                 if there != given and there in earlier:
                     continue
@@ -177,7 +178,8 @@ def _expand(
             if os.path.isdir(path) and not sequence:
                 lost: dict[Path, str] = {}
                 inside = list(files_inside(path, lost, recursive=recursive))
-                earlier = _made_before(inside, suffix, beside)
+                itself = output is not None and os.path.realpath(output) == os.path.realpath(path)
+                earlier = _made_before(inside, suffix, beside, into_itself=itself)
                 sources = [one for one in inside if _is_input(one) and one not in earlier]
                 files = _without_links_to_others(sources, path)
                 places = {one: Path(os.path.realpath(one.parent)) for one in inside}
@@ -211,35 +213,65 @@ def _without_links_to_others(files: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def _made_before(
-    files: Collection[Path], suffix: str | None, receipts: Collection[Path] = ()
+    files: Collection[Path],
+    suffix: str | None,
+    receipts: Collection[Path] = (),
+    *,
+    into_itself: bool,
 ) -> set[Path]:
-    """The files that an earlier run with this suffix made of others among them.
+    """The files that an earlier run made of others among them.
 
-    Their receipts tell it, beside them or in the folders `receipts`: by its name alone a source,
-    such as cam_2.mp4 beside cam.mp4, could be taken for one, and be replaced.
+    Called _anonymized, they lie beside one of that name, or have a receipt, beside them or in the
+    folders `receipts`. With another suffix it takes both: by its name alone a source, such as
+    cam_2.mp4 beside cam.mp4, could be taken for one, and be replaced. Where the folder of outputs
+    is that of the sources (`into_itself`), receipts that name another of the files tell it.
     """
-    if not suffix:
-        return set()
     there = set(files)
-    stems = {(file.parent, name) for file in files for name in (file.stem, file.name)}
-    return {
-        file
-        for file in files
-        if file.stem.endswith(suffix)
-        and (file.parent, file.stem.removesuffix(suffix)) in stems
-        and (
-            file.with_name(file.name + RECEIPT_SUFFIX) in there
-            or any((folder / (file.name + RECEIPT_SUFFIX)).exists() for folder in receipts)
-        )
-    }
+    names = Counter(
+        (file.parent, name) for file in files if _is_input(file) for name in (file.stem, file.name)
+    )
+
+    def held(file: Path) -> list[Path]:
+        beside = file.with_name(file.name + RECEIPT_SUFFIX)
+        elsewhere = [folder / beside.name for folder in receipts]
+        found = [path for path in elsewhere if path.exists()]
+        return [beside, *found] if beside in there else found
+
+    def is_made(file: Path) -> bool:
+        for end in {OWN_SUFFIX, suffix or OWN_SUFFIX}:
+            if file.stem.endswith(end):
+                signs = [(file.parent, file.stem.removesuffix(end)) in names, bool(held(file))]
+                if all(signs) or (end == OWN_SUFFIX and any(signs)):
+                    return True
+        return into_itself and any(_names_source(path, file, there, names) for path in held(file))
+
+    return set(filter(is_made, files))
+
+
+def _names_source(
+    receipt: Path, file: Path, there: Collection[Path], names: Counter[tuple[Path, str]]
+) -> bool:
+    """Whether a receipt is of a file, by its size, and names another one of its folder as source.
+
+    Of a public receipt, which names none, it is another file of the same name with another ending.
+    """
+    try:
+        content = json.loads(receipt.read_text("utf-8"))
+        name, size = content["source"]["name"], content["output"]["bytes"]
+        if size != (remote_size(file) if isinstance(file, RemotePath) else file.stat().st_size):
+            return False
+        if name is None:
+            return names[file.parent, file.stem] > 1
+        return name != file.name and file.with_name(name) in there
+    except (OSError, MasqueradeError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _is_input(file: Path) -> bool:
-    """Whether a file of a folder is to be anonymized: none of our own outputs is."""
+    """Whether a file of a folder is a video or image by its name, and no sheet of people."""
     return (
         has_video_name(file)
         and not file.name.startswith(".")
-        and not file.stem.endswith(OWN_SUFFIX)
         and not file.name.endswith(f"{SHEET_SUFFIX}.png")
     )
 
