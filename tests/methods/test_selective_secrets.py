@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -141,9 +142,9 @@ def test_copies_that_mix_noise_and_picture_otherwise_share_no_noise(other) -> No
     assert keys[0] == Selective(key=SECRET, core=0.6).init_state(source=b"one")
 
 
-def test_copies_of_other_masks_share_no_noise(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def digests(monkeypatch: pytest.MonkeyPatch) -> list[bytes | None]:
+    """What the noise of each file is made of besides the key, as long as a test runs."""
     given, real = list[bytes | None](), Selective.init_state
 
     def noted(method: Selective, *, seed: int | None = None, source: bytes | None = None) -> Secret:
@@ -151,14 +152,59 @@ def test_copies_of_other_masks_share_no_noise(
         return real(method, seed=seed, source=source)
 
     monkeypatch.setattr(Selective, "init_state", noted)
+    return given
+
+
+def test_copies_of_other_masks_share_no_noise(
+    clip: Path, tmp_path: Path, digests: list[bytes | None]
+) -> None:
     masked = ({"feather": 9.0}, {"mask_scale": 2.0}, {"preview": 0.2}, {"salvage": True})
-    several: list[dict[str, object]] = [{}, {"crf": 30}, *masked]
+    several: list[dict[str, object]] = [{}, {"crf": 30}, {"device": "cpu"}, *masked]
     for number, own in enumerate(several):
         settings = {"regions": "frame", "preview": 0.1, "allow_gaps": True, **own}
         dst = tmp_path / f"{number}.mp4"
         masquerade.anonymize_file(clip, dst, Selective(key=SECRET), **settings)
-    assert given[0] == given[1]
-    assert len(given) == 2 + len(masked) and len(set(given)) == 1 + len(masked)
+    assert len(digests) == len(several) and len(set(digests)) == 1 + len(masked)
+    assert digests[0] == digests[1]
+    assert torch.cuda.is_available() or digests[0] == digests[2]  # where "auto" is the CPU
+
+
+def test_a_folder_of_images_at_another_rate_shares_no_noise(
+    tmp_path: Path, digests: list[bytes | None]
+) -> None:
+    """By its rate other frames are those in which somebody is looked for."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, picture in enumerate(frames(3)):
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    for number, rate in enumerate((5, 30, 30)):
+        settings = {"regions": "frame", "sequence": rate}
+        masquerade.anonymize_file(
+            folder, tmp_path / f"{number}.mp4", Selective(key=SECRET), **settings
+        )
+    assert digests[0] != digests[1] == digests[2]
+
+
+def test_copies_of_another_version_share_no_noise(
+    clip: Path, tmp_path: Path, digests: list[bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever file of it changed: masks and mixtures are made in several places."""
+    read = set[str]()
+
+    def digest(*patterns: str) -> str:
+        root = Path(masquerade.__file__).parent
+        for pattern in patterns:
+            read.update(str(path.relative_to(root)) for path in root.glob(pattern))
+        return f"version {len(digests)}"
+
+    monkeypatch.setattr("masquerade.pipeline.single_file.code_digest", digest)
+    for number in range(2):
+        settings = {"regions": "frame", "preview": 0.1}
+        masquerade.anonymize_file(
+            clip, tmp_path / f"{number}.mp4", Selective(key=SECRET), **settings
+        )
+    assert digests[0] != digests[1]
+    assert read >= {"regions/masks.py", "pipeline/stream.py", "methods/selective/selective.py"}
 
 
 def test_a_key_without_a_source_is_refused() -> None:

@@ -21,7 +21,6 @@ from masquerade.methods import method_name
 from masquerade.pipeline.config import (
     CHOICE_FIELDS,
     EDITS_FIELDS,
-    NUMBERED_BY,
     Pipeline,
     PipelineConfig,
     build_pipeline,
@@ -86,8 +85,8 @@ from masquerade.video.rgb_to_yuv import has_same_planes
 from masquerade.video.write import Writer
 
 OnProgress = Callable[[int, int | None], None]
-# Fields by which masks may differ, if only in the last frames or at edges.
-ALSO_MASKING = ("preview", "salvage", "decoder", "force_8bit", "size", "cfr", "device", "amp")
+# Fields by which masks may differ, if only in the last frames or at edges: key frames go by time.
+ALSO_MASKING = ("preview", "salvage", "decoder", "force_8bit", "size", "sequence", "cfr", "amp")
 MASKED_BY = EDITS_FIELDS.union(ALSO_MASKING, ("edits",))
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
@@ -413,7 +412,8 @@ class FileRun:
             return None
         chosen = {k: v for k, v in self.pipeline.settings().items() if k in MASKED_BY}
         own = {"source": video_digest(self.src), "read": self.pipeline.contents()}
-        return bytes.fromhex(config_hash({**chosen, **own, "code": code_digest(*NUMBERED_BY)}))
+        own |= {"device": str(self.device), "code": code_digest("**/*.py")}
+        return bytes.fromhex(config_hash({**chosen, **own}))
 
     def _stream(self, items: Iterator[Any], regions: Any, *, state: Any = None) -> Iterator[Any]:
         config = self.config
