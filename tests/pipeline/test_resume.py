@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from masquerade.cli import main
 from masquerade.methods import build
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.saliency import KeyCalibration
+from masquerade.regions.template_library import Library
 
 Resume = Callable[..., bool]
 
@@ -114,6 +117,12 @@ def test_another_template_under_the_same_name_is_noticed(
             assert main(["templates", "remove", "eye"]) == 0
         assert main([*add, "--at", f"0:{point}"]) == 0
         assert not resume(*words) and resume(*words)
+    library = Library(folder=tmp_path / "library")
+    eye = library.load("eye")
+    picks = tuple(replace(one, level=KeyCalibration(core=0.5, ground=0.1)) for one in eye.picks)
+    library.remove("eye")
+    library.add(replace(eye, picks=picks))  # as of the same thing in another picture
+    assert not resume(*words) and resume(*words)
 
 
 def test_an_output_that_was_not_attacked_is_done_again(resume: Resume) -> None:

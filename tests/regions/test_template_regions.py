@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -156,6 +157,22 @@ def test_templates_of_the_library_and_points_together(tmp_path: Path) -> None:
         Templates(templates=("cloth",), library=tmp_path, stride=8)
     with pytest.raises(MissingError, match="no template hair"):
         Templates(templates=("cloth", "hair"), library=tmp_path)
+
+
+def test_equal_keys_that_hide_otherwise_are_another_content(tmp_path: Path) -> None:
+    """A key taken from another picture of the same thing is weighed by the rest of that picture."""
+    template = make_template("cloth", scene(1)[0].pixels, [(25, 55)], ColourHog(), image="a.png")
+    (pick,) = template.picks
+    level = replace(pick.level, core=pick.level.core / 2)
+    other = replace(template, picks=(replace(pick, level=level),))
+    elsewhere = replace(template, picks=(replace(pick, image="b.png"),))
+    found = []
+    for number, one in enumerate((template, other, elsewhere)):
+        library = Library(folder=tmp_path / str(number))
+        library.add(one)
+        found.append(Templates(templates=("cloth",), library=library.folder).content)
+    assert found[0] != found[1] and found[0] == found[2]
+    assert template.digest() != other.digest()  # by which the studio finds again, or runs again
 
 
 def test_invalid_points_and_arguments_are_refused() -> None:

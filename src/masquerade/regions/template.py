@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import check_array
@@ -64,8 +65,7 @@ class Template:
 
     def __post_init__(self) -> None:
         check_array(f"template {self.name}", self.keys, (len(self.picks), None))
-        levels = np.array([(pick.level.core, pick.level.ground) for pick in self.picks])
-        check_array(f"template {self.name}", levels, (len(self.picks), 2))
+        check_array(f"template {self.name}", self._levels(), (len(self.picks), 2))
 
     @property
     def calibrations(self) -> tuple[KeyCalibration, ...]:
@@ -73,8 +73,12 @@ class Template:
         return tuple(pick.level for pick in self.picks)
 
     def digest(self) -> str:
-        """The SHA-256 of its keys."""
-        return hashlib.sha256(self.keys.tobytes()).hexdigest()
+        """The SHA-256 of its keys and their calibrations, by which it hides."""
+        return hashlib.sha256(self.keys.tobytes() + self._levels().tobytes()).hexdigest()
+
+    def _levels(self) -> NDArray[np.float64]:
+        """Core and ground of each key, (n, 2)."""
+        return np.array([(one.core, one.ground) for one in self.calibrations], np.float64)
 
     def merge(self, other: Template) -> Template:
         """This template with the picks of another of the same extractor added, if they are new."""

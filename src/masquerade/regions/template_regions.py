@@ -118,9 +118,9 @@ class Templates:
         self._templates = [Library(folder=library).load(name) for name in templates]
         for template in self._templates:
             check_extractor(template, self.fingerprint)
-        content = b"".join(template.keys.tobytes() for template in self._templates)
-        # what extracted clips depend on besides the names
-        self.content = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
+        # what outputs and extracted clips depend on besides the names
+        content = [self.fingerprint, *(template.digest() for template in self._templates)]
+        self.content = hashlib.sha256("\n".join(content).encode()).hexdigest()
         self._last_point = max((frame for frame, _, _ in self.at), default=0)
         # a frame waits for the next keyframe
         self.look_ahead = max(self._last_point, (self.every or MAX_INTERVAL) - 1)
