@@ -4,6 +4,7 @@ It is read once and belongs to frames of its own size, of one video or of all of
 """
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,18 +16,21 @@ U8 = NDArray[np.uint8]
 
 
 def read_region_image(path: Path) -> U8:
-    """Read an image file as grey levels (H, W), 0 to 255.
+    """Read an image file as a mask (H, W): 0 where it is black, 255 elsewhere.
 
     Raises:
         UsageError: it is no image.
     """
+    # A grey copy of 8 bits would round dark colours and labels below 256 of 16 bits down to black.
+    exact = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:  # OpenCV opens no file whose name is not UTF-8, and raises where a picture is too large
-        mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image: Any = cv2.imdecode(np.fromfile(path, np.uint8), exact)
     except (OSError, cv2.error):
-        mask = None
-    if mask is None:
+        image = None
+    if image is None:
         raise UsageError(f"{path} is no image that can be read; give --region a PNG.")
-    return mask.astype(np.uint8, copy=False)
+    lit = (image != 0).reshape(*image.shape[:2], -1).any(axis=2)
+    return lit.astype(np.uint8) * 255
 
 
 def check_size(mask: U8, name: str, *, video: str, width: int, height: int) -> None:

@@ -584,7 +584,7 @@ def expected_frames(info: VideoInfo, preview: float | None) -> int | None:
 
 
 def _load_region_image(path: Path, info: VideoInfo) -> Any:
-    """The image (H, W) outside of whose bright pixels nothing is hidden."""
+    """The image (H, W) where nothing is hidden if it is black there."""
     mask = read_region_image(path)
     check_size(mask, path.name, video="the video", width=info.width, height=info.height)
     return mask
