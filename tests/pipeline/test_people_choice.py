@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import pytest
 from two_faces import LEFT, RIGHT, TwoFaces, black
 
 from masquerade.cli import main
+from masquerade.pipeline import people_sheet
 from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
 from masquerade.regions import REGIONS
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Region
 
 
 @pytest.fixture
@@ -168,6 +171,35 @@ def test_a_sheet_of_nobody_and_of_many_can_be_written(tmp_path: Path) -> None:
         write_sheet(people, tmp_path / name, overwrite=False)
         assert cv2.imread(str(tmp_path / name)).shape[1] == 5 * (SIDE + 10)
     assert when(many[0]) == "1:01 to 2:05, 9 frames"
+
+
+class Crowd:
+    """Nine faces in each frame that nobody had before, and one that comes late and stays."""
+
+    name, look_ahead, model_sha256 = "faces", 0, None
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        for t, _ in enumerate(frames):
+            ids = [*range(9 * t, 9 * t + 9), *[500] * (t >= 2)]
+            yield Region(boxes=tuple(Box(*LEFT, 1.0, one) for one in ids))
+
+
+def test_all_of_a_crowd_have_ids_and_who_is_seen_longest_is_on_the_sheet(
+    called: Callable[..., Any], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGIONS, "faces", Crowd)
+    monkeypatch.setattr(people_sheet, "MOST", 5)
+    words = ["anonymize", clip, "--regions", "faces", "--preview", "0.2", "--list-people"]
+    done = called(*words, "--json", "-o", "people.png")
+    assert json.loads(done.stdout) == [{"id": n, "frames": 1} for n in range(45)] + [
+        {"id": 500, "frames": 3}
+    ]
+    assert "41 of 46 people, those seen shortest, are not on it" in done.stderr
+    sheet = cv2.imread(str(tmp_path / "people.png"))
+    last = sheet[30 : 30 + SIDE, 4 * (SIDE + 10) + 5 :][:, :SIDE]  # of 500, behind four others
+    assert last.min() < 255
+    listed = called(*words, "-y", "-o", "people.png").stdout.splitlines()
+    assert len(listed) == 46 and listed[-1] == "ID 500: 0:00 to 0:00, 3 frames"
 
 
 def test_real_faces_have_the_ids_that_were_listed(

@@ -511,7 +511,7 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     bar = not (options.no_progress or quiet)
     with BatchProgress(files=1, bar=bar, quiet=quiet, verbose=False) as progress:
         people = find_people(task.src, pipeline, progress.start_file(task))
-    write_sheet(people, path, overwrite=options.overwrite)
+    missing = write_sheet(people, path, overwrite=options.overwrite)
     if options.json:
         print(json.dumps([{"id": one.id, "frames": one.frames} for one in people], indent=1))
     elif not quiet:
@@ -520,7 +520,9 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
         if not people:
             print(f"Nobody was found in {escape(task.src)}, whom an ID could name.")
     if not options.quiet:
-        print(f"{escape(path)}  (shows the original: not for release)", file=sys.stderr)
+        less = f"; {missing} of {len(people)} people, those seen shortest, are not on it"
+        note = f"shows the original: not for release{less if missing else ''}"
+        print(f"{escape(path)}  ({note})", file=sys.stderr)
     return 0
 
 

@@ -26,7 +26,7 @@ from masquerade.video.read import Reader
 
 SIDE, TEXT = 160, 44  # pixels of a thumbnail, and of the lines below it
 COLUMNS = 5
-MOST = 400  # thumbnails; of more, those seen longest are kept
+MOST = 400  # thumbnails; of more people, those of who was seen longest
 PRIVATE = "PRIVATE: shows people as they are. Not for release."
 LARGER = 1.1  # by how much a face or person must be larger for a new thumbnail
 
@@ -73,13 +73,16 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
             for box in boxes:
                 if box.track is not None:
                     _add(seen, frame, box, [other for other in boxes if other is not box])
-            if len(seen) > 2 * MOST:
-                seen = {one.id: one for one in _longest(seen.values())}
-    return sorted(_longest(seen.values()), key=lambda one: one.id)
+            pictured = [one for one in seen.values() if one.thumbnail is not None]
+            if len(pictured) > 2 * MOST:  # who is seen again gets a new one
+                for one in _by_frames(pictured)[MOST:]:
+                    one.thumbnail = None
+    return sorted(seen.values(), key=lambda one: one.id)
 
 
-def _longest(people: Iterable[SeenPerson]) -> list[SeenPerson]:
-    return sorted(people, key=lambda one: -one.frames)[:MOST]
+def _by_frames(people: Iterable[SeenPerson]) -> list[SeenPerson]:
+    """Who was seen longest comes first."""
+    return sorted(people, key=lambda one: -one.frames)
 
 
 def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box]) -> None:
@@ -111,12 +114,18 @@ def fit(picture: Pixels) -> Pixels:
     return tile
 
 
-def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> None:
-    """Write the thumbnails with their IDs as one PNG that only its owner can read."""
-    rows = max(1, -(-len(people) // COLUMNS))
+def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> int:
+    """Write the thumbnails with their IDs as one PNG that only its owner can read.
+
+    Returns how many people are not on it, as there are too many for one picture.
+    """
+    shown = sorted(_by_frames(people)[:MOST], key=lambda one: one.id)
+    rows = max(1, -(-len(shown) // COLUMNS))
     sheet = np.full((30 + rows * (SIDE + TEXT), COLUMNS * (SIDE + 10), 3), 255, np.uint8)
-    _write(sheet, PRIVATE, 6, 20, colour=(200, 0, 0))
-    for number, one in enumerate(people):
+    missing = len(people) - len(shown)
+    more = f" {missing} more people are not on it." if missing else ""
+    _write(sheet, PRIVATE + more, 6, 20, colour=(200, 0, 0))
+    for number, one in enumerate(shown):
         x, y = number % COLUMNS * (SIDE + 10) + 5, 30 + number // COLUMNS * (SIDE + TEXT)
         if one.thumbnail is not None:
             sheet[y : y + SIDE, x : x + SIDE] = one.thumbnail
@@ -126,6 +135,7 @@ def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> Non
     assert done
     with atomic_write(path, overwrite=overwrite, private=True) as part:
         part.write_bytes(data.tobytes())
+    return missing
 
 
 def when(one: SeenPerson) -> str:
