@@ -59,7 +59,8 @@ def run(video: Path, decided: Edits, **settings: Any) -> Path:
     path = video.with_name("edits.json")
     decided.write(path)
     out = video.with_name("out.mkv")
-    anonymize_file(video, out, edits=path, preview=0.2, codec="ffv1", overwrite=True, **settings)
+    settings = {"preview": 0.2, "codec": "ffv1", "overwrite": True, **settings}
+    anonymize_file(video, out, edits=path, **settings)
     return out
 
 
@@ -78,6 +79,27 @@ def test_what_is_drawn_is_hidden_in_its_frames_alone(video: Path) -> None:
     place = tuple(map(round, PLACE))
     assert black(out, place) == [False, True, True, False, False]
     assert all(black(out, LEFT))
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [{1000: PLACE}, {1: (1000.0, 90.0, 1040.0, 110.0)}, {1: (-90.0, -90.0, -50.0, -50.0)}],
+)
+@pytest.mark.parametrize("methods", [{}, {DRAWN_TRACKS + 1: "blur"}])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_what_is_drawn_where_there_is_no_picture_is_refused(
+    video: Path, boxes: Any, methods: dict[int, str], parts: int
+) -> None:
+    """Whoever drew it meant somebody, who would be seen; and receipts said that it was hidden."""
+    seen = DrawnRegion(DRAWN_TRACKS, {1: PLACE}, keys=(1,))
+    unseen = DrawnRegion(DRAWN_TRACKS + 1, boxes, keys=(*boxes,))
+    given = edits(video, drawn=(seen, unseen), methods=methods)
+    with pytest.raises(UsageError, match=f"hide nothing in in.mp4: .* or remove {unseen.track}"):
+        run(video, given, preview=None, parts=parts)
+    assert not video.with_name("out.mkv").exists()
+    out = run(video, given, parts=parts)  # of the first frames, to which it need not belong
+    receipt = json.loads(out.with_name("out.mkv.receipt.json").read_text())
+    assert receipt["drawn"] == 1 and black(out, tuple(map(round, PLACE)))[1]
 
 
 def test_one_person_is_hidden_by_another_method_and_all_are_hidden(video: Path) -> None:

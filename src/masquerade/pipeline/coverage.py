@@ -12,12 +12,13 @@ from typing import Any
 import cv2
 
 from masquerade.errors import OutputError, name_some
+from masquerade.regions.boxes import box_pixels
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
 HALF = 128  # of a mask over 0 to 255: below it the source shines through more than what hides it
-MOST_NAMES = 20  # of videos in one message
+MOST_NAMES = 20  # of videos or regions in one message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ class CoverageCounter:
     longest_gap: int = 0
     filled_whole: int = 0
     tracks: set[int] = field(default_factory=set)
+    drawn: set[int] = field(default_factory=set)  # of tracks: regions drawn by hand that hide
     gaps: dict[int, int] = field(default_factory=dict)
 
     def add(self, region: Region, mask: Any) -> None:
@@ -97,6 +99,8 @@ class CoverageCounter:
         for box in region.boxes:
             if box.track is not None:
                 self.tracks.add(box.track)
+                if box.label == "drawn" and (mask is None or mask[box_pixels(box)].any()):
+                    self.drawn.add(box.track)
             if box.source == "detected":
                 self.seen += 1
                 self.unsure += box.label == "person" and box.score < UNSURE

@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, name_some
 from masquerade.methods import build
 from masquerade.pipeline.config import CHOICE_FIELDS
+from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
 from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
@@ -148,6 +149,23 @@ class Edits:
             raise UsageError(
                 f"these edits are of another video than {name} (of {self.source.name!r} as it was "
                 "then): give that one, or edits of this one."
+            )
+
+    def check_drawn(self, hidden: Container[int], name: str) -> None:
+        """Refuse drawn regions that hid nothing: whatever they were drawn over would be seen.
+
+        Args:
+            hidden: tracks of those that hid something.
+            name: of the video.
+
+        Raises:
+            UsageError: there are some.
+        """
+        if unseen := [str(one.track) for one in self.drawn if one.track not in hidden]:
+            raise UsageError(
+                f"these edits draw regions that hide nothing in {name}: they lie outside its "
+                "picture, after its end or where --region is black; correct or remove "
+                f"{name_some(unseen, MOST_NAMES)}."
             )
 
     def digest(self) -> str:

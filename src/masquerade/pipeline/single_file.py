@@ -214,6 +214,7 @@ class FileRun:
         self.contents = pipeline.contents()  # before these can be changed for the next run
         self.frames = self.written = 0
         self.hidden_ids: set[int] = set()
+        self.drawn = {one.track for one in pipeline.edits.drawn} if pipeline.edits else set()
         self.left_visible: Counter[int] = Counter()
         self.total = expected_frames(self.info, config.preview)
         if config.export_masks:
@@ -462,9 +463,9 @@ class FileRun:
             return
         self.frames += 1
         self.coverage.add(item.region, item.mask)
-        numbered = (followed_label(self.config), "drawn")
-        hidden = [box for box in item.region.boxes if box.label in numbered]
-        self.hidden_ids |= {box.track for box in hidden if box.track is not None}
+        kind = followed_label(self.config)
+        hidden = {box.track for box in item.region.boxes if box.label == kind}
+        self.hidden_ids |= {track for track in hidden if track is not None}
         shown = {box.track for box in item.region.visible if box.track is not None}
         self.left_visible.update(shown)
         if boxes:
@@ -474,11 +475,13 @@ class FileRun:
             self.progress(self.frames, self.total and max(self.total, self.frames))
 
     def _check_ids(self) -> None:
-        """Refuse IDs that nobody has: whoever was meant would not be who is seen."""
+        """Refuse IDs that nobody has, and drawn regions that hid nothing: others would be seen."""
+        if (edits := self.pipeline.edits) and self.config.preview is None:
+            edits.check_drawn(self.coverage.drawn, self.src.name)
         asked = [one for key in CHOICE_FIELDS for one in parse_ids(getattr(self.config, key)) or ()]
         asked += [one for method in self.pipeline.track_methods for one in sorted(method.tracks)]
         there = sorted(self.hidden_ids | set(self.left_visible))
-        unknown = [str(one) for one in asked if one not in there]
+        unknown = [str(one) for one in asked if one not in {*there, *self.drawn}]
         if unknown:
             known = f"there are {', '.join(map(str, there))}" if there else "nobody was found"
             raise UsageError(
@@ -499,7 +502,6 @@ class FileRun:
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
     ) -> Receipt:
         config, info, method = self.config, self.info, describe(self.anonymizer)
-        edits = self.pipeline.edits
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         warned += coverage_warnings(coverage, self.coverage.sources)
@@ -536,7 +538,7 @@ class FileRun:
                 method_name(one.anonymizer): tuple(sorted(one.tracks))
                 for one in self.pipeline.track_methods
             },
-            drawn=len(edits.drawn) if edits else 0,
+            drawn=len(self.drawn & self.coverage.drawn),
             exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
             # of the level's method alone
             measured=None if others else measured_of(config, self.anonymizer),
