@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,29 @@ def test_the_receipt_counts_the_frames_in_which_nothing_was_hidden(tmp_path: Pat
     stored = json.loads((tmp_path / "out.mp4.receipt.json").read_text())["coverage"]
     assert [stored[name] for name in ("frames", "empty", "missed", "span")] == [9, 6, 1, 4]
     assert [share > 0 for share in stored["share"]] == [t in (2, 3, 5) for t in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("last", "given", "told"),
+    [(8, {}, False), (9, {}, True), (9, {"shadow": True}, True), (9, {"preview": 0.1}, False)],
+)
+@pytest.mark.parametrize("regions", ["boxes", "frame+boxes"])
+def test_a_file_of_boxes_of_a_longer_video_is_told(
+    tmp_path: Path, last: int, given: dict[str, Any], told: bool, regions: str
+) -> None:
+    with BoxWriter(tmp_path / "boxes.json", width=96, height=48) as writer:
+        for number in range(last + 1):
+            writer.add(number, FACE.boxes)
+    masquerade.write_video(tmp_path / "in.mp4", torch.rand(1, 3, 9, 48, 96))
+    receipt = masquerade.anonymize_file(
+        tmp_path / "in.mp4",
+        tmp_path / "out.mp4",
+        masquerade.build("blacken"),
+        regions=f"{regions}:{tmp_path / 'boxes.json'}",
+        **given,
+    )
+    said = "the file of boxes goes on to frame 9, and the video ends with frame 8"
+    assert [said in one for one in receipt.warnings if "boxes" in one] == [True] * told
 
 
 def test_a_dataset_is_held_to_the_same_rule() -> None:

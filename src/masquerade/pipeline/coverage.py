@@ -149,11 +149,18 @@ def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
     return found
 
 
-def coverage_warnings(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
-    """Warn where nothing was hidden, where a region was lost for a while, or boxes are missing.
+def coverage_warnings(
+    counts: FrameCounts, sources: Sequence[str], *, regions: Any = None
+) -> list[str]:
+    """Warn where nothing was hidden, a region was lost for a while, or boxes do not fit the video.
 
     The first two are what `check_file_coverage` refuses, for a run in which they are allowed; a
-    file of boxes may have been made for a shorter video.
+    file of boxes may have been made for a shorter or a longer video.
+
+    Args:
+        counts: of the run.
+        sources: the names of its region sources.
+        regions: what they are, of a run over a whole video; None: it may go on behind the counts.
     """
     empty = ["nothing was found to hide: look at the output before it is released."]
     gaps = [
@@ -163,6 +170,13 @@ def coverage_warnings(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
         gaps.append(
             f"no box hides anything in {counts.empty} of {counts.frames} frames: look whether the "
             "file of boxes is of this video."
+        )
+    ends = [getattr(one, "last_frame", None) for one in getattr(regions, "sources", (regions,))]
+    last = max((end for end in ends if end is not None), default=0)
+    if last >= counts.frames > 0:
+        gaps.append(
+            f"the file of boxes goes on to frame {last}, and the video ends with frame "
+            f"{counts.frames - 1}: look whether it is of this video."
         )
     return (empty if counts.nothing else []) + gaps
 

@@ -504,7 +504,8 @@ class FileRun:
         config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
-        warned += coverage_warnings(coverage, self.coverage.sources)
+        given = self.pipeline.regions if config.preview is None else None
+        warned += coverage_warnings(coverage, self.coverage.sources, regions=given)
         verified = output is not None and self.pipeline.check_output is not None
         if verified and info.kind == "sequence":
             warned.append("--verify looked at the output alone, and not at its folder of images.")

@@ -70,6 +70,7 @@ class Boxes(RegionSource):
         self.file = file
         self._boxes = read_boxes(file)
         self.content = file_digest(file)
+        self.last_frame = max((at for at, boxes in self._boxes.items() if boxes), default=None)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for number, frame in enumerate(frames):
