@@ -15,6 +15,7 @@ from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, table_rows
 from masquerade.evaluation.evaluator import Evaluator
+from masquerade.evaluation.ground_truth import GroundTruth, is_known
 from masquerade.evaluation.held_out import describe_held_out
 from masquerade.evaluation.protocols import SAME, label_columns, protocols
 from masquerade.methods import build
@@ -405,3 +406,39 @@ def test_one_person_with_one_recording_moves_nobody_elses_recordings_into_valida
             (fold,) = next(one for one in every if one.name == SAME).folds
             for train, validation in ((fold.train, fold.validation), *fold.others):
                 assert len(validation) and not np.isin(sources[validation], sources[train]).any()
+
+
+def test_whoever_is_in_no_training_clip_is_not_asked_for() -> None:
+    """They counted as people who were tried and not recognised, and as evidence of hiding."""
+    data = _recorded([2] * 8 + [1] * 4, unseen=3)
+    column = replace(data.column("identity"), name="person_b")
+    names = data.cells("identity")
+    data = data.with_cells(column, [name if name < "p08" else "both" for name in names])
+    learnable = 8 * 2 * 4
+    truth, notes = GroundTruth.of(data, protocols(data, folds=2)).without_unlearned(1)
+    assert [note for note in notes if "cannot be recognised" in note] == [
+        f"identity: 16 of {learnable + 16} test clips are of somebody who is in no training clip "
+        "of their fold and cannot be recognised: they are left out."
+    ]
+    test = truth.split(SAME, "test")
+    assert len(test.clips) == len(data)  # those of the other column are asked for
+    assert is_known(test.labels["identity"]).sum() == learnable
+    assert is_known(test.labels["person_b"]).all()
+    people = data.targets("identity")
+    for k, fold in enumerate(truth.protocols[SAME].folds):
+        asked = test.labels["identity"][(test.fold == k) & is_known(test.labels["identity"])]
+        assert np.isin(asked, people[fold.train]).all()
+    assert is_known(truth.split(SAME, "validation").labels["identity"]).all()
+
+
+def test_a_split_without_anybody_to_recognise_leaves_identity_out(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """The whole evaluation was void, since nobody was recognised in raw video either."""
+    given = with_split(manifest, {f"p{n}" for n in range(7)})
+    plan = replace(CONFIG, folds=0, labels=("identity",), attackers=("scratch",))
+    result = evaluate(given, [], plan, data="x", folder=tmp_path)
+    assert [found.label for found in result.rows[0].findings] == ["action"]
+    assert result.void is None
+    said = "No test clip has a value of identity that a training clip of its fold has"
+    assert any(note.startswith(said) for note in result.limits)

@@ -14,7 +14,7 @@ from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import linked_groups, shown_people
 from masquerade.errors import UsageError
 from masquerade.evaluation.predictions import ByLabel, Split
-from masquerade.evaluation.protocols import Protocol, action_column
+from masquerade.evaluation.protocols import SAME, Protocol, action_column
 from masquerade.metrics.floors import ActionPrior, one_hot
 from masquerade.metrics.statistic import Floats
 
@@ -148,6 +148,9 @@ class GroundTruth:
     def without_unlearned(self, seeds: int) -> tuple[GroundTruth, tuple[str, ...]]:
         """Without labels that no training clip of a fold has, and notes on them.
 
+        The same of identities of whom nobody in test is in train; where some are not, their clips
+        are counted in a note.
+
         Raises:
             UsageError: the action is one of them, or nothing is left.
         """
@@ -156,6 +159,18 @@ class GroundTruth:
             if need.label is not None and not len(need.clips):
                 what = f"There is no {need.what} ({need.protocol})"
                 gone.setdefault((need.protocol, need.label), what)
+        strangers = []
+        for label in self.protocols[SAME].labels if SAME in self.protocols else ():
+            tested = np.concatenate([fold.test for fold in self.protocols[SAME].folds])
+            of, count = int(is_known(self.labels[label][tested]).sum()), len(self._unlearned(label))
+            if count and count == of:
+                what = f"No test clip has a value of {label} that a training clip of its fold has"
+                gone.setdefault((SAME, label), f"{what} ({SAME})")
+            elif count and (SAME, label) not in gone:
+                strangers.append(
+                    f"{label}: {count} of {of} test clips are of somebody who is in no training "
+                    "clip of their fold and cannot be recognised: they are left out."
+                )
         todo = "give more clips a value, or choose other --folds"
         found = {}
         for name, one in self.protocols.items():
@@ -170,7 +185,7 @@ class GroundTruth:
         notes = tuple(f"{what}, so that label is left out: {todo}." for what in gone.values())
         if not found:
             raise UsageError(notes[0])
-        return replace(self, protocols=found), notes
+        return replace(self, protocols=found), (*notes, *strangers)
 
     def shuffled(self, seed: int) -> GroundTruth:
         """Labels moved to other clips, all of a clip's together, for the negative control.
@@ -192,10 +207,27 @@ class GroundTruth:
             fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             people=self.people[clips],
             groups=self.groups[clips],
-            labels=ByLabel(one.heads, lambda label: self.labels[label][clips]),
+            labels=ByLabel(one.heads, lambda label: self._codes(protocol, label, split)[clips]),
             actions=self.labels[self.action][clips],
             fold_priors={label: self._fold_priors(one, label) for label in one.heads},
         )
+
+    def _codes(self, protocol: str, label: str, split: Split) -> IntArray:
+        """(N,) or (N, C) of a label; nobody is asked for in test whom no attacker has learned."""
+        codes = self.labels[label]
+        if split == "test" and protocol == SAME and label in self.protocols[SAME].labels:
+            codes = codes.copy()
+            codes[self._unlearned(label)] = -1
+        return codes
+
+    def _unlearned(self, identity: str) -> IntArray:
+        """Test clips of people who are in no training clip of the clip's fold."""
+        codes = self.labels[identity]
+        found = []
+        for fold in self.protocols[SAME].folds:
+            known = fold.test[is_known(codes[fold.test])]
+            found.append(known[~np.isin(codes[known], codes[fold.train])])
+        return np.concatenate(found)
 
     def _fold_priors(self, protocol: Protocol, label: str) -> tuple[ActionPrior, ...]:
         """Counted in train alone: rates that knew the labels of validation would flatter there."""
