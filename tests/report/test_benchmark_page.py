@@ -152,6 +152,13 @@ def test_the_page_can_be_read_by_ear_and_by_keyboard(page: str) -> None:
     assert "@media print" in page and "aria-sort" in page
 
 
+def test_headings_say_who_is_held_out_as_the_table_does(table: Evaluation) -> None:
+    """Who it is was headed "same clips", which attackers are never tested on."""
+    page = render_benchmark([replace(table, held_out="clips")], title="Ward")
+    assert "top-1, clips unseen;" in page and "top-1, same people, other clips;" in page
+    assert "same clips" not in page
+
+
 def test_a_void_evaluation_says_so_first(table: Evaluation) -> None:
     page = render_benchmark([replace(table, void="the dice were loaded")], title="Ward")
     assert page.index("the dice were loaded") < page.index("Action kept")

@@ -13,6 +13,8 @@ from made_rows import HOSTILE
 
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.report.benchmark_tables import COLUMNS, csv_table, escape_latex, latex_table
+from masquerade.report.numbers_and_columns import main_columns
+from masquerade.report.table import headings
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -37,6 +39,20 @@ def test_csv_has_the_best_on_test_beside_the_chosen(table: Evaluation) -> None:
     assert known[0] == "scratch tiny" and list(map(float, known[1:])) == pytest.approx(
         [0.8, 0.75, 0.85]
     )
+
+
+def test_csv_says_who_is_held_out_as_the_table_does(table: Evaluation) -> None:
+    """It said "people unseen" where the table beside it said "clips unseen"."""
+    for held_out, unseen, same in (
+        ("people", "people unseen", "same people"),
+        ("clips", "clips unseen", "same people, other clips"),
+        ("pairs", "pairs unseen", "same pairs"),
+    ):
+        mine = replace(table, held_out=held_out)
+        lines = csv.DictReader(io.StringIO(csv_table([mine])))
+        said = {line["label"]: line["protocol"] for line in lines if line["label"]}
+        assert (said["action"], said["identity"]) == (unseen, same)
+        assert f"identity (hide; top-1, {same})" in headings(main_columns(mine), held_out)
 
 
 def test_csv_has_floor_raw_and_verdict(table: Evaluation) -> None:

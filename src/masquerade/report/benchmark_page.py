@@ -23,7 +23,12 @@ from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
 from masquerade.report.chart_files import chart_files, file_words
 from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
-from masquerade.report.numbers_and_columns import main_columns, number, with_interval
+from masquerade.report.numbers_and_columns import (
+    main_columns,
+    number,
+    protocol_title,
+    with_interval,
+)
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, Guide, Point, bars, scatter, strip
 from masquerade.report.table import (
@@ -229,6 +234,7 @@ def _page(
         interval=with_interval,
         pooled=pooled,
         title_of=title_of,
+        protocol_title=protocol_title,
         sentence=_sentence,
         hyphenated=_hyphenated,
     )

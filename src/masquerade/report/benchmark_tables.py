@@ -16,6 +16,7 @@ from masquerade.report.numbers_and_columns import (
     highest_upper_end,
     main_columns,
     number,
+    protocol_title,
     with_interval,
 )
 from masquerade.report.verdicts import (
@@ -84,7 +85,8 @@ def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...
     said = verdict(row, found, void=evaluation.void) if private else None
     return (
         *(evaluation.data, row.name, row.method, row.regions, row.runs),
-        *(found.label, found.use, found.metric, found.protocol, score.n, score.clusters),
+        *(found.label, found.use, found.metric, protocol_title(found, evaluation.held_out)),
+        *(score.n, score.clusters),
         *(score.value, score.low, score.high, highest_upper_end(row, found)),
         *((None, None) if floor is None else (floor[1].value, floor[0])),
         *((None, None, None) if raw is None else (raw.value, raw.low, raw.high)),

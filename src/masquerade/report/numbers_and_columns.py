@@ -1,6 +1,7 @@
 """How tables and pages print numbers, and which columns a table has."""
 
 from masquerade.evaluation.metric_specs import MEAN
+from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
@@ -28,6 +29,13 @@ def highest_upper_end(row: Row, found: Finding) -> float | None:
     if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
         return None
     return max((end for end in ends if end is not None), default=None)
+
+
+def protocol_title(found: Finding, held_out: str) -> str:
+    """Whose clips a finding is measured on, with the word for who is held out together."""
+    if found.protocol == SAME and held_out in (TAKES, *NOT_OF_PEOPLE):
+        return f"{SAME}, other {held_out}"
+    return found.protocol.replace("people", held_out)
 
 
 def all_columns(evaluation: Evaluation) -> list[Finding]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from masquerade.benchmark.published_markdown import markdown_cell
 from masquerade.errors import escape
-from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
+from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -20,6 +20,7 @@ from masquerade.report.numbers_and_columns import (
     highest_upper_end,
     main_columns,
     number,
+    protocol_title,
     with_interval,
 )
 from masquerade.report.verdicts import verdict
@@ -127,12 +128,9 @@ YES_NO = {True: "yes", False: "NO", None: ""}
 def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
     """The heading of each column, with the word for who is held out together."""
     use = {"utility": "keep", "private": "hide"}
-    whose = {c.protocol: c.protocol.replace("people", held_out) for c in columns}
-    if held_out in (TAKES, *NOT_OF_PEOPLE):
-        whose[SAME] = f"{SAME}, other {held_out}"
     return [
         "video",
-        *(f"{c.label} ({use[c.use]}; {c.metric}, {whose[c.protocol]})" for c in columns),
+        *(f"{c.label} ({use[c.use]}; {c.metric}, {protocol_title(c, held_out)})" for c in columns),
     ]
 
 
