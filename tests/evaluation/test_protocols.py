@@ -442,3 +442,23 @@ def test_a_split_without_anybody_to_recognise_leaves_identity_out(
     assert result.void is None
     said = "No test clip has a value of identity that a training clip of its fold has"
     assert any(note.startswith(said) for note in result.limits)
+
+
+def test_a_label_of_few_clips_is_shuffled_among_them(manifest: Manifest) -> None:
+    """A fold's training part might end without a value to learn from, after hours."""
+    some = {"p0", "p2", "p3", "p5"}
+    given = with_tall(manifest, some)
+    truth = GroundTruth.of(given, protocols(given, folds=2))
+    orders = set()
+    for seed in range(4):
+        shuffled = truth.shuffled(seed).labels
+        for name, codes in truth.labels.items():
+            known = is_known(codes)
+            assert np.array_equal(is_known(shuffled[name]), known)
+            assert sorted(shuffled[name][known]) == sorted(codes[known])
+            assert name == "tall" or not np.array_equal(shuffled[name], codes)
+        orders.add(tuple(shuffled["tall"].tolist()))
+        # all labels of a clip move together
+        both = {(a, b) for a, b in zip(shuffled["identity"], shuffled["red"], strict=True)}
+        assert both == set(zip(truth.labels["identity"], truth.labels["red"], strict=True))
+    assert len(orders) > 1

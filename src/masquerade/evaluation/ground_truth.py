@@ -190,10 +190,16 @@ class GroundTruth:
     def shuffled(self, seed: int) -> GroundTruth:
         """Labels moved to other clips, all of a clip's together, for the negative control.
 
-        A copy of a clip in another row gets other labels, so that the control does not find it.
+        Each stays among the clips that have it, or a fold might have none to learn from. A copy of
+        a clip in another row gets other labels, so that the control does not find it.
         """
         order = np.random.default_rng(seed).permutation(len(self.groups))
-        return replace(self, labels={name: codes[order] for name, codes in self.labels.items()})
+        found = {}
+        for name, codes in self.labels.items():
+            known = is_known(codes)
+            found[name] = codes.copy()
+            found[name][known] = codes[order[known[order]]]
+        return replace(self, labels=found)
 
     def split(self, protocol: str, split: Split, *, seed: int = 0) -> SplitTruth:
         """The clips of one split of all folds of a protocol, as attackers of a seed see them."""
