@@ -234,6 +234,14 @@ def test_people_are_called_unseen_only_where_the_manifest_tells_who_is_who(
     names[first] = ""
     name, notes = described(apart.with_cells(apart.column("identity"), names))
     assert name == "people" and f"Who is in 1 of {len(manifest)} clips is unknown" in notes[0]
+    half = len(manifest) // 2
+    for few in (half, 1, 0):  # the clips that name somebody
+        names = [cell if i < few else "" for i, cell in enumerate(apart.cells("identity"))]
+        sparse = apart.with_cells(apart.column("identity"), names)
+        assert described(sparse, folds=2)[0] == "clips"
+        file = Column(name="source", role="group", kind="classes")
+        cut = sparse.with_cells(file, [one.path for one in sparse.clips])
+        assert described(cut, folds=2)[0] == "source videos"
 
     for column, held_out in (("group", "groups"), ("source", "source videos")):
         columns = (replace(apart.column("identity"), name=column, role="group", kind="classes"),)

@@ -1,5 +1,7 @@
 """Name what a split holds out for testing: people, source videos, groups, or only clips."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
@@ -25,8 +27,8 @@ def describe_held_out(
 ) -> tuple[str, tuple[str, ...]]:
     """Return what is held out for testing, as a table calls it, and notes on it.
 
-    People are held out where a column names those of every clip, and a split that the manifest
-    has keeps them apart; else source videos, groups, or no more than clips.
+    People are held out where more than half of the clips name theirs, and a split that the
+    manifest has keeps them apart; else source videos, groups, or no more than clips.
     """
     folds = [fold for protocol in found if protocol.name == UNSEEN for fold in protocol.folds]
     columns = group_columns(manifest)
@@ -47,11 +49,19 @@ def describe_held_out(
                 "--folds 5 keeps them apart.",
                 *notes,
             )
-    if people_columns(manifest):
+    people = people_columns(manifest)
+    others = [name for name in columns if name not in people]
+    if _in_most_clips(manifest, people):
         return "people", notes
-    if not columns:
+    if not _in_most_clips(manifest, others):
         return "clips", notes
-    return "source videos" if own_name(columns[0]).lower().startswith("source") else "groups", notes
+    return "source videos" if own_name(others[0]).lower().startswith("source") else "groups", notes
+
+
+def _in_most_clips(manifest: Manifest, columns: Sequence[str]) -> bool:
+    """Whether more than half of the clips have a value of any of these columns."""
+    count = sum(any(clip.cells[name] for name in columns) for clip in manifest.clips)
+    return 2 * count > len(manifest)
 
 
 def _shared(fold: Fold, groups: IntArray) -> IntArray:
