@@ -272,6 +272,30 @@ def test_a_clip_that_names_somebody_by_another_column_shows_them(
         assert hidden.scores[name].value == pytest.approx(hidden.floors[name]), name
 
 
+def test_nobody_is_called_unseen_whom_the_manifests_split_has_in_train_too() -> None:
+    def compared(train: set[str]) -> tuple[Comparison | None, str | None]:
+        clips = [
+            Clip(
+                path=f"{person}_{take}.mp4",
+                cells={
+                    "action": "walk" if take % 2 else "wave",
+                    "identity": f"p{person}",
+                    "split": "train" if person < 6 or f"{person}_{take}" in train else "test",
+                },
+            )
+            for person in range(12)
+            for take in range(4)
+        ]
+        manifest = make_manifest(Path(), clips)
+        truth = GroundTruth.of(manifest, protocols(manifest, folds=0))
+        return compare_people(truth, source_files(manifest), np.arange(len(manifest)), seed=0)
+
+    assert compared(set())[0] is not None
+    found, why = compared({"7_0"})
+    assert found is None and why is not None
+    assert "are in train, by the manifest's own split" in why
+
+
 def test_trained_anonymizers_are_averaged_over_runs(comparison: Comparison, raw: Features) -> None:
     black = {name: np.zeros_like(one) for name, one in raw.items()}
     one, none = (every(comparison, features)[0] for features in (raw, black))

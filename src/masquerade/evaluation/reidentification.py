@@ -114,6 +114,10 @@ class Comparison:
             return f"{count} people of the test are in two recordings, and {LEAST_PEOPLE} must be"
         if any(len(np.unique(self.groups[self.learned(k)])) < 4 for k in range(len(self.folds))):
             return "there are fewer than 4 people to learn from"
+        for fold, rows in zip(self.folds, self.tested, strict=True):
+            learned = np.union1d(fold.train, fold.validation)
+            if np.isin(self.groups[rows], self.groups[learned]).any():
+                return "people or source videos of test are in train, by the manifest's own split"
         return None
 
     def _recurring(self, rows: IntArray) -> IntArray:
