@@ -27,6 +27,7 @@ from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.calibration import sigmoid
 from masquerade.evaluation.controls import (
     channel_controls,
+    notes_on_places,
     positive_controls,
     unread_channels,
     void_labels,
@@ -597,19 +598,41 @@ def test_who_sees_the_background_alone_is_not_called_strongest_of_a_persons_attr
 
 
 def test_traits_of_people_are_told_from_who_and_where_they_are(tmp_path: Path) -> None:
-    names = ("action", "identity", "partner", "age", "clothes", "scene", "red", "tall")
+    names = (
+        *("action", "identity", "partner", "age", "clothes"),
+        *("scene", "place_ward", "Room_number", "red", "tall"),
+    )
     head = (
         ",".join(names)
         .replace("partner", "partner:identity")
         .replace("clothes", "clothes:multi-label")
     )
-    rows = [f"{n}.mp4,walk{n % 2},a{n},b{n},old{n % 2},hat|coat,beach,{n % 2},1" for n in (0, 1)]
+    rows = [
+        f"{n}.mp4,walk{n % 2},a{n},b{n},old{n % 2},hat|coat,beach,ward,12,{n % 2},1" for n in (0, 1)
+    ]
     path = tmp_path / "clips.csv"
     path.write_text("\n".join([f"path,{head}", *rows]))
     every = Protocol(name="x", labels=names, heads=names, folds=())
     traits = {spec.name: spec.of_people for spec in protocol_specs(read_manifest(path), every)}
     of_people = {name for name, trait in traits.items() if trait}
     assert of_people == {"age", "clothes", "red", "tall", "attributes"}
+
+
+def test_a_void_label_that_the_background_tells_may_be_of_the_place() -> None:
+    """Nothing told why, or what its column must be called to be attacked from there."""
+
+    def noted(spec: MetricSpec, *, read: bool, place: bool) -> tuple[str, ...]:
+        score = Score(value=0.9, low=0.8, high=1.0, n=9, clusters=9)
+        found = [
+            Control(kind=kind, label=spec.name, score=score, floor=0.5, passed=passed)
+            for kind, passed in (("positive", read), ("only place", place))
+        ]
+        return notes_on_places(found, {"x": [spec]})
+
+    (note,) = noted(RED, read=False, place=True)
+    assert note.startswith("red is void as a label of people") and "place_red" in note
+    assert not noted(RED, read=True, place=True) and not noted(RED, read=False, place=False)
+    assert not noted(WHO, read=False, place=True)  # the background counts of who it is
 
 
 def test_void_labels_are_left_out_of_means() -> None:

@@ -72,7 +72,7 @@ class CheckedControls:
 
     specs: Mapping[str, Sequence[MetricSpec]]  # that are scored, by protocol
     controls: tuple[Control, ...]
-    notes: tuple[str, ...]  # on labels that are left out of means
+    notes: tuple[str, ...]  # on labels that are left out of means, or are void
 
 
 def positive_controls(
@@ -319,6 +319,25 @@ def void_labels(controls: Sequence[Control]) -> dict[str, str]:
     """The reason why numbers are void, for each label that no attacker reads in raw video."""
     failed = [one.label for one in controls if one.kind == "positive" and not one.passed]
     return dict.fromkeys(failed, "the attacker does not succeed on raw video")
+
+
+def notes_on_places(
+    controls: Sequence[Control], specs: Mapping[str, Sequence[MetricSpec]]
+) -> tuple[str, ...]:
+    """Notes on void labels that the background alone surely tells in raw video.
+
+    It does not count of traits of people, and a label of the place may be taken for one.
+    """
+    void, told = void_labels(controls), CHANNEL + "place"
+    read = {one.label for one in controls if one.kind == told and one.passed}
+    every = [spec for several in specs.values() for spec in several]
+    traits = [one.name for one in every if one.of_people and one.columns == (one.name,)]
+    return tuple(
+        f"{name} is void as a label of people, though the background alone tells it in raw video: "
+        f"if it is of the place, rename the column to place_{name}."
+        for name in traits
+        if name in void and name in read
+    )
 
 
 STRONGER = "give more clips, a --preset of stronger attackers (many, paper) or more --seeds"

@@ -35,6 +35,7 @@ from masquerade.evaluation.controls import (
     clip_size_controls,
     least_above_chance,
     negative_control,
+    notes_on_places,
     positive_controls,
     raw_controls,
     void_labels,
@@ -525,7 +526,8 @@ class Evaluator:
         for name, one in self.raw.inputs.items():
             truth = self.truth.of_clips(one.clips)
             found += clip_size_controls(self.manifest, truth, name, specs[name])
-        return CheckedControls(specs=specs, controls=tuple(found), notes=positive.notes)
+        notes = (*positive.notes, *notes_on_places(found, specs))
+        return CheckedControls(specs=specs, controls=tuple(found), notes=notes)
 
     def _negative_controls(
         self, protocol: str, attacker: str, specs: Sequence[MetricSpec]

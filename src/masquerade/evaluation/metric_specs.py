@@ -45,7 +45,7 @@ in F1 the best one says yes to all: two figures are to be compared on the same t
 
 
 PLACES = frozenset({"scene", "place", "background", "location", "room", "object", "objects"})
-"""Labels of where clips are filmed and what stands there; other private ones are of people."""
+"""First words of labels of where clips are filmed and what is there; others are of people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,14 @@ def protocol_specs(
             use="utility" if name == action else "private",
             metric=metric,
             protocol=protocol.name,
-            of_people=not {own_name(column) for column in columns} & PLACES
-            and not {action, *named} & set(columns),
+            of_people=not any(map(_is_of_place, columns)) and not {action, *named} & set(columns),
         )
         for name, columns, metric in found
     )
+
+
+def _is_of_place(column: str) -> bool:
+    return own_name(column).split("_")[0].lower() in PLACES
 
 
 def metric_specs(
