@@ -492,10 +492,10 @@ class Studio:
         if self.root is None:
             raise UsageError("the studio was started without --root, so there is nothing to open.")
         try:
-            path = _named(self.root, place).resolve()
+            path = _named(self.root, place).resolve(strict=True)
         except (OSError, ValueError, RuntimeError):
             raise UsageError("there is no such place.") from None
-        if not path.is_relative_to(self.root) or not path.exists():
+        if not path.is_relative_to(self.root):
             raise UsageError("there is no such place.")
         return path
 
