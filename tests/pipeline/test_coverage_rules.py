@@ -152,7 +152,7 @@ def test_a_gap_of_one_track_ends_where_it_is_seen_or_gone() -> None:
         boxes = tuple(box(track, source) for track, source in sources.items())
         counter.add(Region(boxes=boxes), np.full((9, 9), 255, np.uint8))
     assert counter.longest_gap == 3  # of the first track, in the last three frames
-    assert (counter.seen, counter.filled, counter.tracks) == (1, 10, {1, 2})
+    assert (counter.seen, counter.filled, counter.tracks) == (1, 10, {("face", 1), ("face", 2)})
     assert counter.total().longest_gap == 3
     counter.add(Region(), np.zeros((9, 9), np.uint8))
     assert counter.longest_gap == 3  # the longest stays

@@ -55,6 +55,16 @@ def test_every_frame_counts_as_what_it_is() -> None:
     assert found.frames == 10
 
 
+def test_faces_and_people_are_counted_apart_and_nothing_else_as_one_of_them() -> None:
+    """A face and a person of one number counted as one, and a region drawn by hand as a person."""
+    counter = CoverageCounter(["people", "text"])
+    for label in ("person", "face", "drawn", "text"):
+        counter.add(Region(boxes=(replace(FILLED, label=label),)), hiding(10))
+    counter.add(Region(boxes=(replace(SEEN, label="person"), SEEN)), hiding(10))
+    assert counter.total().tracks == 2
+    assert counter.total().longest_gap == 1  # each of these was filled in in one frame
+
+
 def test_nothing_is_nothing_and_a_frame_asked_for_whole_is_not_uncertain() -> None:
     counter = CoverageCounter(["frame", "faces"])
     assert (counter.total().frames, counter.total().span) == (0, 0)

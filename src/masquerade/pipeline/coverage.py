@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 
 from masquerade.errors import OutputError, name_some
+from masquerade.pipeline.config import FOLLOWED_LABELS
 from masquerade.regions.boxes import box_pixels
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
@@ -19,6 +20,8 @@ from masquerade.regions.region import Region
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
 HALF = 128  # of a mask over 0 to 255: below it the source shines through more than what hides it
 MOST_NAMES = 20  # of videos or regions in one message
+
+Track = tuple[str, int]  # label and number: each kind of thing has numbers of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Coverage(FrameCounts):
     filled: int = 0  # regions that tracking filled in, without a detection in that frame
     seen: int = 0  # regions that a detector found in that frame
     unsure: int = 0  # of these, people of low confidence (regions/people_scores.py)
-    tracks: int = 0
+    tracks: int = 0  # of faces and of people, who have numbers of their own
     cuts: int = 0  # scene cuts
     longest_gap: int = 0  # most frames in a row over which one region was filled in
 
@@ -80,9 +83,9 @@ class CoverageCounter:
     cuts: int = 0
     longest_gap: int = 0
     filled_whole: int = 0
-    tracks: set[int] = field(default_factory=set)
-    drawn: set[int] = field(default_factory=set)  # of tracks: regions drawn by hand that hide
-    gaps: dict[int, int] = field(default_factory=dict)
+    tracks: set[Track] = field(default_factory=set)
+    drawn: set[int] = field(default_factory=set)  # tracks of regions drawn by hand that hide
+    gaps: dict[Track, int] = field(default_factory=dict)
 
     def add(self, region: Region, mask: Any) -> None:
         """Count one frame by what was found and its mask (H, W); None: all of it is hidden."""
@@ -95,10 +98,11 @@ class CoverageCounter:
         self.cuts += region.cut
         # Hidden whole by request, and not for want of certainty, where a source is `frame`.
         self.filled_whole += region.full_frame and "frame" not in self.sources
-        gaps = {}
+        gaps: dict[Track, int] = {}
         for box in region.boxes:
             if box.track is not None:
-                self.tracks.add(box.track)
+                if box.label in FOLLOWED_LABELS.values():
+                    self.tracks.add((box.label, box.track))
                 if box.label == "drawn" and (mask is None or mask[box_pixels(box)].any()):
                     self.drawn.add(box.track)
             if box.source == "detected":
@@ -107,7 +111,8 @@ class CoverageCounter:
                 continue
             self.filled += 1
             if box.source == "interpolated" and box.track is not None:
-                gaps[box.track] = self.gaps.get(box.track, 0) + 1
+                track = box.label, box.track
+                gaps[track] = self.gaps.get(track, 0) + 1
         self.gaps = gaps
         self.longest_gap = max(self.longest_gap, *gaps.values(), 0)
 

@@ -87,8 +87,8 @@ def told(receipt: Receipt) -> list[str]:
         said.append(f"Nothing was found in {coverage.missed} frames between.")
     if coverage.tracks:
         said.append(
-            f"People or faces followed: {coverage.tracks}; one who was lost and found again counts "
-            "twice."
+            f"People or faces followed: {coverage.tracks}; somebody and their face count as two, "
+            "and so does one who was lost and found again."
         )
     if receipt.left_visible:
         said.append(f"Left visible on purpose: {len(receipt.left_visible)}.")
