@@ -282,6 +282,41 @@ def test_a_check_tells_who_stays_visible_before_their_list_has_come(
     page.wait_for_selector("#check-list:has-text('1 person stays visible')")
 
 
+NOBODY = {"regions": "faces", "threshold": 0.99}  # which finds no face, so that all is one mark
+
+
+def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
+    """Change the video that is open, as another tab would."""
+    page.evaluate(
+        """async ([method, path, body]) => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const headers = {"Content-Type": "application/json"};
+            const answer = await fetch(`/api/videos/${first.id}/${path}`,
+                {method, headers, body: JSON.stringify(body)});
+            if (!answer.ok) throw new Error(await answer.text());
+        }""",
+        [method, path, body],
+    )
+
+
+def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, clip, complaints)
+    send(page, "PUT", "settings", NOBODY)
+    until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
+    send(page, "POST", "drawn", {"frame": 3, "box": [13, 19, 128, 144]})
+    page.wait_for_selector("#mark-list:has-text('Only your own region')", state="attached")
+    title = "#mark-fold-title:text-is('Places to look at ({})')"
+    page.wait_for_selector(title.format("1 of 1 left"))
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(title.format("all were looked at"))
+    (region,) = video_of(page)["drawn"]
+    send(page, "PUT", f"drawn/{region['id']}", {"frame": 12, "box": [500, 19, 600, 144]})
+    page.wait_for_selector(title.format("1 of 1 left"))
+
+
 @pytest.mark.parametrize("asked", ["run", "point"])
 def test_a_question_about_one_video_ends_where_another_one_is_shown(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path, asked: str

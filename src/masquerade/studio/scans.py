@@ -13,6 +13,7 @@ from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import edited_config, followed_label, region_arguments
 from masquerade.pipeline.edits import Edits
 from masquerade.regions.boxes import covered_share
+from masquerade.regions.drawn import DrawnRegion
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
@@ -167,22 +168,23 @@ class Scan:
             elif not seen.size and len(seen.frames) == 1:
                 seen.box = (box.x0, box.y0, box.x1, box.y1)
 
-    def marks(
-        self, drawn: Sequence[int] = (), followed: Sequence[int] = ()
-    ) -> list[dict[str, Any]]:
+    def marks(self, drawn: Sequence[DrawnRegion] = ()) -> list[dict[str, Any]]:
         """The frames that somebody should look at, such as those in which nothing was found.
 
-        Args:
-            drawn: frames in which a user drew something.
-            followed: frames through which that was followed, and in which it may be off its place.
+        A drawn region may be off its place where it was followed. Marks that ask about it have the
+        digest of its `boxes`: once they are others, the mark is another one.
         """
-        by_hand, moved = set(drawn), set(followed)
+        by_hand = {t for one in drawn for t in one.keys}
+        moved = {t for one in drawn for t in one.boxes}
         nothing = [t for t, n in enumerate(self.found) if not n and t not in by_hand]
         alone = [t for t in nothing if t in moved]
         nothing = [t for t in nothing if t not in moved]
         found = [_mark(run, "nothing", "Nothing was found here.") for run in frame_spans(nothing)]
         text = "Only your own region hides something here: look whether it is still in its place."
-        found += [_mark(run, "unsure", text) for run in frame_spans(alone)]
+        found += [
+            {**_mark(run, "unsure", text), "boxes": _boxes_digest(drawn, run)}
+            for run in frame_spans(alone)
+        ]
         text = "Somebody was not seen here for a while, and was filled in."
         found += [_mark(run, "gap", text) for run in self.gaps]
         text = "Somebody was found here with little confidence."
@@ -284,3 +286,11 @@ def _share(region: Region, area: float) -> float:
 
 def _mark(run: tuple[int, int], kind: str, text: str) -> dict[str, Any]:
     return {"first": run[0], "last": run[1], "kind": kind, "text": text}
+
+
+def _boxes_digest(drawn: Sequence[DrawnRegion], run: tuple[int, int]) -> str:
+    """Another one wherever drawn regions lie elsewhere in some of these frames."""
+    inside = [
+        [(t, box) for t, box in sorted(one.boxes.items()) if run[0] <= t <= run[1]] for one in drawn
+    ]
+    return hashlib.sha256(json.dumps([one for one in inside if one]).encode()).hexdigest()[:16]

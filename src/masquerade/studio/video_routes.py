@@ -135,15 +135,15 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/videos/{id}/strip")
     def strip(id: str) -> dict[str, Any]:
         video = studio.video(id)
+        edits, revision = video.history.now()  # before the search, as in `shown`
         scan = video.scan()
-        drawn = sorted({t for one in video.edits.drawn for t in one.keys})
-        followed = sorted({t for one in video.edits.drawn for t in one.boxes})
         return {
+            "decisions": revision,
             "frames": max(video.pictures.frames, scan.done),
             "done": scan.done,
             "found": list(scan.found),
             "share": list(scan.share),
-            "marks": scan.marks(drawn, followed),
+            "marks": scan.marks(edits.drawn),
         }
 
     @app.get("/api/videos/{id}/tracks")

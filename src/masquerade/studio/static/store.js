@@ -54,7 +54,8 @@ export const RED = ["nothing", "gap", "unsure"];
 
 export const redMarks = () => (state.strip?.marks ?? []).filter((mark) => RED.includes(mark.kind));
 
-export const markKey = (mark) => `${mark.kind}:${mark.first}:${mark.last}`;
+/** Another one where the mark asks another thing: one about a region of the user's own says where that lies. */
+export const markKey = (mark) => [mark.kind, mark.first, mark.last, mark.boxes ?? ""].join(":");
 
 export const openMarks = () => redMarks().filter((mark) => !state.looked.has(markKey(mark)));
 
