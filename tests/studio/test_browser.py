@@ -283,6 +283,16 @@ def test_a_check_tells_who_stays_visible_before_their_list_has_come(
 
 
 NOBODY = {"regions": "faces", "threshold": 0.99}  # which finds no face, so that all is one mark
+HELD_STRIPS = """
+    const ask = window.fetch;
+    let held = null;
+    window.hold = () => { held = new Promise((done) => { window.letGo = done; }); };
+    window.hold();
+    window.fetch = async (path, options) => {
+        if (String(path).endsWith("/strip")) await held;
+        return ask(path, options);
+    };
+"""
 
 
 def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
@@ -297,6 +307,37 @@ def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
         }""",
         [method, path, body],
     )
+
+
+def test_a_run_asks_while_it_is_not_known_what_was_marked(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    """It began at once, and the page said that there were no marks, or those of other settings."""
+    page = uploaded(browser, address, clip, complaints)
+    send(page, "PUT", "settings", NOBODY)
+    until(page, "VIDEO.scan.state === 'done'")
+    page.add_init_script(HELD_STRIPS)
+    page.reload()
+    page.wait_for_selector(READY, timeout=LONG)
+
+    def refused_for_want_of_marks() -> None:
+        page.wait_for_selector("#marks-open:text-is('Reading the marks')")
+        assert page.inner_text("#mark-fold-title") == "Places to look at (they are being read)"
+        page.click("#run")
+        page.wait_for_selector("#check-list:has-text('The marks are not known yet')")
+        page.click("#check-dialog form button")
+        assert page.evaluate("fetch('/api/jobs').then(answer => answer.json())") == []
+
+    refused_for_want_of_marks()
+    page.evaluate("window.letGo()")
+    page.wait_for_selector("#mark-text:text-is('Nothing was found here.')")
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#mark-fold-title:text-is('Places to look at (all were looked at)')")
+    page.evaluate("window.hold()")
+    send(page, "PUT", "settings", {"feather": 2})
+    page.wait_for_selector("#undo[title*=feather]", timeout=LONG)
+    refused_for_want_of_marks()
 
 
 def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(

@@ -139,7 +139,7 @@ class Scan:
                     self._add(region)
 
     def _add(self, region: Region) -> None:
-        frame, self.done = self.done, self.done + 1
+        frame = self.done
         self.found.append(1 if region.full_frame else len(region.boxes))
         # Beside faces or people, a part that was pointed at must not hide that none was found.
         strength = region.strength if self.kind is None else None
@@ -167,6 +167,7 @@ class Scan:
                 seen.size, seen.best, seen.box = size, frame, edges
             elif not seen.size and len(seen.frames) == 1:
                 seen.box = (box.x0, box.y0, box.x1, box.y1)
+        self.done += 1  # last: who reads how many are done finds all of them
 
     def marks(self, drawn: Sequence[DrawnRegion] = ()) -> list[dict[str, Any]]:
         """The frames that somebody should look at, such as those in which nothing was found.

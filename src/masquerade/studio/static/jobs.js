@@ -6,7 +6,7 @@ import { find, icon, make, plural, redraw, sentence } from "./dom.js";
 import { settled } from "./edits.js";
 import { ask, report, tell } from "./notice.js";
 import { stepMark, togglePlay } from "./playback.js";
-import { changed, on, openMarks, state, visibleTracks } from "./store.js";
+import { changed, marksKnown, on, openMarks, searching, state, visibleTracks } from "./store.js";
 
 const allowed = new Map(); // job -> what it was allowed to publish without
 const KINDS = { anonymize: "Anonymize", attack: "Try to undo it" };
@@ -49,20 +49,21 @@ async function check() {
   if (!now || find("#check-dialog").open) return;
   checked = now;
   const { video } = state;
-  const open = openMarks().length;
+  const known = marksKnown();
+  const open = known ? openMarks().length : 0;
   const visible = visibleTracks().length;
-  const searching = ["waiting", "running"].includes(video.scan?.state) || video.state === "reading";
   const points = [];
+  if (!known) points.push("The marks are not known yet; look, or wait.");
   if (open) points.push(`${plural(open, "place")} ${open === 1 ? "was" : "were"} not looked at.`);
   if (visible || video.only.length) {
     points.push(visible ? `${plural(visible, "person", "people")} ${visible === 1 ? "stays" : "stay"} visible.` : "Only who was chosen is hidden.");
   }
-  if (searching) points.push("The search is still going on. There may be more places to look at.");
+  if (searching()) points.push("The search is still going on. There may be more places to look at.");
   if (points.length === 0) return start({ kind: "anonymize" }, {}, checked);
   find("#check-list").replaceChildren(...points.map((text) => make("li", {}, text)));
   find("#check-look").hidden = open === 0;
   // What is offered first is to look; where there is nothing to look at, to go on.
-  find("#check-go").className = open === 0 ? "primary" : "plain";
+  find("#check-go").className = known && open === 0 ? "primary" : "plain";
   find("#check-dialog").showModal();
 }
 

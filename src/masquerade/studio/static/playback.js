@@ -2,7 +2,7 @@
 
 import { clamp, clock, find } from "./dom.js";
 import { tell } from "./notice.js";
-import { frameCount, lastFrame, changed, on, openMarks, redMarks, state } from "./store.js";
+import { frameCount, lastFrame, changed, marksKnown, on, openMarks, redMarks, state } from "./store.js";
 import { arriving, seek } from "./viewer.js";
 
 let started = { frame: 0, at: 0 };
@@ -21,7 +21,8 @@ export function stepMark(direction) {
       ? marks.find((mark) => mark.first > state.frame)
       : marks.findLast((mark) => mark.last < state.frame);
   if (!ahead) {
-    tell(marks.length === 0 ? "There are no marks." : direction > 0 ? "No mark after this." : "No mark before this.");
+    if (!marksKnown()) tell("The marks are still being read.");
+    else tell(marks.length === 0 ? "There are no marks." : direction > 0 ? "No mark after this." : "No mark before this.");
     return;
   }
   seek(direction > 0 ? ahead.first : ahead.last);
@@ -71,7 +72,7 @@ function show() {
   find("#frame-count").textContent = `of ${Math.max(0, frameCount() - 1).toLocaleString("en")}`;
   find("#clock").textContent = clock(frame / (video.rate || 25));
   const here = (state.strip?.marks ?? []).filter((mark) => mark.first <= frame && frame <= mark.last);
-  const red = here.find((mark) => mark.kind !== "cut");
+  const red = marksKnown() && here.find((mark) => mark.kind !== "cut");
   find("#mark-text").textContent = red ? red.text : "";
   find("#mark-here").hidden = !red;
   find("#marks-open").hidden = Boolean(red);
@@ -81,8 +82,9 @@ function show() {
 function showMarks() {
   const all = redMarks().length;
   const open = openMarks().length;
-  find("#marks-open").textContent =
-    all === 0 ? (state.video?.scan?.state === "done" ? "No marks" : "No marks so far") : open === 0 ? `All ${all} marks looked at` : `${open} of ${all} marks to look at`;
+  const none = state.video?.scan?.state === "done" ? "No marks" : "No marks so far";
+  const some = open === 0 ? `All ${all} marks looked at` : `${open} of ${all} marks to look at`;
+  find("#marks-open").textContent = !marksKnown() ? "Reading the marks" : all === 0 ? none : some;
   find("#next-mark").disabled = find("#previous-mark").disabled = all === 0;
   show();
 }
@@ -101,7 +103,7 @@ export function setUp() {
     input.value = state.frame;
   });
   on("frame video", show);
-  on("strip looked scan", showMarks);
+  on("strip looked scan revision", showMarks);
   on("playing", () => {
     const button = find("#play");
     find("use", button).setAttribute("href", state.playing ? "#icon-pause" : "#icon-play");

@@ -8,7 +8,7 @@ export const state = {
   shown: null, // {frame, revision}: the pair of pictures that is seen
   seen: null, // the frame that is seen, also while its result is on its way
   playing: false,
-  strip: null, // {frames, done, found, share, marks}
+  strip: null, // {decisions, frames, done, found, share, marks}: of which decisions, and how many frames were searched
   tracks: { only: false, tracks: [] },
   jobs: [],
   mode: null, // null or {kind: "draw", region: id or null} or {kind: "point"} or {kind: "join", track}
@@ -51,6 +51,16 @@ export const frameCount = () => {
 export const lastFrame = () => Math.max(0, (state.video?.frames ?? 0) - 1);
 
 export const RED = ["nothing", "gap", "unsure"];
+
+/** Whether a search goes on, or will: there may be more marks. */
+export const searching = () => state.video?.state === "reading" || ["waiting", "running"].includes(state.video?.scan?.state);
+
+/** Whether the marks are those of what is decided now, and of all that was searched by the end of the search. */
+export const marksKnown = () => {
+  const { strip, video } = state;
+  if (!strip || strip.decisions !== video?.decisions) return false;
+  return searching() || strip.done >= (video.scan?.done ?? 0);
+};
 
 export const redMarks = () => (state.strip?.marks ?? []).filter((mark) => RED.includes(mark.kind));
 

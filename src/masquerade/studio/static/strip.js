@@ -3,7 +3,7 @@
 import { clamp, clock, find, span } from "./dom.js";
 import { tell } from "./notice.js";
 import { stop } from "./playback.js";
-import { frameCount, lastFrame, markKey, on, openMarks, RED, redMarks, state } from "./store.js";
+import { frameCount, lastFrame, markKey, marksKnown, on, openMarks, RED, redMarks, state } from "./store.js";
 import { seek } from "./viewer.js";
 
 const MARKS = 22; // height of the lane of marks, in CSS pixels
@@ -269,9 +269,9 @@ function showValue() {
 function listMarks() {
   const marks = redMarks();
   const open = openMarks().length;
-  find("#mark-fold").hidden = marks.length === 0;
+  find("#mark-fold").hidden = marks.length === 0 && state.strip !== null;
   const summary = find("#mark-fold-title");
-  summary.textContent = open ? `Places to look at (${open} of ${marks.length} left)` : "Places to look at (all were looked at)";
+  summary.textContent = !marksKnown() ? "Places to look at (they are being read)" : open ? `Places to look at (${open} of ${marks.length} left)` : "Places to look at (all were looked at)";
   const list = find("#mark-list");
   const key = marks.map((mark) => markKey(mark) + state.looked.has(markKey(mark))).join();
   if (list.dataset.key === key) return;
@@ -309,6 +309,6 @@ export function setUp() {
   });
   new ResizeObserver(redraw).observe(canvas);
   on("frame frames video strip", showValue);
-  on("strip looked", listMarks);
+  on("strip looked scan revision", listMarks);
   on("strip looked tracks selected", redraw);
 }
