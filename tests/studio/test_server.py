@@ -18,6 +18,8 @@ from starlette.testclient import TestClient
 
 from masquerade.cli.demo_clip import compose
 from masquerade.regions.drawn import DRAWN_TRACKS
+from masquerade.regions.following import Followed
+from masquerade.studio import video_session
 from masquerade.studio.studio import Studio, plain_name
 
 Opened = Callable[..., dict[str, Any]]
@@ -474,3 +476,31 @@ def test_a_video_that_is_not_there_is_said(page: TestClient) -> None:
 def test_names_lead_nowhere(given: str, plain: str) -> None:
     assert plain_name(given) == plain
     assert plain_name(given + "\n\x1b") == plain + "__" or plain == "video"
+
+
+@pytest.mark.parametrize(("reached", "told"), [(9, []), (7, ["behind frame 7: it was lost."])])
+def test_a_region_that_reaches_the_end_is_not_lost(
+    page: TestClient, opened: Opened, monkeypatch: pytest.MonkeyPatch, reached: int, told: list[str]
+) -> None:
+    """It stays some frames longer than it can be told apart, and may be hidden to the end so."""
+    video = opened(scanned=False, regions="faces", method="blacken")
+    box, start = (10.0, 10.0, 60.0, 60.0), 5
+    assert video["frames"] == 10
+
+    def follow(pictures: Any, _: Any) -> Followed:
+        forward = len(list(pictures)) == 10 - start
+        return Followed([box] * (reached - start if forward else start), "it was lost")
+
+    monkeypatch.setattr(video_session, "follow", follow)
+    body = {"frame": start, "box": box}
+    (region,) = page.post(f"/api/videos/{video['id']}/drawn", json=body).json()["drawn"]
+    assert (region["first"], region["last"], region["lost"]) == (0, reached, told)
+
+
+def test_it_is_said_where_nobody_has_a_number(page: TestClient, opened: Opened) -> None:
+    """As where text is looked for first: a face is found and hidden, and nobody can be chosen."""
+    video = opened(scanned=False, regions="faces+hands", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    assert page.get(f"{own}/tracks").json()["listed"] is True
+    assert page.put(f"{own}/settings", json={"regions": "hands+faces"}).status_code == 200
+    assert page.get(f"{own}/tracks").json()["listed"] is False

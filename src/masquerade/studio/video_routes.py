@@ -152,6 +152,7 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
         return {
             "only": bool(video.edits.only),
             "choosable": not video.edits.anonymizer().shows_nobody,
+            "listed": video.scan().kind is not None,  # whether whoever is found has a number
             "tracks": [_track(one, video.edits) for one in video.tracks()],
         }
 

@@ -448,7 +448,8 @@ class VideoSession:
             went = follow((self.pictures.read(t) for t in numbers), small)
             for t, (a, b, c, d) in zip(numbers[1:], went.boxes, strict=False):
                 found[t] = (a / across, b / down, c / across, d / down)
-            why = went.lost or ("" if end in (0, last) else "it was followed no further")
-            if why:
-                lost.append(f"{words} frame {frame + step * len(went.boxes)}: {why}.")
+            reached = frame + step * len(went.boxes)
+            if reached != (last if step > 0 else 0):
+                why = went.lost or "it was followed no further"
+                lost.append(f"{words} frame {reached}: {why}.")
         return found, lost

@@ -38,7 +38,9 @@ function showEmpty(list) {
   place.hidden = list.length > 0;
   find("#people-hint").hidden = list.length === 0 || state.tracks.choosable === false;
   const scanning = ["waiting", "running"].includes(state.video.scan?.state);
-  place.textContent = scanning
+  place.textContent = state.tracks.listed === false
+    ? "Nobody is listed: what is looked for gives nobody a number, and all that is found is hidden. To choose among people, look for faces or people first, under More."
+    : scanning
     ? "The search is going on. Whoever is found appears here."
     : "Nobody was found yet. Look through the video, and draw your own region over whoever was missed.";
 }
