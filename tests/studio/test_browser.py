@@ -358,6 +358,40 @@ def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
     page.wait_for_selector(title.format("1 of 1 left"))
 
 
+def test_a_second_part_needs_a_name_of_its_own_and_deleting_one_is_asked(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, clip, complaints)
+    until(page, "VIDEO.state === 'ready'")
+    page.click("[data-testid=more]")
+    page.select_option("#regions", "frame")
+    page.wait_for_selector("#people-empty:has-text('Nobody is listed')")
+    page.select_option("#regions", "faces")
+    page.wait_for_selector("#people-empty:not(:has-text('Nobody is listed'))", state="attached")
+
+    def point(name: str) -> None:
+        page.click("[data-mode-button=point][aria-pressed=false]")
+        page.click("#viewer", position={"x": 60, "y": 60})
+        page.fill("#name-input", name)
+        page.click("#name-add")
+
+    point("Badge")
+    page.wait_for_selector("[data-point=badge]", timeout=LONG)
+    point("badge")
+    page.wait_for_selector("#alert:has-text('Badge is hidden already; choose another name')")
+    page.keyboard.press("Escape")
+    point("")
+    page.wait_for_selector("[data-point=part]", timeout=LONG)
+    page.click("[data-erase-point=part]")
+    page.wait_for_selector("#ask-text:has-text('Undo does not bring it back')")
+    page.click("#ask-dialog button[value='']")
+    assert [one["id"] for one in video_of(page)["templates"]] == ["badge", "part"]
+    page.click("[data-erase-point=part]")
+    page.click("#ask-yes")
+    until(page, "VIDEO.templates.length === 1")
+    complaints[:] = [said for said in complaints if "422" not in said]  # the refused name
+
+
 @pytest.mark.parametrize("asked", ["run", "point"])
 def test_a_question_about_one_video_ends_where_another_one_is_shown(
     browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path, asked: str

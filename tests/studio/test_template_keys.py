@@ -168,6 +168,29 @@ def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
     assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
 
 
+def test_a_second_thing_is_a_part_of_its_own(keyed: Callable[..., TestClient]) -> None:
+    """Under the name of the first, or under none, it was no step, and Undo showed both."""
+    page = keyed(None)
+    own = address(page)
+
+    def hidden() -> list[str]:
+        return [one["name"] for one in page.get(own).json()["templates"] if one["on"]]
+
+    assert page.post(f"{own}/templates", json=BESIDE).status_code == 200
+    assert point(page, "", "colour-hog").status_code == 200
+    assert hidden() == ["part", "part-2"]
+    assert page.post(f"{own}/undo").status_code == 200
+    assert hidden() == ["part"]
+    assert point(page, "Значок", "colour-hog").status_code == 200
+    assert hidden() == ["part", "part-3"]  # part-2 is in the library still
+    refused = point(page, "Part", "colour-hog")
+    assert refused.status_code == 422
+    assert refused.json()["error"].startswith("Part is hidden already; choose another name")
+    assert len(Library().load("part").picks) == 1
+    Library().remove("part")  # by another program: what is pointed at anew is in its place
+    assert point(page, "part", "colour-hog").status_code == 200
+
+
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that wait for their turn."""
@@ -224,6 +247,7 @@ def test_frames_that_were_looked_at_are_of_the_same_templates(
     job.state, job.exit_code = "failed", 4
     again = {"allow_empty": False, "allow_gaps": True, "looked_at": [job.id]}
     studio.anonymize(video.id, **again)
+    video.switch_template("badge", on=False)
     video.add_template(0, BESIDE["x"], BESIDE["y"], "badge", "colour-hog")
     with pytest.raises(UsageError, match="decided since that run"):
         studio.anonymize(video.id, **again)

@@ -57,7 +57,7 @@ class Point(Asked):
     frame: Number
     x: Coordinate
     y: Coordinate
-    name: str = Field("part", max_length=64)
+    name: str = Field("", max_length=64)  # empty: the next free one
     keys: str = Field("colour-hog", max_length=64)
 
 

@@ -368,6 +368,6 @@ def shown(video: VideoSession) -> dict[str, Any]:
 
 
 def template_name(given: str) -> str:
-    """A name as the library takes it, of one that a person typed."""
+    """A name as the library takes it, of one that a person typed; empty: it has no such letters."""
     plain = re.sub("[^a-z0-9_]+", "-", given.lower()).strip("-_")
-    return plain[:64] or "part"
+    return plain[:64]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -322,12 +323,23 @@ class VideoSession:
     def add_template(self, frame: int, x: float, y: float, name: str, kind: str) -> None:
         """Keep what is at a point as a template of the library, and hide what looks like it.
 
-        `kind` is of the keys by which it is compared.
+        Args:
+            frame: the one that is pointed at.
+            x: of the point, in pixels of the video.
+            y: likewise.
+            name: of the template; empty: the first free one of part, part-2, part-3 and so on.
+            kind: of the keys by which it is compared.
+
+        Raises:
+            UsageError: what has this name is hidden already, or is compared by other keys.
         """
         self.history.check_file()
         extractor, kinds = self._keys.extractor(kind), template_kinds()
-        others = [one for one in decisions.template_names(self.edits) if one != name]
-        if other := next((one for one in others if kinds.get(one, kind) != kind), None):
+        hidden = decisions.template_names(self.edits)
+        if name in hidden and name in kinds:  # else Undo would take back neither, or both
+            raise UsageError(f"{name} is hidden already; choose another name, or delete it first.")
+        name = name or _free_name({*hidden, *kinds})
+        if other := next((one for one in hidden if kinds.get(one, kind) != kind), None):
             raise UsageError(
                 f"{other} is hidden by {kinds[other]} keys, and all parts that are hidden together "
                 f"have one kind: turn it off, or point by {kinds[other]}."
@@ -453,3 +465,8 @@ class VideoSession:
                 why = went.lost or "it was followed no further"
                 lost.append(f"{words} frame {reached}: {why}.")
         return found, lost
+
+
+def _free_name(taken: Container[str]) -> str:
+    """A name for a part that was given none."""
+    return next(one for n in count(1) if (one := f"part-{n}" if n > 1 else "part") not in taken)

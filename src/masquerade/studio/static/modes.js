@@ -109,11 +109,11 @@ async function finishSpot() {
     reset();
     return;
   }
-  const known = new Set(state.video.templates.map((one) => one.id));
+  const known = new Set(state.video.templates.filter((one) => one.on).map((one) => one.id));
   const answer = await point({ frame, ...at, keys: state.keys, ...(name ? { name } : {}) });
   if (!answer || state.video?.id !== id) return;
   leave();
-  const made = answer.templates.find((one) => !known.has(one.id));
+  const made = answer.templates.find((one) => one.on && !known.has(one.id));
   if (made) {
     state.heat = made.id;
     changed("heat");

@@ -3,7 +3,7 @@
 import { find, icon, make, redraw, span } from "./dom.js";
 import { erase, erasePoint, turnPoint } from "./edits.js";
 import { enter } from "./modes.js";
-import { tell } from "./notice.js";
+import { ask, tell } from "./notice.js";
 import { stop } from "./playback.js";
 import { changed, on, regionName, state } from "./store.js";
 import { seek } from "./viewer.js";
@@ -76,9 +76,14 @@ function pointEntry(one) {
       button(shown ? "Close the map" : "Show where", { "data-heat": one.id, "aria-pressed": shown, "aria-label": `${shown ? "Close the map of" : "Show where is"} ${one.name}` },
         () => showHeat(shown ? null : one.id), "heat"),
       button("Delete", { "data-erase-point": one.id, "aria-label": `Delete ${one.name}` },
-        async () => (await erasePoint(one.id)) && tell(`“${one.name}” was deleted.`), "delete"),
+        () => dropPoint(one), "delete"),
     ),
   );
+}
+
+async function dropPoint({ id, name }) {
+  if (!(await ask(`Delete “${name}” from your collection, for all videos? Undo does not bring it back.`, "Delete"))) return;
+  if (await erasePoint(id)) tell(`“${name}” was deleted.`);
 }
 
 const WORDS = {
