@@ -25,6 +25,7 @@ from masquerade.pipeline.residual_detail import (
     Remains,
     remaining_detail,
     source_detail,
+    track_key,
 )
 from masquerade.pipeline.stream import AnonymizedFrame
 from masquerade.regions.boxes import Box
@@ -147,7 +148,8 @@ def test_what_was_found_is_kept_in_pixels_of_the_copy() -> None:
     one = check((1440, 720))
     found = one.found_in(region)
     assert found.boxes.tolist() == [[4, 2, 30, 45], [-1, 0, 2.5, 3], [0, 0, 0.5, 0.5]]
-    assert found.boxes.dtype == np.float32 and found.tracks.tolist() == [3, -1, 0]
+    assert found.boxes.dtype == np.float32
+    assert found.tracks.tolist() == [track_key(box) for box in region.boxes]
     assert found.silhouette is None and found.whole is False
     assert one.found_in(Region()).boxes.shape == (0, 4)
     assert one.found_in(Region(full_frame=True)).whole is True
@@ -180,9 +182,22 @@ def test_boxes_are_compared_that_no_silhouette_stands_for() -> None:
             [("text", False), ("person", False), ("person", True), ("part", False), ("face", False)]
         )
     )
-    region = Region(boxes=boxes, mask=outline)
-    assert check(shape="silhouette").found_in(region).tracks.tolist() == [0, 2]
-    assert check(shape="box").found_in(region).tracks.tolist() == [0, 1, 2, 3, 4]
+    region, keys = Region(boxes=boxes, mask=outline), [track_key(box) for box in boxes]
+    assert check(shape="silhouette").found_in(region).tracks.tolist() == [keys[0], keys[2]]
+    assert check(shape="box").found_in(region).tracks.tolist() == keys
+
+
+def test_a_small_face_is_not_judged_together_with_a_text_of_the_same_number() -> None:
+    """Faces, people and texts are counted from 0 each."""
+    rng, one, judge = np.random.default_rng(0), check(), RegionJudge()
+    face, text = Box(2, 2, 8, 8, 1, track=0), Box(20, 5, 32, 15, 1, track=0, label="text")
+    found = one.found_in(Region(boxes=(face, text)))
+    for frame in range(6):
+        before = rng.uniform(0, 255, SIZE[::-1]).astype(np.float32)
+        after = before.copy()
+        after[:, 15:] = 0  # the text is hidden, and the face is not
+        one.judge(judge, frame, one.of_source(before, found), after)
+    assert judge.left == 1
 
 
 def test_the_measure_is_of_windows_in_the_mask() -> None:

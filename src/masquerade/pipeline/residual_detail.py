@@ -9,6 +9,7 @@ do) and the output's has a share of the source's amplitude (else the trace that 
 do).
 """
 
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -25,6 +26,7 @@ from masquerade.errors import OutputError
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.stream import AnonymizedFrame, prefetch
+from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask, draw_ellipses, drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
@@ -138,6 +140,13 @@ def _sum(pools: Iterable[_Pool]) -> _Pool:
     return _Pool(*np.sum([_Pool(), *pools], axis=0).tolist())
 
 
+def track_key(box: Box) -> int:
+    """The number of a box's track among those of all labels, each of which counts from 0."""
+    if box.track is None:
+        return UNTRACKED
+    return (zlib.crc32(box.label.encode()) >> 1 << 31) + box.track
+
+
 class FrameDetail:
     """Compares small copies of a frame before and after, in the regions that were found in it.
 
@@ -186,7 +195,7 @@ class FrameDetail:
             silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
             found = [box for box in found if box.label != "face"]
         boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in found], np.float32)
-        tracks = np.array([UNTRACKED if b.track is None else b.track for b in found], np.int64)
+        tracks = np.array([track_key(box) for box in found], np.int64)
         return FoundRegions(
             boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
         )
