@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.splits import (
     group_columns,
     linked_groups,
@@ -39,7 +39,7 @@ def describe_held_out(
     )
     groups = linked_groups(manifest)
     for fold in folds:
-        shared = _shared(fold, groups)
+        shared = fold.shared(groups)
         if len(shared):
             whose = "people or source videos" if columns else "files"
             return "clips", (
@@ -64,17 +64,11 @@ def _in_most_clips(manifest: Manifest, columns: Sequence[str]) -> bool:
     return 2 * count > len(manifest)
 
 
-def _shared(fold: Fold, groups: IntArray) -> IntArray:
-    """Test clips of a fold that share a group with its training or validation clips."""
-    learned = np.concatenate([fold.train, fold.validation])
-    return fold.test[np.isin(groups[fold.test], groups[learned])]
-
-
 def _notes_on_recordings(manifest: Manifest, found: tuple[Protocol, ...]) -> tuple[str, ...]:
     """That test clips, by which people are recognised, are cut from recordings of train."""
     files = source_files(manifest)
     for fold in (fold for one in found if one.name == SAME for fold in one.folds):
-        shared = _shared(fold, files)
+        shared = fold.shared(files)
         if len(shared):
             return (
                 f"{len(shared)} of {len(fold.test)} test clips of the same people are of files or "

@@ -55,6 +55,11 @@ class Fold:
         others = tuple((np.intersect1d(a, clips), np.intersect1d(b, clips)) for a, b in self.others)
         return Fold(train=train, validation=validation, test=test, others=others)
 
+    def shared(self, groups: IntArray) -> IntArray:
+        """Test clips that share a group, (N,) by row, with training or validation clips."""
+        learned = np.concatenate([self.train, self.validation])
+        return self.test[np.isin(groups[self.test], groups[learned])]
+
     def for_seed(self, seed: int) -> Fold:
         """The fold as attackers of a seed see it.
 

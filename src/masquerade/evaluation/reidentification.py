@@ -115,8 +115,7 @@ class Comparison:
         if any(len(np.unique(self.groups[self.learned(k)])) < 4 for k in range(len(self.folds))):
             return "there are fewer than 4 people to learn from"
         for fold, rows in zip(self.folds, self.tested, strict=True):
-            learned = np.union1d(fold.train, fold.validation)
-            if np.isin(self.groups[rows], self.groups[learned]).any():
+            if np.isin(rows, fold.shared(self.groups)).any():
                 return "people or source videos of test are in train, by the manifest's own split"
         return None
 
