@@ -164,6 +164,11 @@ def test_what_the_points_mark_is_hidden_and_the_rest_stays(
     receipt = json.loads((tmp_path / "safe.mkv.receipt.json").read_text())
     (record,) = receipt["regions"]
     assert record["name"] == "templates" and record["arguments"]["keys"] == "colour-hog"
+    (warning,) = receipt["warnings"]
+    assert warning.endswith(
+        "people stay visible: --regions people beside --at or --hide hides both."
+    )
+    assert warning in done.stderr
 
 
 def test_hide_is_short_for_regions() -> None:

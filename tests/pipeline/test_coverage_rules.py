@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import masquerade
 from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline import verify
 from masquerade.pipeline.coverage import (
@@ -24,6 +25,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
     find_gaps,
+    template_warnings,
 )
 from masquerade.pipeline.receipt import (
     FileFacts,
@@ -94,6 +96,23 @@ def test_a_file_of_boxes_for_fewer_frames_is_told() -> None:
     assert said.startswith("no box hides anything in 20 of 30 frames")
     assert not coverage_warnings(counts, ["faces", "boxes"])
     assert not coverage_warnings(FrameCounts(frames=30, span=30), ["boxes"])
+
+
+@pytest.mark.parametrize(
+    ("sources", "method", "outside", "warns"),
+    [
+        (["templates"], "blur", "keep", True),
+        (["people", "templates"], "blur", "keep", False),
+        (["people"], "blur", "keep", False),
+        (["templates"], "blur", "black", False),  # all else is black
+        (["templates"], "silhouette", "keep", False),
+    ],
+)
+def test_who_names_templates_alone_is_told_that_people_stay_visible(
+    sources: list[str], method: str, outside: str, warns: bool
+) -> None:
+    found = template_warnings(sources, masquerade.build(method), outside=outside)
+    assert len(found) == warns
 
 
 def test_nothing_means_every_frame() -> None:

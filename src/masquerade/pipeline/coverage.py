@@ -20,6 +20,10 @@ from masquerade.regions.region import Region
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
 HALF = 128  # of a mask over 0 to 255: below it the source shines through more than what hides it
 MOST_NAMES = 20  # of videos or regions in one message
+TEMPLATES_ALONE = (
+    "only what looks like the points or templates that were named is hidden, and people stay "
+    "visible: --regions people beside --at or --hide hides both."
+)
 
 Track = tuple[str, int]  # label and number: each kind of thing has numbers of its own
 
@@ -184,6 +188,18 @@ def coverage_warnings(
             f"{counts.frames - 1}: look whether it is of this video."
         )
     return (empty if counts.nothing else []) + gaps
+
+
+def template_warnings(sources: Sequence[str], anonymizer: Any, *, outside: str) -> list[str]:
+    """Warn where templates are all that is hidden, as `--at` and `--hide` replace the default.
+
+    Args:
+        sources: the names of the run's region sources.
+        anonymizer: the run's.
+        outside: what becomes of all else, keep or black.
+    """
+    shown = outside == "keep" and not anonymizer.shows_nobody
+    return [TEMPLATES_ALONE] if set(sources) == {"templates"} and shown else []
 
 
 def check_file_coverage(

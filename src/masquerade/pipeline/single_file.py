@@ -34,6 +34,7 @@ from masquerade.pipeline.coverage import (
     CoverageCounter,
     check_file_coverage,
     coverage_warnings,
+    template_warnings,
 )
 from masquerade.pipeline.encoded_check import EncodedCheck
 from masquerade.pipeline.levels import build_level, measured_of
@@ -506,6 +507,7 @@ class FileRun:
         coverage = self.coverage.total()
         given = self.pipeline.regions if config.preview is None else None
         warned += coverage_warnings(coverage, self.coverage.sources, regions=given)
+        warned += template_warnings(self.coverage.sources, self.anonymizer, outside=config.outside)
         verified = output is not None and self.pipeline.check_output is not None
         if verified and info.kind == "sequence":
             warned.append("--verify looked at the output alone, and not at its folder of images.")
