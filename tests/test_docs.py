@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -196,6 +197,25 @@ def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, 
 def test_the_page_of_who_is_recognized_is_what_its_command_makes_of_the_tables() -> None:
     page = runpy.run_path(str(ROOT / "benchmarks" / "recognized.py"))["page"]()
     assert page == (ROOT / "docs" / "results" / "recognized.md").read_text("utf-8")
+
+
+def test_the_page_of_receipts_has_every_field_of_a_real_one(
+    short_clip: Path, tmp_path: Path
+) -> None:
+    masquerade.anonymize_file(
+        short_clip, tmp_path / "a.mp4", masquerade.build("blacken"), regions="faces"
+    )
+    receipt = json.loads((tmp_path / "a.mp4.receipt.json").read_text())
+    named = ("settings", "left_visible", "other_methods", "exports", "stage_seconds", "versions")
+    fields = set(receipt)
+    for key in set(receipt).difference(named):
+        parts = receipt[key] if isinstance(receipt[key], list) else [receipt[key]]
+        fields |= {f"{key}.{name}" for part in parts if isinstance(part, dict) for name in part}
+    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs/receipt.md").read_text(), re.M)
+    listed = [name for row in rows for name in re.findall("`(.*?)`", row)]
+    assert len(listed) == len(set(listed))
+    learned = {"method.weights_sha256", "method.warnings"}  # of trained methods alone
+    assert set(listed) - learned == fields
 
 
 def test_examples_are_short_and_run(
