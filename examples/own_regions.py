@@ -20,4 +20,6 @@ def main(source: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python own_regions.py VIDEO OUTPUT")
     main(*sys.argv[1:])

@@ -232,6 +232,24 @@ def test_examples_are_short_and_run(
     assert masquerade.read_video(made).clip.shape == masquerade.read_video(short_clip).clip.shape
 
 
+def test_an_example_without_its_files_says_how_it_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["own_regions.py"])
+    with pytest.raises(SystemExit, match=r"usage: python own_regions\.py VIDEO OUTPUT"):
+        runpy.run_path(str(ROOT / "examples" / "own_regions.py"), run_name="__main__")
+
+
+def test_the_readmes_commands_can_be_run_one_after_another() -> None:
+    """Each output has a name of its own, as one that is there already is not replaced."""
+    block = (ROOT / "README.md").read_text().partition("## Use\n\n")[2].partition("\n\n")[0]
+    lines = [line.partition("#")[0] for line in block.splitlines()]
+    makes = [line for line in lines if re.search(r" (anonymize|live) ", line)]
+    outputs = [re.search(r" -o (\S+)", line) for line in makes if "--list-people" not in line]
+    assert len(outputs) > 6 and all(outputs)
+    assert len({found[1] for found in outputs if found}) == len(outputs)
+
+
 def test_the_demo_leaves_what_it_says(
     called: Callable[..., Any],
     short_clip: Path,
