@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -284,6 +285,29 @@ def test_an_existing_manifest_is_replaced_only_when_asked(tmp_path: Path) -> Non
         assert old.read_text() == "kept"
     assert run("vote", *both, "-o", old, "-y") == 0
     assert read_manifest(old).cells("hat") == ("1",)
+
+
+def test_floors_show_whole_headers_and_say_what_their_metrics_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"attribute_with_a_long_name_{number}" for number in range(9)]
+    marks = ",".join("1" * 9), ",".join("0" * 9)
+    rows = [f"{n},x,{marks[n % 2]},p{n % 2},{'test' if n > 3 else 'train'}" for n in range(8)]
+    head = f"path,action,{','.join(names)},identity,split"
+    path = put(tmp_path / "m.csv", "\n".join([head, *rows]) + "\n")
+    assert run("floors", path) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names) and "…" not in printed
+    metrics = {row["metric"] for row in floors_of(path, capsys)}
+    for metric in {one.partition(" of ")[0] for one in metrics}:
+        assert f"\n{metric}: " in printed
+    assert {"cMAP", "F1", "BCE", "top-1", "balanced accuracy", "positive rate"} <= metrics
+
+
+def floors_of(path: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert run("floors", path, "--json") == 0
+    tables = json.loads(capsys.readouterr().out)["tables"]
+    return [row for table in tables for row in table["floors"]]
 
 
 def test_names_in_brackets_are_printed_as_they_are(

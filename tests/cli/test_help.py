@@ -21,6 +21,9 @@ from masquerade.cli import methods as methods_verb
 from masquerade.cli import train as train_verb
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
+from masquerade.regions import REGIONS
+from masquerade.regions.people import HOG_SCALE, THRESHOLDS
+from masquerade.regions.pose_tracking import PoseTrackingRules
 from masquerade.training.recipes import RECIPES
 
 LONG = {"anonymize": anonymize_verb, "evaluate": evaluate_verb, "train": train_verb}
@@ -109,6 +112,35 @@ def test_the_short_help_fits_a_screen(verb: str, monkeypatch: pytest.MonkeyPatch
     assert len(lines) <= 40
     assert max(map(len, lines[lines.index("") + 3 :])) <= 100  # boxes are of the terminal's width
     assert all(len(line) == 80 for line in lines if line[:1] in "│╭╰" and line)
+
+
+def test_defaults_in_the_help_are_those_of_the_region_sources(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = " ".join(
+        printed("anonymize", "--help-all", columns=900, monkeypatch=monkeypatch).split()
+    )
+    of = {
+        name: {key: one.default for key, one in inspect.signature(REGIONS[name]).parameters.items()}
+        for name in ("faces", "people", "hands", "text")
+    }
+    for key, words in {
+        "gap": "bridges",
+        "carry": "last detection",
+        "lookback": "first detection",
+    }.items():
+        (default,) = {kind[key] for kind in of.values()}
+        assert f"{words}. (default: {default})" in text
+    every = ", ".join(f"{name} {kind['every']}" for name, kind in of.items())
+    assert f"(default: {every}, templates" in text
+    scales = {name: kind["scale"] for name, kind in of.items()}
+    assert scales == {"faces": None, "people": 960, "hands": 960, "text": 960}
+    assert f"(default: 960; faces full; --detector hog {HOG_SCALE})" in text
+    scores = (of["faces"]["threshold"], THRESHOLDS["pose"], PoseTrackingRules.box_threshold)
+    words = "(default: faces {}; people {}, box {}; text {})".format(
+        *scores, of["text"]["threshold"]
+    )
+    assert words.replace(" 0.", " .") in text
 
 
 def test_a_negated_flag_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import masquerade
+from masquerade.cli.progress import summary
 from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline import verify
 from masquerade.pipeline.coverage import (
@@ -236,6 +238,26 @@ def test_a_public_receipt_keeps_all_but_what_identifies_the_source() -> None:
     assert receipt(settings={"regions": "faces+people"}).public().settings["regions"] == (
         "faces+people"
     )
+
+
+def test_the_line_of_a_file_says_in_words_what_was_followed() -> None:
+    coverage = Coverage(frames=30, empty=24, share=(0.1,) * 30, tracks=2, seen=12, filled=9)
+    people = (RegionRecord(name="people", arguments={"every": 4}, model_sha256=None),)
+    source = facts(frames=30)
+    assert summary(receipt(source=source, regions=people, coverage=coverage)) == (
+        "people hidden by blur in 6 of 30 frames (detector run on one frame in 4; "
+        "2 regions followed: found 12 times, and filled in 9 times without a find)"
+    )
+    alone = replace(coverage, tracks=1, filled=0, unsure=3)
+    left = receipt(source=source, regions=people, coverage=alone, left_visible={0: 30, 4: 2})
+    assert summary(left) == (
+        "people (all but ID 0, 4) hidden by blur in 6 of 30 frames (detector run on one frame in "
+        "4; 1 region followed: found 12 times, 3 of them unsure)"
+    )
+    untracked = receipt(regions=people, coverage=replace(coverage, tracks=0, filled=0))
+    assert summary(untracked).endswith("in 4; regions found 12 times)")
+    brief = receipt(regions=people, coverage=replace(coverage, seen=1, filled=1))
+    assert summary(brief).endswith("followed: found once, and filled in once without a find)")
 
 
 def test_a_receipt_says_nothing_it_was_not_told() -> None:

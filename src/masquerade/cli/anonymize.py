@@ -100,10 +100,9 @@ class Options(PipelineConfig):
     # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
     # as they are, so keep it private. -o names it.
     list_people: bool = False
-    # attack each output before it gets its name, and delete it where a face is seen in it, or
-    # somebody is unchanged, or a line of text is still there, who or which was to be hidden. It
-    # looks at 60 frames of a video, spread evenly from the first to the last; `masquerade attack`
-    # looks at more.
+    # attack each output before it gets its name, and delete it where what was to be hidden is still
+    # there: a face, an unchanged person, or a line of text. It looks at 60 frames of a video,
+    # spread evenly from the first to the last; `masquerade attack` looks at more.
     verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
@@ -114,9 +113,10 @@ class Options(PipelineConfig):
     no_progress: bool = False  # show no progress bar.
     keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.
     keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False  # short for --metadata keep.
-    # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
+    # lowest score hidden, 0 to 1; lower is safer. (default: faces .2; people .5, box .23;
+    # text .5)
     threshold: Annotated[UnitInterval | None, arg(aliases=["-t"])] = None
-    # size at which regions are detected: WxH, the longest side, or full.
+    # size for detection: WxH, longest side, or full. (default: 960; faces full; --detector hog 480)
     scale: Annotated[str | None, arg(aliases=["-s"])] = None
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing output.
     # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:

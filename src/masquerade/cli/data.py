@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 from rich import markup
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from masquerade.cli.arguments import run_command
@@ -34,6 +35,7 @@ Overwrite = Annotated[Flag, tyro.conf.arg(aliases=["-y"])]
 Part = Annotated[float, Allowed("above 0 and below 1", lambda value: 0 < value < 1)]
 Result = TypeVar("Result", CheckResult, VoteResult, FloorsResult)
 _SHOWN = 20  # of each kind of finding; --json has them all
+_WIDE = 10_000  # characters; no table is wider
 
 
 def check(
@@ -357,7 +359,25 @@ def _print_vote(result: VoteResult) -> None:
     Console().print(table)
 
 
+_METRICS = {
+    "positive rate": "share of clips that have the attribute, in percent; no attacker's score",
+    "top-1": "share of clips whose label is guessed right, in percent",
+    "balanced accuracy": "the same, as the mean over labels: rare ones count as much as any",
+    "cMAP": "mean over attributes of the average precision: how far up clips that have it are "
+    "ranked, in percent",
+    "F1": "how right and how complete the guesses of yes are together, 0 to 1",
+    "BCE": "binary cross-entropy: how far guessed probabilities are from the truth; 0 is exact",
+    "standard error": "how far a score may be off by the choice of the test clips",
+}
+_ATTACKERS = (
+    "None of these sees a video. A constant says how common the attribute is in train, train "
+    "majority the commonest label there; coins guess at random; an action prior says what is "
+    "commonest in train for the true action, and predicted action for one that a recognizer reads."
+)
+
+
 def _print_floors(result: FloorsResult) -> None:
+    """Print the tables, wide enough for whole headers where no terminal's width limits them."""
     console = Console()
     for table in result.tables:
         title = f"{result.labels}, split {result.split}: {table.train} train, {table.test} test"
@@ -370,6 +390,15 @@ def _print_floors(result: FloorsResult) -> None:
             sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
             each = [format_score(row, value) for value in row.per_attribute or () if several]
             shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *each)
-        console.print(shape)
+        for column in shape.columns:
+            column.overflow = "fold"
+        whole = Measurement.get(console, console.options.update(width=_WIDE), shape).maximum
+        width = console.width if console.is_terminal else max(console.width, whole)
+        Console(width=width).print(shape)
+    metrics = {row.metric for table in result.tables for row in table.floors}
+    for metric, meaning in _METRICS.items():
+        if any(one.startswith(metric) for one in metrics):
+            console.print(f"{metric}: {meaning}.", soft_wrap=True, highlight=False)
+    console.print(_ATTACKERS, soft_wrap=True, highlight=False)
     for note in result.notes:
         console.print(_plain(note), soft_wrap=True)

@@ -20,13 +20,16 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
-from masquerade.errors import escape
+from masquerade.errors import escape, name_some
 
 if TYPE_CHECKING:  # what they import is not needed to show it
+    from masquerade.pipeline.coverage import Coverage
     from masquerade.pipeline.file_outcome import FileOutcome
     from masquerade.pipeline.outputs import FileTask
     from masquerade.pipeline.receipt import Receipt
     from masquerade.pipeline.single_file import OnProgress
+
+MOST_IDS = 5  # of people left visible, in the line of a file
 
 
 class TimeLeft(TimeRemainingColumn):
@@ -209,6 +212,8 @@ def summary(receipt: Receipt) -> str:
         # rounded down, as 100 % is said of all alone
         words = dict.fromkeys(f"{int(1000 * share) / 1000:.1%}" for share in ends)
         return f"{' to '.join(words)} of the area of {frames} frames hidden by {method}"
+    if receipt.left_visible:
+        name += f" (all but ID {name_some([str(one) for one in receipt.left_visible], MOST_IDS)})"
     found = len(coverage.share) - coverage.empty - coverage.filled_whole
     hidden = f"hidden by {method} in {found} of {frames} frames"
     if coverage.filled_whole:
@@ -218,10 +223,22 @@ def summary(receipt: Receipt) -> str:
     mode = _detector_rates(
         {one.name: n for one in receipt.regions if (n := one.arguments.get("every"))}
     )
-    unsure = f" ({coverage.unsure} of them unsure)" if coverage.unsure else ""
-    seen = f"{coverage.seen} regions detected{unsure}, {coverage.filled} filled in by tracking"
+    seen = _count_finds(coverage)
     missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
     return f"{name} {hidden} ({mode}{seen}{missed})"
+
+
+def _count_finds(coverage: Coverage) -> str:
+    """Say how many regions were followed, and how often they were found, or filled in without."""
+    several = "region" if coverage.tracks == 1 else "regions"
+    followed = f"{coverage.tracks} {several} followed: " if coverage.tracks else "regions "
+    unsure = f", {coverage.unsure} of them unsure" if coverage.unsure else ""
+    filled = f", and filled in {_times(coverage.filled)} without a find" if coverage.filled else ""
+    return f"{followed}found {_times(coverage.seen)}{unsure}{filled}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _detector_rates(every: Mapping[str, int]) -> str:

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str, tyro.conf.Positional]
-Folder = Annotated[Path | None, arg(help="folder of templates; without it your own.")]
+Folder = Annotated[
+    Path | None,
+    arg(
+        help="folder of templates; by default what MASQUERADE_TEMPLATES names, else "
+        "masquerade/templates in $XDG_DATA_HOME or ~/.local/share."
+    ),
+]
 Output = Annotated[Path, arg(aliases=["-o"])]
 Overwrite = Annotated[Flag, arg(aliases=["-y"])]
 

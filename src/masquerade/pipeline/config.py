@@ -86,15 +86,19 @@ class RegionConfig(Checked):
     # hide the core of what is found completely; --no-calibrated: hide each place in proportion to
     # its cosine similarity, as in the paper.
     calibrated: bool = True
-    # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
+    # lowest score hidden, 0 to 1; lower is safer. (default: faces .2; people .5, box .23;
+    # text .5)
     threshold: UnitInterval | None = None
-    scale: str | None = None  # size at which regions are detected: WxH, the longest side, or full.
-    min_size: Weight | None = None  # regions smaller than this many pixels stay visible.
-    max_size: Positive | None = None  # regions larger than this many pixels stay visible.
-    every: Whole | None = None  # run the detector on every N-th frame and track between them.
-    gap: Reach | None = None  # longest run of frames without a detection that a track bridges.
-    carry: Reach | None = None  # frames for which a region stays hidden after its last detection.
-    lookback: Reach | None = None  # frames for which a region is hidden before its first detection.
+    # size for detection: WxH, longest side, or full. (default: 960; faces full; --detector hog 480)
+    scale: str | None = None
+    min_size: Weight | None = None  # faces whose longer side has fewer pixels stay visible.
+    max_size: Positive | None = None  # faces whose longer side has more pixels stay visible.
+    # run the detector on every N-th frame and track between them. (default: faces 3, people 4,
+    # hands 2, text 5, templates where motion asks for it)
+    every: Whole | None = None
+    gap: Reach | None = None  # most frames without a detection that a track bridges. (default: 12)
+    carry: Reach | None = None  # frames hidden after a region's last detection. (default: 6)
+    lookback: Reach | None = None  # frames hidden before a region's first detection. (default: 6)
     # join detections to tracks, which fills gaps; --no-track: hide single detections, without the
     # tracks that fill gaps between them.
     track: bool = True
