@@ -419,6 +419,7 @@ def redrawn(frame: np.ndarray, number: int) -> np.ndarray:
     return moved(frame, number) // 2 + 100
 
 
+@pytest.mark.slow
 def test_a_receipt_that_says_drawn_is_believed_where_all_of_the_raw_video_was_changed(
     raw: Path, tmp_path: Path
 ) -> None:

@@ -255,6 +255,7 @@ def test_a_pair_that_cannot_be_learned_from_has_a_line_that_says_so(
         assert says.endswith("this pair could not be read to learn from: frame 3 is damaged.")
 
 
+@pytest.mark.slow
 def test_many_videos_give_as_many_patches_as_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def runner_of(folder: Path, told: list[tuple[str, int, int, TimeLeft]]) -> JobRu
     )
 
 
+@pytest.mark.slow
 def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> None:
     told: list[tuple[str, int, int, TimeLeft]] = []
     first, second = draw(tmp_path, "a"), draw(tmp_path, "b", after=("a",))

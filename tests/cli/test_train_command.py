@@ -76,6 +76,7 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(folder / "run", folder / "stored-clips", error.getvalue(), out.getvalue())
 
 
+@pytest.mark.slow
 def test_a_rank_without_others_leaves_an_anonymizer_too(
     mimes: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

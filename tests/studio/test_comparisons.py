@@ -20,6 +20,7 @@ from masquerade.studio.studio import Studio
 Opened = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.slow
 def test_two_runs_are_queued_with_what_is_asked_for_and_no_more(
     page: TestClient, opened: Opened, tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_two_runs_are_queued_with_what_is_asked_for_and_no_more(
         page.delete(f"/api/jobs/{job['id']}")
 
 
+@pytest.mark.slow
 def test_settings_that_cannot_be_compared_queue_nothing(page: TestClient, opened: Opened) -> None:
     video = opened(scanned=False, level="face")
     own = f"/api/videos/{video['id']}"
@@ -56,6 +58,7 @@ def test_settings_that_cannot_be_compared_queue_nothing(page: TestClient, opened
         assert page.get("/api/jobs").json() == [], (first, second)
 
 
+@pytest.mark.slow
 def test_nothing_is_allowed_of_a_run_that_named_no_frames(
     page: TestClient, opened: Opened, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +82,7 @@ def test_nothing_is_allowed_of_a_run_that_named_no_frames(
     assert page.post(own, json=again).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_queue_with_room_for_one_takes_neither(
     page: TestClient, opened: Opened, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

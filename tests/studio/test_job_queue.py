@@ -85,6 +85,7 @@ def test_a_job_that_cannot_be_prepared_is_refused_and_leaves_nothing(
     assert jobs._running is None and not jobs._locks
 
 
+@pytest.mark.slow
 def test_what_is_allowed_for_one_run_is_not_for_other_decisions(
     page: Any,
     opened: Callable[..., dict[str, Any]],

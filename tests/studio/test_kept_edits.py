@@ -110,6 +110,7 @@ def other(page: TestClient, tmp_path: Path) -> Iterator[Studio]:
     found.close()
 
 
+@pytest.mark.slow
 def test_two_studios_do_not_decide_for_each_other(
     page: TestClient, opened: Callable[..., dict[str, Any]], other: Studio
 ) -> None:
@@ -133,6 +134,7 @@ def test_two_studios_do_not_decide_for_each_other(
         other.anonymize(theirs.id, allow_empty=False, allow_gaps=False)
 
 
+@pytest.mark.slow
 def test_no_run_begins_before_lost_decisions_are_acknowledged(
     page: TestClient, opened: Callable[..., dict[str, Any]], root: Path, tmp_path: Path
 ) -> None:

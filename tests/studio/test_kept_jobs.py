@@ -152,6 +152,7 @@ def refuses(page: TestClient) -> bool:
     return all(one.status_code == 422 and one.json() == NONE for one in answers)
 
 
+@pytest.mark.slow
 def test_a_result_is_given_while_it_is_the_file_that_the_job_made(
     ward: Path, start: Callable[[Path | None], TestClient]
 ) -> None:

@@ -90,6 +90,7 @@ def test_faces_are_found_followed_and_left_visible(page: TestClient, opened: Ope
     assert page.put(f"{own}/settings", json={"feather": 0.2}).json()["notice"] is None
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_followed_corrected_and_removed(page: TestClient, opened: Opened) -> None:
     video = opened(scanned=False, regions="faces", method="blacken")
     own = f"/api/videos/{video['id']}"
@@ -114,6 +115,7 @@ def test_what_is_drawn_is_followed_corrected_and_removed(page: TestClient, opene
     assert page.delete(f"{own}/drawn/3").status_code == 422
 
 
+@pytest.mark.slow
 def test_decisions_outlive_the_page(
     page: TestClient, opened: Opened, studio: Studio, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_choices_are_forgotten_where_people_are_numbered_anew(
         again.close()
 
 
+@pytest.mark.slow
 def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened) -> None:
     one, two = (opened(scanned=False) for _ in range(2))
     assert one["id"] != two["id"]  # the same video, uploaded twice
@@ -173,6 +176,7 @@ def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened)
     assert page.post(f"{own}/undo?seen={now}").json()["settings"]["feather"] == 2
 
 
+@pytest.mark.slow
 def test_a_number_of_an_older_page_decides_nothing(page: TestClient, opened: Opened) -> None:
     """It may be somebody else's by now, and a removed region's number is nobody else's ever."""
     video = opened(scanned=False, regions="faces", method="blacken")
@@ -310,6 +314,7 @@ def test_a_run_that_fails_says_why(page: TestClient, opened: Opened, wait: Wait)
     wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
 
 
+@pytest.mark.slow
 def test_a_file_that_replaced_an_open_one_is_opened_anew(page: TestClient, root: Path) -> None:
     """It went on with what had been there."""
     before = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
@@ -428,6 +433,7 @@ def test_what_is_no_video_is_refused_and_leaves_nothing(
     assert not list(studio._temporary.path.iterdir())
 
 
+@pytest.mark.slow
 def test_settings_that_no_run_would_do_change_nothing(page: TestClient, opened: Opened) -> None:
     video = opened(scanned=False)
     own = f"/api/videos/{video['id']}"
@@ -478,6 +484,7 @@ def test_names_lead_nowhere(given: str, plain: str) -> None:
     assert plain_name(given + "\n\x1b") == plain + "__" or plain == "video"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reached", "told"), [(9, []), (7, ["behind frame 7: it was lost."])])
 def test_a_region_that_reaches_the_end_is_not_lost(
     page: TestClient, opened: Opened, monkeypatch: pytest.MonkeyPatch, reached: int, told: list[str]
@@ -497,6 +504,7 @@ def test_a_region_that_reaches_the_end_is_not_lost(
     assert (region["first"], region["last"], region["lost"]) == (0, reached, told)
 
 
+@pytest.mark.slow
 def test_it_is_said_where_nobody_has_a_number(page: TestClient, opened: Opened) -> None:
     """As where text is looked for first: a face is found and hidden, and nobody can be chosen."""
     video = opened(scanned=False, regions="faces+hands", method="blacken")
