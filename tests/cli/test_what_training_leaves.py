@@ -11,7 +11,7 @@ import safetensors
 import torch
 
 import masquerade
-from masquerade.cli.train import main
+from masquerade.cli.train import _without_folders, main
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.extraction.dataset import from_tensor
@@ -49,6 +49,22 @@ def test_what_is_given_away_names_no_clip_and_no_folder(
         clip, tmp_path / "out.mp4", masquerade.load(tmp_path / "run"), regions="frame"
     )
     assert Path(broken[0]).name not in receipt.public().to_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["-o", "/home/ann/run"], ["-o", "run"]),
+        (["-o/home/ann/run"], ["-orun"]),
+        (["-o=/home/ann/run"], ["-o=run"]),
+        (["--output=/home/ann/run"], ["--output=run"]),
+        (["-orun", "--fold", "-1", "-"], ["-orun", "--fold", "-1", "-"]),
+    ],
+)
+def test_the_command_keeps_no_folder_however_it_is_written(
+    given: list[str], kept: list[str]
+) -> None:
+    assert [_without_folders(word) for word in given] == kept
 
 
 def test_the_weights_keep_only_the_name_of_the_image_weights() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import sys
 from collections import ChainMap
@@ -42,6 +43,8 @@ BOXES = {
     "run": "start allow_chance amp shard workers cache store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first, and the recipe's preset."""
+FLAG = re.compile(r"--[^=]*=|-[^-]=?")
+"""What stands before a value in one word: `--output=`, `-o=`, or `-o` alone."""
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
 
@@ -174,8 +177,9 @@ def main(argv: list[str]) -> int:
 
 def _without_folders(word: str) -> str:
     """A word of the command as the weights keep it: folders may tell who trained, and on whom."""
-    flag, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    return f"{flag}{mark}{Path(value).name if '/' in value else value}"
+    flag = FLAG.match(word)
+    begin = flag.end() if flag else 0
+    return word[:begin] + (Path(word[begin:]).name if "/" in word[begin:] else word[begin:])
 
 
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
