@@ -2,8 +2,13 @@
 
 import numpy as np
 
+WORD = 2**32  # above the largest number that takes one word of a SeedSequence
+
 
 def derive_seed(*numbers: int) -> int:
-    """Return one seed of several numbers."""
-    entropy = [number % 2**32 for number in numbers]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 2)
+    """Return one seed of up to four numbers of 64 bits; -1 stands for the last one of 32 bits."""
+    low = [number % WORD for number in numbers]
+    high = [max(number, 0) // WORD for number in numbers]
+    # a key of its own, since lists of more words would be those of other numbers
+    mixed = np.random.SeedSequence(low, spawn_key=high if any(high) else ())
+    return int(mixed.generate_state(1, np.uint64)[0] >> 2)
