@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import masquerade
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
+from masquerade.checkpoint import arguments, read_provenance
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import METHODS, PRESETS
 from masquerade.pipeline.stream import anonymize
@@ -223,6 +223,19 @@ def test_what_was_never_trained_is_not_when_it_is_loaded(tmp_path: Path, trained
     assert masquerade.load(tmp_path / "w.safetensors").trained == trained
     masquerade.save(masquerade.build("blur"), tmp_path / "blur.safetensors")
     masquerade.load(tmp_path / "blur.safetensors").check_trained()
+
+
+def test_a_copy_of_loaded_weights_says_what_they_said(tmp_path: Path) -> None:
+    """Saved again they forgot that the training collapsed, and which clips they learned from."""
+    method = PRESETS["noise-features"]["tiny"]()
+    about = {"learned": ["a mark"], "notes": ["training collapsed: flat"], "seed": 3}
+    masquerade.save(method, tmp_path / "first", provenance=about)
+    masquerade.save(masquerade.load(tmp_path / "first"), tmp_path / "copy")
+    assert masquerade.load(tmp_path / "copy").warnings == ("training collapsed: flat",)
+    assert read_provenance(tmp_path / "copy") == about
+    method.warnings = ("in doubt",)
+    masquerade.save(method, tmp_path / "own", provenance={"seed": 4})
+    assert masquerade.load(tmp_path / "own").warnings == ("in doubt",)
 
 
 def test_a_key_takes_clips_of_every_type_and_draws_by_their_content() -> None:

@@ -197,7 +197,11 @@ class Anonymizer(nn.Module):
     """Of a learned one: whether it was; `load` sets it, and so does training."""
 
     warnings: tuple[str, ...] = ()
-    """What its training said against itself, in words; `load` sets it."""
+    """What its training said against itself, in words; `load` sets it, and so does training."""
+
+    provenance: Mapping[str, Any] = MappingProxyType({})
+    """Where its weights come from, as `read_provenance` gives it; `load` sets it, and `save` keeps
+    it."""
 
     caution: ClassVar[str] = ""
     """What a user is told at every use of the method, and its receipts say."""

@@ -41,7 +41,9 @@ def save(
     """Write an anonymizer to a safetensors file, in one step: an older one stays, or is replaced.
 
     Args:
-        provenance: where the weights come from (data, commit, seed); kept as JSON.
+        provenance: where the weights come from (data, commit, seed), kept as JSON; None: the
+            anonymizer's own, as of one that was loaded. Its warnings are the notes of either,
+            where none are given.
 
     Raises:
         MasqueradeError: it cannot be written.
@@ -57,12 +59,14 @@ def write_weights(
     from masquerade import __version__
 
     weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}
+    notes = {"notes": list(anonymizer.warnings)}
+    own = {**anonymizer.provenance, **notes}
     about = {
         "format": FORMAT,
         "masquerade": __version__,
         "method": method_name(anonymizer),
         "arguments": json.dumps(arguments(anonymizer)),
-        "provenance": json.dumps(provenance or {}),
+        "provenance": json.dumps(own if provenance is None else {**notes, **provenance}),
         "weights_sha256": weights_digest(weights),
         "trained": json.dumps(anonymizer.trained or not anonymizer.learned),
     }
@@ -91,7 +95,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
     if given.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
-    notes = _json(about, "provenance", path).get("notes") or ()
+    provenance = _json(about, "provenance", path)
     make = partial(build, about["method"], **{**given, **inference_args})
     with torch.device("meta"):  # which takes no memory: a few bytes may ask for a network of 50 GB
         shell = make()
@@ -106,7 +110,8 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     anonymizer = make()
     anonymizer.load_state_dict(weights)
     anonymizer.trained = about.get("trained") != "false"
-    anonymizer.warnings = tuple(str(note) for note in notes)
+    anonymizer.provenance = provenance
+    anonymizer.warnings = tuple(str(note) for note in provenance.get("notes") or ())
     return anonymizer.eval()
 
 

@@ -131,6 +131,8 @@ def test_a_recipe_without_adversaries_is_diagnosed_too() -> None:
     trained = train_adversarially(alone, data(), device="cpu")
     assert any("action is at chance" in note for note in trained.notes)
     assert trained.history[-1]["collapsed"] == len(trained.notes)
+    said = [f"training collapsed: {note}" for note in trained.notes]
+    assert list(trained.anonymizer.warnings) == [*said, *trained.warnings]
 
 
 def test_an_adversary_that_was_never_above_chance_leaves_a_warning() -> None:

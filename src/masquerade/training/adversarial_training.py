@@ -187,6 +187,8 @@ class AdversarialTrainer(Trainer):
         history, seconds = list(self.history), time.perf_counter() - self.began
         notes = self._find_collapse(history[-1])
         warnings = find_warnings(history, self.recipe, self.data)
+        collapsed = tuple(f"training collapsed: {note}" for note in notes)
+        anonymizer.warnings = (*collapsed, *warnings)
         return TrainedAnonymizer(anonymizer, history, notes, warnings, seconds)
 
     def is_finished(self) -> bool:

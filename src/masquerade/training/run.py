@@ -161,8 +161,10 @@ def train(
             about = _provenance(trained, data, recipe, seed=seed, command=command)
             used = [(manifest, rows), *([] if stills is None else [stills])]
             about["learned"] = learned_fingerprints(used, start)
+            trained.anonymizer.warnings = tuple(about["notes"])
+            trained.anonymizer.provenance = about
             with atomic_write(folder / WEIGHTS) as part:
-                write_weights(trained.anonymizer, part, provenance=about)
+                write_weights(trained.anonymizer, part)
             (folder / STATE).unlink(missing_ok=True)
             timer.end()
     return replace(trained, warnings=(*doubts, *trained.warnings))
@@ -498,7 +500,6 @@ def _provenance(
         recipe = replace(recipe, image_weights=Path(recipe.image_weights).name)
     sides = [(data.train, data.validation), (data.stills, data.still_validation)]
     unread = [count_skipped(a, b) for a, b in sides if a is not None and b is not None]
-    collapsed = [f"training collapsed: {note}" for note in trained.notes]
     return {
         "command": command,
         "data": digest_inputs([data.train.digest, data.validation.digest], codes),
@@ -507,7 +508,7 @@ def _provenance(
         "recipe": str(recipe),
         "epochs": len(trained.history),
         "last": {k: value for k, value in trained.history[-1].items() if value == value},
-        "notes": [*collapsed, *filter(None, unread), *trained.warnings],
+        "notes": [*trained.anonymizer.warnings, *filter(None, unread)],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,
