@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,8 @@ from sklearn import metrics as sk
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.metrics import reidentification as i
+from masquerade.metrics.intervals import score
+from masquerade.metrics.statistic import Statistic
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -89,6 +93,23 @@ def test_a_clip_is_not_compared_with_itself() -> None:
     assert i.rank_k(truth, s).value == 0.0
     assert i.retrieval_map(truth, s).value == pytest.approx(1 / 3)  # ties with the third
     assert i.linkage_auc(truth, s).value == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("right", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("metric", [i.rank_k, i.retrieval_map, i.shuffled_map])
+def test_probes_whose_person_is_not_in_the_gallery_narrow_no_interval(
+    metric: Callable[..., Statistic], right: float
+) -> None:
+    """They counted as trials: 20 people of whom 4 have a second clip looked like 20 that agree."""
+    people = np.r_[np.arange(20), np.arange(4)]
+    truth = i.pairs_alike(people, people)
+    found = np.where(np.arange(24) % 4 < 4 * right, 1.0, -1.0)[:, None]
+    similarity = np.where(np.eye(24) > 0, -np.inf, truth * found)
+    scored = np.logical_and(truth, similarity > -np.inf).any(axis=1)
+    every = score(metric(truth, similarity), clusters=people)
+    alone = score(metric(truth[scored], similarity[scored]), clusters=people[scored])
+    assert (every.n, every.clusters) == (8, 4) == (alone.n, alone.clusters)
+    assert [every.low, every.value, every.high] == [alone.low, alone.value, alone.high]
 
 
 def test_a_weight_counts_a_probe_so_many_times() -> None:
