@@ -86,8 +86,22 @@ def test_what_was_not_tested_makes_nothing_void(passed: dict[str, bool], said: s
         Control(kind="positive", label=label, score=score, floor=0.2, passed=one)
         for label, one in passed.items()
     ]
-    found = void_reason(controls, "action")
+    found = void_reason(controls, "action", "tiny")
     assert found is None if said is None else found is not None and said in found
+
+
+@pytest.mark.parametrize(
+    ("preset", "stronger"),
+    [("tiny", "many, paper"), ("many", "paper"), ("paper", ""), ("bags", "")],
+)
+def test_what_is_void_names_presets_that_are_stronger_than_the_one_given(
+    preset: str, stronger: str
+) -> None:
+    score = Score(0.5, 0.4, 0.6, 10, 5)
+    control = Control(kind="positive", label="identity", score=score, floor=0.2, passed=False)
+    said = f", a --preset of stronger attackers ({stronger}) or" if stronger else " or"
+    found = void_reason([control], "action", preset)
+    assert found is not None and found.endswith(f": give more clips{said} more --seeds.")
 
 
 def test_exported_files_can_be_attacked(manifest: Manifest) -> None:

@@ -340,11 +340,12 @@ def notes_on_places(
     )
 
 
-STRONGER = "give more clips, a --preset of stronger attackers (many, paper) or more --seeds"
+STRONGER: Mapping[str, str] = {"tiny": "many, paper", "many": "paper"}
+"""The presets of stronger attackers than those of one; the others have none."""
 
 
-def void_reason(controls: Sequence[Control], utility: str) -> str | None:
-    """Why a whole evaluation is void; None: it is not."""
+def void_reason(controls: Sequence[Control], utility: str, preset: str) -> str | None:
+    """Why a whole evaluation with this preset is void, and what to do; None: it is not."""
     found = [one.label for one in controls if one.kind == "negative" and one.passed is False]
     if found:
         return (
@@ -353,9 +354,13 @@ def void_reason(controls: Sequence[Control], utility: str) -> str | None:
             "attackers otherwise. Copies of a clip in other rows are not found so, as each row is "
             "shuffled by itself: `masquerade data check` looks for them."
         )
+    names = STRONGER.get(preset)
+    advice = "give more clips or more --seeds"
+    if names is not None:
+        advice = f"give more clips, a --preset of stronger attackers ({names}) or more --seeds"
     passed = {one.label: one.passed for one in controls if one.kind == "positive"}
     if not passed.pop(utility, True):  # it is not among them where no unseen people can be tested
-        return f"the recognizer does not learn {utility} even from raw video: {STRONGER}."
+        return f"the recognizer does not learn {utility} even from raw video: {advice}."
     if passed and not any(passed.values()):
-        return f"no attacker finds any private label even in raw video: {STRONGER}."
+        return f"no attacker finds any private label even in raw video: {advice}."
     return None

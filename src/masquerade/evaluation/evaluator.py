@@ -169,7 +169,7 @@ def evaluate(
         attackers=evaluator.families,
         through_file=config.through_file,
         controls=checked.controls,
-        void=void_reason(checked.controls, evaluator.truth.action),
+        void=void_reason(checked.controls, evaluator.truth.action, config.preset),
         limits=(*limits, *dict.fromkeys(notes)),  # each note once
         rows=rows,
         held_out=held_out or evaluator.held_out,
