@@ -233,11 +233,16 @@ def test_another_brightness_hides_nobody(tmp_path: Path, shift: tuple[float, flo
 def test_people_who_were_to_be_hidden_and_are_seen_are_said_to_be(tmp_path: Path) -> None:
     """What hides them looks like somebody, too, so that only the raw video tells."""
     video = write(tmp_path / "out.mp4", faceless, count=1)
+    raw = write(tmp_path / "raw.mp4", faceless, count=1)
     for hidden in ("people", "faces"):
         config = AttackConfig(frames=1, quick=True, hidden=hidden)  # type: ignore[arg-type]
         (one,) = attack_files([video], config).videos
         says = found(one, "people").says
         assert ("people were to be hidden, and --raw tells" in says) == (hidden == "people")
+        (one,) = attack_files([video], config, raw=raw).videos
+        says, line = found(one, "people").says, found(one, "raw people").attack
+        assert (f"to be hidden, and the line on {line} says" in says) == (hidden == "people")
+        assert "--raw" not in says
 
 
 @pytest.mark.slow

@@ -50,6 +50,8 @@ DRAWN: Mapping[Drawn, str] = {
     "said, and unchanged": "; the receipt beside the file says that they are drawn heads, and the "
     "raw video does not bear it out",
 }
+RAW_LINES: Mapping[Kind, str] = {"person": "raw people", "pose": "raw people", "text": "raw text"}
+"""The attack beside the raw video that says whether what is seen is what was to be hidden."""
 SEARCHED = 20  # undone frames that are searched for all; the others for faces
 
 
@@ -145,28 +147,33 @@ class LookAgain:
             found += look_turned(self.finders.face, mirrored, turn)
         return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
 
-    def findings(self, drawn: Drawn = "no") -> list[Finding]:
-        """What was found in all frames that were looked at."""
+    def findings(self, drawn: Drawn = "no", beside: Sequence[Finding] = ()) -> list[Finding]:
+        """What was found in all frames that were looked at; `beside` is of those and raw ones."""
         found = [self._faces_again(drawn)]
         if self.undo:
             found.append(self._seen_undone())
-        return found + [self._others(kind) for kind in self._kinds[1:]]
+        compared = [one.attack for one in beside]
+        return found + [self._others(kind, compared) for kind in self._kinds[1:]]
 
-    def _others(self, kind: Kind) -> Finding:
+    def _others(self, kind: Kind, compared: Sequence[str]) -> Finding:
         """The finding on people, poses or text that the published frames show."""
         attack, possible, sure = NAMES[kind], POSSIBLE_SCORES[kind], SURE_SCORES[kind]
         seen, proofs = self._seen.get(kind, {}), self._shown.get(kind, [])
         frames = tuple(number for number, score in seen.items() if score >= sure)
         work = f"{self._looked} frames"
-        says = f"No {attack} can be seen in {work}"
+        others = len(seen) - len(frames)
+        says = f"No {attack} can be {'surely ' if others else ''}seen in {work}"
         if frames:
             says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: "
             says += WHY_IT_IDENTIFIES[kind]
-        if others := len(seen) - len(frames):
-            says += f"; in {others} more may be some, by scores below {sure}"
+        if others:
+            says += f"; in {others} {'more' if frames else 'of them'} may be some, by scores "
+            says += f"below {sure}"
         if frames and kind in self.hidden:
             were = "was" if kind == "text" else "were"
-            says += f"; {attack} {were} to be hidden, and --raw tells whether this is some of it"
+            line = RAW_LINES[kind]
+            tells = f"the line on {line} says" if line in compared else "--raw tells"
+            says += f"; {attack} {were} to be hidden, and {tells} whether this is some of it"
         return Finding(
             attack=attack,
             level="left" if frames else "nothing",
@@ -184,11 +191,11 @@ class LookAgain:
             replace(one, says=f"perhaps a {one.says}") for one in self._shown.get("face", ())
         ]
         also = (
-            f"; in {possible} more may be one, by scores below {least} or not found "
-            "again in the mirrored frame"
+            f"; in {possible} {'more' if frames else 'of them'} may be one, by scores below "
+            f"{least} or not found again in the mirrored frame"
         )
         level: Level = "nothing"
-        says = f"No face is seen in {work}"
+        says = f"No face is {'surely ' if possible else ''}seen in {work}"
         if frames:
             level = "left" if drawn in ("surely", "said, and changed") else "recovered"
             says = f"Faces are seen in {len(frames)} of {work}: {spans(frames)}{DRAWN[drawn]}"

@@ -417,7 +417,8 @@ class _FrameAttacks:
         """Return the findings of the detectors, and of the noise attack, in published frames."""
         # beside a part of the raw video no receipt is borne out
         compared = None if side.lost else self.compared
-        found = [*self.detection.findings(_who_says_drawn(path, compared, drawn))]
+        says = _who_says_drawn(path, compared, drawn)
+        found = self.detection.findings(says, self.compared_findings())
         return [*found, self.noise.finding()] if self.noise else found
 
     def compared_findings(self) -> list[Finding]:
