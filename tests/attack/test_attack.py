@@ -634,6 +634,14 @@ def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     assert "<h2>a/x.mp4</h2>" in page and "a/x.mp4, p/b/x.mp4, q/b/x.mp4, y.mp4" in page
 
 
+def test_a_page_of_attacks_that_recovered_nothing_says_what_it_shows() -> None:
+    """It said at once that nothing and that something was recovered."""
+    report = AttackReport(videos=(VideoAttack(path=Path("x.mp4")),), arguments={}, versions={})
+    page = render_attack_page(report)
+    assert "These attacks recovered nothing" in page and "what was recovered" not in page
+    assert "This page shows frames of your videos: guard it" in page
+
+
 def test_a_public_receipt_is_not_said_to_name_the_source(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     words = ["anonymize", str(clip), "-o", str(out), "--method", "blacken", "--regions", "frame"]
