@@ -93,6 +93,18 @@ def temporary_file(destination: Path, *, overwrite: bool = False) -> Iterator[Pa
             os.close(lock)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone can read; one that is there already keeps its rights.
+
+    Raises:
+        MasqueradeError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
 def hidden_path(folder: Path, ending: str) -> Path:
     """Name a hidden file that nobody else has."""
     return folder / f".{secrets.token_hex(8)}{ending}"

@@ -96,6 +96,7 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert sorted(shown) == ["black", "black", "trained", "trained"]
     assert len(list((results / "drawn-clips").glob("*.mp4"))) == 4 and len(page) < 1_000_000
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
+    assert [(done / one).stat().st_mode & 0o077 for one in ("attacks", "seen")] == [0, 0]
     spent = json.loads((done / "spent.json").read_text())
     black = next(one for name, one in spent.items() if name.startswith("small/drawn/black "))
     assert black["videos"] == 40 and black["fits"] > 0 and black["seconds"] > 0

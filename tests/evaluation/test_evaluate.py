@@ -204,6 +204,14 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert fits.folder_of("blur", clips) != known
 
 
+def test_fits_are_for_their_owner_alone(tmp_path: Path) -> None:
+    """They tell what attackers read in raw video."""
+    clips = from_tensor(torch.zeros(2, 3, 2, 8, 8))
+    folder = tmp_path / "results" / "fits"
+    executor.Executor(folder=folder, preset=get_preset("tiny"), seeds=1).folder_of("raw", clips)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("name", ["a row " * 50, "行" * 300])
 def test_a_name_of_any_length_has_a_folder(name: str, tmp_path: Path) -> None:
     """Which is made after hours of anonymizing."""

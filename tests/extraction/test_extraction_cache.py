@@ -43,8 +43,10 @@ from masquerade.extraction.config import (
     config_digest,
 )
 from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.extraction.extract_dataset import store_contents
 from masquerade.extraction.region_cache import _read
 from masquerade.extraction.store import ClipCache
+from masquerade.methods import build
 from masquerade.pipeline.config import FileConfig
 from masquerade.regions import WholeFrame
 from masquerade.regions.boxes import Box
@@ -286,6 +288,23 @@ def test_the_size_is_reported_before_anything_is_written(data: Manifest, tmp_pat
         f"clips: 1 x 4 x 12 x 16, 0.0 MB in {tmp_path}/cache",
         f"clips: 3 x 4 x 12 x 16, 0.0 MB in {tmp_path}/cache, 0.0 MB of it new",
     ]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_copies_of_clips_are_for_their_owner_alone(
+    data: Manifest, tmp_path: Path, together: bool
+) -> None:
+    """A folder that somebody made before, such as for a group, keeps its rights."""
+    made, given = tmp_path / "results" / "clips", tmp_path / "given"
+    given.mkdir(mode=0o755)
+    for folder in (made, given):
+        if together:
+            config = ExtractionConfig(frames=2, size=(16, 16), method=build("blur"))
+            store_contents(data, [config], cache=ClipCache(folder=folder))
+        else:
+            extract_clips(data, frames=2, size=16, cache=folder)
+        assert list(folder.glob("*/clips.bin"))
+    assert [one.stat().st_mode & 0o077 for one in (made, given)] == [0, 0o055]
 
 
 def test_clips_that_do_not_fit_on_the_disk_are_refused(

@@ -74,7 +74,7 @@ from masquerade.report.differences import differences_markdown
 from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
-from masquerade.storage import alone_in
+from masquerade.storage import alone_in, make_private
 from masquerade.training.distributed import refuse_torchrun
 
 
@@ -299,6 +299,7 @@ def run_table(
         by_row.append((row, found))
     lines = [line for _, each in by_row for line in each]
     folder = folder_of_attacks(places, table)
+    make_private(folder.parent)
     work = table_work(suite, planned, places, by_row, (manifest, config))
     clock.begin(work)
     unpublished: dict[str, str] = {}

@@ -36,7 +36,7 @@ from masquerade.evaluation.reconstruction import (
 from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
 from masquerade.process_pool import OpenExecutor, naming_dead_workers, processes
-from masquerade.storage import TemporaryFolder, code_digest
+from masquerade.storage import TemporaryFolder, code_digest, make_private
 from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
@@ -127,6 +127,7 @@ class Executor:
         content.update(repr(replace(self.preset, attackers={})).encode())
         content.update(code_digest(*FITTED_BY).encode())
         plain = re.sub(r"\W+", "-", name).strip("-")[:MOST_LETTERS]
+        make_private(self.folder)
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

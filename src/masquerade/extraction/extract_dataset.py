@@ -33,7 +33,7 @@ from masquerade.extraction.store import (
 )
 from masquerade.pipeline.coverage import FrameCounts, check_dataset_coverage
 from masquerade.process_pool import OpenExecutor
-from masquerade.storage import TemporaryFolder
+from masquerade.storage import TemporaryFolder, make_private
 from masquerade.video.probe import video_digest
 
 Progress = Callable[[int, int], None]
@@ -107,6 +107,7 @@ def extract_clips(
         store = ClipStore(index, config.shape, pixels=False, dtype=config.dtype)
     else:
         check_space(folder, new)
+    make_private(folder)
     skipped, passes = _fill(
         [store],
         videos,
@@ -198,6 +199,7 @@ def store_contents(
     for i in lacking:
         if cache.report:
             cache.report(_size_line(len(manifest), new[i], stores[i], cache.folder, None))
+    make_private(cache.folder)
     made = lacking or [0]  # nothing is made then, and progress is told so
     _fill(
         [stores[i] for i in made],
