@@ -456,7 +456,8 @@ def test_an_interrupted_run_goes_on(
         ("spact --data MIMES -o r --actions ,", "--actions names none; choose of squat, walk"),
         ("spact --data MIMES -o r --private same", "'same' has one value or none"),
         ("spact --data MIMES -o r --private empty", "'empty' has one value or none"),
-        ("spact --data MIMES -o MIMES", "is a file; choose another -o"),
+        ("spact --data MIMES -o MIMES", "manifest.csv is a file; choose another -o"),
+        ("spact --data MIMES -o MIMES/run/x", "manifest.csv is a file; choose another -o"),
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
         ("spact --data MIMES -o r --fold 3", "give both"),
@@ -469,7 +470,7 @@ def test_an_interrupted_run_goes_on(
 )
 def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        main([str(mimes) if word == "MIMES" else word for word in given.split()])
+        main([word.replace("MIMES", str(mimes)) for word in given.split()])
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 

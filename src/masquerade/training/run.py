@@ -109,8 +109,7 @@ def train(
     """
     check_inputs(recipe, stills=stills is not None, private=private)
     _refuse_finished(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; choose another -o, a folder.")
+    _refuse_file(folder)
     _refuse_others_files(folder)
     started = None if start is None else _load_start(start, recipe)
     if started is not None:
@@ -229,6 +228,13 @@ def _check_networks(
 def _refuse_finished(folder: Path) -> None:
     if (folder / WEIGHTS).exists():
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
+
+
+def _refuse_file(folder: Path) -> None:
+    """Refuse a folder that is a file, or below one, before any video is read."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UsageError(f"{there} is a file; choose another -o, a folder.")
 
 
 def _refuse_others_files(folder: Path) -> None:
