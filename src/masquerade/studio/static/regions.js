@@ -83,6 +83,7 @@ function pointEntry(one) {
 
 async function dropPoint({ id, name }) {
   if (!(await ask(`Delete “${name}” from your collection, for all videos? Undo does not bring it back.`, "Delete"))) return;
+  if (state.heat === id) showHeat(null); // a map that is still being drawn would fail
   if (await erasePoint(id)) tell(`“${name}” was deleted.`);
 }
 
