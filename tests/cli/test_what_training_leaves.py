@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import safetensors
 import torch
 
 import masquerade
-from masquerade.cli.train import _without_folders, main
+from masquerade.cli.arguments import command_to_keep
+from masquerade.cli.train import main
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.extraction.dataset import from_tensor
@@ -59,12 +61,15 @@ def test_what_is_given_away_names_no_clip_and_no_folder(
         (["-o=/home/ann/run"], ["-o=run"]),
         (["--output=/home/ann/run"], ["--output=run"]),
         (["-orun", "--fold", "-1", "-"], ["-orun", "--fold", "-1", "-"]),
+        (["--regions=boxes:/home/ann/w.json"], ["--regions=boxes:w.json"]),
+        (["--weights", "mine=/home/ann/w.pth"], ["--weights", "mine=w.pth"]),
+        (["--data", "s3://ward/ann/m.csv"], ["--data", "m.csv"]),
     ],
 )
 def test_the_command_keeps_no_folder_however_it_is_written(
     given: list[str], kept: list[str]
 ) -> None:
-    assert [_without_folders(word) for word in given] == kept
+    assert command_to_keep("train", given) == shlex.join(["masquerade", "train", *kept])
 
 
 def test_the_weights_keep_only_the_name_of_the_image_weights() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
+import shlex
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 HELP = {"-h", "--help", "--help-all"}
+BEFORE_VALUE = re.compile(r"(--[^=]*=|-[^-]=?)?([\w.-]+[=:](?!//))?")
+"""What stands before a path in one word: `--output=`, `-o`, `NAME=`, `boxes:`, or nothing."""
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -145,6 +149,19 @@ def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
     parser.add_argument(*(flag.replace("_", "-") for flag in flags), dest="value", nargs="?")
     value: str | None = parser.parse_known_args(hyphened)[0].value
     return value
+
+
+def command_to_keep(verb: str, argv: Sequence[str]) -> str:
+    """The command line, of a path only the last part, as weights and results keep it.
+
+    They are given away, and folders may tell who made them, and of whom.
+    """
+    return f"masquerade {verb} {shlex.join(map(_without_folders, argv))}"
+
+
+def _without_folders(word: str) -> str:
+    begin = BEFORE_VALUE.match(word).end()  # type: ignore[union-attr]
+    return word[:begin] + (Path(word[begin:]).name if "/" in word[begin:] else word[begin:])
 
 
 def split_commas(text: str) -> tuple[str, ...]:

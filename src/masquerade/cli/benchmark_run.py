@@ -45,6 +45,7 @@ from masquerade.benchmark.time_spent import time_spent
 from masquerade.benchmark.try_out import VOID, small_suite, write_tried
 from masquerade.cli import INTERRUPTED
 from masquerade.cli import evaluate as evaluation
+from masquerade.cli.arguments import command_to_keep
 from masquerade.cli.benchmark import EXAMPLE, Options
 from masquerade.cli.benchmark_checks import check_data, check_folder, check_rows, check_table
 from masquerade.cli.benchmark_plan import (
@@ -121,7 +122,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
     check_rows(suite, planned)
     check_data(suite, wanted, planned, places)
     began = time.monotonic()
-    command = f"masquerade benchmark {shlex.join(argv)}"
+    command = command_to_keep("benchmark", argv)
     durations = Durations(path=places.folder / "durations.json")
     spent = SpentTimes(path=places.folder / "spent.json")
     # two would train a row into one run, and each would write its own times over the other's

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from tyro.conf import UseAppendAction, arg
 from masquerade.cli.arguments import (
     HELP,
     asks_for_help,
+    command_to_keep,
     default_method,
     flag_value,
     load_trained,
@@ -257,7 +257,7 @@ def _evaluate(argv: list[str]) -> int:
     from masquerade.evaluation import evaluate
     from masquerade.report.table import show
 
-    command = f"masquerade evaluate {shlex.join(argv)}"
+    command = command_to_keep("evaluate", argv)
     config, (manifest, limits) = config_of(options), read_clips(options)
     rows, notes = method_rows(options, anonymizer, manifest, config)
     limits += notes

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import shlex
 import sys
 from collections import ChainMap
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import HELP, asks_for_help, flag_value, split_commas
+from masquerade.cli.arguments import HELP, asks_for_help, command_to_keep, flag_value, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
@@ -43,8 +41,6 @@ BOXES = {
     "run": "start allow_chance amp shard workers cache store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first, and the recipe's preset."""
-FLAG = re.compile(r"--[^=]*=|-[^-]=?")
-"""What stands before a value in one word: `--output=`, `-o=`, or `-o` alone."""
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
 
@@ -143,7 +139,7 @@ def main(argv: list[str]) -> int:
                 start=options.start,
                 allow_chance=options.allow_chance,
                 shard=options.shard,
-                command=f"masquerade train {shlex.join(map(_without_folders, argv))}",
+                command=command_to_keep("train", argv),
                 report=talk,
                 loading=partial(progress.follow, "reading videos"),
                 progress=lambda epoch: talk(epoch_line(epoch)),
@@ -173,13 +169,6 @@ def main(argv: list[str]) -> int:
         print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
     # Claimed before torchrun ends the others, so that none of them reports a failure.
     return 1 if trained.notes and claim_failure() else 0
-
-
-def _without_folders(word: str) -> str:
-    """A word of the command as the weights keep it: folders may tell who trained, and on whom."""
-    flag = FLAG.match(word)
-    begin = flag.end() if flag else 0
-    return word[:begin] + (Path(word[begin:]).name if "/" in word[begin:] else word[begin:])
 
 
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
