@@ -309,13 +309,19 @@ def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
     )
 
 
+def searched_in_vain(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video in which nobody was found, to the end of the search."""
+    page = uploaded(browser, address, video, complaints)
+    send(page, "PUT", "settings", NOBODY)
+    until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
+    return page
+
+
 def test_a_run_asks_while_it_is_not_known_what_was_marked(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:
     """It began at once, and the page said that there were no marks, or those of other settings."""
-    page = uploaded(browser, address, clip, complaints)
-    send(page, "PUT", "settings", NOBODY)
-    until(page, "VIDEO.scan.state === 'done'")
+    page = searched_in_vain(browser, address, clip, complaints)
     page.add_init_script(HELD_STRIPS)
     page.reload()
     page.wait_for_selector(READY, timeout=LONG)
@@ -343,9 +349,7 @@ def test_a_run_asks_while_it_is_not_known_what_was_marked(
 def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
-    send(page, "PUT", "settings", NOBODY)
-    until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
+    page = searched_in_vain(browser, address, clip, complaints)
     send(page, "POST", "drawn", {"frame": 3, "box": [13, 19, 128, 144]})
     page.wait_for_selector("#mark-list:has-text('Only your own region')", state="attached")
     title = "#mark-fold-title:text-is('Places to look at ({})')"
