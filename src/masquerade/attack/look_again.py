@@ -51,7 +51,7 @@ DRAWN: Mapping[Drawn, str] = {
     "raw video does not bear it out",
 }
 RAW_LINES: Mapping[Kind, str] = {"person": "raw people", "pose": "raw people", "text": "raw text"}
-"""The attack beside the raw video that says whether what is seen is what was to be hidden."""
+"""The attack that compares what is seen of a kind with the raw video, by kind."""
 SEARCHED = 20  # undone frames that are searched for all; the others for faces
 
 

@@ -229,7 +229,7 @@ def summary(receipt: Receipt) -> str:
 
 
 def _count_finds(coverage: Coverage) -> str:
-    """Say how many regions were followed, and how often they were found, or filled in without."""
+    """Count the regions that were tracked, detected, and filled in by tracking, in words."""
     several = "region" if coverage.tracks == 1 else "regions"
     followed = f"{coverage.tracks} {several} followed: " if coverage.tracks else "regions "
     unsure = f", {coverage.unsure} of them unsure" if coverage.unsure else ""

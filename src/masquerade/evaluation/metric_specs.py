@@ -45,7 +45,7 @@ in F1 the best one says yes to all: two figures are to be compared on the same t
 
 
 PLACES = frozenset({"scene", "place", "background", "location", "room", "object", "objects"})
-"""First words of labels of where clips are filmed and what is there; others are of people."""
+"""First words of the names of labels that describe the place and not the people in it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class Fold:
         return Fold(train=train, validation=validation, test=test, others=others)
 
     def shared(self, groups: IntArray) -> IntArray:
-        """Test clips that share a group, (N,) by row, with training or validation clips."""
+        """Test clips of a group that training or validation has too; groups are (N,), by row."""
         learned = np.concatenate([self.train, self.validation])
         return self.test[np.isin(groups[self.test], groups[learned])]
 

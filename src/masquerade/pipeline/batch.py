@@ -251,9 +251,10 @@ def _made_before(
 def _names_source(
     receipt: Path, file: Path, there: Collection[Path], names: Counter[tuple[Path, str]]
 ) -> bool:
-    """Whether a receipt is of a file, by its size, and names another one of its folder as source.
+    """Whether a receipt says that a file was made from another file of its folder.
 
-    Of a public receipt, which names none, it is another file of the same name with another ending.
+    It counts if it has the size of the file. A public one names no source, which is then another
+    file of the same name with another ending.
     """
     try:
         content = json.loads(receipt.read_text("utf-8"))

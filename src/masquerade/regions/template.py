@@ -77,7 +77,7 @@ class Template:
         return hashlib.sha256(self.keys.tobytes() + self._levels().tobytes()).hexdigest()
 
     def _levels(self) -> NDArray[np.float64]:
-        """Core and ground of each key, (n, 2)."""
+        """The calibration of each key as an array (n, 2): its core and its ground."""
         return np.array([(one.core, one.ground) for one in self.calibrations], np.float64)
 
     def merge(self, other: Template) -> Template:

@@ -32,7 +32,7 @@ def highest_upper_end(row: Row, found: Finding) -> float | None:
 
 
 def protocol_title(found: Finding, held_out: str) -> str:
-    """Whose clips a finding is measured on, with the word for who is held out together."""
+    """The test protocol of a finding as tables print it, such as `clips unseen`."""
     if found.protocol == SAME and held_out in (TAKES, *NOT_OF_PEOPLE):
         return f"{SAME}, other {held_out}"
     return found.protocol.replace("people", held_out)

@@ -290,7 +290,7 @@ def _mark(run: tuple[int, int], kind: str, text: str) -> dict[str, Any]:
 
 
 def _boxes_digest(drawn: Sequence[DrawnRegion], run: tuple[int, int]) -> str:
-    """Another one wherever drawn regions lie elsewhere in some of these frames."""
+    """A digest of where drawn regions lie in these frames, which changes once one is moved."""
     inside = [
         [(t, box) for t, box in sorted(one.boxes.items()) if run[0] <= t <= run[1]] for one in drawn
     ]

@@ -176,7 +176,7 @@ class LiveDecoder:
             self._changed.notify()
 
     def _measure(self, packet: Any, came: float, wait: float) -> None:
-        """Measure the backlog by a packet, and mark it with the tick at which it arrived.
+        """Update how far reading lags behind the source, and note when this packet arrived.
 
         A reader that is hardly fast enough, or whose source sends many pictures a second, waits
         for a short time before each packet, and has read all that came, too.

@@ -64,7 +64,7 @@ export const marksKnown = () => {
 
 export const redMarks = () => (state.strip?.marks ?? []).filter((mark) => RED.includes(mark.kind));
 
-/** Another one where the mark asks another thing: one about a region of the user's own says where that lies. */
+/** What identifies a mark: of one about the user's own regions also where these lie. */
 export const markKey = (mark) => [mark.kind, mark.first, mark.last, mark.boxes ?? ""].join(":");
 
 export const openMarks = () => redMarks().filter((mark) => !state.looked.has(markKey(mark)));
