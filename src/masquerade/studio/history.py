@@ -47,7 +47,7 @@ class History:
         self._hold(start)
         self._undo: list[Step] = []
         self._redo: list[Step] = []
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self.revision = 0
         self._digest: str | None = None  # of the file as it was read or written last
         self._seen: tuple[int, ...] = ()  # what the system says of the file of that digest
@@ -72,7 +72,7 @@ class History:
         Raises:
             ChangedError: it is not the present one.
         """
-        with self._turn:
+        with self._lock:
             self.check_seen(seen)
             return self.edits, self.revision
 
@@ -81,7 +81,7 @@ class History:
 
         `seen` is the revision for which it is meant.
         """
-        with self._turn:
+        with self._lock:
             self.check_seen(seen)
             before = self.edits
             after = change(before)
@@ -93,7 +93,7 @@ class History:
 
     def amend(self, what: str, change: Callable[[Edits], Edits]) -> None:
         """Apply and log a change to the edits that `undo` does not take back, and save them."""
-        with self._turn:
+        with self._lock:
             after = change(self.edits)
             if after != self.edits:
                 self._save(with_decision(after, what, at=_now(), by=self._by))
@@ -104,7 +104,7 @@ class History:
         Raises:
             UsageError: there is none.
         """
-        with self._turn:
+        with self._lock:
             self.check_seen(seen)
             if not self._undo:
                 raise UsageError("there is nothing to take back.")
@@ -120,7 +120,7 @@ class History:
         Raises:
             UsageError: there is nothing.
         """
-        with self._turn:
+        with self._lock:
             self.check_seen(seen)
             if not self._redo:
                 raise UsageError("there is nothing to do again.")
@@ -136,7 +136,7 @@ class History:
 
         One that is gone is not: nothing in it would be lost.
         """
-        with self._turn:
+        with self._lock:
             try:
                 seen = file_signature(self._file)
                 if seen == self._seen:
@@ -163,7 +163,7 @@ class History:
         Raises:
             UsageError: the file cannot be read, or `check` refuses it.
         """
-        with self._turn, lock_folder(self._file.parent):
+        with self._lock, lock_folder(self._file.parent):
             if not self.changed_elsewhere:
                 return
             before, digest, seen = self.edits, self._digest, self._seen
@@ -181,7 +181,7 @@ class History:
 
     def touch(self) -> None:
         """Count something that changes pictures and is no decision, as another template."""
-        with self._turn:
+        with self._lock:
             self.revision += 1
 
     def check_seen(self, seen: int | None) -> None:

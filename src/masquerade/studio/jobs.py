@@ -90,7 +90,7 @@ class Jobs:
         self._folder, self._jobs = folder, dict[str, Job]()
         self._waiting: list[tuple[Job, list[str]]] = []
         self._running: tuple[Job, Child] | None = None
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._began = 0.0
         self._closed = False
         self._locks: dict[str, int] = {}  # of the folders of jobs that are not finished
@@ -105,7 +105,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """All jobs, the oldest first."""
-        with self._turn:
+        with self._lock:
             if self._running is not None:
                 self._running[0].seconds = round(time.monotonic() - self._began, 1)
             return list(self._jobs.values())
@@ -146,7 +146,7 @@ class Jobs:
             compared: see `Job`.
             edits: see `Job`.
         """
-        with self._turn:
+        with self._lock:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
             job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
@@ -184,7 +184,7 @@ class Jobs:
     def remove(self, id: str) -> None:
         """Cancel a job that is not finished, or forget a finished one with its files."""
         job = self.get(id)
-        with self._turn:
+        with self._lock:
             waiting = [one for one in self._waiting if one[0] is job]
             running = self._running if self._running and self._running[0] is job else None
             self._waiting = [one for one in self._waiting if one[0] is not job]
@@ -196,7 +196,7 @@ class Jobs:
         if running is not None:
             running[1].stop()
         if not waiting and running is None:
-            with self._turn:
+            with self._lock:
                 self._jobs.pop(id, None)
             shutil.rmtree(self.folder(job), ignore_errors=True)
 
@@ -206,14 +206,14 @@ class Jobs:
 
     def attach(self, content: str, video: str) -> None:
         """Give finished jobs back to their video, known by its SHA-256, when it is opened again."""
-        with self._turn:
+        with self._lock:
             for job in self._jobs.values():
                 if job.video is None and job.content == content:
                     job.video = video
 
     def detach(self, video: str) -> None:
         """Leave finished jobs without a video, as theirs was closed."""
-        with self._turn:
+        with self._lock:
             for job in self._jobs.values():
                 if job.video == video:
                     job.video = None
@@ -221,7 +221,7 @@ class Jobs:
     def close(self) -> None:
         """End all work; finished jobs stay."""
         self._closed = True
-        with self._turn:
+        with self._lock:
             self._waiting.clear()
             running = self._running
         if running is not None:
@@ -253,7 +253,7 @@ class Jobs:
             os.close(lock)
 
     def _next(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._closed or self._running is not None or not self._waiting:
                 return
             job, arguments = self._waiting.pop(0)
@@ -283,7 +283,7 @@ class Jobs:
             setattr(job, key, line[key])
 
     def _end(self, job: Job, code: int, stderr: str) -> None:
-        with self._turn:
+        with self._lock:
             job.seconds = round(time.monotonic() - self._began, 1)
             if job.state == "cancelled" and code:
                 shutil.rmtree(self.folder(job), ignore_errors=True)

@@ -75,13 +75,13 @@ class FrameDetectors:
         self._keys = keys
         self._sources: OrderedDict[str, Any] = OrderedDict()
         self._found: OrderedDict[tuple[str, str, int], Region] = OrderedDict()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def find(self, edits: Edits, video: str, pictures: Pictures, frame: int) -> Region:
         """What is found in one frame alone; `video` is its name among others."""
         own = scan_key(edits)
         key = own, video, frame
-        with self._turn:
+        with self._lock:
             if key in self._found:
                 return self._found[key]
             if own not in self._sources:
@@ -111,7 +111,7 @@ class Preview:
         self, pictures: Pictures, find: Callable[[Edits, int], tuple[Region, bool]]
     ) -> None:
         self._pictures, self._find = pictures, find
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._methods: OrderedDict[str, Anonymizer] = OrderedDict()
 
     def draw(self, edits: Edits, frame: int) -> Pixels:
@@ -130,7 +130,7 @@ class Preview:
         masks = self._masks(config, regions)
         people = [scaled_people(region, self._scale) for region in regions]
         poses = {"people": people} if anonymizer.needs_people else {}
-        with self._turn, torch.no_grad():
+        with self._lock, torch.no_grad():
             state = first_state(anonymizer, digest=NO_DIGEST)
             out, _ = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
             if edits.methods:
@@ -175,7 +175,7 @@ class Preview:
 
     def _method(self, edits: Edits) -> Anonymizer:
         key = f"{edits.settings.get('level')} {edits.method} {dict(edits.arguments)}"
-        with self._turn:
+        with self._lock:
             if key not in self._methods:
                 self._methods[key] = edits.anonymizer()
                 _drop_oldest(self._methods, KEPT_SOURCES)

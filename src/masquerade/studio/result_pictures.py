@@ -23,7 +23,7 @@ class ResultPictures:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: OrderedDict[str, Pictures] = OrderedDict()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def of(self, job: str, result: Path) -> Pictures:
         """The frames of a job's result, readable while they are being copied.
@@ -31,7 +31,7 @@ class ResultPictures:
         Raises:
             VideoError: it is no video that can be read.
         """
-        with self._turn:
+        with self._lock:
             if job not in self._open:
                 own = self._folder / f"result-{job}"
                 own.mkdir(mode=0o700)
@@ -60,13 +60,13 @@ class ResultPictures:
 
     def forget(self, job: str) -> None:
         """Remove the copy of a result that was removed."""
-        with self._turn:
+        with self._lock:
             if job in self._open:
                 self._drop(job)
 
     def close(self) -> None:
         """End all copying."""
-        with self._turn:
+        with self._lock:
             for job in list(self._open):
                 self._drop(job)
 

@@ -106,7 +106,7 @@ class Studio:
         self._detectors, self._queue = FrameDetectors(self.keys), ScanQueue()
         self._videos: dict[str, VideoSession] = {}
         self._histories: dict[str, History] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """End all work, and remove uploads and copies."""
@@ -456,7 +456,7 @@ class Studio:
             template_changed=self._touch_template,
             saved_beside=saved_beside,
         )
-        with self._turn:
+        with self._lock:
             if len(self._videos) >= MOST_OPEN:
                 video.close()
                 raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
@@ -466,7 +466,7 @@ class Studio:
 
     def _touch_template(self, name: str) -> None:
         """Have every page look anew at a video that hides what looks like a template."""
-        with self._turn:
+        with self._lock:
             histories = list(self._histories.values())
         for history in histories:
             if name in template_names(history.edits):
@@ -477,7 +477,7 @@ class Studio:
         info = pictures.info
         about = EditedSource(name=name, sha256=sha256, width=info.width, height=info.height)
         start = Edits(source=about, settings={"level": "person"})
-        with self._turn:
+        with self._lock:
             if sha256 not in self._histories:
                 self._histories[sha256] = self._kept.history(start)
             return self._histories[sha256]

@@ -42,7 +42,7 @@ class TemplateKeys:
         self.first = first
         self._weights = {first: weights} if weights is not None else {}
         self._built: dict[str, KeyExtractor] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self.extractor(first)
 
     def extractor(self, kind: str) -> KeyExtractor:
@@ -54,7 +54,7 @@ class TemplateKeys:
         """
         if kind in EXTRACTORS and (missing := self.missing(kind)) is not None:
             raise MissingError(missing)
-        with self._turn:
+        with self._lock:
             if kind not in self._built:
                 weights = self._weights.get(kind)
                 self._built[kind] = build_key_extractor(kind, weights=weights)

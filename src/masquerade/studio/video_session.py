@@ -85,7 +85,7 @@ class VideoSession:
         self.notice: str | None = None  # what whoever looks at it has to be told
         self._preview = Preview(self.pictures, self._find)
         self._scans: dict[str, Scan] = {}
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._lost: dict[int, list[str]] = {}
         self.scan()
 
@@ -104,7 +104,7 @@ class VideoSession:
 
     def scan(self) -> Scan:
         """The scan of the whole video under the present settings; it is begun where it was not."""
-        with self._turn:
+        with self._lock:
             edits = self.edits
             key = scan_key(edits)
             others: list[Scan] = []
@@ -145,7 +145,7 @@ class VideoSession:
 
     def _scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
-        with self._turn:
+        with self._lock:
             self._scans = {k: one for k, one in self._scans.items() if one.state != "failed"}
         self.scan()
         self._forget_others()  # where their numbers were known before
