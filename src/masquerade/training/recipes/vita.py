@@ -27,7 +27,7 @@ PAPER = AdversarialRecipe(
         Phase(
             name="warmup",
             epochs=80,
-            updates=(options.ACTION, options.PRIVATE),
+            updates=(options.LEARN_UTILITY, options.LEARN_ADVERSARY),
             same_batch=True,
             stop=options.BOTH_LEARNED,
         ),
@@ -36,8 +36,8 @@ PAPER = AdversarialRecipe(
             epochs=100,
             updates=(
                 AGAINST,
-                replace(options.ACTION, times=8, until_accuracy=0.7),
-                replace(options.PRIVATE, times=5),
+                replace(options.LEARN_UTILITY, times=8, until_accuracy=0.7),
+                replace(options.LEARN_ADVERSARY, times=5),
             ),
         ),
     ),
@@ -56,7 +56,7 @@ TINY = AdversarialRecipe(
         Phase(  # an update each of the anonymizer and the utility network, two of the adversary
             name="adversarial",
             epochs=20,
-            updates=(AGAINST, options.BOTH, options.PRIVATE),
+            updates=(AGAINST, options.LEARN_BOTH, options.LEARN_ADVERSARY),
             same_batch=True,
         ),
     ),
