@@ -243,7 +243,7 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities
     known = np.flatnonzero(is_known(labels))
     if not len(known):
         none = np.zeros(len(truth.clips), dtype=bool)
-        return Statistic(len(none), lambda w: np.full(len(w), np.nan), known=none)
+        return Statistic(len(none), lambda w: np.full(len(w), np.nan), labelled=none)
     if labels.ndim == 2:
         inner = _cmap(truth, name, predicted, known)
     else:
@@ -294,5 +294,5 @@ def of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
         weighted=lambda w: inner.weighted(w[:, known]),
         rarest=rarest,
         left_out=None if inner.left_out is None else left_out,
-        known=labelled,
+        labelled=labelled,
     )

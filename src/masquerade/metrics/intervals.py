@@ -31,7 +31,7 @@ from masquerade.metrics.statistic import (
     Floats,
     Ints,
     Statistic,
-    any_known,
+    any_labelled,
     values_left_out,
 )
 
@@ -257,7 +257,7 @@ def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None)
     """Jackknife statistics of the same videos, leaving out one labelled cluster at a time."""
     codes = _blocks(cluster_numbers(statistics[0].n, clusters))
     left = np.stack([values_left_out(one, codes) for one in statistics])  # (S, G)
-    known = any_known(statistics)
+    known = any_labelled(statistics)
     if known is not None:  # clusters without a label would look like many that agree
         left = left[:, np.unique(codes[known])]
     values = np.array([s.value for s in statistics])
@@ -351,7 +351,7 @@ def _interval(
 
 def _counted(statistic: Statistic, codes: Ints) -> Ints:
     """The clusters of the videos that a statistic counts, without those that have no label."""
-    return codes if statistic.known is None else codes[statistic.known]
+    return codes if statistic.labelled is None else codes[statistic.labelled]
 
 
 def _effective(share: float, error: float, n: int, count: int) -> float:

@@ -165,7 +165,7 @@ def _mean_over_probes(values: Floats, scored: NDArray[np.bool_]) -> Statistic:
     values, mask = np.where(scored, values, 0.0), scored * 1.0
     kind: Kind = "share" if np.isin(values, (0.0, 1.0)).all() else "bounded"
     known = None if scored.all() else scored
-    return Statistic(len(values), lambda w: ratio(w @ values, w @ mask), kind=kind, known=known)
+    return Statistic(len(values), lambda w: ratio(w @ values, w @ mask), kind=kind, labelled=known)
 
 
 def _pairs(truth: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:

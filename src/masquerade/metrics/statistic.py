@@ -43,7 +43,7 @@ class Statistic:
         default_factory=list, init=False, repr=False, compare=False
     )
     """The last `codes` that were left out, and the values."""
-    known: NDArray[np.bool_] | None = None
+    labelled: NDArray[np.bool_] | None = None
     """(n,), the videos that have a label, which alone are counted; None: all."""
 
     @cached_property
@@ -77,8 +77,8 @@ def average(parts: Sequence[Statistic]) -> Statistic:
     rare = [p.rarest for p in parts if p.rarest is not None and p.rarest.any()]
     rarest = min(rare, key=np.sum) if rare else None
     fast = left_out if any(part.left_out for part in parts) else None
-    known = any_known(parts)
-    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest, fast, known=known)
+    labelled = any_labelled(parts)
+    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest, fast, labelled=labelled)
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
@@ -98,23 +98,23 @@ def difference(first: Statistic, second: Statistic) -> Statistic:
         high,
         "difference",
         left_out=fast,
-        known=any_known([first, second]),
+        labelled=any_labelled([first, second]),
     )
 
 
-def any_known(parts: Sequence[Statistic]) -> NDArray[np.bool_] | None:
+def any_labelled(parts: Sequence[Statistic]) -> NDArray[np.bool_] | None:
     """(n,), the videos that have a label of one of several statistics; None: all."""
-    masks = [part.known for part in parts if part.known is not None]
+    masks = [part.labelled for part in parts if part.labelled is not None]
     return np.any(masks, axis=0) if len(masks) == len(parts) else None
 
 
 def values_left_out(statistic: Statistic, codes: Ints) -> Floats:
     """(G,) values without each cluster of the videos, whose numbers (n,) are 0 to G - 1."""
     if statistic.left_out is not None:
-        known = statistic.last_left_out
-        if not known or not np.array_equal(known[0], codes):  # of many columns it takes seconds
-            known[:] = [codes, statistic.left_out(codes)]
-        return known[1]
+        cached = statistic.last_left_out
+        if not cached or not np.array_equal(cached[0], codes):  # of many columns it takes seconds
+            cached[:] = [codes, statistic.left_out(codes)]
+        return cached[1]
     return np.concatenate([statistic.weighted(w) for w in _leave_one_out(codes)])
 
 
