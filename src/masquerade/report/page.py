@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from masquerade.anonymizer import Pixels
 from masquerade.pipeline.receipt import Receipt
 
-INK, HIDDEN, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
+INK, SHARE, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
 
 
 def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
@@ -37,12 +37,12 @@ def coverage_chart(receipt: Receipt) -> str:
     figure = Figure(figsize=(8.4, 2.6), layout="constrained")
     axes = figure.subplots()
     percent = [100 * share for share in coverage.share]
-    axes.fill_between(frames, percent, color=HIDDEN, alpha=0.25, linewidth=0)
-    axes.plot(frames, percent, color=HIDDEN, linewidth=1.6)
+    axes.fill_between(frames, percent, color=SHARE, alpha=0.25, linewidth=0)
+    axes.plot(frames, percent, color=SHARE, linewidth=1.6)
     axes.set_ylim(0, max(1.0, 1.15 * max(percent, default=1.0)))
     axes.set_xlim(0, max(1, len(percent) - 1))
     axes.set_xlabel("frame")
-    axes.set_ylabel("hidden, % of the frame", color=HIDDEN)
+    axes.set_ylabel("hidden, % of the frame", color=SHARE)
     counts = axes.twinx()
     counts.step(frames, coverage.regions, where="mid", color=COUNT, linewidth=1.2)
     top = max(coverage.regions, default=1)
