@@ -78,17 +78,17 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
     patched = pytest.MonkeyPatch()
     with patched.context() as patch:
         patch.setattr(single_file, "Frame", Shown)
-        until: Any = single_file.until
-        assert list(until(items, None)) == items
-        assert list(until(items, 0.5)) == items[:4]
-        assert list(until(items, 0.6)) == items[:5]
-        assert list(until(items, 0.1)) == items[:3]
-        assert list(until(items, 9)) == items
+        within_preview: Any = single_file.within_preview
+        assert list(within_preview(items, None)) == items
+        assert list(within_preview(items, 0.5)) == items[:4]
+        assert list(within_preview(items, 0.6)) == items[:5]
+        assert list(within_preview(items, 0.1)) == items[:3]
+        assert list(within_preview(items, 9)) == items
         ahead = [sound(4.9), Shown(5.0), sound(5.3), sound(5.5), Shown(5.4), sound(9.0)]
-        assert list(until(ahead, 0.5)) == [*ahead[:3], ahead[4]]
+        assert list(within_preview(ahead, 0.5)) == [*ahead[:3], ahead[4]]
         early = [sound(5.7), sound(5.3), Shown(5.0), sound(5.4), Shown(5.4)]
-        assert list(until(early, 0.5)) == early[1:]
-        assert list(until(early, None)) == early
+        assert list(within_preview(early, 0.5)) == early[1:]
+        assert list(within_preview(early, None)) == early
 
 
 def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.methods import method_name
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.residual_detail import RegionJudge
-from masquerade.pipeline.single_file import FileRun, OnProgress, until
+from masquerade.pipeline.single_file import FileRun, OnProgress, within_preview
 from masquerade.pipeline.stream import (
     NO_PIXELS,
     AnonymizedFrame,
@@ -221,7 +221,8 @@ class PartedRun(FileRun):
         """Find regions in all frames; yields each part once what was found in it is saved."""
         size = {"width": self.info.width, "height": self.info.height}
         cover, method = self.cover, self.anonymizer
-        decoded = prefetch(self.timer.measure_each("decode", until(reader, self.config.preview)))
+        items = within_preview(reader, self.config.preview)
+        decoded = prefetch(self.timer.measure_each("decode", items))
         paired = prefetch(pair_with_regions(decoded, self.pipeline.regions, self.timer))
         state = first_state(method, seed=self.config.seed, digest=self._digest())
         followed = prefetch(self._with_states(paired, state))
@@ -297,7 +298,7 @@ class PartedRun(FileRun):
             threads = self.config.threads
             options: dict[str, Any] = {"copy": copied, "sound": heard, "threads": threads}
             with Reader(self.src, info=self.info, **options) as others:
-                for item in until(others, self.config.preview):
+                for item in within_preview(others, self.config.preview):
                     if not isinstance(item, Frame):
                         writer.copy(item)
                     elif (packet := next(packets, None)) is not None:

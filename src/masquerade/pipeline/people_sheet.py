@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
 from masquerade.pipeline.constant_frame_rate import exact_rate
-from masquerade.pipeline.single_file import OnProgress, expected_frames, until
+from masquerade.pipeline.single_file import OnProgress, expected_frames, within_preview
 from masquerade.pipeline.source_file import check_source
 from masquerade.regions.boxes import Box, covered_share
 from masquerade.storage import atomic_write
@@ -65,7 +65,8 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
         force_8bit=config.force_8bit,
         threads=config.threads,
     ) as reader:
-        frames, pictures = tee(i for i in until(reader, config.preview) if isinstance(i, Frame))
+        items = within_preview(reader, config.preview)
+        frames, pictures = tee(item for item in items if isinstance(item, Frame))
         both = zip(frames, source(pictures), strict=True)
         for done, (frame, region) in enumerate(both, 1):
             progress(done, total and max(total, done))

@@ -401,7 +401,7 @@ class FileRun:
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
         """Anonymized frames at the output's rate, and packets of other streams in their places."""
-        items = self._stream(until(reader, self.config.preview), self.pipeline.regions)
+        items = self._stream(within_preview(reader, self.config.preview), self.pipeline.regions)
         frames = stack.enter_context(closing(items))  # type: ignore[type-var]
         return frames if self.rate is None else to_constant_rate(frames, self.rate)
 
@@ -557,7 +557,7 @@ class FileRun:
         )
 
 
-def until(reader: Reader, seconds: float | None) -> Iterator[Any]:
+def within_preview(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """The reader's items up to so many seconds after the first frame; None: all of them."""
     first, early = None, list[StreamPacket]()
     for item in reader:

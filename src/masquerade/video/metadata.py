@@ -67,17 +67,17 @@ class MetadataSelection:
     names_kept: tuple[str, ...] = ()  # also those that a user made up
     names_removed: tuple[str, ...] = ()
     # those of them that we made, of a stream by its source index, or of all CHAPTERS
-    ours: Mapping[str, int] = field(default_factory=dict)
+    own_names: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> tuple[str, ...]:
         """Names for a receipt, never values."""
-        return _without_own_names(self.names_kept, self.ours)
+        return _without_own_names(self.names_kept, self.own_names)
 
     @property
     def removed(self) -> tuple[str, ...]:
         """Names for a receipt, never values."""
-        return _without_own_names(self.names_removed, self.ours)
+        return _without_own_names(self.names_removed, self.own_names)
 
     def held_by(self, path: Path, order: Sequence[int]) -> Self:
         """With what a finished output does not hold as removed: its container may have no place.
@@ -102,7 +102,7 @@ class MetadataSelection:
             for name, value in tags.items()
             if (index, name.lower()) not in names and value not in values
         }
-        lost |= {name for name, index in self.ours.items() if index not in held}
+        lost |= {name for name, index in self.own_names.items() if index not in held}
         return replace(
             self,
             names_kept=tuple(name for name in self.names_kept if name not in lost),
@@ -119,7 +119,7 @@ class MetadataSelection:
         chapters = tuple({**one, "end": end} for one, end in zip(begun, ends, strict=True))
         if len(chapters) == len(self.chapters):
             return replace(self, chapters=chapters)
-        counted = next(name for name, index in self.ours.items() if index == CHAPTERS)
+        counted = next(name for name, index in self.own_names.items() if index == CHAPTERS)
         kept = (f"{len(chapters)} of {counted}",) if chapters else ()
         gone = f"{len(self.chapters) - len(chapters)} of {counted}"
         return replace(
@@ -127,7 +127,7 @@ class MetadataSelection:
             chapters=chapters,
             names_kept=(*(name for name in self.names_kept if name != counted), *kept),
             names_removed=(*self.names_removed, gone),
-            ours={**self.ours, gone: CHAPTERS, **dict.fromkeys(kept, CHAPTERS)},
+            own_names={**self.own_names, gone: CHAPTERS, **dict.fromkeys(kept, CHAPTERS)},
         )
 
     @property
@@ -164,16 +164,18 @@ def select_metadata(
     known = [s for s in others if keys is not None or s.kind != "data" or s.codec != "unknown"]
     streams = tuple(s.index for s in known)
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
-    tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
+    tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _is_own(k)}
     going = {info.video_index, *streams, *audio}
     stream_tags = {
-        index: {k: v for k, v in reader.stream_tags(index).items() if _wants(keys, k) and _own(k)}
+        index: {
+            k: v for k, v in reader.stream_tags(index).items() if _wants(keys, k) and _is_own(k)
+        }
         for index in sorted(going)
     }
     names = [*tags, *(f"stream{i}:{tag}" for i, held in stream_tags.items() for tag in held)]
     named = {s.index: f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams}
     counted = f"{info.chapters} chapters"
-    ours = {counted: CHAPTERS, **{name: i for i, name in named.items()}}
+    own_names = {counted: CHAPTERS, **{name: i for i, name in named.items()}}
     kept = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
     removed = [
         tag
@@ -192,16 +194,16 @@ def select_metadata(
         chapters=chapters,
         names_kept=tuple(kept),
         names_removed=tuple(removed),
-        ours=ours,
+        own_names=own_names,
     )
 
 
-def _without_own_names(names: Sequence[str], ours: Collection[str]) -> tuple[str, ...]:
-    """Names of tags that are known, beside those that are `ours`, and how many others there are."""
+def _without_own_names(names: Sequence[str], own_names: Collection[str]) -> tuple[str, ...]:
+    """Names of known tags, those that are `own_names`, and how many others there are."""
     known = tuple(
         name
         for name in names
-        if name in ours or name in _SIDE or _PREFIX.sub("", name, count=1).lower() in _KNOWN
+        if name in own_names or name in _SIDE or _PREFIX.sub("", name, count=1).lower() in _KNOWN
     )
     others = len(names) - len(known)
     return (*known, f"{others} tags of other names") if others else known
@@ -220,5 +222,5 @@ def _is_font(reader: Reader, index: int) -> bool:
     return bytes(held).startswith(FONT_FILES)
 
 
-def _own(name: str) -> bool:
+def _is_own(name: str) -> bool:
     return name.lower() not in _STRUCTURE
