@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.video.container import open_container
-from masquerade.video.hidden_content import DEEPEST, mp4_boxes
+from masquerade.video.undisplayed import DEEPEST, mp4_boxes
 
 Mp4Box = tuple[bytes, int, int]
 """A box's name, and where its content begins and ends."""

@@ -22,9 +22,9 @@ from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.encoder_tags import has_other_message, has_other_text
-from masquerade.video.hidden_content import hidden_content, hidden_layers
 from masquerade.video.pictures import EarlyPictures, has_more_pictures, is_hidden
 from masquerade.video.side_data import orientation, side_data
+from masquerade.video.undisplayed import undisplayed_content, undisplayed_layers
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 OWN_SUFFIX = "_anonymized"  # of what is written beside an input
@@ -130,10 +130,10 @@ def probe(
             raise VideoError(
                 f"{printable(path)} holds several pictures; save each as a file of its own."
             )
-        if hidden := hidden_content(path, container.format.name):
+        if hidden := undisplayed_content(path, container.format.name):
             raise VideoError(f"{printable(path)} {hidden}.")
         frame = first_frame(container, stream, path)
-        if hidden := hidden_layers(stream, frame):
+        if hidden := undisplayed_layers(stream, frame):
             raise VideoError(f"{printable(path)} {hidden}.")
         return describe(container, stream, frame, path)
 

@@ -6,8 +6,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from masquerade.video.decoding_process import list_used_bytes
-from masquerade.video.hidden_content import mp4_boxes
 from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
+from masquerade.video.undisplayed import mp4_boxes
 
 BEHIND = "data behind the picture"
 EXIF = "Exif that is not read"

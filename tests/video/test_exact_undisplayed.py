@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from masquerade.video.hidden_content import hidden_content, hidden_layers
+from masquerade.video.undisplayed import undisplayed_content, undisplayed_layers
 
 MP4, WEBM = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 OPEN = b"\x01" + b"\xff" * 7
@@ -33,7 +33,7 @@ def video(*parts: bytes) -> bytes:
 def found(folder: Path, content: bytes, container: str) -> bool:
     path = folder / "file"
     path.write_bytes(content)
-    return hidden_content(path, container) is not None
+    return undisplayed_content(path, container) is not None
 
 
 def nested(depth: int) -> bytes:
@@ -156,7 +156,7 @@ def layers(
     context = SimpleNamespace(name=codec, extradata=data)
     stream: Any = SimpleNamespace(metadata=tags, codec_context=context)
     frame: Any = SimpleNamespace(format=av.VideoFormat(pixels))
-    return hidden_layers(stream, frame) is not None
+    return undisplayed_layers(stream, frame) is not None
 
 
 def test_layers_are_counted_and_transparency_is_told() -> None:

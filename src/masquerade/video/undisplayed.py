@@ -21,7 +21,7 @@ DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
 _BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # MP4's that lead to the sample entries
 
 
-def hidden_content(path: Path, container: str) -> str | None:
+def undisplayed_content(path: Path, container: str) -> str | None:
     """Why players show less of a file than is in it, of FFmpeg's format `container`; None: no."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         if container == "matroska,webm":
@@ -29,7 +29,7 @@ def hidden_content(path: Path, container: str) -> str | None:
         return _mp4(data, 0, len(data)) if "mp4" in container else None
 
 
-def hidden_layers(stream: VideoStream, frame: VideoFrame) -> str | None:
+def undisplayed_layers(stream: VideoStream, frame: VideoFrame) -> str | None:
     """Why players show less than a stream's first frame; None: they show all of it."""
     if stream.metadata.get("alpha_mode", "0") != "0":  # WebM's, of VP8 and VP9
         return "has transparent parts that players do not show; flatten it first"
