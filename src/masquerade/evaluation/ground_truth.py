@@ -154,23 +154,7 @@ class GroundTruth:
         Raises:
             UsageError: the action is one of them, or nothing is left.
         """
-        gone: dict[tuple[str, str], str] = {}
-        for need in self.needed_clips(seeds):
-            if need.label is not None and not len(need.clips):
-                what = f"There is no {need.what} ({need.protocol})"
-                gone.setdefault((need.protocol, need.label), what)
-        strangers = []
-        for label in self.protocols[SAME].labels if SAME in self.protocols else ():
-            tested = np.concatenate([fold.test for fold in self.protocols[SAME].folds])
-            of, count = int(is_known(self.labels[label][tested]).sum()), len(self._unlearned(label))
-            if count and count == of:
-                what = f"No test clip has a value of {label} that a training clip of its fold has"
-                gone.setdefault((SAME, label), f"{what} ({SAME})")
-            elif count and (SAME, label) not in gone:
-                strangers.append(
-                    f"{label}: {count} of {of} test clips are of somebody who is in no training "
-                    "clip of their fold and cannot be recognised: they are left out."
-                )
+        gone, notes = self._find_unlearned(seeds)
         todo = "give more clips a value, or choose other --folds"
         found = {}
         for name, one in self.protocols.items():
@@ -182,10 +166,31 @@ class GroundTruth:
             )
             if labels:
                 found[name] = replace(one, labels=labels, heads=heads)
-        notes = tuple(f"{what}, so that label is left out: {todo}." for what in gone.values())
+        left_out = [f"{what}, so that label is left out: {todo}." for what in gone.values()]
         if not found:
-            raise UsageError(notes[0])
-        return replace(self, protocols=found), (*notes, *strangers)
+            raise UsageError(left_out[0])
+        return replace(self, protocols=found), (*left_out, *notes)
+
+    def _find_unlearned(self, seeds: int) -> tuple[dict[tuple[str, str], str], list[str]]:
+        """Why a protocol's label cannot be learned, by both names; and notes on unknown people."""
+        gone: dict[tuple[str, str], str] = {}
+        for need in self.needed_clips(seeds):
+            if need.label is not None and not len(need.clips):
+                what = f"There is no {need.what} ({need.protocol})"
+                gone.setdefault((need.protocol, need.label), what)
+        notes = []
+        for label in self.protocols[SAME].labels if SAME in self.protocols else ():
+            tested = np.concatenate([fold.test for fold in self.protocols[SAME].folds])
+            of, count = int(is_known(self.labels[label][tested]).sum()), len(self._unlearned(label))
+            if count and count == of:
+                what = f"No test clip has a value of {label} that a training clip of its fold has"
+                gone.setdefault((SAME, label), f"{what} ({SAME})")
+            elif count and (SAME, label) not in gone:
+                notes.append(
+                    f"{label}: {count} of {of} test clips are of somebody who is in no training "
+                    "clip of their fold and cannot be recognised: they are left out."
+                )
+        return gone, notes
 
     def shuffled(self, seed: int) -> GroundTruth:
         """Labels moved to other clips, all of a clip's together, for the negative control.
