@@ -36,7 +36,7 @@ CORE = 0.3  # probability from which a pixel belongs to the core of a line
 GROWTH = 1.6  # of a core, in its area over its perimeter
 MIN_SIDE = 3.0  # pixels of a core's shorter side
 FACE_SCORE = 0.5  # of a face that is no text
-ON_FACE = 0.5  # share of a find in a face, or of a face in a find, from which it is that face
+ON_FACE = 0.5  # share of a face that a find covers, from which it is that face and no text on it
 LARGER = 3  # times a face's area: a larger find is a line of text with a face in it
 
 
@@ -128,8 +128,8 @@ class Text(TrackedSource):
 
 
 def _on_face(box: Box, face: Box) -> bool:
-    """Whether a find lies on a face, or is the face."""
+    """Whether a find is a face, of which it covers much and is not much larger."""
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
     size, face_size = float(area(found)[0]), float(area(other)[0])
-    return 0 < shared >= ON_FACE * min(size, face_size) and size <= LARGER * face_size
+    return 0 < shared >= ON_FACE * face_size and size <= LARGER * face_size
