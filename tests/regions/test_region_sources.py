@@ -175,6 +175,12 @@ def test_boxes_are_written_of_what_has_none() -> None:
     assert edges == {(30, 10, 50, 20), (70, 60, 71, 61)}
     mask = rasterize(found[1:], **size, shape="ellipse")
     assert np.array_equal(mask > 0, strength >= 128)
+    silhouettes = np.zeros((H, W), np.uint8)
+    silhouettes[5:45, 3:25], silhouettes[90:99, 100:120] = 255, 1  # of `own`, and of who has no box
+    found = exported_boxes(Region(boxes=(own,), mask=silhouettes), **size)
+    assert found[0] == own and [box.label for box in found] == ["person"] * len(found)
+    mask = rasterize(found, **size, shape="ellipse")
+    assert (mask[silhouettes > 0] == 255).all() and (mask > 0).sum() < 3 * (silhouettes > 0).sum()
     (whole,) = exported_boxes(Region(full_frame=True, detected=False), **size)
     assert (rasterize([whole], **size, shape="ellipse", margin=1) == 255).all()
     assert whole.source == "interpolated"

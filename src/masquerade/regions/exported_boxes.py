@@ -1,6 +1,7 @@
 """Boxes that hide all of a region when `--regions boxes:FILE` reads them, for `--export-boxes`.
 
-Templates give maps of strengths, and other sources hide whole frames; a file holds boxes alone.
+Templates give maps of strengths, silhouettes reach beyond boxes or have none, and some sources hide
+whole frames; a file holds boxes alone.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import cv2
+import numpy as np
 
-from masquerade.regions.boxes import Box, Source
+from masquerade.regions.boxes import Box, Source, box_pixels
 from masquerade.regions.masks import Mask, binary
 from masquerade.regions.region import Region
 
@@ -26,13 +28,20 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
     boxes = list(region.boxes)
     if region.full_frame and not any(box.label == "frame" for box in boxes):
         boxes.append(Box(0, 0, width, height, 1.0, source=source, label="frame"))
+    if region.mask is not None:
+        beyond = np.where(region.mask > 0, 255, 0).astype(np.uint8)
+        for box in boxes:
+            beyond[box_pixels(box)] = 0
+        boxes += _boxes_around(
+            beyond, source, "person"
+        )  # who grows by the margin, as the mask does
     if region.strength is not None:
-        boxes += _boxes_around(region.strength, source)
+        boxes += _boxes_around(region.strength, source, "template")
     return tuple(boxes)
 
 
-def _boxes_around(strength: Mask, source: Source) -> Iterator[Box]:
+def _boxes_around(mask: Mask, source: Source, label: str) -> Iterator[Box]:
     """A box around each connected part of what is hidden by half or more."""
-    _, _, parts, _ = cv2.connectedComponentsWithStats(binary(strength), connectivity=8)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(binary(mask), connectivity=8)
     for x, y, wide, high, _ in parts[1:].tolist():  # the first one is what is not hidden
-        yield Box(x, y, x + wide, y + high, 1.0, source=source, label="template")
+        yield Box(x, y, x + wide, y + high, 1.0, source=source, label=label)
