@@ -185,6 +185,14 @@ def test_hide_is_short_for_regions() -> None:
     assert region_arguments(config)[0][1]["templates"] == ("eye", "hair")
     with pytest.raises(UsageError, match="once"):
         regions("--regions", "templates:eye", "--hide", "hair")
+    assert regions("--regions", "people+boxes:a+b.json", "--at", "0:1,1") == [
+        "people",
+        "templates",
+        "boxes",
+    ]
+    assert regions("--regions", "parts:head", "--at", "0:1,1") == ["templates", "parts"]
+    with pytest.raises(UsageError, match=r"--hide and --regions boxes:b\.json both name something"):
+        regions("--regions", "boxes:b.json", "--hide", "badge")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,17 @@ def _with_templates(regions: str | None, names: str) -> str:
             raise UsageError("name templates once: with --hide or with --regions templates:...")
         return regions
     wanted = f"templates:{names}" if names else "templates"
-    return wanted if regions is None else f"{regions}+{wanted}"
+    if regions is None:
+        return wanted
+    plain, colon, named = regions.partition(":")
+    if not colon:
+        return f"{plain}+{wanted}"
+    if names:
+        raise UsageError(
+            f"--hide and --regions {regions} both name something, and only one can: choose one."
+        )
+    *others, last = plain.split("+")  # whose name is behind the colon
+    return "+".join([*others, wanted, f"{last}:{named}"])
 
 
 def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
