@@ -95,6 +95,7 @@ def test_a_scene_without_text_has_none() -> None:
     [
         ((58, 48, 92, 74), False),
         ((64, 51, 84, 69), False),
+        ((0, 0, 160, 200), False),  # with an eye that looks like a letter
         ((40, 40, 100, 120), True),  # of somebody before whom a caption is, or with it on a cap
         ((64, 52, 74, 64), True),  # of a badge or poster, in a line of text
         ((200, 40, 260, 120), True),

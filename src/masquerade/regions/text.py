@@ -36,8 +36,10 @@ CORE = 0.3  # probability from which a pixel belongs to the core of a line
 GROWTH = 1.6  # of a core, in its area over its perimeter
 MIN_SIDE = 3.0  # pixels of a core's shorter side
 FACE_SCORE = 0.5  # of a face that is no text
-ON_FACE = 0.5  # share of a face that a find covers, from which it is that face and no text on it
+ON_FACE = 0.5  # share of a face that a find covers, from which it is that face; of an eye in a face
 LARGER = 3  # times a face's area: a larger find is a line of text with a face in it
+EYE = 0.02  # of a face's area: a smaller find in it is an eye, where it is not as long as words are
+WORD = 2  # times as wide as high
 
 
 class TextDetector:
@@ -124,12 +126,14 @@ class Text(TrackedSource):
         rows, scores = self._detector(frame.rgb(size))
         boxes = scaled_boxes(rows, scores, size, (frame.width, frame.height), "text")
         faces = self._faces(frame) if boxes else []
-        return [box for box in boxes if not any(_on_face(box, face) for face in faces)], None
+        return [box for box in boxes if not any(_is_of_face(box, face) for face in faces)], None
 
 
-def _on_face(box: Box, face: Box) -> bool:
-    """Whether a find is a face, of which it covers much and is not much larger."""
+def _is_of_face(box: Box, face: Box) -> bool:
+    """Whether a find is a face or an eye; what else lies on a face is text, as of a caption."""
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
     size, face_size = float(area(found)[0]), float(area(other)[0])
-    return 0 < shared >= ON_FACE * face_size and size <= LARGER * face_size
+    short = max(box.x1 - box.x0, box.y1 - box.y0) < WORD * min(box.x1 - box.x0, box.y1 - box.y0)
+    is_eye = short and shared >= ON_FACE * size and size <= EYE * face_size
+    return is_eye or (0 < shared >= ON_FACE * face_size and size <= LARGER * face_size)
