@@ -233,10 +233,19 @@ def test_other_charts_are_svg_files_in_the_pages_colours(table: Evaluation, tmp_
     assert f"{start}-parameter-figure.svg" not in fewer and fewer < set(charts)
 
 
-def test_an_earlier_page_in_another_encoding_is_replaced(table: Evaluation, tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_bytes("<p>Hôpital".encode("latin-1"))
-    write_report(tmp_path, [table], title="Ward")
-    assert "Ward" in (tmp_path / "index.html").read_text("utf-8")
+def test_a_page_of_the_users_own_is_not_replaced(table: Evaluation, tmp_path: Path) -> None:
+    own, chart = tmp_path / "index.html", tmp_path / "charts" / "mine.svg"
+    written = '<p>H\u00f4pital <a href="charts/mine.svg">mine</a>'.encode("latin-1")
+    own.write_bytes(written)
+    chart.parent.mkdir()
+    chart.write_text("<svg/>")
+    with pytest.raises(UsageError, match="would be replaced"):
+        write_report(tmp_path, [table], title="Ward")
+    assert own.read_bytes() == written and chart.exists()
+    assert sorted(tmp_path.iterdir()) == [chart.parent, own]
+    # a benchmark, whose results lie there, replaces the page, and not what another one links to
+    write_report(tmp_path, [table], title="Ward", results=["results.json"])
+    assert "Ward" in own.read_text("utf-8") and chart.exists()
 
 
 def test_charts_of_one_name_are_files_of_their_own(table: Evaluation, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ from masquerade.transaction import transaction
 
 PAGE_FILES = ("index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg")
 """What `write_report` writes under names that a user's own files may have."""
-CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of a page that `write_report` wrote
+OWN = '<meta name="generator" content="masquerade">'  # in every page that `write_report` wrote
+CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of such a page
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
     "finetuned": "learned from raw video, then from anonymized video",
@@ -268,6 +269,9 @@ def write_report(
     The other charts are SVG files in `charts/`; those that only the earlier page links to go away.
     All of them appear together. The arguments are those of `render_benchmark`, and `results`: where
     the results as JSON lie already, from the folder on, so that they are not written again.
+
+    Raises:
+        UsageError: the folder has a page that `write_report` did not write.
     """
     new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
     sections = _sections(evaluations, contexts, limit)
@@ -284,8 +288,13 @@ def write_report(
     earlier = folder / "index.html"
     try:
         # a page that somebody else wrote need not be in UTF-8
-        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else ""
-        linked = re.findall(CHART_LINK, page_before)
+        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else OWN
+        if OWN not in page_before and not results:
+            raise UsageError(
+                f"{earlier} would be replaced, and is no page of this kind: choose another folder, "
+                "or move it away."
+            )
+        linked = re.findall(CHART_LINK, page_before) if OWN in page_before else []
         with transaction(overwrite=True) as path:
             path(folder / "index.html").write_text(page, "utf-8")
             path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")

@@ -55,4 +55,4 @@ def _column(
 def _signed(gap: Score) -> str:
     if gap.value is None or gap.low is None:
         return "n/a"
-    return f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
+    return f"{gap.value:+z.2f} [{gap.low:+z.2f}, {gap.high:+z.2f}]"

@@ -384,7 +384,7 @@ def _decibels(score: Score) -> str:
     """19.2 [18.1, 20.3], or n/a."""
     if score.value is None:
         return "n/a"
-    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+    return f"{score.value:z.1f} [{score.low:z.1f}, {score.high:z.1f}]"
 
 
 def _reidentified(row: Row, people: str) -> list[str]:
