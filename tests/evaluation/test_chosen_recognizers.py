@@ -18,8 +18,9 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, from_json
 from masquerade.evaluation.chosen_recognizers import network_means, recognizer, with_recognizers
 from masquerade.evaluation.presets import PRESETS
-from masquerade.evaluation.trade_offs import check_weights
+from masquerade.evaluation.trade_offs import Scored, check_weights, trade_offs
 from masquerade.methods import build
+from masquerade.metrics.classification import auroc
 from masquerade.metrics.statistic import mean
 from masquerade.report.table import markdown
 
@@ -108,6 +109,20 @@ def test_the_mean_over_networks_stands_beside_the_strongest(
     assert "mean of stills networks, raw" in page
     plain = replace(result, rows=tuple(_without(one) for one in result.rows))
     assert "## Mean over networks" not in markdown(plain) and "## f_lambda" not in markdown(plain)
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_an_interval_of_a_trade_off_ends_where_it_can(weight: float) -> None:
+    """An AUROC below .5 counts as .5, so that f at weight 1 is .5 at most."""
+    groups, rng = np.arange(24) // 4, np.random.default_rng(3)
+    action = Scored(mean(np.ones(24)), (), np.arange(24), groups)
+    ends = []
+    for _ in range(8):
+        private = auroc((np.arange(6) % 2)[groups] * 1.0, rng.normal(size=24))
+        read = Scored(private, (), np.arange(24), groups)
+        (found,) = trade_offs(action, read, [weight], metric="AUROC")
+        ends.append(found.score.high or 0.0)
+    assert max(ends) == pytest.approx(1 - weight / 2)
 
 
 def _without(row):

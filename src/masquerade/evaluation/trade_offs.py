@@ -64,6 +64,8 @@ def trade_offs(
         # a score below chance counts as chance whoever is left out of the jackknife, which would
         # give an interval of no width: the lower end is that of the score as it is, if lower
         ends = [one.low for one in (counted, plain) if one.low is not None]
-        return replace(counted, low=min(ends, default=None))
+        highest = 1 - weight * least_counted(metric)  # of an action that is always told
+        high = None if counted.high is None else min(counted.high, highest)
+        return replace(counted, low=min(ends, default=None), high=high)
 
     return tuple(TradeOff(weight=weight, score=over_runs(weight)) for weight in weights)
