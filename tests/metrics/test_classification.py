@@ -140,6 +140,11 @@ def test_classes_that_cannot_be_scored_are_left_out_not_zero() -> None:
     assert np.isnan(c.auroc([1, 1], [0.1, 0.2]).value)
 
 
+@pytest.mark.parametrize("metric", [c.cmap, c.f1])
+def test_no_video_gives_no_score(metric: object) -> None:
+    assert np.isnan(metric(np.zeros((0, 3)), np.zeros((0, 3))).value)  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("metric", [c.cmap, mean_auroc, c.f1])
 def test_one_video_is_undefined_or_a_plain_count(metric: object) -> None:
     value = metric([[1]], [[0.9]]).value  # type: ignore[operator]

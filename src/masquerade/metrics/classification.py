@@ -128,6 +128,8 @@ def cmap_of_columns(
     """
 
     def weighted(weights: Floats) -> Floats:
+        if not n:
+            return np.full(len(weights), np.nan)
         if (weights == 1.0).all():
             whole = np.zeros(n, np.int64)
             plain = [
