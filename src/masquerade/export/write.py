@@ -86,7 +86,7 @@ def trace(graph: Graph) -> ExportedProgram:
     try:
         program = torch.export.export(graph, (), example, dynamic_shapes=open_axes, strict=False)
     except Exception as error:  # whatever a method does that cannot be traced
-        why = " ".join(str(error).split())[:300]
+        why = " ".join(str(error).split())[:300].removesuffix(".")
         raise UsageError(f"{graph.about['name']} cannot be exported: {why}.") from error
     for node in program.graph.nodes:  # which names files of this machine
         node.meta.pop("stack_trace", None)
