@@ -15,6 +15,7 @@ from torch import nn
 
 import masquerade
 from masquerade.errors import UsageError
+from masquerade.evaluation.presets import PRESETS as ATTACKER_PRESETS
 from masquerade.export.graph import Graph
 from masquerade.export.network_graph import NETWORK_GRAPHS, KeyGraph, network_graph
 from masquerade.export.recognizer_graph import RecognizerGraph
@@ -148,3 +149,19 @@ def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "b.pth")
     with pytest.raises(UsageError, match=r"b\.pth is not for this network"):
         network_graph("restoration-net", weights=tmp_path / "b.pth", size=(18, 25))
+
+
+def test_the_sizes_at_which_attackers_read_are_those_of_the_docs() -> None:
+    """A file of an attacker's weights at another size passes its check, and reads wrongly."""
+    text = (DOCS / "export.md").read_text()
+    (example,) = re.findall(r"export tiny-3d .*", text)
+    table = text.partition("| preset | network |")[2].partition("\n\n")[0].splitlines()
+    for name, model in [("tiny", "tiny-3d"), ("tiny", "tiny-3d on motion"), ("bags", "tiny-2d")]:
+        preset = ATTACKER_PRESETS[name]
+        one = preset.attackers[model]
+        words = f"--modality {one.modality} --frames {preset.frames} --size {one.side}x{one.side}"
+        assert any(f"`{model}`" in row and words in row for row in table), (model, words)
+        assert model != "tiny-3d" or words in example
+    side = ATTACKER_PRESETS["paper"].size
+    sized = f"--frames {ATTACKER_PRESETS['paper'].frames} --size {side[0]}x{side[1]}"
+    assert any("`paper`" in row and sized in row for row in table)
