@@ -9,9 +9,12 @@ import pytest
 
 import masquerade
 from masquerade.attack.across_videos import VideoDescriber
+from masquerade.attack.config import AttackConfig
 from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.own_output import check_own_output
+from masquerade.attack.run import attack_files
 from masquerade.cli import main
+from masquerade.errors import VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import run_task
 from masquerade.pipeline.outputs import FileTask
@@ -64,3 +67,18 @@ def test_an_error_of_the_check_of_an_output_keeps_where_it_arose(
     assert outcome.exit_code == 4 and "Traceback" not in outcome.error
     assert outcome.traceback.startswith("Traceback") and "in failing" in outcome.traceback
     assert not task.dst.exists()
+
+
+def test_a_file_whose_frames_end_early_is_read_for_what_lies_beside_them(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tags, streams and receipt name somebody all the same."""
+
+    def ending(*_: object, **__: object) -> None:
+        raise VideoError("fine.mp4 gives fewer frames than it says.")
+
+    monkeypatch.setattr("masquerade.attack.run.read_windows", ending)
+    config = AttackConfig(frames=1, quick=True)
+    (one,) = attack_files([videos / "fine.mp4"], config).videos
+    assert one.error == "fine.mp4 gives fewer frames than it says."
+    assert [found.attack for found in one.findings] == ["tags", "streams", "receipt"]

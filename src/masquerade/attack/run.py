@@ -246,10 +246,13 @@ def attack_file(
         attacks = _FrameAttacks.on(path, rest, config, finders, restoration, own_output=own_output)
         try:
             attacks.look(path, side, chosen, salvage=salvage, progress=progress)
-        finally:  # what was seen before an error is kept
-            if attacks.looked or not chosen:
-                findings += attacks.seen(path, side, drawn)
-                beside += attacks.compared_findings()
+        except (MissingError, UsageError):
+            raise
+        except Exception as error:  # the file is read for its tags all the same
+            failed = error
+        if attacks.looked or not chosen:
+            findings += attacks.seen(path, side, drawn)
+            beside += attacks.compared_findings()
         whole = info.kind == "video" and not own_output  # which has no side data but its encoder's
         side_data, other_messages = list_side_data(path) if whole else ((), False)
         findings += [
@@ -262,7 +265,7 @@ def attack_file(
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
-        failed = error
+        failed = failed or error
     looked = () if attacks is None else tuple(attacks.looked)
     errors = [one for one in (failed, side.lost) if one is not None]
     return replace(

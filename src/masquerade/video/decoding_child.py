@@ -111,12 +111,13 @@ class Child:
         limit_memory(most or UNKNOWN_BYTES)
         if request["ask"] == "probe":
             # A folder may have more images than can be decoded before this process seems silent.
-            info = probe(path, rate=rate, after_image=lambda: send(self._channel, {"alive": True}))
+            info = probe(path, rate=rate, after_image=self._say_alive)
             send(self._channel, {"info": info_to_plain(info)})
         elif request["ask"] == "tally":
-            send(self._channel, {"tally": tally_frames(path)})
+            tally = tally_frames(path, after_frames=self._say_alive)
+            send(self._channel, {"tally": tally})
         elif request["ask"] == "side":
-            side = list_side_data(path, after_frames=lambda: send(self._channel, {"alive": True}))
+            side = list_side_data(path, after_frames=self._say_alive)
             send(self._channel, {"side": side})
         elif request["ask"] == "used":
             send(self._channel, {"used": list_used_bytes(path)})
@@ -128,6 +129,9 @@ class Child:
             extra = GPU_BYTES if options["gpu"] and decodes_on_gpu(info.codec) else 0
             limit_memory(most or memory_limit(info, threads=options["threads"]) + extra)
             self._read(Decoder(path, info, **options))
+
+    def _say_alive(self) -> None:
+        send(self._channel, {"alive": True})
 
     def _read(self, decoder: Decoder) -> None:
         with decoder:

@@ -51,9 +51,7 @@ class PictureCounter:
         return max(0, (self._count // 2 if fields else self._count) - pictures)
 
     def _hidden(self, packet: Packet[Any]) -> bool:
-        if self._codec == "mpeg4":
-            return packet.size <= _NOT_CODED
-        return is_hidden(packet, self._codec)
+        return may_show_nothing(packet, self._codec) or is_hidden(packet, self._codec)
 
 
 class EarlyPictures:
@@ -81,6 +79,11 @@ class EarlyPictures:
             self.count += not packet.is_discard
         else:
             self._open = False
+
+
+def may_show_nothing(packet: Packet[Any], codec: str) -> bool:
+    """Whether a packet of MPEG-4 is so small that it may repeat the last picture, and show none."""
+    return codec == "mpeg4" and packet.size <= _NOT_CODED
 
 
 def is_hidden(packet: Packet[Any], codec: str) -> bool:

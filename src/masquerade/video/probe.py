@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import takewhile
@@ -22,7 +22,12 @@ from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.encoder_tags import has_other_message, has_other_text
-from masquerade.video.pictures import EarlyPictures, has_more_pictures, is_hidden
+from masquerade.video.pictures import (
+    EarlyPictures,
+    has_more_pictures,
+    is_hidden,
+    may_show_nothing,
+)
 from masquerade.video.side_data import orientation, side_data
 from masquerade.video.undisplayed import undisplayed_content, undisplayed_layers
 
@@ -146,22 +151,25 @@ class StreamFrames(NamedTuple):
     hidden_sound: float = 0.0  # seconds of the stream that has most of it
 
 
-def tally_frames(path: Path) -> StreamFrames:
-    """Count a video's frames without decoding it: those shown, and those its edit list leaves out.
+def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: None) -> StreamFrames:
+    """Count a video's frames by its packets: those shown, and those its edit list leaves out.
 
     Reference pictures of VP8 and VP9 that no player shows are not counted, and of what precedes the
-    first keyframe, which alone is decoded, only what a decoder gives.
+    first keyframe, which alone is decoded, only what a decoder gives. The whole is decoded where
+    packets are no frames, and `after_frames` is called now and then: where H.264 may hold two
+    fields of one frame apart, and MPEG-4 packets that show nothing.
     """
     with open_container(path) as container:
         stream, sounds = main_stream(container, path), container.streams.audio
         codec = stream.codec_context.codec.canonical_name
         hidden: Counter[bool] = Counter()
-        early, met = EarlyPictures(), 0
+        early, met, doubtful = EarlyPictures(), 0, False
         unheard: Counter[int] = Counter()  # ticks
         with _naming_damage(path):
             for packet in container.demux(stream, *sounds):
                 met += packet.stream_index == stream.index and packet.dts is not None
                 if packet.stream_index == stream.index and packet.size:
+                    doubtful |= may_show_nothing(packet, codec)
                     if not is_hidden(packet, codec):
                         hidden[packet.is_discard] += 1
                         early.add(packet)
@@ -170,10 +178,32 @@ def tally_frames(path: Path) -> StreamFrames:
         if "mp4" in container.format.name:  # FFmpeg gives hardly more than its edit list shows
             hidden[True] += max(0, stream.frames - met)
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
-    lost = 0
-    if early.count and early.first is not None:
-        lost = max(0, early.count - _count_before(path, early.first))
-    return StreamFrames(hidden[False] - lost, hidden[True], max(silent, default=0.0))
+    shown = hidden[False]
+    if doubtful or (codec == "h264" and _holds_fields(path)):
+        shown = _count_decoded(path, after_frames)
+    elif early.count and early.first is not None:
+        shown -= max(0, early.count - _count_before(path, early.first))
+    return StreamFrames(shown, hidden[True], max(silent, default=0.0))
+
+
+def _holds_fields(path: Path) -> bool:
+    """Whether a video is interlaced, by its first picture."""
+    with open_container(path) as container:
+        return first_frame(container, main_stream(container, path), path).interlaced_frame
+
+
+def _count_decoded(path: Path, after_frames: Callable[[], object]) -> int:
+    """Count the frames that a decoder gives of a video; what is damaged gives none."""
+    count = 0
+    with open_container(path) as container, _naming_damage(path):
+        stream = main_stream(container, path)
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
+        for number, packet in enumerate(container.demux(stream)):
+            with suppress(av.FFmpegError, ValueError, RuntimeError):
+                count += len(packet.decode())
+            if number % FRAMES_BETWEEN == 0:
+                after_frames()
+    return count
 
 
 def _count_before(path: Path, tick: int) -> int:
