@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import ffmpeg, make, needs_ffmpeg
+from clips import ffmpeg, frames, make, needs_ffmpeg
 
+from masquerade.attack.aligned_frames import check_pair
 from masquerade.attack.file_facts import read_streams, read_tags
 from masquerade.attack.finding import Finding
 from masquerade.attack.paired_frames import read_frames, read_windows
@@ -115,6 +116,38 @@ def test_what_lies_behind_a_picture_is_told(tmp_path: Path) -> None:
         assert list_unread_data(path) == ()
         path.write_bytes(whole + b"video")
         assert list_unread_data(path) == ("data behind the picture",)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mjpeg", "a.MJPG"])
+def test_video_of_jpeg_pictures_is_a_video_with_nothing_behind_it(
+    tmp_path: Path, name: str
+) -> None:
+    """Of two or more FFmpeg takes some for a picture, behind which the others seem to be data."""
+    path = tmp_path / name
+    make(path, "-f", "mjpeg", "-pix_fmt", "yuvj420p", seconds=0.4)
+    info = probe(path)
+    assert (info.kind, tally_frames(path).shown, len(frames(path))) == ("video", 10, 10)
+    assert read_tags(info).level == "nothing"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * 100 + whole)
+    assert list_unread_data(path, video=True) == ()
+    path.write_bytes(whole + b"a map" + whole)
+    assert list_unread_data(path, video=True) == ("data behind the picture",)
+    later = whole.index(b"\xff\xd8", 2) + 2
+    path.write_bytes(whole[:later] + segment(0xFE, b"12 High Street") + whole[later:])
+    assert list_unread_data(path, video=True) == ("a comment",)
+    still = path.rename(tmp_path / "a.jpg")
+    assert list_unread_data(still) == ("data behind the picture",)
+
+
+@needs_ffmpeg
+def test_a_video_of_jpeg_pictures_is_compared_with_what_was_made_of_it(tmp_path: Path) -> None:
+    raw, out = tmp_path / "a.mjpeg", tmp_path / "out.mp4"
+    make(raw, "-f", "mjpeg", "-pix_fmt", "yuvj420p", seconds=0.4)
+    words = ["anonymize", str(raw), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(words) == 0
+    check_pair(out, raw)
 
 
 def test_texts_of_png_and_webp_are_told(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def read_tags(
     names = dict.fromkeys([*info.tags, *(f"side:{name}" for name in side_data)])
     telling = [_explain(name) for name in names if not _is_harmless(name)]
     exif = any(name.startswith("frame:") for name in info.tags)
-    telling += list_unread_data(info.path, exif_is_read=exif)
+    telling += list_unread_data(info.path, exif_is_read=exif, video=info.kind == "video")
     other = [escape(name) for name in info.other_texts]
     other += ["a message between its frames"] if other_messages else []
     says = []

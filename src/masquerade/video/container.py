@@ -1,4 +1,4 @@
-"""Open a file with FFmpeg: by its content, never by its name, and no other file with it."""
+"""Open a file with FFmpeg: by its content, and no other file with it."""
 
 import os
 import stat
@@ -22,6 +22,9 @@ DEMUXERS = (  # that may read a file, by FFmpeg's names
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,apng,ogg,flv,asf,mjpeg,"
     f"h264,hevc,ivf,{','.join(STILLS)}"
 )
+JPEG = b"\xff\xd8\xff"  # as a picture begins
+JPEG_VIDEO = (".mjpeg", ".mjpg")
+"""Endings of names by which pictures of JPEG one after another are a video: nothing else tells."""
 MAX_PIXELS = 2**27  # of an image, 16384 x 8192: 400 MB as RGB
 MAX_VIDEO_PIXELS = 2**26  # of a video, 8192 x 8192: twice 8K, since dozens are held at once
 _AS_STORED = {"ignore_chapters": "1", "ignore_editlist": "1", "fflags": "noparse+nofillin"}
@@ -77,16 +80,21 @@ def open_container(
 ) -> Iterator[InputContainer]:
     """Open a regular file whose format, found by its content, is one of `DEMUXERS`.
 
+    JPEG is taken for one picture, unless the file's name ends as that of video.
+
     What `hwaccel`, a GPU, cannot decode is decoded on the CPU. With `as_stored` packets of an MP4
     are all that are in the file, and as they lie there.
     """
     with os.fdopen(_regular(path), "rb", buffering=0) as file:
         # FFmpeg would take the file's own name for an address.
         source = SimpleNamespace(name="input", read=file.read, seek=file.seek, tell=file.tell)
+        jpeg = path.suffix.lower() in JPEG_VIDEO and file.read(3) == JPEG
+        file.seek(0)
         try:
             container: InputContainer = av.open(
                 source,
                 "r",
+                format="mjpeg" if jpeg else None,
                 container_options={
                     "format_whitelist": DEMUXERS,
                     "protocol_whitelist": "none",  # there is no such protocol

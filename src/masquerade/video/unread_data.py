@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from masquerade.video.container import JPEG
 from masquerade.video.decoding_process import list_used_bytes
 from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
 from masquerade.video.undisplayed import mp4_boxes
@@ -13,7 +14,7 @@ BEHIND = "data behind the picture"
 EXIF = "Exif that is not read"
 BARE = 32  # bytes of Exif that has one entry: how the picture is turned, which is no tag to FFmpeg
 INSTEAD = "a picture that is shown instead of the animation, which no attack looked at"
-JPEG, PNG, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
+PNG, GIF = b"\x89PNG\r\n\x1a\n", b"GIF8"
 # what draws the picture, and what FFmpeg reads as tags
 PNG_CHUNKS = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT cICP mDCV cLLI "
@@ -21,28 +22,32 @@ PNG_CHUNKS = frozenset(
 )
 WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
+_NEXT_PICTURE = re.compile(rb"\0*\xff\xd8(?=\xff)")
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 
 
-def list_unread_data(path: Path, *, exif_is_read: bool = True) -> tuple[str, ...]:
+def list_unread_data(
+    path: Path, *, exif_is_read: bool = True, video: bool = False
+) -> tuple[str, ...]:
     """Names of the metadata and other data in an image or MP4 that FFmpeg does not read.
 
     Of a JPEG, PNG, WebP, GIF or MP4, each name once; of other files none: FFmpeg reads the tags of
     a TIFF and of a Matroska file. Of Exif it reads the first segment, if it can: `exif_is_read`.
+    Of a `video` that is JPEG alone, every picture is a frame.
     """
     with path.open("rb") as file:
         if not file.read(1):
             return ()
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            names = list(_names(data, path))
+            names = list(_names(data, path, video=video))
     if exif_is_read and EXIF in names:
         names.remove(EXIF)
     return tuple(dict.fromkeys(names))
 
 
-def _names(data: mmap, path: Path) -> Iterator[str]:
+def _names(data: mmap, path: Path, *, video: bool) -> Iterator[str]:
     if data[:3] == JPEG:
-        yield from _in_jpeg(data)
+        yield from _in_jpeg(data, video=video)
     elif data[:8] == PNG:
         yield from _in_png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -54,10 +59,13 @@ def _names(data: mmap, path: Path) -> Iterator[str]:
         yield from _in_mp4(data, path)
 
 
-def _in_jpeg(data: mmap) -> Iterator[str]:
+def _in_jpeg(data: mmap, *, video: bool) -> Iterator[str]:
     place = 2
     while found := _MARKER.search(data, place):
         marker, start = data[found.start() + 1], found.end()
+        if marker == 0xD9 and video and (following := _NEXT_PICTURE.match(data, start)):
+            place = following.end()
+            continue
         if marker == 0xD9:  # the end of the picture
             yield from _behind(data, start)
             return
