@@ -129,7 +129,7 @@ def test_what_was_seen_before_a_published_video_breaks_off_counts(
         raise VideoError(f"{path.name} cannot be read to its end.")
 
     published, page = write(tmp_path / "a.mp4", count=2), tmp_path / "page.html"
-    monkeypatch.setattr(run, "list_side_data", refuse)
+    monkeypatch.setattr(run, "list_frame_tags", refuse)
     words = ["attack", str(published), "--quick", "--frames", "1", "--json", "-o", str(page)]
     assert main(words) == 4
     said = capsys.readouterr()

@@ -7,6 +7,7 @@ import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from masquerade.attack.file_facts import read_streams, read_tags
 from masquerade.attack.finding import Finding
 from masquerade.attack.paired_frames import read_frames, read_windows
 from masquerade.cli import main
-from masquerade.video.decoding_process import list_side_data
+from masquerade.video.decoding_process import list_frame_tags
 from masquerade.video.frame import Frame
 from masquerade.video.probe import StreamFrames, probe, tally_frames
 from masquerade.video.read import Reader
@@ -329,13 +330,33 @@ def test_what_names_no_known_encoder_is_left(tmp_path: Path) -> None:
 @needs_ffmpeg
 def test_a_message_between_frames_that_no_known_encoder_writes_is_left(tmp_path: Path) -> None:
     path, out = make(tmp_path / "a.mp4"), tmp_path / "b.mp4"
-    assert list_side_data(path) == (["SEI_UNREGISTERED"], False)  # x264's own
+    assert list_frame_tags(path) == (["side:SEI_UNREGISTERED"], False)  # x264's own
     message = "sei_user_data=17ee8c60f84d11d98cd60800200c9a66+N52.51E13.40"
     ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"h264_metadata={message}", out)
-    names, other = list_side_data(out)
+    names, other = list_frame_tags(out)
     assert other
-    found = read_tags(probe(out), side_data=names, other_messages=other)
+    found = read_tags(probe(out), frame_tags=names, other_messages=other)
     assert found.level == "left" and "a message between its frames" in found.says
+
+
+@needs_ffmpeg
+def test_tags_of_later_frames_are_told(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.avi", tmp_path / "b.avi"
+    make(path, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", 2, seconds=0.4)
+    assert list_frame_tags(path) == ([], False)
+    more = segment(0xE1, b"Exif\0\0" + exif(0x13B, 2, b"Jane Doe\0"))
+    with av.open(str(path)) as source, av.open(str(out), "w") as written:
+        stream = written.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                data = bytes(packet)
+                marked = av.Packet(data[:2] + more + data[2:] if number == 3 else data)
+                marked.pts, marked.dts, marked.time_base = packet.pts, packet.dts, packet.time_base
+                marked.stream, marked.is_keyframe = stream, True
+                written.mux(marked)
+    names, _ = list_frame_tags(out)
+    found = read_tags(probe(out), frame_tags=names)
+    assert found.level == "recovered" and "frame:Artist" in found.says
 
 
 def test_transparent_pixels_are_looked_at(tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ HIDES: Mapping[str, frozenset[Kind]] = {
 
 
 def read_tags(
-    info: VideoInfo, *, side_data: Sequence[str] = (), other_messages: bool = False
+    info: VideoInfo, *, frame_tags: Sequence[str] = (), other_messages: bool = False
 ) -> Finding:
     """Whether the file has tags such as the time, the place and the device of the recording.
 
-    `side_data` are names of what lies beside any frame, of which `info` has the first one's alone,
+    `frame_tags` are those of any frame, of which `info` has the first one's alone,
     and `other_messages` tells whether no known encoder wrote some of it.
     """
-    names = dict.fromkeys([*info.tags, *(f"side:{name}" for name in side_data)])
+    names = dict.fromkeys([*info.tags, *frame_tags])
     telling = [_explain(name) for name in names if not _is_harmless(name)]
     exif = any(name.startswith("frame:") for name in info.tags)
     telling += list_unread_data(info.path, exif_is_read=exif, video=info.kind == "video")

@@ -57,8 +57,8 @@ from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import (
     count_frames,
+    list_frame_tags,
     list_packets,
-    list_side_data,
     probe,
     tally_frames,
 )
@@ -253,15 +253,16 @@ def attack_file(
         if attacks.looked or not chosen:
             findings += attacks.seen(path, side, drawn)
             beside += attacks.compared_findings()
-        whole = info.kind == "video" and not own_output  # which has no side data but its encoder's
-        side_data, other_messages = list_side_data(path) if whole else ((), False)
+        whole = info.kind == "video" and not own_output  # which has no tags but its encoder's
+        frame_tags, other_messages = list_frame_tags(path) if whole else ((), False)
         findings += [
-            read_tags(info, side_data=side_data, other_messages=other_messages),
+            read_tags(info, frame_tags=frame_tags, other_messages=other_messages),
             read_streams(info, hidden=unseen, hidden_sound=unheard),
             find_receipt(path),
         ]
         beside += side.sizes(path) if whole else []
-        beside += [attacks.restoration.finding()] if attacks.restoration else []
+        if attacks.restoration and failed is None:
+            beside.append(attacks.restoration.finding())
     except (MissingError, UsageError):
         raise
     except Exception as error:  # of whatever kind: the other videos are attacked all the same

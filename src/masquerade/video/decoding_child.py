@@ -33,11 +33,11 @@ from masquerade.video.messages import (
     sound_to_plain,
 )
 from masquerade.video.mp4_data import list_used_bytes
-from masquerade.video.probe import VideoInfo, list_packets, list_side_data, probe, tally_frames
+from masquerade.video.probe import VideoInfo, list_frame_tags, list_packets, probe, tally_frames
 from masquerade.video.shared_picture import byte_count, chroma_place, properties_of, put
 from masquerade.video.stream_template import write_skeleton
 
-ASKED = ("probe", "tally", "packets", "side", "used", "read", "watch")  # first, of a file
+ASKED = ("probe", "tally", "packets", "frame tags", "used", "read", "watch")  # first, of a file
 BASE_BYTES = 2**30  # beside pictures: libraries, threads' stacks, the container's index
 UNKNOWN_BYTES = 2**32  # until the size of a file's pictures is known
 GPU_BYTES = 2**32  # of the driver, in this process
@@ -116,9 +116,9 @@ class Child:
         elif request["ask"] == "tally":
             tally = tally_frames(path, after_frames=self._say_alive)
             send(self._channel, {"tally": tally})
-        elif request["ask"] == "side":
-            side = list_side_data(path, after_frames=self._say_alive)
-            send(self._channel, {"side": side})
+        elif request["ask"] == "frame tags":
+            tags = list_frame_tags(path, after_frames=self._say_alive)
+            send(self._channel, {"frame tags": tags})
         elif request["ask"] == "used":
             send(self._channel, {"used": list_used_bytes(path)})
         elif request["ask"] == "packets":

@@ -260,10 +260,10 @@ def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
     return tally_frames(path, limits=limits).shown
 
 
-def list_side_data(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
-    """List the side data of all frames as `probe.list_side_data` does, in the decoding process."""
+def list_frame_tags(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
+    """List the tags of all frames as `probe.list_frame_tags` does, in the decoding process."""
     with DecoderSession(path, limits) as session:
-        names, other = session.open("side", rate=None)["side"]
+        names, other = session.open("frame tags", rate=None)["frame tags"]
         return names, other
 
 

@@ -549,10 +549,10 @@ def _hidden_border(stream: VideoStream, frame: av.VideoFrame) -> int:
     return max(0, wider, higher) if context.name in ("h264", "hevc") else 0
 
 
-def list_side_data(
+def list_frame_tags(
     path: Path, *, after_frames: Callable[[], object] = lambda: None
 ) -> tuple[list[str], bool]:
-    """List the names of all frames' side data, and tell whether no known encoder wrote some of it.
+    """List the names of all frames' tags, and tell whether no known encoder wrote some of them.
 
     `after_frames` is called now and then, as this decodes the whole video.
     """
@@ -564,7 +564,7 @@ def list_side_data(
         with _naming_damage(path):
             for number, frame in enumerate(container.decode(stream)):
                 assert isinstance(frame, av.VideoFrame)
-                names |= dict.fromkeys(name for name, _ in side_data(frame))
+                names |= dict.fromkeys(_frame_tags(frame))
                 other = other or has_other_message(frame)
                 if number % FRAMES_BETWEEN == 0:
                     after_frames()
@@ -588,6 +588,10 @@ def _tags(container: InputContainer, frame: av.VideoFrame) -> tuple[str, ...]:
         names += [f"stream{stream.index}:{name}" for name in stream.metadata]
     for number, chapter in enumerate(container.chapters()):
         names += [f"chapter{number}:{name}" for name in chapter["metadata"]]
-    names += [f"frame:{name}" for name in frame.metadata]
-    names += [f"side:{name}" for name, _ in side_data(frame)]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys([*names, *_frame_tags(frame)]))
+
+
+def _frame_tags(frame: av.VideoFrame) -> list[str]:
+    """The names of a frame's own tags and of the side data that lies beside it."""
+    names = [f"frame:{name}" for name in frame.metadata]
+    return names + [f"side:{name}" for name, _ in side_data(frame)]
