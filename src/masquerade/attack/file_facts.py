@@ -11,6 +11,7 @@ from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError, escape
 from masquerade.methods import build
 from masquerade.video.container import printable
+from masquerade.video.matroska_data import list_other_apps
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, video_digest
 from masquerade.video.unread_data import list_unread_data
 
@@ -57,6 +58,7 @@ def read_tags(
     exif = any(name.startswith("frame:") for name in info.tags)
     telling += list_unread_data(info.path, exif_is_read=exif, video=info.kind == "video")
     other = [escape(name) for name in info.other_texts]
+    other += list_other_apps(info.path)
     other += ["a message between its frames"] if other_messages else []
     says = []
     if telling:
@@ -72,7 +74,8 @@ def read_tags(
         level="recovered" if telling else "left" if other else "nothing",
         says=" ".join(says) or "The file has no tags but those of its container and encoder.",
         work="every tag of the file, of its streams and of its frames, and what else a JPEG, PNG, "
-        "WebP or MP4 holds beside its picture, by name; of encoders' tags also the text",
+        "WebP, MP4, Matroska file or MPEG transport stream holds beside its picture, by name; of "
+        "encoders' tags also the text",
     )
 
 

@@ -13,7 +13,8 @@ from masquerade.video.side_data import side_data
 
 _PROGRAM = (
     r"(?:lav[cf]|x26[45]|handbrake|mkvmerge|libebml|libmatroska|gpac|mp4box|l-smash|google|libvpx|"
-    r"libaom|svt-av1|rav1e|obs|vlc|gimp|imagemagick|pillow|opencv|(?:avc|hevc) coding)"
+    r"libaom|svt-av1|rav1e|obs|vlc|gimp|imagemagick|pillow|opencv|(?:avc|hevc) coding|"
+    r"chrome|(?:qtmuxingapp)?libwebm|no_variable_data|gstreamer matroska ?mux(?:er)?(?: version)?)"
 )
 _VERSION = r"[\d\s.,:()+_/v-]*(?:\('[^']{0,60}'\)[\d\s.-]*)?(?:64-bit)?"  # mkvmerge has names
 _ENCODER = re.compile(rf"(?:{_PROGRAM}{_VERSION})*(?:(?<!\S)(?P<codec>\S+))?", re.IGNORECASE)

@@ -4,6 +4,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from mmap import mmap
 from pathlib import Path
 
@@ -36,6 +37,18 @@ _INSIDE = {  # of boxes of boxes: those that tell how samples are stored, or tha
     "udta": "meta",  # of which FFmpeg gives all others as tags
 }
 INSIDE = {of.encode(): frozenset(names.encode().split()) for of, names in _INSIDE.items()}
+PICTURE_ENTRY = frozenset(
+    b"avcC hvcC lhvC vvcC av1C vpcC dvcC dvvC dvwC esds d263 glbl jp2h m4ds mvcC colr pasp clap "
+    b"fiel gama btrt mdcv clli cclv amve SmDm CoLL ACLR APRG ARES strf st3d sv3d vexu hfov "
+    b"sinf".split()
+)
+SOUND_ENTRY = frozenset(
+    b"esds wave chan chnl srat pcmC dOps dfLa dac3 dec3 dac4 dmlp ddts alac damr btrt mhaC mhaP "
+    b"SA3D sinf frma enda".split()
+)
+"""Boxes of a sample entry, which say how pictures or sound are coded."""
+_TIMES = {b"mvhd": 1, b"mdhd": 1, b"tkhd": 0}
+"""Which of two times in a box, those of making and of change, is the first without a tag."""
 _FILLED = re.compile(rb"[^\0]")
 
 
@@ -95,6 +108,12 @@ def names_in_mp4(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
 def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 0) -> Iterator[str]:
     if name in PADDING and is_filled(data, start, after):
         yield _data_in(name)
+    if name in _TIMES:
+        size = 8 if data[start : start + 1] == b"\1" else 4
+        if is_filled(data, start + 4 + _TIMES[name] * size, min(after, start + 4 + 2 * size)):
+            yield f"a time in {_box(name)}"
+    if name == b"minf":
+        yield from _names_in_entries(data, list(mp4_boxes(data, start, after)))
     if name not in INSIDE or depth >= DEEPEST:
         return
     if name == b"meta" and data[start + 4 : start + 8] != b"hdlr":
@@ -107,6 +126,38 @@ def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 
         yield from _names_in_box(data, inner, begins, place, depth + 1)
     if is_filled(data, place, after):  # what is no box
         yield _data_in(name)
+
+
+def _names_in_entries(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
+    """Yield the names of boxes and data in a track's sample entries, of pictures and of sound."""
+    names = {name for name, *_ in boxes}
+    video = b"vmhd" in names
+    if not video and b"smhd" not in names:
+        return
+    tables = (mp4_boxes(data, start, after) for name, start, after in boxes if name == b"stbl")
+    for table, start, after in chain.from_iterable(tables):
+        iso = data[start : start + 1] != b"\0"
+        for name, entry, stop in mp4_boxes(data, start + 8, after) if table == b"stsd" else ():
+            place = entry + _fields(data, entry, video=video, iso=iso)
+            for inner, begins, ends in mp4_boxes(data, place, stop):
+                if inner in PADDING and is_filled(data, begins, ends):
+                    yield _data_in(inner)
+                elif inner not in (PICTURE_ENTRY if video else SOUND_ENTRY).union(PADDING):
+                    yield _box(inner)
+                place = ends
+            if is_filled(data, place, stop):
+                yield _data_in(name)
+
+
+def _fields(data: mmap, entry: int, *, video: bool, iso: bool) -> int:
+    """How many bytes of a sample entry precede its boxes; of sound QuickTime has three kinds."""
+    if not video:
+        kind = int.from_bytes(data[entry + 8 : entry + 10], "big")
+        return 28 if iso else {1: 44, 2: 64}.get(kind, 28)
+    depth, table = (int.from_bytes(data[entry + n : entry + n + 2], "big") for n in (74, 76))
+    if table == 0 and depth in (1, 2, 4, 8):  # the colours of a palette
+        return 86 + 8 * (int.from_bytes(data[entry + 84 : entry + 86], "big") + 1)
+    return 78
 
 
 def is_filled(data: mmap, start: int, after: int) -> bool:

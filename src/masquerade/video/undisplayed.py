@@ -45,18 +45,13 @@ def undisplayed_layers(stream: VideoStream, frame: VideoFrame) -> str | None:
 
 def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
     track: dict[int, int] = {}
-    while place < end and data[place] and depth <= DEEPEST:
-        length = 9 - data[place].bit_length()
-        element = int.from_bytes(data[place : place + length], "big")
-        size, place = ebml_size(data, place + length)
-        after = end if size is None else min(end, place + size)
-        if element in _MASTERS and (found := _matroska(data, place, after, depth + 1)):
+    for element, start, after in matroska_elements(data, place, end if depth <= DEEPEST else place):
+        if element in _MASTERS and (found := _matroska(data, start, after, depth + 1)):
             return found
-        if element in _SIDES and any(data[place:after]):
+        if element in _SIDES and any(data[start:after]):
             return _CROPPED
         if element in (_TYPE, _ENABLED):
-            track[element] = int.from_bytes(data[place:after], "big")
-        place = after
+            track[element] = int.from_bytes(data[start:after], "big")
     return _OFF if track.get(_TYPE) == 1 and track.get(_ENABLED) == 0 else None
 
 
@@ -74,6 +69,16 @@ def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
                     if inner == b"clap" and [width, height] != [size[0] * by, size[1] * per]:
                         return _CROPPED
     return None
+
+
+def matroska_elements(data: mmap, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The number of each element, and where its content begins and ends."""
+    while place < end and data[place]:
+        length = 9 - data[place].bit_length()
+        element = int.from_bytes(data[place : place + length], "big")
+        size, start = ebml_size(data, place + length)
+        place = end if size is None else min(end, start + size)
+        yield element, start, place
 
 
 def mp4_boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from masquerade.video.container import JPEG
 from masquerade.video.decoding_process import list_used_bytes
+from masquerade.video.matroska_data import EBML, names_in_matroska
 from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
+from masquerade.video.mpegts_data import names_in_mpegts, packet_layout
 from masquerade.video.undisplayed import mp4_boxes
 
 BEHIND = "data behind the picture"
@@ -29,11 +31,11 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of w
 def list_unread_data(
     path: Path, *, exif_is_read: bool = True, video: bool = False
 ) -> tuple[str, ...]:
-    """Names of the metadata and other data in an image or MP4 that FFmpeg does not read.
+    """Names of the metadata and other data in a file that FFmpeg does not read.
 
-    Of a JPEG, PNG, WebP, GIF or MP4, each name once; of other files none: FFmpeg reads the tags of
-    a TIFF and of a Matroska file. Of Exif it reads the first segment, if it can: `exif_is_read`.
-    Of a `video` that is JPEG alone, every picture is a frame.
+    Of a JPEG, PNG, WebP, GIF, MP4, Matroska file or MPEG transport stream, each name once; of other
+    files none: FFmpeg reads the tags of a TIFF. Of Exif it reads the first segment, if it can:
+    `exif_is_read`. Of a `video` that is JPEG alone, every picture is a frame.
     """
     with path.open("rb") as file:
         if not file.read(1):
@@ -57,6 +59,10 @@ def _names(data: mmap, path: Path, *, video: bool) -> Iterator[str]:
             yield "XMP"
     elif data[4:8] in TOP:  # old QuickTime files have no ftyp
         yield from _in_mp4(data, path)
+    elif data[:4] == EBML:
+        yield from names_in_matroska(data)
+    elif (layout := packet_layout(data)) is not None:
+        yield from names_in_mpegts(data, *layout)
 
 
 def _in_jpeg(data: mmap, *, video: bool) -> Iterator[str]:

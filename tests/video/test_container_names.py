@@ -1,0 +1,167 @@
+"""Names and times in the structure of a file, of which FFmpeg gives no tag."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from clips import ffmpeg, make, needs_ffmpeg
+
+from masquerade.attack.file_facts import read_tags
+from masquerade.attack.finding import Finding
+from masquerade.cli import main
+from masquerade.video.decoding_process import list_frame_tags
+from masquerade.video.matroska_data import list_other_apps
+from masquerade.video.probe import probe
+from masquerade.video.unread_data import list_unread_data
+
+pytestmark = needs_ffmpeg
+
+
+def tags(path: Path) -> Finding:
+    names, other = list_frame_tags(path)
+    return read_tags(probe(path), frame_tags=names, other_messages=other)
+
+
+def test_the_service_of_a_transport_stream_is_told(tmp_path: Path) -> None:
+    path, named = make(tmp_path / "a.ts", "-c:v", "libx264"), tmp_path / "b.ts"
+    assert tags(path).level == "nothing"
+    ward = "service_name=St Mary Ward 7" + " of the second house on the right" * 5
+    told = ("-metadata", ward, "-metadata", "service_provider=Dr Smith")
+    ffmpeg("-i", path, "-c", "copy", *told, named)  # the name fills more than one packet
+    assert list_unread_data(named) == ("service_provider", "service_name")
+    assert tags(named).level == "recovered" and "Smith" not in tags(named).says
+    m2ts = tmp_path / "c.m2ts"
+    ffmpeg("-i", path, "-c", "copy", *told[:2], "-f", "mpegts", "-mpegts_m2ts_mode", 1, m2ts)
+    assert list_unread_data(m2ts) == ("service_name",)
+
+
+def test_damaged_tables_of_services_are_passed_over(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.ts", seconds=0.2)
+    data = bytearray(path.read_bytes())
+    table = data.index(b"G\x40\x11")
+    for place in range(table + 3, table + 60):
+        for value in (0, 1, 0x48, 0x7F, 0xFF):
+            changed = data.copy()
+            changed[place] = value
+            path.write_bytes(changed)
+            assert set(list_unread_data(path)) <= {"service_provider", "service_name"}
+    for size in range(table, table + 64):
+        path.write_bytes(bytes(7 * [*b"G", *bytes(187)]) + data[: size + 188])
+        list_unread_data(path)
+
+
+@pytest.mark.parametrize("box", ["mvhd", "tkhd", "mdhd"])
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_time_that_ffmpeg_does_not_read_is_told(tmp_path: Path, box: str, version: int) -> None:
+    path = make(tmp_path / "a.mp4")
+    data = bytearray(path.read_bytes())
+    assert tags(path).level == "nothing"
+    place = data.index(box.encode()) + 4
+    data[place] = version
+    changed = place + (12 if version else 8)
+    data[changed : changed + 4] = struct.pack(">I", 3_780_000_000)
+    path.write_bytes(data)
+    assert list_unread_data(path) == (f"a time in a {box} box",)
+
+
+def put_into_entry(data: bytes, track: int, more: bytes) -> bytes:
+    """Put more into the first sample entry of a track, and into the sizes of what holds it."""
+    changed, place = bytearray(data), data.index(b"moov")
+    places = [place]
+    for _ in range(track + 1):
+        place = data.index(b"trak", place + 4)
+    places.append(place)
+    for name in (b"mdia", b"minf", b"stbl", b"stsd"):
+        place = data.index(name, place)
+        places.append(place)
+    places.append(place + 16)  # the entry's own
+    for one in places:
+        size = int.from_bytes(data[one - 4 : one], "big") + len(more)
+        changed[one - 4 : one] = struct.pack(">I", size)
+    end = places[-1] - 4 + int.from_bytes(data[places[-1] - 4 : places[-1]], "big")
+    return bytes(changed[:end] + more + changed[end:])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("track", [0, 1], ids=["pictures", "sound"])
+def test_what_a_sample_entry_holds_beside_its_codec_is_told(
+    tmp_path: Path, name: str, track: int
+) -> None:
+    path = tmp_path / name
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc=s=64x48:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4"),
+        *("-pix_fmt", "yuv420p", "-c:a", "aac", path),
+    )
+    data = path.read_bytes()
+    assert list_unread_data(path) == ()
+    entry = ("avc1", "mp4a")[track]
+    for more, named in (
+        (struct.pack(">I4s", 24, b"uuid") + b"a picture, whole", "a uuid box"),
+        (struct.pack(">I4s", 24, b"free") + b"a picture, whole", "data in a free box"),
+        (b"Jane Doe", f"data in a {entry} box"),
+    ):
+        path.write_bytes(put_into_entry(data, track, more))
+        assert list_unread_data(path) == (named,)
+    path.write_bytes(put_into_entry(data, track, struct.pack(">I4s", 12, b"free") + bytes(4)))
+    assert list_unread_data(path) == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-c:v qtrle -pix_fmt rgb24",
+        "-c:v rawvideo -pix_fmt pal8",
+        "-c:v prores",
+        "-c:v libx265 -tag:v hvc1",
+        "-c:a pcm_f32le",
+        "-c:a alac",
+        "-c:a pcm_s16be -ar 96000",
+    ],
+)
+def test_sample_entries_of_other_codecs_tell_nothing(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "a.mov"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc=s=64x48:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4"),
+        *(*options.split(), path),
+    )
+    assert list_unread_data(path) == ()
+
+
+def test_programs_that_wrote_a_matroska_file_are_told_where_they_are_unknown(
+    tmp_path: Path,
+) -> None:
+    path = make(tmp_path / "a.mkv")
+    data = path.read_bytes()
+    assert tags(path).level == "nothing" and list_other_apps(path) == ()
+    for number, name in ((b"\x57\x41", "WritingApp"), (b"\x4d\x80", "MuxingApp")):
+        start = data.index(number) + 3
+        length = data[start - 1] & 0x7F
+        said = b"Dr Smith, Ward 7"[:length].ljust(length)
+        path.write_bytes(data[:start] + said + data[start + length :])
+        assert list_other_apps(path) == (name,)
+        assert tags(path).level == "left" and f"in {name}:" in tags(path).says
+    assert list_other_apps(make(tmp_path / "a.mp4")) == ()
+
+
+def test_what_is_written_over_in_a_matroska_file_is_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mkv")
+    data = path.read_bytes()
+    void = data.index(b"\xec\x01" + bytes(5)) + 9  # room for an index
+    path.write_bytes(data[:void] + b"Jane Doe" + data[void + 8 :])
+    assert tags(path).level == "recovered"
+    assert list_unread_data(path) == ("data in a Void element",)
+    start = data.index(b"\x57\x41")
+    path.write_bytes(data[:start] + b"\x73\x84" + data[start + 2 :])
+    assert list_unread_data(path) == ("a SegmentFilename",)
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mov", "o.mkv", "o.webm", "o.avi"])
+def test_our_own_videos_tell_nothing(tmp_path: Path, name: str) -> None:
+    source, out = tmp_path / "a.mp4", tmp_path / name
+    make(source, "-metadata", "creation_time=2024-03-05T10:00:00Z", seconds=0.4)
+    assert tags(source).level == "recovered"
+    words = ["anonymize", str(source), "-o", str(out), "--method", "blacken"]
+    assert main([*words, "--regions", "frame"]) == 0
+    assert tags(out).level == "nothing", tags(out).says
