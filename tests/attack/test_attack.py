@@ -206,18 +206,27 @@ def test_whole_people_who_are_unchanged_are_recovered_where_people_are_to_be_hid
     assert level("auto") == "recovered"
 
 
+COLOURS = {
+    "range": np.eye(3, 4) * 219 / 255 + [[0, 0, 0, 16]],
+    "grey": np.array([[0.299, 0.587, 0.114, 0]] * 3),
+    "white balance": np.diag([0.8, 1, 1.25, 1])[:3],
+    "negative": np.eye(3, 4) * -1 + [[0, 0, 0, 255]],
+    "bright": np.array([[1, 0, 0, 30], [0, 1, 0, 30], [0, 0, 1, 30]], float),
+    "dark": np.eye(3, 4) * 0.7,
+    "sepia": np.array([[0.39, 0.77, 0.19, 0], [0.35, 0.69, 0.17, 0], [0.27, 0.53, 0.13, 0]]),
+}
+QUICK_COLOURS = ("range", "grey", "negative")
+
+
 @pytest.mark.parametrize(
-    "shift",
-    [
-        (219 / 255, 16),
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ((1.0, 30), (0.7, 0))),
-    ],
+    "colours",
+    [pytest.param(one, marks=() if one in QUICK_COLOURS else pytest.mark.slow) for one in COLOURS],
 )
-def test_another_brightness_hides_nobody(tmp_path: Path, shift: tuple[float, float]) -> None:
-    """Levels over another range change every pixel by more than what counts as unchanged."""
+def test_other_colours_of_the_whole_picture_hide_nobody(tmp_path: Path, colours: str) -> None:
+    """They change every pixel by more than what counts as unchanged."""
 
     def shifted(frame: np.ndarray, number: int = 0) -> np.ndarray:
-        return (frame * shift[0] + shift[1]).clip(0, 255).astype(np.uint8)
+        return np.asarray(cv2.transform(frame, COLOURS[colours]), np.uint8)
 
     def hidden(frame: np.ndarray, number: int) -> np.ndarray:
         return shifted(faceless(frame, number))
@@ -225,9 +234,60 @@ def test_another_brightness_hides_nobody(tmp_path: Path, shift: tuple[float, flo
     raw = write(tmp_path / "raw.mp4", count=FEW)
     left = attacked(write(tmp_path / "left.mp4", shifted, count=FEW), raw=raw)
     assert found(left, "raw").frames == found(left, "raw people").frames == left.attacked
-    assert "levels differ from the raw ones' in 2 frames" in found(left, "raw").says
+    assert "colours differ from the raw ones' in 2 frames" in found(left, "raw").says
     kept = attacked(write(tmp_path / "hidden.mp4", hidden, count=FEW), raw=raw)
     assert not found(kept, "raw").frames and "2 were changed" in found(kept, "raw").says
+
+
+def beside(published: np.ndarray, raw: np.ndarray) -> tuple[Finding, Finding]:
+    compared = BesideRaw()
+    compared.look(0, published, [raw])
+    faces, people = compared.findings()
+    return faces, people
+
+
+def grey(frame: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.transform(frame, COLOURS["grey"]), np.uint8)
+
+
+def test_a_copy_is_not_said_to_have_other_colours() -> None:
+    faces, people = beside(demo()[0], demo()[0])
+    assert faces.frames == people.frames == (0,) and "differ from the raw" not in faces.says
+
+
+def test_pictures_of_few_pixels_are_compared_as_they_are() -> None:
+    for side in (1, 2, 4):
+        raw = np.full((side, side, 3), 90, np.uint8)
+        assert "0% of the picture" in beside(raw + 40, raw)[0].says
+
+
+def test_somebody_small_and_colourful_in_a_grey_scene_is_not_hidden_by_grey() -> None:
+    """Nearly all of the picture is as it was with and without colours."""
+    raw = grey(demo()[0])
+    for face in find_faces()(Picture(raw)):
+        part = raw[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
+        part[:] = (part * [1.0, 0.7, 0.6]).astype(np.uint8)
+    assert beside(grey(raw), raw)[0].frames == (0,)
+
+
+def soft(frame: np.ndarray, number: int) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(frame, (0, 0), 3), np.uint8)
+
+
+@pytest.mark.parametrize("change", [soft, mosaic, noisy, black])
+def test_less_contrast_makes_nobody_unhidden(change: Change) -> None:
+    """Levels that are nearer to one another differ less, whatever hides the frame or a face."""
+    raw = demo()[0]
+    parts = raw.copy()
+    for face in find_faces()(Picture(raw)):
+        area = np.s_[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
+        parts[area] = change(raw, 0)[area]
+    for published in (change(raw, 0), parts):
+        assert not beside(published, raw)[0].frames
+        for colours in COLOURS.values():
+            for dim in (1.0, 0.55):
+                shown = np.asarray(cv2.transform(published, dim * colours), np.uint8)
+                assert not beside(shown, raw)[0].frames
 
 
 def test_people_who_were_to_be_hidden_and_are_seen_are_said_to_be(tmp_path: Path) -> None:

@@ -131,9 +131,10 @@ def test_raw_frames_are_turned_as_published_ones_are(shape: tuple[int, int]) -> 
         if published.shape != raw.shape:
             continue  # which is refused
         published[20:60, 30:70] = 0  # somebody is hidden
-        (found, _), turned = turn_raw(published, [raw, raw])
-        assert turned is ((mirrored, quarters) != TURNS[0])
-        assert np.array_equal(found[60:], published[60:])
+        for shown in (published, 255 - published):
+            (found, _), turned = turn_raw(shown, [raw, raw])
+            assert turned is ((mirrored, quarters) != TURNS[0])
+            assert np.array_equal(found[60:], published[60:])
 
 
 def test_frames_that_are_hidden_wholly_are_compared_as_they_are() -> None:

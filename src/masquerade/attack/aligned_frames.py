@@ -60,8 +60,8 @@ def check_pair(path: Path, raw: Path) -> None:
 def turn_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     """Mirror or turn raw frames as a published one is, if it is, and tell whether it is.
 
-    It is where its detail follows that of the turned raw frame, and that of the raw frame as it is
-    far less. All are (H, W, 3), and the nearest of `raw` is the first.
+    It is where its detail follows that of the turned raw frame, or of its negative, and that of the
+    raw frame as it is far less. All are (H, W, 3), and the nearest of `raw` is the first.
     """
     if not raw:
         return raw, False
@@ -70,7 +70,7 @@ def turn_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     here = detail_of(at_size(published, (width, height)))
     turns = TURNS if width == height else [one for one in TURNS if one[1] % 2 == 0]
     lying = at_size(raw[0], (width, height))
-    correlations = [_correlation(here, detail_of(_turned(lying, turn))) for turn in turns]
+    correlations = [abs(_correlation(here, detail_of(_turned(lying, turn)))) for turn in turns]
     best = int(np.argmax(correlations))
     if correlations[best] < LEAST_CORRELATION or correlations[best] - correlations[0] < LEAST_GAIN:
         return raw, False

@@ -26,6 +26,7 @@ from masquerade.regions.ssd_people import SsdPeople
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 SEEN_SCORE = 0.5  # score from which a face or a person is in a raw frame
 # frames from one that is looked at to the next, over which somebody is still followed
@@ -35,12 +36,17 @@ OTHER_VIDEO_NOTE = (
     "; make sure that it is the raw video of this file, unless whole frames were changed"
 )
 BLUR_SIZE = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
-# share of a picture that is as it was but for a shift of its levels, at least
-MIN_SHIFTED_SHARE = 0.5
-MIN_SHIFT_GAIN = 0.1  # by how much that share is larger, at least, than without the shift
-STRIDE = 4  # of the rows and columns from which a shift of levels is estimated
+# share of a picture that is as it was but for a change of all its colours, at least
+MIN_MAPPED_SHARE = 0.5
+# by how much that share is larger, at least, than without that change; less where the rest is small
+MIN_MAPPED_GAIN = 0.1
+SIDE = 160  # pixels of the longer side, about, from which a change of colours is estimated
 ROUNDS = 5  # of that estimate, each from the pixels that the one before explains best
-GAINS = 0.5, 2.0  # least and most change of contrast that counts as a shift of levels
+CONTRASTS = 0.5, 2.0  # least and most by which grey contrast is multiplied, or a negative's
+GREY = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue in it
+DARKEST, BRIGHTEST = 3, 252  # levels beyond which a published colour may be cut off
+# share of pixels with no such level, and their number, below which no change is estimated
+LEAST_WITHIN, LEAST_PIXELS = 0.1, 16
 
 
 @dataclass(eq=False)
@@ -171,7 +177,7 @@ class BesideRaw:
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
-    _shifted: int = 0  # frames whose levels differ from the raw ones' throughout
+    _mapped: int = 0  # frames whose levels or colours differ from the raw ones' throughout
     _turned: int = 0  # frames that are mirrored or turned
 
     def __post_init__(self) -> None:
@@ -190,7 +196,7 @@ class BesideRaw:
         height, width = published.shape[:2]
         sized = [at_size(one, (width, height)) for one in raw]
         differs = [_difference(published, one) for one in sized]
-        differs = self._without_shift(published, sized, differs)
+        differs = self._without_colour_change(published, sized, differs)
         if self.whole:
             self._frames.look(number, published, sized)
         if self._text is not None:
@@ -208,20 +214,23 @@ class BesideRaw:
         self._alike.append(max(_share_alike(one) for one in differs))
         self._turned += turned
 
-    def _without_shift(self, published: U8, raw: Sequence[U8], differs: list[F32]) -> list[F32]:
-        """How far they differ but for a shift of all levels, if that explains most of a picture.
+    def _without_colour_change(
+        self, published: U8, raw: Sequence[U8], differs: list[F32]
+    ) -> list[F32]:
+        """How far they differ but for one change of all colours, if that explains most of a frame.
 
-        Another range of levels or another brightness changes everybody by more than
+        Another brightness, white balance, grey or a negative changes everybody by more than
         `UNCHANGED_LEVELS`, and hides nobody.
         """
-        least = max(MIN_SHIFTED_SHARE, max(_share_alike(one) for one in differs) + MIN_SHIFT_GAIN)
-        if least > 1:
+        alike = max(_share_alike(one) for one in differs)
+        if alike == 1:  # there is nothing to explain
             return differs
-        shifted = [_difference(published, _shift_levels(one, published)) for one in raw]
-        if max(_share_alike(one) for one in shifted) < least:
+        least = max(MIN_MAPPED_SHARE, alike + min(MIN_MAPPED_GAIN, (1 - alike) / 2))
+        mapped = [_difference_of_mapped(published, one) for one in raw]
+        if max(_share_alike(one) for one in mapped) < least:
             return differs
-        self._shifted += 1
-        return shifted
+        self._mapped += 1
+        return mapped
 
     @property
     def looked(self) -> int:
@@ -242,9 +251,10 @@ class BesideRaw:
             alike = float(np.mean(self._alike))
             note = OTHER_VIDEO_NOTE if alike < LEAST_ALIKE else ""
             says = f"{alike:.0%} of the picture is as it was{note}."
-            if self._shifted:
-                says += f" All levels differ from the raw ones' in {self._shifted} frames, as by "
-                says += "another range or brightness, and were compared without that shift."
+            if self._mapped:
+                says += f" All levels or colours differ from the raw ones' in {self._mapped} "
+                says += "frames, as by another brightness or white balance, in grey or as a "
+                says += "negative, and were compared without that change."
             if self._turned:
                 says += f" {self._turned} frames are mirrored or turned, and were compared with "
                 says += "raw ones that were, too."
@@ -279,24 +289,43 @@ def _share_alike(differs: F32) -> float:
     return float((differs <= UNCHANGED_LEVELS).mean())
 
 
-def _shift_levels(raw: U8, published: U8) -> U8:
-    """A raw frame with the brightness and contrast of the published one.
+def _difference_of_mapped(published: U8, raw: U8) -> F32:
+    """(H, W), how far a published frame is from a raw one in its colours, in raw levels.
 
-    Both are of the half of the pixels that they explain best: the others may be hidden. The frame
-    is given as it is where its contrast is changed too much, as by what hides it.
+    Without that measure less contrast would make everything that is hidden more alike.
     """
-    x, y = (one[::STRIDE, ::STRIDE].astype(np.float64).ravel() for one in (raw, published))
-    best = np.ones(len(x), bool)
-    gain, offset = 1.0, 0.0
+    colours, contrast = _colour_map(raw, published)
+    mapped = np.asarray(cv2.transform(raw, colours), np.uint8)
+    return np.asarray(_difference(published, mapped) / contrast, np.float32)
+
+
+def _colour_map(raw: U8, published: U8) -> tuple[F64, float]:
+    """The linear map (3, 4) from raw to published colours, and by how much it changes contrast.
+
+    It is of the half of the pixels that it explains best, and of all that it explains: the others
+    may be hidden. It changes nothing where contrast is changed too much, as by what hides a frame,
+    or where most colours are cut off at black or white.
+    """
+    unchanged = np.eye(3, 4), 1.0
+    step = max(1, max(raw.shape) // SIDE)
+    x, y = (one[::step, ::step].reshape(-1, 3) for one in (raw, published))
+    within = ((y >= DARKEST) & (y <= BRIGHTEST)).all(axis=1)
+    count = np.count_nonzero(within)
+    if count < max(LEAST_PIXELS, LEAST_WITHIN * within.size):
+        return unchanged
+    a = np.column_stack([x[within], np.ones(count)])
+    b = y[within].astype(np.float64)
+    best = np.ones(len(a), bool)
     for _ in range(ROUNDS):
-        gain = float(np.cov(x[best], y[best])[0, 1] / max(float(x[best].var(ddof=1)), 1e-6))
-        if not GAINS[0] <= gain <= GAINS[1]:
-            return raw
-        offset = float(np.median(y[best] - gain * x[best]))
-        far = np.abs(y - gain * x - offset)
-        best = far <= np.median(far)
-    levels = np.clip(np.arange(256) * gain + offset, 0, 255).round().astype(np.uint8)
-    return np.asarray(cv2.LUT(raw, levels), np.uint8)
+        colours = np.linalg.lstsq(a[best], b[best], rcond=None)[0]
+        far = np.abs(a @ colours - b).mean(axis=1)
+        best = far <= max(float(np.median(far)), UNCHANGED_LEVELS)
+    before, after = a[best, :3] @ GREY, (a[best] @ colours) @ GREY
+    gain = np.cov(before, after)[0, 1] / max(float(before.var(ddof=1)), 1e-6)
+    contrast = abs(float(gain))
+    if not CONTRASTS[0] <= contrast <= CONTRASTS[1]:
+        return unchanged
+    return np.asarray(colours.T, np.float64), contrast
 
 
 def _longest_run(flags: Sequence[bool]) -> int:
