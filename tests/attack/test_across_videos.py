@@ -263,6 +263,26 @@ def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
     assert ("b.mp4 was not compared: an unexpected error" in found.says) == (damaged == 2)
 
 
+@ALONE
+@pytest.mark.usefixtures("no_poses")
+@pytest.mark.parametrize("good", [1, 2])
+def test_a_video_that_is_too_short_or_broken_is_named_beside_the_others(
+    tmp_path: Path, good: int
+) -> None:
+    for name in "bc"[:good]:
+        write(tmp_path / f"{name}.mp4", [np.zeros_like(one) for one in pictures(0)])
+    write(tmp_path / "short.mp4", pictures(0)[:10])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    cv2.imwrite(str(tmp_path / "still.png"), pictures(0)[0])
+    report = attack_files([tmp_path], QUICK)
+    (found,) = report.folder
+    assert "short.mp4 was not compared: it has 10 frames, and 16 are needed." in found.says
+    assert "broken.mp4 was not compared: it could not be attacked to its end." in found.says
+    assert found.says.count("was not compared") == 2 and f"{2 * (good - 1)} videos" in found.work
+    alone = attack_files([tmp_path / "short.mp4", tmp_path / "still.png"], QUICK)
+    assert alone.folder == ()  # there is nothing to compare it with
+
+
 def test_a_guess_of_sources_is_not_called_a_link() -> None:
     paths = [Path(str(number)) for number in range(6)]
     sources = {path: Path("raw") / path for path in paths}

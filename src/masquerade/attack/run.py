@@ -53,6 +53,7 @@ from masquerade.attack.restore import (
 )
 from masquerade.attack.undo import UNDO
 from masquerade.errors import MissingError, UsageError, VideoError, traceback_of
+from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.pipeline.receipt import library_versions
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import (
@@ -62,7 +63,7 @@ from masquerade.video.decoding_process import (
     probe,
     tally_frames,
 )
-from masquerade.video.probe import StreamFrames
+from masquerade.video.probe import IMAGE_SUFFIXES, StreamFrames
 
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
@@ -148,12 +149,21 @@ def _attack_folder(
 
     To `tracebacks` those of errors that are not foreseen are added.
     """
-    counts = {one.path: one.frames for one in videos if one.error is None}
-    files = [path for path, count in counts.items() if count >= LEAST_FRAMES]
-    if len(files) < 2:
+    moving = [one for one in videos if one.path.suffix.lower() not in IMAGE_SUFFIXES]
+    if len(moving) < 2:
+        return
+    left_out = {one.path: why for one in moving if (why := _why_not_compared(one)) is not None}
+    counts = {one.path: one.frames for one in moving if one.path not in left_out}
+    lost = [f" {printable(path)} was not compared: {why}." for path, why in left_out.items()]
+
+    def with_lost(found: Finding) -> Finding:
+        more = f" {len(lost) - MOST_NAMES} more were not compared." * (len(lost) > MOST_NAMES)
+        return replace(found, says=f"{found.says}{''.join(lost[:MOST_NAMES])}{more}")
+
+    if len(counts) < 2:
+        yield with_lost(compare_videos({}))
         return
     describer, shown = VideoDescriber(), {}
-    lost: list[str] = []  # why videos drop out
 
     def describe(path: Path, published: Path) -> Described | None:
         if progress:
@@ -171,12 +181,9 @@ def _attack_folder(
             tracebacks.extend(_unforeseen(error))
             return None
 
-    def with_lost(found: Finding) -> Finding:
-        return replace(found, says=f"{found.says}{''.join(lost)}")
-
     described: dict[Path, Described] = {}
     raw: dict[Path, Described] = {}
-    for path in files:
+    for path in counts:
         if (one := describe(path, path)) is not None:
             described[path], shown[path] = one, describer.shown
     yield with_lost(compare_videos(described, shown))
@@ -188,6 +195,15 @@ def _attack_folder(
             raw[path], sources[path] = one, source.resolve()
     if len(set(sources.values())) > 1 or lost:
         yield with_lost(rank_sources({path: described[path] for path in raw}, raw, sources))
+
+
+def _why_not_compared(video: VideoAttack) -> str | None:
+    """Why a video cannot be compared with others; None: it can."""
+    if video.error is not None:
+        return "it could not be attacked to its end"
+    if video.frames < LEAST_FRAMES:
+        return f"it has {video.frames} frames, and {LEAST_FRAMES} are needed"
+    return None
 
 
 def _frames_until(raw: Path, published: Path, count: int) -> int:
