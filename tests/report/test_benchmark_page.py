@@ -37,6 +37,7 @@ from masquerade.report.embedded_clips import Clip, embed_clips
 from masquerade.report.numbers_and_columns import number
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, bars
+from masquerade.report.table import notes
 from masquerade.report.verdicts import floor_value, headline_columns
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -115,6 +116,30 @@ def test_every_method_label_and_attacker_is_there(page: str, table: Evaluation) 
         assert told in said
     assert "Few clips." in said and "1 of 2 controls failed" in " ".join(said.split())
     assert table.command in said
+
+
+def test_page_and_notes_count_the_same_controls(table: Evaluation) -> None:
+    """Those of one kind of attacker alone are counted beside, as nothing is void by them."""
+    positive, _, size = table.controls
+    poses, place = (replace(positive, kind=kind, passed=False) for kind in ("poses", "only place"))
+    motion = replace(positive, kind="only motion")
+    for controls, told in (
+        ((positive, size), ("All 1 controls passed",)),
+        (
+            (positive, poses, place, motion, size),
+            (
+                "All 1 controls passed",
+                "2 of 3 controls of one kind of attacker alone failed: poses, identity; only "
+                "place, identity. Where one fails, a low score of that kind says nothing.",
+            ),
+        ),
+        ((size,), ("No controls were run",)),
+    ):
+        made = replace(table, controls=controls)
+        page = render_benchmark([made], title="Ward").partition("Whether the attackers can be")[2]
+        shown = re.sub(r"<[^>]*>", "", page.partition("<details>")[0])
+        for said in (shown, " ".join(notes(made))):
+            assert all(words in said for words in told)
 
 
 def test_the_best_on_test_stands_folded_beside_the_chosen(table: Evaluation) -> None:

@@ -24,6 +24,7 @@ from masquerade.report.benchmark_tables import csv_table, latex_table
 from masquerade.report.chart_files import chart_files, file_words
 from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
 from masquerade.report.numbers_and_columns import (
+    judged_controls,
     main_columns,
     number,
     protocol_title,
@@ -173,6 +174,7 @@ class Section(NamedTuple):
     heat: tuple[HeatTable, ...]
     panels: tuple[Panel, ...]
     controls: tuple[Control, ...]
+    judged: tuple[Sequence[Control], Sequence[Control]]  # as `judged_controls` has them
     notes: tuple[str, ...]
 
 
@@ -378,6 +380,7 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
         ),
         panels=tuple(ablation_panels(evaluation, context.ablations)),
         controls=evaluation.controls,
+        judged=judged_controls(evaluation),
         notes=tuple(note for note in notes(evaluation) if note != HOW_TO_READ),
     )
 

@@ -2,7 +2,7 @@
 
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 
@@ -20,6 +20,18 @@ def with_interval(score: Score | Leakage | None) -> str:
     if score is None or score.value is None:
         return "n/a"
     return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
+
+
+def judged_controls(evaluation: Evaluation) -> tuple[list[Control], list[Control]]:
+    """Controls that can pass: of all attackers together, and of one kind of attacker alone.
+
+    Where one of the first fails, what rests on it is void; of the second, it is undecided at most.
+    """
+    judged = [one for one in evaluation.controls if one.passed is not None]
+    groups: tuple[list[Control], list[Control]] = [], []
+    for one in judged:
+        groups[one.kind not in ("positive", "negative")].append(one)
+    return groups
 
 
 def highest_upper_end(row: Row, found: Finding) -> float | None:

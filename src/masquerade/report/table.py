@@ -18,6 +18,7 @@ from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.report.numbers_and_columns import (
     all_columns,
     highest_upper_end,
+    judged_controls,
     main_columns,
     number,
     protocol_title,
@@ -286,16 +287,22 @@ def _background(found: Finding) -> str:
 
 
 def _controls(evaluation: Evaluation) -> str:
-    known = [one for one in evaluation.controls if one.passed is not None]
-    done = [one for one in known if one.kind in ("positive", "negative")]
-    failed = [one for one in done if not one.passed]
-    if not failed:
-        return (
-            f"All {len(done)} controls passed: attackers succeed on raw video, and are at "
-            "chance where labels were shuffled."
-        )
-    names = "; ".join(f"{one.kind} control of {one.label}" for one in failed)
-    return f"{len(failed)} of {len(done)} controls failed: {names}. What rests on them is void."
+    together, alone = judged_controls(evaluation)
+    if not together:
+        return "No controls were run: a low score may mean only that attackers are weak."
+    failed = [one for one in together if not one.passed]
+    if failed:
+        names = "; ".join(f"{one.kind} control of {one.label}" for one in failed)
+        says = f"{len(failed)} of {len(together)} controls failed: {names}. What rests on them is "
+        says += "void."
+    else:
+        says = f"All {len(together)} controls passed: attackers succeed on raw video, and are at "
+        says += "chance where labels were shuffled."
+    if unread := [one for one in alone if not one.passed]:
+        says += f" {len(unread)} of {len(alone)} controls of one kind of attacker alone failed: "
+        says += "; ".join(f"{one.kind}, {one.label}" for one in unread)
+        says += ". Where one fails, a low score of that kind says nothing."
+    return says
 
 
 def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
