@@ -56,6 +56,13 @@ def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> An
     return page
 
 
+def go_on(page: Any) -> None:
+    """Answer the question that stands before a run, if there is one."""
+    page.wait_for_selector("#check-dialog[open], [data-job]", timeout=LONG)
+    if page.locator("#check-dialog[open]").count():
+        page.click("#check-go")
+
+
 def video_of(page: Any) -> dict[str, Any]:
     """What the server says of the video that is open."""
     return page.evaluate(
@@ -118,8 +125,7 @@ def test_a_person_looks_mends_and_runs(
     page.select_option("[data-setting=method]", "blacken")
     until(page, "VIDEO.settings.method === 'blacken' && VIDEO.scan.state === 'done'")
     page.click("#run")
-    if page.locator("#check-dialog[open]").count():
-        page.click("#check-go")
+    go_on(page)
     page.wait_for_selector("[data-download]", timeout=LONG)
     with page.expect_download() as given:
         page.click("[data-download]")
@@ -201,8 +207,7 @@ def test_two_tabs_see_one_video_and_a_reload_loses_nothing(
     until(two, "VIDEO.settings.level === 'figure'")
     two.wait_for_selector("[data-level=figure][aria-pressed=true]")
     two.click("#run")
-    if two.locator("#check-dialog[open]").count():
-        two.click("#check-go")
+    go_on(two)
     one.wait_for_selector("[data-job]", timeout=LONG)
     one.reload()
     one.wait_for_selector("[data-download]", timeout=LONG)
@@ -247,6 +252,12 @@ def test_a_run_of_decisions_that_its_check_did_not_list_is_refused(
     page.click("[data-track] >> nth=0")
     page.click("[data-action=visible]")
     page.wait_for_selector("#visible-banner:not([hidden])")
+    page.click("[data-testid=compare]")
+    page.select_option("[data-compare='1']", "method:blacken")
+    page.click("[data-testid=compare-run]")  # two results that may be given on are asked about, too
+    page.wait_for_selector("#check-dialog[open]")
+    assert "stays visible" in page.inner_text("#check-list")
+    page.click("#check-dialog form button")
     page.click("#run")
     assert "stays visible" in page.inner_text("#check-list")
     page.evaluate(
@@ -479,8 +490,7 @@ def test_a_job_is_cancelled(
 ) -> None:
     page = opened(browser, address, clip, complaints)
     page.click("#run")
-    if page.locator("#check-dialog[open]").count():
-        page.click("#check-go")
+    go_on(page)
     page.click("[data-cancel]", timeout=LONG)
     jobs = "(await (await fetch('/api/jobs')).json())"
     until(page, f"{jobs}.every(job => job.state === 'cancelled')")
@@ -593,6 +603,7 @@ def test_two_settings_are_compared_on_the_whole_video(
     page.select_option("[data-compare='1']", "method:blacken")
     page.select_option("[data-compare='2']", "method:mask-mean")
     page.click("[data-testid=compare-run]")
+    go_on(page)
     page.click("[data-play-both]", timeout=8 * LONG)
     page.wait_for_selector("#comparison:not([hidden])")
     page.wait_for_selector("#viewer[data-frame]:not([data-frame='0'])", timeout=LONG)  # it plays

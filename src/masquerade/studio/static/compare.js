@@ -3,6 +3,7 @@
 import { paths } from "./api.js";
 import { run, use } from "./comparison.js";
 import { find, findAll, make, sentence } from "./dom.js";
+import { check } from "./jobs.js";
 import { Latest, load, paint } from "./pictures.js";
 import { on, state } from "./store.js";
 
@@ -81,7 +82,7 @@ export function setUp() {
     find("select", side).addEventListener("change", () => follow());
     find("button", side).addEventListener("click", () => use(setting(side)));
   }
-  find("#compare-run").addEventListener("click", () => run(...sides().map(setting)));
+  find("#compare-run").addEventListener("click", () => check((seen) => run(...sides().map(setting), {}, seen)));
   on("about", build);
   on("shown playing", () => follow());
   on("left", () => pictures.cancel());

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { find, icon, make, redraw, sentence } from "./dom.js";
-import { set, settled } from "./edits.js";
+import { set } from "./edits.js";
 import { report, tell } from "./notice.js";
 import { stop } from "./playback.js";
 import { changed, on, state } from "./store.js";
@@ -26,10 +26,9 @@ export function pairs() {
   return found;
 }
 
-/** Put two runs of the whole video in the queue, and give them if it worked; a setting is {level}, {method} or {} for what is set now. */
-export async function run(first, second, permits = {}) {
-  const seen = await settled();
-  if (!seen) return;
+/** Put two runs of the whole video in the queue, and give them if it worked; a setting is {level}, {method} or {} for what is set now. `seen` is the video and the decisions that they are of. */
+export async function run(first, second, permits, seen) {
+  if (!seen || seen.id !== state.video?.id) return;
   try {
     const added = await post(`/videos/${seen.id}/comparisons?seen=${seen.decisions}`, { first, second, ...permits });
     state.jobs = [...state.jobs, ...added];

@@ -41,13 +41,13 @@ async function start(body, permits, seen) {
   }
 }
 
-let checked = null; // what the questions of the dialog are about; others may decide while it is open
+let goOn = null; // what begins when the dialog's questions are answered
 
-/** Ask before a whole video is written, where something is open; else begin. */
-async function check() {
-  const now = await settled();
-  if (!now || find("#check-dialog").open) return;
-  checked = now;
+/** Ask before a whole video is written, where something is open; else begin: `begin(SEEN)`, of the decisions that are asked about. */
+export async function check(begin) {
+  const seen = await settled();
+  if (!seen || find("#check-dialog").open) return;
+  goOn = () => begin(seen); // others may decide while the dialog is open
   const { video } = state;
   const known = marksKnown();
   const open = known ? openMarks().length : 0;
@@ -59,7 +59,7 @@ async function check() {
     points.push(visible ? `${plural(visible, "person", "people")} ${visible === 1 ? "stays" : "stay"} visible.` : "Only who was chosen is hidden.");
   }
   if (searching()) points.push("The search is still going on. There may be more places to look at.");
-  if (points.length === 0) return start({ kind: "anonymize" }, {}, checked);
+  if (points.length === 0) return goOn();
   find("#check-list").replaceChildren(...points.map((text) => make("li", {}, text)));
   find("#check-look").hidden = open === 0;
   // What is offered first is to look; where there is nothing to look at, to go on.
@@ -200,7 +200,7 @@ async function repeat(pair) {
   const both = [pair.first, pair.second];
   const given = Object.assign({}, ...both.map(permits));
   const settings = both.map((job) => job.compared.setting);
-  const added = await comparison.run(...settings, { ...given, looked_at: both.map((job) => job.id) });
+  const added = await comparison.run(...settings, { ...given, looked_at: both.map((job) => job.id) }, await settled());
   for (const job of added ?? []) allowed.set(job.id, given);
 }
 
@@ -279,11 +279,11 @@ function publishForm(job, words, again) {
 
 export function setUp() {
   comparison.setUp(attack);
-  find("#run").addEventListener("click", check);
+  find("#run").addEventListener("click", () => check((seen) => start({ kind: "anonymize" }, {}, seen)));
   find("#check-look").addEventListener("click", look);
   find("#check-go").addEventListener("click", () => {
     find("#check-dialog").close();
-    start({ kind: "anonymize" }, {}, checked);
+    goOn();
   });
   on("jobs video", show);
 }
