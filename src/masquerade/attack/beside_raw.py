@@ -37,9 +37,9 @@ OTHER_VIDEO_NOTE = (
 )
 BLUR_SIZE = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
 # share of a picture that is as it was but for a change of all its colours, at least
-MIN_MAPPED_SHARE = 0.5
+MIN_EXPLAINED_SHARE = 0.5
 # by how much that share is larger, at least, than without that change; less where the rest is small
-MIN_MAPPED_GAIN = 0.1
+MIN_EXPLAINED_GAIN = 0.1
 SIDE = 160  # pixels of the longer side, about, from which a change of colours is estimated
 ROUNDS = 5  # of that estimate, each from the pixels that the one before explains best
 CONTRASTS = 0.5, 2.0  # least and most by which grey contrast is multiplied, or a negative's
@@ -177,7 +177,7 @@ class BesideRaw:
     _faces: _Seen = field(default_factory=_Seen)
     _people: _Seen = field(default_factory=_Seen)
     _alike: list[float] = field(default_factory=list)  # of each frame the share that is as it was
-    _mapped: int = 0  # frames whose levels or colours differ from the raw ones' throughout
+    _recoloured: int = 0  # frames whose levels or colours differ from the raw ones' throughout
     _turned: int = 0  # frames that are mirrored or turned
 
     def __post_init__(self) -> None:
@@ -195,10 +195,9 @@ class BesideRaw:
         """
         height, width = published.shape[:2]
         sized = [at_size(one, (width, height)) for one in raw]
-        differs = [_difference(published, one) for one in sized]
-        differs = self._without_colour_change(published, sized, differs)
+        recoloured, differs = self._without_colour_change(published, sized)
         if self.whole:
-            self._frames.look(number, published, sized)
+            self._frames.look(number, published, recoloured)
         if self._text is not None:
             self._text.look(number, published, sized, raw[0])
         # looked for at the raw frame's own size: who is small in the published one is still shown
@@ -215,22 +214,30 @@ class BesideRaw:
         self._turned += turned
 
     def _without_colour_change(
-        self, published: U8, raw: Sequence[U8], differs: list[F32]
-    ) -> list[F32]:
-        """How far they differ but for one change of all colours, if that explains most of a frame.
+        self, published: U8, raw: Sequence[U8]
+    ) -> tuple[Sequence[U8], list[F32]]:
+        """Raw frames in the published one's colours, and how far each is from it, in raw levels.
 
+        They stay as they are where one change of all colours does not explain most of the frame.
         Another brightness, white balance, grey or a negative changes everybody by more than
         `UNCHANGED_LEVELS`, and hides nobody.
         """
+        differs = [_difference(published, one) for one in raw]
         alike = max(_share_alike(one) for one in differs)
         if alike == 1:  # there is nothing to explain
-            return differs
-        least = max(MIN_MAPPED_SHARE, alike + min(MIN_MAPPED_GAIN, (1 - alike) / 2))
-        mapped = [_difference_of_mapped(published, one) for one in raw]
-        if max(_share_alike(one) for one in mapped) < least:
-            return differs
-        self._mapped += 1
-        return mapped
+            return raw, differs
+        least = max(MIN_EXPLAINED_SHARE, alike + min(MIN_EXPLAINED_GAIN, (1 - alike) / 2))
+        recoloured, explained = [], []
+        for one in raw:
+            colours, contrast = _colour_map(one, published)
+            recoloured.append(np.asarray(cv2.transform(one, colours), np.uint8))
+            # less contrast would else make everything that is hidden more alike
+            left = _difference(published, recoloured[-1]) / contrast
+            explained.append(np.asarray(left, np.float32))
+        if max(_share_alike(one) for one in explained) < least:
+            return raw, differs
+        self._recoloured += 1
+        return recoloured, explained
 
     @property
     def looked(self) -> int:
@@ -251,8 +258,8 @@ class BesideRaw:
             alike = float(np.mean(self._alike))
             note = OTHER_VIDEO_NOTE if alike < LEAST_ALIKE else ""
             says = f"{alike:.0%} of the picture is as it was{note}."
-            if self._mapped:
-                says += f" All levels or colours differ from the raw ones' in {self._mapped} "
+            if self._recoloured:
+                says += f" All levels or colours differ from the raw ones' in {self._recoloured} "
                 says += "frames, as by another brightness or white balance, in grey or as a "
                 says += "negative, and were compared without that change."
             if self._turned:
@@ -287,16 +294,6 @@ def _difference(a: U8, b: U8) -> F32:
 
 def _share_alike(differs: F32) -> float:
     return float((differs <= UNCHANGED_LEVELS).mean())
-
-
-def _difference_of_mapped(published: U8, raw: U8) -> F32:
-    """(H, W), how far a published frame is from a raw one in its colours, in raw levels.
-
-    Without that measure less contrast would make everything that is hidden more alike.
-    """
-    colours, contrast = _colour_map(raw, published)
-    mapped = np.asarray(cv2.transform(raw, colours), np.uint8)
-    return np.asarray(_difference(published, mapped) / contrast, np.float32)
 
 
 def _colour_map(raw: U8, published: U8) -> tuple[F64, float]:

@@ -73,9 +73,7 @@ def unchanged_share(published: U8, raw: U8) -> float | None:
     busy = strength >= LEAST_DETAIL
     if busy.sum() < LEAST_CELLS:
         return None
-    both = here - there, here + there  # a negative shows as much
-    shares = ((_means(np.abs(one))[busy] <= UNCHANGED * strength[busy]).mean() for one in both)
-    return float(max(shares))
+    return float((_means(np.abs(here - there))[busy] <= UNCHANGED * strength[busy]).mean())
 
 
 def detail_of(frame: U8) -> F32:
