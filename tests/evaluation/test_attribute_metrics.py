@@ -39,7 +39,7 @@ from masquerade.evaluation.metric_specs import (
 from masquerade.evaluation.predictions import Split
 from masquerade.evaluation.protocols import Protocol, protocols
 from masquerade.evaluation.scoring import score_label
-from masquerade.metrics.floors import ActionPrior, attribute_floors
+from masquerade.metrics.floors import ActionPrior, attribute_floors, random_ap
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import mean
 
@@ -168,7 +168,11 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     floors = {metric: compute_floors(one, of, [actions]) for metric, one in targets.items()}
     assert floors["AUROC"]["constant"].value == 0.5
     assert floors["cMAP"]["constant"].value == pytest.approx(rate.mean())
-    assert set(floors["cMAP"]) == {"constant", "action prior", "predicted action"}
+    shuffled = [random_ap(y.sum(), len(y)) for y, _, _ in _each(of)]
+    drawn = floors["cMAP"]["random order"].value
+    assert drawn == pytest.approx(np.mean(shuffled)) and drawn > rate.mean()
+    names = {"constant", "random order", "action prior", "predicted action"}
+    assert set(floors["cMAP"]) == names
     said = [sk.f1_score(y, r > 0.5, zero_division=0) for y, _, r in _each(of)]
     assert floors["F1"]["constant"].value == pytest.approx(np.mean(said))
     assert floors["F1"]["all positive"].value == pytest.approx((2 * rate / (1 + rate)).mean())

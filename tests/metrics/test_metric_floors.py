@@ -22,6 +22,7 @@ from masquerade.metrics.floors import (
     constant_scores,
     one_hot,
     random_ap,
+    random_order,
     tuned_thresholds,
 )
 from masquerade.metrics.intervals import score
@@ -95,6 +96,20 @@ def test_expected_average_precision_of_random_scores() -> None:
     assert random_ap(3, 12) == pytest.approx(np.mean(drawn), abs=0.012)
     assert random_ap(12, 12) == random_ap(1, 1) == 1.0
     assert np.isnan(random_ap(0, 5))
+
+
+def test_random_order_without_each_cluster_is_that_of_the_other_videos() -> None:
+    rng = np.random.default_rng(0)
+    y, codes = (rng.random((40, 6)) < 0.2).astype(float), np.arange(40) // 4
+    y[:, 5] = 0  # nobody has it: left out of the mean
+    whole = random_order(40, lambda: iter(y.T))
+    drawn = [c.cmap(y, rng.random(y.shape)).value for _ in range(2000)]
+    assert whole.value == pytest.approx(np.mean(drawn), abs=0.01)
+    assert whole.left_out is not None
+    kept = np.stack([codes != one for one in range(10)]).astype(float)
+    assert whole.left_out(codes) == pytest.approx(whole.weighted(kept))
+    others = random_order(36, lambda: iter(y[4:].T))
+    assert whole.left_out(codes)[0] == pytest.approx(others.value)
 
 
 def test_coins_by_expected_counts() -> None:

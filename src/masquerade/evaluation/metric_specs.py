@@ -8,8 +8,9 @@ ones that are asked for by cMAP. F1 takes probabilities as they are: positive ab
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from masquerade.metrics.classification import (
     f1,
     top_k,
 )
+from masquerade.metrics.floors import random_order
 from masquerade.metrics.statistic import Floats, Statistic, average, mean, values_left_out
 
 MEAN = "attributes"
@@ -40,7 +42,8 @@ METRICS = {"auroc": "AUROC", "cmap": "cMAP", "f1": "F1", "f1-spact": "F1 above .
 """Metrics of binary attributes: what the command calls them, and what a finding does.
 
 A constant guess has .5 in AUROC whatever the labels. In cMAP it has the mean rate of positives, and
-in F1 the best one says yes to all: two figures are to be compared on the same test labels alone.
+guesses in random order somewhat more; in F1 the best one says yes to all: two figures are to be
+compared on the same test labels alone.
 """
 
 
@@ -190,6 +193,9 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
     found = {"constant": measure(spec, truth, truth.rates)}
     if spec.metric == "top-1":  # what is common in train is rare in the test of the same people
         found["uniform guess"] = _uniform_guess(truth, spec.columns[0])
+    if spec.metric == "cMAP":  # scores without ties do better in any order than one score for all
+        parts = [_over_known(truth, name, partial(_order, truth, name)) for name in spec.columns]
+        found["random order"] = parts[0] if len(parts) == 1 else average(parts)
     if spec.metric in F1_THRESHOLDS:  # rates below the threshold say no to all: F1 has a better one
         yes = {name: np.tile([0.0, 1.0], (len(truth.clips), 1)) for name in spec.columns}
         found["all positive"] = measure(spec, truth, yes)
@@ -239,26 +245,41 @@ def _is_requested_mean(spec: MetricSpec) -> bool:
 
 
 def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities) -> Statistic:
-    labels = truth.labels[name]
-    known = np.flatnonzero(is_known(labels))
+    def score(known: IntArray) -> Statistic:
+        labels = truth.labels[name]
+        if labels.ndim == 2:
+            return _cmap(truth, name, predicted, known)
+        y, p, rate = labels[known], predicted[name][known], truth.rates[name][known]
+        if metric == "top-1":
+            return top_k(y, p)
+        if metric in F1_THRESHOLDS:
+            threshold = F1_THRESHOLDS[metric]
+            return f1(y[:, None], p[:, 1:], threshold=threshold, undefined="one class")
+        ranked = average_precision if metric == "cMAP" else auroc
+        return ranked(y, np.round(beyond_rate(p, rate)[:, 1], ROUNDED))
+
+    return _over_known(truth, name, score)
+
+
+def _over_known(truth: SplitTruth, name: str, score: Callable[[IntArray], Statistic]) -> Statistic:
+    """A statistic of all clips from that of those whose label is known, by their places."""
+    known = np.flatnonzero(is_known(truth.labels[name]))
     if not len(known):
         none = np.zeros(len(truth.clips), dtype=bool)
         return Statistic(len(none), lambda w: np.full(len(w), np.nan), labelled=none)
-    if labels.ndim == 2:
-        inner = _cmap(truth, name, predicted, known)
-    else:
-        y, p, rate = labels[known], predicted[name][known], truth.rates[name][known]
-        if metric == "top-1":
-            inner = top_k(y, p)
-        elif metric in F1_THRESHOLDS:
-            threshold = F1_THRESHOLDS[metric]
-            inner = f1(y[:, None], p[:, 1:], threshold=threshold, undefined="one class")
-        else:
-            ranked = average_precision if metric == "cMAP" else auroc
-            inner = ranked(y, np.round(beyond_rate(p, rate)[:, 1], ROUNDED))
-    if len(known) == len(truth.clips):
-        return inner
-    return of_known(inner, known, len(truth.clips))
+    inner = score(known)
+    return inner if len(known) == len(truth.clips) else of_known(inner, known, len(truth.clips))
+
+
+def _order(truth: SplitTruth, name: str, known: IntArray) -> Statistic:
+    """The cMAP of scores in random order."""
+
+    def columns() -> Iterator[Floats]:
+        labels = truth.labels[name]
+        for one in labels.T if labels.ndim == 2 else (labels,):
+            yield one[known].astype(np.float64)
+
+    return random_order(len(known), columns)
 
 
 def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArray) -> Statistic:

@@ -8,7 +8,7 @@ tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from masquerade.metrics.classification import (
 from masquerade.metrics.intervals import bootstrap
 from masquerade.metrics.statistic import (
     Floats,
+    Ints,
     Statistic,
     binary_labels,
     class_numbers,
@@ -205,8 +206,7 @@ def attribute_floors(
     rates, yes = constant_scores(y, len(t)), np.ones_like(t)
     whole_set = np.concatenate([y, t]) if all_labels is None else all_labels
     rate = t.mean(axis=0)
-    random = [random_ap(int(r), len(t)) for r in t.sum(axis=0)]
-    random_cmap = np.where((rate > 0) & (rate < 1), random, np.nan)
+    random_cmap = np.where((rate > 0) & (rate < 1), random_ap(t.sum(axis=0), len(t)), np.nan)
     rng = np.random.default_rng(seed)
     draws = [cmap(t, rng.random(t.shape)).value for _ in range(_DRAWS)]
     sd = _defined(float(np.std(draws, ddof=1)))
@@ -325,19 +325,41 @@ def constant_scores(train_labels: ArrayLike, videos: int) -> Floats:
     return np.tile(y.mean(axis=0), (videos, 1))
 
 
-def random_ap(positives: int, videos: int) -> float:
+def random_ap(positives: ArrayLike, videos: ArrayLike) -> Floats:
     """Expected average precision of untied random scores; nan without positives.
 
     The item at rank k is a positive with probability R/n; given that, each of the k - 1 before it
     is one with probability (R - 1)/(n - 1). Summed: (H_n + (R - 1)(n - H_n)/(n - 1)) / n, with R
     positives among n videos.
     """
-    if not 0 < positives <= videos:
-        return float("nan")
-    if videos == 1:
-        return 1.0
-    harmonic = float((1 / np.arange(1, videos + 1)).sum())
-    return (harmonic + (positives - 1) / (videos - 1) * (videos - harmonic)) / videos
+    r, n = np.broadcast_arrays(np.asarray(positives, np.float64), np.asarray(videos, np.int64))
+    harmonic = np.cumsum(1 / np.maximum(np.arange(n.max(initial=0) + 1), 1)) - 1  # from H_0 on
+    before = (r - 1) / np.maximum(n - 1, 1)
+    value = (harmonic[n] + before * (n - harmonic[n])) / np.maximum(n, 1)
+    return np.where((r > 0) & (r <= n), value, np.nan)
+
+
+def random_order(videos: int, columns: Callable[[], Iterable[Floats]]) -> Statistic:
+    """The cMAP of untied random scores, in expectation.
+
+    Args:
+        videos: n.
+        columns: gives (n,) labels of 0 and 1 of each class, anew whenever called.
+    """
+
+    def of_each(positives: Iterable[Floats], counts: Floats) -> Floats:
+        values = [np.where(r < counts, random_ap(r, counts.round()), np.nan) for r in positives]
+        return mean_of_defined(np.stack(values))
+
+    def left_out(codes: Ints) -> Floats:
+        positives = (y.sum() - np.bincount(codes, y) for y in columns())
+        return of_each(positives, videos - np.bincount(codes).astype(np.float64))
+
+    return Statistic(
+        videos,
+        lambda w: of_each((w @ y for y in columns()), w.sum(axis=1)),
+        left_out=left_out,
+    )
 
 
 def coin_f1(rate: ArrayLike, guess: ArrayLike) -> Floats:

@@ -69,8 +69,7 @@ def shuffled_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     """
     t, s = _pairs(truth, similarity)
     right, every = t.sum(axis=1), (s > -np.inf).sum(axis=1)
-    values = [random_ap(int(r), int(n)) for r, n in zip(right, every, strict=True)]
-    return _mean_over_probes(np.array(values), right > 0)
+    return _mean_over_probes(random_ap(right, every), right > 0)
 
 
 def known_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
