@@ -244,6 +244,15 @@ def test_the_demo_replaces_what_a_demo_made_alone_and_its_raw_copy_is_private(
         assert called(*words).returncode == 0
         assert (tmp_path / "in_side_by_side_private.mp4").stat().st_mode & 0o777 == 0o600
         assert made.stat().st_mode & 0o044 and report.exists()
+    written = report.read_bytes()
+    for one, other in ((made, b"of anonymize, later"), (report, b"<title>of attack</title>")):
+        before = one.read_bytes()
+        one.write_bytes(other)
+        done = called(*words)
+        assert done.returncode == 2 and f"{one.name} is of no demo" in done.stderr
+        assert one.read_bytes() == other
+        one.write_bytes(before)
+    assert report.read_bytes() == written
 
 
 @pytest.mark.parametrize("of", ["Python", "torch"])
@@ -365,6 +374,20 @@ def test_arguments_of_a_weights_file_have_the_same_ranges(
     masquerade.save(method, tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match=said):
         masquerade.load(tmp_path / "w.safetensors")
+
+
+def test_a_method_with_a_key_is_loaded_with_a_key_that_is_given_again(tmp_path: Path) -> None:
+    path, key = tmp_path / "w.safetensors", "a secret of one's own, 31 letters"
+    masquerade.save(masquerade.build("selective", key=key, core=0.5), path)
+    assert key.encode() not in path.read_bytes()
+    with pytest.raises(UsageError, match="a key, which is not in it; give key="):
+        masquerade.load(path)
+    loaded = masquerade.load(path, key=key)
+    clip = torch.rand(1, 3, 2, 16, 16)
+    own = masquerade.build("selective", key=key, core=0.5)
+    states = [one.init_state(source=bytes(32)) for one in (own, loaded)]
+    outputs = [one(clip, state=s).clip for one, s in zip((own, loaded), states, strict=True)]
+    assert torch.equal(*outputs)
 
 
 def test_warnings_about_weights_are_printed_and_recorded(

@@ -39,7 +39,6 @@ def main(argv: list[str]) -> int:
         argv, {"": Box(Options)}, verb="masquerade demo", description=str(Options.__doc__)
     )
     from masquerade.cli.demo_clip import compose
-    from masquerade.errors import UsageError
     from masquerade.methods import build
     from masquerade.pipeline.config import PipelineConfig, build_pipeline
     from masquerade.pipeline.outputs import FileTask
@@ -53,10 +52,7 @@ def main(argv: list[str]) -> int:
     made = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
-    if not about.exists():  # else what is there is of an earlier demo
-        for one in (made, beside):
-            if one.exists():
-                raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
+    check_earlier(made, beside, about)
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
         bar = progress.start_file(FileTask(source, made))
         config = PipelineConfig(
@@ -77,6 +73,22 @@ def main(argv: list[str]) -> int:
     print(f"before and after: {beside}  (shows the original: not for release)")
     print(f"report:  {about}")
     return 0
+
+
+def check_earlier(made: Path, beside: Path, about: Path) -> None:
+    """Refuse to replace an output, a comparison or a report that no demo wrote.
+
+    A demo's report names the digest of its output.
+    """
+    from masquerade.errors import UsageError
+    from masquerade.storage import file_digest
+
+    page = about.read_text("utf-8", "replace") if about.exists() else ""
+    written = "anonymized</title>" in page and "SHA-256" in page
+    for one in (about, made, beside):
+        own = file_digest(one) in page if one == made and one.exists() else written
+        if one.exists() and not own:
+            raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
 
 
 def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:
