@@ -14,6 +14,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import build, method_name
+from masquerade.methods.selective import RECORDED_KEY
 from masquerade.storage import atomic_write, weights_digest
 
 FORMAT = "1"
@@ -93,13 +94,18 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     if not all(torch.isfinite(one).all() for one in weights.values()):
         raise UsageError(f"the weights in {path} are not all finite numbers; train it anew.")
     given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
-    if given.get("key") is not None:
+    if given.get("key") == RECORDED_KEY:
+        if inference_args.get("key") is None:
+            raise UsageError(
+                f"{path.name} is of a method with a key, which is not in it; give key=."
+            )
+    elif given.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
     provenance = _json(about, "provenance", path)
     make = partial(build, about["method"], **{**given, **inference_args})
     with torch.device("meta"):  # which takes no memory: a few bytes may ask for a network of 50 GB
         shell = make()
-    fixed = sorted(set(inference_args) - set(shell.inference_args))
+    fixed = sorted(set(inference_args) - {*shell.inference_args, "key"})
     if fixed:
         raise UsageError(f"{about['method']} was trained with its {fixed[0]}; leave that as it is.")
     try:
