@@ -16,7 +16,7 @@ def main(source: str, output: str) -> None:
         x = round((0.3 + 0.4 * t / frames) * width)
         mask[..., t, height // 4 : height // 2, x - width // 10 : x + width // 10] = 1
     hidden = masquerade.anonymize(clip, masquerade.build("selective"), mask=mask)
-    masquerade.write_video(output, hidden, rate=25)
+    masquerade.write_video(output, masquerade.Video(hidden, video.times, video.info))
 
 
 if __name__ == "__main__":

@@ -229,7 +229,16 @@ def test_examples_are_short_and_run(
     assert cv2.imread(str(picture)).shape == (420, 1040, 3)
     made = tmp_path / "made.mp4"
     runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(short_clip), str(made))
-    assert masquerade.read_video(made).clip.shape == masquerade.read_video(short_clip).clip.shape
+    source, written = map(masquerade.read_video, (short_clip, made))
+    assert written.clip.shape == source.clip.shape and torch.allclose(written.times, source.times)
+    slow = tmp_path / "slow.mp4"
+    masquerade.write_video(slow, torch.rand(1, 3, 5, 64, 96), rate=10)
+    runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](
+        str(slow), str(tmp_path / "s.mp4")
+    )
+    assert masquerade.read_video(tmp_path / "s.mp4").times.tolist() == pytest.approx(
+        [0, 0.1, 0.2, 0.3, 0.4]
+    )
 
 
 def test_an_example_without_its_files_says_how_it_is_called(
