@@ -22,9 +22,29 @@ WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its e
 
 
 def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
-    """Return what an anonymizer was constructed with, from attributes of the arguments' names."""
-    names = inspect.signature(type(anonymizer).__init__).parameters
-    return {name: getattr(anonymizer, name) for name in names if name != "self"}
+    """Return what an anonymizer was constructed with, from attributes of the arguments' names.
+
+    Raises:
+        UsageError: an argument has no such attribute, or one that JSON does not hold.
+    """
+    kind, found = type(anonymizer).__name__, dict[str, Any]()
+    for name, one in inspect.signature(type(anonymizer).__init__).parameters.items():
+        if name == "self":
+            continue
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            given = one.replace(annotation=one.empty)
+            raise UsageError(f"{kind} takes {given}, which names no arguments; name each of them.")
+        if not hasattr(anonymizer, name):
+            raise UsageError(f"{kind} keeps no attribute {name}; set self.{name} to that argument.")
+        found[name] = getattr(anonymizer, name)
+        try:
+            json.dumps(found[name])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"the argument {name} of {kind} is a {type(found[name]).__name__} that JSON does "
+                "not hold; take numbers, text, or lists of them."
+            ) from error
+    return found
 
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:

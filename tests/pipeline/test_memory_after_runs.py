@@ -112,6 +112,7 @@ def test_memory_is_given_back_however_a_run_ends(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(masquerade.METHODS, "returns-its-input", ReturnsItsInput)
     given: list[list[Path]] = []
     monkeypatch.setattr(
         single_file, "give_memory_back", lambda: given.append(list(tmp_path.iterdir()))
@@ -152,6 +153,7 @@ def test_an_error_of_a_run_keeps_nothing_of_it(
         return run(self)
 
     monkeypatch.setattr(single_file.FileRun, "run", watched)
+    monkeypatch.setitem(masquerade.METHODS, "returns-its-input", ReturnsItsInput)
     method = ReturnsItsInput(fails=fails)
     with suppress(ArithmeticError, OutputError):  # `pytest.raises` would keep the error
         masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")

@@ -154,6 +154,7 @@ class LiveSession:
         if report is not None:
             refuse_existing(report, overwrite=config.overwrite)
         self.pipeline = build_live_pipeline(anonymizer, config)
+        self._method = describe(self.pipeline.anonymizer)  # which may refuse it
         self._input = LiveSource(
             self.source,
             size=config.camera_size,
@@ -377,7 +378,7 @@ class LiveSession:
         return LiveReceipt(
             source=self.source.kind,
             destination=self.destination.kind,
-            method=describe(self.pipeline.anonymizer),
+            method=self._method,
             settings=self.pipeline.settings(),
             seconds=round(seconds, 1),
             pictures=pictures,

@@ -247,6 +247,7 @@ class FileRun:
             ) as reader,
             closing(self.detail),
         ):
+            self.method = describe(self.anonymizer)  # before the first frame, as it may refuse it
             for path in FileTask(self.src, self.dst).outputs(config):
                 self.appear(path)  # a place for each is there before the work
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
@@ -502,7 +503,7 @@ class FileRun:
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
     ) -> Receipt:
-        config, info, method = self.config, self.info, describe(self.anonymizer)
+        config, info, method = self.config, self.info, self.method
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         given = self.pipeline.regions if config.preview is None else None
@@ -518,8 +519,7 @@ class FileRun:
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
             )
             warned.append(f"left visible on purpose: ID {shown}.")
-        gpu = config.decoder == "cuda"
-        warned += source_warnings(reader, frames=self.frames, gpu=gpu)
+        warned += source_warnings(reader, frames=self.frames, gpu=config.decoder == "cuda")
         return Receipt(
             source=self._source_facts(),
             output=output,

@@ -1,0 +1,93 @@
+"""Methods that a user wrote: what is asked of them before the first frame, and what they keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import masquerade
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.errors import UsageError
+from masquerade.pipeline.live_config import LiveConfig
+from masquerade.pipeline.live_run import LiveSession
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight small frames of noise."""
+    path = tmp_path_factory.mktemp("noise") / "clip.mp4"
+    generator = torch.Generator().manual_seed(0)
+    masquerade.write_video(path, torch.rand(1, 3, 8, 64, 96, generator=generator))
+    return path
+
+
+class Own(Anonymizer):
+    """Paints everything black, and knows how often it was asked to."""
+
+    card = Card("", "", "", "")
+    calls = 0
+
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        self.calls += 1
+        return Anonymized(clip * 0)
+
+
+class Renamed(Own):
+    def __init__(self, *, power: float = 2.0) -> None:
+        super().__init__()
+        self._power = power
+
+
+class AnyNumber(Own):
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.given = given
+
+
+class OfAFile(Own):
+    def __init__(self, *, table: Path = Path("table.csv")) -> None:
+        super().__init__()
+        self.table = table
+
+
+class OfATensor(Own):
+    def __init__(self, *, colour: Tensor | None = None) -> None:
+        super().__init__()
+        self.colour = torch.zeros(3) if colour is None else colour
+
+
+REFUSED = [
+    (Renamed, "Renamed keeps no attribute power; set self.power"),
+    (AnyNumber, r"AnyNumber takes \*\*given, which names no arguments"),
+    (OfAFile, "the argument table of OfAFile is a PosixPath that JSON does not hold"),
+    (OfATensor, "the argument colour of OfATensor is a Tensor that JSON does not hold"),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), REFUSED)
+def test_a_method_whose_arguments_no_receipt_can_hold_is_refused_before_the_first_frame(
+    kind: type[Own], said: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found out after the last one, in a traceback."""
+    monkeypatch.setitem(masquerade.METHODS, "own", kind)
+    method = kind()
+    with pytest.raises(UsageError, match=said):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")
+    with pytest.raises(UsageError, match=said):
+        masquerade.save(method, tmp_path / "o.safetensors")
+    with pytest.raises(UsageError, match=said):
+        LiveSession("rtsp://camera/1", "-", method, LiveConfig(regions="frame"))
+    assert method.calls == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_method_without_a_name_is_refused_before_the_first_frame(
+    clip: Path, tmp_path: Path
+) -> None:
+    method = Own()
+    with pytest.raises(UsageError, match="Own is not in METHODS"):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")
+    assert method.calls == 0 and not list(tmp_path.iterdir())
