@@ -1,7 +1,9 @@
 """The `Anonymizer` base class of all methods, and what an anonymizer returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -117,6 +119,34 @@ def check_clip_range(clip: Tensor, taker: str) -> None:
     """Raise UsageError, in the name of what takes it, if a clip is not of numbers in [0, 1]."""
     if not clip.is_floating_point() or not in_unit_range(clip):
         raise UsageError(f"{taker} takes clips of finite numbers in [0, 1].")
+
+
+_lock = Lock()
+_modes_before: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]]]] = {}
+"""How many use a module in evaluation mode, and the modes of its parts before the first did."""
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Hold a module in evaluation mode, and give its parts their own modes back afterwards.
+
+    Where several threads use one module, the last of them does.
+    """
+    with _lock:
+        now = [(part, part.training) for part in module.modules()]
+        users, before = _modes_before.get(module, (0, now))
+        _modes_before[module] = users + 1, before
+        module.eval()
+    try:
+        yield
+    finally:
+        with _lock:
+            users, before = _modes_before.pop(module)
+            if users > 1:
+                _modes_before[module] = users - 1, before
+            else:
+                for part, training in before:
+                    part.training = training
 
 
 class TrainingOutput(NamedTuple):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import masquerade
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, eval_mode
 from masquerade.errors import UsageError
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import LiveSession
@@ -91,3 +92,45 @@ def test_a_method_without_a_name_is_refused_before_the_first_frame(
     with pytest.raises(UsageError, match="Own is not in METHODS"):
         masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")
     assert method.calls == 0 and not list(tmp_path.iterdir())
+
+
+class Normalizing(Own):
+    """Has layers that do something else in training, one of which was frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.frozen = nn.BatchNorm3d(3), nn.BatchNorm3d(3).eval()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        return Anonymized(self.dropout(self.frozen(self.norm(clip))).sigmoid())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_method_in_training_anonymizes_as_afterwards_and_stays_as_it_was(
+    training: bool, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout and batch statistics were in clips, and files left the module in evaluation mode."""
+    monkeypatch.setitem(masquerade.METHODS, "own", Normalizing)
+    method, raw = Normalizing(), torch.rand(1, 3, 4, 8, 8)
+    wanted = masquerade.anonymize(raw, method.eval())
+    method.norm.train(training)
+    method.dropout.train(training)
+    modes = {name: part.training for name, part in method.named_modules()}
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    assert torch.equal(masquerade.anonymize(raw, method), wanted)
+    for name, first in (("own.mkv", method), ("eval.mkv", copy.deepcopy(method).eval())):
+        masquerade.anonymize_file(clip, tmp_path / name, first, regions="frame")
+    made = [masquerade.read_video(tmp_path / name).clip for name in ("own.mkv", "eval.mkv")]
+    assert torch.equal(*made)
+    assert {name: part.training for name, part in method.named_modules()} == modes
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+def test_a_method_that_several_use_has_its_mode_back_when_the_last_is_done() -> None:
+    method = Normalizing().train()
+    with eval_mode(method):
+        with pytest.raises(UsageError, match="clips"), eval_mode(method):
+            masquerade.anonymize(torch.rand(3), method)
+        assert not any(part.training for part in method.modules())
+    assert all(part.training for part in method.modules())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.anonymizer import Anonymizer, Pixels, eval_mode
 from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
@@ -160,7 +160,7 @@ def run_file(
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp:
             check_half(choose_device(config.device))
-        with transaction(overwrite=config.overwrite) as appear:
+        with transaction(overwrite=config.overwrite) as appear, eval_mode(pipeline.anonymizer):
             kind: type[FileRun] = FileRun
             if config.parts > 1:
                 from masquerade.pipeline.file_parts import (
@@ -195,7 +195,7 @@ class FileRun:
         self.src, self.dst, self.pipeline, self.progress = src, dst, pipeline, progress
         self.config = config = pipeline.config
         self.device = choose_device(config.device)
-        self.anonymizer = pipeline.anonymizer.to(self.device).eval()
+        self.anonymizer = pipeline.anonymizer.to(self.device)
         self.encoding = encoding_for(config, codec_for(dst), threads=config.threads)
         self.container = container_for(dst, self.encoding)
         self._seen = video_signature(src)

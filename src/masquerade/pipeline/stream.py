@@ -28,6 +28,7 @@ from masquerade.anonymizer import (
     check_clip_range,
     check_pixels,
     check_planes,
+    eval_mode,
     first_state,
 )
 from masquerade.device import half_precision
@@ -564,7 +565,7 @@ def anonymize(
     if anonymizer.needs_source_digest:
         digest = _clip_digest(clip, mask)
     state, parts = first_state(anonymizer, seed=seed, digest=digest), []
-    with torch.no_grad():
+    with torch.no_grad(), eval_mode(anonymizer):
         for first in range(0, frames, step):
             at = _pad_to_window(np.arange(first, min(first + step, frames)), anonymizer.window)
             part = None if mask is None else mask[:, :, at]
