@@ -16,10 +16,11 @@ from frames import noise
 from safetensors.numpy import save
 
 from masquerade.errors import MissingError, UsageError
+from masquerade.regions import template_library
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.template import CONCEPTS, SUBSETS, Template, make_template
 from masquerade.regions.template_library import Library, library_folder
-from masquerade.storage import publish
+from masquerade.storage import file_digest, publish
 
 KEYS = ColourHog()
 
@@ -145,6 +146,39 @@ def test_a_lock_that_is_a_link_leaves_the_file_behind_it_alone(tmp_path: Path) -
     with pytest.raises(UsageError, match="template eye is damaged"):
         library.add(made())
     assert mine.read_text() == "mine" and same(library.load("hair"), made("hair"))
+
+
+def test_a_template_that_is_replaced_while_it_is_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its card was the older one's and its keys the newer one's; it was advised to remove it."""
+    library = Library(folder=tmp_path)
+    library.add(made())
+    added = []
+
+    def digest_after_another_process_added(path: Path) -> str:
+        if not added:
+            added.append(Library(folder=tmp_path))
+            added[0].add(made(seed=5))
+        return file_digest(path)
+
+    monkeypatch.setattr(template_library, "file_digest", digest_after_another_process_added)
+    assert same(library.load("eye"), made().merge(made(seed=5)))
+
+
+def test_a_template_that_is_removed_while_it_is_read_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(folder=tmp_path)
+    library.add(made())
+
+    def digest_after_another_process_removed(path: Path) -> str:
+        library.remove("eye")
+        return file_digest(path)
+
+    monkeypatch.setattr(template_library, "file_digest", digest_after_another_process_removed)
+    with pytest.raises(MissingError, match="there is no template eye"):
+        library.load("eye")
 
 
 @pytest.mark.slow

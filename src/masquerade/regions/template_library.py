@@ -92,7 +92,15 @@ class Library:
             MissingError: there is none of that name.
             UsageError: its files are damaged.
         """
-        path = self.folder / f"{check_name(name)}.json"
+        check_name(name)
+        try:
+            return self._load(name)
+        except UsageError:  # others may have added to it between the reads of its two files
+            with self._locked():
+                return self._load(name)
+
+    def _load(self, name: str) -> Template:
+        path = self.folder / f"{name}.json"
         if not path.is_file():
             hint = f": {CONCEPTS[name]}" if name in CONCEPTS else ""
             raise MissingError(
@@ -114,8 +122,9 @@ class Library:
         if not path.is_file():
             stored = ", ".join(self.names()) or "none"
             raise MissingError(f"there is no template {name}; there are: {stored}.")
-        path.unlink()
-        path.with_suffix(".safetensors").unlink(missing_ok=True)
+        with self._locked():  # or it could take a file that is being added
+            path.unlink(missing_ok=True)
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def export(self, file: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
         """Write the templates of these names, or all, into one .safetensors file.
@@ -149,7 +158,7 @@ class Library:
             stored = set(self.names())
             for template in found:  # add all of them or none
                 if template.name in stored:
-                    check_extractor(template, self.load(template.name).extractor)
+                    check_extractor(template, self._load(template.name).extractor)
             return [self._add(template).name for template in found]
 
     @contextmanager
@@ -167,7 +176,7 @@ class Library:
 
     def _add(self, template: Template) -> Template:
         if check_name(template.name) in self.names():
-            template = self.load(template.name).merge(template)
+            template = self._load(template.name).merge(template)
         self._write(template)
         return template
 
