@@ -26,6 +26,7 @@ from masquerade.regions.key_extractors import (
     ViTKeys,
     build_key_extractor,
     extract_keys,
+    key_width,
 )
 from masquerade.regions.key_weights import Published, downloaded_file, fetch
 from masquerade.regions.saliency import saliency
@@ -134,6 +135,7 @@ def test_fingerprint_depends_on_weights_and_not_on_the_file_format(
         for f in ("a.pth", "b.safetensors", "c.pth")
     )
     assert a == b != c
+    assert key_width(a) == SMALL["dino-s16"].width and key_width("keys of another") is None
     assert build_key_extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).fingerprint != a
     assert (
         ColourHog().fingerprint

@@ -48,7 +48,7 @@ def test_template_is_the_key_at_the_nearest_centre() -> None:
     template = made()
     grid = KEYS(noise(90, 70, 0))
     assert np.array_equal(template.keys[0], grid.keys[grid.nearest(20, 30)])
-    assert template.keys.shape == (2, grid.keys.shape[2])
+    assert template.keys.shape == (2, grid.keys.shape[2]) == (2, ColourHog.key_width)
     assert [(p.x, p.y) for p in template.picks] == [(20, 30), (60.5, 40)]
     assert {p.image for p in template.picks} == {"me.jpg"}
     assert all(0 <= p.level.ground < p.level.core <= 1.001 for p in template.picks)
@@ -123,6 +123,61 @@ def test_export_and_import(tmp_path: Path) -> None:
     assert third.names() == ["hair"]  # all of a file or nothing
     with pytest.raises(UsageError, match="no templates"):
         Library(folder=tmp_path / "none").export(tmp_path / "x.safetensors")
+
+
+def exported(file: Path, *templates: Template) -> Path:
+    """A file of templates with what `export` does not write."""
+    cards = json.dumps([template_library._card(one) for one in templates])
+    keys = {one.name: one.keys for one in templates}
+    file.write_bytes(save(keys, {"masquerade templates": cards}))
+    return file
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_keys_of_a_width_that_their_extractor_does_not_make_are_refused(
+    stored: bool, tmp_path: Path
+) -> None:
+    """They were added, and every later use was a traceback."""
+    library = Library(folder=tmp_path / "kept")
+    if stored:
+        library.add(made())
+    narrow = replace(made(seed=5), keys=made(seed=5).keys[:, :5])
+    file = exported(tmp_path / "x.safetensors", made("hair", 3), narrow)
+    with pytest.raises(UsageError, match="its keys have 5 numbers, and not 265"):
+        library.import_(file)
+    with pytest.raises(UsageError, match="keys of 5 numbers"):
+        made().merge(narrow)
+    assert library.names() == ["eye"] * stored
+    assert not stored or same(library.load("eye"), made())
+
+
+def test_two_templates_of_one_name_in_a_file_are_merged_or_both_refused(tmp_path: Path) -> None:
+    """The first was kept where the second was refused."""
+    library, file = Library(folder=tmp_path / "kept"), tmp_path / "x.safetensors"
+    other = replace(made(), extractor=ColourHog(stride=8).fingerprint)
+    with pytest.raises(UsageError, match="template eye was made with keys"):
+        library.import_(exported(file, made("hair", 3), made(), other))
+    assert library.names() == []
+    assert library.import_(exported(file, made(), made())) == ["eye"]
+    assert same(library.load("eye"), made())
+
+
+def test_a_file_of_templates_is_added_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(folder=tmp_path / "kept")
+    file = exported(tmp_path / "x.safetensors", made(), made("hair", 3))
+    digests = iter([file_digest])
+
+    def full(path: Path) -> str:
+        if (digest := next(digests, None)) is None:
+            raise OSError("no space left on device")
+        return digest(path)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(template_library, "file_digest", full)
+        library.import_(file)
+    assert library.names() == []
 
 
 def test_what_is_imported_or_pointed_at_again_is_there_once(tmp_path: Path) -> None:

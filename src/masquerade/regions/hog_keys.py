@@ -52,6 +52,7 @@ class ColourHog:
     """Extracts colour and gradient keys, on a stride of 4 or 8 pixels of the resized picture."""
 
     name = "colour-hog"
+    key_width = 2 * 2 * FREQUENCIES + 9 * BINS + 1  # two windows of colour, gradients, a constant
     model_sha256: str | None = None
 
     def __init__(self, *, stride: int | None = None, short: int = 224) -> None:

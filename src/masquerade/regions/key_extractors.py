@@ -118,6 +118,14 @@ KeyExtractor = ViTKeys | ColourHog
 EXTRACTORS = (*NETWORKS, "colour-hog")
 
 
+def key_width(fingerprint: str) -> int | None:
+    """How many numbers a key has, by its extractor's fingerprint; None: it is none of these."""
+    name = fingerprint.partition(" ")[0]
+    if name == ColourHog.name:
+        return ColourHog.key_width
+    return NETWORKS[name].width if name in NETWORKS else None
+
+
 def build_key_extractor(
     name: str,
     *,

@@ -83,6 +83,11 @@ class Template:
     def merge(self, other: Template) -> Template:
         """This template with the picks of another of the same extractor added, if they are new."""
         check_extractor(other, self.extractor)
+        if other.keys.shape[1] != self.keys.shape[1]:
+            raise UsageError(
+                f"template {other.name} has keys of {other.keys.shape[1]} numbers, and those that "
+                f"it would be added to have {self.keys.shape[1]}: pick it again."
+            )
         known = {(pick, key.tobytes()) for pick, key in zip(self.picks, self.keys, strict=True)}
         pairs = zip(other.picks, other.keys, strict=True)
         new = [i for i, (pick, key) in enumerate(pairs) if (pick, key.tobytes()) not in known]

@@ -17,13 +17,13 @@ import numpy as np
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import F32
+from masquerade.regions.key_extractors import key_width
 from masquerade.regions.saliency import KeyCalibration
 from masquerade.regions.template import (
     CONCEPTS,
     NAME,
     Pick,
     Template,
-    check_extractor,
     check_name,
 )
 from masquerade.storage import atomic_write, file_digest
@@ -75,7 +75,9 @@ class Library:
             UsageError: the stored one was made with other keys.
         """
         with self._locked():
-            return self._add(template)
+            merged = self._merged(template)
+            self._write(merged)
+        return merged
 
     def extractor(self, name: str) -> str:
         """What made a template's keys, as its fingerprint says; empty: it is damaged."""
@@ -146,7 +148,8 @@ class Library:
         """Add the templates of an exported file and return their names.
 
         Raises:
-            UsageError: it is no such file, or a stored template of that name has other keys.
+            UsageError: it is no such file, or a template of that name, stored or in it too, has
+                other keys.
         """
         try:
             keys, metadata = _read(file)
@@ -155,11 +158,11 @@ class Library:
         except DAMAGE as error:
             raise UsageError(f"{file.name} is no file of templates ({error}).") from None
         with self._locked():
-            stored = set(self.names())
-            for template in found:  # add all of them or none
-                if template.name in stored:
-                    check_extractor(template, self._load(template.name).extractor)
-            return [self._add(template).name for template in found]
+            merged: dict[str, Template] = {}
+            for template in found:
+                merged[template.name] = self._merged(template, merged.get(template.name))
+            self._write(*merged.values())  # all of them or none
+        return list(merged)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -174,19 +177,20 @@ class Library:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _add(self, template: Template) -> Template:
-        if check_name(template.name) in self.names():
-            template = self._load(template.name).merge(template)
-        self._write(template)
-        return template
+    def _merged(self, template: Template, before: Template | None = None) -> Template:
+        """A template with what has its name already: before it in a file, or in the library."""
+        if before is None and check_name(template.name) in self.names():
+            before = self._load(template.name)
+        return template if before is None else before.merge(template)
 
-    def _write(self, template: Template) -> None:
-        path = self.folder / f"{template.name}.json"
+    def _write(self, *templates: Template) -> None:
         with transaction(overwrite=True) as part:
-            card, keys = part(path), part(path.with_suffix(".safetensors"))
-            keys.write_bytes(_bytes({"keys": template.keys}, {}))
-            about = {**_card(template), "sha256": file_digest(keys)}
-            card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+            for template in templates:
+                path = self.folder / f"{template.name}.json"
+                card, keys = part(path), part(path.with_suffix(".safetensors"))
+                keys.write_bytes(_bytes({"keys": template.keys}, {}))
+                about = {**_card(template), "sha256": file_digest(keys)}
+                card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
 def _card(template: Template) -> dict[str, Any]:
@@ -208,6 +212,9 @@ def _template(card: dict[str, Any], keys: F32) -> Template:
         raise ValueError("its picks are not places in pictures")
     if keys.ndim != 2 or not 0 < len(keys) == len(picks) or not np.isfinite(keys).all():
         raise ValueError("its keys do not fit its picks")
+    width = key_width(str(card["extractor"]))
+    if width not in (None, keys.shape[1]):
+        raise ValueError(f"its keys have {keys.shape[1]} numbers, and not {width}")
     lengths = np.linalg.norm(keys.astype(np.float64), axis=1)
     if not LENGTHS[0] < lengths.min() <= lengths.max() < LENGTHS[1]:
         raise ValueError("its keys are not of a length to compare")
