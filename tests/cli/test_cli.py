@@ -182,6 +182,29 @@ def test_the_doctor_asks_for_what_finds_people(
     assert done.returncode == 3 and missing == [network]
 
 
+def test_the_doctor_cuts_and_wraps_nothing_that_is_to_be_copied(
+    called: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for package in ("mediapipe", "rapidocr_onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(model_files, "SHARED", Path("/no/[such]/folder"))
+    missing = [one for one in json.loads(called("doctor", "--json").stdout) if not one["available"]]
+    assert {*model_files.MODEL_FILES} <= {one["name"] for one in missing}
+    shown = called("doctor").stdout
+    lines = [line.strip() for line in shown.splitlines()]
+    assert all(lines.count(one["install"]) == 1 for one in missing)
+    assert all(file.name in shown for file in model_files.MODEL_FILES.values())
+
+
+def test_the_doctor_names_whole_the_files_that_are_here(
+    called: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = called("doctor").stdout
+    assert all(file.name in shown for file in model_files.MODEL_FILES.values())
+
+
 def test_a_full_disk_is_one_sentence_and_no_file(
     command: Callable[..., Any], clip: Path, tmp_path
 ) -> None:

@@ -96,6 +96,18 @@ def test_a_damaged_template_is_named_and_the_others_are_listed(
     assert "template badge is damaged" in said.err and "remove and add it" in said.err
 
 
+def test_a_long_name_is_listed_whole_as_hide_takes_it(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "the-badge-on-the-jacket-of-whoever-opens-the-door"
+    assert main(["add", name, "--image", str(moving), "--at", "0:96,64"]) == 0
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    assert name in capsys.readouterr().out
+
+
 def test_what_a_template_of_somebody_else_says_is_shown_as_text(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.cli.studio import STUDIO_INSTALL
@@ -50,14 +49,26 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        table = Table("", "what", "found", "to add it")
-        for check in checks:
-            install = "" if check.available else escape(check.install)
-            missing = "[red]NO" if check.needed else "[yellow]no"
-            mark = "[green]yes" if check.available else missing
-            table.add_row(mark, check.name, escape(check.detail), install)
-        Console().print(table)
+        _print(checks)
     return 0 if all(check.available or not check.needed for check in checks) else 3
+
+
+def _print(checks: list[Check]) -> None:
+    """Print a line for each check, then each line that adds what is missing, to be copied."""
+    console = Console(soft_wrap=True)  # a terminal wraps the lines; what is copied stays whole
+    width = max(len(check.name) for check in checks)
+    missing: dict[str, list[str]] = {}
+    for check in checks:
+        lacking = ("NO", "red") if check.needed else ("no", "yellow")
+        mark, colour = ("yes", "green") if check.available else lacking
+        detail = check.detail.removesuffix(f"; add it with: {check.install}")  # it is said below
+        console.print(Text.assemble((f"{mark:3}", colour), f"  {check.name:{width}}  {detail}"))
+        if not check.available:
+            missing.setdefault(check.install, []).append(check.name)
+    if missing:
+        print("\nto add what is missing:")
+    for install, names in missing.items():
+        print(f"\n  {', '.join(names)}:\n    {install}")
 
 
 def _packages() -> list[Check]:
@@ -67,7 +78,7 @@ def _packages() -> list[Check]:
 
     found = [Check(name, True, version) for name, version in library_versions().items()]
     zoo = importlib.util.find_spec("torchvision") is not None
-    install = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
+    install = 'pip install "masquerade[zoo]"  # replaces a CPU build of torch'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
     runs = importlib.util.find_spec("ai_edge_litert") is not None
     litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL, True)

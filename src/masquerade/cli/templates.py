@@ -177,7 +177,10 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
         ]
         print(jsons.dumps(found, indent=1))
         return int(damaged)
-    table = Table("template", "points", "pictures", "keys")
+    table = Table()
+    table.add_column("template", no_wrap=True)  # cut off, it could not be given to --regions
+    for title in ("points", "pictures", "keys"):
+        table.add_column(title, overflow="fold")
     for one in every:
         pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
         # both are of a file that may come from somebody else
