@@ -16,6 +16,7 @@ from masquerade.cli import anonymize, data, demo, evaluate, main, templates, tra
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.pipeline.config import PipelineConfig, build_pipeline, parse_scale
+from masquerade.pipeline.live_config import LiveConfig
 from masquerade.ranges import (
     Allowed,
     Count,
@@ -186,6 +187,21 @@ def test_settings_of_the_library_are_refused_alike(tmp_path: Path) -> None:
         build_pipeline(masquerade.build("blur"), PipelineConfig(every=0))
 
 
+def test_a_file_may_be_named_by_text_as_by_a_path() -> None:
+    paths = [
+        *("detector_weights", "models", "key_weights"),
+        *("edits", "region", "report", "export_boxes", "export_masks"),
+    ]
+    texts: dict[str, Any] = {name: f"{name}.x" for name in paths}
+    as_texts = PipelineConfig(**texts)
+    as_paths = PipelineConfig(**{name: Path(text) for name, text in texts.items()})
+    assert as_texts == as_paths and all(getattr(as_texts, name) for name in paths)
+    assert {type(getattr(as_texts, name)) for name in paths} == {type(as_paths.report)}
+    assert LiveConfig(report="r.json") == LiveConfig(report=Path("r.json"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--report must be a path, not 5"):
+        PipelineConfig(report=5)  # type: ignore[arg-type]
+
+
 def test_values_at_the_ends_of_a_range_pass() -> None:
     PipelineConfig(threshold=1, mask_scale=1, feather=0, preview=0.1, min_size=20, max_size=20)
     assert parse_scale("full") is None and parse_scale("640x360") == (640, 360)
@@ -219,7 +235,7 @@ def test_what_each_type_takes() -> None:
         "pair": [(1, ""), [2, "x"]],
         "many": [(), [], (0, 1, 0.5)],
         "either": [1, "x", None],
-        "path": [Path("x"), None, 3],
+        "path": [Path("x"), "x", None],
         "unknown": [3],
     }
     wrong: dict[str, list[Any]] = {
@@ -233,6 +249,7 @@ def test_what_each_type_takes() -> None:
         "pair": [(1,), (1, "", ""), (0, ""), (1, 1), "1x", 5],
         "many": [(0, 2), 0.5, ("x",), (0.5, None)],
         "either": [1.5, True],
+        "path": [3, True, b"x"],
     }
     for name, values in good.items():
         for value in values:
@@ -242,7 +259,7 @@ def test_what_each_type_takes() -> None:
             with pytest.raises(UsageError, match=f"^--{name} must be "):
                 check_ranges(options, {name: value})
             with pytest.raises(UsageError):
-                check_ranges(options, {"count": 1, name: value, "path": None})
+                check_ranges(options, {"count": 1, "path": None, name: value})
 
 
 def test_a_checked_function_is_called_with_what_it_was_given_or_not_at_all() -> None:

@@ -1,5 +1,6 @@
 """The `Anonymizer` base class of all methods, and what an anonymizer returns."""
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,18 @@ class Anonymized(NamedTuple):
     clip: Tensor
     hidden: Tensor | None = None
     state: Any = None
+
+
+def check_anonymizer(given: Any) -> "Anonymizer":
+    """Give back a method that was built; raise UsageError if it is a name, a class or none."""
+    if isinstance(given, Anonymizer):
+        return given
+    what, made = type(given).__name__, "masquerade.build('blur')"
+    if isinstance(given, type):
+        what, made = f"the class {given.__name__}", f"{given.__name__}(...)"
+    elif isinstance(given, str):
+        what, made = reprlib.repr(given), f"masquerade.build({reprlib.repr(given)})"
+    raise UsageError(f"a method must be built before it is used; give {made}, not {what}.")
 
 
 def check_anonymized(out: Any, clip: Tensor) -> Anonymized:

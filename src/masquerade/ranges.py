@@ -7,10 +7,12 @@ function that is `checked`, and every `Anonymizer` refuse any other value as the
 import functools
 import inspect
 import math
+import os
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -47,7 +49,12 @@ Positive = Annotated[float, above(0)]
 Share = Annotated[float, above(0, 1)]
 UnitInterval = Annotated[float, at_least(0, 1)]
 FEWER_DIGITS = "a number of fewer digits"
-Kinds = {int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a text")}
+Kinds: dict[type, tuple[Any, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+    Path: ((str, os.PathLike), "a path"),
+}
 
 
 def check_ranges(owner: Any, values: Mapping[str, Any]) -> None:
@@ -134,7 +141,12 @@ def checked(function: Function) -> Function:
 
 
 class Checked:
-    """A dataclass whose fields are checked as soon as they are set."""
+    """A dataclass whose fields are checked as soon as they are set; a path may be given as text."""
 
     def __post_init__(self) -> None:
-        check_ranges(type(self), vars(self))
+        owner: Any = type(self)
+        check_ranges(owner, vars(self))
+        for name, hint in _hints(owner).items():
+            value = vars(self).get(name)
+            if isinstance(value, str | os.PathLike) and Path in (hint, *get_args(hint)):
+                object.__setattr__(self, name, Path(value))  # it may be frozen

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,6 +118,17 @@ def test_settings_that_cannot_be_are_refused_before_any_work(film: Path, tmp_pat
     with pytest.raises(VideoError, match="does not exist"):
         run(tmp_path / "none.mp4", dst)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_named_by_text_are_read_and_written(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("region.png", np.full((48, 64), 255, np.uint8))
+    beside = {"report": "r.json", "export_boxes": "boxes.json", "export_masks": "masks.mkv"}
+    receipt = run(film, tmp_path / "a.mp4", region="region.png", **beside)
+    assert receipt.settings["region"] == "region.png"
+    assert {path.name for path in tmp_path.iterdir()} == {"region.png", "a.mp4", *beside.values()}
 
 
 def test_what_is_written_beside_appears_with_the_output_or_not_at_all(

@@ -64,6 +64,24 @@ def test_people_are_not_drawn_into_a_clip_in_which_nothing_finds_them(name: str)
         anonymize(torch.rand(1, 3, 2, 32, 32), masquerade.build(name))
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("blur", r"give masquerade\.build\('blur'\), not 'blur'\.$"),
+        (masquerade.METHODS["selective"], r"give Selective\(\.\.\.\), not the class Selective\.$"),
+        (7, r"give masquerade\.build\('blur'\), not int\.$"),
+    ],
+)
+def test_a_method_is_built_before_it_is_used(
+    given: Any, told: str, clip: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", given)
+    with pytest.raises(UsageError, match=told):
+        anonymize(torch.rand(1, 3, 2, 32, 32), given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_regions_without_a_file_take_none() -> None:
     for regions in ("faces:x", "frame:1", "faces+people:x"):
         with pytest.raises(UsageError, match="only boxes:FILE, templates:NAME"):

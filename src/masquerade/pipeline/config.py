@@ -320,6 +320,7 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
         UsageError: the settings contradict each other or the method.
         MissingError: a model or the device is not here.
     """
+    from masquerade.anonymizer import check_anonymizer
     from masquerade.device import choose_device
     from masquerade.pipeline.edits import Edits
     from masquerade.pipeline.track_methods import check_track_methods
@@ -327,9 +328,8 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
     choose_device(config.device)
     edits = None if config.edits is None else Edits.read(config.edits)
     if edits is None:
-        assert anonymizer is not None
-        config = with_default_regions(config, anonymizer)
-        return with_region_source(Pipeline(anonymizer, config, None))
+        method = check_anonymizer(anonymizer)
+        return with_region_source(Pipeline(method, with_default_regions(config, method), None))
     if anonymizer is not None:
         raise UsageError("a file of edits names its method; leave --method out, or --edits.")
     anonymizer = edits.anonymizer()

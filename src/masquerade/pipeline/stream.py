@@ -25,6 +25,7 @@ from masquerade.anonymizer import (
     Pixels,
     Planes,
     check_anonymized,
+    check_anonymizer,
     check_clip_range,
     check_pixels,
     check_planes,
@@ -539,7 +540,7 @@ def anonymize(
         UsageError: the clip, the mask or the seed is none, or the method draws people by their
             poses.
     """
-    anonymizer.check_trained()
+    check_anonymizer(anonymizer).check_trained()
     if anonymizer.needs_people:
         raise UsageError(
             f"{type(anonymizer).__name__} draws people by their poses, which nothing finds in a "
