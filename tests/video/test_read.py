@@ -12,7 +12,7 @@ import pytest
 import torch
 from clips import WILD, ffmpeg, frames, make, make_with_sound, needs_ffmpeg, needs_wild
 
-from masquerade.errors import VideoError
+from masquerade.errors import UsageError, VideoError
 from masquerade.video.frame import Frame, over_black, upright
 from masquerade.video.read import Reader, read_video
 
@@ -281,6 +281,14 @@ def test_packets_of_the_streams_to_copy_come_along(tmp_path):
         packets = [item for item in items if not isinstance(item, Frame)]
         assert {packet.index for packet in packets} == {1}
         assert len(packets) == 95 and len(items) == 95 + 50
+
+
+@pytest.mark.parametrize("stop", [0, -1, float("nan"), "1"])
+def test_a_stop_that_leaves_nothing_to_read_is_refused(tmp_path, stop):
+    path = make(tmp_path / "a.mp4", rate=10)
+    with pytest.raises(UsageError, match="read_video takes a stop above 0 seconds, not"):
+        read_video(path, stop=stop)
+    assert read_video(path, stop=float("inf")).clip.shape[2] == 10
 
 
 def test_read_video(tmp_path):

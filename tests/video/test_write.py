@@ -276,6 +276,35 @@ def test_write_video_overwrites_only_when_asked(tmp_path):
             write_video(tmp_path / "b.mp4", Video(smooth(8, 8), torch.tensor(wrong)))
 
 
+@pytest.mark.parametrize("name", ["a.webm", "b.mkv", "c.avi", "d.mov", "e"])
+def test_a_clip_is_written_in_a_codec_that_its_file_can_hold(tmp_path, name):
+    write_video(tmp_path / name, smooth(32, 32))
+    assert read_video(tmp_path / name).clip.shape == (1, 3, 4, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (smooth(8, 8).numpy(), "a Video or a torch tensor, not ndarray"),
+        (Video(smooth(8, 8).numpy(), torch.arange(4)), "torch tensors, not ndarray"),
+        (Video(smooth(8, 8), [0.0, 0.1, 0.2, 0.3]), "a torch tensor .*, not list"),
+        (Video(smooth(8, 8), torch.tensor([0.0, 0.1, 0.2, 1e30])), "times of up to"),
+        (Video(smooth(8, 8), torch.tensor([-1e30, 0.1, 0.2, 0.3])), "times of up to"),
+    ],
+)
+def test_what_is_no_clip_is_refused_in_one_sentence(tmp_path, wrong, told):
+    with pytest.raises(UsageError, match=f"^write_video takes .*{told}"):
+        write_video(tmp_path / "a.mp4", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_no_folder_holds_is_refused_in_one_sentence(tmp_path):
+    for overwrite in (False, True):
+        with pytest.raises(MasqueradeError, match="cannot be a file's name: File name too long"):
+            write_video(tmp_path / f"{'a' * 300}.mp4", smooth(8, 8), overwrite=overwrite)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("name", "count"), [("a.png", 2), ("a.mkv", 4)])
 def test_a_clip_that_cannot_be_written_leaves_the_older_file(tmp_path, monkeypatch, name, count):
     def full(*_):
@@ -301,7 +330,7 @@ def test_a_clip_of_other_numbers_is_refused(tmp_path, wrong):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("rate", [0, -25, 1e-9, float("nan"), float("inf")])
+@pytest.mark.parametrize("rate", [0, -25, 1e-9, float("nan"), float("inf"), "25", None])
 def test_a_rate_that_is_none_is_refused(tmp_path, rate):
     with pytest.raises(UsageError, match="write_video takes a rate from"):
         write_video(tmp_path / "a.mp4", smooth(8, 8), rate=rate)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from masquerade.errors import UsageError
 from masquerade.video import decoding_process
 from masquerade.video.decoding import Decoded, Decoder, StreamPacket
 from masquerade.video.decoding_process import LIMITS, Limits, RemoteDecoder
@@ -143,7 +145,13 @@ def read_video(path: Path | str, *, stop: float | None = None, force_8bit: bool 
         path: a video or an image.
         stop: seconds after the first frame, where to stop; None: at the end.
         force_8bit: round deeper sources to 8 bits.
+
+    Raises:
+        UsageError: `stop` is not above 0.
+        VideoError: the file cannot be read.
     """
+    if stop is not None and not (isinstance(stop, Real) and stop > 0):
+        raise UsageError(f"read_video takes a stop above 0 seconds, not {stop!r}.")
     frames: list[Tensor] = []
     times: list[float] = []
     with Reader(path, force_8bit=force_8bit) as reader:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from mmap import mmap
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
@@ -33,6 +34,7 @@ from masquerade.video.encoding import (
     IMAGES,
     Encoding,
     check_encoder,
+    codec_for,
     container_for,
     encoder_for,
     open_encoder,
@@ -50,6 +52,7 @@ from masquerade.video.truncation import ebml_size
 MOST_LATE = 0.1  # seconds after the output's 0 at which a copied stream of an avi may begin
 MOST_X265 = 16  # threads; it refuses more
 MOST_RATE = 100_000  # frames a second of a clip
+MOST_SECONDS = 2**32  # of a time; in ticks of any container less than 2**63
 GIF_TICK = Fraction(1, 100)  # seconds: it shows each frame for whole ones
 FINE = Fraction(1, 90_000)  # seconds of a tick, of times that no file gave
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
@@ -359,14 +362,19 @@ def write_video(
         path: the file; its suffix chooses the container.
         video: a Video, which keeps its times, or (1, 3, T, H, W) in [0, 1].
         rate: frames a second of a tensor.
-        encoding: how to compress.
+        encoding: how to compress; None: vp9 in a .webm, h264 in all else.
         overwrite: replace a file that is there, once the new one is complete.
+
+    Raises:
+        UsageError: the clip, its times or the rate is none, or the file exists.
+        MasqueradeError: the file cannot be written.
     """
-    path, encoding = Path(path), encoding or Encoding()
-    if not overwrite and path.exists():
+    path = Path(path)
+    encoding = encoding or Encoding(codec=codec_for(path))
+    if not overwrite and os.path.exists(path):  # of a name too long `Path.exists` is no answer
         raise UsageError(f"{printable(path)} is there already; pass overwrite=True to replace it.")
-    if not 0.001 <= rate <= MOST_RATE:
-        raise UsageError(f"write_video takes a rate from 0.001 to {MOST_RATE}, not {rate}.")
+    if not (isinstance(rate, Real) and 0.001 <= rate <= MOST_RATE):
+        raise UsageError(f"write_video takes a rate from 0.001 to {MOST_RATE}, not {rate!r}.")
     clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100_000))
     container = container_for(path, encoding)
     given: dict[str, Any] = {"info": info, "container": container, "encoding": encoding}
@@ -385,19 +393,31 @@ def _timed(
     path: Path, video: Video | Tensor, rate: Fraction
 ) -> tuple[Tensor, VideoInfo, list[FrameTime]]:
     """The clip, the info of the file to write, and the time of each frame."""
+    if not isinstance(video, Video | Tensor):
+        kind = type(video).__name__
+        raise UsageError(f"write_video takes a Video or a torch tensor, not {kind}.")
     source = None if isinstance(video, Tensor) else video.info
     clip = video if isinstance(video, Tensor) else video.clip
+    if not isinstance(clip, Tensor):
+        kind = type(clip).__name__
+        raise UsageError(f"write_video takes clips that are torch tensors, not {kind}.")
     if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
         raise UsageError(f"A clip of shape {tuple(clip.shape)} is not (1, 3, T, H, W).")
     check_clip_range(clip, "write_video")
     if isinstance(video, Tensor):
         base, ticks = 1 / rate, list(range(clip.shape[2]))
     else:
+        if not isinstance(video.times, Tensor):
+            kind = type(video.times).__name__
+            raise UsageError(f"write_video takes times that are a torch tensor (T,), not {kind}.")
         seconds = video.times.tolist()
-        if len(seconds) != clip.shape[2] or not all(map(math.isfinite, seconds)):
+        if video.times.shape != clip.shape[2:3] or not all(map(math.isfinite, seconds)):
             raise UsageError(
-                f"{clip.shape[2]} frames have {len(seconds)} times: give each one, a finite number."
+                f"{clip.shape[2]} frames have times {tuple(video.times.shape)}: give each one, a "
+                "finite number."
             )
+        if max(map(abs, seconds)) > MOST_SECONDS:
+            raise UsageError(f"write_video takes times of up to {MOST_SECONDS} seconds.")
         rate = source.rate if source else _mean_rate(seconds) or rate
         base = source.time_base if source else FINE
         ticks = [nearest(Fraction(time) / base) for time in seconds]
