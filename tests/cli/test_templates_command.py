@@ -59,6 +59,8 @@ def test_a_template_is_added_shown_used_and_exported(
     x, y = SPOT[0] + 2 * 11, SPOT[1]
     assert last[0, y, x] > last[2, y, x] and last[2, 100, 20] > last[1, 100, 20]
 
+    assert main(["show", "disc", str(moving), "-o", str(tmp_path / "heat.webm")]) == 0
+
     file, other = tmp_path / "mine.safetensors", tmp_path / "other"
     assert main(["export", "-o", str(file)]) == 0
     assert main(["import", str(file), "--library", str(other)]) == 0
@@ -118,6 +120,14 @@ def test_what_a_template_of_somebody_else_says_is_shown_as_text(
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     assert "[/red]" in said and "\x1b" not in said
+
+
+def test_an_import_says_plainly_that_no_file_is_there(tmp_path: Path) -> None:
+    library = ["--library", str(tmp_path / "library")]
+    for name, told in (("gone.st", "gone.st does not exist; name"), ("", "is a folder; name")):
+        with pytest.raises(UsageError, match=f"{told} a file that `masquerade templates export`"):
+            main(["import", str(tmp_path / name), *library])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", [["list"], ["remove", "disc"], ["export", "-o", "x.safetensors"]])

@@ -125,7 +125,7 @@ def show(
     """
     from masquerade.regions.template_regions import Templates
     from masquerade.report.heatmap import draw_heatmap
-    from masquerade.video.encoding import Encoding, container_for
+    from masquerade.video.encoding import Encoding, codec_for, container_for
     from masquerade.video.frame import Frame
     from masquerade.video.read import Reader
     from masquerade.video.write import Writer
@@ -134,7 +134,7 @@ def show(
     source = Templates(
         templates=(name,), keys=keys, key_weights=key_weights, every=every, library=library
     )
-    encoding = Encoding()
+    encoding = Encoding(codec=codec_for(output))
     with (
         Reader(video, force_8bit=True) as reader,
         atomic_write(output, overwrite=overwrite, private=True) as part,

@@ -151,6 +151,9 @@ class Library:
             UsageError: it is no such file, or a template of that name, stored or in it too, has
                 other keys.
         """
+        if file.is_dir() or not file.exists():
+            missing = "is a folder; name a file" if file.is_dir() else "does not exist; name a file"
+            raise UsageError(f"{file} {missing} that `masquerade templates export` wrote.")
         try:
             keys, metadata = _read(file)
             cards = json.loads(metadata["masquerade templates"])
