@@ -314,6 +314,20 @@ def test_figures_in_the_filmed_scene_are_refused(video: Path, tmp_path: Path) ->
     assert not out.exists()
 
 
+def test_a_method_that_says_nothing_of_its_frames_is_told_what_is_missing(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(type(build("blur"))):  # type: ignore[misc]
+        framewise = False
+
+    monkeypatch.setitem(METHODS, "own", Own)
+    with pytest.raises(
+        UsageError, match=r"own says neither .* \(framewise\) nor .*; leave --parts"
+    ):
+        anonymize_file(video, tmp_path / "out.mp4", Own(), regions="frame", parts=3)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_copy_that_one_machine_has_is_not_split_on_a_cluster() -> None:
     task = FileTask(path_of("s3://ward/a.mp4"), Path("a.mp4"))
     with pytest.raises(UsageError, match=r"parts of a\.mp4 cannot be done on a Ray cluster"):

@@ -38,6 +38,7 @@ from av import Packet
 from masquerade.anonymizer import Anonymizer, first_state
 from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.methods import method_name
+from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.residual_detail import RegionJudge
 from masquerade.pipeline.single_file import FileRun, OnProgress, within_preview
@@ -85,10 +86,16 @@ def check_parts(pipeline: Pipeline) -> None:
         if getattr(pipeline.config, name):
             raise UsageError(f"{flag} needs one run over the whole video; leave --parts out.")
     main, others = pipeline.anonymizer, [one.anonymizer for one in pipeline.track_methods]
-    if not (main.framewise or main.resumable):
+    if isinstance(main, DrawnPeople) and not main.resumable:
         raise UsageError(
             f"{method_name(main)} carries pictures of the scene from frame to frame here, so it "
-            "cannot be run in parts; leave --parts out, or choose another --ground or method."
+            "cannot be run in parts; leave --parts out, or choose another --ground."
+        )
+    if not (main.framewise or main.resumable):
+        raise UsageError(
+            f"{method_name(main)} says neither that each frame is hidden by itself (framewise) nor "
+            "how another process goes on with it (resumable), so it cannot be run in parts; leave "
+            "--parts out, or choose another method."
         )
     if not all(map(is_stateless, others)):
         raise UsageError(
