@@ -25,7 +25,7 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
     """Return what an anonymizer was constructed with, from attributes of the arguments' names.
 
     Raises:
-        UsageError: an argument has no such attribute, or one that JSON does not hold.
+        UsageError: an argument has no such attribute.
     """
     kind, found = type(anonymizer).__name__, dict[str, Any]()
     for name, one in inspect.signature(type(anonymizer).__init__).parameters.items():
@@ -37,19 +37,27 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
         if not hasattr(anonymizer, name):
             raise UsageError(f"{kind} keeps no attribute {name}; set self.{name} to that argument.")
         found[name] = getattr(anonymizer, name)
+    return found
+
+
+def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
+    """`arguments`, for receipts and checkpoints; raises UsageError where JSON does not hold one."""
+    found = arguments(anonymizer)
+    for name, value in found.items():
         try:
-            json.dumps(found[name])
+            json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
-                f"the argument {name} of {kind} is a {type(found[name]).__name__} that JSON does "
-                "not hold; take numbers, text, or lists of them."
+                f"the argument {name} of {type(anonymizer).__name__} is a {type(value).__name__} "
+                "that JSON does not hold; take numbers, text, or lists of them."
             ) from error
     return found
 
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:
     """Return what a receipt says of an anonymizer: its name, arguments and, if learned, weights."""
-    about: dict[str, Any] = {"name": method_name(anonymizer), "arguments": arguments(anonymizer)}
+    given = _recorded_arguments(anonymizer)
+    about: dict[str, Any] = {"name": method_name(anonymizer), "arguments": given}
     if anonymizer.learned:
         weights = weights_digest(anonymizer.state_dict())
         about |= {"weights_sha256": weights, "warnings": list(anonymizer.warnings)}
@@ -86,7 +94,7 @@ def write_weights(
         "format": FORMAT,
         "masquerade": __version__,
         "method": method_name(anonymizer),
-        "arguments": json.dumps(arguments(anonymizer)),
+        "arguments": json.dumps(_recorded_arguments(anonymizer)),
         "provenance": json.dumps(own if provenance is None else {**notes, **provenance}),
         "weights_sha256": weights_digest(weights),
         "trained": json.dumps(anonymizer.trained or not anonymizer.learned),
@@ -117,7 +125,8 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     if given.get("key") == RECORDED_KEY:
         if inference_args.get("key") is None:
             raise UsageError(
-                f"{path.name} is of a method with a key, which is not in it; give key=."
+                f"{path.name} is of a method with a key, which is not in it; give it as --key, or "
+                "as key= in Python."
             )
     elif given.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")

@@ -403,7 +403,7 @@ def test_a_method_with_a_key_is_loaded_with_a_key_that_is_given_again(tmp_path: 
     path, key = tmp_path / "w.safetensors", "a secret of one's own, 31 letters"
     masquerade.save(masquerade.build("selective", key=key, core=0.5), path)
     assert key.encode() not in path.read_bytes()
-    with pytest.raises(UsageError, match="a key, which is not in it; give key="):
+    with pytest.raises(UsageError, match="a key, which is not in it; give it as --key"):
         masquerade.load(path)
     loaded = masquerade.load(path, key=key)
     clip = torch.rand(1, 3, 2, 16, 16)

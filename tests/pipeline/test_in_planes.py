@@ -16,7 +16,7 @@ import pytest
 
 from masquerade.anonymizer import Planes
 from masquerade.errors import MasqueradeError, OutputError
-from masquerade.methods import build
+from masquerade.methods import METHODS, build
 from masquerade.methods.blur import Blur
 from masquerade.methods.pixelate import Pixelate
 from masquerade.pipeline.single_file import anonymize_file
@@ -181,7 +181,11 @@ class ColourForgotten(Blur):
         return super().on_planes(planes)._replace(cb=planes.cb)
 
 
-def test_planes_that_are_not_hidden_are_not_published(clip: Path, tmp_path: Path) -> None:
+def test_planes_that_are_not_hidden_are_not_published(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "unchanged", Unchanged)
+    monkeypatch.setitem(METHODS, "colour-forgotten", ColourForgotten)
     with pytest.raises(OutputError, match="of the detail of a region"):
         anonymize_file(clip, tmp_path / "out.mp4", Unchanged(), regions="frame")
     with pytest.raises(MasqueradeError, match="no new plane"):
