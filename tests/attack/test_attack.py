@@ -377,7 +377,9 @@ def test_another_raw_video_than_the_receipt_names_is_refused(
     out, page = tmp_path / "out.mp4", str(tmp_path / "page.html")
     words = ["anonymize", str(raw), "-o", str(out), "--method", "blacken", "--regions", "faces"]
     assert main([*words, "-q"]) == 0
-    other = write(tmp_path / "other.mp4", lambda frame, _: 255 - frame)
+    scene = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    scene = cv2.resize(scene, (640, 480))
+    other = write(tmp_path / "other.mp4", lambda *_: scene)
     attack = ["attack", str(out), "--quick", "--frames", "2", "-o", page, "--overwrite", "--raw"]
     assert main([*attack, str(raw)]) == 0
     capsys.readouterr()

@@ -109,7 +109,7 @@ def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evalua
     assert black.leakage is not None and black.leakage.value is not None
     assert black.leakage.value < 0.1
     assert copy.leakage is not None and copy.leakage.value == pytest.approx(1, abs=0.15)
-    assert set(copy.floors) == {"constant", "action prior", "predicted action"}
+    assert set(copy.floors) == {"constant", "random order", "action prior", "predicted action"}
     assert {"prior", "raw", "finetuned", "scratch"} <= {one.family for one in copy.attacks}
     acted = result.rows[2].finding("action")
     assert acted is not None and acted.score is not None and acted.score.value is not None
