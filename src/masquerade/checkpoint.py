@@ -134,7 +134,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     make = partial(build, about["method"], **{**given, **inference_args})
     with torch.device("meta"):  # which takes no memory: a few bytes may ask for a network of 50 GB
         shell = make()
-    fixed = sorted(set(inference_args) - {*shell.inference_args, "key"})
+    fixed = sorted(set(inference_args) - set(shell.inference_args))
     if fixed:
         raise UsageError(f"{about['method']} was trained with its {fixed[0]}; leave that as it is.")
     try:

@@ -108,6 +108,7 @@ class Selective(Anonymizer):
         paper="Ilic et al. CVPR 2024",
     )
 
+    inference_args: ClassVar[tuple[str, ...]] = ("key",)  # which no file holds
     presets: ClassVar[Presets] = {  # both can be inverted
         # Eq. 4 as printed, saliency unchanged
         "paper": {"warp": "first", "sampling": "bilinear", "core": 1.0},
