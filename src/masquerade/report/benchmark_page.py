@@ -174,7 +174,6 @@ class Section(NamedTuple):
     heat: tuple[HeatTable, ...]
     panels: tuple[Panel, ...]
     controls: tuple[Control, ...]
-    judged: tuple[Sequence[Control], Sequence[Control]]  # as `judged_controls` has them
     notes: tuple[str, ...]
 
 
@@ -235,6 +234,7 @@ def _page(
     environment.filters.update(
         number=number,
         interval=with_interval,
+        judged_controls=judged_controls,
         pooled=pooled,
         title_of=title_of,
         protocol_title=protocol_title,
@@ -380,7 +380,6 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
         ),
         panels=tuple(ablation_panels(evaluation, context.ablations)),
         controls=evaluation.controls,
-        judged=judged_controls(evaluation),
         notes=tuple(note for note in notes(evaluation) if note != HOW_TO_READ),
     )
 

@@ -1,5 +1,7 @@
 """How tables and pages print numbers, and which columns a table has."""
 
+from collections.abc import Sequence
+
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
@@ -22,16 +24,15 @@ def with_interval(score: Score | Leakage | None) -> str:
     return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
 
 
-def judged_controls(evaluation: Evaluation) -> tuple[list[Control], list[Control]]:
-    """Controls that can pass: of all attackers together, and of one kind of attacker alone.
+def judged_controls(controls: Sequence[Control]) -> tuple[list[Control], list[Control]]:
+    """Split controls that can pass: those of all attackers together, and of one kind alone.
 
     Where one of the first fails, what rests on it is void; of the second, it is undecided at most.
     """
-    judged = [one for one in evaluation.controls if one.passed is not None]
-    groups: tuple[list[Control], list[Control]] = [], []
-    for one in judged:
-        groups[one.kind not in ("positive", "negative")].append(one)
-    return groups
+    judged = [one for one in controls if one.passed is not None]
+    together = ("positive", "negative")
+    alone = [one for one in judged if one.kind not in together]
+    return [one for one in judged if one.kind in together], alone
 
 
 def highest_upper_end(row: Row, found: Finding) -> float | None:

@@ -287,7 +287,7 @@ def _background(found: Finding) -> str:
 
 
 def _controls(evaluation: Evaluation) -> str:
-    together, alone = judged_controls(evaluation)
+    together, alone = judged_controls(evaluation.controls)
     if not together:
         return "No controls were run: a low score may mean only that attackers are weak."
     failed = [one for one in together if not one.passed]
