@@ -84,11 +84,12 @@ def check_earlier(made: Path, beside: Path, about: Path) -> None:
     from masquerade.storage import file_digest
 
     page = about.read_text("utf-8", "replace") if about.exists() else ""
-    written = "anonymized</title>" in page and "SHA-256" in page
-    for one in (about, made, beside):
-        own = file_digest(one) in page if one == made and one.exists() else written
-        if one.exists() and not own:
-            raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
+    if "anonymized</title>" not in page or "SHA-256" not in page:
+        foreign = [one for one in (about, made, beside) if one.exists()]
+    else:
+        foreign = [made] if made.exists() and file_digest(made) not in page else []
+    for one in foreign:
+        raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
 
 
 def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:

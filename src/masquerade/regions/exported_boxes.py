@@ -32,9 +32,8 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
         beyond = np.where(region.mask > 0, 255, 0).astype(np.uint8)
         for box in boxes:
             beyond[box_pixels(box)] = 0
-        boxes += _boxes_around(
-            beyond, source, "person"
-        )  # who grows by the margin, as the mask does
+        # of a person, which grows by the margin as the mask does
+        boxes += _boxes_around(beyond, source, "person")
     if region.strength is not None:
         boxes += _boxes_around(region.strength, source, "template")
     return tuple(boxes)

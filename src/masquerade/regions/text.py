@@ -134,6 +134,6 @@ def _is_of_face(box: Box, face: Box) -> bool:
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
     size, face_size = float(area(found)[0]), float(area(other)[0])
-    short = max(box.x1 - box.x0, box.y1 - box.y0) < WORD * min(box.x1 - box.x0, box.y1 - box.y0)
-    is_eye = short and shared >= ON_FACE * size and size <= EYE * face_size
+    short, long = sorted((box.x1 - box.x0, box.y1 - box.y0))
+    is_eye = long < WORD * short and shared >= ON_FACE * size and size <= EYE * face_size
     return is_eye or (0 < shared >= ON_FACE * face_size and size <= LARGER * face_size)

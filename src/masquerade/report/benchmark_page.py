@@ -290,13 +290,14 @@ def write_report(
     earlier = folder / "index.html"
     try:
         # a page that somebody else wrote need not be in UTF-8
-        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else OWN
-        if OWN not in page_before and not results:
+        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else None
+        is_own = page_before is not None and OWN in page_before
+        if page_before is not None and not is_own and not results:
             raise UsageError(
                 f"{earlier} would be replaced, and is no page of this kind: choose another folder, "
                 "or move it away."
             )
-        linked = re.findall(CHART_LINK, page_before) if OWN in page_before else []
+        linked = re.findall(CHART_LINK, page_before) if page_before and is_own else []
         with transaction(overwrite=True) as path:
             path(folder / "index.html").write_text(page, "utf-8")
             path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")
