@@ -141,9 +141,9 @@ _modes_before: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]]]] = {}
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Hold a module in evaluation mode, and give its parts their own modes back afterwards.
+    """Put a module in evaluation mode, and restore the mode of each of its parts afterwards.
 
-    Where several threads use one module, the last of them does.
+    Where several threads use one module, the last of them restores the modes.
     """
     with _lock:
         now = [(part, part.training) for part in module.modules()]

@@ -297,7 +297,7 @@ def _share_alike(differs: F32) -> float:
 
 
 def _colour_map(raw: U8, published: U8) -> tuple[F64, float]:
-    """The linear map (3, 4) from raw to published colours, and by how much it changes contrast.
+    """Fit the linear map (3, 4) from raw to published colours, and its factor on grey contrast.
 
     It is of the half of the pixels that it explains best, and of all that it explains: the others
     may be hidden. It changes nothing where contrast is changed too much, as by what hides a frame,

@@ -172,7 +172,7 @@ class GroundTruth:
         return replace(self, protocols=found), (*left_out, *notes)
 
     def _find_unlearned(self, seeds: int) -> tuple[dict[tuple[str, str], str], list[str]]:
-        """Why a protocol's label cannot be learned, by both names; and notes on unknown people."""
+        """Find why labels cannot be learned, by (protocol, label), and note people not in train."""
         gone: dict[tuple[str, str], str] = {}
         for need in self.needed_clips(seeds):
             if need.label is not None and not len(need.clips):

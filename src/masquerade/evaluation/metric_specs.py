@@ -194,7 +194,9 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
     if spec.metric == "top-1":  # what is common in train is rare in the test of the same people
         found["uniform guess"] = _uniform_guess(truth, spec.columns[0])
     if spec.metric == "cMAP":  # scores without ties do better in any order than one score for all
-        parts = [_over_known(truth, name, partial(_order, truth, name)) for name in spec.columns]
+        parts = [
+            _over_known(truth, name, partial(_random_cmap, truth, name)) for name in spec.columns
+        ]
         found["random order"] = parts[0] if len(parts) == 1 else average(parts)
     if spec.metric in F1_THRESHOLDS:  # rates below the threshold say no to all: F1 has a better one
         yes = {name: np.tile([0.0, 1.0], (len(truth.clips), 1)) for name in spec.columns}
@@ -262,7 +264,7 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities
 
 
 def _over_known(truth: SplitTruth, name: str, score: Callable[[IntArray], Statistic]) -> Statistic:
-    """A statistic of all clips from that of those whose label is known, by their places."""
+    """Score clips whose label is known, as a statistic of all clips; others weigh nothing."""
     known = np.flatnonzero(is_known(truth.labels[name]))
     if not len(known):
         none = np.zeros(len(truth.clips), dtype=bool)
@@ -271,8 +273,8 @@ def _over_known(truth: SplitTruth, name: str, score: Callable[[IntArray], Statis
     return inner if len(known) == len(truth.clips) else of_known(inner, known, len(truth.clips))
 
 
-def _order(truth: SplitTruth, name: str, known: IntArray) -> Statistic:
-    """The cMAP of scores in random order."""
+def _random_cmap(truth: SplitTruth, name: str, known: IntArray) -> Statistic:
+    """The expected cMAP of scores in random order, of clips whose label is known."""
 
     def columns() -> Iterator[Floats]:
         labels = truth.labels[name]

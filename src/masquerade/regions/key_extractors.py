@@ -119,7 +119,7 @@ EXTRACTORS = (*NETWORKS, "colour-hog")
 
 
 def key_width(fingerprint: str) -> int | None:
-    """How many numbers a key has, by its extractor's fingerprint; None: it is none of these."""
+    """The length of a key vector, by its extractor's fingerprint; None: an unknown extractor."""
     name = fingerprint.partition(" ")[0]
     if name == ColourHog.name:
         return ColourHog.key_width

@@ -1,4 +1,4 @@
-"""Open a file with FFmpeg: by its content, and no other file with it."""
+"""Open a video or image with FFmpeg by its content, so that no other file is opened with it."""
 
 import os
 import stat

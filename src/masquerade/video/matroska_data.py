@@ -1,4 +1,4 @@
-"""Data in a Matroska file of which FFmpeg gives no tag, such as its programs' names."""
+"""Names of programs and other data in a Matroska file that FFmpeg does not give as tags."""
 
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
@@ -15,7 +15,7 @@ _FILES = {0x7384: "SegmentFilename", 0x3C83AB: "PrevFilename", 0x3E83BB: "NextFi
 
 
 def list_other_apps(path: Path) -> tuple[str, ...]:
-    """Which names of programs in a Matroska file are no known encoder's; of other files none."""
+    """Fields of a Matroska file that name an unknown program; of other files none."""
     with path.open("rb") as file:
         if file.read(4) != EBML:
             return ()

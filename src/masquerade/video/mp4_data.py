@@ -129,7 +129,7 @@ def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 
 
 
 def _names_in_entries(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
-    """Yield the names of boxes and data in a track's sample entries, of pictures and of sound."""
+    """Yield the names of unknown boxes and data in the sample entries of a video or sound track."""
     names = {name for name, *_ in boxes}
     video = b"vmhd" in names
     if not video and b"smhd" not in names:
@@ -150,7 +150,7 @@ def _names_in_entries(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
 
 
 def _fields(data: mmap, entry: int, *, video: bool, iso: bool) -> int:
-    """How many bytes of a sample entry precede its boxes; of sound QuickTime has three kinds."""
+    """The size in bytes of a sample entry's fields; its boxes follow. QuickTime has 3 of sound."""
     if not video:
         kind = int.from_bytes(data[entry + 8 : entry + 10], "big")
         return 28 if iso else {1: 44, 2: 64}.get(kind, 28)

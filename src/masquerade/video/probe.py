@@ -152,7 +152,7 @@ class StreamFrames(NamedTuple):
 
 
 def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: None) -> StreamFrames:
-    """Count a video's frames by its packets: those shown, and those its edit list leaves out.
+    """Count the frames that players show of a video, and those that its edit list leaves out.
 
     Reference pictures of VP8 and VP9 that no player shows are not counted, and of what precedes the
     first keyframe, which alone is decoded, only what a decoder gives. The whole is decoded where
@@ -187,13 +187,13 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
 
 
 def _holds_fields(path: Path) -> bool:
-    """Whether a video is interlaced, by its first picture."""
+    """Whether a video's first picture is interlaced, so that packets may be fields."""
     with open_container(path) as container:
         return first_frame(container, main_stream(container, path), path).interlaced_frame
 
 
 def _count_decoded(path: Path, after_frames: Callable[[], object]) -> int:
-    """Count the frames that a decoder gives of a video; what is damaged gives none."""
+    """Count a video's frames by decoding all of it; damaged packets give none."""
     count = 0
     with open_container(path) as container, _naming_damage(path):
         stream = main_stream(container, path)

@@ -138,8 +138,8 @@ class Video:
 def read_video(path: Path | str, *, stop: float | None = None, force_8bit: bool = True) -> Video:
     """Read a short video into memory; long ones are for `Reader`.
 
-    FFmpeg's fast conversion makes RGB that is a level of 255 darker than the exact one on average:
-    a copy of a copy grows darker. `anonymize_file` leaves what is not hidden as it was decoded.
+    FFmpeg's fast conversion rounds RGB down: it is a little darker than the exact one, and a copy
+    of a copy darker still. `anonymize_file` leaves what is not hidden as it was decoded.
 
     Args:
         path: a video or an image.

@@ -72,7 +72,7 @@ def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
 
 
 def matroska_elements(data: mmap, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The number of each element, and where its content begins and ends."""
+    """Yield the ID of each Matroska element, and where its content begins and ends."""
     while place < end and data[place]:
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")
