@@ -306,8 +306,11 @@ from masquerade.methods.blacken import Blacken
 BEGUN = sys.argv[1]
 
 class Deadly(Blacken):
+    def __setstate__(self, state):
+        masquerade.METHODS["deadly"] = Deadly  # in the worker, which unpickles it
+        super().__setstate__(state)
+
     def on_planes(self, planes):
-        masquerade.METHODS["deadly"] = Deadly  # in this process, for the receipt
         if planes.y.shape[1] == 96:
             with open(BEGUN, "a") as begun:
                 begun.write("again\\n")
