@@ -36,7 +36,7 @@ MEAN = "attributes"
 COLUMNS = 64  # values of a label that are scored at once
 ROUNDED = 9  # decimals of log odds, below which clips are said to be equal
 F1_THRESHOLDS = {"F1": THRESHOLDS["default"], "F1 above .62": THRESHOLDS["spact-code"]}
-"""From which probability on a clip counts as positive, by metric."""
+"""The probability above which a clip counts as positive, by metric."""
 KIND_METRICS = {"binary": "AUROC", "multi-label": "cMAP"}  # of other kinds top-1
 METRICS = {"auroc": "AUROC", "cmap": "cMAP", "f1": "F1", "f1-spact": "F1 above .62"}
 """Metrics of binary attributes: what the command calls them, and what a finding does.
@@ -163,8 +163,7 @@ def notes_on_mean(row: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, .
 
 def measure(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Statistic:
     """The score of predictions, with one weight a clip."""
-    parts = [_measure(spec.metric, truth, name, predicted) for name in spec.columns]
-    return parts[0] if len(parts) == 1 else average(parts)
+    return average([_measure(spec.metric, truth, name, predicted) for name in spec.columns])
 
 
 def highest_value(floors: Mapping[str, Statistic]) -> float | None:
@@ -197,7 +196,7 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
         parts = [
             _over_known(truth, name, partial(_random_cmap, truth, name)) for name in spec.columns
         ]
-        found["random order"] = parts[0] if len(parts) == 1 else average(parts)
+        found["random order"] = average(parts)
     if spec.metric in F1_THRESHOLDS:  # rates below the threshold say no to all: F1 has a better one
         yes = {name: np.tile([0.0, 1.0], (len(truth.clips), 1)) for name in spec.columns}
         found["all positive"] = measure(spec, truth, yes)
@@ -222,7 +221,7 @@ def compute_floors(
             measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})
             for one in predicted_actions
         ]
-        found["predicted action"] = guesses[0] if len(guesses) == 1 else average(guesses)
+        found["predicted action"] = average(guesses)
     return found
 
 

@@ -152,17 +152,17 @@ def reidentify(
     }
     linked = {name: [one[LINKAGE] for one in mine] for name, mine in by_name.items()}
     ranked = {name: [one[RANK] for one in mine] for name, mine in by_name.items()}
-    every = [_over_runs(mine) for mine in ranked.values()]
+    every = [average(mine) for mine in ranked.values()]
     wide = max_t(every, list(ranked.values()), clusters=groups)
     chosen = [name for one in matches for name in one.chosen]
     some = [ranked[name] for name in dict.fromkeys(chosen)]
-    rivals = max_t(list(map(_over_runs, some)), some, clusters=groups)
+    rivals = max_t(list(map(average, some)), some, clusters=groups)
     mine = [scenario.statistics(one.picked) for one in matches]
     scores = {
         name: _score([one[name] for one in mine], scenario.clusters[name], rivals)
         for name in mine[0]
     }
-    highest = max(names, key=lambda name: _over_runs(ranked[name]).value)
+    highest = max(names, key=lambda name: average(ranked[name]).value)
     return Reidentification(
         gallery="anonymized" if raw is None else "raw",
         people=len(np.unique(comparison.people[comparison.clips])),
@@ -425,11 +425,7 @@ def _score(
     clusters: NDArray[np.generic],
     quantiles: Quantiles = NO_QUANTILES,
 ) -> Score:
-    return score_over_runs(_over_runs(runs), runs, clusters=clusters, quantiles=quantiles)
-
-
-def _over_runs(runs: Sequence[Statistic]) -> Statistic:
-    return average(runs) if len(runs) > 1 else runs[0]
+    return score_over_runs(average(runs), runs, clusters=clusters, quantiles=quantiles)
 
 
 def _mean(values: Sequence[float]) -> float | None:

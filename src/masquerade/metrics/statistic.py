@@ -65,6 +65,8 @@ def average(parts: Sequence[Statistic]) -> Statistic:
     """The mean of several statistics of the same videos, such as one a class; nan is left out."""
     if not parts or any(part.n != parts[0].n for part in parts):
         raise UsageError("Averaging needs one or more statistics of the same videos.")
+    if len(parts) == 1:
+        return parts[0]
 
     def weighted(weights: Floats) -> Floats:
         return mean_of_defined(np.stack([part.weighted(weights) for part in parts]))  # (B,)
