@@ -42,7 +42,7 @@ Strengths = Mapping[tuple[str, str], Strength]
 """For each protocol and label, how strong attackers are in each test fold."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class _ScoreCache:
     """A cache of the scores of one method's attackers."""
 
@@ -117,9 +117,14 @@ class ScoringInput:
         runs = {len(one.test) for one in (*self.outputs, *other.outputs)}
         if len(runs) > 1 or not all(same):
             return self
-        joined = replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
-        joined._computed.attackers.update(self._computed.attackers)
-        return joined
+        behind = transformed(other.outputs, method)
+        return self.with_outputs((*self.outputs, *behind), prior=self.prior)
+
+    def with_outputs(self, outputs: Sequence[AttackOutputs], *, prior: bool) -> ScoringInput:
+        """The same clips with other attackers; the scores of one in both are computed once."""
+        found = replace(self, outputs=tuple(outputs), prior=prior)
+        found._computed.attackers = self._computed.attackers
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -345,15 +350,33 @@ def score_attacker(
         _validation_of_fold(spec, inputs, attacker.validation, fold) for fold in _folds(inputs)
     ]
     defined = [value for value in by_fold if not math.isnan(value)]
-    each = tuple(measure(spec, inputs.of_seed(run), p) for run, p in enumerate(attacker.test))
+    test, runs = score_on_test(spec, inputs, attacker)
     return ScoredAttacker(
         outputs=attacker,
         validation=float(np.mean(defined)) if defined else math.nan,
         by_fold=tuple(by_fold),
-        test=average(each)
-        if inputs.per_run
-        else measure(spec, inputs.test, _mean_predictions(inputs, attacker)),
-        runs=each if inputs.per_run and len(each) > 1 else (),
+        test=test,
+        runs=runs,
+    )
+
+
+def score_on_test(
+    spec: MetricSpec, inputs: ScoringInput, attacker: AttackOutputs
+) -> tuple[Statistic, tuple[Statistic, ...]]:
+    """One attacker's score on test, and those of single training runs where there are several."""
+    if not inputs.per_run:
+        return measure(spec, inputs.test, _mean_predictions(inputs, attacker)), ()
+    each = score_seeds(spec, inputs, attacker)
+    return average(each), each if len(each) > 1 else ()
+
+
+def score_seeds(
+    spec: MetricSpec, inputs: ScoringInput, attacker: AttackOutputs
+) -> tuple[Statistic, ...]:
+    """One attacker's score on test in each seed or run."""
+    return tuple(
+        measure(spec, inputs.of_seed(seed), predicted)
+        for seed, predicted in enumerate(attacker.test)
     )
 
 

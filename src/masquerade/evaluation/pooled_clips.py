@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from masquerade.evaluation.attacked_label import AttackedLabel
-from masquerade.evaluation.attacker_choice import ScoredAttacker, ScoringInput, score_attacker
+from masquerade.evaluation.attacker_choice import ScoredAttacker, ScoringInput, score_on_test
 from masquerade.evaluation.calibration import link_functions
 from masquerade.evaluation.ground_truth import Probabilities
 from masquerade.evaluation.metric_specs import (
@@ -21,7 +21,7 @@ from masquerade.evaluation.metric_specs import (
 from masquerade.evaluation.predictions import ByLabel
 from masquerade.evaluation.protocols import SAME
 from masquerade.metrics.intervals import Score, max_t, score_over_runs
-from masquerade.metrics.statistic import Floats, average
+from masquerade.metrics.statistic import Floats, Statistic, average
 
 
 def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
@@ -34,7 +34,7 @@ def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
     pooled = _pooling(spec, inputs)
     if pooled is None:
         return None
-    (one,) = _pool_attackers(spec, inputs, [label.best])
+    ((test, runs),) = _pool_attackers(spec, inputs, [label.best])
     floors = constant_floors(spec, truth)
     floors["action prior"] = measure(spec, truth, pooled(truth.priors))
     floors |= tuned_floors(spec, truth)
@@ -44,7 +44,7 @@ def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
             for one in label.predicted_actions
         ]
         floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
-    found = score_over_runs(one.test, one.runs, clusters=label.groups)
+    found = score_over_runs(test, runs, clusters=label.groups)
     return found, highest_value(floors)
 
 
@@ -52,11 +52,11 @@ def pooled_ends(label: AttackedLabel) -> list[float | None]:
     """The upper ends of all attackers who know which clips show one person, at once."""
     every = _pool_attackers(label.spec, label.inputs, label.rivals)
     quantiles = max_t(
-        [one.test for one in every], [one.runs for one in every], clusters=label.groups
+        [test for test, _ in every], [runs for _, runs in every], clusters=label.groups
     )
     return [
-        score_over_runs(one.test, one.runs, clusters=label.groups, quantiles=quantiles).high
-        for one in every
+        score_over_runs(test, runs, clusters=label.groups, quantiles=quantiles).high
+        for test, runs in every
     ]
 
 
@@ -90,9 +90,9 @@ def _pooling(
 
 def _pool_attackers(
     spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
-) -> list[ScoredAttacker]:
-    """Score each attacker on what it predicts of all test clips of a person together."""
+) -> list[tuple[Statistic, tuple[Statistic, ...]]]:
+    """Score each attacker, and its runs, on what it predicts of all of a person's test clips."""
     pooled = _pooling(spec, inputs)
     assert pooled is not None
     outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
-    return [score_attacker(spec, inputs, one) for one in outputs]
+    return [score_on_test(spec, inputs, one) for one in outputs]

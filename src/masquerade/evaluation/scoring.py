@@ -24,6 +24,7 @@ from masquerade.evaluation.attacker_choice import (
     Strengths,
     choose,
     score_attackers,
+    score_seeds,
     strengths,
     strongest_of,
 )
@@ -41,7 +42,6 @@ from masquerade.evaluation.label_leakage import NOT_PRIVATE, measure_label_leaka
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
-    measure,
 )
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
@@ -388,27 +388,21 @@ def channel_scores(
     single = [one for one in inputs.outputs if one.eligible and len(one.channels) == 1]
     every = [one for one in single if one.channels <= set(channels)]
     for channel in dict.fromkeys(next(iter(one.channels)) for one in every):
-        some = replace(
-            inputs,
-            outputs=tuple(one for one in every if one.channels == {channel}),
-            prior=False,
-        )
+        mine = [one for one in every if one.channels == {channel}]
+        some = inputs.with_outputs(mine, prior=False)
         best = choose(spec, some, score_attackers(spec, some))
         found[channel] = score_over_runs(best.test, best.runs, clusters=some.test.groups)
     return found
 
 
 def _attack(label: AttackedLabel, one: ScoredAttacker) -> Attack:
-    single = [
-        measure(label.spec, label.inputs.of_seed(seed), predicted).value
-        for seed, predicted in enumerate(one.outputs.test)
-    ]
+    single = one.runs or score_seeds(label.spec, label.inputs, one.outputs)
     return Attack(
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
         test=label.score_of(one),
-        seed_sd=_spread(single),
+        seed_sd=_spread([each.value for each in single]),
         counts=one in label.rivals,
     )
 
