@@ -106,10 +106,10 @@ def paired_scores(
     strength = strengths(every, specs)
     found = {}
     for protocol in evaluator.truth.protocols:
-        inputs = {
-            name: replace(row[protocol], per_run=per_run)
-            for name, row in zip(names, every, strict=True)
-            if row
+        read = {name: row[protocol] for name, row in zip(names, every, strict=True) if row}
+        inputs = {  # those that stay keep the scores that were computed of them
+            name: one if one.per_run == per_run else replace(one, per_run=per_run)
+            for name, one in read.items()
         }
         clips = reduce(np.intersect1d, [one.clips for one in inputs.values()])
         shared = {name: one.of_clips(clips) for name, one in inputs.items()}
