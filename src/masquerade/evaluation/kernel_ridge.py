@@ -120,9 +120,12 @@ class KernelRidge:
         self._apply(kernel)
         kernel[np.diag_indices(len(kernel))] += RIDGE
         self._rates = {label: y.mean(axis=0) for label, y in labels.items()}
-        self._weights = {
-            label: np.linalg.solve(kernel, y - self._rates[label]) for label, y in labels.items()
-        }  # (n, C)
+        # all labels at once: the kernel is factorised once
+        solved = np.linalg.solve(
+            kernel, np.hstack([y - self._rates[label] for label, y in labels.items()])
+        )
+        ends = np.cumsum([y.shape[1] for y in labels.values()])[:-1]
+        self._weights = dict(zip(labels, np.split(solved, ends, axis=1), strict=True))  # (n, C)
 
     def predict(self, features: Floats) -> dict[str, Floats]:
         """Label to (m, C), not yet normalised, from (m, D)."""
