@@ -220,7 +220,7 @@ class GroundTruth:
             groups=self.groups[clips],
             labels=ByLabel(one.heads, lambda label: self._codes(protocol, label, split)[clips]),
             actions=self.labels[self.action][clips],
-            fold_priors={label: self._fold_priors(one, label) for label in one.heads},
+            fold_priors={label: self._fold_priors(one, label, seed) for label in one.heads},
         )
 
     def _codes(self, protocol: str, label: str, split: Split) -> IntArray:
@@ -240,8 +240,19 @@ class GroundTruth:
             found.append(known[~np.isin(codes[known], codes[fold.train])])
         return np.concatenate(found)
 
-    def _fold_priors(self, protocol: Protocol, label: str) -> tuple[ActionPrior, ...]:
+    @cached_property
+    def _priors(self) -> dict[tuple[str, int, str], tuple[ActionPrior, ...]]:
+        """Priors by protocol, seed and label: both splits of a seed have those of its train."""
+        return {}
+
+    def _fold_priors(self, protocol: Protocol, label: str, seed: int) -> tuple[ActionPrior, ...]:
         """Counted in train alone: rates that knew the labels of validation would flatter there."""
+        key = protocol.name, seed, label
+        if key not in self._priors:
+            self._priors[key] = self._count_priors(protocol, label)
+        return self._priors[key]
+
+    def _count_priors(self, protocol: Protocol, label: str) -> tuple[ActionPrior, ...]:
         codes, actions = self.labels[label], self.labels[self.action]
         found = []
         for fold in protocol.folds:
