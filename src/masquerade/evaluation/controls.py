@@ -246,11 +246,13 @@ SIZES = {"clip size": 2, "clip size and length": 3}
 
 
 def clip_size_controls(
-    manifest: Manifest, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
+    sizes: Floats, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
 ) -> list[Control]:
-    """What the nearest clip by width and height, and by length too, tells without any pixel."""
+    """What the nearest clip by width and height, and by length too, tells without any pixel.
+
+    `sizes` are those of `clip_sizes`, of all clips of the protocol.
+    """
     mine, test = truth.protocols[protocol], truth.split(protocol, "test")
-    sizes = clip_sizes(manifest, mine.clips)
     found = []
     for spec in specs:
         floor = _best_constant(spec, test)

@@ -33,6 +33,7 @@ from masquerade.evaluation.controls import (
     SHUFFLES,
     CheckedControls,
     clip_size_controls,
+    clip_sizes,
     least_above_chance,
     negative_control,
     notes_on_places,
@@ -517,15 +518,19 @@ class Evaluator:
         pixels = {name: one for name, one in people.items() if one.content == "frames"}
         kernels = [name for name, one in pixels.items() if one.network is None][:1]
         networks = [name for name, one in pixels.items() if one.network is not None][:1]
-        poses = [name for name, one in people.items() if one.content == "poses" if not one.network]
+        poses = [
+            name for name, one in people.items() if one.content == "poses" and one.network is None
+        ]
         if not any(one.left_out is None for one in self.raw.poses):
             poses = []
         for protocol in self.truth.protocols:
             for attacker in (*networks, *kernels, *poses[:1]):
                 found += self._negative_controls(protocol, attacker, specs[protocol])
-        for name, one in self.raw.inputs.items():
-            truth = self.truth.of_clips(one.clips)
-            found += clip_size_controls(self.manifest, truth, name, specs[name])
+        read = {name: self.truth.of_clips(one.clips) for name, one in self.raw.inputs.items()}
+        rows = [truth.protocols[name].clips for name, truth in read.items()]
+        sizes = clip_sizes(self.manifest, np.unique(np.concatenate(rows)))
+        for name, truth in read.items():
+            found += clip_size_controls(sizes, truth, name, specs[name])
         notes = (*positive.notes, *notes_on_places(found, specs))
         return CheckedControls(specs=specs, controls=tuple(found), notes=notes)
 

@@ -138,7 +138,10 @@ class PeopleAcrossClips:
         every: list[list[Anonymizer | None]] = [list(run) for run in method.runs]
         every = every or [[method.anonymizer] * folds]
         different = {id(one): one for run in every for one in run}
-        held = {key: self._features(attacked, one, clips) for key, one in different.items()}
+        held = {
+            key: raw if method is RAW else self._features(attacked, one, clips)
+            for key, one in different.items()
+        }
         runs = [[held[id(one)] for one in run] for run in every]
         if not all(runs[0]):
             why = "its clips have no features to be compared by"

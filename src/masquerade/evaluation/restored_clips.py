@@ -56,11 +56,15 @@ class ReconstructionAttack:
             restored = self.executor.reconstruct(method.name, shown, self.truth, raw=wanted, **done)
             how = {**done, "raw": raw, "run": run, "restored": restored}
             found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
+            known: dict[tuple[int, int], tuple[Quality, Quality]] = {}  # several seeds share clips
             for (protocol, _, at), one in restored.items():
-                if protocol == first.name:
+                if protocol != first.name:
+                    continue
+                if (id(one), at) not in known:
                     test = first.folds[at].of_clips(clips.rows).test
                     before, after = (clip_quality(c.of_rows(test), wanted) for c in (shown, one))
-                    by_run.setdefault(run, []).append((before, after))
+                    known[id(one), at] = before, after
+                by_run.setdefault(run, []).append(known[id(one), at])
         runs, groups = list(map(mean_of_both, by_run.values())), self.truth.groups
         published, nearer = mean_of_both(runs)
         quality = [compare("network", published, nearer, groups, runs=runs)]

@@ -32,20 +32,19 @@ def check_unseen(
     `instead` says what to do where one is refused.
     """
     found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
+    every = _unique(runs)
+    about = {path: read_provenance(path) for path in every}
     for fold, paths in enumerate(zip(*runs, strict=True)):
         tested = np.unique(np.concatenate([one.folds[fold].test for one in found]))
         mine = fingerprints(manifest, tested.tolist())
         for path in paths:
-            seen = overlapping(mine, read_provenance(path).get("learned", ()))
+            seen = overlapping(mine, about[path].get("learned", ()))
             if seen:
                 raise UsageError(
                     f"{path} learned from {len(seen)} of the {len(mine)} clips that it would be "
                     f"tested on: {instead}"
                 )
-    every = _unique(runs)
-    unchecked = [
-        path for path in every if not comparable(read_provenance(path).get("learned", [UNKNOWN]))
-    ]
+    unchecked = [path for path in every if not comparable(about[path].get("learned", [UNKNOWN]))]
     if not unchecked:
         return ()
     return (
