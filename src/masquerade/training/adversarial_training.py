@@ -306,15 +306,14 @@ class AdversarialTrainer(Trainer):
     ) -> dict[str, list[Tensor]]:
         """Take the updates of one epoch; gives the losses and metrics of each, by name."""
         measured: dict[str, list[Tensor]] = {}
+        steps, done = self.batches.steps, len(self.history)
+        left = sum(each.epochs for each in self.recipe.phases[self._next_phase() :]) - past
         for step, batch in enumerate(self.batches.training(epoch, generator)):
-            self._set_rates(phase, past + step / self.batches.steps)
+            self._set_rates(phase, past + step / steps)
             for update in self._next_updates(phase, generator):
                 for name, value in self._update(phase, update, batch, generator).items():
                     measured.setdefault(name, []).append(value)
             if self.stepped is not None and self.processes.rank == 0:
-                steps, number = self.batches.steps, self._next_phase()
-                left = sum(each.epochs for each in self.recipe.phases[number:]) - past
-                done = len(self.history)
                 self.stepped(phase.name, done * steps + step + 1, (done + left) * steps)
         return measured
 
