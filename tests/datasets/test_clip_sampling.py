@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from masquerade.datasets.clip_sampling import (
     aspect_crops,
-    crops,
     evenly_spaced,
+    middle_crop,
     pad_indices,
     strided,
     uniform,
@@ -40,17 +40,16 @@ def test_five_views_start_as_videomae_starts_them() -> None:
     assert views(80, 16, stride=2, number=1)[0, 0] == 24
 
 
-def test_three_crops_lie_along_the_longer_side() -> None:
-    assert crops(112, 200, 112).tolist() == [[0, 0], [0, 44], [0, 88]]
-    assert crops(200, 112, 112).tolist() == [[0, 0], [44, 0], [88, 0]]
-    assert crops(64, 64, 56).tolist() == [[4, 0], [4, 4], [4, 8]]
-    assert crops(64, 64, 56, number=1).tolist() == [[4, 4]]
+def test_a_crop_lies_in_the_middle() -> None:
+    assert middle_crop(112, 200, 112) == (0, 44)
+    assert middle_crop(200, 112, 112) == (44, 0)
+    assert middle_crop(64, 64, 56) == (4, 4)
     with pytest.raises(UsageError, match="does not fit"):
-        crops(64, 48, 56)
+        middle_crop(64, 48, 56)
 
 
 def test_five_times_three_views_are_fifteen_clips() -> None:
-    assert len(views(80, 16, stride=2)) * len(crops(112, 149, 112)) == 15
+    assert len(views(80, 16, stride=2)) * len(aspect_crops(112, 149, (112, 112), number=3)) == 15
 
 
 @given(count=counts, frames=lengths, stride=strides)

@@ -15,7 +15,7 @@ import torch
 from scenes import CONFIG
 
 from masquerade.datasets.augmentation import augment
-from masquerade.datasets.clip_sampling import crops
+from masquerade.datasets.clip_sampling import middle_crop
 from masquerade.datasets.manifest import Column, Manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, executor, from_json
@@ -198,7 +198,7 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     source = Path(executor.__file__).parents[1]
     assert all(any(source.glob(part)) for part in executor.FITTED_BY)
     digested = {path for part in executor.FITTED_BY for path in source.glob(part)}
-    for used in (fit_predict, KernelRidge, ResizedClips, crops, augment, multi_hot, Preset):
+    for used in (fit_predict, KernelRidge, ResizedClips, middle_crop, augment, multi_hot, Preset):
         assert Path(inspect.getfile(used)) in digested, used
     monkeypatch.setattr(executor, "code_digest", lambda *patterns: "changed")
     assert fits.folder_of("blur", clips) != known

@@ -64,18 +64,11 @@ def evenly_spaced(room: int, number: int) -> IntArray:
     return places * room // (number - 1) if number > 1 else places + room // 2
 
 
-def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
-    """Top left corners of square crops, evenly spaced along the longer side, centred on the other.
-
-    All lengths are in pixels; the result is (number, 2), row and column.
-    """
+def middle_crop(height: int, width: int, side: int) -> tuple[int, int]:
+    """Row and column of the top left corner of a square in the middle of a frame, in pixels."""
     if not 1 <= side <= min(height, width):
         raise UsageError(f"A crop of {side} pixels does not fit a frame of {height} x {width}.")
-    corners = np.empty((number, 2), dtype=np.int64)
-    tall = height > width
-    corners[:, 0] = evenly_spaced(height - side, number if tall else 1)
-    corners[:, 1] = evenly_spaced(width - side, 1 if tall else number)
-    return corners
+    return (height - side) // 2, (width - side) // 2
 
 
 def aspect_crops(

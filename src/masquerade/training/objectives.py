@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.datasets.clip_sampling import crops
+from masquerade.datasets.clip_sampling import middle_crop
 from masquerade.errors import UsageError
 from masquerade.training.batch_share import WHOLE_BATCH, BatchShare
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
@@ -226,7 +226,7 @@ class Rotation(Objective):
         quarters = torch.randint(4, (len(clip),), generator=batch.generator)
         height, width = clip.shape[-2:]
         side = min(height, width)  # of a square, since a rotated frame must keep its shape
-        top, left = crops(height, width, side, number=1)[0]
+        top, left = middle_crop(height, width, side)
         frame = clip[torch.arange(len(clip)), :, at, top : top + side, left : left + side]
         rotated = torch.stack(
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]

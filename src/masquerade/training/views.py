@@ -1,4 +1,4 @@
-"""Several views of one clip, windows in time and crops in space, whose predictions are averaged."""
+"""Several views of one clip, windows in time or a mirror image, whose predictions are averaged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from masquerade.datasets.augmentation import mirror
-from masquerade.datasets.clip_sampling import crops, evenly_spaced
+from masquerade.datasets.clip_sampling import evenly_spaced, middle_crop
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import cut_windows
 
@@ -18,18 +18,15 @@ class Views:
     """Which views of a clip a network is shown."""
 
     times: int = 1  # windows, with starts evenly spaced over the stored frames
-    places: int = 1  # square crops, evenly spaced along the longer side
-    crop: float = 1.0  # side as a share of the shorter side; 1 and one place: the frame as it is
+    crop: float = 1.0  # side of a middle square as a share of the shorter side; 1: the whole frame
     size: int | None = None  # side in pixels that crops are resized to; None: they stay as they are
-    # a still, whose frames are all alike, is shown as the whole frame in place of each crop; it
+    # a still, whose frames are all alike, is shown as the whole frame in place of the crop; it
     # needs a size, so that both are as large
     whole_stills: bool = False
     mirror: bool = False  # the mirror image of each too
 
 
 ONE_VIEW = Views()
-PAPER_VIEWS = Views(times=5, places=3)
-"""5 clips x 3 crops, as VideoMAE does and STPrivacy says (docs/papers.md 1.11)."""
 
 
 def random_windows(
@@ -60,21 +57,19 @@ def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> 
     length = clips.shape[2] if frames is None else frames
     stills = (clips == clips[:, :, :1]).flatten(1).all(1) if views.whole_stills else None
     for start in evenly_spaced(_room(clips.shape[2], frames), views.times):
-        window = clips[:, :, start : start + length]
-        parts = [window]
-        if views.places > 1 or views.crop != 1:
+        window = part = clips[:, :, start : start + length]
+        if views.crop != 1:
             height, width = window.shape[-2:]
             side = round(views.crop * min(height, width))
-            corners = crops(height, width, side, number=views.places)
-            parts = [window[..., y : y + side, x : x + side] for y, x in corners]
-        for part in parts:
-            if views.size is not None:
-                part = _resized(part, views.size)
-                if stills is not None and stills.any():
-                    part[stills] = _resized(window[stills], views.size)
-            yield part
-            if views.mirror:
-                yield mirror(part)
+            y, x = middle_crop(height, width, side)
+            part = window[..., y : y + side, x : x + side]
+        if views.size is not None:
+            part = _resized(part, views.size)
+            if stills is not None and stills.any():
+                part[stills] = _resized(window[stills], views.size)
+        yield part
+        if views.mirror:
+            yield mirror(part)
 
 
 def _resized(clips: Tensor, size: int) -> Tensor:
