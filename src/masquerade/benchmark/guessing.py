@@ -2,8 +2,8 @@
 
 A private score at or below a floor shows nothing about what is hidden, since whoever saw no video
 scores as much. An action at or below its floor is lost. The floors were computed from published
-labels (docs/papers.md 5.3); `masquerade data floors` computes those of attributes again, and
-`computed_floors` takes its result. A benchmark adds those of the labels that it has.
+labels (docs/papers.md 5.3); `masquerade data floors` computes those of attributes again. A
+benchmark adds those of the labels that it has.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ from masquerade.benchmark.published import (
     read_packaged,
     take,
 )
-from masquerade.datasets.label_floors import FloorsResult
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError
 
 Knows = Literal["nothing", "a recognized action", "the true action"]
 KNOWS: tuple[Knows, ...] = get_args(Knows)  # from least to most
 
-_ATTRIBUTES = "private attributes"
 KNOWS_OF: dict[str, Knows] = {  # by names of `metrics.floors`; all others know nothing
     "action prior": "the true action",
     "action prior, tuned on train": "the true action",
@@ -120,50 +118,6 @@ def parse_floors(text: str, datasets: Mapping[str, PublishedDataset]) -> list[Gu
     """
     given = take(parse_toml(text, "floors"), "floors", {"floor": list})["floor"]
     return [_floor(each, i, datasets) for i, each in enumerate(given, 1)]
-
-
-def computed_floors(
-    result: FloorsResult, *, dataset: str, action_accuracy: float | None = None
-) -> tuple[GuessFloor, ...]:
-    """The floors that `masquerade data floors` computed, as those of a table's columns.
-
-    Args:
-        dataset: name of the table's dataset whose labels they are.
-        action_accuracy: the one, in [0, 1], that was given to `label_floors`; without, floors of a
-            recognized action are left out.
-    """
-    if dataset not in published_datasets():
-        known = ", ".join(published_datasets())
-        raise UsageError(f"no printed table has a dataset {dataset!r}; choose one of {known}.")
-    found = []
-    for table in result.tables:
-        together = any(row.metric in ("cMAP", "F1") for row in table.floors)
-        for row in table.floors:
-            knows = KNOWS_OF.get(row.name, "nothing")
-            recognized = knows == "a recognized action"
-            if row.metric not in UNITS or row.value is None:
-                continue
-            if recognized and action_accuracy is None:
-                continue
-            scale = 100.0 if UNITS[row.metric] == "%" else 1.0
-            each = row.per_attribute
-            floor = GuessFloor(
-                dataset=dataset,
-                split=result.split,
-                label=_ATTRIBUTES if together else table.attributes[0],
-                metric=row.metric,
-                guess=row.name,
-                knows=knows,
-                value=scale * row.value,
-                per_attribute=None
-                if each is None or None in each
-                else tuple(scale * value for value in each if value is not None),
-                accuracy=100 * (action_accuracy or 0.0) if recognized else None,
-                how=f"computed from {result.labels}",
-                assumes="",
-            )
-            found.append(floor)
-    return tuple(found)
 
 
 def _same(floor: GuessFloor, column: PublishedColumn) -> bool:

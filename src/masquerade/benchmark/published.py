@@ -104,18 +104,6 @@ class PublishedTable:
         scored = dict.fromkeys(column.dataset for column in self.columns)
         return (*scored, *self.learned_from)
 
-    def row(self, name: str) -> PublishedRow:
-        """The row of this name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        names = ", ".join(row.name for row in self.rows) or "none, since it is a figure"
-        raise UsageError(f"{self.name} has no row {name!r}; it has: {names}.")
-
 
 def load_published(name: str) -> PublishedTable:
     """The table of this name, such as stprivacy-known.

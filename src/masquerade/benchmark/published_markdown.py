@@ -13,15 +13,15 @@ _MARK: dict[str, str] = {"nothing": "\\*", "a recognized action": "†", "the tr
 def markdown(
     table: PublishedTable,
     *,
-    marks: bool = True,
     here: Mapping[str, Mapping[int, str]] | None = None,
     floors: Sequence[GuessFloor] = (),
 ) -> str:
     """The table as markdown: its heading, where it is printed, scores, and what to know of them.
 
+    `*` marks scores that a guess reaches which knows nothing of the video, and `†` those that it
+    reaches by the action.
+
     Args:
-        marks: whether `*` marks scores that a guess reaches which knows nothing of the video, and
-            `†` those that it reaches by the action.
         here: our own cells by row and column, each row of which stands under the printed one.
         floors: of guesses, beside the published ones.
     """
@@ -30,7 +30,7 @@ def markdown(
     lines += [f"{table.protocol} {table.source}", ""]
     if not table.rows and not here:
         return "\n".join(lines)
-    found = beaten_by_guessing(table, more=floors) if marks else ()
+    found = beaten_by_guessing(table, more=floors)
     beaten = {(each.row, each.column): each for each in found}
     lines.append("| | " + " | ".join(_heading(column) for column in table.columns) + " |")
     lines.append("| --- |" + " --- |" * len(table.columns))
