@@ -13,7 +13,8 @@ from pathlib import Path
 
 from masquerade.evaluation import from_json
 from masquerade.evaluation.metric_specs import MEAN
-from masquerade.report.trade_off import picture, trade_off_figure
+from masquerade.report.figure_files import picture
+from masquerade.report.trade_off import trade_off_figure
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ASKED = {

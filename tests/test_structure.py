@@ -76,6 +76,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "regions/people_scores.py",
     "regions/people_segmentation.py",
     "report/attack_page.py",
+    "report/figure_files.py",
     "report/heatmap.py",
     "report/linked_clips.py",
     "training/seeds.py",

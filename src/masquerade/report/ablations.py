@@ -15,11 +15,10 @@ from markupsafe import Markup
 
 from masquerade.benchmark.suite import Ablation
 from masquerade.evaluation.results import Evaluation, Finding, Row
-from masquerade.report.svg_charts import SHAPES, Series, lines
+from masquerade.report.svg_charts import COLOURS, SHAPES, Series, lines
 from masquerade.report.verdicts import floor_value, headline_columns, title_of, void_mark
 
 NUMBER = re.compile(r"(?P<prefix>.+?)[\s=,]+(?P<number>-?(?:\d+\.?\d*|\.\d+))$")
-COLOURS = ("first", "second", "third", "fourth", "fifth")  # CSS classes
 
 
 class ComparedRows(NamedTuple):

@@ -23,6 +23,7 @@ from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
 from masquerade.report.chart_files import chart_files, file_words
 from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
+from masquerade.report.figure_files import picture
 from masquerade.report.numbers_and_columns import (
     judged_controls,
     main_columns,
@@ -40,9 +41,8 @@ from masquerade.report.table import (
     pooled,
 )
 from masquerade.report.trade_off import (
+    axis_start,
     is_learned,
-    least_of,
-    picture,
     trade_off_figure,
     trade_off_labels,
 )
@@ -489,7 +489,7 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
         f"{void_mark(evaluation)}",
         across=f"{title_of(label)}: {label.metric} of attackers, less is better",
         up="Action: more is better" if utility is None else f"Action kept: {utility.metric}",
-        least=least_of(label, [one.x.value for one in points if one.x.value is not None]),
+        least=axis_start(label, [one.x.value for one in points if one.x.value is not None]),
         vertical=vertical,
         horizontal=[Guide(value=base, kind="floor", name="best guess")] if base is not None else [],
     )

@@ -36,8 +36,10 @@ def judged_controls(controls: Sequence[Control]) -> tuple[list[Control], list[Co
 
 
 def highest_upper_end(row: Row, found: Finding) -> float | None:
-    """The highest upper end of all attackers that count; of raw video, of the action and of one
-    that is not known it says nothing."""
+    """The highest upper end of all attackers that count.
+
+    None for raw video, for the action, and where an end is unknown.
+    """
     ends = [one.test.high for one in found.attacks if one.counts]
     if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
         return None

@@ -1,18 +1,17 @@
 """One self-contained HTML page about one anonymized file, from its receipt."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import jinja2
-import matplotlib
 from matplotlib.figure import Figure
 
 from masquerade.anonymizer import Pixels
 from masquerade.pipeline.receipt import Receipt
+from masquerade.report.figure_files import picture
 
 INK, SHARE, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
 
@@ -52,15 +51,7 @@ def coverage_chart(receipt: Receipt) -> str:
     for side in (axes, counts):
         side.spines["top"].set_visible(False)
         side.tick_params(colors=INK)
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """A figure as an SVG element, its text as text."""
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "masquerade"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
+    text = picture(figure, "svg").decode()
     return text[text.index("<svg") :]
 
 

@@ -17,6 +17,7 @@ WIDE = set("mwMW%@")
 NARROW = set("iljtfrI.,:;'| -()[]")
 SHAPES = ("circle", "square", "diamond", "triangle")
 """Marks of a series, so that colour is never the only sign."""
+COLOURS = ("first", "second", "third", "fourth", "fifth")  # of series, as CSS classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def scatter(
         return left + (max(value, least) - least) / (1.03 - least) * (width - left - right)
 
     def py(value: float) -> float:
-        return height - bottom - value * (height - top - bottom) / 1.0
+        return height - bottom - value * (height - top - bottom)
 
     shapes: list[Markup] = []
     for limit in (one for one in vertical if one.kind == "limit"):
@@ -125,19 +126,17 @@ def bars(
     entries: Sequence[Bar],
     *,
     title: str,
-    least: float = 0.0,
     floor: float | None = None,
     raw: float | None = None,
 ) -> Markup:
-    """Horizontal bars in [least, 1] with 95 % intervals, a floor and raw video as lines."""
+    """Horizontal bars in [0, 1] with 95 % intervals, a floor and raw video as lines."""
     width, step, top = 360.0, 21.0, 20.0
     names = max((text_width(one.name, 12) for one in entries), default=0.0)
     left, right = min(132.0, names + 10), 36.0
     height = top + step * len(entries) + 6
 
     def px(value: float) -> float:
-        share = (min(max(value, least), 1.0) - least) / (1 - least)
-        return left + share * (width - left - right)
+        return left + min(max(value, 0.0), 1.0) * (width - left - right)
 
     shapes: list[Markup] = []
     for index, one in enumerate(entries):

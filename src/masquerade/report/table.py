@@ -12,6 +12,7 @@ from rich.text import Text
 from masquerade.benchmark.published_markdown import markdown_cell
 from masquerade.errors import escape
 from masquerade.evaluation.protocols import SAME
+from masquerade.evaluation.reidentification import LINKAGE, RANK
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -87,7 +88,7 @@ REIDENTIFICATION = (
     "Open set: in turn a third of the {people} is not in the gallery; AUROC of telling who is in "
     "it, and the share who are in it and rightly named where a tenth of the others is named too."
 )
-REIDENTIFICATION_HEAD = ["video", "gallery", "chosen feature", "rank-1", "highest feature"]
+REIDENTIFICATION_HEAD = ["video", "gallery", "chosen feature", RANK, "highest feature"]
 MEANS = (
     "The mean over networks, none of which is chosen, as Ilic et al. (CVPR 2024) print it: of the "
     "action over networks of clips, of privacy over networks of single frames (stills), all of "
@@ -121,7 +122,7 @@ BEST_ON_TEST = (
     "among them would have read. Its interval holds for all attackers at once."
 )
 BEST_ON_TEST_HEAD = ["video", "label", "chosen before the test", HINDSIGHT, "its score"]
-FEATURE_HEAD = ["video", "gallery", "feature", "validation", "linkage AUC", "rank-1"]
+FEATURE_HEAD = ["video", "gallery", "feature", "validation", LINKAGE, RANK]
 ATTACKER_HEAD = ["video", "label", "attacker", "validation", "test", "sd over seeds"]
 YES_NO = {True: "yes", False: "NO", None: ""}
 
@@ -137,14 +138,7 @@ def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
 
 def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]:
     """The table's cells: floors, the clips' size, then a line a method."""
-    floors = list(dict.fromkeys(name for found in columns for name in found.floors))
-    body = [
-        [
-            f"floor: {name}",
-            *(number(c.floors[name].value) if name in c.floors else "" for c in columns),
-        ]
-        for name in floors
-    ]
+    body = _floor_lines(columns)
     sized = [one for one in evaluation.controls if one.passed is None]
     sizes = {(one.kind, one.label): number(one.score.value) for one in sized}
     for kind in dict.fromkeys(kind for kind, _ in sizes):
@@ -155,6 +149,17 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
             [f"{row.name}{regions}", *(_cell(row, c.label, evaluation.void) for c in columns)]
         )
     return body
+
+
+def _floor_lines(columns: Sequence[Finding]) -> list[list[str]]:
+    """A line for each floor, with its value for each label."""
+    return [
+        [
+            f"floor: {name}",
+            *(number(c.floors[name].value) if name in c.floors else "" for c in columns),
+        ]
+        for name in dict.fromkeys(name for found in columns for name in found.floors)
+    ]
 
 
 def notes(evaluation: Evaluation) -> list[str]:
@@ -306,13 +311,10 @@ def _controls(evaluation: Evaluation) -> str:
 
 
 def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
-    """What poses alone tell: the best floor of each label, then a line a method."""
+    """What poses alone tell: every floor of each label, then a line a method."""
     columns = all_columns(evaluation)
     told = {one.label for one in evaluation.controls if one.kind == "poses" and one.passed}
-    body = []
-    for name in dict.fromkeys(name for found in columns for name in found.floors):
-        floors = (number(c.floors[name].value) if name in c.floors else "" for c in columns)
-        body.append([f"floor: {name}", *floors, ""])
+    body = [[*line, ""] for line in _floor_lines(columns)]
     for row in evaluation.rows:
         cells = []
         for column in columns:
@@ -327,7 +329,7 @@ def _reidentification_lines(evaluation: Evaluation) -> tuple[list[str], list[lis
     """The heading, then of each line and gallery the floors and the scores."""
     every = [(row, one) for row in evaluation.rows for one in row.reidentification]
     scored = dict.fromkeys(name for _, one in every for name in one.scores)
-    names = [name for name in scored if name != "rank-1"]
+    names = [name for name in scored if name != RANK]
     body = []
     floors = dict.fromkeys(
         (one.gallery, tuple(one.floors.items())) for _, one in every if one.floors
@@ -335,7 +337,7 @@ def _reidentification_lines(evaluation: Evaluation) -> tuple[list[str], list[lis
     for gallery, items in floors:
         floor = dict(items)
         cells = (number(floor.get(name)) for name in names)
-        body.append(["floor", gallery, "", number(floor.get("rank-1")), "", *cells])
+        body.append(["floor", gallery, "", number(floor.get(RANK)), "", *cells])
     for row, one in every:
         if one.not_applicable:
             empty = ["n/a"] * len(names)
@@ -345,7 +347,7 @@ def _reidentification_lines(evaluation: Evaluation) -> tuple[list[str], list[lis
         cells = (with_interval(one.scores.get(name)) for name in names)
         chosen = ", ".join(dict.fromkeys(one.chosen))
         highest = f"{one.highest} {with_interval(one.highest_score)}"
-        rank = with_interval(one.scores.get("rank-1")) + most
+        rank = with_interval(one.scores.get(RANK)) + most
         body.append([row.name, one.gallery, chosen, rank, highest, *cells])
     return [*REIDENTIFICATION_HEAD, *names], body
 
@@ -401,9 +403,9 @@ def _reidentified(row: Row, people: str) -> list[str]:
         + (
             f"n/a: {one.not_applicable}."
             if one.not_applicable
-            else f"rank-1 {with_interval(one.scores.get('rank-1'))} beside a guess's "
-            f"{number(one.floors.get('rank-1'))}, linkage AUC "
-            f"{with_interval(one.scores.get('linkage AUC'))} beside .50."
+            else f"{RANK} {with_interval(one.scores.get(RANK))} beside a guess's "
+            f"{number(one.floors.get(RANK))}, {LINKAGE} "
+            f"{with_interval(one.scores.get(LINKAGE))} beside .50."
         )
         for one in row.reidentification
     ]

@@ -3,13 +3,10 @@
 Each method is a point with its 95 % intervals; up and to the left is better. Floors are lines.
 """
 
-import io
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,6 +27,7 @@ ROOM_BELOW = 0.15  # of the action, below the least value, for its interval
 MARGIN = 0.02  # left of the least value, which a marker takes
 BESIDE = 0.4  # inches beside a plot, into which names of points may reach
 TITLE_WIDTH = 95  # characters that stand above one plot
+DRAWN_LABELS = 2  # of a headline, at most
 
 
 def is_learned(row: Row) -> bool:
@@ -38,14 +36,16 @@ def is_learned(row: Row) -> bool:
     return method is not None and method.learned
 
 
-def trade_off_labels(evaluation: Evaluation, most: int = 2) -> list[Finding]:
+def trade_off_labels(evaluation: Evaluation) -> list[Finding]:
     """The private labels of the headline that are drawn, who it is first."""
-    return [one for one in headline_columns(evaluation) if one.use == "private"][:most]
+    return [one for one in headline_columns(evaluation) if one.use == "private"][:DRAWN_LABELS]
 
 
-def least_of(found: Finding, values: Iterable[float]) -> float:
-    """Where the axis of a private label begins, left of all its values: an AUROC below a guess says
-    little, where there is none."""
+def axis_start(found: Finding, values: Iterable[float]) -> float:
+    """The left end of a private label's axis.
+
+    .35 of AUROC, else 0, or left of the least value where that is lower.
+    """
     least = 0.35 if found.metric == "AUROC" else 0.0
     return min([least, *(one - MARGIN for one in values)])
 
@@ -87,15 +87,6 @@ def trade_off_figure(
     return figure
 
 
-def picture(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """A figure as a file, the same bytes each time."""
-    out = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "masquerade"}):
-        figure.savefig(out, format=kind, dpi=110, metadata=metadata)
-    return out.getvalue()
-
-
 def _panel(
     axes: Axes, evaluation: Evaluation, label: Finding, aims: Mapping[str, float]
 ) -> list[tuple[float, float, str]]:
@@ -120,7 +111,7 @@ def _panel(
         whose = f"{utility.label}, {utility.metric}: {_held_out(utility, evaluation)}"
         axes.set_ylabel(f"{whose} (more is better)", parse_math=False)
     _scale_action(axes, floor_value(utility), points)
-    axes.set_xlim(left=least_of(label, [x for x, _, _ in points]), right=1.05)
+    axes.set_xlim(left=axis_start(label, [x for x, _, _ in points]), right=1.05)
     axes.spines[["top", "right"]].set_visible(False)
     return points
 

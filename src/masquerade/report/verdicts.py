@@ -257,7 +257,7 @@ def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None
 def headline(evaluation: Evaluation) -> Headline:
     """The result of a whole table in three sentences."""
     if evaluation.void:
-        return Headline("These numbers are void.", f"{_sentence(evaluation.void)}")
+        return Headline("These numbers are void.", _sentence(evaluation.void))
     columns = headline_columns(evaluation)
     private = next((one for one in columns if one.use == "private"), None)
     measured = [row for row in evaluation.rows if row.method is not None and row.findings]
@@ -277,9 +277,7 @@ def headline(evaluation: Evaluation) -> Headline:
     if all(one.word in ("n/a", "void") for _, one in said):
         claim = f"Whether any method hides {what} cannot be told from these clips."
     elif held:
-        claim = (
-            f"{_listed(held)} {'hides' if len(held) == 1 else 'hide'} {what} from these attackers."
-        )
+        claim = f"{_listed(held)} {_hides(held)} {what} from these attackers."
     elif open_:
         more = "" if len(open_) == len(said) else "; every other method leaks it"
         claim = f"Whether {_listed(open_)} {_hides(open_)} {what} is undecided{more}."

@@ -15,12 +15,11 @@ from masquerade.evaluation.results import Evaluation, Finding, NetworkMean, Read
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
 from masquerade.report.numbers_and_columns import number
-from masquerade.report.svg_charts import Series, lines
+from masquerade.report.svg_charts import COLOURS, Series, lines
 from masquerade.report.verdicts import headline_columns, privacy_value, title_of, void_mark
 
 STEPS = 21  # weights of privacy in the sweep
 BEST = 5  # methods that are listed at each weight
-COLOURS = ("first", "second", "third", "fourth", "fifth")
 TRAINED = ("raw", "scratch", "published", "finetuned")  # families, the paper's first
 
 READS: dict[Reads, str] = {"clips": "clips", "stills": "single frames"}
