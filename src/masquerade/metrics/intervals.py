@@ -35,6 +35,7 @@ from masquerade.metrics.statistic import (
     values_left_out,
 )
 
+DRAWS = 4000  # of the largest |t| of several statistics
 MAX_BLOCKS = 1000  # more clusters than this are left out in blocks, which changes the SE little
 
 
@@ -140,9 +141,7 @@ def score(
     return Score(value, *ends, len(counted), count)
 
 
-def max_t_quantile(
-    statistics: Sequence[Statistic], *, clusters: ArrayLike | None = None, draws: int = 4000
-) -> float:
+def max_t_quantile(statistics: Sequence[Statistic], *, clusters: ArrayLike | None = None) -> float:
     """How many standard errors intervals need so that 95 % of the time all of them cover at once.
 
     The largest |t| of all statistics (max-T, Westfall and Young 1993), whose distribution comes
@@ -159,13 +158,13 @@ def max_t_quantile(
     if not varied.any():
         return 0.0
     influence = influence[varied] / spread[varied, None]  # (S, G)
-    multipliers = np.random.default_rng(0).standard_normal((influence.shape[1], draws))
-    shares = np.stack([_chi_square_shares(round(_freedom(u)), draws) for u in influence])
-    largest = (np.abs(influence @ multipliers) / np.sqrt(shares)).max(axis=0)  # (draws,)
+    multipliers = np.random.default_rng(0).standard_normal((influence.shape[1], DRAWS))
+    shares = np.stack([_chi_square_shares(round(_freedom(u)), DRAWS) for u in influence])
+    largest = (np.abs(influence @ multipliers) / np.sqrt(shares)).max(axis=0)  # (DRAWS,)
     return float(np.quantile(largest, 0.95))
 
 
-def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]], *, draws: int = 4000) -> float:
+def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]]) -> float:
     """As `max_t_quantile`, of what differs between training runs; 0 where nothing does.
 
     `runs` are those of each statistic. As many runs are drawn as there are, which differ and go
@@ -181,10 +180,10 @@ def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]], *, draws: int = 
         varied = ~np.isnan(spread) & (spread > 1e-12)
         if not varied.any():
             continue
-        multipliers = np.random.default_rng(3).standard_normal((count, count * draws))
-        drawn = (apart[varied] / spread[varied, None] @ multipliers).reshape(-1, count, draws)
+        multipliers = np.random.default_rng(3).standard_normal((count, count * DRAWS))
+        drawn = (apart[varied] / spread[varied, None] @ multipliers).reshape(-1, count, DRAWS)
         error = drawn.std(axis=1, ddof=1) / math.sqrt(count)
-        largest = np.abs(drawn.mean(axis=1) / error).max(axis=0)  # (draws,)
+        largest = np.abs(drawn.mean(axis=1) / error).max(axis=0)  # (DRAWS,)
         quantile = max(quantile, float(np.quantile(largest, 0.95)))
     return quantile
 
