@@ -6,7 +6,7 @@ It has no options of its own for methods and protocols: it holds the flags of `m
 
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -48,6 +48,8 @@ INSTEAD = {
     ),
 }
 T = TypeVar("T")
+Fail = Callable[[str], NoReturn]
+"""Refuses a suite, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +243,26 @@ def _check(suite: Suite) -> None:
     def fail(why: str) -> NoReturn:
         raise UsageError(f"{suite.name}: {why}")
 
+    _check_data(suite, fail)
+    _check_names(suite, fail)
+    _check_words(suite, fail)
+    trained = {
+        f"{table.name}/{row.name}"
+        for table in suite.tables
+        for row in table.rows
+        if row.train is not None
+    }
+    for table in suite.tables:
+        _check_table(suite, table, fail)
+        for row in table.rows:
+            _check_row(table, row, trained, fail)
+    _check_cycles(suite, fail)
+    _check_networks(suite, fail)
+    _check_seen(suite, fail)
+
+
+def _check_data(suite: Suite, fail: Fail) -> None:
+    """Refuse data whose name is unfit, and data with no source or several."""
     for key, source in suite.data.items():
         if _is_no_name(key):  # it names a folder or file
             fail(f"data cannot be called {key!r}: {NAMES}.")
@@ -248,6 +270,10 @@ def _check(suite: Suite) -> None:
             fail("data cannot be called 'data': {data} is the folder of --data.")
         if sum(getattr(source, form) is not None for form in FORMS) != 1:
             fail(f"data {key} is to have one of {', '.join(FORMS)}.")
+
+
+def _check_names(suite: Suite, fail: Fail) -> None:
+    """Refuse names of tables and rows that are unfit, missing or there twice."""
     if not suite.tables:
         fail("a suite has one table or more, as [[tables]].")
     names = [table.name for table in suite.tables]
@@ -264,61 +290,65 @@ def _check(suite: Suite) -> None:
                 fail(f"table {table.name}: a row has no name.")
             if row.name == "raw" and not row.raw:
                 fail(f"table {table.name}: a row cannot be called {row.name!r}, as raw video is.")
-    _check_words(suite, fail)
-    trained = {
-        f"{table.name}/{row.name}"
-        for table in suite.tables
-        for row in table.rows
-        if row.train is not None
-    }
-    for table in suite.tables:
-        for data in table.datasets:
-            if data not in suite.data:
-                fail(f"table {table.name} is of {data}, which is not in its data.")
-        if table.published is not None:
-            printed = dict.fromkeys(one.dataset for one in load_published(table.published).columns)
-            scored = table.attacked if table.score_on is None else (table.score_on,)
-            if all(suite.data[name].dataset not in printed for name in scored):
-                fail(
-                    f"table {table.name} is of no dataset of {table.published}, so that none of "
-                    f"its numbers would stand there: give its data one of {', '.join(printed)} as "
-                    "dataset, or leave published out."
-                )
-        if table.published_attackers not in (None, *ATTACKERS):
-            known = ", ".join(ATTACKERS)
-            fail(f"published_attackers of {table.name} is none of {known}.")
-        rows = [row.name for row in table.rows]
-        if not rows or len(set(rows)) < len(rows):
-            fail(f"table {table.name} is to have rows, each of another name.")
-        for other in table.compared_with:
-            if other not in ("raw", *rows):
-                fail(f"table {table.name} is compared with {other}, which is none of its rows.")
-        for line in table.network_lines:
-            if line.row not in rows:
-                fail(
-                    f"line {line.name} of {table.name} is of {line.row}, which is none of its rows."
-                )
-        for ablation in table.ablations:
-            values = ablation.rows.values() if isinstance(ablation.rows, Mapping) else [""]
-            if lacking := [str(row) for row in values if row not in ("raw", *rows)]:
-                fail(
-                    f"ablation {ablation.parameter} of {table.name} names {lacking[0] or 'no rows'}"
-                    ", which is none of its rows: give rows = { VALUE = ROW, ... }."
-                )
-        for row in table.rows:
-            if (row.method is not None) + (row.train is not None) + row.raw != 1:
-                fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")
-            if row.optional and row.method is None:
-                fail(f"row {row.name} of {table.name} is optional, which only methods can be.")
-            if row.evaluate and row.train is None:
-                fail(
-                    f"row {row.name} of {table.name} has evaluate, which is of rows to train: give "
-                    "the flags of a method behind its name."
-                )
-            if row.network is not None and not row.raw:
-                fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
-            if row.start is not None and (row.train is None or row.start not in trained):
-                fail(f"row {row.name} of {table.name} starts from {row.start}, which is not here.")
+
+
+def _check_table(suite: Suite, table: SuiteTable, fail: Fail) -> None:
+    """Refuse a table that names data, attackers or rows that there are not."""
+    for data in table.datasets:
+        if data not in suite.data:
+            fail(f"table {table.name} is of {data}, which is not in its data.")
+    if table.published is not None:
+        printed = dict.fromkeys(one.dataset for one in load_published(table.published).columns)
+        scored = table.attacked if table.score_on is None else (table.score_on,)
+        if all(suite.data[name].dataset not in printed for name in scored):
+            fail(
+                f"table {table.name} is of no dataset of {table.published}, so that none of "
+                f"its numbers would stand there: give its data one of {', '.join(printed)} as "
+                "dataset, or leave published out."
+            )
+    if table.published_attackers not in (None, *ATTACKERS):
+        known = ", ".join(ATTACKERS)
+        fail(f"published_attackers of {table.name} is none of {known}.")
+    rows = [row.name for row in table.rows]
+    if not rows or len(set(rows)) < len(rows):
+        fail(f"table {table.name} is to have rows, each of another name.")
+    for other in table.compared_with:
+        if other not in ("raw", *rows):
+            fail(f"table {table.name} is compared with {other}, which is none of its rows.")
+    for line in table.network_lines:
+        if line.row not in rows:
+            fail(f"line {line.name} of {table.name} is of {line.row}, which is none of its rows.")
+    for ablation in table.ablations:
+        values = ablation.rows.values() if isinstance(ablation.rows, Mapping) else [""]
+        if lacking := [str(row) for row in values if row not in ("raw", *rows)]:
+            fail(
+                f"ablation {ablation.parameter} of {table.name} names {lacking[0] or 'no rows'}"
+                ", which is none of its rows: give rows = { VALUE = ROW, ... }."
+            )
+
+
+def _check_row(table: SuiteTable, row: SuiteRow, trained: Collection[str], fail: Fail) -> None:
+    """Refuse a row of several kinds or none, and flags of another kind than its own.
+
+    `trained` are the rows that others can start from.
+    """
+    if (row.method is not None) + (row.train is not None) + row.raw != 1:
+        fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")
+    if row.optional and row.method is None:
+        fail(f"row {row.name} of {table.name} is optional, which only methods can be.")
+    if row.evaluate and row.train is None:
+        fail(
+            f"row {row.name} of {table.name} has evaluate, which is of rows to train: give "
+            "the flags of a method behind its name."
+        )
+    if row.network is not None and not row.raw:
+        fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
+    if row.start is not None and (row.train is None or row.start not in trained):
+        fail(f"row {row.name} of {table.name} starts from {row.start}, which is not here.")
+
+
+def _check_cycles(suite: Suite, fail: Fail) -> None:
+    """Refuse trainings that start from themselves, and data that is made with itself."""
     starts = {
         f"{table.name}/{row.name}": [] if row.start is None else [row.start]
         for table in suite.tables
@@ -329,11 +359,9 @@ def _check(suite: Suite) -> None:
     made = {key: named_data(suite, source.convert or "") for key, source in suite.data.items()}
     if (cyclic := _find_cycle(made)) is not None:
         fail(f"data {cyclic} is made with itself, by way of what it is made with.")
-    _check_networks(suite, fail)
-    _check_seen(suite, fail)
 
 
-def _check_networks(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+def _check_networks(suite: Suite, fail: Fail) -> None:
     """Refuse networks that there are not, whose lines would be left out without a word."""
     named: list[tuple[str | None, str]] = []
     for table in suite.tables:
@@ -355,7 +383,7 @@ def _find_cycle(named: Mapping[str, Iterable[str]]) -> str | None:
     return None
 
 
-def _check_seen(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+def _check_seen(suite: Suite, fail: Fail) -> None:
     """Refuse trainings that go on from others which learned from clips that they are tested on."""
     for table in suite.tables:
         cut = table.folds if table.folds > 1 else 0
@@ -381,8 +409,8 @@ def cut_of(table: SuiteTable, folds: int) -> int:
 
 def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
     """The table and row that a row's `start` names."""
-    table = suite.table(start.split("/", 1)[0])
-    name = start.split("/", 1)[1]
+    where, name = start.split("/", 1)
+    table = suite.table(where)
     return table, next(row for row in table.rows if row.name == name)
 
 
@@ -394,7 +422,7 @@ def _is_no_name(name: str) -> bool:
     return not name or "/" in name or name.startswith(".") or len(name.encode()) > 80
 
 
-def _check_words(suite: Suite, fail: Callable[[str], NoReturn]) -> None:
+def _check_words(suite: Suite, fail: Fail) -> None:
     """Refuse quotes that are not closed, empty commands, and flags that the benchmark sets."""
     given = [("convert", f"data {key}", one.convert) for key, one in suite.data.items()]
     given += [("draw", f"data {key}", one.draw) for key, one in suite.data.items()]
