@@ -90,7 +90,7 @@ class Comparison:
 
     @property
     def fold(self) -> IntArray:
-        """(n,) of each."""
+        """(n,) the fold of each clip that is compared."""
         return np.repeat(np.arange(len(self.folds)), [len(rows) for rows in self.tested])
 
     def alike(self, rows: IntArray) -> NDArray[np.bool_]:
@@ -146,12 +146,13 @@ def reidentify(
     scenario = _Scenario(comparison)
     names = list(matches[0].similarity)
     groups = comparison.groups[comparison.clips]
-    by_name = {
-        name: [scenario.statistics(one.similarity[name], (LINKAGE, RANK)) for one in matches]
+    linked = {
+        name: [linkage_auc(scenario.truth, one.similarity[name]) for one in matches]
         for name in names
     }
-    linked = {name: [one[LINKAGE] for one in mine] for name, mine in by_name.items()}
-    ranked = {name: [one[RANK] for one in mine] for name, mine in by_name.items()}
+    ranked = {
+        name: [rank_k(scenario.truth, one.similarity[name]) for one in matches] for name in names
+    }
     every = [average(mine) for mine in ranked.values()]
     wide = max_t(every, list(ranked.values()), clusters=groups)
     chosen = [name for one in matches for name in one.chosen]
@@ -347,7 +348,7 @@ class _Scenario:
 
     def __init__(self, comparison: Comparison) -> None:
         people, fold = comparison.people[comparison.clips], comparison.fold
-        self._truth = comparison.alike(comparison.clips)
+        self.truth = comparison.alike(comparison.clips)
         apart = comparison.sources[comparison.clips]
         self._compared = (fold[:, None] == fold) & (apart[:, None] != apart)
         rng = np.random.default_rng(comparison.seed + 1)
@@ -360,27 +361,24 @@ class _Scenario:
             half[mine] = np.arange(len(mine)) % 2
         self._part = part
         # each half of a person's clips against the other halves of all
-        self._pooled = [(p, h) for p in np.unique(people) for h in (0, 1)]
-        self._members = [np.flatnonzero((people == p) & (half == h)) for p, h in self._pooled]
-        self._pooled = [pair for pair, m in zip(self._pooled, self._members, strict=True) if len(m)]
-        self._members = [m for m in self._members if len(m)]
+        halves = [
+            (h, np.flatnonzero((people == person) & (half == h)))
+            for person in np.unique(people)
+            for h in (0, 1)
+        ]
+        self._pooled = [(h, members) for h, members in halves if len(members)]
         self._half = half
-        self._pooled_truth = np.stack([self._truth[m[0]] for m in self._members])
+        self._pooled_truth = np.stack([self.truth[members[0]] for _, members in self._pooled])
         groups = comparison.groups[comparison.clips]
-        pooled_groups = np.array([groups[m[0]] for m in self._members])
+        pooled_groups = np.array([groups[members[0]] for _, members in self._pooled])
         several = np.tile(groups, OPEN_PARTS)
         self.clusters: dict[str, NDArray[np.generic]] = dict.fromkeys(
             (RANK, MAP, LINKAGE, EER, SINGLE), groups
         ) | {MULTI: pooled_groups, KNOWN: several, IDENTIFIED: several}
 
-    def statistics(
-        self, similarity: Floats, only: Sequence[str] | None = None
-    ) -> dict[str, Statistic]:
+    def statistics(self, similarity: Floats) -> dict[str, Statistic]:
         """Every number of similarities (n, n) with -inf where clips are not compared."""
-        truth = self._truth
-        if only is not None:
-            plain = {RANK: rank_k, LINKAGE: linkage_auc}
-            return {name: plain[name](truth, similarity) for name in only}
+        truth = self.truth
         opened, open_truth = self._open(similarity), np.tile(truth, (OPEN_PARTS, 1))
         return {
             RANK: rank_k(truth, similarity),
@@ -397,7 +395,7 @@ class _Scenario:
         """What a similarity that tells nothing scores."""
         constant = np.where(self._compared, 0.0, -np.inf)
         found = self.statistics(constant)
-        found[MAP] = shuffled_map(self._truth, constant)
+        found[MAP] = shuffled_map(self.truth, constant)
         return {name: _mean([one.value]) for name, one in found.items()}
 
     def _open(self, similarity: Floats) -> Floats:
@@ -411,7 +409,7 @@ class _Scenario:
     def _pool(self, similarity: Floats) -> Floats:
         """(2 * people, n): the mean similarity of half of a person's clips to other halves."""
         rows = []
-        for (_, half), members in zip(self._pooled, self._members, strict=True):
+        for half, members in self._pooled:
             mine = similarity[members]
             known = mine > -np.inf
             total, count = np.where(known, mine, 0.0).sum(axis=0), known.sum(axis=0)
