@@ -123,7 +123,7 @@ def test_what_was_done_is_not_done_again(
     monkeypatch.setattr("masquerade.evaluation.executor.fit_predict", again)
     black = [EvaluatedMethod(name="black", anonymizer=build("blacken"))]
     second = evaluate(manifest, black, CONFIG, data="scenes", folder=kept)
-    for second_row, before in zip(second.rows, evaluation.rows, strict=False):
+    for second_row, before in zip(second.rows, evaluation.rows[:2], strict=True):
         assert _own_scores(second_row) == _own_scores(before)
 
 
