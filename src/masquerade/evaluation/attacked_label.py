@@ -39,7 +39,7 @@ class AttackedLabel:
     strength: Strength | None  # breaks ties among attackers
     scored: Sequence[ScoredAttacker]  # every attacker
     best: ScoredAttacker  # those that were chosen, averaged
-    together: Sequence[ScoredAttacker]  # the same where they are none of `scored`
+    together: Sequence[ScoredAttacker]  # `best` where it is of several attackers, else nothing
     rivals: Sequence[ScoredAttacker]  # all whose scores count against the method
     highest: ScoredAttacker  # of these the one with the highest score on test
     quantiles: Quantiles  # of intervals that hold for all rivals at once

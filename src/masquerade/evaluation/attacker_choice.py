@@ -440,8 +440,8 @@ def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[Score
 def counted(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
     """Return the attackers whose scores count against a method, chosen or not.
 
-    Not those of who sees the background alone, of traits of people: with few groups it guesses
-    right by chance, and says nothing about them.
+    On traits of people, attackers who see the background alone do not count: with few groups they
+    are right by chance.
     """
     if spec.of_people:
         return [one for one in scored if one.outputs.channels != {"place"}] or list(scored)

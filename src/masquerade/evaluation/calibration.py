@@ -10,9 +10,9 @@ from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats
 
 MIN_PROBABILITY = 1e-4  # of what was never seen in train, so that its logarithm is finite
-FURTHEST = 4.0  # log odds that a recalibration moves: beyond it, sure predictions would turn
+MAX_BIAS = 4.0  # log odds of a recalibration: beyond it, sure predictions would turn
 ROWS = 4096  # clips whose log odds are computed at once, of data sets that have thousands of labels
-DOUBT = 0.25  # weight of the training rate in the action prior that is added to predictions
+SMOOTHING = 0.25  # weight of the training rate in the action prior that is added to predictions
 
 
 def recalibrate(
@@ -28,7 +28,7 @@ def recalibrate(
     bias = np.zeros(on_train.shape[1])
     for _ in range(50):
         mean = probability(logits + bias).mean(axis=0)
-        bias = np.clip(bias + wanted - logit(mean), -FURTHEST, FURTHEST)
+        bias = np.clip(bias + wanted - logit(mean), -MAX_BIAS, MAX_BIAS)
     return probability(logit(probabilities) + bias)
 
 
@@ -46,7 +46,7 @@ def add_action_prior(
             some = truth if len(given) <= ROWS else truth.at(rows)  # whose priors are kept
             rate = some.rates[label]
             # Few clips of an action: what was never seen with it is rare, not impossible.
-            prior = (1 - DOUBT) * some.priors[label] + DOUBT * rate
+            prior = (1 - SMOOTHING) * some.priors[label] + SMOOTHING * rate
             found[rows] = probability(logit(given[rows]) + weight * (logit(prior) - logit(rate)))
         return found
 

@@ -40,7 +40,7 @@ from masquerade.storage import TemporaryFolder, code_digest, make_private
 from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
-LARGE_LABELS = 2**20  # bytes of one label's, from which on other processes read them from a file
+LARGE_LABELS = 2**20  # bytes of one label's codes from which on workers read them from a file
 FITTED_BY = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
     *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
@@ -57,7 +57,7 @@ RESTORING = "restoring its clips"
 """What is done for a row, as its progress is told."""
 
 SUBMITTED = 4  # tasks for each process that are handed out at once
-MOST_LETTERS = 50  # of a method's name in that of a folder, which 255 bytes are the most of
+MOST_LETTERS = 50  # of a method's name in a folder's name, which has 255 bytes at most
 RESTORED_BYTES = 2 << 30  # of a method's restored clips that are kept while they are attacked
 
 Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]

@@ -30,7 +30,8 @@ class Attack:
     test: Score  # its score on test
     # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
-    # whether its score counts against a method; not of attributes of people who sees no people
+    # whether its score counts against a method; on traits of people, not that of an attacker who
+    # sees only the background
     counts: bool = field(default=True, metadata={"left out": True})
 
 
@@ -253,7 +254,8 @@ class Evaluation:
     void: str | None  # why nothing of it is valid; None: it is
     limits: tuple[str, ...]  # of the data, to stand under every table
     rows: tuple[Row, ...]  # raw video first
-    # who is held out together: people, or pairs of people, some of whom are in several pairs
+    # what the table calls those who are held out together: people, pairs, takes, groups, source
+    # videos or clips
     held_out: str = "people"
     # of networks that have clips of their own; none: all see the preset's, and JSON has no such key
     sampling: tuple[NetworkSampling, ...] = field(default=(), metadata={"left out": ()})

@@ -47,7 +47,10 @@ def exceeds_held_limit(read: Score | None, floor: float | None, raw: float | Non
 
 
 def least_counted(metric: str) -> float:
-    """The score that f_lambda counts at least: an AUROC below .5 could be turned around."""
+    """The lowest private score that f_lambda uses.
+
+    It is .5 of AUROC, since an attacker can invert its answers, else 0.
+    """
     return 0.5 if metric == "AUROC" else 0.0
 
 

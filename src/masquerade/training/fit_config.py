@@ -9,15 +9,26 @@ from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.views import ONE_VIEW, Views
 
-FITTED = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment", "views")
+FIT_ARGUMENTS = (
+    "epochs",
+    "batch",
+    "lr",
+    "weight_decay",
+    "warmup",
+    "patience",
+    "amp",
+    "augment",
+    "views",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Arguments of `extract_clips`, `fit` and `predict`, which describe them.
+    """Settings of one supervised fit: its clips, network, training and views.
 
-    Side and stride are in pixels and source frames; without a stride frames are spread over the
-    video. The widths are of `tiny-3d` and `tiny-flow`; None: their own.
+    `extract_clips`, `fit` and `predict` describe them. Side and stride are in pixels and source
+    frames; without a stride frames are spread over the video. The widths are of `tiny-3d` and
+    `tiny-flow`; None: their own.
     """
 
     frames: int
@@ -40,7 +51,7 @@ class FitConfig:
 
     def fit_arguments(self) -> dict[str, Any]:
         """Return the arguments of `fit`."""
-        return {name: getattr(self, name) for name in FITTED}
+        return {name: getattr(self, name) for name in FIT_ARGUMENTS}
 
 
 def tiny() -> FitConfig:

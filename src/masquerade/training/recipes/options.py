@@ -154,7 +154,7 @@ OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
     "adversarial_loss": (Labels, "--objective labels"),
     "queue": (MoCo, "--objective moco"),
 }
-"""The objectives that a flag is of, as a class and in words."""
+"""The objective that each flag needs, as a class and in words."""
 REPLACED = ("utility", "batch", "stride", "aspect")
 """Flags whose value is the recipe's field of their name."""
 THRESHOLDS = {
@@ -162,7 +162,7 @@ THRESHOLDS = {
     "until_utility": "train_utility",
     "until_adversary": "train_adversary",
 }
-"""The column of the log that a flag gives a threshold of."""
+"""The column of the log whose threshold each flag sets."""
 WITHOUT_ADVERSARY = {"until_pretrain", "until_utility", "anonymizer_norms", "no_adversary"}
 """What is of the anonymizer and the action network alone, beside the flags of every recipe."""
 CATCH_UP = 200  # updates, as in VITA's code
