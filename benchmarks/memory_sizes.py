@@ -56,7 +56,7 @@ def main() -> None:
         f"Made by `python benchmarks/memory_sizes.py --frames {count}`: peak memory,",
         "selective, MJPEG, of the process that runs, without the one that decodes for it.",
         "",
-        "| | peak, MB | ceiling, MB |",
+        "| | peak, MiB | ceiling, MiB |",
         "| --- | --- | --- |",
     ]
     out = Path(__file__).resolve().parents[1] / "docs/results/memory-sizes.md"
