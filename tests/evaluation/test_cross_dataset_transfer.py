@@ -348,7 +348,7 @@ def vispr(folder: Path) -> None:
 def test_the_papers_protocol_from_the_datasets_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As docs/evaluate.md has it: convert, train on two data sets, score on the third."""
+    """As docs/evaluate-papers.md has it: convert, train on two data sets, score on the third."""
     (tmp_path / "vispr").mkdir()
     hmdb51(tmp_path)
     vispr(tmp_path / "vispr")
