@@ -60,7 +60,7 @@ class LocalPool(ProcessPoolExecutor):
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """Submit a task, for which a process may be started."""
-        with starting_worker(self, self.signals), _environment(self.environment):
+        with starting_worker(self, self.signals), environment_with(self.environment):
             return super().submit(*task, **more)
 
 
@@ -86,7 +86,7 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
     them. Multiprocessing's own process for clean-up never gets SIGHUP, over which it would stumble.
     Neither runs code of the current folder, see `SAFE_PATH`.
     """
-    with _deferred(signals), _environment(SAFE_PATH):
+    with _deferred(signals), environment_with(SAFE_PATH):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             resource_tracker.ensure_running()  # started later, it would unblock other signals
@@ -97,7 +97,7 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment_with(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables inside the block, for processes that are started in it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ pytest.importorskip("fastapi", reason="the studio's packages are not installed")
 
 from masquerade.errors import UsageError
 from masquerade.pipeline.edits import Edits
+from masquerade.studio import children
 from masquerade.studio.jobs import Job, Jobs
 from masquerade.studio.studio import Studio
 
@@ -37,22 +37,38 @@ def add(jobs: Jobs, *words: str) -> Job:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("multiprocessing.Pipe", "the run could not be begun: Too many open files."),
+        ("prepare_children", "the run failed: it could not be started: Too many open files."),
+    ],
+)
 def test_a_job_whose_process_does_not_start_fails_and_the_next_one_runs(
-    jobs: Jobs, wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    jobs: Jobs,
+    wait: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    said: str,
 ) -> None:
-    real, begun = subprocess.Popen, []
+    begun: list[Any] = []
+    real = {
+        "multiprocessing.Pipe": children.multiprocessing.Pipe,
+        "prepare_children": children.prepare_children,
+    }[name]
 
-    def starting(*words: Any, **options: Any) -> Any:
-        begun.append(words)
+    def starting(**options: Any) -> Any:
+        begun.append(options)
         if len(begun) == 1:
             raise OSError(errno.EMFILE, "Too many open files")
-        return real(*words, **options)
+        return real(**options)
 
-    monkeypatch.setattr(subprocess, "Popen", starting)
+    monkeypatch.setattr(f"masquerade.studio.children.{name}", starting)
     none = str(tmp_path / "none.json")
     first, second = (add(jobs, none, "a.mp4", "safe.mp4") for _ in range(2))
-    assert first.state == "failed" and first.exit_code == 1
-    assert first.error == "the run could not be begun: Too many open files."
+    wait(lambda: first.state, lambda state: state not in ("waiting", "running"))
+    assert first.state == "failed" and first.exit_code in (1, -1) and first.error == said
     wait(lambda: second.state, lambda state: state not in ("waiting", "running"))
     # The second one's process did begin: it is that one which says what it lacks.
     assert second.state == "failed" and "none.json is not a file of edits" in str(second.error)

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
 from masquerade.studio import scan_process
-from masquerade.studio.children import Child
 from masquerade.studio.scan_process import Pauses
-
-CODE = """
-import time
-from masquerade.studio.children import end_with_parent, say
-def heard():
-    global count
-    count += 1
-    say(count=count)
-count = 0
-end_with_parent(heard)
-say(ready=True)
-while count < 2:
-    time.sleep(0.01)
-"""
 
 
 def test_a_search_waits_from_a_nudge_on_and_no_longer(monkeypatch: Any) -> None:
@@ -46,25 +28,6 @@ def test_a_search_waits_from_a_nudge_on_and_no_longer(monkeypatch: Any) -> None:
     pauses.wait()
     pauses.wait()
     assert slept == [0.75]
-
-
-def test_a_child_hears_nudges_until_it_ends(tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "nudged.py").write_text(CODE)
-    monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), *filter(None, sys.path)]))
-    lines: list[dict[str, Any]] = []
-    ended: list[int] = []
-    child = Child("nudged", on_line=lines.append, on_end=lambda code, _: ended.append(code))
-    end = time.monotonic() + 60
-    while not lines:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    child.nudge()
-    child.nudge()
-    while not ended:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    assert ended == [0] and lines == [{"ready": True}, {"count": 1}, {"count": 2}]
-    child.nudge()  # of one that has ended, which is no error
 
 
 def test_pictures_pause_the_search(page: TestClient, opened: Any, monkeypatch: Any) -> None:

@@ -161,5 +161,10 @@ def test_a_killed_studio_leaves_nothing_that_the_next_one_does_not_remove(
 
 
 def _children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
+    """All that a process started, and they started."""
+    listed = [
+        int(child)
+        for file in Path("/proc").glob(f"{pid}/task/*/children")
+        for child in file.read_text().split()
+    ]
+    return listed + [one for child in listed for one in _children(child)]

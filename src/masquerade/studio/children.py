@@ -1,26 +1,52 @@
-"""Processes that work for the page: each tells how far it is in lines of JSON."""
+"""Processes that work for the page: each tells how far it is in lines of JSON.
 
+They are forked from a process that has imported what they need, which takes seconds, and does
+nothing else: this one has threads, and a fork of a process with threads may hang.
+"""
+
+import atexit
+import importlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
+
+from masquerade.process_pool import ONE_BLAS_THREAD, TERMINAL, children_without, environment_with
 
 PATIENCE = 20.0  # seconds that a process has to end by itself
 MOST_STDERR = 4000  # characters of its stderr that are kept
 NICE = 19  # the lowest priority: the page must answer at once
+# elsewhere what is imported is not safe to fork, and each process imports it anew
+FORKED = sys.platform == "linux"
+CONTEXT = ForkServerContext() if FORKED else SpawnContext()
+IMPORTED = ["masquerade.cli", "masquerade.studio.job_process", "masquerade.studio.scan_process"]
+Pipes = tuple[Connection, ...]  # stdin, stdout and stderr of a child, and its exit code
+
+
+def prepare_children() -> None:
+    """Let the process that children are forked from import what they need, and do not wait."""
+    if FORKED:
+        # of numpy's one thread, so that it may be forked, and without a terminal's signals
+        with children_without(TERMINAL), environment_with(ONE_BLAS_THREAD):
+            forkserver.set_forkserver_preload(IMPORTED)
+            forkserver.ensure_running()
 
 
 class Child:
     """A Python module that runs in a process of its own and ends with this one.
 
     Args:
-        module: its name; its `main` calls `end_with_parent` first.
-        arguments: of its command line.
+        module: its name; its `main` takes the arguments, calls `end_with_parent` first and
+            returns the exit code.
+        arguments: of its `main`.
         on_line: called with each line that it says, in another thread.
         on_end: called with its exit code and the end of its stderr once it has ended.
     """
@@ -32,20 +58,21 @@ class Child:
         on_line: Callable[[dict[str, Any]], None],
         on_end: Callable[[int, str], None],
     ) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,  # which it reads: `nudge`, and its end when this process is gone
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-            start_new_session=True,  # Ctrl+C is for this process, which then stops it
+        stdin, self._stdin = multiprocessing.Pipe(duplex=False)
+        self._stdout, stdout = multiprocessing.Pipe(duplex=False)
+        self._errors, stderr = multiprocessing.Pipe(duplex=False)
+        self._exit_code, exit_code = multiprocessing.Pipe(duplex=False)
+        theirs = stdin, stdout, stderr, exit_code
+        self._process = CONTEXT.Process(
+            target=_run, args=(module, arguments, dict(os.environ), theirs)
         )
+        self._begun = threading.Event()  # or it could not be
+        self._sending = threading.Lock()
+        self._ended = False  # nothing more is sent to it
         self._stderr = ""
-        errors = threading.Thread(target=self._read_stderr, daemon=True)
-        errors.start()
-        self._thread = threading.Thread(target=self._read_stdout, args=(on_line, on_end, errors))
+        atexit.register(self._stdin.close)  # multiprocessing waits for it at exit
+        # in a thread: what it is forked from may still be importing
+        self._thread = threading.Thread(target=self._work, args=(theirs, on_line, on_end))
         self._thread.daemon = True
         self._thread.start()
 
@@ -59,45 +86,99 @@ class Child:
 
     def nudge(self) -> None:
         """Let the child's `nudged` be called."""
-        assert self._process.stdin is not None
-        with suppress(OSError, ValueError):  # it has ended
-            os.write(self._process.stdin.fileno(), b".")
+        with suppress(OSError):  # it has ended
+            os.write(self._stdin.fileno(), b".")
 
     def _send(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        self._begun.wait()
+        with self._sending:
+            if not self._ended and self._process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(self._process.pid, number)
 
-    def _read_stdout(
+    def _work(
         self,
+        theirs: Pipes,
         on_line: Callable[[dict[str, Any]], None],
         on_end: Callable[[int, str], None],
-        errors: threading.Thread,
     ) -> None:
-        assert self._process.stdout is not None and self._process.stdin is not None
+        errors = threading.Thread(target=self._read_stderr, daemon=True)
         code = -1
         try:
-            for line in self._process.stdout:
-                with suppress(ValueError):  # a line that a library printed
-                    found = json.loads(line)
-                    if isinstance(found, dict):
-                        on_line(found)
-            code = self._process.wait()
+            self._start(theirs)
+            errors.start()
+            with open(self._stdout.fileno(), encoding="utf-8", errors="backslashreplace",
+                      closefd=False) as lines:  # fmt: skip
+                for line in lines:
+                    with suppress(ValueError):  # a line that a library printed
+                        found = json.loads(line)
+                        if isinstance(found, dict):
+                            on_line(found)
+            code = self._wait()
         except Exception as error:  # of this process, such as too many open files
             self._stderr += f"\n{error}"
-            self._process.kill()
-            self._process.wait()
+            self._send(signal.SIGKILL)
+            self._wait()
         finally:
-            errors.join()
-            with suppress(OSError):
-                self._process.stdin.close()
-            self._process.stdout.close()
+            if errors.ident is not None:
+                errors.join()
+            atexit.unregister(self._stdin.close)
+            for pipe in (self._stdin, self._stdout, self._errors, self._exit_code):
+                pipe.close()
             on_end(code, self._stderr)
 
+    def _start(self, theirs: Pipes) -> None:
+        try:
+            prepare_children()
+            self._process.start()
+        except OSError as error:
+            raise OSError(f"it could not be started: {error.strerror or error}.") from error
+        finally:
+            self._begun.set()
+            for pipe in theirs:
+                pipe.close()
+
+    def _wait(self) -> int:
+        """Wait for its end; gives its exit code, below 0 of one that was killed or never began."""
+        with self._sending:
+            self._ended = True
+        if self._process.pid is None:
+            return -1
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        with suppress(EOFError):  # it was killed
+            # multiprocessing loses exit codes where two threads ask for them
+            return int(self._exit_code.recv_bytes())
+        return -1
+
     def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._stderr = (self._stderr + line)[-MOST_STDERR:]
-        self._process.stderr.close()
+        with open(self._errors.fileno(), encoding="utf-8", errors="backslashreplace",
+                  closefd=False) as lines:  # fmt: skip
+            for line in lines:
+                self._stderr = (self._stderr + line)[-MOST_STDERR:]
+
+
+def _run(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], pipes: Pipes
+) -> None:
+    """Run a module's `main` as a program of its own does; what it was forked from is older."""
+    code = 1
+    *streams, exit_code = pipes
+    try:
+        os.setsid()  # Ctrl+C is for the process that started it, which then stops it
+        for number, stream in enumerate(streams):
+            os.dup2(stream.fileno(), number)
+            stream.close()
+        os.environ.clear()
+        os.environ.update(environment)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        code = importlib.import_module(module).main(list(arguments))
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        exit_code.send_bytes(str(code).encode())
 
 
 def end_with_parent(nudged: Callable[[], None] = lambda: None) -> None:

@@ -27,6 +27,7 @@ from masquerade.pipeline.outputs import receipt_path
 from masquerade.regions.template import Template
 from masquerade.regions.template_library import Library
 from masquerade.storage import TemporaryFolder, file_digest, file_signature
+from masquerade.studio.children import prepare_children
 from masquerade.studio.copying import Pictures
 from masquerade.studio.decisions import template_names
 from masquerade.studio.history import History
@@ -107,6 +108,7 @@ class Studio:
         self._videos: dict[str, VideoSession] = {}
         self._histories: dict[str, History] = {}
         self._lock = threading.Lock()
+        prepare_children()
 
     def close(self) -> None:
         """End all work, and remove uploads and copies."""
