@@ -37,6 +37,45 @@ def test_the_service_of_a_transport_stream_is_told(tmp_path: Path) -> None:
     assert list_unread_data(m2ts) == ("service_name",)
 
 
+@pytest.mark.parametrize("cut", [101, 188, 5000])
+def test_a_service_is_told_wherever_the_file_begins(tmp_path: Path, cut: int) -> None:
+    """A recording that was cut need not begin with a whole packet, nor go on with one."""
+    path, named = make(tmp_path / "a.ts"), tmp_path / "b.ts"
+    ffmpeg("-i", path, "-c", "copy", "-metadata", "service_name=Dr Smith", named)
+    whole = named.read_bytes()
+    again = whole.rindex(b"Dr Smith") - 188
+    path.write_bytes(path.read_bytes()[cut:] + whole[again:])
+    assert list_unread_data(path) == ("service_name",)
+    path.write_bytes(whole[: 2 * 188])  # two packets are a transport stream, too
+    assert list_unread_data(path) == ("service_name",)
+
+
+def service_table(name: bytes, table: int = 0x42) -> bytes:
+    """A description of one service, with no checksum, or the like of another table."""
+    said = b"\x01\0" + bytes([len(name)]) + name
+    services = b"\0\x01\xfc\x80" + bytes([len(said) + 2, 0x48, len(said)]) + said
+    content = bytes(8) + services * bool(name) + bytes(4)
+    return bytes([table, 0xF0, len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ((service_table(b"", 0x4A), service_table(b"Dr Smith")), ("service_name",)),
+        ((service_table(b""), service_table(b"Dr Smith", 0x46)), ("service_name",)),
+        ((service_table(b"Service01"), b"\xff", service_table(b"Dr Smith")), ()),  # is padding
+    ],
+    ids=["bouquets first", "none first", "behind padding"],
+)
+def test_every_table_of_services_in_a_packet_is_read(
+    tmp_path: Path, sections: tuple[bytes, ...], told: tuple[str, ...]
+) -> None:
+    path = make(tmp_path / "a.ts", seconds=0.2)
+    packet = b"G\x40\x11\x10\0" + b"".join(sections)
+    path.write_bytes(path.read_bytes() + packet.ljust(188, b"\xff"))
+    assert list_unread_data(path) == told
+
+
 def test_damaged_tables_of_services_are_passed_over(tmp_path: Path) -> None:
     path = make(tmp_path / "a.ts", seconds=0.2)
     data = bytearray(path.read_bytes())

@@ -4,24 +4,29 @@ import re
 from collections.abc import Iterator
 from mmap import mmap
 
-_TABLE = re.compile(rb"G[\0\x20\x40\x60]\x11", re.DOTALL)  # a packet of service descriptions
+_TABLE = rb"G[\0\x20\x40\x60]\x11"  # as a packet of service descriptions begins
 _DESCRIBES = (0x42, 0x46)  # tables of services: of this stream, and of others
 _SERVICE = 0x48  # the descriptor that names one
 _PLAIN = re.compile(rb"(?:FFmpeg|Service\d\d)?")  # what FFmpeg writes of itself
-_LARGEST = 1024  # bytes of a section
+_LARGEST = 4096  # bytes of a section
+_FILLING = 0xFF  # instead of a table: what follows in a packet is empty
+_LEADING = 65_536  # bytes before the first whole packet, at most, as FFmpeg passes over
+_SURE = 8  # packets in a row, where a file is long enough
 
 
-def packet_layout(data: mmap) -> tuple[int, int] | None:
-    """Bytes of a packet of a transport stream, and where in it the packet proper begins."""
-    for size, first in ((188, 0), (192, 4), (204, 0)):
-        if data[first : first + 8 * size : size] == b"G" * 8:
-            return size, first
+def packet_size(data: mmap) -> int | None:
+    """Bytes of a packet of a transport stream, which need not begin with a whole one."""
+    for size in (188, 192, 204):
+        more = min(_SURE, len(data) // size) - 1
+        packets = re.compile(rb"G(?:.{%d}G){%d}" % (size - 1, max(1, more)), re.DOTALL)
+        if packets.search(data, 0, _LEADING + _SURE * size):
+            return size
     return None
 
 
-def names_in_mpegts(data: mmap, size: int, first: int) -> Iterator[str]:
+def names_in_mpegts(data: mmap, size: int) -> Iterator[str]:
     """Yield which names of services and providers say more than FFmpeg does of itself."""
-    for section in _sections(data, size, first):
+    for section in _sections(data, size):
         place, end = 11, min(len(section), 3 + _number(section, 1)) - 4  # a checksum ends it
         while place + 5 <= end:
             at, place = place + 5, place + 5 + _number(section, place + 3)
@@ -42,12 +47,14 @@ def _told(said: bytes) -> Iterator[str]:
         place += 1 + length
 
 
-def _sections(data: mmap, size: int, first: int) -> Iterator[bytes]:
+def _sections(data: mmap, size: int) -> Iterator[bytes]:
     """The service descriptions, put together of the packets that hold their parts."""
     held = b""
-    for found in _TABLE.finditer(data):
+    # a packet is next to another one; a stream that was cut goes on anywhere
+    table = rb"%s(?:(?=.{%d}G)|(?<=G.{%d}))" % (_TABLE, size - 3, size + 2)
+    for found in re.finditer(table, data, re.DOTALL):
         place = found.start()
-        if (place - first) % size or not data[place + 3 : place + 4].strip(b"\0"):
+        if not data[place + 3 : place + 4].strip(b"\0"):
             continue
         fields = data[place + 3] >> 4 & 3
         before = 5 + data[place + 4] if fields & 2 and place + 4 < len(data) else 4
@@ -61,8 +68,11 @@ def _sections(data: mmap, size: int, first: int) -> Iterator[bytes]:
 
 
 def _complete(held: bytes) -> Iterator[bytes]:
-    if len(held) >= 3 and held[0] in _DESCRIBES and len(held) >= 3 + _number(held, 1):
-        yield held
+    """The service descriptions among sections that follow each other, as far as they are whole."""
+    while len(held) >= 3 and held[0] != _FILLING and len(held) >= 3 + _number(held, 1):
+        section, held = held[: 3 + _number(held, 1)], held[3 + _number(held, 1) :]
+        if section[0] in _DESCRIBES:
+            yield section
 
 
 def _number(section: bytes, place: int) -> int:
