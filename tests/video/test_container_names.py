@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,34 @@ def test_what_is_written_over_in_a_matroska_file_is_told(tmp_path: Path) -> None
     start = data.index(b"\x57\x41")
     path.write_bytes(data[:start] + b"\x73\x84" + data[start + 2 :])
     assert list_unread_data(path) == ("a SegmentFilename",)
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["-f matroska", "-f matroska -live 1", "-f webm -c:v libvpx -cluster_size_limit 900"],
+    ids=["matroska", "live", "webm"],
+)
+@pytest.mark.parametrize("piped", [False, True], ids=["file", "recording"])
+def test_what_lies_behind_a_matroska_file_is_told(
+    tmp_path: Path, options: str, *, piped: bool
+) -> None:
+    """Also behind a recording, whose segment says no size, and behind several in one file."""
+    path = tmp_path / "a.mkv"
+    source = ("-y", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:d=0.4")
+    command = ["ffmpeg", *source, "-pix_fmt", "yuv420p", *options.split()]
+    with path.open("wb") as file:
+        subprocess.run([*command, "pipe:" if piped else str(path)], check=True, stdout=file)
+    whole = path.read_bytes()
+    for more in (b"", bytes(10), whole, b"\xec\x84" + bytes(4)):
+        path.write_bytes(whole + more)
+        assert list_unread_data(path) == ()
+    for more in (b"Dr Smith, Ward 7", b"\xff\xd8\xff\xe0 JFIF", bytes(10) + b"\xff\xd8\xff"):
+        for before in (whole, 2 * whole):
+            path.write_bytes(before + more)
+            assert list_unread_data(path) == ("data behind the picture",)
+    for size in range(len(whole) // 2, len(whole), 3):  # cut short
+        path.write_bytes(whole[:size])
+        assert list_unread_data(path) == ()
 
 
 @pytest.mark.parametrize("name", ["o.mp4", "o.mov", "o.mkv", "o.webm", "o.avi"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from masquerade.video.container import JPEG
 from masquerade.video.decoding_process import list_used_bytes
-from masquerade.video.matroska_data import EBML, names_in_matroska
+from masquerade.video.matroska_data import EBML, matroska_end, names_in_matroska
 from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
 from masquerade.video.mpegts_data import names_in_mpegts, packet_size
 from masquerade.video.undisplayed import mp4_boxes
@@ -61,6 +61,7 @@ def _names(data: mmap, path: Path, *, video: bool) -> Iterator[str]:
         yield from _in_mp4(data, path)
     elif data[:4] == EBML:
         yield from names_in_matroska(data)
+        yield from _behind(data, matroska_end(data))
     elif (size := packet_size(data)) is not None:
         yield from names_in_mpegts(data, size)
 
