@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import av
@@ -149,9 +150,25 @@ def test_what_was_seen_before_a_published_video_breaks_off_counts(
     said = capsys.readouterr()
     (video,) = json.loads(said.out)["videos"]
     assert video["error"] == "a.mp4 cannot be read to its end." and video["recovered"]
+    assert {"tags", "streams", "receipt"} < {one["attack"] for one in video["findings"]}
     assert "a.mp4 could not be attacked to its end: a.mp4 cannot" in said.err
     text = page.read_text()
     assert "It could not be attacked to its end" in text and "Faces are seen" in text
+
+
+def test_tags_streams_and_receipt_of_a_damaged_video_are_told(tmp_path: Path) -> None:
+    published = write(tmp_path / "a.mp4", count=6)
+    data = bytearray(published.read_bytes())
+    begins, ends = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    for place in range((begins + ends) // 2, ends):
+        data[place] ^= 0x5A
+    data += struct.pack(">I4s", 24, b"uuid") + b"12 High Street.."
+    published.write_bytes(data)
+    (video,) = attack_files([published], QUICK).videos
+    assert "cannot be decoded" in str(video.error)
+    found = {one.attack: one for one in video.findings}
+    assert found["tags"].level == "recovered" and "a uuid box" in found["tags"].says
+    assert {"streams", "receipt"} < found.keys()
 
 
 def test_a_receipt_of_an_earlier_output_refuses_no_raw_video(tmp_path: Path) -> None:

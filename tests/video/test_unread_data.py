@@ -340,6 +340,19 @@ def test_a_message_between_frames_that_no_known_encoder_writes_is_left(tmp_path:
 
 
 @needs_ffmpeg
+def test_tags_of_frames_beside_damaged_ones_are_told(tmp_path: Path) -> None:
+    path, out = make(tmp_path / "a.mp4", "-g", 5), tmp_path / "b.mp4"
+    message = "sei_user_data=17ee8c60f84d11d98cd60800200c9a66+N52.51E13.40"
+    ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"h264_metadata={message}", out)
+    data = bytearray(out.read_bytes())
+    begins, ends = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    for place in range((begins + ends) // 2, ends):
+        data[place] ^= 0x5A
+    out.write_bytes(data)
+    assert list_frame_tags(out) == (["side:SEI_UNREGISTERED"], True)
+
+
+@needs_ffmpeg
 def test_tags_of_later_frames_are_told(tmp_path: Path) -> None:
     path, out = tmp_path / "a.avi", tmp_path / "b.avi"
     make(path, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", 2, seconds=0.4)

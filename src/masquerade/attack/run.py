@@ -270,7 +270,12 @@ def attack_file(
             findings += attacks.seen(path, side, drawn)
             beside += attacks.compared_findings()
         whole = info.kind == "video" and not own_output  # which has no tags but its encoder's
-        frame_tags, other_messages = list_frame_tags(path) if whole else ((), False)
+        frame_tags, other_messages = list[str](), False
+        try:
+            if whole:
+                frame_tags, other_messages = list_frame_tags(path)
+        except Exception as error:  # its other tags are told all the same
+            failed = failed or error
         findings += [
             read_tags(info, frame_tags=frame_tags, other_messages=other_messages),
             read_streams(info, hidden=unseen, hidden_sound=unheard),

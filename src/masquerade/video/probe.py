@@ -180,7 +180,7 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
     shown = hidden[False]
     if doubtful or (codec == "h264" and _holds_fields(path)):
-        shown = _count_decoded(path, after_frames)
+        shown = sum(1 for _ in _decoded_frames(path, after_frames))
     elif early.count and early.first is not None:
         shown -= max(0, early.count - _count_before(path, early.first))
     return StreamFrames(shown, hidden[True], max(silent, default=0.0))
@@ -192,18 +192,16 @@ def _holds_fields(path: Path) -> bool:
         return first_frame(container, main_stream(container, path), path).interlaced_frame
 
 
-def _count_decoded(path: Path, after_frames: Callable[[], object]) -> int:
-    """Count a video's frames by decoding all of it; damaged packets give none."""
-    count = 0
+def _decoded_frames(path: Path, after_frames: Callable[[], object]) -> Iterator[av.VideoFrame]:
+    """Decode all of a video; damaged packets give no frames."""
     with open_container(path) as container, _naming_damage(path):
         stream = main_stream(container, path)
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
         for number, packet in enumerate(container.demux(stream)):
             with suppress(av.FFmpegError, ValueError, RuntimeError):
-                count += len(packet.decode())
+                yield from packet.decode()
             if number % FRAMES_BETWEEN == 0:
                 after_frames()
-    return count
 
 
 def _count_before(path: Path, tick: int) -> int:
@@ -554,20 +552,14 @@ def list_frame_tags(
 ) -> tuple[list[str], bool]:
     """List the names of all frames' tags, and tell whether no known encoder wrote some of them.
 
-    `after_frames` is called now and then, as this decodes the whole video.
+    Damaged frames are left out. `after_frames` is called now and then, as this decodes the whole
+    video.
     """
     names: dict[str, None] = {}
     other = False
-    with open_container(path) as container:
-        stream = main_stream(container, path)
-        stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
-        with _naming_damage(path):
-            for number, frame in enumerate(container.decode(stream)):
-                assert isinstance(frame, av.VideoFrame)
-                names |= dict.fromkeys(_frame_tags(frame))
-                other = other or has_other_message(frame)
-                if number % FRAMES_BETWEEN == 0:
-                    after_frames()
+    for frame in _decoded_frames(path, after_frames):
+        names |= dict.fromkeys(_frame_tags(frame))
+        other = other or has_other_message(frame)
     return list(names), other
 
 
