@@ -255,6 +255,17 @@ def test_a_copy_is_not_said_to_have_other_colours() -> None:
     assert faces.frames == people.frames == (0,) and "differ from the raw" not in faces.says
 
 
+def test_noise_of_an_encoder_is_no_change_of_colours() -> None:
+    """It leaves some pixels just beyond what counts as unchanged, by which nothing is explained."""
+    rng = np.random.default_rng(0)
+    raw = cv2.resize(rng.integers(60, 190, (12, 16, 3), np.uint8), (160, 120))
+    published = raw + 2  # which a change of colours explains
+    published[50:53, 70:73] += 7
+    assert "differ from the raw" not in beside(published, raw)[0].says
+    published = raw + 12
+    assert "differ from the raw" in beside(published, raw)[0].says
+
+
 def test_pictures_of_few_pixels_are_compared_as_they_are() -> None:
     for side in (1, 2, 4):
         raw = np.full((side, side, 3), 90, np.uint8)

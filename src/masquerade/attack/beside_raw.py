@@ -40,6 +40,9 @@ BLUR_SIZE = 3  # pixels, by which both are smoothed: an encoder's own noise is n
 MIN_EXPLAINED_SHARE = 0.5
 # by how much that share is larger, at least, than without that change; less where the rest is small
 MIN_EXPLAINED_GAIN = 0.1
+# levels by which a change of colours moves at least that share of pixels: an encoder's noise, which
+# may have an average, moves few of them from one side of `UNCHANGED_LEVELS` to the other
+LEAST_MOVED = UNCHANGED_LEVELS / 2
 SIDE = 160  # pixels of the longer side, about, from which a change of colours is estimated
 ROUNDS = 5  # of that estimate, each from the pixels that the one before explains best
 CONTRASTS = 0.5, 2.0  # least and most by which grey contrast is multiplied, or a negative's
@@ -226,15 +229,17 @@ class BesideRaw:
         alike = max(_share_alike(one) for one in differs)
         if alike == 1:  # there is nothing to explain
             return raw, differs
-        least = max(MIN_EXPLAINED_SHARE, alike + min(MIN_EXPLAINED_GAIN, (1 - alike) / 2))
-        recoloured, explained = [], []
+        gain = min(MIN_EXPLAINED_GAIN, (1 - alike) / 2)
+        least = max(MIN_EXPLAINED_SHARE, alike + gain)
+        recoloured, explained, moved = [], [], list[float]()
         for one in raw:
             colours, contrast = _colour_map(one, published)
             recoloured.append(np.asarray(cv2.transform(one, colours), np.uint8))
+            moved.append(1 - _share_alike(_difference(one, recoloured[-1]), LEAST_MOVED))
             # less contrast would else make everything that is hidden more alike
             left = _difference(published, recoloured[-1]) / contrast
             explained.append(np.asarray(left, np.float32))
-        if max(_share_alike(one) for one in explained) < least:
+        if max(_share_alike(one) for one in explained) < least or max(moved) < gain:
             return raw, differs
         self._recoloured += 1
         return recoloured, explained
@@ -292,8 +297,8 @@ def _difference(a: U8, b: U8) -> F32:
     return np.asarray(np.abs(first - second).mean(axis=2), np.float32)
 
 
-def _share_alike(differs: F32) -> float:
-    return float((differs <= UNCHANGED_LEVELS).mean())
+def _share_alike(differs: F32, most: float = UNCHANGED_LEVELS) -> float:
+    return float((differs <= most).mean())
 
 
 def _colour_map(raw: U8, published: U8) -> tuple[F64, float]:
