@@ -273,6 +273,19 @@ def test_a_page_of_the_users_own_is_not_replaced(table: Evaluation, tmp_path: Pa
     assert "Ward" in own.read_text("utf-8") and chart.exists()
 
 
+def test_a_page_that_an_earlier_version_wrote_is_replaced(
+    table: Evaluation, tmp_path: Path
+) -> None:
+    """It says nothing of what made it."""
+    write_report(tmp_path, [table], title="Ward")
+    page, charts = tmp_path / "index.html", len(list((tmp_path / "charts").iterdir()))
+    earlier = page.read_text("utf-8").replace('<meta name="generator" content="masquerade">\n', "")
+    page.write_text(earlier, "utf-8")
+    write_report(tmp_path, [replace(table, rows=table.rows[:2])], title="Ward")
+    assert page.read_text("utf-8") != earlier
+    assert len(list((tmp_path / "charts").iterdir())) < charts
+
+
 def test_charts_of_one_name_are_files_of_their_own(table: Evaluation, tmp_path: Path) -> None:
     write_report(tmp_path, [table, table], title="Twice")
     names = [one.stem for one in (tmp_path / "charts").iterdir()]

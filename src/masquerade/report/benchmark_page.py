@@ -69,7 +69,10 @@ from masquerade.transaction import transaction
 
 PAGE_FILES = ("index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg")
 """What `write_report` writes under names that a user's own files may have."""
-OWN = '<meta name="generator" content="masquerade">'  # in every page that `write_report` wrote
+OWN = (  # in every page that `write_report` wrote, now or in an earlier version
+    '<meta name="generator" content="masquerade">',
+    'The same as files: <a href="table.csv">table.csv</a>, <a href="table.tex">table.tex</a>',
+)
 CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of such a page
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
@@ -291,7 +294,7 @@ def write_report(
     try:
         # a page that somebody else wrote need not be in UTF-8
         page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else None
-        is_own = page_before is not None and OWN in page_before
+        is_own = page_before is not None and any(one in page_before for one in OWN)
         if page_before is not None and not is_own and not results:
             raise UsageError(
                 f"{earlier} would be replaced, and is no page of this kind: choose another folder, "
