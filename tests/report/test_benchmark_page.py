@@ -273,6 +273,32 @@ def test_a_page_of_the_users_own_is_not_replaced(table: Evaluation, tmp_path: Pa
     assert "Ward" in own.read_text("utf-8") and chart.exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["table.csv", "table.tex", "results.json", "trade-off.png", "charts/{}"]
+)
+def test_files_of_the_users_own_are_not_replaced_where_no_page_is(
+    table: Evaluation, tmp_path: Path, name: str
+) -> None:
+    write_report(tmp_path / "made", [table], title="Ward")
+    chart = min(one.name for one in (tmp_path / "made" / "charts").iterdir())
+    own = tmp_path / "paper" / name.format(chart)
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(UsageError, match="would be replaced"):
+        write_report(tmp_path / "paper", [table], title="Ward")
+    assert [one for one in (tmp_path / "paper").rglob("*") if one.is_file()] == [own]
+    assert own.read_text() == "mine"
+
+
+def test_a_report_is_made_beside_the_results_that_it_is_of(
+    table: Evaluation, tmp_path: Path
+) -> None:
+    """As `evaluate` writes them."""
+    (tmp_path / "results.json").write_text(table.to_json() + "\n")
+    write_report(tmp_path, [from_json((tmp_path / "results.json").read_text())], title="Ward")
+    assert (tmp_path / "index.html").exists()
+
+
 def test_a_page_that_an_earlier_version_wrote_is_replaced(
     table: Evaluation, tmp_path: Path
 ) -> None:

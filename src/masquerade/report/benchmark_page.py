@@ -276,7 +276,8 @@ def write_report(
     the results as JSON lie already, from the folder on, so that they are not written again.
 
     Raises:
-        UsageError: the folder has a page that `write_report` did not write.
+        UsageError: the folder has a page or a file of such a name that `write_report` did not
+            write.
     """
     new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
     sections = _sections(evaluations, contexts, limit)
@@ -290,31 +291,41 @@ def write_report(
         charts=list(charts),
     )
     figure = trade_off_figure(evaluations)
+    texts = {
+        "index.html": page,
+        "table.csv": csv_table(evaluations),
+        "table.tex": latex_table(evaluations),
+        **{name: one.to_json() + "\n" for name, one in new.items()},
+        **charts,
+    }
+    written = {name: text.encode() for name, text in texts.items()}
+    written |= {f"trade-off.{kind}": picture(figure, kind) for kind in ("png", "svg")}
     earlier = folder / "index.html"
     try:
         # a page that somebody else wrote need not be in UTF-8
-        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else None
-        is_own = page_before is not None and any(one in page_before for one in OWN)
-        if page_before is not None and not is_own and not results:
-            raise UsageError(
-                f"{earlier} would be replaced, and is no page of this kind: choose another folder, "
-                "or move it away."
-            )
-        linked = re.findall(CHART_LINK, page_before) if page_before and is_own else []
+        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else ""
+        is_own = any(one in page_before for one in OWN)
+        if not is_own and not results:
+            _refuse_replacing(folder, written)
+        linked = re.findall(CHART_LINK, page_before) if is_own else []
         with transaction(overwrite=True) as path:
-            path(folder / "index.html").write_text(page, "utf-8")
-            path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")
-            path(folder / "table.tex").write_text(latex_table(evaluations), "utf-8")
-            path(folder / "trade-off.png").write_bytes(picture(figure, "png"))
-            path(folder / "trade-off.svg").write_bytes(picture(figure, "svg"))
-            for name, one in new.items():
-                path(folder / name).write_text(one.to_json() + "\n", "utf-8")
-            for name, chart in charts.items():
-                path(folder / name).write_text(chart, "utf-8")
+            for name, content in written.items():
+                path(folder / name).write_bytes(content)
         for old in set(linked) - charts.keys():
             (folder / old).unlink(missing_ok=True)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
+def _refuse_replacing(folder: Path, written: Mapping[str, bytes]) -> None:
+    """Refuse to lose a file that has the name of one that is written, and says something else."""
+    for name, content in written.items():
+        path = folder / name
+        if path.exists() and path.read_bytes() != content:
+            raise UsageError(
+                f"{path} would be replaced, and lies beside no page that write_report made: choose "
+                "another folder, or move it away."
+            )
 
 
 def _hyphenated(name: str) -> str:
