@@ -136,11 +136,11 @@ def test_what_a_sample_entry_holds_beside_its_codec_is_told(
     )
     data = path.read_bytes()
     assert list_unread_data(path) == ()
-    entry = ("avc1", "mp4a")[track]
+    entry = ("an avc1", "a mp4a")[track]
     for more, named in (
         (struct.pack(">I4s", 24, b"uuid") + b"a picture, whole", "a uuid box"),
         (struct.pack(">I4s", 24, b"free") + b"a picture, whole", "data in a free box"),
-        (b"Jane Doe", f"data in a {entry} box"),
+        (b"Jane Doe", f"data in {entry} box"),
     ):
         path.write_bytes(put_into_entry(data, track, more))
         assert list_unread_data(path) == (named,)
@@ -154,6 +154,7 @@ def test_what_a_sample_entry_holds_beside_its_codec_is_told(
         "-c:v qtrle -pix_fmt rgb24",
         "-c:v rawvideo -pix_fmt pal8",
         "-c:v prores",
+        "-c:v dnxhd -profile:v dnxhr_hq -pix_fmt yuv422p -vf scale=256:128",
         "-c:v libx265 -tag:v hvc1",
         "-c:a pcm_f32le",
         "-c:a alac",

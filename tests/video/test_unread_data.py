@@ -218,8 +218,8 @@ XML = mp4_box(b"meta", bytes(4), HANDLER, mp4_box(b"xml ", bytes(4), DEVICE))
     ("more", "named"),
     [
         (XML, "a xml box"),  # as Sony's cameras write
-        (mp4_box(b"meta", HANDLER, mp4_box(b"ID32", b"Jane")), "a ID32 box"),  # QuickTime's
-        (mp4_box(b"abcd", b"Jane"), "a abcd box"),
+        (mp4_box(b"meta", HANDLER, mp4_box(b"ID32", b"Jane")), "an ID32 box"),  # QuickTime's
+        (mp4_box(b"abcd", b"Jane"), "an abcd box"),
         (mp4_box(b"uuid", bytes(16), b"Jane"), "a uuid box"),
         (mp4_box(b"wide", b"Jane"), "data in a wide box"),
     ],

@@ -39,8 +39,8 @@ _INSIDE = {  # of boxes of boxes: those that tell how samples are stored, or tha
 INSIDE = {of.encode(): frozenset(names.encode().split()) for of, names in _INSIDE.items()}
 PICTURE_ENTRY = frozenset(
     b"avcC hvcC lhvC vvcC av1C vpcC dvcC dvvC dvwC esds d263 glbl jp2h m4ds mvcC colr pasp clap "
-    b"fiel gama btrt mdcv clli cclv amve SmDm CoLL ACLR APRG ARES strf st3d sv3d vexu hfov "
-    b"sinf".split()
+    b"fiel gama btrt mdcv clli cclv amve SmDm CoLL ACLR ADHR APRG ARES strf st3d sv3d vexu "
+    b"hfov sinf".split()
 )
 SOUND_ENTRY = frozenset(
     b"esds wave chan chnl srat pcmC dOps dfLa dac3 dec3 dac4 dmlp ddts alac damr btrt mhaC mhaP "
@@ -166,7 +166,12 @@ def is_filled(data: mmap, start: int, after: int) -> bool:
 
 
 def _box(name: bytes) -> str:
-    return f"a {name.decode('latin-1').strip()} box"
+    return with_article(f"{name.decode('latin-1').strip()} box")
+
+
+def with_article(named: str) -> str:
+    """Put "a" or "an" before what has a name of a few letters, as of a box or a chunk."""
+    return f"an {named}" if named[0] in "AEIOaeio" else f"a {named}"
 
 
 def _data_in(name: bytes) -> str:

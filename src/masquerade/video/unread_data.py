@@ -8,7 +8,15 @@ from pathlib import Path
 from masquerade.video.container import JPEG
 from masquerade.video.decoding_process import list_used_bytes
 from masquerade.video.matroska_data import EBML, matroska_end, names_in_matroska
-from masquerade.video.mp4_data import SLACK, TOP, UNUSED, count_unused, is_filled, names_in_mp4
+from masquerade.video.mp4_data import (
+    SLACK,
+    TOP,
+    UNUSED,
+    count_unused,
+    is_filled,
+    names_in_mp4,
+    with_article,
+)
 from masquerade.video.mpegts_data import names_in_mpegts, packet_size
 from masquerade.video.undisplayed import mp4_boxes
 
@@ -137,7 +145,7 @@ def _text(key: str) -> str:
 
 
 def _chunk(name: bytes) -> str:
-    return f"a {name.decode('latin-1')} chunk"
+    return with_article(f"{name.decode('latin-1')} chunk")
 
 
 def _in_webp(data: mmap) -> Iterator[str]:
