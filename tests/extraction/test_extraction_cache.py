@@ -67,6 +67,19 @@ def test_a_second_extraction_reads_the_store(data: Manifest, tmp_path: Path) -> 
     assert second.rows.tolist() == [0, 1, 2]
 
 
+def test_a_method_in_training_goes_on_with_it(data: Manifest, tmp_path: Path) -> None:
+    """Clips of it are as after training, and its own modes and gradients are as they were."""
+    method = masquerade.build("bdq").train()
+    config = ExtractionConfig(method=method, frames=4, size=16)
+    store_contents(data, [config], cache=ClipCache(folder=tmp_path / "cache"))
+    kept = extract_clips(data, cache=tmp_path / "cache", method=method, frames=4, size=16)
+    assert kept.passes == 0  # which are found by the weights that it had
+    assert all(part.training for part in method.modules())
+    assert all(weight.requires_grad for weight in method.parameters())
+    after = extract_clips(data, method=method.eval(), frames=4, size=16)
+    assert torch.equal(pixels(kept), pixels(after))
+
+
 SEARCHED: list[int] = []
 
 

@@ -385,6 +385,12 @@ def test_region_sources_read_one_frame_ahead_at_most(regions: str) -> None:
     assert pipeline.regions.look_ahead <= 1
 
 
+def test_a_method_in_training_goes_on_with_it() -> None:
+    method = build("blacken").train()
+    pipeline = build_live_pipeline(method, LiveConfig(regions="frame"))
+    assert method.training and not pipeline.anonymizer.training
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

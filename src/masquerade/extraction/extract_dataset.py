@@ -1,5 +1,6 @@
 """Anonymize the videos of a manifest once, and store a small clip of each row on disk."""
 
+import copy
 import hashlib
 import secrets
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.extraction.config import (
@@ -74,7 +76,7 @@ def extract_clips(
             folder cannot be written.
     """
     if config.method is not None:
-        config.method.eval().requires_grad_(False)
+        config = replace(config, method=_as_after_training(config.method))
     kept = cache if isinstance(cache, ClipCache) else ClipCache(folder=cache)
     temporary = TemporaryFolder() if kept.folder is None else None
     folder = temporary.path if temporary else kept.folder
@@ -182,9 +184,9 @@ def store_contents(
     first = configs[0]
     if cache.folder is None or first.method is None or first.sample_first:
         return
-    first.method.eval().requires_grad_(False)
     kept = region_cache_folder(cache.folder, first)
-    configs = [replace(config, region_cache=kept) for config in configs]
+    method = _as_after_training(first.method)
+    configs = [replace(config, method=method, region_cache=kept) for config in configs]
     videos = _videos(manifest, first, digests=True)
     stores = [
         ClipStore(cache.folder / store_name(config), config.shape, dtype=config.dtype)
@@ -209,6 +211,11 @@ def store_contents(
         open_executor=open_executor,
         progress=progress,
     )
+
+
+def _as_after_training(method: Anonymizer) -> Anonymizer:
+    """Copy a method that makes clips: the caller's own may be in training, and goes on with it."""
+    return copy.deepcopy(method).eval().requires_grad_(False)
 
 
 def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[VideoRows]:

@@ -1,5 +1,6 @@
 """One live run: a source is opened, its frames are anonymized, and sent on as they come."""
 
+import copy
 import json
 import os
 import stat
@@ -60,7 +61,8 @@ def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
     if full.scale is None and "faces" in source_names(full):
         full = replace(full, scale=SCALE)
     regions = build_region_source(full, anonymizer, online=True)
-    return Pipeline(anonymizer.to(device).eval(), full, regions)
+    # the caller's own may be in training, and stays where it is
+    return Pipeline(copy.deepcopy(anonymizer).to(device).eval(), full, regions)
 
 
 @dataclass(frozen=True, kw_only=True)
