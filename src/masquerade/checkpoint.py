@@ -150,6 +150,11 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     return anonymizer.eval()
 
 
+def read_method(path: str | Path) -> str:
+    """Read the name of the method that `save` wrote."""
+    return _read(_weights_file(path), tensors=False)[0]["method"]
+
+
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Read the provenance that `save` wrote with the weights.
 

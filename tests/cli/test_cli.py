@@ -373,6 +373,10 @@ def test_weights_are_of_learned_methods_within_their_ranges(tmp_path: Path) -> N
     masquerade.save(masquerade.build("blur", kernel=5), tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="holds blur, which learns nothing"):
         parse(words)
+    masquerade.save(masquerade.build("selective", key="abcd"), tmp_path / "w.safetensors")
+    for key in ([], ["--key", "abcd"]):  # it asked for the key, for ever
+        with pytest.raises(UsageError, match="learns nothing: give --method selective"):
+            parse([*words, *key])
 
 
 @pytest.mark.parametrize(

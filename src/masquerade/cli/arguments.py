@@ -106,13 +106,13 @@ def load_trained(path: str | Path, name: str | None = None, **inference_args: An
     Raises:
         UsageError: the file holds another method than the `name` given, or one that learns nothing.
     """
-    from masquerade.checkpoint import load
-    from masquerade.methods import method_name
+    from masquerade.checkpoint import load, read_method
+    from masquerade.methods import METHODS
 
-    trained = load(path, **inference_args)
-    found = method_name(trained)
-    if not trained.learned:
+    found = read_method(path)
+    if found in METHODS and not METHODS[found].learned:  # `load` may ask for its key first
         raise UsageError(f"{path} holds {found}, which learns nothing: give --method {found}.")
+    trained = load(path, **inference_args)
     if name not in (None, found):
         raise UsageError(f"{path} holds {found}, not {name}.")
     return trained
