@@ -225,6 +225,13 @@ def test_what_was_never_trained_is_not_when_it_is_loaded(tmp_path: Path, trained
     masquerade.load(tmp_path / "blur.safetensors").check_trained()
 
 
+@pytest.mark.parametrize("given", ["blur", METHODS["blur"], None])
+def test_what_was_not_built_is_not_saved(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must be built before it is used"):
+        masquerade.save(given, tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_copy_of_loaded_weights_says_what_they_said(tmp_path: Path) -> None:
     """Saved again they forgot that the training collapsed, and which clips they learned from."""
     method = PRESETS["noise-features"]["tiny"]()

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymizer
+from masquerade.anonymizer import Anonymizer, check_anonymizer
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import build, method_name
 from masquerade.methods.selective import RECORDED_KEY
@@ -75,8 +75,10 @@ def save(
             where none are given.
 
     Raises:
+        UsageError: it is no anonymizer that was built.
         MasqueradeError: it cannot be written.
     """
+    check_anonymizer(anonymizer)
     with atomic_write(Path(path), overwrite=True) as part:
         write_weights(anonymizer, part, provenance=provenance)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -335,6 +336,12 @@ def test_a_rate_that_is_none_is_refused(tmp_path, rate):
     with pytest.raises(UsageError, match="write_video takes a rate from"):
         write_video(tmp_path / "a.mp4", smooth(8, 8), rate=rate)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [np.float32(12.5), np.int64(12), Fraction(25, 2), 12.5])
+def test_a_rate_may_be_any_real_number(tmp_path, rate):
+    write_video(tmp_path / "a.mp4", smooth(8, 8, 3), rate=rate)
+    assert probe(tmp_path / "a.mp4").rate == Fraction(float(rate))
 
 
 def test_write_video_keeps_the_times_of_what_was_read(tmp_path):

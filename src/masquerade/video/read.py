@@ -157,7 +157,7 @@ def read_video(path: Path | str, *, stop: float | None = None, force_8bit: bool 
     with Reader(path, force_8bit=force_8bit) as reader:
         for frame in reader:
             assert isinstance(frame, Frame)
-            if stop is not None and times and frame.time - times[0] >= stop - 1e-9:  # rounding
+            if stop is not None and times and frame.time - times[0] + 1e-9 >= stop:  # rounding
                 break
             pixels = frame.rgb()
             top = 255 if pixels.dtype.itemsize == 1 else 65535

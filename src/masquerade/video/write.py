@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from mmap import mmap
-from numbers import Real
+from numbers import Rational, Real
 from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
@@ -375,7 +375,9 @@ def write_video(
         raise UsageError(f"{printable(path)} is there already; pass overwrite=True to replace it.")
     if not (isinstance(rate, Real) and 0.001 <= rate <= MOST_RATE):
         raise UsageError(f"write_video takes a rate from 0.001 to {MOST_RATE}, not {rate!r}.")
-    clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100_000))
+    # NumPy's float32 is real, and no Fraction is made of it
+    exact = Fraction(rate if isinstance(rate, Rational) else float(rate))
+    clip, info, times = _timed(path, video, exact.limit_denominator(100_000))
     container = container_for(path, encoding)
     given: dict[str, Any] = {"info": info, "container": container, "encoding": encoding}
     try:
