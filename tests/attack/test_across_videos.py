@@ -263,6 +263,28 @@ def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
     assert ("b.mp4 was not compared: an unexpected error" in found.says) == (damaged == 2)
 
 
+def test_animated_pngs_are_videos_that_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stills, whose names may end alike, are not."""
+    compared: list[int] = []
+
+    class Describer:
+        shown: ClassVar[dict[str, Proof]] = {}
+
+        def describe(self, count: int, frames: object) -> dict[str, np.ndarray]:
+            compared.append(count)
+            return {}
+
+    monkeypatch.setattr(run, "VideoDescriber", Describer)
+    videos = [run.VideoAttack(path=tmp_path / f"{name}.png", frames=25) for name in "ab"]
+    stills = [run.VideoAttack(path=tmp_path / f"{name}.png", frames=1) for name in "cd"]
+    assert not list(run._attack_folder(stills, {}, None, []))
+    monkeypatch.setattr(run, "read_frames", lambda *_, **__: [])
+    assert len(list(run._attack_folder([*videos, *stills], {}, None, []))) == 1
+    assert compared == [25, 25]
+
+
 @ALONE
 @pytest.mark.usefixtures("no_poses")
 @pytest.mark.parametrize("good", [1, 2])

@@ -149,7 +149,10 @@ def _attack_folder(
 
     To `tracebacks` those of errors that are not foreseen are added.
     """
-    moving = [one for one in videos if one.path.suffix.lower() not in IMAGE_SUFFIXES]
+    # an animated PNG is a video, and one that failed has no frames
+    moving = [
+        one for one in videos if one.frames > 1 or one.path.suffix.lower() not in IMAGE_SUFFIXES
+    ]
     if len(moving) < 2:
         return
     left_out = {one.path: why for one in moving if (why := _why_not_compared(one)) is not None}
