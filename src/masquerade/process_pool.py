@@ -96,19 +96,23 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_ENVIRONMENT = threading.RLock()  # two threads that set and restore it at once would lose a value
+
+
 @contextmanager
 def environment_with(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables inside the block, for processes that are started in it."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)  # another thread may have done so
-            else:
-                os.environ[name] = value
+    with _ENVIRONMENT:
+        before = {name: os.environ.get(name) for name in values}
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -46,6 +49,16 @@ def main(argv):
         time.sleep(600)
     finally:
         say(cleaned=True)
+"""
+IN_THE_BACKGROUND = """
+import signal, threading
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from masquerade.studio.children import Child
+    said = threading.Event()
+    child = Child("endless", on_line=lambda line: said.set(), on_end=lambda code, _: print(code))
+    assert said.wait(60)
+    child.stop()
 """
 CRASHED = "def main(argv): import os; os.kill(os.getpid(), 9)"
 BROKEN = "def main(argv): raise ArithmeticError('no result')"
@@ -116,7 +129,7 @@ def test_a_child_that_is_stopped_cleans_up_first() -> None:
 def test_a_child_may_be_stopped_before_it_began() -> None:
     heard = Heard("endless")
     heard.child.stop()
-    assert heard.code in (130, -1)
+    assert heard.code == 130
 
 
 @pytest.mark.parametrize("module", ["broken", "no_such_module"])
@@ -131,7 +144,31 @@ def test_the_last_line_of_a_failed_child_says_why(module: str) -> None:
 def test_a_child_that_was_killed_failed() -> None:
     heard = Heard("crashed")
     heard.wait()
-    assert heard.code == -1
+    assert heard.code == -signal.SIGKILL
+
+
+def test_finished_children_keep_no_descriptors_open() -> None:
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    finished = [Heard("crashed")]
+    finished[0].wait()
+    before = opened()
+    for _ in range(3):
+        finished.append(Heard("crashed"))
+        finished[-1].wait()
+    assert opened() == before
+
+
+def test_a_child_is_stopped_also_where_a_script_started_the_studio_in_the_background(
+    tmp_path: Path,
+) -> None:
+    """There SIGINT is ignored, and what is forked inherits that."""
+    (tmp_path / "starts.py").write_text(IN_THE_BACKGROUND)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, str(tmp_path / "starts.py")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["130"], done.stderr
 
 
 def test_one_that_cannot_be_started_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

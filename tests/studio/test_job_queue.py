@@ -77,6 +77,42 @@ def test_a_job_whose_process_does_not_start_fails_and_the_next_one_runs(
     assert not jobs.folder(first).exists()
 
 
+def test_a_run_that_is_done_while_the_studio_closes_keeps_its_result(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[Callable[[], None]] = []
+
+    class Finishing:
+        """A child that has ended, and waits to say so until nobody holds the lock."""
+
+        def __init__(self, *_: str, on_line: Any, on_end: Callable[[int, str], None]) -> None:
+            ends.append(lambda: on_end(0, ""))
+
+        def stop(self) -> None:
+            pass
+
+    class Lock:
+        """The queue's lock, which the end of the run gets first of all."""
+
+        def __init__(self) -> None:
+            self.real = jobs._lock
+
+        def __enter__(self) -> None:
+            self.real.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.real.release()
+            if jobs._closed and ends:
+                ends.pop()()
+
+    monkeypatch.setattr("masquerade.studio.jobs.Child", Finishing)
+    job = add(jobs, "edits.json", "a.mp4", "safe.mp4")
+    (jobs.folder(job) / "safe.mp4").write_text("hours of work")
+    monkeypatch.setattr(jobs, "_lock", Lock())
+    jobs.close()
+    assert job.state == "done" and (jobs.folder(job) / "safe.mp4").exists()
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), UsageError("these do not fit.")]
 )

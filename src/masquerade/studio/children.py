@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -27,7 +27,7 @@ NICE = 19  # the lowest priority: the page must answer at once
 # elsewhere what is imported is not safe to fork, and each process imports it anew
 FORKED = sys.platform == "linux"
 CONTEXT = ForkServerContext() if FORKED else SpawnContext()
-IMPORTED = ["masquerade.cli", "masquerade.studio.job_process", "masquerade.studio.scan_process"]
+IMPORTED = ["masquerade.studio.job_process", "masquerade.studio.scan_process"]
 Pipes = tuple[Connection, ...]  # stdin, stdout and stderr of a child, and its exit code
 
 
@@ -63,9 +63,9 @@ class Child:
         self._errors, stderr = multiprocessing.Pipe(duplex=False)
         self._exit_code, exit_code = multiprocessing.Pipe(duplex=False)
         theirs = stdin, stdout, stderr, exit_code
-        self._process = CONTEXT.Process(
-            target=_run, args=(module, arguments, dict(os.environ), theirs)
-        )
+        with environment_with({}):  # no other thread changes it meanwhile
+            environment = dict(os.environ)
+        self._process = CONTEXT.Process(target=_run, args=(module, arguments, environment, theirs))
         self._begun = threading.Event()  # or it could not be
         self._sending = threading.Lock()
         self._ended = False  # nothing more is sent to it
@@ -86,8 +86,9 @@ class Child:
 
     def nudge(self) -> None:
         """Let the child's `nudged` be called."""
-        with suppress(OSError):  # it has ended
-            os.write(self._stdin.fileno(), b".")
+        with self._sending, suppress(OSError):  # it just ended
+            if not self._ended:  # else another file may have the pipe's number
+                os.write(self._stdin.fileno(), b".")
 
     def _send(self, number: signal.Signals) -> None:
         self._begun.wait()
@@ -130,7 +131,8 @@ class Child:
     def _start(self, theirs: Pipes) -> None:
         try:
             prepare_children()
-            self._process.start()
+            with nullcontext() if FORKED else children_without(TERMINAL):
+                self._process.start()
         except OSError as error:
             raise OSError(f"it could not be started: {error.strerror or error}.") from error
         finally:
@@ -148,10 +150,12 @@ class Child:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
+        code = self._process.exitcode or -1
+        self._process.close()  # the pipes to what it was forked from
         with suppress(EOFError):  # it was killed
             # multiprocessing loses exit codes where two threads ask for them
             return int(self._exit_code.recv_bytes())
-        return -1
+        return min(code, -1)
 
     def _read_stderr(self) -> None:
         with open(self._errors.fileno(), encoding="utf-8", errors="backslashreplace",
@@ -163,7 +167,7 @@ class Child:
 def _run(
     module: str, arguments: Sequence[str], environment: Mapping[str, str], pipes: Pipes
 ) -> None:
-    """Run a module's `main` as a program of its own does; what it was forked from is older."""
+    """Run a module's `main` as a program of its own does, in the environment of its parent."""
     code = 1
     *streams, exit_code = pipes
     try:
@@ -173,11 +177,14 @@ def _run(
             stream.close()
         os.environ.clear()
         os.environ.update(environment)
+        # it is ignored where a script started the studio by `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         code = importlib.import_module(module).main(list(arguments))
     except KeyboardInterrupt:
         code = 130
     finally:
+        atexit._run_exitfuncs()  # multiprocessing ends without them
         exit_code.send_bytes(str(code).encode())
 
 
@@ -191,6 +198,16 @@ def end_with_parent(nudged: Callable[[], None] = lambda: None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def last_words(code: int, stderr: str) -> str:
+    """Why a child failed: the last line of its stderr, or how it ended."""
+    lines = stderr.strip().splitlines()
+    if lines:
+        return lines[-1]
+    if code < 0:
+        return "its process was killed, perhaps for want of memory"
+    return f"it ended with exit code {code}"
 
 
 def say(**what: object) -> None:

@@ -1,18 +1,19 @@
 """Anonymizes a whole video, or attacks a result, in a process of its own.
 
-    python -m masquerade.studio.job_process anonymize EDITS VIDEO RESULT [--allow-empty]
-        [--allow-gaps] [--key-weights FILE] [--templates FOLDER]
-    python -m masquerade.studio.job_process attack RESULT PAGE VIDEO
+Its arguments are one of
+
+    anonymize EDITS VIDEO RESULT [--allow-empty] [--allow-gaps] [--key-weights FILE]
+        [--templates FOLDER]
+    attack RESULT PAGE VIDEO
 
 Each line of the output is JSON: {"done": frames, "total": frames or null} as it goes on, then
-{"summary": [sentences], "warnings": [sentences], "result_sha256": "..."}, or {"error": "a
-sentence", "exit_code": 4}.
+{"summary": [sentences], "warnings": [sentences], "result_sha256": "..."}, of a run with "facts"
+and of an attack with its "exit_code", or {"error": "a sentence", "exit_code": 4}.
 """
 
 import argparse
 import os
 import shutil
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -148,7 +149,7 @@ class Progress:
 
 
 def main(argv: list[str]) -> int:
-    """Run one job; returns the exit code of the command that does the same."""
+    """Run one job; returns 0 if it was done, whatever an attack recovered, or an error's code."""
     end_with_parent()
     os.nice(NICE)
     warnings.simplefilter("ignore")
@@ -166,7 +167,3 @@ def main(argv: list[str]) -> int:
         say(error=f"{error.strerror or error}.", exit_code=1)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

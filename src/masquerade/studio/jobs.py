@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import atomic_write, file_digest, file_signature, take_lock, wait_for_lock
-from masquerade.studio.children import Child
+from masquerade.studio.children import Child, last_words
 from masquerade.studio.kept_edits import UNREADABLE
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -224,10 +224,11 @@ class Jobs:
         with self._lock:
             self._waiting.clear()
             running = self._running
+            if running is not None:
+                running[0].state = "cancelled"
         if running is not None:
-            running[0].state = "cancelled"
             running[1].stop()
-        for job in self._jobs.values():
+        for job in list(self._jobs.values()):
             if job.state != "done":
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             self._unlock(job)
@@ -288,9 +289,8 @@ class Jobs:
             if job.state == "cancelled" and code:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             elif code:
-                last = stderr.strip().splitlines()[-1:] or [f"it ended with {code}"]
                 job.state, job.exit_code = "failed", job.exit_code or code
-                job.error = job.error or f"the run failed: {last[0]}"
+                job.error = job.error or f"the run failed: {last_words(code, stderr)}"
             else:
                 job.state, job.exit_code = "done", job.exit_code or 0
                 self._keep(job)

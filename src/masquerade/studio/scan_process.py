@@ -1,6 +1,6 @@
 """Finds what is to be hidden in a whole video, in a process of its own.
 
-    python -m masquerade.studio.scan_process EDITS VIDEO FOLDER [KEY_WEIGHTS]
+Its arguments are EDITS VIDEO FOLDER [KEY_WEIGHTS].
 
 EDITS says how people are found, and nobody in it is chosen. Pieces of what was found appear in
 FOLDER, and each line of the output is JSON: {"numbered_by": "..."}, {"done": frames} as it goes on,
@@ -8,7 +8,6 @@ then {"end": true}, or {"error": "a sentence"}.
 """
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +82,3 @@ def main(argv: list[str]) -> int:
         say(error=str(error))
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -17,7 +17,7 @@ from masquerade.regions.drawn import DrawnRegion
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
-from masquerade.studio.children import Child
+from masquerade.studio.children import Child, last_words
 from masquerade.studio.found_pieces import LENGTH, FoundReader
 
 LONG = 24  # frames over which somebody was not seen, to be looked at
@@ -123,8 +123,7 @@ class Scan:
     def _end(self, code: int, stderr: str) -> None:
         self._take()
         if code and self.error is None:
-            last = stderr.strip().splitlines()[-1:] or [f"it ended with {code}"]
-            self.error = f"nothing more could be found: {last[0]}"
+            self.error = f"nothing more could be found: {last_words(code, stderr)}"
         self.state = "failed" if code else "done"
         self._ended()
 
