@@ -44,8 +44,8 @@ ENDLESS = """
 import time
 from masquerade.studio.children import say
 def main(argv):
-    say(ready=True)
     try:
+        say(ready=True)
         time.sleep(600)
     finally:
         say(cleaned=True)
