@@ -46,6 +46,15 @@ def test_black_and_grey_frames() -> None:
     assert is_cut(black, grey)
 
 
+@pytest.mark.parametrize(
+    "size", [(1920, 1080), (640, 360), (639, 361), (256, 144), (64, 36), (50, 30)]
+)
+def test_a_thumbnail_is_the_mean_of_the_pixels_to_one_level(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    mean = cv2.resize(pixels, THUMBNAIL, interpolation=cv2.INTER_AREA)
+    assert np.abs(thumbnail(pixels).astype(int) - mean).max() <= 1
+
+
 def test_real_clips_have_cuts_only_between_them() -> None:
     names = ["face_car_176x144.mp4", "makeup_xvid_mp3.avi", "pancake_h264_opus.mkv"]
     scenes = [[p.rgb(THUMBNAIL) for p in clip(f"wild/{name}", 60)] for name in names]

@@ -22,9 +22,15 @@ MAX_CORRELATION = 0.5  # of the grey thumbnails
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The small copy (36, 64, 3) of RGB pixels (h, w, 3) that `is_cut` compares."""
-    size = THUMBNAIL if pixels.shape[:2] != THUMBNAIL[::-1] else None
-    small = pixels if size is None else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    height, width = pixels.shape[:2]
+    if (width, height) == THUMBNAIL:
+        return pixels
+    large = height >= 4 * THUMBNAIL[1] and width >= 4 * THUMBNAIL[0]
+    if large and not (height % 2 or width % 2):
+        # squares of four first, which OpenCV averages fast
+        half = width // 2, height // 2
+        pixels = np.asarray(cv2.resize(pixels, half, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(pixels, THUMBNAIL, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 MarkedFrame = tuple[Frame, bool]
