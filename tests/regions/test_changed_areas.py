@@ -121,9 +121,30 @@ def test_a_part_of_a_scaled_copy_gives_boxes_of_the_frame(scale: int | tuple[int
 
 def test_an_area_is_given_as_the_pixels_that_the_copy_has_there() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    part = CroppedFrame(ArrayFrame(noise), SIZE, Area(32, 64, 96, 160))
+    part = CroppedFrame(ArrayFrame(noise), noise, Area(32, 64, 96, 160))
     assert np.array_equal(part.rgb(), noise[64:160, 32:96])
     assert part.rgb((32, 48)).shape == (48, 32, 3)
+
+
+class Asked(ArrayFrame):
+    """A frame that counts how often its pixels are asked for."""
+
+    times = 0
+
+    def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
+        self.times += 1
+        return super().rgb(size)
+
+
+def test_a_frame_is_scaled_once_for_all_of_its_areas() -> None:
+    times = []
+    for faces in ([LEFT], [LEFT, RIGHT]):
+        find, frame = Finder(), Asked(picture(*faces).pixels)
+        detect = DetectInChanges(find, 320)
+        detect(picture())
+        assert places(detect(frame)) == set(faces) and len(find.seen) == 1 + len(faces)
+        times.append(frame.times)
+    assert times[0] == times[1]
 
 
 AREAS = st.builds(

@@ -59,7 +59,7 @@ class CroppedFrame:
     """A crop of a scaled frame, which detectors take as a frame of its own."""
 
     frame: Frame
-    size: tuple[int, int]  # (w, h) of the copy
+    pixels: NDArray[np.uint8]  # (h, w, 3) of the copy
     area: Area  # in its pixels
 
     @property
@@ -75,7 +75,7 @@ class CroppedFrame:
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
         left, top, right, bottom = self.area
-        pixels = self.frame.rgb(self.size)[top:bottom, left:right]
+        pixels = self.pixels[top:bottom, left:right]
         if size in (None, (self.width, self.height)):
             return np.ascontiguousarray(pixels)
         return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -84,9 +84,8 @@ class CroppedFrame:
         """A box in this area as a box in the frame."""
         left, top = self.area.x0, self.area.y0
         in_copy = replace(box, x0=box.x0 + left, y0=box.y0 + top, x1=box.x1 + left, y1=box.y1 + top)
-        return scaled_box(
-            in_copy, (self.frame.width / self.size[0], self.frame.height / self.size[1])
-        )
+        height, width = self.pixels.shape[:2]
+        return scaled_box(in_copy, (self.frame.width / width, self.frame.height / height))
 
 
 @dataclass(slots=True)
@@ -125,9 +124,11 @@ class DetectInChanges:
         if areas is None:
             return self._look_at_all(frame, turn, now)
         last.looks += 1
-        found = []
+        if not areas:
+            return list(last.boxes)
+        copy, found = frame.rgb(size), list[Box]()
         for area in areas:
-            part = CroppedFrame(frame, size, area)
+            part = CroppedFrame(frame, copy, area)
             last.boxes = [box for box in last.boxes if not area.touches(_around(box, frame, size))]
             found += [part.in_frame(box) for box in self._detect(part)]
             seen = _scaled(area, size, now.shape[::-1])
