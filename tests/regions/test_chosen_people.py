@@ -191,3 +191,14 @@ class _NoNetwork:
 
     def release(self) -> None:
         pass
+
+
+def test_a_face_is_hidden_wherever_the_margin_of_a_hidden_person_is() -> None:
+    rng = np.random.default_rng(0)
+    hidden = np.zeros((H, W), np.uint8)
+    hidden[20:40, 30:60], hidden[H - 1, W - 1] = 255, 1
+    chosen, around = ChosenPeople.of([], [1]), near(hidden) > 0
+    for x, y in [(0, 0), (W, H), (-50, H / 2), (W + 50, -9), *rng.uniform(0, (W, H), (400, 2))]:
+        found = Box(x - 2, y - 2, x + 2, y + 2, 0.9)
+        column, row = int(np.clip(x, 0, W - 1)), int(np.clip(y, 0, H - 1))
+        assert chosen.hides_face(found, hidden, hidden) is bool(around[row, column])

@@ -13,9 +13,11 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.config import PipelineConfig, region_arguments
 from masquerade.pipeline.stream import Cover, region_mask
 from masquerade.regions import Parts
+from masquerade.regions.boxes import Box
 from masquerade.regions.face_mesh import face_square
 from masquerade.regions.frame_people import FramePeople
-from masquerade.regions.parts import Part, draw_part
+from masquerade.regions.parts import Part, _boxes, draw_part
+from masquerade.regions.people import frame_region
 from masquerade.regions.pose_detection import Square
 from masquerade.regions.pose_landmarks import Pose
 
@@ -124,6 +126,25 @@ def test_of_a_lost_person_all_is_hidden_unless_another_is_there(
     assert mask is not None
     assert mask[55, 100] == 255  # the head
     assert (mask[row, 100] == 255) == hidden_whole
+
+
+def test_the_box_of_a_part_is_around_what_is_hidden_of_that_person() -> None:
+    mask = np.zeros((H, W), np.uint8)
+    mask[50:60, 40:48] = mask[55, 150] = 255
+    people = [(30.4, 40.2, 100.6, 300.0), (-20.0, 52.0, 44.0, 56.0), (0.0, 100.0, 200.0, 390.0)]
+    outside = [(-40.0, -30.0, -20.0, -10.0), (210.0, 0.0, 260.0, 90.0), (0.0, 410.0, 90.0, 450.0)]
+    boxes = tuple(Box(*edges, 0.5, track) for track, edges in enumerate([*people, *outside]))
+    found = {box.track: (box.x0, box.y0, box.x1, box.y1) for box in _boxes(mask, boxes)}
+    assert found == {0: (40, 50, 48, 60), 1: (40, 52, 44, 56)}
+
+
+def test_a_region_of_people_hides_what_it_is_told_to_and_else_all_of_them() -> None:
+    pixels = np.zeros((H, W, 3), np.uint8)
+    people = FramePeople(ArrayFrame(pixels), False, pixels, poses={1: _pose()})
+    whole, part = frame_region(people), np.zeros((H, W), np.uint8)
+    assert whole.mask is not None and whole.mask[165, 100] == 255
+    some = frame_region(people, part)
+    assert some.mask is part and some.boxes == whole.boxes and len(some.people) == 1
 
 
 def test_parts_of_real_people_lie_on_them_and_are_small() -> None:

@@ -130,7 +130,9 @@ class BackgroundSubtraction:
         unseen = ~background.known & ~now.people
         background.learn(now, moving > 0)
         boxes, mask = _components(moving, now.width, now.height)
-        return Foreground(boxes, np.maximum(mask, _enlarge(unseen, now)), background_unknown=False)
+        if unseen.any():
+            mask = np.maximum(mask, _enlarge(unseen, now))
+        return Foreground(boxes, mask, background_unknown=False)
 
 
 @dataclass(slots=True)

@@ -78,7 +78,9 @@ class ChosenPeople:
         height, width = hidden.shape
         x = int(np.clip((face.x0 + face.x1) / 2, 0, width - 1))
         y = int(np.clip((face.y0 + face.y1) / 2, 0, height - 1))
-        if near(hidden)[y, x]:
+        reach = _reach(hidden)
+        rows, columns = (slice(max(0, at - reach), at + reach + 1) for at in (y, x))
+        if hidden[rows, columns].any():
             return True
         return not self.only and not visible[y, x]
 
@@ -95,5 +97,10 @@ def _may_be(track: int, earlier: Earlier) -> set[int]:
 
 def near(mask: Mask) -> Mask:
     """A mask with the margin around it."""
-    side = 2 * round(MARGIN * max(mask.shape)) + 1
+    side = 2 * _reach(mask) + 1
     return np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), np.uint8)
+
+
+def _reach(mask: Mask) -> int:
+    """The width of the margin around a mask, in its pixels."""
+    return round(MARGIN * max(mask.shape))

@@ -105,7 +105,6 @@ class Parts(PoseSource):
         return map(self._region, self._tracker(frames))
 
     def _region(self, people: FramePeople) -> Region:
-        whole = frame_region(people)
         width, height = people.canvas
         out = np.zeros((height, width), np.uint8)
         silhouettes = people.silhouettes()
@@ -124,7 +123,8 @@ class Parts(PoseSource):
             np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
         np.maximum(out, people.draw_boxes(people.unposed), out=out)
         mask = resize_mask(out, people.frame.width, people.frame.height)
-        return replace(whole, boxes=_boxes(mask, whole.boxes), mask=mask)
+        region = frame_region(people, mask)
+        return replace(region, boxes=_boxes(mask, region.boxes))
 
     def _draw(self, pixels: U8, pose: Pose, shape: tuple[int, int], scale: float) -> U8:
         """(h, w), 255 on the parts of one person."""
@@ -197,11 +197,11 @@ def _boxes(mask: U8, people: tuple[Box, ...]) -> tuple[Box, ...]:
     """The bounding boxes of what is hidden of each person."""
     out = []
     for box in people:
-        part = np.zeros_like(mask)
-        x0, y0, x1, y1 = (round(edge) for edge in (box.x0, box.y0, box.x1, box.y1))
-        part[max(0, y0) : y1, max(0, x0) : x1] = mask[max(0, y0) : y1, max(0, x0) : x1]
-        x, y, width, height = cv2.boundingRect(part)
+        x0, y0, x1, y1 = (max(0, round(edge)) for edge in (box.x0, box.y0, box.x1, box.y1))
+        part = mask[y0:y1, x0:x1]
+        x, y, width, height = cv2.boundingRect(part) if part.size else (0, 0, 0, 0)
         if width and height:
-            edges = float(x), float(y), float(x + width), float(y + height)
+            left, top = float(x0 + x), float(y0 + y)
+            edges = left, top, left + width, top + height
             out.append(Box(*edges, box.score, box.track, box.source, "part"))
     return tuple(out)

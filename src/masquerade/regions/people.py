@@ -255,8 +255,11 @@ class _PosePeople:
         )
 
 
-def frame_region(people: FramePeople) -> Region:
-    """The region of one frame's people, at the frame's size."""
+def frame_region(people: FramePeople, hidden: Mask | None = None) -> Region:
+    """The region of one frame's people, at the frame's size.
+
+    `hidden` (H, W) is what to hide of them; None: all.
+    """
     frame, boxes, persons = people.frame, [], []
     scale = frame.width / people.pixels.shape[1]
     for track, silhouette in sorted(people.silhouettes().items()):
@@ -273,11 +276,13 @@ def frame_region(people: FramePeople) -> Region:
             if posed:
                 landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
                 persons.append(Person(track, score, edges, landmarks, posed.world))
-    mask = np.maximum(people.mask(), people.draw_boxes(people.unposed))
+    if hidden is None:
+        whole = np.maximum(people.mask(), people.draw_boxes(people.unposed))
+        hidden = resize_mask(whole, frame.width, frame.height)
     boxes += [replace(box, score=probability(box.score, "box")) for box in people.unposed]
     return Region(
         boxes=tuple(boxes),
-        mask=resize_mask(mask, frame.width, frame.height),
+        mask=hidden,
         people=tuple(persons),
         cut=people.cut,
         detected=people.detected,
