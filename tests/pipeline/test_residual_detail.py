@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ from masquerade.pipeline import found_regions, pictures, single_file, stream
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.residual_detail import (
     MAX_LEFT,
+    DetailCheck,
+    FrameDetail,
     RegionJudge,
     Remains,
     remaining_detail,
     source_detail,
 )
 from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.region import Region
 
 DRAWN = [name for name, method in METHODS.items() if not method.learned]
 
@@ -372,3 +376,20 @@ def test_an_output_with_other_frames_is_refused(
 def test_a_warning_is_no_error_in_shadow(clip: Path, faces: dict[str, Any], tmp_path: Path) -> None:
     receipt = masquerade.anonymize_file(clip, tmp_path / "o.mp4", Unchanged(), shadow=True, **faces)
     assert receipt.residual_detail is None
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((240, 320), np.uint8)])
+def test_a_frame_in_which_nothing_was_found_is_counted_and_not_looked_at(mask: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    detail, judge = FrameDetail(size=(320, 240), shape="silhouette"), RegionJudge()
+    region = Region(mask=mask)
+    found, luma = detail.found_in(region), detail.luma(pixels)
+    detail.judge(judge, 0, detail.of_source(luma, found), luma)
+    with closing(DetailCheck(name="o", size=(320, 240), shape="silhouette")) as check:
+        none = stream.NO_PIXELS
+        check.watch(stream.AnonymizedFrame(SimpleNamespace(index=0), none, region, None), none)
+        assert vars(check._made) == vars(judge)
+        person = Region(boxes=(Box(20, 20, 90, 90, 1.0),))
+        shown = stream.AnonymizedFrame(SimpleNamespace(index=1), pixels, person, None)
+        with pytest.raises(OutputError, match="in frame 1"):
+            check.watch(shown, pixels)

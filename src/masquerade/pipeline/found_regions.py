@@ -25,6 +25,12 @@ class FoundRegions(NamedTuple):
     silhouette: NDArray[np.bool_] | None  # (h, w)
     whole: bool
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        drawn = self.silhouette is not None and self.silhouette.any()
+        return not (self.whole or drawn or len(self.boxes))
+
 
 class FoundRegionsFile:
     """A sequence of `FoundRegions` of frames of `size` (w, h), which is written, then read once."""

@@ -265,6 +265,7 @@ class DetailCheck:
         self._name = name
         self._detail = FrameDetail(size=size, shape=shape, within=within, whole=whole)
         self.size = self._detail.size
+        self._blank = np.zeros(self.size[::-1], np.float32)  # for frames in which nothing was found
         self._found = FoundRegionsFile(self.size)
         self._made, self._encoded = RegionJudge(), RegionJudge()
         self._written = array("L")
@@ -287,8 +288,11 @@ class DetailCheck:
         """
         found, index = self._detail.found_in(made.region), made.frame.index
         self._found.append(found)
-        shown = made.pixels if made.planes is None else made.planes
-        before, after = (self._detail.luma(pixels) for pixels in (source, shown))
+        if found.empty:
+            before = after = self._blank
+        else:
+            shown = made.pixels if made.planes is None else made.planes
+            before, after = (self._detail.luma(pixels) for pixels in (source, shown))
         detail = self._detail.of_source(before, found)
         if self._sources is not None:
             self._sources[index] = detail
