@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from masquerade.errors import UsageError
-from masquerade.methods.frame_difference import FrameDifference
+from masquerade.methods.frame_difference import BLUE, GREEN, RED, WHITE, FrameDifference
 
 
 def moving(frames: int = 4) -> torch.Tensor:
@@ -63,6 +63,14 @@ def test_bytes_continue_over_windows_as_floats_do() -> None:
     second, _ = method.on_bytes(frames[3:], state=state)
     assert np.array_equal(np.concatenate([first, second]), whole)
     assert np.array_equal(method.forward_on_pixels(frames, state=method.init_state())[0], whole)
+
+
+def test_grey_levels_of_bytes_are_weighted_sums_in_full() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 20, 30, 3), np.uint8)
+    frames[0, 0] = 255
+    _, state = FrameDifference().on_bytes(frames)
+    assert np.array_equal(state, frames.astype(np.int32) @ np.array([RED, GREEN, BLUE]))
+    assert state.dtype == np.int32 and state.max() == WHITE
 
 
 @pytest.mark.parametrize("wrong", [{"change": -0.1}, {"change": 1.0}, {"most": 0.0}])

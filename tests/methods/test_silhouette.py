@@ -21,6 +21,12 @@ def test_output_depends_on_the_mask_alone() -> None:
     assert torch.equal(outs[0], mask.expand(-1, 3, -1, -1, -1))
 
 
+def test_bytes_are_the_mask_three_times() -> None:
+    mask = np.random.default_rng(0).integers(0, 256, (2, 5, 8), np.uint8)
+    out, _ = Silhouette().on_bytes(np.zeros((2, 5, 8, 3), np.uint8), mask=mask)
+    assert out.dtype == np.uint8 and np.array_equal(out, np.stack([mask] * 3, axis=-1))
+
+
 def test_default_regions_are_people() -> None:
     found = [
         with_default_regions(PipelineConfig(regions=regions), Silhouette()).regions

@@ -135,8 +135,8 @@ def test_pixels_are_made_smaller_only_where_they_must_be() -> None:
     assert np.abs(small - mean).max() <= 0.5
     mask = np.arange(48, dtype=np.uint8).reshape(6, 8)
     frame = AnonymizedFrame(None, pixels, Region(), mask)
-    assert np.array_equal(single_file._mask_as_rgb(frame), np.stack([mask] * 3, 2))
-    everything = single_file._mask_as_rgb(frame._replace(mask=None))
+    assert np.array_equal(pictures.mask_picture(frame), np.stack([mask] * 3, 2))
+    everything = pictures.mask_picture(frame._replace(mask=None))
     assert everything.shape == (6, 8, 3) and everything.dtype == np.uint8
     assert (everything == 255).all()
 

@@ -108,9 +108,10 @@ def test_a_short_window_is_played_back_and_forth(count: int, window: int, order:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def testblack_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
+def test_black_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
     top = np.iinfo(kind).max
-    values = np.array([0, 1, 2, 127, 128, 200, top - 1, top], kind)
+    some = [0, 1, 2, 127, 128, 200, top - 1, top]
+    values = np.arange(256, dtype=kind) if kind == np.uint8 else np.array(some, kind)
     pixels = np.repeat(values, 256).reshape(1, len(values), 256, 1).repeat(3, 3)
     mask = np.tile(np.arange(256, dtype=np.uint8), (len(values), 1))[None]
     out = black_outside(pixels, mask)
@@ -118,6 +119,16 @@ def testblack_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
     assert out.dtype == kind and np.array_equal(out, np.floor(exact + 127 / 255).astype(kind))
     assert np.abs(out - exact).max() <= 0.5
     assert np.array_equal(out[0, :, 255], pixels[0, :, 255]) and not out[0, :, 0].any()
+    window = np.concatenate([pixels, pixels[:, ::-1]]), np.concatenate([mask, mask[:, ::-1]])
+    assert np.array_equal(black_outside(*window), np.concatenate([out, out[:, ::-1]]))
+
+
+def test_a_mask_is_kept_unchanged_where_the_image_of_a_region_is_not_black() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    within = np.zeros((16, 16), np.uint8)
+    within[:, 5:9], within[3, 12] = 1, 255
+    mask = region_mask(Region(strength=levels), Cover(within=within), width=16, height=16)
+    assert np.array_equal(mask, np.where(within > 0, levels, 0))  # type: ignore[arg-type]
 
 
 def test_the_bytes_of_what_waits_are_those_of_its_pixels() -> None:

@@ -6,6 +6,7 @@ detector misses is black like the scene, whereas other methods would show them u
 
 from typing import Any
 
+import cv2
 import numpy as np
 from torch import Tensor
 
@@ -34,4 +35,7 @@ class Silhouette(Anonymizer):
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         if mask is None:
             return np.full_like(frames, 255), None
-        return mask[..., None].repeat(3, axis=-1), None
+        out = np.empty((*mask.shape, 3), np.uint8)
+        for picture, one in zip(out, mask, strict=True):
+            cv2.merge((one, one, one), picture)
+        return out, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cv2
+import numpy as np
 from av import VideoFrame
 
 from masquerade.anonymizer import Anonymizer, Pixels
@@ -25,6 +26,12 @@ def output_info(info: VideoInfo, anonymizer: Anonymizer | None, config: FileConf
         return info
     height, width = anonymizer.size(info.height, info.width)
     return replace(info, height=height, width=width)
+
+
+def mask_picture(item: AnonymizedFrame) -> Pixels:
+    """The mask of a frame in grey, (H, W, 3)."""
+    mask = np.full(item.shape, 255, np.uint8) if item.mask is None else item.mask
+    return np.asarray(cv2.merge((mask, mask, mask)), np.uint8)
 
 
 class PictureMaker:

@@ -11,9 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from masquerade.anonymizer import Anonymizer, Pixels, eval_mode
+from masquerade.anonymizer import Anonymizer, eval_mode
 from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
@@ -41,7 +39,7 @@ from masquerade.pipeline.levels import build_level, measured_of
 from masquerade.pipeline.memory import check_memory, give_memory_back, use_one_malloc_arena
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.people_ids import parse_ids
-from masquerade.pipeline.pictures import PictureMaker, output_info
+from masquerade.pipeline.pictures import PictureMaker, mask_picture, output_info
 from masquerade.pipeline.receipt import (
     FileFacts,
     Receipt,
@@ -260,7 +258,7 @@ class FileRun:
                 for item in self._anonymized(stack, reader):
                     self._count(item, boxes)
                     if masks and item.frame.duration:
-                        masks.write(_mask_as_rgb(item), item.frame)
+                        masks.write(mask_picture(item), item.frame)
             self._check_ids()
             return self._receipt(reader, None, None)
 
@@ -324,7 +322,7 @@ class FileRun:
             with self.timer.measure("encode"):
                 writer.write(picture, item.frame)
                 if masks:
-                    masks.write(_mask_as_rgb(item), item.frame)
+                    masks.write(mask_picture(item), item.frame)
 
     def _compare(self, part: Path, info: VideoInfo) -> ResidualDetail:
         """Decode the output beside its source, and refuse it where detail of it is still there."""
@@ -593,8 +591,3 @@ def _load_region_image(path: Path, info: VideoInfo) -> Any:
     mask = read_region_image(path)
     check_size(mask, path.name, video="the video", width=info.width, height=info.height)
     return mask
-
-
-def _mask_as_rgb(item: AnonymizedFrame) -> Pixels:
-    mask = np.full(item.shape, 255, np.uint8) if item.mask is None else item.mask
-    return np.repeat(mask[..., None], 3, axis=2)

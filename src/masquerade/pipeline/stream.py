@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -372,7 +373,7 @@ def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 
             strength=region.strength,
         )
     if cover.within is not None:
-        mask = np.where(cover.within > 0, mask, 0).astype(np.uint8)
+        mask = np.asarray(cv2.bitwise_and(mask, mask, mask=cover.within), np.uint8)
     return mask
 
 
@@ -381,8 +382,8 @@ def window_masks(regions: Sequence[Region], cover: Cover, *, width: int, height:
     masks = [region_mask(region, cover, width=width, height=height) for region in regions]
     if all(mask is None for mask in masks):
         return None
-    full = np.full((height, width), 255, np.uint8)
-    return _stack([full if mask is None else mask for mask in masks])
+    size = height, width
+    return _stack([np.full(size, 255, np.uint8) if mask is None else mask for mask in masks])
 
 
 def _anonymize_windows(
@@ -498,6 +499,10 @@ def states_before(
 
 def black_outside(pixels: Pixels, mask: U8) -> Pixels:
     """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
+    if pixels.dtype == np.uint8:
+        each = zip(pixels, mask, strict=True)
+        black = [cv2.multiply(one, cv2.merge((own,) * 3), scale=1 / 255) for one, own in each]
+        return _stack(black)
     share = mask[..., None].astype(np.uint32)
     return ((pixels * share + 127) // 255).astype(pixels.dtype)  # type: ignore[return-value]
 

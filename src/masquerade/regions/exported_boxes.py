@@ -29,7 +29,7 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
     if region.full_frame and not any(box.label == "frame" for box in boxes):
         boxes.append(Box(0, 0, width, height, 1.0, source=source, label="frame"))
     if region.mask is not None:
-        beyond = np.where(region.mask > 0, 255, 0).astype(np.uint8)
+        beyond = (region.mask > 0) * np.uint8(255)
         for box in boxes:
             beyond[box_pixels(box)] = 0
         # of a person, which grows by the margin as the mask does
@@ -41,6 +41,8 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
 
 def _boxes_around(mask: Mask, source: Source, label: str) -> Iterator[Box]:
     """A box around each connected part of what is hidden by half or more."""
+    if not cv2.countNonZero(mask):
+        return
     _, _, parts, _ = cv2.connectedComponentsWithStats(binary(mask), connectivity=8)
     for x, y, wide, high, _ in parts[1:].tolist():  # the first one is what is not hidden
         yield Box(x, y, x + wide, y + high, 1.0, source=source, label=label)

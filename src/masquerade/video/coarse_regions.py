@@ -57,7 +57,8 @@ def hidden_rectangles(mask: U8) -> list[Rectangle]:
     if not high or not wide:
         return []
     cut = mask[: high * BLOCK, : wide * BLOCK]
-    blocks = cut.reshape(high, BLOCK, wide, BLOCK).min(axis=(1, 3)) >= FULL  # (high, wide)
+    rows = cut.reshape(high, BLOCK, -1).min(axis=1)  # far faster than over both axes at once
+    blocks = rows.reshape(high, wide, BLOCK).min(axis=2) >= FULL  # (high, wide)
     open_runs: dict[tuple[int, int], int] = {}  # first and last column, and the row they began in
     found: list[Rectangle] = []
     for row in range(high + 1):

@@ -122,6 +122,10 @@ def has_alpha(picture: VideoFrame) -> bool:
 
 def over_black(pixels: Pixels) -> Pixels:
     """Blend RGBA (H, W, 4) over black: (H, W, 3) of the same type."""
+    if pixels.dtype == np.uint8:
+        *channels, alpha = cv2.split(pixels)
+        shares = [cv2.multiply(one, alpha, scale=1 / 255) for one in channels]  # rounded
+        return np.asarray(cv2.merge(shares), np.uint8)
     top = np.iinfo(pixels.dtype).max
     wide: NDArray[np.uint64] = pixels[..., :3].astype(np.uint64) * pixels[..., 3:]
     laid: Pixels = ((wide + top // 2) // top).astype(pixels.dtype)  # type: ignore[assignment]

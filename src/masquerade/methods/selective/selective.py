@@ -211,9 +211,10 @@ class Selective(Anonymizer):
         strength = np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
         out = frames.copy()
         for t, frame in enumerate(frames):
-            full = np.full(frame.shape[:2], 255, np.uint8)
-            # a quarter of the time of strength[mask[t]]
-            hidden = full if mask is None else np.asarray(cv2.LUT(mask[t], strength), np.uint8)
+            if mask is None:
+                hidden = np.full(frame.shape[:2], 255, np.uint8)
+            else:  # a quarter of the time of strength[mask[t]]
+                hidden = np.asarray(cv2.LUT(mask[t], strength), np.uint8)
             drawn, state = self._draw(state, frame, hidden)
             if drawn is not None:
                 part, over = drawn.part, hidden[drawn.part]
