@@ -209,7 +209,7 @@ class LiveRun:
     def _regions(self, frames: Iterable[Any]) -> Iterator[Region]:
         """What to hide in each frame: all of it where nobody was found."""
         for region in self.pipeline.regions(frames):
-            if self._finds(region) or self._draws or self.pipeline.config.allow_empty:
+            if self._draws or self.pipeline.config.allow_empty or self._finds(region):
                 yield region
             else:
                 yield replace(region, full_frame=True, mask=None, strength=None)
