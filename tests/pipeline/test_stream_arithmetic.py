@@ -33,6 +33,7 @@ from masquerade.pipeline.stream import (
     cover_of,
     prefetch,
     region_mask,
+    states_before,
 )
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
@@ -121,6 +122,19 @@ def test_black_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
     assert np.array_equal(out[0, :, 255], pixels[0, :, 255]) and not out[0, :, 0].any()
     window = np.concatenate([pixels, pixels[:, ::-1]]), np.concatenate([mask, mask[:, ::-1]])
     assert np.array_equal(black_outside(*window), np.concatenate([out, out[:, ::-1]]))
+
+
+def test_states_before_come_with_the_masks_that_the_method_is_given() -> None:
+    method, cover = Noted(), Cover(shape="box", margin=1)
+    regions = [Region(boxes=(BOX,)), Region(full_frame=True), Region()]
+    items = ((Picture(t), region) for t, region in enumerate(regions))
+    came = list(states_before(items, method, 100, cover, StageTimer()))
+    assert [(frame.index, state) for frame, _, _, state in came] == [(0, 100), (1, 101), (2, 102)]
+    for (levels, given, _), (frame, region, mask, _) in zip(method.given, came, strict=True):
+        assert levels == [10 * frame.index]
+        wanted = region_mask(region, cover, width=32, height=24)
+        assert np.array_equal(mask, wanted)  # type: ignore[arg-type]
+        assert (mask is None and given is None) or np.array_equal(mask[None], given)  # type: ignore[index]
 
 
 def test_a_mask_is_kept_unchanged_where_the_image_of_a_region_is_not_black() -> None:

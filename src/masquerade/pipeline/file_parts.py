@@ -226,8 +226,7 @@ class PartedRun(FileRun):
         self, stack: ExitStack, reader: Reader, boxes: BoxWriter | None, length: int
     ) -> Iterator[_Part]:
         """Find regions in all frames; yields each part once what was found in it is saved."""
-        size = {"width": self.info.width, "height": self.info.height}
-        cover, method = self.cover, self.anonymizer
+        method = self.anonymizer
         items = within_preview(reader, self.config.preview)
         decoded = prefetch(self.timer.measure_each("decode", items))
         paired = prefetch(pair_with_regions(decoded, self.pipeline.regions, self.timer))
@@ -235,7 +234,7 @@ class PartedRun(FileRun):
         followed = prefetch(self._with_states(paired, state))
         part: _Part | None = None
         file: BinaryIO | None = None
-        for frame, region, state in stack.enter_context(closing(followed)):  # type: ignore[type-var]
+        for frame, region, mask, state in stack.enter_context(closing(followed)):  # type: ignore[type-var]
             index = frame.index
             if part is None or index - part.start >= length:
                 if part is not None and file is not None:
@@ -249,7 +248,6 @@ class PartedRun(FileRun):
             packed = zlib.compress(pickle.dumps(region, pickle.HIGHEST_PROTOCOL), 1)
             file.write(len(packed).to_bytes(8, "little") + packed)
             self._times.append(frame.pts)
-            mask = region_mask(region, cover, **size)
             self._count(AnonymizedFrame(frame, NO_PIXELS, region, mask), boxes)
         assert part is not None and file is not None  # a reader gives a frame or an error
         file.close()
@@ -258,14 +256,16 @@ class PartedRun(FileRun):
 
     def _with_states(
         self, paired: Iterator[tuple[Frame, Region]], state: Any
-    ) -> Iterator[tuple[Frame, Region, Any]]:
-        """Each frame with its region, and the method's state before it, as far as it is needed."""
+    ) -> Iterator[tuple[Frame, Region, Any, Any]]:
+        """Each frame, its region, its mask, and the method's state before it if that is needed."""
         if _state_is_followed(self.anonymizer):
             given = paired, self.anonymizer, state, self.cover, self.timer
             yield from states_before(*given, amp=self.config.amp)
         else:
+            size = {"width": self.info.width, "height": self.info.height}
             with closing_if_possible(paired):
-                yield from ((frame, region, state) for frame, region in paired)
+                for frame, region in paired:
+                    yield frame, region, region_mask(region, self.cover, **size), state
 
     def _new_part(self, stack: ExitStack, start: int, state: Any) -> _Part:
         regions, packets, found = (

@@ -482,8 +482,8 @@ def states_before(
     timer: StageTimer,
     *,
     amp: bool = False,
-) -> Iterator[tuple[Any, Region, Any]]:
-    """(frame, region, the method's state before that frame) of a method that takes single frames.
+) -> Iterator[tuple[Any, Region, U8 | None, Any]]:
+    """(frame, region, mask, the method's state before it) of a method that takes single frames.
 
     `state` is that of the new video, and `amp` as in `anonymize_stream`. What the method makes of
     the frames is thrown away.
@@ -491,10 +491,12 @@ def states_before(
     precision = precision_of(anonymizer, amp=amp)
     with closing_if_possible(items):
         for frame, region in items:
-            yield frame, region, state
+            mask = region_mask(region, cover, width=frame.width, height=frame.height)
+            yield frame, region, mask, state
             with timer.measure("anonymize"), torch.no_grad(), precision:
-                pixels, mask = _stack_window(_Window([frame], [region], []), cover)
-                _, state = _anonymize_window(anonymizer, pixels, mask, [region], state)
+                masks = None if mask is None else mask[None]
+                given = frame.rgb()[None], masks, [region], state
+                _, state = _anonymize_window(anonymizer, *given)
 
 
 def black_outside(pixels: Pixels, mask: U8) -> Pixels:
