@@ -373,6 +373,22 @@ def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
     page.wait_for_selector(title.format("1 of 1 left"))
 
 
+def test_parts_of_people_are_named_once_they_are_chosen(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, clip, complaints)
+    page.click("[data-testid=more]")
+    page.select_option("#regions", "parts")
+    page.wait_for_selector("#regions-text:focus")
+    assert page.input_value("#regions-text") == "parts:"
+    page.keyboard.type("eyes,lips\n")  # behind what stands there
+    until(page, "VIDEO.settings.regions === 'parts:eyes,lips'")
+    assert page.is_visible("#regions-text")
+    page.select_option("#regions", "faces")
+    until(page, "VIDEO.settings.regions === 'faces'")
+    page.wait_for_selector("#regions-text", state="hidden")
+
+
 def test_a_second_part_needs_a_name_of_its_own_and_deleting_one_is_asked(
     browser: Any, address: str, clip: Path, complaints: list[str]
 ) -> None:

@@ -44,8 +44,8 @@ const fill = (input, value) => {
 
 const options = (names, words = {}) => names.map((name) => make("option", { value: name }, words[name] ?? name));
 
-// A region source that needs more than its name, such as parts:NAME,... or boxes:FILE.
-const needsMore = (name) => name.includes(":");
+// A region source that needs names behind its own, as in parts:eyes,lips.
+const needsMore = (name) => name === "parts";
 
 function build() {
   const { about } = state;
@@ -74,7 +74,7 @@ function show() {
 
 function showRegions(value) {
   const select = find("#regions");
-  const known = state.about.regions.some((one) => one.name === value) && !needsMore(value);
+  const known = state.about.regions.some((one) => one.name === value);
   const text = find("#regions-text");
   // Whoever has just chosen "Others …" and types keeps the field, whatever the server says meanwhile.
   if (document.activeElement !== text && document.activeElement !== select) {
@@ -137,7 +137,7 @@ function setUpFields() {
     const other = regions.value === "…" || needsMore(regions.value);
     find("#regions-more").hidden = !other;
     if (!other) return set({ regions: regions.value });
-    if (needsMore(regions.value)) text.value = regions.value.split(":")[0] + ":";
+    if (needsMore(regions.value)) text.value = `${regions.value}:`;
     text.focus();
   });
   text.addEventListener("change", () => text.value.trim() && set({ regions: text.value.trim() }));
