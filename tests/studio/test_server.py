@@ -468,10 +468,22 @@ def test_settings_that_no_run_would_do_change_nothing(page: TestClient, opened: 
     assert page.put(f"{own}/settings", json={"regions": "parts:head,eyes"}).status_code == 200
 
 
+def test_a_fault_of_the_code_is_not_told_as_a_closed_video(
+    page: TestClient, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty() -> list[video_session.VideoSession]:
+        raise KeyError("none")
+
+    monkeypatch.setattr(studio, "videos", faulty)
+    assert page.get("/api/videos").status_code == 500
+
+
 def test_a_video_that_is_not_there_is_said(page: TestClient) -> None:
     for path in ("", "/strip", "/tracks", "/frames/0.jpg", "/edits.json"):
         answer = page.get(f"/api/videos/none{path}")
-        assert answer.status_code == 404 and answer.json()["error"].endswith(".")
+        assert answer.status_code == 404
+        assert answer.json()["error"] == "There is no such video; it may have been closed."
+    assert page.delete("/api/videos/none").status_code == 404
     assert page.delete("/api/jobs/none").status_code == 422
 
 

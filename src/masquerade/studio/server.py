@@ -30,7 +30,7 @@ from masquerade.studio.camera_routes import add_camera_routes
 from masquerade.studio.guard import TooLargeError
 from masquerade.studio.history import ChangedError
 from masquerade.studio.job_routes import add_job_routes
-from masquerade.studio.studio import Studio
+from masquerade.studio.studio import ClosedError, Studio
 from masquerade.studio.video_routes import add_video_routes
 
 PAGE = Path(__file__).with_name("static")
@@ -69,11 +69,8 @@ def _add_errors(app: FastAPI) -> None:
         status = 503 if isinstance(error, MissingError) else 422
         status = 413 if isinstance(error, TooLargeError) else status
         status = 409 if isinstance(error, ChangedError) else status
+        status = 404 if isinstance(error, ClosedError) else status
         return JSONResponse({"error": _sentence(error)}, status)
-
-    @app.exception_handler(KeyError)
-    def unknown(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "there is no such video; it may have been closed."}, 404)
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: Exception) -> JSONResponse:

@@ -57,6 +57,13 @@ def state_folder() -> Path:
     return Path(base) / "masquerade" / "studio"
 
 
+class ClosedError(MasqueradeError):
+    """No video with this id is open."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such video; it may have been closed.")
+
+
 class Run:
     """A run as it was asked for: the decisions, and the templates that they name.
 
@@ -133,9 +140,12 @@ class Studio:
         """One that is open.
 
         Raises:
-            KeyError: none has this id.
+            ClosedError: none has this id.
         """
-        return self._videos[id]
+        found = self._videos.get(id)
+        if found is None:
+            raise ClosedError
+        return found
 
     async def upload(self, name: str, parts: AsyncIterator[bytes]) -> VideoSession:
         """Take a video that comes in parts.
@@ -225,13 +235,14 @@ class Studio:
         """Close a video; an upload is removed.
 
         Raises:
-            KeyError: none has this id.
+            ClosedError: none has this id.
             UsageError: a job needs it.
         """
-        video = self._videos[id]
+        video = self.video(id)
         if self.jobs.of_video(id):
             raise UsageError(f"a job of {video.name} is not finished; cancel it first.")
-        del self._videos[id]
+        if self._videos.pop(id, None) is None:  # another request has closed it meanwhile
+            raise ClosedError
         self.jobs.detach(id)
         content = video.edits.source.sha256
         if again := next((v for v in self.videos() if v.edits.source.sha256 == content), None):
