@@ -16,7 +16,7 @@ BoxEdges = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 class Asked(BaseModel):
     """The body of a request; what it does not know is refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=False)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Place(Asked):

@@ -163,7 +163,7 @@ def method_arguments(name: str) -> list[dict[str, Any]]:
     for key, parameter in inspect.signature(method).parameters.items():
         kind, choices = _form_field(hints.get(key))
         if kind is not None:
-            about = {"name": key, "kind": kind, "default": parameter.default, "help": ""}
+            about = {"name": key, "kind": kind, "default": parameter.default}
             found.append({**about, **({"choices": choices} if choices else {})})
     return found
 

@@ -271,7 +271,10 @@ class Studio:
         named, suffix = _stem(video.name) + OWN_SUFFIX, _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
-        beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
+        beside = None
+        if video.saved_beside:
+            assert self.root is not None
+            beside = _free(folder, named, suffix, self.root, taken)
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
         return self._add_run(video, run, flags, named + suffix, beside=beside)
 
@@ -552,14 +555,12 @@ def plain_name(name: str) -> str:
     return kept[-120:] or "video"
 
 
-def _free(
-    folder: Path, stem: str, suffix: str, root: Path | None = None, taken: Sequence[str] = ()
-) -> Path:
+def _free(folder: Path, stem: str, suffix: str, root: Path, taken: Sequence[str]) -> Path:
     """A name in a folder that no file has, nor its receipt, nor a job under the root will."""
     number = 1
     while True:
         path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{suffix}"
-        own = str(path.relative_to(root)) if root is not None else ""
+        own = str(path.relative_to(root))
         if not path.exists() and not receipt_path(path, CONFIG).exists() and own not in taken:
             return path
         number += 1

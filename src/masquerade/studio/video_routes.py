@@ -165,7 +165,6 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
                 {
                     "track": box.track,
                     "label": box.label,
-                    "score": round(box.score, 3),
                     "source": box.source,
                     "hidden": hidden,
                     "box": [round(edge, 1) for edge in (box.x0, box.y0, box.x1, box.y1)],
@@ -335,7 +334,6 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "width": info.width,
         "height": info.height,
         "rate": float(info.rate),
-        "duration": info.duration,
         "frames": pictures.frames,
         "frames_expected": pictures.frames if pictures.done else frames,
         "revision": revision * 100_000 + -(-scan.done // LENGTH),  # grows with each piece found

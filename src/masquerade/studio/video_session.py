@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from masquerade.errors import UsageError, VideoError
-from masquerade.pipeline.config import (
-    edited_config,
-)
+from masquerade.pipeline.config import edited_config
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.people_sheet import fit
@@ -199,7 +197,7 @@ class VideoSession:
         """
         edits = edits or self.edits
         if "level" in given:
-            return self._settled(edits, {"level": level_of(given["level"]) and given["level"]})
+            return self._settled(edits, {"level": given["level"]})
         if "method" in given:
             return self._settled(edits, {"method": given["method"], "arguments": {}})
         return edits

@@ -112,7 +112,7 @@ const details = new Latest(async (id, signal) => {
   changed("strip", "tracks");
 }, (error) => {
   known = ""; // the next question to the server tries again
-  if (error.status !== 409 && error.status !== 425) notice.report(error);
+  notice.report(error);
 });
 
 function refreshDetails() {

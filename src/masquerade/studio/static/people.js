@@ -51,7 +51,7 @@ function thumbnail(track) {
   const visible = track.choice === "visible";
   const name = trackName(track);
   const says = [name, visible ? "stays visible" : track.method ? `hidden by ${track.method}` : "hidden"];
-  says.push(`${span(track.first, track.last)}`);
+  says.push(span(track.first, track.last));
   const picture = make("img", {
     // The best frame of a track may change, its picture does so only then.
     src: paths.track(state.video.id, track.id, `${track.best}-${(track.ids ?? []).length}`),
@@ -64,7 +64,7 @@ function thumbnail(track) {
       type: "button", class: "person", "data-track": track.id, "data-choice": track.choice,
       "aria-label": joining ? `Join with ${says.join(", ")}` : says.join(", "),
       "aria-haspopup": joining ? null : "menu", "aria-expanded": joining ? null : "false",
-      "aria-pressed": null, "data-selected": state.selected === track.id,
+      "data-selected": state.selected === track.id,
       "data-own": joining && mode.track.id === track.id,
       disabled: joining && mode.track.id === track.id,
       onclick: () => (joining ? joinWith(track) : openMenu(track, button)),

@@ -95,13 +95,12 @@ function argumentField(argument) {
   if (argument.kind === "choice" || argument.kind === "flag") input.addEventListener("change", send);
   else whenTyped(input, send);
   const label = make("label", { for: id }, sentence(argument.name.replaceAll("_", " ")));
-  const help = argument.help && make("p", { class: "help", id: `${id}-help` }, sentence(argument.help));
-  if (argument.kind === "flag") return make("div", { class: "field field-flag" }, input, make("div", {}, label, help));
-  return make("div", { class: "field" }, label, input, help);
+  if (argument.kind === "flag") return make("div", { class: "field field-flag" }, input, label);
+  return make("div", { class: "field" }, label, input);
 }
 
 function argumentInput(argument, id) {
-  const names = { id, "data-argument": argument.name, "data-kind": argument.kind, "aria-describedby": argument.help ? `${id}-help` : null };
+  const names = { id, "data-argument": argument.name, "data-kind": argument.kind };
   if (argument.kind === "choice") return make("select", names, options((argument.choices ?? []).map(String)));
   if (argument.kind === "flag") return make("input", { ...names, type: "checkbox" });
   if (argument.kind === "text") return make("input", { ...names, type: "text", autocomplete: "off" });

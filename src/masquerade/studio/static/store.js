@@ -11,7 +11,7 @@ export const state = {
   strip: null, // {decisions, frames, done, found, share, marks}: of which decisions, and how many frames were searched
   tracks: { only: false, tracks: [] },
   jobs: [],
-  mode: null, // null or {kind: "draw", region: id or null} or {kind: "point"} or {kind: "join", track}
+  mode: null, // null or {kind: "draw", region: one of `video.drawn` or null} or {kind: "point"} or {kind: "join", track}
   outlines: false,
   keys: "colour-hog", // by which what is pointed at is compared
   comparison: null, // null or {group, left: "raw" or "first", first: JOB, second: JOB, decisions}

@@ -142,7 +142,7 @@ function note(text) {
   if (place.textContent !== (text ?? "")) place.textContent = text ?? "";
 }
 
-export function moveDivider(value) {
+function moveDivider(value) {
   share = clamp(value, 0, 100);
   stage.style.setProperty("--share", `${share}%`);
   const divider = find("#divider");
