@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
+from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files, file_facts
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
 from masquerade.attack.finders import Finders
@@ -533,6 +533,31 @@ def test_a_receipt_of_another_file_or_method_says_not_that_it_is_drawn(tmp_path:
     assert not said("blacken", {}, mine)
     assert not said("mannequin", {"ground": "floor"}, file_digest(receipt))
     assert not said("of nobody", {}, mine)
+
+
+def test_a_file_is_read_for_its_digest_once_while_it_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, raw, read = tmp_path / "out.mp4", tmp_path / "raw.mp4", list[str]()
+
+    def reading(one: Path) -> str:
+        read.append(one.name)
+        return file_digest(one)
+
+    monkeypatch.setattr(file_facts, "video_digest", reading)
+    path.write_bytes(b"published")
+    raw.write_bytes(b"raw")
+    receipt = {"output": {"sha256": file_digest(path)}, "source": {"sha256": file_digest(raw)}}
+    path.with_name("out.mp4.receipt.json").write_text(json.dumps(receipt))
+    for _ in range(2):
+        file_facts.check_source(path, raw)
+        assert file_facts.is_made_from(path, raw)
+    assert read == ["out.mp4", "raw.mp4"]
+    raw.write_bytes(b"another")
+    assert not file_facts.is_made_from(path, raw)
+    path.write_bytes(b"replaced")
+    file_facts.check_source(path, raw)  # by no receipt of this file
+    assert read == ["out.mp4", "raw.mp4", "raw.mp4", "out.mp4"]
 
 
 @pytest.mark.slow
