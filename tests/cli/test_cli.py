@@ -278,6 +278,15 @@ def test_the_demo_replaces_what_a_demo_made_alone_and_its_raw_copy_is_private(
     assert report.read_bytes() == written
 
 
+def test_a_strangers_file_name_moves_no_cursor_of_the_demos_terminal(
+    clip: Path, called: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a\x1b[2Jb.mp4").write_bytes(clip.read_bytes())
+    done = called("demo", "a\x1b[2Jb.mp4", "-o", ".", "--method", "blacken", "--allow-gaps")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout and done.stdout.count(r"a\x1b[2Jb") == 3
+
+
 @pytest.mark.parametrize("of", ["Python", "torch"])
 def test_too_little_memory_is_one_sentence(
     of: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -59,7 +59,8 @@ def test_a_template_is_added_shown_used_and_exported(
     x, y = SPOT[0] + 2 * 11, SPOT[1]
     assert last[0, y, x] > last[2, y, x] and last[2, 100, 20] > last[1, 100, 20]
 
-    assert main(["show", "disc", str(moving), "-o", str(tmp_path / "heat.webm")]) == 0
+    assert main(["show", "disc", str(moving), "-o", str(tmp_path / "heat\x1b[2J.webm")]) == 0
+    assert r"heat\x1b[2J.webm" in capsys.readouterr().err  # as a terminal may show it
 
     file, other = tmp_path / "mine.safetensors", tmp_path / "other"
     assert main(["export", "-o", str(file)]) == 0

@@ -205,12 +205,13 @@ def test_a_learned_methods_file_has_its_weights_fingerprint(
     run.mkdir()
     notes = {"notes": ["the output is \x1b[2Jflat"]}
     masquerade.save(made("noise-features"), run / "anonymizer.safetensors", provenance=notes)
-    words = ("--weights", run, "--format", "torch", "--size", "24x32", "-o", "file.pt2")
+    words = ("--weights", run, "--format", "torch", "--size", "24x32", "-o", "\x1b[2Jfile.pt2")
     done = called("export", "noise-features", *words)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert "its training said: the output is \\x1b[2Jflat" in done.stdout
+    assert done.stdout.startswith("\\x1b[2Jfile.pt2: ")  # as a terminal may show it
     extra = {"masquerade.json": ""}
-    torch.export.load(tmp_path / "file.pt2", extra_files=extra)
+    torch.export.load(tmp_path / "\x1b[2Jfile.pt2", extra_files=extra)
     about = json.loads(extra["masquerade.json"])
     assert about["trained"] and about["weights_sha256"] == weights_digest(
         masquerade.load(run).state_dict()

@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.errors import escape
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Pixels
@@ -68,10 +69,10 @@ def main(argv: list[str]) -> int:
         pipeline = build_pipeline(build(options.method), config)
         receipt = run_file(source, made, pipeline, progress=bar, also=show)
     for warning in receipt.warnings:
-        print(f"warning: {warning}")
-    print(f"result:  {made}  ({summary(receipt)})")
-    print(f"before and after: {beside}  (shows the original: not for release)")
-    print(f"report:  {about}")
+        print(f"warning: {escape(warning)}")
+    print(f"result:  {escape(made)}  ({summary(receipt)})")
+    print(f"before and after: {escape(beside)}  (shows the original: not for release)")
+    print(f"report:  {escape(about)}")
     return 0
 
 

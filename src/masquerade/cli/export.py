@@ -227,7 +227,7 @@ def _lines(made: Exported) -> list[str]:
         f"{made.difference:.1e}" if made.jumped == 0 else f"a level in {made.jumped:.3%} of values"
     )
     return [
-        f"{made.path}: {made.about['name']}",
+        f"{escape(made.path)}: {made.about['name']}",
         *lines,
         f"  {made.comparisons} outputs compared with PyTorch: at most {off} apart "
         f"(allowed: {TOLERANCE:.0e})",

@@ -148,7 +148,7 @@ def show(
                 assert region.strength is not None
                 heatmap = draw_heatmap(_upright(frame), region.strength)
                 writer.write(heatmap, frame)
-    print(f"{output}  (shows the original: not for release)", file=sys.stderr)
+    print(f"{escape(output)}  (shows the original: not for release)", file=sys.stderr)
     return 0
 
 

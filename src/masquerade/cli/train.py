@@ -25,7 +25,7 @@ from masquerade.cli.arguments import HELP, asks_for_help, command_to_keep, flag_
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
 from masquerade.storage import STORE_LIMIT
 
@@ -161,8 +161,8 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps(_as_json(trained, options.output), indent=1))
     else:
-        print(f"{options.output}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
-        print(f"{options.output / SAMPLES} shows raw clips: give away {WEIGHTS} alone.")
+        print(f"{escape(options.output)}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
+        print(f"{escape(options.output / SAMPLES)} shows raw clips: give away {WEIGHTS} alone.")
     for note in trained.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for warning in trained.warnings:
