@@ -185,6 +185,21 @@ def test_every_method_has_a_card_and_a_row() -> None:
         assert card in readme, f"README.md, Methods: add a row that links {card}; {says}"
 
 
+def test_the_readme_a_page_and_the_command_agree_on_what_can_be_undone() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    def answer(text: str) -> str:
+        found = re.search(r"\b(no|hardly|in part|partly)\b", text.lower())
+        assert found, f"neither no, hardly nor partly: {text}"
+        return found[0].replace("in part", "partly")
+
+    for name, method in masquerade.METHODS.items():
+        (row,) = re.findall(rf"^\| \[`{name}`\]\(.*\| (.+) \|$", readme, re.M)
+        page = (ROOT / f"docs/methods/{name}.md").read_text().partition("**Can it be undone?**")[2]
+        said = {"README.md": row, "its page": page, "its card": method.card.undo}
+        assert len({answer(text) for text in said.values()}) == 1, f"{name}: {said}"
+
+
 def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     monkeypatch.chdir(tmp_path)

@@ -52,7 +52,7 @@ class BDQ(Anonymizer):
 
     card = Card(
         hides="everything static, and the fine levels of what moves; outlines and gait stay",
-        undo="not from one frame; trained networks still recognize people by how they move",
+        undo="hardly; trained networks still recognize people by how they move",
         needs="training: masquerade train bdq",
         paper="BDQ, Kumawat & Nagahara ECCV 2022",
     )

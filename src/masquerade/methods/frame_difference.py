@@ -41,7 +41,7 @@ class FrameDifference(Anonymizer):
     )
     card = Card(
         hides="colour, texture and everything static; outlines, gait and large prints stay",
-        undo="not from one frame; trained networks still recognize people by how they move",
+        undo="hardly; trained networks still recognize people by how they move",
         needs="nothing",
         paper="the input of BDQ, Kumawat & Nagahara ECCV 2022, thresholded",
     )
