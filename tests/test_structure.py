@@ -8,14 +8,17 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 import masquerade
 
+ROOT = Path(__file__).resolve().parents[1]
 SOURCE = Path(masquerade.__file__).parent
-BENCHMARKS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # a room may import from itself and from those below it
 LEVELS = [
@@ -81,6 +84,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "report/linked_clips.py",
     "training/seeds.py",
 }
+PARTS = {"markupsafe", "pydantic", "starlette"}  # what Jinja and FastAPI themselves give and take
 DRAWERS = {"utils", "util", "core", "base", "helpers", "helper", "common", "manager", "misc"}
 OUTSIDE = re.compile(r"\bFACTS\b|\b(DESIGN|REVIEW|STYLE|BRIEF)\.md|/work/|\bshared/")
 
@@ -102,6 +106,23 @@ def imports(path: Path) -> set[str]:
 
 def files() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
+
+
+def test_a_package_that_is_imported_is_asked_for() -> None:
+    """Not left to be installed for another one, which may stop asking for it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    asked = {re.split(r"[^\w.-]", one)[0].lower() for each in lists for one in each}
+    packages = packages_distributions()
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                of = {one.lower().replace("_", "-") for one in packages.get(top, [top])}
+                known = top == "masquerade" or top in PARTS or of & asked
+                assert known, f"{path.relative_to(SOURCE)} imports {top}: add it to pyproject.toml"
 
 
 def test_imports_point_one_way() -> None:
