@@ -86,7 +86,7 @@ def test_evenly_spaced_reaches_both_ends() -> None:
 
 @pytest.mark.parametrize(("count", "frames", "stride"), [(0, 4, 1), (4, 0, 1), (4, 4, 0)])
 def test_empty_videos_and_clips_are_refused(count: int, frames: int, stride: int) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="strides, sides and views of clips must be 1 or more"):
         strided(count, frames, stride=stride)
 
 

@@ -91,4 +91,4 @@ def aspect_crops(
 
 def _check(*numbers: int) -> None:
     if min(numbers) < 1:
-        raise UsageError("A clip needs at least one frame of a video of at least one, stride 1.")
+        raise UsageError("Numbers of frames, strides, sides and views of clips must be 1 or more.")

@@ -244,7 +244,7 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
     Splits that the manifest has of its own are left out: one of them might be tested on.
 
     Raises:
-        UsageError: the other has no split, or clips of a file that it lacks or has in two parts.
+        UsageError: the other has no split, or a clip's file is in none of its parts, or in several.
     """
     columns = other.of_role("split")
     if not columns:
