@@ -28,7 +28,8 @@ with av.open(part := "{}.part{}".format(*os.path.splitext(output)), "w") as made
     for t in range(0, len(rgb), window):
         some = clip[:, :, t : t + window]
         given |= {"clip": some, "mask": np.ones_like(some[:, :1])}  # 1: hide every pixel
-        out, given["state"], *_ = *run.run(None, {n: given[n] for n in ports}), given["state"]
+        out, *states = run.run(None, {n: given[n] for n in ports})
+        given["state"] = states[0] if states else given["state"]
         pixels = np.uint8((out[0] * 255).round().clip(0, 255)).transpose(1, 2, 3, 0).copy()
         for f, new in zip(read[t:], map(av.VideoFrame.from_ndarray, pixels), strict=False):
             new.pts, new.time_base = f.pts, f.time_base
