@@ -322,18 +322,11 @@ def _factory_digest(factory: RegionFactory) -> str:
 
 def _describe_method(method: Anonymizer) -> dict[str, Any]:
     kind = type(method)
-    try:
-        given = arguments(method)
-    except AttributeError as error:
-        raise UsageError(
-            f"{kind.__name__} keeps no attribute for one of its arguments ({error}), so that its "
-            "clips could not be told from others; keep them all, or give no cache."
-        ) from error
     return {
         "name": f"{kind.__module__}.{kind.__qualname__}",
         "arguments": {
             key: _describe_method(value) if isinstance(value, Anonymizer) else value
-            for key, value in given.items()
+            for key, value in arguments(method).items()
         },
         "weights": weights_digest(method.state_dict()),
         "source": _definition_digest(kind),
