@@ -19,7 +19,9 @@ from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands, 
 from masquerade.benchmark.data_origins import data_origins, origins_markdown
 from masquerade.benchmark.durations import Durations, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
+    Job,
     JobRunner,
+    MissingData,
     Places,
     check_lacking,
     data_jobs,
@@ -102,19 +104,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
     making = data_jobs(suite, places, wanted)
     training = trainings_of([*begun, *planned])
     if options.list:
-        for file in lacking:
-            paths = ", ".join(map(str, file.paths))
-            console.print(f"{file.data} lacks {paths}. {file.about}", markup=False)
-        for job in (*making, *training):
-            mark = "done" if job.done.exists() else "    "
-            console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
-        for line in size_lines(suite, planned, training, places, options.store_limit)[0]:
-            console.print(line, markup=False)
-        for each in planned:
-            for name, why in each.left_out.items():
-                console.print(f"{each.table.name} leaves out {name}: {why}", markup=False)
-            for name, why in each.lacking.items():
-                console.print(f"{each.table.name} lacks what {name} needs: {why}", markup=False)
+        say = partial(console.print, markup=False)
+        print_plan(suite, places, options, planned, lacking, (making, training), say)
         check_data(suite, wanted, planned, places)
         return 0
     check_folder(suite, Path(options.suite), places)
@@ -212,15 +203,46 @@ def run(options: Options, argv: Sequence[str]) -> int:
         errors.print(f"masquerade: {name}: {why}", markup=False)
     if options.json:
         print(json.dumps([json.loads(one.to_json()) for one in results.values()], indent=1))
-    else:
-        for one in results.values():
-            show(one, console)
-        if results:
-            minutes = (time.monotonic() - began) / 60
-            where = escape(places.folder / "index.html")
-            console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
+    elif results:
+        print_results(list(results.values()), places.folder, time.monotonic() - began, console)
     void = any(one.void for one in results.values()) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
+
+
+def print_plan(
+    suite: Suite,
+    places: Places,
+    options: Options,
+    planned: Sequence[PlannedTable],
+    lacking: Sequence[MissingData],
+    jobs: tuple[Sequence[Job], Sequence[Job]],
+    say: Callable[[str], object],
+) -> None:
+    """Say what would be done, how large it is, and what is lacking or left out."""
+    for file in lacking:
+        paths = ", ".join(map(escape, file.paths))
+        say(f"{file.data} lacks {paths}. {file.about}")
+    making, training = jobs
+    for job in (*making, *training):
+        mark = "done" if job.done.exists() else "    "
+        say(f"{mark} masquerade {shlex.join(job.words)}")
+    for line in size_lines(suite, planned, training, places, options.store_limit)[0]:
+        say(line)
+    for each in planned:
+        for name, why in each.left_out.items():
+            say(f"{each.table.name} leaves out {name}: {why}")
+        for name, why in each.lacking.items():
+            say(f"{each.table.name} lacks what {name} needs: {why}")
+
+
+def print_results(
+    results: Sequence[Evaluation], folder: Path, seconds: float, console: Console
+) -> None:
+    """Print the tables, and where the page with all of them lies."""
+    for one in results:
+        show(one, console)
+    where = escape(folder / "index.html")
+    console.print(f"{where} shows all of it; {seconds / 60:.0f} min.", markup=False)
 
 
 @contextmanager
