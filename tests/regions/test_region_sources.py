@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,23 @@ def test_boxes_of_a_file(tmp_path: Path) -> None:
         list(Boxes(file=path)([ArrayFrame(np.zeros((W, H, 3), np.uint8))]))
     with pytest.raises(UsageError):
         Boxes(file=tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "later", [None, b'{"version": 1, "width": 8, "height": 6, "frames": {}}', b"{"]
+)
+def test_boxes_are_those_of_the_file_as_it_was_read(tmp_path: Path, later: bytes | None) -> None:
+    """A file that is rewritten during a run changes neither its boxes nor their digest."""
+    path, box = tmp_path / "boxes.json", Box(1, 2, 30, 40, 0.5)
+    with BoxWriter(path, width=W, height=H) as writer:
+        writer.add(0, [box])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = Boxes(file=path)
+    path.unlink() if later is None else path.write_bytes(later)
+    blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
+    assert [r.boxes for r in source([blank])] == [(box,)] and source.content == digest
+    with pytest.raises(UsageError, match=r"boxes\.json is for frames of 160x120.*120x160"):
+        list(source([ArrayFrame(np.zeros((W, H, 3), np.uint8))]))
 
 
 def test_boxes_are_written_of_what_has_none() -> None:

@@ -259,26 +259,61 @@ def read_boxes(
     Raises:
         UsageError: the file cannot be read, has another schema, or is for another size.
     """
+    name = Path(path).name
+    size, boxes = parse_boxes(read_box_file(path), name)
+    check_boxes_size(size, name, width=width, height=height)
+    return boxes
+
+
+def read_box_file(path: str | Path) -> bytes:
+    """The content of a file of boxes, for `parse_boxes`.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
-        document = parse_json(Path(path).read_text("utf-8"))
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{Path(path).name} is not a file of boxes: {reason}.") from None
+
+
+def parse_boxes(data: bytes, name: str) -> tuple[tuple[int, int], dict[int, list[Box]]]:
+    """Parse the content of a file of boxes called `name`: its frame size and its boxes by frame.
+
+    Raises:
+        UsageError: it has another schema.
+    """
+    try:
+        document = parse_json(data.decode("utf-8"))
         if not isinstance(document, dict) or document.get("version") != 1:
             raise ValueError('it does not say "version": 1')
-        size = document.get("width"), document.get("height")
+        size: tuple[Any, Any] = document.get("width"), document.get("height")
         if not all(type(side) is int and side > 0 for side in size):
             raise ValueError("width and height are whole numbers above 0")
         if not isinstance(document.get("frames"), dict):
             raise ValueError("frames is not an object")
         entries = by_number("frame", document["frames"])
         frames = {number: _parse_frame(number, boxes) for number, boxes in entries.items()}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{Path(path).name} is not a file of boxes: {reason}.") from None
-    if (width or size[0], height or size[1]) != size:
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is not a file of boxes: {error}.") from None
+    return size, frames
+
+
+def check_boxes_size(
+    size: tuple[int, int], name: str, *, width: int | None, height: int | None
+) -> None:
+    """Refuse the boxes of a file called `name` for a video of another size; None: any.
+
+    Raises:
+        UsageError: they are for another size.
+    """
+    wanted = width or size[0], height or size[1]
+    if wanted != size:
         raise UsageError(
-            f"{Path(path).name} is for frames of {size[0]}x{size[1]}, "
-            f"but the video has {width or size[0]}x{height or size[1]}: take the boxes made for it."
+            f"{name} is for frames of {size[0]}x{size[1]}, "
+            f"but the video has {wanted[0]}x{wanted[1]}: take the boxes made for it."
         )
-    return frames
 
 
 class BoxWriter(AbstractContextManager["BoxWriter"]):

@@ -4,6 +4,7 @@ A source is called with the frames of one video and yields one `Region` per fram
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
-from masquerade.regions.boxes import read_boxes
+from masquerade.regions.boxes import check_boxes_size, parse_boxes, read_box_file
 from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
@@ -26,7 +27,6 @@ from masquerade.regions.tracking import (
 )
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
 from masquerade.regions.unchanged_frames import DetectOnChange, most_left_out
-from masquerade.storage import file_digest
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -68,14 +68,16 @@ class Boxes(RegionSource):
 
     def __init__(self, *, file: Path) -> None:
         self.file = file
-        self._boxes = read_boxes(file)
-        self.content = file_digest(file)
+        data = read_box_file(file)  # once: a file that is rewritten meanwhile changes nothing
+        self._size, self._boxes = parse_boxes(data, file.name)
+        self.content = hashlib.sha256(data).hexdigest()
         self.last_frame = max((at for at, boxes in self._boxes.items() if boxes), default=None)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for number, frame in enumerate(frames):
             if number == 0:
-                read_boxes(self.file, width=frame.width, height=frame.height)
+                size = {"width": frame.width, "height": frame.height}
+                check_boxes_size(self._size, self.file.name, **size)
             yield Region(boxes=tuple(self._boxes.get(number, ())), detected=False)
 
 
