@@ -115,25 +115,21 @@ def test_a_method_that_returns_its_input_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "settings"),
+    ("name", "arguments"),
     [
-        ("blur", {"kernel": 1, "short": 0}, {}),
-        ("pixelate", {"block": 1, "short": 0}, {}),
-        ("downsample", {"factor": 1}, {}),
-        ("blacken", {}, {"mask_scale": 0.01}),
+        ("blur", {"kernel": 1, "short": 0}),
+        ("pixelate", {"block": 1, "short": 0}),
+        ("downsample", {"factor": 1}),
     ],
 )
 def test_what_changes_nothing_is_refused(
-    clip: Path, faces: dict[str, Any], tmp_path: Path, name: str, arguments: Any, settings: Any
+    clip: Path, faces: dict[str, Any], tmp_path: Path, name: str, arguments: dict[str, Any]
 ) -> None:
-    """Settings may be refused earlier by their ranges; the check does not rely on that."""
-    try:
-        method = masquerade.build(name, **arguments)
-    except masquerade.errors.UsageError:
-        return
-    with pytest.raises(masquerade.errors.MasqueradeError) as caught:
-        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, **faces, **settings)
-    assert caught.value.exit_code in (2, 4) and not list(tmp_path.iterdir())
+    method = masquerade.build(name)
+    for key, value in arguments.items():
+        assert hasattr(method, key)
+        setattr(method, key, value)  # past the ranges, on which the check does not rely
+    refused(clip, tmp_path / "o.mp4", method, **faces)
 
 
 def test_a_mask_that_is_small_shifted_or_late_is_refused(
