@@ -83,8 +83,9 @@ def test_silhouettes_do_not_cross_a_cut() -> None:
 
 
 def test_real_people_are_covered_and_the_background_is_not() -> None:
-    pictures = clip("uti/punch/set1_0_1_4.mp4", 30)
-    for region in People(detector="hog")(pictures):
+    regions = list(People(detector="hog")(clip("uti/punch/set1_0_1_4.mp4", 30)))
+    assert len(regions) == 30
+    for region in regions:
         assert region.mask is not None
         assert region.mask[40:260, 105:125].mean() > 0.95 * 255  # he who stands left
         assert region.mask[40:240, 352:366].mean() > 0.95 * 255  # he who stands right

@@ -95,7 +95,9 @@ def test_a_hand_is_hidden_between_runs_of_the_detector(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(hands, "_networks", look)
     frames = [ArrayFrame(np.full((120, 160, 3), 90, np.uint8)) for _ in range(10)]
-    for region in hands(frames):
+    regions = list(hands(frames))
+    assert len(regions) == 10
+    for region in regions:
         assert region.mask is not None
         assert region.mask[50, 80] == 255
         assert not region.mask[:, :40].any()
@@ -104,7 +106,9 @@ def test_a_hand_is_hidden_between_runs_of_the_detector(monkeypatch: pytest.Monke
 
 
 def test_the_square_of_a_real_hand_is_hidden() -> None:
-    for region in Hands()(clip("wild/makeup_xvid_mp3.avi", 12)):
+    regions = list(Hands()(clip("wild/makeup_xvid_mp3.avi", 12)))
+    assert len(regions) == 12
+    for region in regions:
         hands = [box for box in region.boxes if box.label == "hand"]
         assert hands
         assert region.mask is not None

@@ -461,7 +461,9 @@ def test_networks_say_nothing_on_the_terminal_and_leave_it_open() -> None:
 
 def test_real_people_are_found_in_every_frame() -> None:
     frames = clip("uti/handshake/set1_4_1_0.mp4", 12, step=3)
-    for region in People()(frames):
+    regions = list(People()(frames))
+    assert len(regions) == 12
+    for region in regions:
         people = [box for box in region.boxes if box.label == "person"]
         assert len(people) == 2
         assert region.mask is not None
@@ -471,7 +473,9 @@ def test_real_people_are_found_in_every_frame() -> None:
 
 def test_poses_alone_are_those_of_people_without_faces_and_what_moves() -> None:
     frames = clip("uti/handshake/set1_4_1_0.mp4", 5, step=3)
-    for whole, alone in zip(People()(frames), People(poses_only=True)(frames), strict=True):
+    both = list(zip(People()(frames), People(poses_only=True)(frames), strict=True))
+    assert len(both) == 5
+    for whole, alone in both:
         assert [one.track for one in alone.people] == [one.track for one in whole.people]
         assert {box.label for box in alone.boxes} == {"person"}
         assert alone.mask is not None and whole.mask is not None
@@ -479,7 +483,9 @@ def test_poses_alone_are_those_of_people_without_faces_and_what_moves() -> None:
 
 
 def test_a_scene_without_people_stays_as_it_is() -> None:
-    for region in People()(clip("wild/corridor_139s_10fps.mp4", 30)):
+    regions = list(People()(clip("wild/corridor_139s_10fps.mp4", 30)))
+    assert len(regions) == 30
+    for region in regions:
         assert not region.boxes
         assert region.mask is not None
         assert not region.mask.any()

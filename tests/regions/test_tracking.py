@@ -199,9 +199,10 @@ def test_crossing_people_both_stay_covered(hidden: range) -> None:
         ([a] if t in hidden else [a, b], False)
         for t, (a, b) in enumerate(zip(left, right, strict=True))
     ]
-    for t, boxes in enumerate(track_boxes(detections, TrackingRules())):
-        assert _covers(boxes, left[t])
-        assert _covers(boxes, right[t])
+    found = track_boxes(detections, TrackingRules())
+    for boxes, one, other in zip(found, left, right, strict=True):
+        assert _covers(boxes, one)
+        assert _covers(boxes, other)
 
 
 def test_longer_gap_stays_open_except_its_ends() -> None:
@@ -215,10 +216,10 @@ def test_mask_of_an_interpolated_box_covers_the_true_box() -> None:
     """To the pixel, at the default margin."""
     path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
     detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
-    for t, boxes in enumerate(track_boxes(detections, TrackingRules())):
+    for boxes, box in zip(track_boxes(detections, TrackingRules()), path, strict=True):
         true, hidden = (
             rasterize(b, width=W, height=H, margin=m, shape=s)
-            for b, m, s in [([path[t]], 1, "box"), (boxes, 1.3, "ellipse")]
+            for b, m, s in [([box], 1, "box"), (boxes, 1.3, "ellipse")]
         )
         assert (hidden[true > 0] == 255).all()
 
