@@ -197,6 +197,33 @@ def test_workers_that_die_leave_nothing_half_made(tmp_path: Path) -> None:
     assert not list((tmp_path / "o").iterdir())
 
 
+@pytest.mark.parametrize("regions", ["faces", "people"])
+def test_a_worker_builds_its_region_source_once_and_a_failed_file_leaves_it_usable(
+    half_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, regions: str
+) -> None:
+    tasks = [FileTask(half_size, tmp_path / f"{name}.mp4") for name in "abc"]
+    method = masquerade.build("blacken")
+    config = PipelineConfig(regions=regions, threads=1, preview=0.4)
+    pipeline = build_pipeline(method, config)._replace(regions=None)
+    built, real, hide, seen = [], batch.with_region_source, method.on_bytes, []
+
+    def hide_or_fail(pixels: np.ndarray, **given: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 14:  # of the second file's ten frames the fourth
+            raise RuntimeError("it broke off")
+        return hide(pixels, **given)
+
+    monkeypatch.setattr(method, "on_bytes", hide_or_fail)
+    monkeypatch.setattr(batch, "_regions", [])
+    monkeypatch.setattr(batch, "with_region_source", lambda one: built.append(1) or real(one))
+    first, broken, last = (batch._run_in_worker(task, pipeline) for task in tasks)
+    assert "it broke off" in broken.error and len(built) == 1
+    assert [one.status for one in (first, broken, last)] == ["done", "failed", "done"]
+    assert first.receipt is not None and last.receipt is not None
+    assert first.receipt.coverage == last.receipt.coverage
+    assert first.receipt.output.sha256 == last.receipt.output.sha256
+
+
 class LosingPool:
     """Does files at once; of the first pool the outcomes are lost, as where another worker dies."""
 
@@ -275,11 +302,11 @@ def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
     monkeypatch.setattr(os, "_exit", ended.append)
     outcome = FileOutcome(FileTask(Path("a"), Path("b")), "done")
 
-    def swallowing(*_: Any) -> FileOutcome:
+    def swallowing(*_: Any, **__: Any) -> FileOutcome:
         batch._received_signals.append(signal.SIGHUP)
         return outcome
 
-    monkeypatch.setattr(batch, "run_task", lambda *_: outcome)
+    monkeypatch.setattr(batch, "run_task", lambda *_, **__: outcome)
     assert batch._run_in_worker(*[None] * 2) is outcome and not ended
     monkeypatch.setattr(batch, "run_task", swallowing)
     batch._run_in_worker(*[None] * 2)

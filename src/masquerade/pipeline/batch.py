@@ -13,13 +13,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest, remote_size
-from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig
+from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig, with_region_source
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.folder_files import files_inside, has_video_name
@@ -47,6 +47,7 @@ from masquerade.video.probe import (
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _received_signals: list[int] = []  # in a worker: the signals that it got
+_regions: list[Any] = []  # in a worker, which does files of one batch alone: its region source
 # of what runs write beside videos
 SIDE_FILE_SUFFIXES = (RECEIPT_SUFFIX, ".shadow.json", ".boxes.json")
 Naming = Literal["keep", "sequential", "hash"]
@@ -486,11 +487,18 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
     outcome = None
     with suppress(SystemExit):
         _busy.set()
-        outcome = run_task(task, pipeline)
+        outcome = run_task(task, pipeline, build=_with_kept_regions)
     _busy.clear()
     if _received_signals or outcome is None:
         os._exit(128 + _received_signals[0] if _received_signals else 1)
     return outcome
+
+
+def _with_kept_regions(pipeline: Pipeline) -> Pipeline:
+    """`with_region_source` for the worker's first file; its other files are given that source."""
+    if not _regions:
+        _regions.append(with_region_source(pipeline).regions)
+    return pipeline._replace(regions=_regions[0])
 
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:

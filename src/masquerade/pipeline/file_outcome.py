@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,11 +41,17 @@ def recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
         recover(folder)
 
 
-def run_task(task: FileTask, pipeline: Pipeline, progress: OnProgress | None = None) -> FileOutcome:
-    """Anonymize one file; in a worker process build the region source, which cannot be sent."""
+def run_task(
+    task: FileTask,
+    pipeline: Pipeline,
+    progress: OnProgress | None = None,
+    *,
+    build: Callable[[Pipeline], Pipeline] = with_region_source,
+) -> FileOutcome:
+    """Anonymize one file; in a worker `build` adds the region source, which cannot be sent."""
     try:
         if pipeline.regions is None:
-            pipeline = with_region_source(pipeline)
+            pipeline = build(pipeline)
         if is_remote(task.src) or is_remote(task.dst):
             receipt = run_remote_file(task, pipeline, progress=progress)
         else:
