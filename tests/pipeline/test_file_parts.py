@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from fractions import Fraction
@@ -27,13 +27,14 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import METHODS, build
 from masquerade.object_store import path_of
-from masquerade.pipeline import file_parts
+from masquerade.pipeline import file_parts, single_file, verify
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import RayExecutor, check_shared
 from masquerade.pipeline.single_file import anonymize_file
 from masquerade.process_pool import processes
 from masquerade.ray_cluster import ray_cluster
 from masquerade.storage import MARK
+from masquerade.video.probe import video_digest
 
 RAY = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
@@ -240,6 +241,24 @@ def test_noise_of_a_seed_is_that_of_one_run(
         )
     expected, found = decoded(whole)[0], decoded(parts)[0]
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_source_is_hashed_once_for_the_key_the_receipt_and_all_parts(
+    video: Path, boxes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    hashed: list[Path] = []
+
+    def digest(path: Path) -> str:
+        hashed.append(path)
+        return video_digest(path)
+
+    for module in (single_file, verify):
+        monkeypatch.setattr(module, "video_digest", digest)
+    monkeypatch.setattr(file_parts, "processes", lambda _: ThreadPoolExecutor(1))
+    method = build("selective", key="a secret of six words or so")
+    receipt = anonymize_file(video, tmp_path / "a.mp4", method, parts=parts, regions=boxes)
+    assert hashed.count(video) == 1 and receipt.source.sha256 == video_digest(video)
 
 
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

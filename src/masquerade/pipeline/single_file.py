@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,10 @@ def anonymize_file(
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
     try:
-        method = anonymizer
         if anonymizer is None and config.edits is None:
-            method = build_level(config.level or "person")
-        receipt = run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
+            anonymizer = build_level(config.level or "person")
+        pipeline = build_pipeline(anonymizer, config)
+        receipt = run_file(Path(src), Path(dst), pipeline, progress=progress)
         if config.seed is not None:  # commands print it from the receipt
             warnings.warn(SEED_WARNING, stacklevel=2)
         return receipt
@@ -199,7 +200,7 @@ class FileRun:
         self._seen = video_signature(src)
         self.info = probe(src, rate=exact_rate(config.sequence))
         if pipeline.edits is not None:
-            pipeline.edits.check_source(video_digest(src), src.name)
+            pipeline.edits.check_source(self._source_sha256, src.name)
         look_ahead = getattr(pipeline.regions, "look_ahead", 0)
         check_memory(self.info, look_ahead, self.anonymizer.window or config.batch_size)
         still = self.container in IMAGES and not IMAGES[self.container].moving
@@ -370,8 +371,7 @@ class FileRun:
 
     def _at_output_rate(self) -> VideoInfo:
         """The source, at the constant rate that is asked for."""
-        rate = self.rate
-        if rate is None:
+        if (rate := self.rate) is None:
             return self.info
         return replace(self.info, rate=rate, even_rate=None, time_base=1 / rate)
 
@@ -389,11 +389,7 @@ class FileRun:
             plain = replace(self._at_output_rate(), bit_depth=8)
             masks = enter(
                 Writer(
-                    part,
-                    info=plain,
-                    container=container,
-                    encoding=encoding,
-                    start=self._start(),
+                    part, info=plain, container=container, encoding=encoding, start=self._start()
                 )
             )
         return boxes, masks
@@ -412,7 +408,7 @@ class FileRun:
         if not self.anonymizer.needs_source_digest:
             return None
         chosen = {k: v for k, v in self.pipeline.settings().items() if k in MASKED_BY}
-        own = {"source": video_digest(self.src), "read": self.pipeline.contents()}
+        own = {"source": self._source_sha256, "read": self.pipeline.contents()}
         own |= {"device": str(self.device), "code": code_digest("**/*.py")}
         return bytes.fromhex(config_hash({**chosen, **own}))
 
@@ -424,7 +420,7 @@ class FileRun:
             regions,
             cover=self.cover,
             seed=config.seed,
-            digest=self._digest(),
+            digest=None if state is not None else self._digest(),
             batch=config.batch_size,
             amp=config.amp,
             timer=self.timer,
@@ -489,9 +485,13 @@ class FileRun:
                 "--list-people shows who they are."
             )
 
+    @cached_property
+    def _source_sha256(self) -> str:
+        return video_digest(self.src)  # `_source_facts` refuses a source that changes later
+
     def _source_facts(self) -> FileFacts:
         """What the receipt records of the source, which must be the file that was read."""
-        facts = file_facts(self.src, self.src, self.info, self.frames)
+        facts = file_facts(self.src, self.src, self.info, self.frames, sha256=self._source_sha256)
         if video_signature(self.src) != self._seen:
             raise VideoError(
                 f"{self.src.name} changed while it was read; anonymize it when it is finished."

@@ -49,11 +49,16 @@ def _chapter_texts(path: Path) -> list[bytes]:
         return texts
 
 
-def file_facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
-    """What a receipt records of the file at `path` that is called `named`."""
+def file_facts(
+    path: Path, named: Path, info: VideoInfo, frames: int, *, sha256: str | None = None
+) -> FileFacts:
+    """What a receipt records of the file at `path` that is called `named`.
+
+    `sha256` is its digest; None: it is read for it.
+    """
     return FileFacts(
         name=named.name,
-        sha256=video_digest(path),
+        sha256=sha256 or video_digest(path),
         bytes=path.stat().st_size,
         container=info.container,
         codec=info.codec,
