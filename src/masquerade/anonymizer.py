@@ -123,6 +123,12 @@ def first_state(
     return anonymizer.init_state(seed=seed)
 
 
+def back_and_forth(count: int, length: int) -> list[int]:
+    """Indices of `length` frames of `count`, played back and forth."""
+    order = [*range(count), *range(count - 2, 0, -1)]
+    return [order[i % len(order)] for i in range(length)]
+
+
 def in_unit_range(values: Tensor) -> bool:
     """Whether all values are in [0, 1], but for rounding; NaN is not."""
     return bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())

@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
+from masquerade.anonymizer import (
+    Anonymized,
+    Anonymizer,
+    Card,
+    Presets,
+    TrainingOutput,
+    back_and_forth,
+)
 from masquerade.errors import UsageError
 from masquerade.methods.area_resizing import area_resize, resize
 from masquerade.models.published_weights import load_weights
@@ -180,7 +187,7 @@ class STPrivacy(Anonymizer):
         outs, hidden = [], []
         for first in range(0, total, step):
             count = min(step, total - first)
-            part = clip[:, :, first : first + count][:, :, _back_and_forth(count, step)]
+            part = clip[:, :, first : first + count][:, :, back_and_forth(count, step)]
             picture, shown = self._anonymize_window(part.to(self.net.pos_embed.dtype))
             outs.append(picture[:, :, :count].clamp(0, 1))
             hidden.append(1 - shown[:, :, :count])
@@ -306,9 +313,3 @@ class STPrivacy(Anonymizer):
             area_resize(clip, min(BLUR_GRID, height), min(BLUR_GRID, width)), (height, width)
         )
         return kept + soft * (1 - shown)
-
-
-def _back_and_forth(count: int, step: int) -> list[int]:
-    """Indices of `step` frames of a window of `count`, repeated back and forth."""
-    order = [*range(count), *range(count - 2, 0, -1)]
-    return [order[i % len(order)] for i in range(step)]

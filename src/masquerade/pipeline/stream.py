@@ -25,6 +25,7 @@ from masquerade.anonymizer import (
     Anonymizer,
     Pixels,
     Planes,
+    back_and_forth,
     check_anonymized,
     check_anonymizer,
     check_clip_range,
@@ -525,8 +526,7 @@ def _pad_to_window(frames: NDArray[Any], window: int) -> NDArray[Any]:
     """Lengthen a last window that is too short by playing it back and forth."""
     if len(frames) >= window:
         return frames
-    there_and_back = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    return frames[[there_and_back[i % len(there_and_back)] for i in range(window)]]
+    return frames[back_and_forth(len(frames), window)]
 
 
 def anonymize(
