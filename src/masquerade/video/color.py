@@ -1,4 +1,7 @@
-"""Colour tags of video files, and the matrix to assume where a file has none."""
+"""Colour tags of video files, whether pictures may be transparent, and the matrix to assume.
+
+The matrix is for files that have none.
+"""
 
 from dataclasses import dataclass
 
@@ -33,6 +36,11 @@ def frame_color(frame: VideoFrame) -> Color:
         matrix=RGB if rgb else int(frame.colorspace),
         full_range=rgb or int(frame.color_range) == FULL or frame.format.name.startswith("yuvj"),
     )
+
+
+def has_alpha(picture: VideoFrame) -> bool:
+    """Whether pixels of a decoded picture may be transparent; a palette may hold such colours."""
+    return picture.format.name == "pal8" or any(c.is_alpha for c in picture.format.components)
 
 
 def matrix_for(color: Color, height: int) -> int:

@@ -12,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels, Planes
-from masquerade.video.color import FULL, LIMITED, matrix_for
+from masquerade.video.color import FULL, LIMITED, has_alpha, matrix_for
 from masquerade.video.probe import VideoInfo
 from masquerade.video.shared_picture import plane_rows
 
@@ -113,11 +113,6 @@ class YuvToRgb:
         if alpha:
             return np.ascontiguousarray(pixels[..., :3]) if self._opaque else over_black(pixels)
         return pixels
-
-
-def has_alpha(picture: VideoFrame) -> bool:
-    """Whether pixels of a decoded picture may be transparent; a palette may hold such colours."""
-    return picture.format.name == "pal8" or any(c.is_alpha for c in picture.format.components)
 
 
 def over_black(pixels: Pixels) -> Pixels:

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
-from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, matrix_for
+from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, has_alpha, matrix_for
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.pictures import (
@@ -450,7 +450,6 @@ def describe(
     turned = rotation in (90, 270)
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    alpha = any(component.is_alpha for component in frame.format.components)
     rate = _rate(stream)
     image = container.format.name in STILLS
     start = _start(container, stream)
@@ -476,7 +475,7 @@ def describe(
         color=frame_color(frame),
         bitrate=None if image else _bitrate(container, stream),
         interlaced=frame.interlaced_frame,
-        has_alpha=alpha or frame.format.name == "pal8",
+        has_alpha=has_alpha(frame),
         video_index=stream.index,
         streams=tuple(stream_info(s, first.get(s.index)) for s in container.streams),
         tags=_tags(container, frame),
