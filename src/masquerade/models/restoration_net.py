@@ -14,22 +14,22 @@ from torch.nn import functional as F
 
 INPUTS = 6  # channels: the frame, and the mean of the frames around it
 STEP = 2  # pixels a side of the squares whose pixels are channels
+WIDTHS = 24, 32, 32  # channels at half, a quarter and an eighth of the frame's size
 SLOPE = 0.1  # of what is below 0: units that are cut off there do not come back in a short training
 
 
 class RestorationNet(nn.Module):
     """Frames and the mean of their neighbours, (B, 6, H, W), to restored frames (B, 3, H, W).
 
-    `widths` are channels at half, a quarter and an eighth of the frame's size, and so on. Any size
-    from 8 pixels on; values are in [0, 1], and the output is not clamped.
+    Any size from 8 pixels on; values are in [0, 1], and the output is not clamped.
     """
 
-    def __init__(self, *, widths: tuple[int, ...] = (24, 32, 32)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.enter = _block(INPUTS * STEP**2, widths[0])
-        self.down = nn.ModuleList(_block(a, b) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(widths))))
-        self.leave = nn.Conv2d(widths[0], 3 * STEP**2, 3, padding=1)
+        self.enter = _block(INPUTS * STEP**2, WIDTHS[0])
+        self.down = nn.ModuleList(_block(a, b) for a, b in pairwise(WIDTHS))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(list(pairwise(WIDTHS))))
+        self.leave = nn.Conv2d(WIDTHS[0], 3 * STEP**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)

@@ -44,18 +44,17 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 class LiteRtNetwork:
-    """One network; an instance serves one thread at a time.
+    """One network; it computes with one thread, and an instance serves one at a time.
 
     Args:
         name: in `model_files.MODEL_FILES`.
         folder: of the model files; None: the installed package.
-        threads: that it computes with.
 
     Raises:
         MissingError: LiteRT or the file is not installed.
     """
 
-    def __init__(self, name: str, *, folder: Path | None = None, threads: int = 1) -> None:
+    def __init__(self, name: str, *, folder: Path | None = None) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
@@ -65,7 +64,7 @@ class LiteRtNetwork:
         self.name = name
         file = model_file(name, folder)
         with _quiet_libraries():
-            self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
+            self._interpreter: Any = Interpreter(model_path=str(file), num_threads=1)
             self._interpreter.allocate_tensors()
         (given,) = self._interpreter.get_input_details()
         self._input = given["index"]

@@ -249,15 +249,15 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
         return info_from_plain(session.open("probe", rate=rate)["info"], path)
 
 
-def tally_frames(path: Path, *, limits: Limits = LIMITS) -> StreamFrames:
+def tally_frames(path: Path) -> StreamFrames:
     """Count the frames of a video as `probe.tally_frames` does, in the process that decodes."""
-    with DecoderSession(path, limits) as session:
+    with DecoderSession(path, LIMITS) as session:
         return StreamFrames(*session.open("tally", rate=None)["tally"])
 
 
-def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
+def count_frames(path: Path) -> int:
     """Count the frames that are shown of a video, in the process that decodes."""
-    return tally_frames(path, limits=limits).shown
+    return tally_frames(path).shown
 
 
 def list_frame_tags(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
@@ -273,9 +273,9 @@ def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
         return [PacketFacts(*one) for one in session.open("packets", rate=None)["packets"]]
 
 
-def list_used_bytes(path: Path, *, limits: Limits = LIMITS) -> list[tuple[int, int]]:
+def list_used_bytes(path: Path) -> list[tuple[int, int]]:
     """List which bytes packets take as `mp4_data.list_used_bytes` does, in the decoding process."""
-    with DecoderSession(path, limits) as session:
+    with DecoderSession(path, LIMITS) as session:
         return [(start, end) for start, end in session.open("used", rate=None)["used"]]
 
 

@@ -53,7 +53,7 @@ def flow_to_clip(flow: Tensor, *, limit: float = 0.1) -> Tensor:
     return (0.5 + flow / (2 * limit * size)).clamp(0, 1)
 
 
-def with_flow(clip: Tensor, flow: Tensor, *, limit: float = 0.1) -> Tensor:
+def with_flow(clip: Tensor, flow: Tensor) -> Tensor:
     """RGB and flow in one clip (B, 5, T, H, W), `flow_to_clip` of (B, 2, T, H, W).
 
     Of T - 1 frames of flow the last is repeated.
@@ -61,4 +61,4 @@ def with_flow(clip: Tensor, flow: Tensor, *, limit: float = 0.1) -> Tensor:
     missing = clip.shape[2] - flow.shape[2]
     if missing:
         flow = torch.cat([flow, *[flow[:, :, -1:]] * missing], dim=2)
-    return torch.cat([clip, flow_to_clip(flow, limit=limit)], dim=1)
+    return torch.cat([clip, flow_to_clip(flow)], dim=1)
