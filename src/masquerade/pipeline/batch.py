@@ -154,19 +154,9 @@ def _expand(
         if isinstance(given, RemotePath):
             if sequence:
                 raise UsageError(f"{text} is an address, and --sequence reads files: download it.")
-            ours = output if output and given in output.parents else None  # of an earlier run
-            listed = list(find_remote(given, recursive=recursive))
-            itself = output == given
-            earlier = _made_before([one for one, _ in listed], suffix, into_itself=itself)
-            for there, below in listed:
-                if there != given and there in earlier:
-                    continue
-                wanted = there == given or _is_input(there)
-                if not wanted and ours not in there.parents and not _is_known(there):
-                    passed_over.append(there)
-                if wanted and there not in seen and ours not in there.parents:
-                    seen.add(there)
-                    yield there, below
+            yield from _expand_remote(
+                given, seen, passed_over, recursive=recursive, output=output, suffix=suffix
+            )
             continue
         paths, root = [given], str(given)
         if not os.path.exists(root) and glob.has_magic(root):
@@ -202,6 +192,31 @@ def _expand(
                 if key not in seen:
                     seen.add(key)
                     yield file, below
+
+
+def _expand_remote(
+    given: RemotePath,
+    seen: set[Path],
+    passed_over: list[Path],
+    *,
+    recursive: bool,
+    output: Path | None,
+    suffix: str | None,
+) -> Iterator[tuple[Path, Path]]:
+    """`_expand` of an address; files in `seen` were named before, and those here are added."""
+    ours = output if output and given in output.parents else None  # of an earlier run
+    listed = list(find_remote(given, recursive=recursive))
+    itself = output == given
+    earlier = _made_before([one for one, _ in listed], suffix, into_itself=itself)
+    for there, below in listed:
+        if there != given and there in earlier:
+            continue
+        wanted = there == given or _is_input(there)
+        if not wanted and ours not in there.parents and not _is_known(there):
+            passed_over.append(there)
+        if wanted and there not in seen and ours not in there.parents:
+            seen.add(there)
+            yield there, below
 
 
 def _without_links_to_others(files: Iterable[Path], folder: Path) -> list[Path]:
