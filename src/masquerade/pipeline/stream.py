@@ -259,19 +259,18 @@ def anonymize_stream(
     windows = _group_windows(paired, 1 if in_planes else anonymizer.window or batch or 1)
     if state is None:
         state = first_state(anonymizer, seed=seed, digest=digest)
-    others = TrackMethods(track_methods, seed=seed, digest=digest)
     return queued(
         _anonymize_windows(
             windows,
             anonymizer,
-            cover or Cover(),
-            state,
-            others,
-            amp,
-            timer,
-            watch,
-            keep_unhidden,
-            in_planes,
+            cover=cover or Cover(),
+            state=state,
+            track_methods=TrackMethods(track_methods, seed=seed, digest=digest),
+            amp=amp,
+            timer=timer,
+            watch=watch,
+            keep_unhidden=keep_unhidden,
+            in_planes=in_planes,
         )
     )
 
@@ -335,7 +334,7 @@ def pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> I
 class _Window(NamedTuple):
     frames: list[Any]
     regions: list[Region]
-    others: list[Any]  # what came between them
+    packets: list[Any]  # of other streams, that came between them
 
 
 def _group_windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
@@ -344,7 +343,7 @@ def _group_windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
     with closing_if_possible(items):
         for item in items:
             if not isinstance(item, tuple):
-                window.others.append(item)
+                window.packets.append(item)
                 continue
             frame, region = item
             window.frames.append(frame)
@@ -352,7 +351,7 @@ def _group_windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
             if len(window.frames) >= size:
                 yield window
                 window = _Window([], [], [])
-        if window.frames or window.others:
+        if window.frames or window.packets:
             yield window
 
 
@@ -390,22 +389,23 @@ def window_masks(regions: Sequence[Region], cover: Cover, *, width: int, height:
 def _anonymize_windows(
     windows: Iterator[_Window],
     anonymizer: Anonymizer,
+    *,
     cover: Cover,
     state: Any,
-    others: TrackMethods,
+    track_methods: TrackMethods,
     amp: bool,
     timer: StageTimer,
     watch: Callable[[AnonymizedFrame, Any], None] | None,
-    keep: bool,
+    keep_unhidden: bool,
     in_planes: bool,
 ) -> Iterator[Any]:
     # What is not in the regions is drawn anew by these, or made black.
     draws = anonymizer.full_frame or anonymizer.regions_only or cover.outside == "black"
-    keeps = keep and not draws
+    keeps = keep_unhidden and not draws
     precision = precision_of(anonymizer, amp=amp)
     with closing_if_possible(windows):
         for window in windows:
-            yield from window.others
+            yield from window.packets
             if not window.frames:
                 continue
             if in_planes and (both := _hide_in_planes(window, anonymizer, cover, timer)):
@@ -420,7 +420,7 @@ def _anonymize_windows(
                 pixels = _pad_to_window(pixels, anonymizer.window)
                 masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
                 out, state = _anonymize_window(anonymizer, pixels, masks, window.regions, state)
-                out = others.apply(out, pixels, masks, window.regions)
+                out = track_methods.apply(out, pixels, masks, window.regions)
                 if masks is not None and cover.outside == "black":
                     out = black_outside(out, masks)
             for i in range(count):
