@@ -138,8 +138,8 @@ class _Part:
 class _Done(NamedTuple):
     """What a worker tells of its part."""
 
-    times: list[int]  # of its packets' pictures, in the order in which they are shown
-    sources: list[int]  # the time stamps of the source's frames
+    shown_pts: list[int]  # of its packets' pictures, in the order in which they are shown
+    source_pts: list[int]  # of the source's frames
     reordered: int  # how many packets come before the time of the first picture
     extradata: bytes | None
     judged: RegionJudge
@@ -275,8 +275,8 @@ class PartedRun(FileRun):
 
     def _check(self, writer: Writer, parts: Sequence[tuple[_Part, _Done]]) -> None:
         """Refuse parts that are not of the frames that were found, or not of one encoder."""
-        decoded = list(chain.from_iterable(done.sources for _, done in parts))
-        if decoded != self._times or sum(len(done.times) for _, done in parts) != len(decoded):
+        decoded = list(chain.from_iterable(done.source_pts for _, done in parts))
+        if decoded != self._times or sum(len(done.shown_pts) for _, done in parts) != len(decoded):
             raise OutputError(
                 f"{self.dst.name} was not joined, as its parts do not hold all frames, each once."
             )
@@ -315,7 +315,7 @@ class PartedRun(FileRun):
 
     def _packets(self, parts: Sequence[tuple[_Part, _Done]]) -> Iterator[Packet[Any]]:
         """All packets in coding order, with decoding times that run through."""
-        shown = list(chain.from_iterable(done.times for _, done in parts))
+        shown = list(chain.from_iterable(done.shown_pts for _, done in parts))
         delay, number, last = max(done.reordered for _, done in parts), 0, None
         for part, _ in parts:
             for packet in read_packets(part.packets):
@@ -395,7 +395,7 @@ class _PartRun(FileRun):
                 Reader(self.src, force_8bit=self.config.force_8bit, **options)
             )
             decoded = (item for item in reader if isinstance(item, Frame))
-            state, sources = part.state, list[int]()
+            state, source_pts = part.state, list[int]()
             if part.start:
                 # All frames are read up to here, whatever the method needs of them.
                 before = next((one for one in decoded if one.index == part.start - 1), None)
@@ -405,7 +405,7 @@ class _PartRun(FileRun):
 
             def frames() -> Iterator[Frame]:
                 for frame in decoded:
-                    sources.append(frame.pts)
+                    source_pts.append(frame.pts)
                     yield frame
                     if frame.index == part.stop - 1:
                         return
@@ -428,8 +428,8 @@ class _PartRun(FileRun):
             shown = sorted(writer.times)
             judged = self.detail.hand_over(part.found)
             return _Done(
-                times=shown,
-                sources=sources,
+                shown_pts=shown,
+                source_pts=source_pts,
                 reordered=sum(time < shown[0] for time in writer.decoded),
                 extradata=writer.extradata,
                 judged=judged,

@@ -1,4 +1,4 @@
-"""What a region source found, frame by frame, in a form that a long video leaves small.
+"""What a region source found in each frame, stored compactly until the output is compared.
 
 Of each frame a few bytes a box and a packed silhouette are kept, in memory up to a limit and then
 in a temporary file that has no name and holds no picture.

@@ -17,7 +17,8 @@ class StallWatchdog:
 
     Args:
         seconds: how long a picture may be worked on.
-        say: what the sentences are given to, from a thread of its own.
+        say: called with each sentence, that a picture hangs from the watchdog's thread, that it
+            goes on from the one that asks for pictures.
     """
 
     def __init__(self, seconds: float, say: Callable[[str], None]) -> None:

@@ -1,6 +1,7 @@
 """Published weights of the key networks: their addresses and digests, and downloading them.
 
-Nothing else in this room uses the network, and this only on request (`templates fetch`).
+Nothing else in this package opens a network connection, and this only on request
+(`templates fetch`).
 """
 
 import os

@@ -1,1 +1,1 @@
-"""Video files to frames and back, on PyAV. Nothing in this room hides anything."""
+"""Video files to frames and back, on PyAV. Nothing in this package hides anything in pictures."""
