@@ -39,9 +39,9 @@ def test_frames_are_counted_by_what_was_hidden() -> None:
     none, whole = Region(), Region(full_frame=True)
     found = counted("faces", regions=[none, FACE, none, none, FACE, whole, none])
     assert (found.frames, found.empty, found.missed, found.span) == (7, 4, 2, 5)
-    assert found.filled_whole == 1 and not found.nothing
+    assert found.filled_whole == 1 and not found.hid_nothing
     assert counted("faces", "frame", regions=[whole]).filled_whole == 0
-    assert counted("faces", regions=[none, none]).nothing
+    assert counted("faces", regions=[none, none]).hid_nothing
     assert counted("faces", regions=[FACE]) + counted("faces", regions=[none]) == FrameCounts(
         frames=2, empty=1, span=1
     )
@@ -58,7 +58,7 @@ def test_what_hides_by_less_than_half_hides_nothing() -> None:
     """A weak match of a template dims the picture and leaves it to be seen."""
     counter, faint = CoverageCounter(["templates"]), np.full((48, 96), HALF - 1, np.uint8)
     counter.add(Region(strength=faint), faint)
-    assert counter.total().nothing and counter.total().regions == (0,)
+    assert counter.total().hid_nothing and counter.total().regions == (0,)
     counter.add(Region(strength=faint), faint + 1)
     assert counter.total().empty == 1 and counter.total().regions == (0, 1)
 

@@ -118,8 +118,8 @@ def test_who_names_templates_alone_is_told_that_people_stay_visible(
 
 
 def test_nothing_means_every_frame() -> None:
-    assert EMPTY.nothing and FrameCounts().nothing
-    assert not FrameCounts(frames=7, empty=6).nothing
+    assert EMPTY.hid_nothing and FrameCounts().hid_nothing
+    assert not FrameCounts(frames=7, empty=6).hid_nothing
 
 
 def test_a_dataset_adds_up_and_names_what_is_wrong() -> None:

@@ -39,7 +39,7 @@ class FrameCounts:
     filled_whole: int = 0  # frames hidden whole because nothing could be told apart in them
 
     @property
-    def nothing(self) -> bool:
+    def hid_nothing(self) -> bool:
         """Whether nothing was hidden in any frame."""
         return self.empty == self.frames
 
@@ -175,7 +175,7 @@ def coverage_warnings(
     gaps = [
         f"{gap}: look at them before the output is released." for gap in find_gaps(counts, sources)
     ]
-    if set(sources) == {"boxes"} and counts.empty and not counts.nothing:
+    if set(sources) == {"boxes"} and counts.empty and not counts.hid_nothing:
         gaps.append(
             f"no box hides anything in {counts.empty} of {counts.frames} frames: look whether the "
             "file of boxes is of this video."
@@ -187,7 +187,7 @@ def coverage_warnings(
             f"the file of boxes goes on to frame {last}, and the video ends with frame "
             f"{counts.frames - 1}: look whether it is of this video."
         )
-    return (empty if counts.nothing else []) + gaps
+    return (empty if counts.hid_nothing else []) + gaps
 
 
 def template_warnings(sources: Sequence[str], anonymizer: Any, *, outside: str) -> list[str]:
@@ -210,7 +210,7 @@ def check_file_coverage(
     Raises:
         OutputError: so it is, and it is not allowed.
     """
-    if counts.nothing and not allow_empty:
+    if counts.hid_nothing and not allow_empty:
         raise OutputError(
             f"nothing to hide was found in {name}, so there is no output; lower --threshold or "
             "choose other --regions, or give --allow-empty if nothing in it is to be hidden."
@@ -235,7 +235,7 @@ def check_dataset_coverage(
     Raises:
         OutputError: `anonymize` would not publish some of them, and they are not allowed.
     """
-    empty = {name: "nothing to hide was found" for name, one in videos.items() if one.nothing}
+    empty = {name: "nothing to hide was found" for name, one in videos.items() if one.hid_nothing}
     gaps = {
         name: " and ".join(found)
         for name, one in videos.items()

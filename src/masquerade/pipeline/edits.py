@@ -30,7 +30,7 @@ from masquerade.pipeline.config import CHOICE_FIELDS
 from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.track_methods import TrackMethod
-from masquerade.regions.boxes import FARTHEST, NUMBERS, by_number, parse_json
+from masquerade.regions.boxes import FARTHEST, NUMBER_LIMIT, by_number, parse_json
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 from masquerade.storage import atomic_write
@@ -315,7 +315,9 @@ def _parse_decision(one: dict[str, Any]) -> Decision:
 
 
 def _tracks(numbers: Any) -> tuple[int, ...]:
-    whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n < NUMBERS for n in numbers)
+    whole = isinstance(numbers, list) and all(
+        type(n) is int and 0 <= n < NUMBER_LIMIT for n in numbers
+    )
     _expect(whole, "tracks and frames are whole numbers")
     return tuple(numbers)
 

@@ -37,7 +37,7 @@ from masquerade.video.frame import Frame
 from masquerade.video.probe import VideoInfo
 
 MOST_REFUSED = 50  # frames in a row that failed their check, after which the run ends
-LONGEST = 60_000  # milliseconds that the counts of latencies reach to
+MAX_LATENCY_MS = 60_000  # milliseconds that the counts of latencies reach to
 ALONE = 50  # pixels with detail, from which a small region is judged by itself, too
 MOST_ALONE = 0.5  # of the detail in such a region: more is refused
 OF_PEOPLE = {"faces": {"face"}, "people": {"person", "face"}, "parts": {"part"}}
@@ -63,11 +63,11 @@ class LiveCounts:
     empty: int = 0  # shown though nothing was fully hidden in them, as --allow-empty permits
     sent_late: int = 0  # anonymized in time; encoding or the network took them beyond the bound
     unsent: int = 0  # shown, but the destination was gone
-    latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
+    latencies: Any = field(default_factory=lambda: np.zeros(MAX_LATENCY_MS + 1, np.int64))  # by ms
 
     def add_latency(self, seconds: float) -> None:
         """Count the latency of a frame that was sent on."""
-        self.latencies[min(LONGEST, max(0, round(1000 * seconds)))] += 1
+        self.latencies[min(MAX_LATENCY_MS, max(0, round(1000 * seconds)))] += 1
 
     @property
     def sent(self) -> int:

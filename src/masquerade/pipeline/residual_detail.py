@@ -46,7 +46,7 @@ LARGE = 400  # pixels with detail, from which a region is judged by itself and b
 MIN_PIXELS = 150  # below which chance correlates noise; what has fewer waits for more of its track
 SURE_CORRELATION, SURE_GAIN = 0.9, 0.6  # the limits in regions that are not large
 MOST_POOLS = 1000  # tracks whose small regions wait for more of them
-FACE = 1.0, 0.0, 1.0  # width, top and bottom in parts of its box of what a face is compared in
+FACE = 1.0, 0.0, 1.0  # the ellipse compared in a face: width, top and bottom in parts of its box
 # Levels over 0 to 255 of those over 16 to 235, rounded; by a table this is a third of the time.
 FULL_RANGE = ((np.arange(256.0).clip(16) - 16) * 255 / 219).round().clip(0, 255).astype(np.float32)
 ALL_TRACKS, UNTRACKED = -2, -1  # the keys of what belongs to no box, and of boxes without a track

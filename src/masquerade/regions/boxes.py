@@ -27,7 +27,7 @@ from masquerade.errors import MasqueradeError, UsageError
 Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
 MOST_DIGITS = 18  # of a whole number in a file; what is longer fits no 64 bits
-NUMBERS = 10**9  # of frames and tracks in a file are below this: they have at most nine digits
+NUMBER_LIMIT = 10**9  # of frames and tracks in a file are below this: they have at most nine digits
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
 
@@ -192,7 +192,7 @@ def _parse_box(entry: Any) -> Box:
     if x1 <= x0 or y1 <= y0:
         raise ValueError("a box's x1 and y1 lie right of and below its x0 and y0")
     track, source = entry.get("track"), entry.get("source", "detected")
-    if track is not None and (type(track) is not int or abs(track) >= NUMBERS):
+    if track is not None and (type(track) is not int or abs(track) >= NUMBER_LIMIT):
         raise ValueError("a track is a whole number of at most nine digits, or null")
     if source not in get_args(Source):
         raise ValueError("a source is one of " + ", ".join(get_args(Source)))
