@@ -262,7 +262,7 @@ def _check(suite: Suite) -> None:
 
 
 def _check_data(suite: Suite, fail: Fail) -> None:
-    """Refuse data whose name is unfit, and data with no source or several."""
+    """Refuse data with an invalid name, or with no source or several."""
     for key, source in suite.data.items():
         if _is_no_name(key):  # it names a folder or file
             fail(f"data cannot be called {key!r}: {NAMES}.")
@@ -273,7 +273,7 @@ def _check_data(suite: Suite, fail: Fail) -> None:
 
 
 def _check_names(suite: Suite, fail: Fail) -> None:
-    """Refuse names of tables and rows that are unfit, missing or there twice."""
+    """Refuse names of tables and rows that are invalid, missing or there twice."""
     if not suite.tables:
         fail("a suite has one table or more, as [[tables]].")
     names = [table.name for table in suite.tables]
@@ -293,7 +293,7 @@ def _check_names(suite: Suite, fail: Fail) -> None:
 
 
 def _check_table(suite: Suite, table: SuiteTable, fail: Fail) -> None:
-    """Refuse a table that names data, attackers or rows that there are not."""
+    """Refuse a table that names unknown data, attackers or rows."""
     for data in table.datasets:
         if data not in suite.data:
             fail(f"table {table.name} is of {data}, which is not in its data.")

@@ -248,9 +248,10 @@ SIZES = {"clip size": 2, "clip size and length": 3}
 def clip_size_controls(
     sizes: Floats, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
 ) -> list[Control]:
-    """What the nearest clip by width and height, and by length too, tells without any pixel.
+    """Score labels predicted from the clip of the nearest size: what is told without any pixel.
 
-    `sizes` are those of `clip_sizes`, of all clips of the protocol.
+    The nearest is found once by width and height, and once by the number of frames too. `sizes`
+    are those of `clip_sizes`, of all clips of the protocol.
     """
     mine, test = truth.protocols[protocol], truth.split(protocol, "test")
     found = []

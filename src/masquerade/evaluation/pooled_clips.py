@@ -91,7 +91,7 @@ def _pooling(
 def _pool_attackers(
     spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
 ) -> list[tuple[Statistic, tuple[Statistic, ...]]]:
-    """Score each attacker, and its runs, on what it predicts of all of a person's test clips."""
+    """Score attackers on predictions pooled over a person's test clips, and each of their runs."""
     pooled = _pooling(spec, inputs)
     assert pooled is not None
     outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]

@@ -214,7 +214,7 @@ def store_contents(
 
 
 def _as_after_training(method: Anonymizer) -> Anonymizer:
-    """Copy a method that makes clips: the caller's own may be in training, and goes on with it."""
+    """Copy a method for extraction, so that the caller's own keeps its training mode."""
     return copy.deepcopy(method).eval().requires_grad_(False)
 
 

@@ -510,7 +510,7 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
 
 
 def _with_kept_regions(pipeline: Pipeline) -> Pipeline:
-    """`with_region_source` for the worker's first file; its other files are given that source."""
+    """Add the worker's region source, which is built for its first file and serves all others."""
     if not _regions:
         _regions.append(with_region_source(pipeline).regions)
     return pipeline._replace(regions=_regions[0])

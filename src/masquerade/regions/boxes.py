@@ -303,7 +303,7 @@ def parse_boxes(data: bytes, name: str) -> tuple[tuple[int, int], dict[int, list
 def check_boxes_size(
     size: tuple[int, int], name: str, *, width: int | None, height: int | None
 ) -> None:
-    """Refuse the boxes of a file called `name` for a video of another size; None: any.
+    """Refuse boxes, of a file called `name`, that were made for another frame size; None: any.
 
     Raises:
         UsageError: they are for another size.

@@ -102,5 +102,5 @@ def near(mask: Mask) -> Mask:
 
 
 def _reach(mask: Mask) -> int:
-    """The width of the margin around a mask, in its pixels."""
+    """The width in pixels of the margin around a mask."""
     return round(MARGIN * max(mask.shape))

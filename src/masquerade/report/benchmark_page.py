@@ -318,7 +318,7 @@ def write_report(
 
 
 def _refuse_replacing(folder: Path, written: Mapping[str, bytes]) -> None:
-    """Refuse to lose a file that has the name of one that is written, and says something else."""
+    """Refuse to replace a file that is there with other content than is written."""
     for name, content in written.items():
         path = folder / name
         if path.exists() and path.read_bytes() != content:

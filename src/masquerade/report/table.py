@@ -152,7 +152,7 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
 
 
 def _floor_lines(columns: Sequence[Finding]) -> list[list[str]]:
-    """A line for each floor, with its value for each label."""
+    """One table line for each floor, with its value for each label."""
     return [
         [
             f"floor: {name}",
@@ -311,7 +311,7 @@ def _controls(evaluation: Evaluation) -> str:
 
 
 def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
-    """What poses alone tell: every floor of each label, then a line a method."""
+    """Table lines of what poses alone tell: the floors of each label, then a line a method."""
     columns = all_columns(evaluation)
     told = {one.label for one in evaluation.controls if one.kind == "poses" and one.passed}
     body = [[*line, ""] for line in _floor_lines(columns)]

@@ -32,7 +32,7 @@ Pipes = tuple[Connection, ...]  # stdin, stdout and stderr of a child, and its e
 
 
 def prepare_children() -> None:
-    """Let the process that children are forked from import what they need, and do not wait."""
+    """Start the process that children are forked from, which imports what they need."""
     if FORKED:
         # of numpy's one thread, so that it may be forked, and without a terminal's signals
         with children_without(TERMINAL), environment_with(ONE_BLAS_THREAD):

@@ -1,7 +1,4 @@
-"""Colour tags of video files, whether pictures may be transparent, and the matrix to assume.
-
-The matrix is for files that have none.
-"""
+"""Colour tags of video files, the matrix to assume where a file has none, and transparency."""
 
 from dataclasses import dataclass
 
@@ -39,7 +36,7 @@ def frame_color(frame: VideoFrame) -> Color:
 
 
 def has_alpha(picture: VideoFrame) -> bool:
-    """Whether pixels of a decoded picture may be transparent; a palette may hold such colours."""
+    """Whether a decoded picture may have transparent pixels, by an alpha channel or a palette."""
     return picture.format.name == "pal8" or any(c.is_alpha for c in picture.format.components)
 
 

@@ -15,10 +15,14 @@ _FILE = 0  # is no element
 _INSIDE = {  # what is in a file and in elements that may say no size, as in a recording
     _FILE: {int.from_bytes(EBML, "big"), _SEGMENT, _VOID, _CHECKSUM},
     _SEGMENT: {
-        *(_CLUSTER, _INFO, _VOID, _CHECKSUM, 0x114D9B74, 0x1654AE6B, 0x1C53BB6B),
-        *(0x1941A469, 0x1043A770, 0x1254C367),
+        *(_CLUSTER, _INFO, _VOID, _CHECKSUM),
+        *(0x114D9B74, 0x1654AE6B, 0x1C53BB6B),  # SeekHead, Tracks, Cues
+        *(0x1941A469, 0x1043A770, 0x1254C367),  # Attachments, Chapters, Tags
     },
-    _CLUSTER: {_VOID, _CHECKSUM, 0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854},
+    _CLUSTER: {
+        *(_VOID, _CHECKSUM, 0xE7, 0xA7, 0xAB),  # Timestamp, Position, PrevSize
+        *(0xA3, 0xA0, 0xAF, 0x5854),  # SimpleBlock, BlockGroup, EncryptedBlock, SilentTracks
+    },
 }
 _APPS = {0x4D80: "MuxingApp", 0x5741: "WritingApp"}
 _FILES = {0x7384: "SegmentFilename", 0x3C83AB: "PrevFilename", 0x3E83BB: "NextFilename"}
@@ -48,7 +52,7 @@ def names_in_matroska(data: mmap) -> Iterator[str]:
 
 
 def matroska_end(data: mmap) -> int:
-    """Where the last element of a Matroska file ends; it may have several segments."""
+    """The offset in bytes at which the last element of a Matroska file ends."""
     return max((after for _, _, after in _follow(data)), default=0)
 
 
@@ -64,7 +68,7 @@ def _in_segments(data: mmap) -> Iterator[tuple[int, int, int]]:
 
 
 def _follow(data: mmap, place: int = 0, holder: int = _FILE) -> Iterator[tuple[int, int, int]]:
-    """Yield the elements of a file, or of a `holder`, up to what does not belong there."""
+    """Yield the elements in a file or in a `holder`, up to the first that does not belong there."""
     while place < len(data) and data[place]:
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")

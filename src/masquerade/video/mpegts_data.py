@@ -15,7 +15,7 @@ _SURE = 8  # packets in a row, where a file is long enough
 
 
 def packet_size(data: mmap) -> int | None:
-    """Bytes of a packet of a transport stream, which need not begin with a whole one."""
+    """The packet size of a transport stream in bytes; None: the file is none."""
     for size in (188, 192, 204):
         more = min(_SURE, len(data) // size) - 1
         packets = re.compile(rb"G(?:.{%d}G){%d}" % (size - 1, max(1, more)), re.DOTALL)
@@ -68,7 +68,7 @@ def _sections(data: mmap, size: int) -> Iterator[bytes]:
 
 
 def _complete(held: bytes) -> Iterator[bytes]:
-    """The service descriptions among sections that follow each other, as far as they are whole."""
+    """Yield the whole sections at the beginning of `held` that describe services."""
     while len(held) >= 3 and held[0] != _FILLING and len(held) >= 3 + _number(held, 1):
         section, held = held[: 3 + _number(held, 1)], held[3 + _number(held, 1) :]
         if section[0] in _DESCRIBES:

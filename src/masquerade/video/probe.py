@@ -193,7 +193,7 @@ def _holds_fields(path: Path) -> bool:
 
 
 def _decoded_frames(path: Path, after_frames: Callable[[], object]) -> Iterator[av.VideoFrame]:
-    """Decode all of a video; damaged packets give no frames."""
+    """Yield all frames of a video that can be decoded; damaged packets are passed over."""
     with open_container(path) as container, _naming_damage(path):
         stream = main_stream(container, path)
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
