@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from masquerade.studio.children import FORKED, Child
+from masquerade.studio.children import Child, may_fork
 
 NUDGED = """
 import time
@@ -31,7 +32,7 @@ def main(argv):
 """
 SURROUNDINGS = """
 import os, signal, sys
-IMPORTED = "torch" in sys.modules
+IMPORTED = "masquerade.studio.scan_process" in sys.modules
 from masquerade.studio.children import say
 def main(argv):
     print("no JSON")
@@ -108,14 +109,20 @@ def test_a_child_hears_nudges_until_it_ends() -> None:
     heard.child.nudge()  # of one that has ended, which is no error
 
 
+@pytest.mark.parametrize("folder", ["short", "a_temporary_folder_" * 5])
 def test_a_child_has_all_imported_and_the_environment_of_now(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
 ) -> None:
+    """Below a folder whose path is too long for a socket, it imports all anew."""
     monkeypatch.setenv("TOLD", "just now")
+    if folder != "short":
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+        assert not may_fork()
     heard = Heard("surroundings")
     heard.wait()
     assert heard.code == 0 and heard.stderr == "the reason\n"
-    assert heard.lines == [{"imported": FORKED, "told": "just now", "own": True, "blocked": 0}]
+    assert heard.lines == [{"imported": may_fork(), "told": "just now", "own": True, "blocked": 0}]
 
 
 def test_a_child_that_is_stopped_cleans_up_first() -> None:

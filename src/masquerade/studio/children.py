@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -24,16 +25,24 @@ from masquerade.process_pool import ONE_BLAS_THREAD, TERMINAL, children_without,
 PATIENCE = 20.0  # seconds that a process has to end by itself
 MOST_STDERR = 4000  # characters of its stderr that are kept
 NICE = 19  # the lowest priority: the page must answer at once
-# elsewhere what is imported is not safe to fork, and each process imports it anew
-FORKED = sys.platform == "linux"
-CONTEXT = ForkServerContext() if FORKED else SpawnContext()
+MOST_ADDRESS = 107  # bytes of the path of a socket on Linux
 IMPORTED = ["masquerade.studio.job_process", "masquerade.studio.scan_process"]
 Pipes = tuple[Connection, ...]  # stdin, stdout and stderr of a child, and its exit code
 
 
+def may_fork() -> bool:
+    """Whether children are forked from a process that has imported what they need.
+
+    Only on Linux, elsewhere that is not safe; and not where the temporary folder's path is too
+    long for a socket in it. Otherwise each child imports all anew, which takes seconds.
+    """
+    socket = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
+    return sys.platform == "linux" and len(os.fsencode(socket)) <= MOST_ADDRESS
+
+
 def prepare_children() -> None:
     """Start the process that children are forked from, which imports what they need."""
-    if FORKED:
+    if may_fork():
         # of numpy's one thread, so that it may be forked, and without a terminal's signals
         with children_without(TERMINAL), environment_with(ONE_BLAS_THREAD):
             forkserver.set_forkserver_preload(IMPORTED)
@@ -65,7 +74,9 @@ class Child:
         theirs = stdin, stdout, stderr, exit_code
         with environment_with({}):  # no other thread changes it meanwhile
             environment = dict(os.environ)
-        self._process = CONTEXT.Process(target=_run, args=(module, arguments, environment, theirs))
+        self._forked = may_fork()
+        context = ForkServerContext() if self._forked else SpawnContext()
+        self._process = context.Process(target=_run, args=(module, arguments, environment, theirs))
         self._begun = threading.Event()  # or it could not be
         self._sending = threading.Lock()
         self._ended = False  # nothing more is sent to it
@@ -131,7 +142,7 @@ class Child:
     def _start(self, theirs: Pipes) -> None:
         try:
             prepare_children()
-            with nullcontext() if FORKED else children_without(TERMINAL):
+            with nullcontext() if self._forked else children_without(TERMINAL):
                 self._process.start()
         except OSError as error:
             raise OSError(f"it could not be started: {error.strerror or error}.") from error
