@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def wait_for(run: subprocess.Popen[str], words: str) -> None:
     while words not in (line := run.stderr.readline()):
         lines.append(line)
         assert line, "".join(lines)
+
+
+def wait_for_handlers(run: subprocess.Popen[str]) -> None:
+    """Until the process handles signals itself, as the command does before all else."""
+    while True:
+        status = Path(f"/proc/{run.pid}/status").read_text()
+        (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.05)
 
 
 def receipt_of(out: Path) -> dict[str, Any]:

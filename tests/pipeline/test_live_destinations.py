@@ -19,7 +19,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from live_command import HIDDEN, free_port, live, shown_frames, wait_for, wait_for_listener
+from live_command import (
+    HIDDEN,
+    free_port,
+    live,
+    shown_frames,
+    wait_for,
+    wait_for_handlers,
+    wait_for_listener,
+)
 
 from masquerade import build
 from masquerade.cli import main
@@ -60,10 +68,11 @@ def test_ctrl_c_ends_the_wait_for_a_pipe_that_nobody_reads(
     pipe = tmp_path / "out"
     os.mkfifo(pipe)
     with live(feed(clip), "-o", pipe, *HIDDEN) as run:
-        time.sleep(5)  # whether it waits by then or not, it ends in the same way
+        wait_for_handlers(run)
+        time.sleep(3)  # whether it waits for a reader by then or not, it ends in the same way
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and "interrupted" in said
+    assert run.returncode == 130 and "interrupted" in said, said
 
 
 def test_a_named_pipe_is_written_once_it_is_read(clip: Path, tmp_path: Path, feed: Feed) -> None:
