@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -317,6 +318,20 @@ def test_every_ablation_of_stprivacy_changes_one_thing_of_the_recipe() -> None:
     for name, loss in {"action weight 0.1": "utility", "privacy weight 0.1": "adversarial"}.items():
         updates = recipes[name].phases[-1].updates
         assert next(one for one in updates if "adversarial" in one.losses).losses[loss] == 0.1
+
+
+def test_suites_of_the_papers_hide_people_and_parts_as_they_are_found() -> None:
+    """Docs/papers.md 6, #38; by default what hides them reaches beyond them."""
+    hidden = [
+        (name, row.name, row.method)
+        for name in suite_names()
+        for table in read_suite(name).tables
+        if table.published
+        for row in table.rows
+        if row.method and re.search("--regions (people|parts)", row.method)
+    ]
+    assert len(hidden) > 50
+    assert [one for one in hidden if "--mask-scale 1" not in one[2]] == []
 
 
 def test_one_name_is_one_dataset_in_all_suites() -> None:
