@@ -67,6 +67,17 @@ def test_the_core_of_the_default_stays_hidden_even_so() -> None:
     assert core.any() and np.array_equal(inverted[core], np.asarray(published)[core])
 
 
+def test_the_strength_of_known_noise_is_that_of_its_bytes() -> None:
+    """Half a step of S would be many grey levels where little of the frame is left."""
+    inverse = InvertedNoise(of=Selective(core=0.6), known=True)
+    ramp = np.tile(np.linspace(0, 255, W).round().astype(np.uint8), (T, H, 1))
+    out, _ = inverse.on_bytes(video(), mask=ramp, state=inverse.init_state(seed=1))
+    strength = inverse.of.strengths()[ramp] / 255
+    part = strength <= MOST_STRENGTH
+    error = np.abs(np.asarray(out).astype(float) - video()).max(axis=-1)
+    assert np.all(error[part] <= 0.5 / (1 - strength[part]) + 1)
+
+
 def test_windows_are_inverted_as_the_whole_video_is() -> None:
     inverse = InvertedNoise(of=PRESETS["selective"]["code"]())
     whole, _ = inverse.on_bytes(video(), mask=saliency(), state=inverse.init_state(seed=1))

@@ -65,7 +65,7 @@ class InvertedNoise(Anonymizer):
         # the same region replaced wholly is the noise itself
         whole = np.where(hidden > 0, 255, 0).astype(np.uint8)
         noise, theirs = self.of.on_bytes(frames, mask=whole, state=theirs)
-        strength = np.minimum(hidden / 255 / self.of.core, 1)[..., None]  # (T, H, W, 1)
+        strength = self.of.strengths()[hidden][..., None] / 255  # (T, H, W, 1)
         return invert(published, noise, strength), (mine, theirs)
 
 

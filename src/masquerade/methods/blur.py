@@ -28,7 +28,8 @@ class Blur(Anonymizer):
     """Blur everything, or the chosen regions.
 
     Args:
-        kernel: width of the kernel in pixels of a frame whose short side is `short`; odd.
+        kernel: width of the kernel in pixels of a frame whose short side is `short`; odd. Smaller
+            frames are blurred as they are, which is stronger.
         sigma: standard deviation of the Gaussian, in the same pixels.
         short: short side in pixels at which larger frames are blurred; 0: the frame's own.
     """

@@ -208,7 +208,7 @@ class Selective(Anonymizer):
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         (state,) = _states(self.init_state() if state is None else state, 1)
         table = (self.levels() * 255).round().astype(np.uint8)[None]  # (1, 256, 3)
-        strength = np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
+        strength = self.strengths()
         out = frames.copy()
         for t, frame in enumerate(frames):
             if mask is None:
@@ -223,6 +223,10 @@ class Selective(Anonymizer):
                 noise = np.asarray(cv2.LUT(drawn.noise, table), np.uint8)
                 out[t][part] = blend_bytes(frame[part], noise, np.asarray(over, np.uint8))
         return out, (state,)
+
+    def strengths(self) -> U8:
+        """(256,): how much of a pixel is noise, of 255, at each byte of a mask."""
+        return np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
 
     def levels(self) -> F32:
         """(256, 3): the noise value in [0, 1] of each byte (eq. 3)."""
