@@ -325,6 +325,9 @@ def test_ipn(tmp_path: Path) -> None:
     }
     assert manifest.cells("split") == ("train", "test")
     assert len(READERS["ipn"](tmp_path, pauses=True)) == 3
+    put(who, "video,frames,label\n1CM1_4_R_#229,10,0\n4CM11_24_L_#61,9,1\n")
+    coded = READERS["ipn"](tmp_path, people=who)  # of two classes: the paper prints top-1
+    assert coded.column("gender").kind == manifest.column("gender").kind == "classes"
     put(tmp_path / "vallistall.txt", "./frames/4CM11_24_L_#61 3 9 1\n")
     with pytest.raises(UsageError, match=r"vallistall.txt, line 1"):
         READERS["ipn"](tmp_path)

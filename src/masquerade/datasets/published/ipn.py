@@ -7,7 +7,7 @@ from 1 and inclusive; `classIndAll.txt` names the classes. A video is named afte
 
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
 from masquerade.datasets.published.label_files import read_csv, read_lines
 from masquerade.errors import UsageError
 
@@ -50,7 +50,9 @@ def read_ipn(
                 cells["gender"] = gender[video]
             cells["split"] = part
             clips.append(Clip(path=path.removeprefix("./"), cells=cells, first=first, last=last))
-    return make_manifest(videos or folder, clips)
+    # a released table may have the sexes as 0 and 1, which are two classes, too: top-1, not AUROC
+    kinds: dict[str, Kind] = {} if gender is None else {"gender": "classes"}
+    return make_manifest(videos or folder, clips, kinds=kinds)
 
 
 def _genders(path: Path) -> dict[str, str]:
