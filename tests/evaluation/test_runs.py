@@ -212,20 +212,22 @@ def attacked(*rates: float) -> ScoringInput:
     )
 
 
+TRUTH = GroundTruth(
+    labels=LABELS,
+    classes=dict.fromkeys(LABELS, CLASSES),
+    action="action",
+    shown=PERSON[:, None],
+    groups=PERSON,
+    protocols={},
+)
+
+
 def intervals(*rates: float) -> dict[str, Score]:
     """Every interval of the private label behind runs of these rates, by what it is of."""
-    truth = GroundTruth(
-        labels=LABELS,
-        classes=dict.fromkeys(LABELS, CLASSES),
-        action="action",
-        shown=PERSON[:, None],
-        groups=PERSON,
-        protocols={},
-    )
     networks = {"eyes": AttackerModel(modality="clips", network="tiny-3d")}
     _, found = score_method(
         {UNSEEN: attacked(*rates)},
-        truth,
+        TRUTH,
         {UNSEEN: (ACTION, WHO)},
         means_of=networks,
         lambdas=(0.5, 1.0),
@@ -257,6 +259,28 @@ def test_every_interval_grows_where_runs_differ() -> None:
         assert _width(apart[name]) > 1.5 * _width(mine), name
     score, f = apart["score"], apart["f of privacy alone"]
     assert (f.low, f.high) == pytest.approx((1 - (score.high or 0), 1 - (score.low or 0)))
+
+
+def test_leakage_of_runs_is_measured_against_single_networks_of_raw_video() -> None:
+    """The mean of raw video's seeds tells more than one: who changes nothing would protect."""
+    runs = attacked(*(0.5,) * 5)
+    first = runs.outputs[0]
+    rng = np.random.default_rng(0)
+    apart = tuple(  # each network errs on clips of its own, and in its own way
+        {
+            name: np.eye(CLASSES)[
+                (told + (rng.random(CLIPS) < 0.3) * rng.integers(1, 4, CLIPS)) % 4
+            ]
+            for name, told in LABELS.items()
+        }
+        for _ in first.test
+    )
+    runs = replace(runs, outputs=(replace(first, test=apart), *runs.outputs[1:]))
+    raw = replace(runs, per_run=False)
+    _, found = score_method({UNSEEN: runs}, TRUTH, {UNSEEN: (ACTION, WHO)}, raw={UNSEEN: raw})
+    _, alone = score_method({UNSEEN: raw}, TRUTH, {UNSEEN: (ACTION, WHO)})
+    assert found.score.value != pytest.approx(alone.score.value, abs=0.02)
+    assert found.leakage is not None and found.leakage.value == pytest.approx(1)
 
 
 def _width(one: Score) -> float:

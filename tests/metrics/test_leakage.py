@@ -9,7 +9,7 @@ import pytest
 
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import cmap
-from masquerade.metrics.intervals import Score, Variance
+from masquerade.metrics.intervals import Score, Variance, variance_between_runs
 from masquerade.metrics.leakage import (
     f_lambda,
     f_lambda_sweep,
@@ -17,7 +17,7 @@ from masquerade.metrics.leakage import (
     normalised,
     protects,
 )
-from masquerade.metrics.statistic import Statistic, mean
+from masquerade.metrics.statistic import Statistic, average, mean
 
 
 def accurate(share: float, n: int = 2000, seed: int = 0) -> Statistic:
@@ -151,6 +151,28 @@ def test_the_ends_of_several_runs_are_no_nearer_than_those_of_the_score() -> Non
     assert found.high is not None and found.strongest.high is not None
     plain = [(end - 0.25) / (0.9 - 0.25) for end in (found.strongest.low, found.strongest.high)]
     assert found.low <= plain[0] + 1e-9 and plain[1] - 1e-9 <= found.high
+
+
+@pytest.mark.parametrize("runs", [2, 5])
+def test_the_interval_of_several_runs_covers_the_ratio(runs: int) -> None:
+    """Also of a method that hides nothing, whose networks answer as those of raw video do."""
+    rng, held = np.random.default_rng(runs), []
+    for trial in range(200):
+        p, by_run = rng.random((200, 3)), 0.5 + 0.1 * rng.standard_normal(runs)
+        floor, raw = mean(p[:, 0] < 0.4), mean(p[:, 1] < 0.9)
+        of_runs = [
+            mean(np.where(rng.random(200) < share, p[:, 0] < 0.4, p[:, 1] < 0.9))
+            for share in by_run
+        ]
+        read = average(of_runs)
+        found = leakage(read, raw, {"prior": floor}, between=variance_between_runs(of_runs))
+        assert found.low is not None and found.high is not None
+        held.append(found.low <= 0.5 <= found.high)
+        if trial == 0:
+            same = leakage(raw, raw, {"prior": floor}, between=variance_between_runs(of_runs))
+            assert same.low is not None and same.high is not None
+            assert same.low < 1 < same.high
+    assert np.mean(held) >= 0.93
 
 
 def test_the_interval_reaches_beyond_any_guess_that_may_be_the_best() -> None:

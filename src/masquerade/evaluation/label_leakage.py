@@ -68,10 +68,14 @@ def measure_label_leakage(
 
 
 def _leakage(label: AttackedLabel, raw: ScoringInput | None) -> Leakage:
-    """The leakage by the chosen attackers, beside those chosen on raw video of the same clips."""
+    """The leakage by the chosen attackers, beside those chosen on raw video of the same clips.
+
+    With several training runs both are means over single runs: the mean prediction of all seeds is
+    stronger than one, so that raw video's would make the method look better than it is.
+    """
     on_raw = label.best
     if raw is not None:
-        shared = raw.of_clips(label.inputs.clips)
+        shared = replace(raw.of_clips(label.inputs.clips), per_run=label.inputs.per_run)
         on_raw = choose(label.spec, shared, score_attackers(label.spec, shared), label.strength)
     return leakage(
         label.best.test,

@@ -98,7 +98,7 @@ class Jackknife:
         Satterthwaite's degrees for the sum cover too little: where a variance of few degrees is
         most of it. What both variances hold is taken from that of the clusters. Taken from that of
         the runs it would often leave nothing, as few runs differ by little now and then, and
-        intervals of few runs would hold too rarely; none is narrower than that of a single run.
+        intervals of few runs would hold too rarely; none is narrower than the clusters' part alone.
         """
         u = np.asarray(combination, dtype=np.float64) @ self.influence
         variance = float((u**2).sum()) * (len(u) - 1) / len(u)

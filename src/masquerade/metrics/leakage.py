@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
-from masquerade.metrics.intervals import Jackknife, Score, Variance, jackknife, score
+from masquerade.metrics.intervals import (
+    Jackknife,
+    Score,
+    Variance,
+    jackknife,
+    score,
+    t_quantile,
+)
 from masquerade.metrics.statistic import Floats, Statistic
 
 TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts as protected
@@ -178,16 +185,22 @@ def _fieller(
 def _ratio_interval(
     jack: Jackknife, values: Floats, between: Variance | None
 ) -> tuple[float, float] | None:
-    """Fieller's interval from (strongest, raw, floor) and the covariance of their influences."""
+    """Fieller's interval from (strongest, raw, floor) and the covariance of their influences.
+
+    The squared margins of error over clusters and over training runs are added as in
+    `Jackknife.error`. That over runs is the strongest attacker's alone: the scores of raw video and
+    of the floor do not vary with the runs.
+    """
     top, bottom = np.array([1.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0])
     n, d = float(top @ values), float(bottom @ values)
     if d <= 0:
         return None
-    _, t = jack.error(top - n / d * bottom, between=between)
+    error, t = jack.error(top - n / d * bottom)
     count = jack.influence.shape[1]
-    covariance = (count - 1) / count * jack.influence @ jack.influence.T
-    covariance[0, 0] += between.beyond if between is not None else 0.0
-    covariance *= t**2
+    covariance = t**2 * (count - 1) / count * jack.influence @ jack.influence.T
+    if between is not None and between.value > 0:
+        of_runs = t_quantile(between.freedom) ** 2 * between.value
+        covariance[0, 0] += max(0.0, of_runs - t**2 * min(between.shared, error**2))
     a = d * d - float(bottom @ covariance @ bottom)
     b = n * d - float(top @ covariance @ bottom)
     root = b * b - a * (n * n - float(top @ covariance @ top))

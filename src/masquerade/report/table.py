@@ -48,7 +48,8 @@ HOW_TO_READ = (
 RUNS = (
     "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
     "alone; intervals are over people and over runs. Each run is attacked by one network of a "
-    "kind; lines without training by the mean of all seeds, which scores a little higher."
+    "kind; lines without training by the mean of all seeds, which scores a little higher. Leakage "
+    "of trained lines is measured against single networks on raw video."
 )
 CONTROL_HEAD = ["control", "label", "score", "to be compared with", "passed"]
 POSES = (
@@ -152,10 +153,13 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
 
 
 def _floor_lines(columns: Sequence[Finding]) -> list[list[str]]:
-    """One table line for each floor, with its value for each label."""
+    """One table line for each floor, with its value for each label.
+
+    They are those of raw video: the action that is predicted behind a method tells less.
+    """
     return [
         [
-            f"floor: {name}",
+            f"floor: {'predicted action of raw video' if name == 'predicted action' else name}",
             *(number(c.floors[name].value) if name in c.floors else "" for c in columns),
         ]
         for name in dict.fromkeys(name for found in columns for name in found.floors)
