@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+READY = "#viewer[data-frame]"
+LONG = 60_000  # milliseconds
+NOBODY = {"regions": "faces", "threshold": 0.99}  # which finds no face, so that all is one mark
 MISSING = "Debian's chromium is not installed"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
@@ -77,3 +81,71 @@ def _stays_here(url: str, address: str, complaints: list[str]) -> None:
     here = address.split("/?")[0]
     if not url.startswith((here, "blob:", "data:", "about:")):
         complaints.append(f"asked elsewhere: {url}")
+
+
+def uploaded(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video whose first picture is there."""
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(video))
+    page.wait_for_selector(READY, timeout=LONG)
+    return page
+
+
+def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video whose people are found."""
+    page = uploaded(browser, address, video, complaints)
+    page.wait_for_selector("[data-track]", timeout=LONG)
+    return page
+
+
+def go_on(page: Any) -> None:
+    """Answer the question that stands before a run, if there is one."""
+    page.wait_for_selector("#check-dialog[open], [data-job]", timeout=LONG)
+    if page.locator("#check-dialog[open]").count():
+        page.click("#check-go")
+
+
+def video_of(page: Any) -> dict[str, Any]:
+    """What the server says of the video that is open."""
+    return page.evaluate(
+        """async () => {
+            const [first] = await (await fetch("/api/videos")).json();
+            return (await fetch(`/api/videos/${first.id}`)).json();
+        }"""
+    )
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression about VIDEO is true."""
+    end = time.monotonic() + LONG / 1000
+    while not page.evaluate(
+        f"""async () => {{
+            const [first] = await (await fetch("/api/videos")).json();
+            const VIDEO = await (await fetch(`/api/videos/${{first.id}}`)).json();
+            return {expression};
+        }}"""
+    ):
+        assert time.monotonic() < end, f"never: {expression}"
+        page.wait_for_timeout(100)
+
+
+def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
+    """Change the video that is open, as another tab would."""
+    page.evaluate(
+        """async ([method, path, body]) => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const headers = {"Content-Type": "application/json"};
+            const answer = await fetch(`/api/videos/${first.id}/${path}`,
+                {method, headers, body: JSON.stringify(body)});
+            if (!answer.ok) throw new Error(await answer.text());
+        }""",
+        [method, path, body],
+    )
+
+
+def searched_in_vain(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video in which nobody was found, to the end of the search."""
+    page = uploaded(browser, address, video, complaints)
+    send(page, "PUT", "settings", NOBODY)
+    until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
+    return page

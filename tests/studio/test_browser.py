@@ -12,11 +12,22 @@ import av
 import cv2
 import numpy as np
 import pytest
-from browser import chromium, new_page, running_studio
+from browser import (
+    LONG,
+    READY,
+    chromium,
+    go_on,
+    new_page,
+    opened,
+    running_studio,
+    searched_in_vain,
+    send,
+    until,
+    uploaded,
+    video_of,
+)
 
 pytestmark = pytest.mark.slow
-READY = "#viewer[data-frame]"
-LONG = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -39,52 +50,6 @@ def complaints() -> Iterator[list[str]]:
     found: list[str] = []
     yield found
     assert not found
-
-
-def uploaded(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
-    """A tab with a video whose first picture is there."""
-    page = new_page(browser, address, complaints)
-    page.set_input_files("#upload", str(video))
-    page.wait_for_selector(READY, timeout=LONG)
-    return page
-
-
-def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
-    """A tab with a video whose people are found."""
-    page = uploaded(browser, address, video, complaints)
-    page.wait_for_selector("[data-track]", timeout=LONG)
-    return page
-
-
-def go_on(page: Any) -> None:
-    """Answer the question that stands before a run, if there is one."""
-    page.wait_for_selector("#check-dialog[open], [data-job]", timeout=LONG)
-    if page.locator("#check-dialog[open]").count():
-        page.click("#check-go")
-
-
-def video_of(page: Any) -> dict[str, Any]:
-    """What the server says of the video that is open."""
-    return page.evaluate(
-        """async () => {
-            const [first] = await (await fetch("/api/videos")).json();
-            return (await fetch(`/api/videos/${first.id}`)).json();
-        }"""
-    )
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait until an expression about VIDEO is true."""
-    end = time.monotonic() + LONG / 1000
-    while not page.evaluate(
-        f"""async () => {{
-            const [first] = await (await fetch("/api/videos")).json();
-            const VIDEO = await (await fetch(`/api/videos/${{first.id}}`)).json();
-            return {expression};
-        }}"""
-    ):
-        assert time.monotonic() < end, f"never: {expression}"
-        page.wait_for_timeout(100)
 
 
 def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -293,7 +258,6 @@ def test_a_check_tells_who_stays_visible_before_their_list_has_come(
     page.wait_for_selector("#check-list:has-text('1 person stays visible')")
 
 
-NOBODY = {"regions": "faces", "threshold": 0.99}  # which finds no face, so that all is one mark
 HELD_STRIPS = """
     const ask = window.fetch;
     let held = null;
@@ -304,28 +268,6 @@ HELD_STRIPS = """
         return ask(path, options);
     };
 """
-
-
-def send(page: Any, method: str, path: str, body: dict[str, Any]) -> None:
-    """Change the video that is open, as another tab would."""
-    page.evaluate(
-        """async ([method, path, body]) => {
-            const [first] = await (await fetch("/api/videos")).json();
-            const headers = {"Content-Type": "application/json"};
-            const answer = await fetch(`/api/videos/${first.id}/${path}`,
-                {method, headers, body: JSON.stringify(body)});
-            if (!answer.ok) throw new Error(await answer.text());
-        }""",
-        [method, path, body],
-    )
-
-
-def searched_in_vain(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
-    """A tab with a video in which nobody was found, to the end of the search."""
-    page = uploaded(browser, address, video, complaints)
-    send(page, "PUT", "settings", NOBODY)
-    until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
-    return page
 
 
 def test_a_run_asks_while_it_is_not_known_what_was_marked(
