@@ -79,6 +79,21 @@ def test_what_was_found_is_read_as_it_was(tmp_path: Path) -> None:
     assert reader.read(LENGTH + 3) is None
 
 
+def test_what_is_mostly_empty_is_small_on_the_disk(tmp_path: Path) -> None:
+    """Half a megabyte a frame filled the disk of whoever pointed at a part of a long video."""
+    strength = np.zeros((540, 960), np.uint8)
+    strength[100:160, 200:280] = np.random.default_rng(0).integers(0, 255, (60, 80))
+    writer = FoundWriter(tmp_path, (960, 540))
+    for _ in range(LENGTH):
+        writer.add(Region(strength=strength, mask=np.where(strength > 0, 255, 0).astype(np.uint8)))
+    (piece,) = tmp_path.iterdir()
+    assert piece.stat().st_size < LENGTH * 16_000
+    found = FoundReader(tmp_path, (960, 540)).read(LENGTH - 1)
+    assert found is not None
+    np.testing.assert_array_equal(found.strength, strength)
+    np.testing.assert_array_equal(found.mask, np.where(strength > 0, 255, 0))
+
+
 def edits(**decided: Any) -> Edits:
     source = EditedSource(name="a.mp4", sha256="0", width=4, height=4)
     return Edits(source=source, **decided)

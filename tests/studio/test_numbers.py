@@ -160,20 +160,20 @@ def test_a_choice_and_a_setting_at_once_do_not_wait_for_each_other(
     video = unnumbered
     (region,) = video.edits.drawn
     looked, decided = threading.Event(), threading.Event()
-    known, scan_anew = video._known, video._scan_anew
+    known, scan_anew = video._known, video.scan_anew
 
     def slow_known(track: int) -> None:
         known(track)
         looked.set()
         decided.wait(20)
 
-    def slow_scan_anew() -> None:
+    def slowscan_anew() -> None:
         decided.set()
         threading.Event().wait(0.3)  # the choice goes on first
         scan_anew()
 
     monkeypatch.setattr(video, "_known", slow_known)
-    monkeypatch.setattr(video, "_scan_anew", slow_scan_anew)
+    monkeypatch.setattr(video, "scan_anew", slowscan_anew)
     one = threading.Thread(target=video.choose, args=(region.track, None, "blur"), daemon=True)
     two = threading.Thread(target=video.set, args=({"level": "face"},), daemon=True)
     one.start()
@@ -208,3 +208,11 @@ def test_a_search_that_is_slow_to_stop_holds_nobody_up(
     setting.join(10)
     assert not held_up and not setting.is_alive()
     assert video.scan().state == "running"
+
+
+def test_what_a_search_found_that_was_given_up_is_removed(
+    video: VideoSession, studio: Studio
+) -> None:
+    for regions in ("faces", "people", "faces"):
+        video.set({"regions": regions, "method": "blacken"})
+    assert len(list((studio.folder / video.id).glob("scan-*"))) == 1

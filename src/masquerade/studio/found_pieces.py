@@ -1,12 +1,16 @@
 """What a region source found in each frame of a video, on the disk in pieces of some frames.
 
 One process writes them while another reads, so a piece appears whole or not at all. Boxes and
-poses are in pixels of the video, masks in those of its copy.
+poses are in pixels of the video, masks in those of its copy. Most of a mask is empty, so masks are
+packed, on the disk and in memory, and only that of the frame that is asked for is unpacked.
 """
 
+from __future__ import annotations
+
 import threading
+import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +20,7 @@ import numpy as np
 
 from masquerade.anonymizer import Person
 from masquerade.regions.boxes import Box, Source
-from masquerade.regions.masks import Mask, resize_mask
+from masquerade.regions.masks import resize_mask
 from masquerade.regions.region import Region
 
 LENGTH = 32  # frames of a piece
@@ -53,28 +57,55 @@ class FoundReader:
 
     def __init__(self, folder: Path, size: tuple[int, int]) -> None:
         self._folder, self._size = folder, size
-        self._pieces: OrderedDict[int, list[Region]] = OrderedDict()
+        self._pieces: OrderedDict[int, _Piece] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, frame: int) -> Region | None:
         """What was found in a frame, its masks at the copy's size; None: not yet known."""
         number, place = divmod(frame, LENGTH)
-        regions = self.read_piece(number)
-        return regions[place] if regions is not None and place < len(regions) else None
+        found = self._piece(number)
+        return found.region(place) if found is not None and place < len(found.regions) else None
 
-    def read_piece(self, number: int) -> list[Region] | None:
-        """What was found in the frames of one piece; None: not yet known."""
+    def read_piece(self, number: int) -> Iterator[Region] | None:
+        """What was found in the frames of one piece, one after the other; None: not yet known."""
+        found = self._piece(number)
+        return None if found is None else map(found.region, range(len(found.regions)))
+
+    def _piece(self, number: int) -> _Piece | None:
         with self._lock:
             if number not in self._pieces:
-                path = piece(self._folder, number)
-                if not path.exists():
+                try:
+                    with np.load(piece(self._folder, number), allow_pickle=False) as arrays:
+                        self._pieces[number] = _Piece(dict(arrays), self._size)
+                except FileNotFoundError:  # or it was removed, as another search took its place
                     return None
-                with np.load(path, allow_pickle=False) as arrays:
-                    self._pieces[number] = _regions(dict(arrays), self._size)
             self._pieces.move_to_end(number)
             while len(self._pieces) > KEPT:
                 self._pieces.popitem(last=False)
             return self._pieces[number]
+
+
+class _Piece:
+    """A piece in memory: its regions without their masks, and these packed."""
+
+    def __init__(self, found: dict[str, Any], size: tuple[int, int]) -> None:
+        self.regions, self._size = _regions(found), size
+        self._packed = {
+            name: found[name] for name in found if name.startswith(("mask", "strength"))
+        }
+
+    def region(self, place: int) -> Region:
+        """What was found in one of its frames."""
+        width, height = self._size
+        mask, strength = (
+            None if packed is None else np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8)
+            for packed in (self._packed.get(f"{name} {place}") for name in ("mask", "strength"))
+        )
+        if mask is not None:
+            mask = np.unpackbits(mask, count=width * height).reshape(height, width) * np.uint8(255)
+        if strength is not None:
+            strength = strength.reshape(height, width)
+        return replace(self.regions[place], mask=mask, strength=strength)
 
 
 def piece(folder: Path, number: int) -> Path:
@@ -100,13 +131,18 @@ def _arrays(regions: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
     }
     for t, region in enumerate(regions):
         if region.mask is not None:
-            found[f"mask {t}"] = np.packbits(resize_mask(region.mask, *size) > 0)
+            found[f"mask {t}"] = _packed(np.packbits(resize_mask(region.mask, *size) > 0))
         if region.strength is not None:
-            found[f"strength {t}"] = cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA)
+            strength = cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA)
+            found[f"strength {t}"] = _packed(strength)
     return found
 
 
-def _regions(found: dict[str, Any], size: tuple[int, int]) -> list[Region]:
+def _packed(values: Any) -> Any:
+    return np.frombuffer(zlib.compress(values.tobytes(), level=1), np.uint8)
+
+
+def _regions(found: dict[str, Any]) -> list[Region]:
     boxes: list[list[Box]] = [[] for _ in found["flags"]]
     people: list[list[Person]] = [[] for _ in found["flags"]]
     given = (found[name] for name in ("boxes", "tracks", "labels", "sources", "whole"))
@@ -125,19 +161,9 @@ def _regions(found: dict[str, Any], size: tuple[int, int]) -> list[Region]:
         Region(
             boxes=tuple(boxes[t]),
             people=tuple(people[t]),
-            mask=_mask(found.get(f"mask {t}"), size),
-            strength=found.get(f"strength {t}"),
             full_frame=bool(full),
             cut=bool(cut),
             detected=bool(detected),
         )
         for t, (full, cut, detected) in enumerate(found["flags"])
     ]
-
-
-def _mask(packed: Any, size: tuple[int, int]) -> Mask | None:
-    if packed is None:
-        return None
-    width, height = size
-    bits = np.unpackbits(packed, count=width * height).reshape(height, width)
-    return np.asarray(bits * np.uint8(255), np.uint8)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -73,7 +74,7 @@ class Scan:
         self.unsure: list[int] = []  # frames in which a person was found with little confidence
         self.filled: dict[int, int] = {}  # frames since a track was last detected
         self.gaps: list[tuple[int, int]] = []  # frames over which somebody was not detected
-        self._reader = FoundReader(folder, size)
+        self._folder, self._reader = folder, FoundReader(folder, size)
         self._area = float(edits.source.width * edits.source.height)
         self._lock = threading.Lock()
         request = folder / "edits.json"
@@ -111,6 +112,10 @@ class Scan:
         """End it; what was found stays."""
         if self._child is not None and self.state == "running":
             self._child.stop()
+
+    def discard(self) -> None:
+        """Remove what was found, once it has ended."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _hear(self, line: dict[str, Any]) -> None:
         if "error" in line:

@@ -83,6 +83,7 @@ class VideoSession:
         self.notice: str | None = None  # what whoever looks at it has to be told
         self._preview = Preview(self.pictures, self._find)
         self._scans: dict[str, Scan] = {}
+        self._numbers = count()  # of its searches
         self._lock = threading.RLock()
         self._lost: dict[int, list[str]] = {}
         self.scan()
@@ -109,7 +110,7 @@ class VideoSession:
             if key not in self._scans:
                 others = [one for one in self._scans.values() if one.unfinished]
                 self._scans = {k: one for k, one in self._scans.items() if one not in others}
-                folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
+                folder = self._folder / f"scan-{key}-{next(self._numbers)}"
                 folder.mkdir(mode=0o700)
                 size = self.pictures.size
                 weights = self._keys.weights_of(edits)
@@ -119,6 +120,7 @@ class VideoSession:
             scan = self._scans[key]
         for other in others:  # which waits until it has ended: nobody waits for that meanwhile
             self._queue.remove(other)
+            other.discard()
         return scan
 
     def _forget_others(self) -> None:
@@ -141,10 +143,13 @@ class VideoSession:
         stale = by is not None and edits.chooses and edits.numbered_by not in (None, by)
         return decisions.without_choices(edits) if stale else edits
 
-    def _scan_anew(self) -> None:
+    def scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
         with self._lock:
-            self._scans = {k: one for k, one in self._scans.items() if one.state != "failed"}
+            failed = [one for one in self._scans.values() if one.state == "failed"]
+            self._scans = {k: one for k, one in self._scans.items() if one not in failed}
+        for one in failed:
+            one.discard()
         self.scan()
         self._forget_others()  # where their numbers were known before
 
@@ -216,7 +221,7 @@ class VideoSession:
     def reload(self) -> None:
         """Take over what another process decided about it."""
         self.history.reload(self._check_mine)
-        self._scan_anew()
+        self.scan_anew()
 
     def _check_mine(self, edits: Edits) -> None:
         edits.check_source(self.edits.source.sha256, self.name)
@@ -232,7 +237,7 @@ class VideoSession:
         self._decide(f"set {told}", lambda edits: self._settled(edits, given))
         if before.chooses and not self.edits.chooses:
             self.notice = FORGOTTEN
-        self._scan_anew()
+        self.scan_anew()
 
     def choose(
         self, track: int, choice: str | None, method: str | bool | None, seen: int | None = None
@@ -368,7 +373,7 @@ class VideoSession:
             return after
 
         self._decide(f"{'hide' if on else 'do not hide'} what looks like {name}", change)
-        self._scan_anew()
+        self.scan_anew()
 
     def heat(self, frame: int, name: str) -> Picture:
         """A picture with how strongly each place looks like a template."""
@@ -382,19 +387,19 @@ class VideoSession:
         """Take the last decision back; refused where `seen` is not the present revision."""
         self.history.undo(seen)
         self.notice = None
-        self._scan_anew()
+        self.scan_anew()
 
     def redo(self, seen: int | None = None) -> None:
         """Do again what was taken back."""
         self.history.redo(seen)
         self.notice = None
-        self._scan_anew()
+        self.scan_anew()
 
     def take(self, edits: Edits) -> None:
         """Replace what was decided by a file of edits of this video."""
         self._check_mine(edits)
         self._decide("take a file of edits", lambda now: replace(edits, log=now.log))
-        self._scan_anew()
+        self.scan_anew()
 
     def settings(self, edits: Edits) -> dict[str, Any]:
         """The settings of edits as the page shows them."""
