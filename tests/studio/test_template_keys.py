@@ -164,7 +164,8 @@ def test_a_part_that_was_removed_elsewhere_can_be_turned_off(
     assert page.put(f"{own}/templates/badge", json={"on": False}).status_code == 200
     refused = page.put(f"{own}/templates/badge", json={"on": True})
     assert refused.status_code == 422 and "no template 'badge'" in refused.json()["error"]
-    after = page.put(f"{own}/templates/screen", json={"on": False}).json()
+    after = page.delete(f"{own}/templates/screen").json()
+    assert page.delete(f"{own}/templates/screen").status_code == 503  # nobody knows of it
     assert [(one["name"], one["on"]) for one in after["templates"]] == [("watch", True)]
 
 

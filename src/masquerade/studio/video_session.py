@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.pipeline.config import edited_config
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import level_of
@@ -356,9 +356,14 @@ class VideoSession:
 
     def remove_template(self, name: str) -> None:
         """Take a template out of the library, and hide what looks like it no longer."""
-        if name in decisions.template_names(self.edits):
+        hidden = name in decisions.template_names(self.edits)
+        if hidden:
             self.switch_template(name, on=False)
-        Library().remove(name)
+        try:
+            Library().remove(name)
+        except MissingError:
+            if not hidden:  # else it was removed elsewhere, and is now hidden no longer
+                raise
         self._template_changed(name)
 
     def switch_template(self, name: str, *, on: bool) -> None:
