@@ -82,6 +82,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "report/figure_files.py",
     "report/heatmap.py",
     "report/linked_clips.py",
+    "report/own_pages.py",
     "training/seeds.py",
 }
 PARTS = {"markupsafe", "pydantic", "starlette"}  # what Jinja and FastAPI themselves give and take

@@ -41,7 +41,13 @@ def studio(root: Path, tmp_path: Path) -> Iterator[Studio]:
 @pytest.fixture
 def page(studio: Studio) -> Iterator[TestClient]:
     """A client that has opened the address which the command printed."""
-    app = Guard(create_app(studio), port=8000, token=TOKEN, most_upload=studio.most_bytes)
+    app = Guard(
+        create_app(studio),
+        port=8000,
+        token=TOKEN,
+        most_upload=studio.most_bytes,
+        reports=studio.reports,
+    )
     with TestClient(app, base_url=HERE, raise_server_exceptions=False) as client:
         assert client.get(f"/?token={TOKEN}").status_code == 200
         yield client

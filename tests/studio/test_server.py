@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import av
 import cv2
@@ -405,18 +405,102 @@ def test_a_long_name_leaves_room_for_the_endings_of_the_result(
 def test_a_report_of_a_benchmark_is_opened_apart_from_the_page(
     page: TestClient, root: Path
 ) -> None:
-    (root / "bench").mkdir()
-    (root / "bench" / "index.html").write_text("<html>report")
+    """As `masquerade benchmark` writes it: with no results.json beside it."""
+    charts = root / "bench" / "charts"
+    charts.mkdir(parents=True)
+    (charts / "leak.svg").write_text("<svg/>")
+    (root / "bench" / "table.csv").write_text("a,b")
+    (root / "bench" / "index.html").write_text("<html>my own")
+    reports = page.get("/api/about").json()["reports"]
     assert page.get("/api/root?path=bench").json()["reports"] == []
-    assert page.get("/api/report?path=bench/index.html").status_code == 422
-    (root / "bench" / "results.json").write_text("{}")
+    assert page.get(f"{reports}bench/index.html").status_code == 422
+    text = (
+        '<meta name="generator" content="masquerade"><a href="charts/leak.svg">leak</a>'
+        '<a href="../notes.txt">notes</a> <a href="https://a.org/x">x</a>'
+    )
+    (root / "bench" / "index.html").write_text(text)
     assert page.get("/api/root?path=bench").json()["reports"] == ["index.html"]
-    answer = page.get("/api/report?path=bench/index.html")
-    assert answer.text == "<html>report"
+    page.cookies.clear()  # what the report links to is asked for from a page apart
+    answer = page.get(f"{reports}bench/index.html")
+    assert answer.text == text
     policy = answer.headers["content-security-policy"]
-    assert policy.endswith("sandbox allow-scripts") and "same-origin" not in policy
-    for place in ("night/one.mp4", "../index.html", "bench"):
-        assert page.get("/api/report", params={"path": place}).status_code == 422
+    assert "sandbox allow-scripts" in policy and "same-origin" not in policy
+    assert page.get(f"{reports}bench/charts/leak.svg").text == "<svg/>"
+    for place in ("night/one.mp4", "bench/table.csv", "notes.txt", "../secret.mp4", "bench"):
+        assert page.get(f"{reports}{quote(place, safe='')}").status_code == 422
+    assert page.get("/api/reports/guessed/bench/index.html").status_code == 401
+    assert page.get("/api/about").status_code == 401
+
+
+def test_a_file_that_is_opened_twice_at_once_is_one_video(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a double click: while the first digest is made, nothing was known of it."""
+    others: list[Future[VideoSession]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def digest(path: Path) -> str:
+            if not others:
+                others.append(pool.submit(studio.open, "night/one.mp4"))
+                wait_for(others, timeout=0.5)
+            return file_digest(path)
+
+        monkeypatch.setattr("masquerade.studio.studio.file_digest", digest)
+        first = studio.open("night/one.mp4")
+        assert others[0].result() is first
+    assert studio.videos() == [first]
+
+
+def test_runs_that_are_asked_for_at_once_have_names_of_their_own(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = studio.open("night/one.mp4")
+    monkeypatch.setattr("masquerade.studio.jobs.Jobs._next", lambda jobs: None)  # nothing runs
+    free, others = studio_module._free, list[Future[Job]]()
+    with ThreadPoolExecutor(1) as pool:
+
+        def ask() -> Job:
+            return studio.anonymize(video.id, allow_empty=False, allow_gaps=False)
+
+        def naming(*given: Any) -> Path:
+            named = free(*given)
+            if not others:
+                others.append(pool.submit(ask))
+                wait_for(others, timeout=0.5)
+            return named
+
+        monkeypatch.setattr(studio_module, "_free", naming)
+        jobs = [ask(), others[0].result()]
+    assert len({job.saved for job in jobs}) == 2
+
+
+def test_no_video_is_sent_where_none_can_be_opened(
+    page: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio_module, "MOST_OPEN", 0)
+    sent: list[bytes] = []
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(40):
+            sent.append(b"x" * 2**16)
+            yield sent[-1]
+
+    refused = page.post("/api/videos?name=a.mp4", content=parts())
+    assert "close one first" in refused.json()["error"]
+    refused = page.post("/api/videos/open", json={"path": "night/one.mp4"})
+    assert "close one first" in refused.json()["error"]
+
+
+def test_a_search_that_failed_is_begun_again(
+    page: TestClient, studio: Studio, opened: Opened, wait: Wait
+) -> None:
+    own = f"/api/videos/{opened(regions='frame', method='blacken')['id']}"
+    failed = studio.video(own.rpartition("/")[2]).scan()
+    failed.fail("it was killed.")
+    assert page.get(own).json()["scan"]["state"] == "failed"
+    assert page.post(f"{own}/search").json()["scan"]["state"] != "failed"
+    wait(lambda: page.get(own).json()["scan"]["state"], lambda state: state == "done")
+    assert page.post(f"{own}/search").json()["scan"]["state"] == "done"
 
 
 @pytest.mark.parametrize(

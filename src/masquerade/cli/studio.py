@@ -57,7 +57,13 @@ def main(argv: list[str]) -> int:
     studio = Studio(root=options.root, most_bytes=most_bytes, keys=keys)
     try:
         config = uvicorn.Config(
-            Guard(create_app(studio), port=port, token=token, most_upload=studio.most_bytes),
+            Guard(
+                create_app(studio),
+                port=port,
+                token=token,
+                most_upload=studio.most_bytes,
+                reports=studio.reports,
+            ),
             log_level="error",
             access_log=False,
             server_header=False,

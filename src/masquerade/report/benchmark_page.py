@@ -31,6 +31,7 @@ from masquerade.report.numbers_and_columns import (
     protocol_title,
     with_interval,
 )
+from masquerade.report.own_pages import linked_charts, read_own_page
 from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, Guide, Point, bars, scatter, strip
 from masquerade.report.table import (
@@ -69,11 +70,6 @@ from masquerade.transaction import transaction
 
 PAGE_FILES = ("index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg")
 """What `write_report` writes under names that a user's own files may have."""
-OWN = (  # in every page that `write_report` wrote, now or in an earlier version
-    '<meta name="generator" content="masquerade">',
-    'The same as files: <a href="table.csv">table.csv</a>, <a href="table.tex">table.tex</a>',
-)
-CHART_LINK = r'href="(charts/[a-z0-9-]+\.svg)"'  # of such a page
 FAMILIES = {  # of attackers, in a few words
     "scratch": "learned from anonymized video",
     "finetuned": "learned from raw video, then from anonymized video",
@@ -302,16 +298,14 @@ def write_report(
     written |= {f"trade-off.{kind}": picture(figure, kind) for kind in ("png", "svg")}
     earlier = folder / "index.html"
     try:
-        # a page that somebody else wrote need not be in UTF-8
-        page_before = earlier.read_text("utf-8", "replace") if earlier.exists() else ""
-        is_own = any(one in page_before for one in OWN)
-        if not is_own and not results:
+        page_before = read_own_page(earlier)
+        if page_before is None and not results:
             _refuse_replacing(folder, written)
-        linked = re.findall(CHART_LINK, page_before) if is_own else []
+        linked = linked_charts(page_before or "")
         with transaction(overwrite=True) as path:
             for name, content in written.items():
                 path(folder / name).write_bytes(content)
-        for old in set(linked) - charts.keys():
+        for old in linked - charts.keys():
             (folder / old).unlink(missing_ok=True)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -74,7 +74,9 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
             raise VideoError("this job made no page.")
         return FileResponse(path, media_type="text/html", headers=headers)
 
-    @app.get("/api/report", response_class=FileResponse)
-    def report(path: str) -> FileResponse:
-        headers = {"content-security-policy": SCRIPTED_POLICY}
-        return FileResponse(studio.report(path), media_type="text/html", headers=headers)
+    # Its place is in the path, so that what it links to is found beside it.
+    @app.get(studio.reports + "{place:path}", response_class=FileResponse, include_in_schema=False)
+    def report(place: str) -> FileResponse:
+        path = studio.report(place)
+        policy = SCRIPTED_POLICY if path.suffix == ".html" else REPORT_POLICY
+        return FileResponse(path, headers={"content-security-policy": policy})

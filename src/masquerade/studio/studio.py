@@ -26,6 +26,7 @@ from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.regions.template import Template
 from masquerade.regions.template_library import Library
+from masquerade.report.own_pages import linked_files, read_own_page
 from masquerade.storage import TemporaryFolder, file_digest, file_signature
 from masquerade.studio.children import prepare_children
 from masquerade.studio.copying import Pictures
@@ -48,6 +49,7 @@ MOST_OF_A_NAME = 200  # bytes of the name of a result; file systems take 255 wit
 CONFIG = PipelineConfig()
 TEMPLATES = "templates"  # the folder of a job's own
 LOOKED_AT = (("done", 0), ("failed", 4))  # ends of runs that name all frames which need a look
+PAGE = "index.html"  # of a benchmark
 NO_RESULT = "this job has no result, or it was moved away."
 
 
@@ -114,7 +116,11 @@ class Studio:
         self._detectors, self._queue = FrameDetectors(self.keys), ScanQueue()
         self._videos: dict[str, VideoSession] = {}
         self._histories: dict[str, History] = {}
-        self._lock = threading.Lock()
+        # Where reports lie. Their pages are apart from the studio's, so that what they link to is
+        # asked for without its cookie: this address, which nobody can guess, stands in for it.
+        self.reports = f"/api/reports/{secrets.token_urlsafe(32)}/"
+        self._lock, self._naming = threading.Lock(), threading.Lock()
+        self._opening: dict[Path, threading.Lock] = {}  # one of a path opens it at a time
         prepare_children()
 
     def close(self) -> None:
@@ -221,13 +227,15 @@ class Studio:
         }
 
     def report(self, place: str) -> Path:
-        """The page of a `masquerade benchmark` under the root.
+        """The page of a `masquerade benchmark` under the root, or a file that it links to.
 
         Raises:
             UsageError: there is none.
         """
         path = self._under_root(place)
-        if not _is_report(path):
+        assert self.root is not None
+        folders = [one for one in path.parents if one.is_relative_to(self.root)]
+        if not _is_report(path) and not any(_links(one / PAGE, path) for one in folders):
             raise UsageError(f"there is no report {place!r}.")
         return path
 
@@ -527,7 +535,13 @@ def _named(folder: Path, place: str) -> Path:
 
 def _is_report(path: Path) -> bool:
     """Whether a file is the page that `masquerade benchmark` writes beside its results."""
-    return path.name == "index.html" and path.is_file() and path.with_name("results.json").is_file()
+    return path.name == PAGE and path.is_file() and read_own_page(path) is not None
+
+
+def _links(page: Path, file: Path) -> bool:
+    """Whether a page is a report, and links to a file."""
+    text = read_own_page(page) if page.is_file() else None
+    return text is not None and any(page.parent / one == file for one in linked_files(text))
 
 
 def _suffix(name: str) -> str:

@@ -1,0 +1,141 @@
+"""What the page says and does where answers are late, fail or are of another video, in Chromium.
+
+One studio is there for all tests: each has videos of its own, and closes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import (
+    LONG,
+    READY,
+    chromium,
+    new_page,
+    opened,
+    running_studio,
+    searched_in_vain,
+    send,
+    until,
+    uploaded,
+    video_of,
+)
+
+pytestmark = pytest.mark.slow
+SEARCHED = "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'"
+FREE = b"\0\0\0\x08free"  # a box of an MP4 that says nothing
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+    folder = tmp_path_factory.mktemp("ward")
+    for name in ("one.mp4", "two.mp4"):
+        (folder / name).write_bytes(clip.read_bytes() + FREE * next(numbers))
+    (folder / "index.html").write_text(
+        '<meta name="generator" content="masquerade"><a href="table.csv">table.csv</a>'
+    )
+    (folder / "table.csv").write_text("method,leak\nblur,1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[str]:
+    with running_studio(tmp_path_factory.mktemp("state"), "--root", str(root)) as found:
+        yield found
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What pages complained of; a test that ends with any fails."""
+    found: list[str] = []
+    yield found
+    assert not found
+
+
+@pytest.fixture
+def address(studio: str, browser: Any) -> Iterator[str]:
+    """The studio's address; what a test leaves there is removed."""
+    yield studio
+    for context in list(browser.contexts):
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
+        context.close()
+    page = new_page(browser, studio, [])
+    page.evaluate(
+        """async () => {
+            const jobs = await (await fetch("/api/jobs")).json();
+            const gone = (path, {id}) => fetch(`/api/${path}/${id}`, {method: "DELETE"});
+            for (const one of [...jobs, ...jobs]) await gone("jobs", one); // it is cancelled first
+            const videos = await (await fetch("/api/videos")).json();
+            for (const one of videos) await gone("videos", one);
+        }"""
+    )
+    page.context.close()
+
+
+@pytest.fixture
+def video(clip: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A video of which nothing was ever decided, under a name."""
+
+    def named(name: str) -> Path:
+        path = tmp_path / name
+        path.write_bytes(clip.read_bytes() + FREE * next(numbers))
+        return path
+
+    return named
+
+
+def upload_another(page: Any, path: Path) -> None:
+    page.set_input_files("#upload", str(path))
+    page.wait_for_selector(f"#videos:has(option:checked:text-is('{path.name}'))", state="attached")
+    page.wait_for_selector(READY, timeout=LONG)
+
+
+def searched_all(page: Any) -> None:
+    """Wait until all that is open was searched."""
+    page.wait_for_function(
+        """async () => {
+            const videos = await (await fetch("/api/videos")).json();
+            const asked = videos.map(async ({id}) => (await fetch(`/api/videos/${id}`)).json());
+            return (await Promise.all(asked)).every((one) => one.scan.state === "done");
+        }""",
+        timeout=LONG,
+    )
+
+
+def changing(page: Any, address: str, change: Callable[[Any], None]) -> None:
+    """Change the server's answers of an address on their way to the page."""
+
+    def answer(route: Any) -> None:
+        if route.request.method != "GET":
+            return route.continue_()
+        given = route.fetch()
+        told = given.json()
+        change(told)
+        return route.fulfill(response=given, body=json.dumps(told))
+
+    page.route(address, answer)
+
+
+def test_files_that_a_report_links_to_are_opened(
+    browser: Any, address: str, complaints: list[str]
+) -> None:
+    page = new_page(browser, address, complaints)
+    with page.expect_popup() as popup:
+        page.click("[data-report]")
+    with popup.value.expect_download() as given:
+        popup.value.click("text=table.csv")
+    assert Path(given.value.path()).read_text() == "method,leak\nblur,1\n"
