@@ -130,6 +130,37 @@ def changing(page: Any, address: str, change: Callable[[Any], None]) -> None:
     page.route(address, answer)
 
 
+def test_a_double_click_is_one_run(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = searched_in_vain(browser, address, video("a.mp4"), complaints)
+    page.wait_for_selector("#mark-text:text-is('Nothing was found here.')", timeout=LONG)
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#mark-fold-title:text-is('Places to look at (all were looked at)')")
+    page.dblclick("#run")
+    page.wait_for_selector("[data-job]")
+    page.wait_for_timeout(500)
+    assert len(page.evaluate("fetch('/api/jobs').then((answer) => answer.json())")) == 1
+
+
+def test_a_job_that_was_just_queued_is_not_lost_by_an_older_answer(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = searched_in_vain(browser, address, video("a.mp4"), complaints)
+    held: list[tuple[Any, Any]] = []
+    page.route("**/api/jobs", lambda route: held.append((route, route.fetch())), times=1)
+    while not held:
+        page.wait_for_timeout(100)
+    page.click("#run")
+    page.click("#check-go")
+    page.wait_for_selector("[data-job]")
+    for route, answer in held:
+        route.fulfill(response=answer)
+    page.wait_for_timeout(200)
+    assert page.locator("[data-job]").count() == 1
+
+
 def test_files_that_a_report_links_to_are_opened(
     browser: Any, address: str, complaints: list[str]
 ) -> None:

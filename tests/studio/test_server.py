@@ -283,7 +283,8 @@ def test_a_finished_job_outlives_a_restart_and_a_cancelled_one_leaves_nothing(
     done = wait(lambda: page.get("/api/jobs").json()[0], lambda job: job["state"] == "done")
     page.post(own, json={"kind": "anonymize"})
     running = page.get("/api/jobs").json()[-1]
-    page.delete(f"/api/jobs/{running['id']}")
+    page.delete(f"/api/jobs/{running['id']}?cancel=true")
+    page.delete(f"/api/jobs/{done['id']}?cancel=true")  # as where it ended just before: it stays
     again = Studio(state=tmp_path / "state", root=tmp_path / "ward")
     try:
         (kept,) = again.jobs.all()

@@ -53,8 +53,11 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
         return [job.shown() for job in studio.jobs.all()]
 
     @app.delete("/api/jobs/{id}", status_code=204)
-    def remove(id: str) -> None:
-        studio.remove(id)
+    def remove(id: str, cancel: bool = False) -> None:
+        if cancel:  # and nothing else: one that has finished meanwhile stays
+            studio.jobs.cancel(id)
+        else:
+            studio.remove(id)
 
     @app.get("/api/jobs/{id}/result", response_class=FileResponse)
     def result(id: str) -> FileResponse:

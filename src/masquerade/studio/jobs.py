@@ -181,8 +181,8 @@ class Jobs:
             self._looked_at[job.id] = seen, same
         return same
 
-    def remove(self, id: str) -> None:
-        """Cancel a job that is not finished, or forget a finished one with its files."""
+    def cancel(self, id: str) -> bool:
+        """Cancel a job; False: it is finished, and stays."""
         job = self.get(id)
         with self._lock:
             waiting = [one for one in self._waiting if one[0] is job]
@@ -195,7 +195,12 @@ class Jobs:
                 self._unlock(job)
         if running is not None:
             running[1].stop()
-        if not waiting and running is None:
+        return bool(waiting) or running is not None
+
+    def remove(self, id: str) -> None:
+        """Cancel a job that is not finished, or forget a finished one with its files."""
+        job = self.get(id)
+        if not self.cancel(id):
             with self._lock:
                 self._jobs.pop(id, None)
             shutil.rmtree(self.folder(job), ignore_errors=True)

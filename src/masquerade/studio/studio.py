@@ -277,14 +277,14 @@ class Studio:
         run = Run(edits)
         self._refuse_not_looked_at(looked_at, [run])
         named, suffix = _stem(video.name) + OWN_SUFFIX, _suffix(video.name)
-        taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
-        folder = video.source.parent
-        beside = None
-        if video.saved_beside:
-            assert self.root is not None
-            beside = _free(folder, named, suffix, self.root, taken)
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
-        return self._add_run(video, run, flags, named + suffix, beside=beside)
+        with self._naming:  # else two that are asked for at once would have one name
+            taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
+            beside = None
+            if video.saved_beside:
+                assert self.root is not None
+                beside = _free(video.source.parent, named, suffix, self.root, taken)
+            return self._add_run(video, run, flags, named + suffix, beside=beside)
 
     def compare(
         self,

@@ -290,6 +290,8 @@ function setUp() {
   });
   document.addEventListener("visibilitychange", () => document.hidden || wake());
 }
+  on("queued", wake);
+  find("#search-again").addEventListener("click", searchAgain);
 
 setUp();
 ask();

@@ -1,11 +1,11 @@
 // Two results of the whole video, played under the one divider, with what their receipts say beside each other.
 
 import { get, post } from "./api.js";
-import { find, icon, make, redraw, sentence } from "./dom.js";
+import { find, icon, make, once, redraw, sentence } from "./dom.js";
 import { set } from "./edits.js";
 import { report, tell } from "./notice.js";
 import { stop } from "./playback.js";
-import { changed, on, state } from "./store.js";
+import { addJobs, changed, on, state } from "./store.js";
 import { want } from "./viewer.js";
 
 const OFTEN = 700; // ms between questions how much of the results can be shown
@@ -27,19 +27,18 @@ export function pairs() {
 }
 
 /** Put two runs of the whole video in the queue, and give them if it worked; a setting is {level}, {method} or {} for what is set now. `seen` is the video and the decisions that they are of. */
-export async function run(first, second, permits, seen) {
+export const run = once(async (first, second, permits, seen) => {
   if (!seen || seen.id !== state.video?.id) return;
   try {
     const added = await post(`/videos/${seen.id}/comparisons?seen=${seen.decisions}`, { first, second, ...permits });
-    state.jobs = [...state.jobs, ...added];
-    changed("jobs");
+    addJobs(...added);
     find("#jobs-panel").scrollIntoView({ block: "nearest" });
     tell("Both runs were put in the queue.");
     return added;
   } catch (error) {
     report(error);
   }
-}
+});
 
 /** Show two results; what was filmed, or the first of them, lies on the left. */
 export function open(group, left = "first") {

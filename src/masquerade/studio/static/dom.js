@@ -48,8 +48,25 @@ export function redraw(parent, key, build) {
 
 function nameOf(element) {
   if (element.id) return `#${CSS.escape(element.id)}`;
-  const names = [...element.attributes].filter((one) => one.name.startsWith("data-"));
-  return names.map((one) => `[${one.name}="${CSS.escape(one.value)}"]`).join("") || null;
+  const name = [...element.attributes].find((one) => one.name.startsWith("data-"));
+  return name ? `[${name.name}="${CSS.escape(name.value)}"]` : null;
+}
+
+const MOMENT = 700; // ms in which a second click belongs to a double click
+
+/** A function that does the same thing once: the same call does nothing while it runs, and for a moment after. */
+export function once(action) {
+  const running = new Set();
+  return async (...given) => {
+    const key = JSON.stringify(given);
+    if (running.has(key)) return undefined;
+    running.add(key);
+    try {
+      return await action(...given);
+    } finally {
+      setTimeout(() => running.delete(key), MOMENT);
+    }
+  };
 }
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;

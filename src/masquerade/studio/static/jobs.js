@@ -2,11 +2,11 @@
 
 import { get, post, remove } from "./api.js";
 import * as comparison from "./comparison.js";
-import { find, icon, make, plural, redraw, sentence } from "./dom.js";
+import { find, icon, make, once, plural, redraw, sentence } from "./dom.js";
 import { settled } from "./edits.js";
 import { ask, report, tell } from "./notice.js";
 import { stepMark, togglePlay } from "./playback.js";
-import { changed, marksKnown, on, openMarks, searching, state, visibleTracks } from "./store.js";
+import { addJobs, askJobs, changed, marksKnown, on, openMarks, searching, state, visibleTracks } from "./store.js";
 
 const allowed = new Map(); // job -> what it was allowed to publish without
 const KINDS = { anonymize: "Anonymize", attack: "Try to undo it" };
@@ -17,7 +17,7 @@ export const active = () => state.jobs.some((job) => job.state === "waiting" || 
 /** What the server says of its jobs; new ends are told to screen readers too. */
 export async function refresh() {
   const before = new Map(state.jobs.map((job) => [job.id, job.state]));
-  state.jobs = await get("/jobs");
+  if (!(await askJobs(() => get("/jobs")))) return;
   for (const job of state.jobs) {
     const was = before.get(job.id);
     if (!was || was === job.state || !["done", "failed", "cancelled"].includes(job.state)) continue;
@@ -27,19 +27,18 @@ export async function refresh() {
 }
 
 /** Put a job in the queue; `seen` is the video and the decisions that it is of. */
-async function start(body, permits, seen) {
+const start = once(async (body, permits, seen) => {
   if (!seen || seen.id !== state.video?.id) return;
   try {
     const job = await post(`/videos/${seen.id}/jobs?seen=${seen.decisions}`, { ...body, ...permits });
     allowed.set(job.id, permits);
-    state.jobs = [...state.jobs.filter((one) => one.id !== job.id), job];
-    changed("jobs");
+    addJobs(job);
     find("#jobs-panel").scrollIntoView({ block: "nearest" });
     tell("It was put in the queue.");
   } catch (error) {
     report(error);
   }
-}
+});
 
 let goOn = null; // what begins when the dialog's questions are answered
 
@@ -208,7 +207,7 @@ async function dropPair(both, running, names) {
   if (!running && !(await ask(`Remove the comparison of ${names} and its files from the studio?`, "Remove"))) return;
   try {
     // The one that waits first: it would else begin when the other one ends.
-    for (const job of [...both].reverse()) if (!running || !ENDED.includes(job.state)) await remove(`/jobs/${job.id}`);
+    for (const job of [...both].reverse()) if (!running || !ENDED.includes(job.state)) await end(job, running);
     await refresh();
   } catch (error) {
     report(error);
@@ -242,12 +241,15 @@ async function drop(job, running) {
   const keeps = job.files?.result || job.files?.page;
   if (!running && keeps && !(await ask(`Remove ${job.name} and its file from the studio?`, "Remove"))) return;
   try {
-    await remove(`/jobs/${job.id}`);
+    await end(job, running);
     await refresh();
   } catch (error) {
     report(error);
   }
 }
+
+/** Cancel a job that runs, or remove one; one that was done just before it is cancelled stays. */
+const end = (job, running) => remove(`/jobs/${job.id}${running ? "?cancel=true" : ""}`);
 
 /** What would have to be allowed, beside what was. */
 function permits(job) {

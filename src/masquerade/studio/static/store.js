@@ -42,6 +42,26 @@ export function changed(...names) {
   }
 }
 
+let questions = 0; // about jobs, and answers that the page knew by itself
+let newest = 0; // the last of them whose answer is shown
+
+/** Take over the answer about all jobs; gives false where the page knew something newer before it came. */
+export async function askJobs(ask) {
+  const mine = ++questions;
+  const jobs = await ask();
+  if (mine < newest) return false;
+  newest = mine;
+  state.jobs = jobs;
+  return true;
+}
+
+/** Show jobs that were put in the queue: what the server was asked before does not tell of them. */
+export function addJobs(...jobs) {
+  newest = ++questions;
+  state.jobs = [...state.jobs.filter((old) => !jobs.some((job) => job.id === old.id)), ...jobs];
+  changed("jobs", "queued");
+}
+
 /** How many frames there will be, as far as one knows. */
 export const frameCount = () => {
   const { video } = state;
