@@ -130,6 +130,43 @@ def changing(page: Any, address: str, change: Callable[[Any], None]) -> None:
     page.route(address, answer)
 
 
+def test_after_a_search_that_failed_a_run_asks_and_the_search_can_be_begun_again(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    until(page, SEARCHED)
+    failed = {"state": "failed", "done": 32, "error": "nothing more could be found."}
+    changing(page, "**/api/videos/*", lambda told: told.update(scan=failed))
+    page.wait_for_selector("#search-again", timeout=LONG)
+    page.click("#run")
+    page.wait_for_selector("#check-list:has-text('The search failed: the rest of the video')")
+    page.click("#check-dialog form button")
+    page.unroute("**/api/videos/*")
+    page.click("#search-again")
+    page.wait_for_selector("#search-again", state="hidden", timeout=LONG)
+
+
+def test_look_at_them_leads_to_a_mark_also_at_the_frame_that_is_shown(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = searched_in_vain(browser, address, video("a.mp4"), complaints)
+    page.wait_for_selector("#mark-text:text-is('Nothing was found here.')", timeout=LONG)
+    page.click("#run")
+    page.click("#check-look")
+    page.wait_for_selector("#mark-fold-title:text-is('Places to look at (all were looked at)')")
+
+
+def test_a_list_of_marks_that_is_cut_says_so(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    mark = {"kind": "unsure", "text": "Somebody was found here with little confidence."}
+    many = [{**mark, "first": t, "last": t} for t in range(400)]
+    page = new_page(browser, address, complaints)
+    changing(page, "**/strip", lambda told: told.update(marks=many))
+    page.set_input_files("#upload", str(video("a.mp4")))
+    page.wait_for_selector("#mark-list li:text('first 300 of 400')", state="attached", timeout=LONG)
+
+
 def test_a_double_click_is_one_run(
     browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
 ) -> None:

@@ -84,6 +84,12 @@ def _add_videos(app: FastAPI, studio: Studio) -> None:
         return shown(found)
 
 
+    @app.post("/api/videos/{id}/search")
+    def search(id: str) -> dict[str, Any]:
+        found = studio.video(id)
+        found.scan_anew()
+        return shown(found)
+
 async def _parts(request: Request) -> AsyncIterator[bytes]:
     """The parts of a body as they come; one that stalls is given up."""
     stream = request.stream().__aiter__()

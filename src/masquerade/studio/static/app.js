@@ -5,7 +5,7 @@ import * as camera from "./camera.js";
 import * as compare from "./compare.js";
 import * as comparison from "./comparison.js";
 import { find, findAll } from "./dom.js";
-import { adopt, busy, cause, editCount } from "./edits.js";
+import { adopt, busy, cause, editCount, searchAgain } from "./edits.js";
 import * as history from "./history.js";
 import * as jobs from "./jobs.js";
 import * as keys from "./keys.js";
@@ -138,6 +138,7 @@ function showProgress() {
   const bar = find("#scan-bar");
   bar.hidden = Boolean(bad);
   if (max) {
+  find("#search-again").hidden = video.state === "failed" || video.scan?.state !== "failed";
     bar.max = max;
     bar.value = value;
   } else bar.removeAttribute("value");
@@ -289,9 +290,9 @@ function setUp() {
     wake();
   });
   document.addEventListener("visibilitychange", () => document.hidden || wake());
-}
   on("queued", wake);
   find("#search-again").addEventListener("click", searchAgain);
+}
 
 setUp();
 ask();

@@ -109,8 +109,9 @@ export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${regi
 export const point = (body) => edit((id) => post(`/videos/${id}/templates`, body));
 export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates/${name}`, { on }));
 export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));
-export const undo = () => edit((id) => post(`/videos/${id}/undo?${seen()}`));
-export const redo = () => edit((id) => post(`/videos/${id}/redo?${seen()}`));
+export const undo = () => edit((id, seen) => post(`/videos/${id}/undo?${seen}`));
+export const redo = () => edit((id, seen) => post(`/videos/${id}/redo?${seen}`));
+export const searchAgain = () => edit((id) => post(`/videos/${id}/search`));
 export const reload = () => edit((id) => post(`/videos/${id}/reload`));
 export const acknowledge = () => edit((id) => post(`/videos/${id}/acknowledge`));
 export const takeEdits = (text) => edit((id) => putText(`/videos/${id}/edits`, text));

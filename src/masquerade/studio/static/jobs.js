@@ -5,8 +5,9 @@ import * as comparison from "./comparison.js";
 import { find, icon, make, once, plural, redraw, sentence } from "./dom.js";
 import { settled } from "./edits.js";
 import { ask, report, tell } from "./notice.js";
-import { stepMark, togglePlay } from "./playback.js";
+import { stop, togglePlay } from "./playback.js";
 import { addJobs, askJobs, changed, marksKnown, on, openMarks, searching, state, visibleTracks } from "./store.js";
+import { seek } from "./viewer.js";
 
 const allowed = new Map(); // job -> what it was allowed to publish without
 const KINDS = { anonymize: "Anonymize", attack: "Try to undo it" };
@@ -58,6 +59,7 @@ export async function check(begin) {
     points.push(visible ? `${plural(visible, "person", "people")} ${visible === 1 ? "stays" : "stay"} visible.` : "Only who was chosen is hidden.");
   }
   if (searching()) points.push("The search is still going on. There may be more places to look at.");
+  if (video.scan?.state === "failed") points.push("The search failed: the rest of the video was not searched.");
   if (points.length === 0) return goOn();
   find("#check-list").replaceChildren(...points.map((text) => make("li", {}, text)));
   find("#check-look").hidden = open === 0;
@@ -68,9 +70,17 @@ export async function check(begin) {
 
 function look() {
   find("#check-dialog").close();
+  stop();
+  comparison.close(); // what is shown of it, or on a map, is not what this run would hide
+  if (state.heat) {
+    state.heat = null;
+    changed("heat");
+  }
   const [first] = openMarks();
-  if (first && first.first > state.frame) stepMark(1);
-  else if (first) find(`[data-mark]:not([data-looked="true"])`)?.click();
+  if (first) {
+    seek(first.first);
+    tell(first.text, { seen: false });
+  }
   find("#viewer").focus();
 }
 

@@ -1,6 +1,6 @@
 // The strip under the picture: the whole video at once, drawn on a canvas, and a slider for keys and readers.
 
-import { clamp, clock, find, span } from "./dom.js";
+import { clamp, clock, find, make, span } from "./dom.js";
 import { tell } from "./notice.js";
 import { stop } from "./playback.js";
 import { frameCount, lastFrame, markKey, marksKnown, on, openMarks, RED, redMarks, state } from "./store.js";
@@ -9,6 +9,7 @@ import { seek } from "./viewer.js";
 const MARKS = 22; // height of the lane of marks, in CSS pixels
 const SPANS = 14; // height of the lane of the user's own regions and of the chosen person
 const APART = 13; // marks whose shapes would overlap get one shape
+const LISTED = 300; // marks with a button of their own
 
 let canvas;
 let colours = {};
@@ -277,7 +278,8 @@ function listMarks() {
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.mark : null;
-  list.replaceChildren(...marks.slice(0, 300).map(markEntry));
+  list.replaceChildren(...marks.slice(0, LISTED).map(markEntry));
+  if (marks.length > LISTED) list.append(make("li", { class: "help" }, `These are the first ${LISTED} of ${marks.length}. N and P lead to the others.`));
   if (focused) find(`[data-mark="${focused}"]`, list)?.focus({ preventScroll: true });
 }
 

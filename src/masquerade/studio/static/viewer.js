@@ -18,7 +18,10 @@ let incomplete = false; // one of the two pictures could not be shown
 export function seek(frame, by = "seek") {
   if (!state.video) return;
   const target = clamp(Math.round(frame), 0, lastFrame());
-  if (target === state.frame && state.shown?.frame === target) return;
+  if (target === state.frame && state.shown?.frame === target) {
+    if (by === "seek") look(target);
+    return;
+  }
   state.frame = target;
   if (by === "seek") because("seek to frame");
   changed("frame");
