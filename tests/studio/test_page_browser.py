@@ -146,6 +146,45 @@ def test_after_a_search_that_failed_a_run_asks_and_the_search_can_be_begun_again
     page.wait_for_selector("#search-again", state="hidden", timeout=LONG)
 
 
+def test_outlines_are_of_the_video_that_is_shown(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    upload_another(page, video("b.mp4"))
+    searched_all(page)
+    page.reload()
+    page.wait_for_selector(READY, timeout=LONG)
+    page.click("#outlines")
+    page.wait_for_selector("#overlay g", timeout=LONG)
+    shown = page.input_value("#videos")
+    other = next(
+        one
+        for one in page.evaluate("fetch('/api/videos').then((answer) => answer.json())")
+        if one["id"] != shown
+    )
+    with page.expect_request(f"**/videos/{other['id']}/found*", timeout=LONG):
+        page.select_option("#videos", other["id"])
+    page.wait_for_selector("#overlay g", timeout=LONG)
+
+
+def test_outlines_of_another_frame_than_the_one_that_is_seen_are_not_shown(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    until(page, SEARCHED)
+    page.click("#outlines")
+    page.wait_for_selector("#overlay g", timeout=LONG)
+    held: list[Any] = []
+    page.route("**/frames/9.jpg?view=result*", lambda route: held.append(route))
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#viewer-note:not([hidden])")  # what was filmed is shown alone
+    assert page.locator("#overlay g").count() == 0
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("#overlay g", timeout=LONG)
+
+
 def test_look_at_them_leads_to_a_mark_also_at_the_frame_that_is_shown(
     browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
 ) -> None:

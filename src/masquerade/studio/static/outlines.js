@@ -9,12 +9,12 @@ const TEXT = 13; // height of a label, in pixels of the screen
 
 let overlay;
 let choose = () => {};
-let known = null; // {frame, revision, boxes}
+let known = null; // {id, frame, revision, boxes}
 
 const found = new Latest(async ({ id, frame, revision }, signal) => {
   const { boxes } = await get(`/videos/${id}/found?frame=${frame}`, signal);
   if (state.video?.id !== id) return;
-  known = { frame, revision, boxes };
+  known = { id, frame, revision, boxes };
   draw();
 });
 
@@ -23,9 +23,10 @@ function refresh() {
   find("#outline-legend").hidden = !state.outlines;
   overlay.toggleAttribute("hidden", !state.outlines);
   if (!state.outlines || !state.video || !state.shown) return;
+  const { id } = state.video;
   const { frame, revision } = state.shown;
-  if (known?.frame === frame && known?.revision === revision) draw();
-  else found.want({ id: state.video.id, frame, revision });
+  if (known?.id === id && known.frame === frame && known.revision === revision) draw();
+  else found.want({ id, frame, revision });
 }
 
 function nameOf(box) {
@@ -36,9 +37,9 @@ function nameOf(box) {
 }
 
 function draw() {
-  const { video, shown } = state;
+  const { video, seen } = state;
   // Boxes of another frame than the one that is seen would point at the wrong place.
-  if (!known || known.frame !== shown?.frame || !overlay.clientWidth) {
+  if (!known || known.id !== video?.id || known.frame !== seen || !overlay.clientWidth) {
     overlay.replaceChildren();
     return;
   }
@@ -85,5 +86,5 @@ export function setUp(onChoose) {
   new ResizeObserver(() => state.outlines && draw()).observe(overlay);
   on("outlines shown video", refresh);
   on("left", () => found.cancel());
-  on("tracks", () => state.outlines && draw());
+  on("left seen tracks", () => state.outlines && draw());
 }

@@ -61,6 +61,7 @@ async function early(wish, left, right, signal) {
   paint(find("#raw"), raw);
   wipe(find("#result"));
   state.seen = frame;
+  changed("seen");
   note(state.comparison ? "Reading the result." : "Looking for what to hide in this frame.");
   if (name === "seek to frame") performance.measure(name, { start: since, end: performance.now(), detail: { frame } });
 }
