@@ -153,3 +153,71 @@ def test_a_page_without_a_camera_says_so(browser: Any, address: str) -> None:
     assert page.text_content("#camera-stop") == "Start the camera"
     page.close()
     assert not complaints
+
+
+def test_the_camera_goes_on_while_a_video_is_open(browser: Any, address: str, clip: Path) -> None:
+    """It ended at the next question of every while about the video."""
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector("#viewer[data-frame]", timeout=LONG)
+    page.click("#open-another")
+    page.click("[data-testid=use-camera]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    with page.expect_response(re.compile(r"/api/videos/\w+$"), timeout=LONG):
+        pass
+    page.wait_for_timeout(500)
+    assert page.locator(SHOWN).count() == 1
+    page.close()
+    assert not complaints
+
+
+def test_the_camera_is_not_switched_on_after_it_was_left(browser: Any, address: str) -> None:
+    """As where it was to begin anew once an earlier picture was answered."""
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices;
+            const open = devices.getUserMedia.bind(devices);
+            window.opened = 0;
+            devices.getUserMedia = (wanted) => {
+                window.opened += 1;
+                return open(wanted);
+            };
+        }"""
+    )
+    page.click("[data-testid=use-camera]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    held: list[Any] = []
+    page.route("**/frames", lambda route: held.append(route))
+    while not held:
+        page.wait_for_timeout(20)
+    page.check("input[name=camera-level][value=face]")
+    page.keyboard.press("Escape")
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.opened") == 1
+    page.close()
+    assert not complaints
+
+
+def test_a_camera_that_is_unplugged_leaves_no_picture(browser: Any, address: str) -> None:
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices;
+            const open = devices.getUserMedia.bind(devices);
+            devices.getUserMedia = async (wanted) => (window.stream = await open(wanted));
+        }"""
+    )
+    page.click("[data-testid=use-camera]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    page.evaluate("window.stream.getTracks()[0].dispatchEvent(new Event('ended'))")
+    page.wait_for_selector(SHOWN, state="detached", timeout=LONG)
+    assert "no more pictures" in page.inner_text("#alert-text")
+    assert not picture(page).any()
+    page.close()
+    assert not complaints

@@ -13,6 +13,7 @@ const NONE = 404; // the status of a request for what is not there
 const OFTEN = 500; // ms between two changes of the words in the corner
 
 let running = null; // {id, stream, video, asked}: one at a time; asked is its last request
+let ended = Promise.resolve(); // once nothing is left of those before
 let leave = () => {};
 
 const wantedLevel = () => find('#camera-levels input:checked').value;
@@ -42,13 +43,16 @@ async function openCamera() {
 }
 
 async function start() {
-  await stop();
-  calm();
+  if (running) end(running);
   const mine = (running = { id: null, stream: null, video: null, asked: null });
-  showState("Starting");
+  calm();
+  clear("Starting");
   try {
+    await ended;
+    if (running !== mine) return;
     mine.stream = await openCamera();
     if (running !== mine) return end(mine);
+    for (const track of mine.stream.getTracks()) track.addEventListener("ended", () => lose(mine));
     mine.video = await hiddenVideo(mine.stream);
     if (running !== mine) return end(mine);
     const wanted = { level: wantedLevel(), allow_empty: find("#camera-empty").checked, max_latency: LONGEST };
@@ -116,21 +120,38 @@ function showState(words) {
 }
 
 /** Its camera is off at once; its session ends once no request is on its way that would come too late. */
-async function end(one) {
+function end(one) {
   for (const track of one.stream?.getTracks() ?? []) track.stop();
   if (one.video) one.video.srcObject = null;
+  ended = Promise.all([ended, endSession(one)]);
+  return ended;
+}
+
+async function endSession(one) {
   await one.asked?.catch(() => {});
   if (one.id) await ask.end(one.id).catch(() => {});
+}
+
+/** Show no picture, and say why. */
+function clear(words) {
+  const screen = find("#camera-picture");
+  screen.getContext("2d").clearRect(0, 0, screen.width, screen.height);
+  delete screen.dataset.frame;
+  showState(words);
 }
 
 async function stop() {
   const one = running;
   running = null;
-  const screen = find("#camera-picture");
-  screen.getContext("2d").clearRect(0, 0, screen.width, screen.height);
-  delete screen.dataset.frame;
-  showState("Stopped");
+  clear("Stopped");
   if (one) await end(one);
+}
+
+/** Its camera gives no more pictures: the last one must not stand there as if it were of now. */
+function lose(one) {
+  if (running !== one) return;
+  report(new ApiError("The camera gives no more pictures. Is it still connected? Then start it again.", NONE));
+  stop();
 }
 
 function build() {
@@ -172,6 +193,6 @@ export function setUp(onLeave) {
   find("#camera-stop").addEventListener("click", () => (running ? stop() : start()));
   find("#camera-empty").addEventListener("change", () => running && start());
   on("about", build);
-  on("video", () => running && stop()); // a video was dropped onto the page
+  on("left", () => running && stop()); // a video was dropped onto the page
   addEventListener("pagehide", () => running?.stream?.getTracks().forEach((track) => track.stop()));
 }
