@@ -246,3 +246,48 @@ def test_files_that_a_report_links_to_are_opened(
     with popup.value.expect_download() as given:
         popup.value.click("text=table.csv")
     assert Path(given.value.path()).read_text() == "method,leak\nblur,1\n"
+
+
+def test_what_is_answered_after_another_video_is_shown_is_of_the_first_one(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("b.mp4"), complaints)
+    for feather in (2, 3, 4):
+        send(page, "PUT", "settings", {"feather": feather})  # it has other numbers of decisions
+    first = page.input_value("#videos")
+    upload_another(page, video("a.mp4"))
+    page.wait_for_selector("[data-track]", timeout=LONG)
+    searched_all(page)
+    held: list[Any] = []
+    page.route("**/drawn", lambda route: held.append(route))
+    page.keyboard.press("d")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.click("[data-track]")
+    page.click("[data-action=visible]")
+    page.select_option("#videos", first)
+    shown = "#videos:has(option:checked:text-is('b.mp4'))"
+    page.wait_for_selector(shown, state="attached", timeout=LONG)
+    page.wait_for_timeout(500)
+    with page.expect_request("**/tracks/*?seen=1") as asked:
+        held.pop().continue_()
+    assert first not in asked.value.url
+    page.wait_for_selector("body[data-busy=false]")
+    assert "own region" not in page.inner_text("#status")
+    assert page.inner_text("#alert") == ""
+
+
+def test_a_video_that_was_closed_in_another_tab_leaves_the_list(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    closed = page.input_value("#videos")
+    upload_another(page, video("b.mp4"))
+    page.evaluate("id => fetch(`/api/videos/${id}`, {method: 'DELETE'})", closed)
+    page.select_option("#videos", closed)
+    page.wait_for_selector("#alert-text:has-text('closed')")
+    assert page.locator("#videos option").all_inner_texts() == ["b.mp4"]
+    kept = page.input_value("#videos")
+    page.evaluate("id => fetch(`/api/videos/${id}`, {method: 'DELETE'})", kept)
+    page.wait_for_selector("#alert-text:has-text('b.mp4 is no longer open')", timeout=LONG)
+    complaints[:] = [said for said in complaints if "404" not in said]

@@ -86,6 +86,7 @@ async function choose(id) {
     if (mine === chosen) show(video);
   } catch (error) {
     notice.report(error);
+    if (error.status === 404) state.videos = state.videos.filter((video) => video.id !== id); // it was closed elsewhere
     if (mine === chosen) changed("videos"); // the list names the one that is still shown
   }
 }
@@ -137,8 +138,8 @@ function showProgress() {
   find("#scan-text").textContent = text;
   const bar = find("#scan-bar");
   bar.hidden = Boolean(bad);
-  if (max) {
   find("#search-again").hidden = video.state === "failed" || video.scan?.state !== "failed";
+  if (max) {
     bar.max = max;
     bar.value = value;
   } else bar.removeAttribute("value");
@@ -189,22 +190,25 @@ async function ask() {
   try {
     await keepUp();
   } catch (error) {
-    if (error.status === 404 && state.video) await gone();
-    else if (!isAbort(error)) notice.report(error);
+    if (!isAbort(error)) notice.report(error);
+  } finally {
+    asking = false;
+    clearTimeout(timer);
+    timer = setTimeout(ask, pace());
   }
-  asking = false;
-  clearTimeout(timer);
-  timer = setTimeout(ask, pace());
 }
 
 async function keepUp() {
   if (!state.about) await begin();
-  const id = state.video?.id;
-  if (id) {
+  const { video: old } = state;
+  if (old) {
     const before = editCount();
-    const video = await get(`/videos/${id}`, shown.signal);
+    const video = await get(`/videos/${old.id}`, shown.signal).catch((error) => {
+      if (error.status !== 404) throw error;
+    });
+    if (!video) return gone(old);
     // An answer from before an edit would take the edit back on the page.
-    if (state.video?.id === id && before === editCount() && !busy() && video.revision >= state.video.revision) {
+    if (state.video?.id === old.id && before === editCount() && !busy() && video.revision >= state.video.revision) {
       if (video.decisions !== state.video.decisions) {
         menu.close(); // its number may be somebody else's now, and so may that of whom one joins
         if (state.mode?.kind === "join") modes.leave();
@@ -218,9 +222,11 @@ async function keepUp() {
 }
 
 /** The video was closed elsewhere, or the command was started anew. */
-async function gone() {
+async function gone(video) {
   state.videos = await get("/videos").catch(() => []);
-  notice.alarm(`${state.video.name} is no longer open. Open it again.`);
+  changed("videos");
+  if (state.video?.id !== video.id) return; // another one is shown by now
+  notice.alarm(`${video.name} is no longer open. Open it again.`);
   choose(null);
 }
 
@@ -284,14 +290,14 @@ function setUp() {
   on("video scan frames", showProgress);
   on("revision scan frames", refreshDetails);
   on("looked", remember);
+  on("queued", wake);
+  find("#search-again").addEventListener("click", searchAgain);
   // An edit often begins a new search: its progress is asked for soon.
   on("edits", () => {
     document.body.dataset.busy = busy();
     wake();
   });
   document.addEventListener("visibilitychange", () => document.hidden || wake());
-  on("queued", wake);
-  find("#search-again").addEventListener("click", searchAgain);
 }
 
 setUp();

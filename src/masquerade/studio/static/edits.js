@@ -41,14 +41,24 @@ export function adopt(video) {
   changed(...parts);
 }
 
+const decided = new Map(); // video -> its decisions with the last change of this page
+
+/** The decisions that a video had when an edit was asked for, with those that this page sent since. */
+const seen = (asked) => {
+  const now = state.video?.id === asked?.id ? state.video : asked;
+  return `seen=${Math.max(now?.decisions ?? 0, decided.get(asked?.id) ?? 0)}`;
+};
+
 /** Send an edit; returns the VIDEO, or null where it was refused (that is said in the alert). */
 export function edit(send) {
-  const id = state.video?.id;
+  const asked = state.video;
+  const id = asked?.id;
   because("setting to frame");
   waiting += 1;
   const turn = queue.then(async () => {
     try {
-      const video = await send(id);
+      const video = await send(id, seen(asked));
+      if (video) decided.set(id, video.decisions);
       calm();
       finished += 1;
       adopt(video);
@@ -97,15 +107,13 @@ export function setArgument(name, value) {
 }
 
 // What is decided by a number, and what is taken back, is for what this page has seen: the server refuses it otherwise.
-const seen = () => `seen=${state.video.decisions}`;
-
-export const decide = (track, choice) => edit((id) => put(`/videos/${id}/tracks/${track}?${seen()}`, choice));
+export const decide = (track, choice) => edit((id, seen) => put(`/videos/${id}/tracks/${track}?${seen}`, choice));
 export const hideAll = () => edit((id) => post(`/videos/${id}/tracks/hide-all`));
-export const join = (a, b) => edit((id) => post(`/videos/${id}/tracks/join?${seen()}`, { ids: [a, b] }));
-export const split = (track) => edit((id) => post(`/videos/${id}/tracks/split?${seen()}`, { id: track }));
+export const join = (a, b) => edit((id, seen) => post(`/videos/${id}/tracks/join?${seen}`, { ids: [a, b] }));
+export const split = (track) => edit((id, seen) => post(`/videos/${id}/tracks/split?${seen}`, { id: track }));
 export const draw = (frame, box) => edit((id) => post(`/videos/${id}/drawn`, { frame, box }));
-export const correct = (region, frame, box) => edit((id) => put(`/videos/${id}/drawn/${region}?${seen()}`, { frame, box }));
-export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${region}?${seen()}`));
+export const correct = (region, frame, box) => edit((id, seen) => put(`/videos/${id}/drawn/${region}?${seen}`, { frame, box }));
+export const erase = (region) => edit((id, seen) => remove(`/videos/${id}/drawn/${region}?${seen}`));
 export const point = (body) => edit((id) => post(`/videos/${id}/templates`, body));
 export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates/${name}`, { on }));
 export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));

@@ -73,7 +73,10 @@ export function setUp() {
     const [file] = event.target.files;
     event.target.value = "";
     if (!file) return;
-    if (await edits.takeEdits(await file.text())) {
+    const id = state.video?.id;
+    const text = await file.text();
+    if (state.video?.id !== id) return; // they are for the video that was shown
+    if (await edits.takeEdits(text)) {
       changed("settings");
       tell(`The edits of ${file.name} were taken over.`);
     }

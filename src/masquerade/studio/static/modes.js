@@ -89,7 +89,7 @@ async function finishBox() {
     ? await correct(mode.region.id, frame, [x0, y0, x1, y1])
     : await draw(frame, [x0, y0, x1, y1]);
   delete stage.dataset.working;
-  if (!answer) {
+  if (!answer || state.video?.id !== video.id) { // it is another video's region where another one is shown by now
     if (state.mode === mode) showMode();
     return;
   }
