@@ -237,6 +237,23 @@ def test_a_job_that_was_just_queued_is_not_lost_by_an_older_answer(
     assert page.locator("[data-job]").count() == 1
 
 
+def test_the_file_that_was_clicked_last_is_shown(
+    browser: Any, address: str, complaints: list[str]
+) -> None:
+    page = new_page(browser, address, complaints)
+    held: list[Any] = []
+    page.route("**/videos/open", lambda route: held.append(route), times=1)
+    page.click("[data-file='one.mp4']")
+    page.wait_for_selector("[data-file='one.mp4']:disabled:has-text('Opening')")
+    page.click("[data-file='two.mp4']")
+    shown = "#videos:has(option:checked:text-is('two.mp4'))"
+    page.wait_for_selector(shown, state="attached", timeout=LONG)
+    with page.expect_response("**/videos/open"):
+        held.pop().continue_()
+    page.wait_for_timeout(500)
+    assert page.locator(shown).count() == 1
+
+
 def test_files_that_a_report_links_to_are_opened(
     browser: Any, address: str, complaints: list[str]
 ) -> None:
@@ -246,6 +263,27 @@ def test_files_that_a_report_links_to_are_opened(
     with popup.value.expect_download() as given:
         popup.value.click("text=table.csv")
     assert Path(given.value.path()).read_text() == "method,leak\nblur,1\n"
+
+
+def test_an_animated_image_is_a_video(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    source = video("a.mp4")
+    gif = source.with_name("clip.gif")
+    words = ["ffmpeg", "-v", "error", "-i", source, "-frames:v", "9", "-vf", "scale=160:120", gif]
+    subprocess.run(words, check=True)
+    uploaded(browser, address, gif, complaints)
+
+
+def test_uploads_that_break_are_told_by_their_names(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = new_page(browser, address, complaints)
+    page.route("**/api/videos?name=*", lambda route: route.abort())
+    page.set_input_files("#upload", [str(video("a.mp4")), str(video("b.mp4"))])
+    page.wait_for_selector("#alert-text:has-text('b.mp4: ')")
+    assert "a.mp4: " in page.inner_text("#alert-text")
+    complaints[:] = [said for said in complaints if "net::ERR" not in said]
 
 
 def test_what_is_answered_after_another_video_is_shown_is_of_the_first_one(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -19,8 +21,12 @@ from starlette.testclient import TestClient
 from masquerade.cli.demo_clip import compose
 from masquerade.regions.drawn import DRAWN_TRACKS
 from masquerade.regions.following import Followed
+from masquerade.storage import file_digest
+from masquerade.studio import studio as studio_module
 from masquerade.studio import video_session
+from masquerade.studio.jobs import Job
 from masquerade.studio.studio import Studio, plain_name
+from masquerade.studio.video_session import VideoSession
 
 Opened = Callable[..., dict[str, Any]]
 Wait = Callable[..., Any]

@@ -44,6 +44,7 @@ HEADERS = {
 }
 SAFE = ("GET", "HEAD")
 LARGER = "this is larger than {:,} bytes."
+LARGER_VIDEO = "this video is larger than {:.3g} GB; open it by --root instead."
 MOST_BODY = 2**26  # bytes of what is no upload
 HTTP_PORT = 80  # which browsers leave out of an address
 
@@ -67,8 +68,8 @@ class Guard:
         self._hosts = {f"{name}:{port}" for name in names}
         if port == HTTP_PORT:
             self._hosts |= names
-        self._cookie = f"masquerade-{port}"
         self._reports = reports
+        self._cookie = f"masquerade-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -100,12 +101,13 @@ class Guard:
             return
         upload = scope["path"] == "/api/videos"
         most = self._most_upload if upload else MOST_BODY
+        larger = LARGER_VIDEO.format(most / 2**30) if upload else LARGER.format(most)
         answer = _Answer(send)
         try:
             told = headers.get("content-length", "")
             if told.isdecimal() and int(told) > most:
-                raise TooLargeError(LARGER.format(most))
-            await self._app(scope, _limited(receive, most), answer)
+                raise TooLargeError(larger)
+            await self._app(scope, _limited(receive, most, larger), answer)
         except TooLargeError as error:
             if not answer.begun:
                 await _refuse(send, 413, str(error))
@@ -144,7 +146,7 @@ class TooLargeError(MasqueradeError):
     """A body has more bytes than it may."""
 
 
-def _limited(receive: Receive, most: int) -> Receive:
+def _limited(receive: Receive, most: int, larger: str) -> Receive:
     """The parts of a body, as long as they are not too many."""
     size = 0
 
@@ -153,7 +155,7 @@ def _limited(receive: Receive, most: int) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > most:
-            raise TooLargeError(LARGER.format(most))
+            raise TooLargeError(larger)
         return message
 
     return receiving

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from masquerade.errors import MasqueradeError, MissingError
 from masquerade.methods import METHODS
+from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.levels import LEVELS
 from masquerade.regions import REGIONS
 from masquerade.regions.face_detectors import centerface_file
@@ -107,6 +108,8 @@ def _add_about(app: FastAPI, studio: Studio) -> None:
             "ready": not lacking,
             "missing": lacking,
             "root": studio.root is not None,
+            "reports": studio.reports,  # an address that ends with the place of one
+            "videos": sorted(VIDEOS),  # the endings of their names
             "levels": [
                 {"name": name, "hides": level.hides, "measured": level.measured}
                 for name, level in LEVELS.items()

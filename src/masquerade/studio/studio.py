@@ -159,6 +159,7 @@ class Studio:
         Raises:
             MasqueradeError: it is too large, the disk is full, or it is no video.
         """
+        self._check_room()  # and not after an hour of sending alone
         name = plain_name(name)
         folder = self._new_folder()
         # in a folder of its own under its own name, by which receipts and messages call it
@@ -194,17 +195,19 @@ class Studio:
         path = self._under_root(place)
         if not path.is_file():
             raise UsageError(f"there is no video {place!r}.")
-        known = (path, file_signature(path))  # a file that replaced it is another video
-        there = next((v for v in self.videos() if (v.source, v.signature) == known), None)
-        if there is not None:
-            return there
-        folder = self._new_folder()
-        try:
-            name = readable(path.name)
-            return self._open(name, path, file_digest(path), folder, saved_beside=True)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        with self._opening.setdefault(path, threading.Lock()):
+            known = (path, file_signature(path))  # a file that replaced it is another video
+            there = next((v for v in self.videos() if (v.source, v.signature) == known), None)
+            if there is not None:
+                return there
+            self._check_room()
+            folder = self._new_folder()
+            try:
+                name = readable(path.name)
+                return self._open(name, path, file_digest(path), folder, saved_beside=True)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
 
     def browse(self, place: str) -> dict[str, object]:
         """The folders and videos in a folder under the root."""
@@ -481,12 +484,18 @@ class Studio:
             saved_beside=saved_beside,
         )
         with self._lock:
-            if len(self._videos) >= MOST_OPEN:
+            try:
+                self._check_room()
+            except UsageError:
                 video.close()
-                raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
+                raise
             self._videos[video.id] = video
         self.jobs.attach(sha256, video.id)
         return video
+
+    def _check_room(self) -> None:
+        if len(self._videos) >= MOST_OPEN:
+            raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
 
     def _touch_template(self, name: str) -> None:
         """Have every page look anew at a video that hides what looks like a template."""

@@ -64,7 +64,7 @@ export function upload(file, progress) {
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onerror = () => {
       watch.lost();
-      reject(new ApiError("The studio does not answer.", 0));
+      reject(new ApiError("The studio does not answer, or the file cannot be read.", 0));
     };
     request.onload = async () => {
       try {

@@ -1,15 +1,16 @@
 // The start: a video is dropped, chosen, or taken from the server's folder.
 
 import { get, post, remove, upload } from "./api.js";
-import { bytes, find, icon, make } from "./dom.js";
+import { bytes, find, icon, make, redraw } from "./dom.js";
 import { alarm, ask, calm, report, tell } from "./notice.js";
 import { changed, on, state } from "./store.js";
 
-const VIDEO = /\.(mp4|m4v|mov|mkv|avi|webm|mpe?g|wmv|flv|3gp|mts|m2ts|ts|ogv)$/i;
 let show = () => {};
 let folder = "";
 
-const isVideo = (file) => file.type.startsWith("video/") || VIDEO.test(file.name);
+// By the endings that the server knows, for browsers know no type of some. Before it named them, it decides itself.
+const isVideo = ({ type, name }) =>
+  !state.about || type.startsWith("video/") || state.about.videos.some((ending) => name.toLowerCase().endsWith(ending));
 
 export function showStart(wanted = true) {
   document.body.dataset.view = wanted ? "start" : "work";
@@ -29,6 +30,7 @@ async function send(files) {
   calm();
   const list = find("#uploads");
   let first = null;
+  const failed = [];
   for (const [place, file] of videos.entries()) {
     const bar = make("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
     const entry = make("li", {}, make("span", {}, file.name), make("span", { class: "muted" }, bytes(file.size)), bar);
@@ -44,7 +46,9 @@ async function send(files) {
         show(video);
       }
     } catch (error) {
-      report(error);
+      const { message, status } = error;
+      failed.push(message.includes(file.name) ? message : `${file.name}: ${message}`);
+      if (status !== 401) alarm(failed.join(" "));
     }
     entry.remove();
   }
@@ -97,8 +101,8 @@ async function browse(path) {
     const inside = (name) => (folder ? `${folder}/${name}` : name);
     const up = folder && make("li", {}, entry("up", "One folder up", "", () => browse(folder.split("/").slice(0, -1).join("/")), { "data-folder": ".." }));
     const folders = answer.folders.map((name) => make("li", {}, entry("folder", name, "", () => browse(inside(name)), { "data-folder": name })));
-    const videos = answer.videos.map((one) => make("li", {}, entry("film", one.name, bytes(one.bytes), () => open(inside(one.name)), { "data-file": one.name })));
-    const reports = (answer.reports ?? []).map((name) => make("li", {}, make("a", { class: "file", target: "_blank", rel: "noopener", href: `/api/report?path=${encodeURIComponent(inside(name))}`, "data-report": name }, icon("outline"), make("span", {}, "Report of a benchmark"))));
+    const videos = answer.videos.map((one) => make("li", {}, entry("film", one.name, bytes(one.bytes), (event) => open(inside(one.name), event.currentTarget), { "data-file": one.name })));
+    const reports = (answer.reports ?? []).map((name) => make("li", {}, make("a", { class: "file", target: "_blank", rel: "noopener", href: `${state.about.reports}${inside(name).split("/").map(encodeURIComponent).join("/")}`, "data-report": name }, icon("outline"), make("span", {}, "Report of a benchmark"))));
     const nothing = !reports.length && !folders.length && !videos.length && make("li", { class: "muted" }, "There is no video in this folder.");
     find("#root-path").textContent = folder ? `/ ${folder.replaceAll("/", " / ")}` : "/";
     list.replaceChildren(...[up, ...folders, ...videos, ...reports, nothing].filter(Boolean));
@@ -112,23 +116,32 @@ async function browse(path) {
 const entry = (iconName, text, more, run, names) =>
   make("button", { type: "button", class: "file", ...names, onclick: run }, icon(iconName), make("span", {}, text), more && make("span", { class: "muted" }, more));
 
-async function open(path) {
+let opened = 0; // how often a file was clicked: the last one is shown, whichever is there first
+
+async function open(path, button) {
+  const mine = ++opened;
+  const said = make("span", { class: "muted" }, "Opening …");
+  button.append(said);
+  button.disabled = true;
   try {
     const video = await post("/videos/open", { path });
     calm();
     if (!state.videos.some((one) => one.id === video.id)) state.videos.push({ id: video.id, name: video.name, state: video.state });
     changed("videos");
-    show(video);
+    if (mine === opened) show(video);
   } catch (error) {
     report(error);
+  } finally {
+    said.remove();
+    button.disabled = false;
   }
 }
 
 /** The open videos, to change between them. */
 function showVideos() {
   const select = find("#videos");
-  select.replaceChildren(...state.videos.map((one) => make("option", { value: one.id }, one.name)));
-  if (state.video) select.value = state.video.id;
+  redraw(select, state.videos.map(({ id, name }) => [id, name]), () => state.videos.map((one) => make("option", { value: one.id }, one.name)));
+  if (state.video && select.value !== state.video.id) select.value = state.video.id;
   find("#which").hidden = state.videos.length === 0 || !state.video;
   find("#open-count").textContent = state.videos.length > 1 ? `${state.videos.length} open` : "";
 }
@@ -167,7 +180,8 @@ export function setUp(onOpen, choose) {
   find("#videos").addEventListener("change", (event) => choose(event.target.value));
   on("videos video", showVideos);
   on("about", () => {
-    const { ready, missing, version } = state.about;
+    const { ready, missing, version, videos } = state.about;
+    find("#upload").accept = ["video/*", ...videos].join();
     find("#missing").hidden = ready;
     find("#missing-list").replaceChildren(...missing.map((text) => make("li", {}, text)));
     find("#version").textContent = version;
