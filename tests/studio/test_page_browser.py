@@ -329,3 +329,60 @@ def test_a_video_that_was_closed_in_another_tab_leaves_the_list(
     page.evaluate("id => fetch(`/api/videos/${id}`, {method: 'DELETE'})", kept)
     page.wait_for_selector("#alert-text:has-text('b.mp4 is no longer open')", timeout=LONG)
     complaints[:] = [said for said in complaints if "404" not in said]
+
+
+def test_what_the_server_would_refuse_about_a_person_is_not_offered(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = opened(browser, address, video("a.mp4"), complaints)
+    page.click("[data-track]")
+    page.click("[data-action=method]")
+    offered = page.locator("[data-action^=method-]").evaluate_all(
+        "all => all.map((one) => one.dataset.action)"
+    )
+    assert "method-blur" in offered and "method-silhouette" not in offered
+    page.keyboard.press("Escape")
+    page.click("[data-level=figure]")
+    until(page, f"VIDEO.settings.level === 'figure' && {SEARCHED}")
+    page.wait_for_selector("#people-hint", state="hidden")
+    page.click("[data-track]")
+    for action in ("visible", "only", "method"):
+        assert page.is_disabled(f"[data-action={action}]")
+    assert page.is_enabled("[data-action=hide]")
+
+
+def test_the_focus_stays_with_a_person_who_is_decided_about(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = opened(browser, address, video("a.mp4"), complaints)
+    until(page, SEARCHED)
+    page.focus("[data-track]")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")  # Leave visible
+    page.wait_for_selector(".sign-visible")
+    assert page.evaluate("document.activeElement.dataset.track") is not None
+
+
+def test_a_search_that_goes_on_replaces_no_button_and_no_choice_of_the_page(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = opened(browser, address, video("a.mp4"), complaints)
+    until(page, SEARCHED)
+    page.wait_for_timeout(1000)
+
+    def more(told: dict[str, Any]) -> None:
+        for track in told["tracks"]:
+            track.update(frames=4321, last=4320)
+
+    page.evaluate(
+        """() => {
+            const find = (one) => document.querySelector(one);
+            window.kept = [find("[data-track]"), find("#videos option")];
+        }"""
+    )
+    changing(page, "**/tracks", more)
+    send(page, "PUT", "settings", {"feather": 2})
+    page.wait_for_selector("[data-track]:has-text('4,321 frames')", timeout=LONG)
+    assert page.evaluate("window.kept.map((one) => one.isConnected)") == [True, True]
+    assert "4320" in page.get_attribute("[data-track]", "aria-label")

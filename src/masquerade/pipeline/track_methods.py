@@ -36,6 +36,12 @@ class TrackMethod(NamedTuple):
         )
 
 
+def hides_alone(method: Anonymizer) -> bool:
+    """Whether a method changes no more than the people that it hides, frame by frame, untrained."""
+    more = method.full_frame or method.regions_only or method.needs_people or method.learned
+    return not (more or method.window)
+
+
 def check_track_methods(main: Anonymizer, others: Iterable[Anonymizer]) -> None:
     """Refuse methods that cannot stand beside each other in one frame.
 
@@ -43,8 +49,7 @@ def check_track_methods(main: Anonymizer, others: Iterable[Anonymizer]) -> None:
         UsageError: one draws people, shows regions alone, rewrites whole frames or was trained.
     """
     for one in (main, *others):
-        whole = one.full_frame or one.regions_only or one.needs_people or one.learned or one.window
-        if whole:
+        if not hides_alone(one):
             raise UsageError(
                 f"{method_name(one)} changes more than the people that it hides, so others cannot "
                 "be hidden by another method beside it; choose such as blur, pixelate or selective."

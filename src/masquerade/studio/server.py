@@ -20,9 +20,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from masquerade.errors import MasqueradeError, MissingError
-from masquerade.methods import METHODS
+from masquerade.methods import METHODS, build
 from masquerade.pipeline.folder_files import VIDEOS
 from masquerade.pipeline.levels import LEVELS
+from masquerade.pipeline.track_methods import hides_alone
 from masquerade.regions import REGIONS
 from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.key_extractors import EXTRACTORS
@@ -120,6 +121,7 @@ def _add_about(app: FastAPI, studio: Studio) -> None:
                     "hides": method.card.hides,
                     "undo": method.card.undo,
                     "arguments": method_arguments(name),
+                    "alone": hides_alone(build(name)),  # whether it may hide one person of some
                 }
                 for name, method in METHODS.items()
                 if not method.learned

@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from masquerade.errors import VideoError
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LevelName
+from masquerade.pipeline.track_methods import hides_alone
 from masquerade.regions.drawn import DRAWN_TRACKS
 from masquerade.studio import decisions
 from masquerade.studio.found_pieces import LENGTH
@@ -83,12 +84,12 @@ def _add_videos(app: FastAPI, studio: Studio) -> None:
         found.set(given.model_dump(exclude_unset=True))
         return shown(found)
 
-
     @app.post("/api/videos/{id}/search")
     def search(id: str) -> dict[str, Any]:
         found = studio.video(id)
         found.scan_anew()
         return shown(found)
+
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
     """The parts of a body as they come; one that stalls is given up."""
@@ -155,9 +156,11 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/videos/{id}/tracks")
     def tracks(id: str) -> dict[str, Any]:
         video = studio.video(id)
+        anonymizer = video.edits.anonymizer()
         return {
             "only": bool(video.edits.only),
-            "choosable": not video.edits.anonymizer().shows_nobody,
+            "choosable": not anonymizer.shows_nobody,
+            "methods": hides_alone(anonymizer),  # whether somebody may be hidden by another one
             "listed": video.scan().kind is not None,  # whether whoever is found has a number
             "tracks": [_track(one, video.edits) for one in video.tracks()],
         }

@@ -21,8 +21,11 @@ function show() {
   find("#people-count").textContent = list.length ? `${list.length} found` : "";
   showChosen();
   showEmpty(list);
-  const key = [video.id, tracks.only, mode?.kind === "join" && mode.track.id, selected, list];
+  // How often and where they are seen is filled in apart, so that a search that goes on replaces no button under the pointer.
+  const who = list.map(({ id, ids, label, choice, method }) => [id, ids, label, choice, method]);
+  const key = [video.id, tracks.only, mode?.kind === "join" && mode.track.id, selected, who];
   redraw(find("#people-list"), key, () => list.map(thumbnail));
+  list.forEach(fill);
   showBanner();
 }
 
@@ -49,31 +52,37 @@ function thumbnail(track) {
   const { mode } = state;
   const joining = mode?.kind === "join";
   const visible = track.choice === "visible";
-  const name = trackName(track);
-  const says = [name, visible ? "stays visible" : track.method ? `hidden by ${track.method}` : "hidden"];
-  says.push(span(track.first, track.last));
-  const picture = make("img", {
-    // The best frame of a track may change, its picture does so only then.
-    src: paths.track(state.video.id, track.id, `${track.best}-${(track.ids ?? []).length}`),
-    alt: "", loading: "lazy", width: 96, height: 96, draggable: "false",
-  });
+  const picture = make("img", { alt: "", loading: "lazy", width: 96, height: 96, draggable: "false" });
+  picture.addEventListener("load", () => picture.classList.remove("missing"));
   picture.addEventListener("error", () => picture.classList.add("missing"));
   const button = make(
     "button",
     {
       type: "button", class: "person", "data-track": track.id, "data-choice": track.choice,
-      "aria-label": joining ? `Join with ${says.join(", ")}` : says.join(", "),
       "aria-haspopup": joining ? null : "menu", "aria-expanded": joining ? null : "false",
       "data-selected": state.selected === track.id,
       "data-own": joining && mode.track.id === track.id,
       disabled: joining && mode.track.id === track.id,
-      onclick: () => (joining ? joinWith(track) : openMenu(track, button)),
+      onclick: () => (joining ? joinWith(track) : openMenu(trackOf(track.id) ?? track, button)),
     },
     make("span", { class: "person-picture" }, picture, sign(visible, track)),
-    make("span", { class: "person-name" }, name),
-    make("span", { class: "person-more" }, plural(track.frames, "frame")),
+    make("span", { class: "person-name" }, trackName(track)),
+    make("span", { class: "person-more" }),
   );
   return make("li", {}, button);
+}
+
+/** What of a thumbnail changes while the search goes on. */
+function fill(track) {
+  const button = find(`[data-track="${track.id}"]`);
+  const hidden = track.method ? `hidden by ${track.method}` : "hidden";
+  const says = [trackName(track), track.choice === "visible" ? "stays visible" : hidden, span(track.first, track.last)];
+  button.setAttribute("aria-label", (state.mode?.kind === "join" ? "Join with " : "") + says.join(", "));
+  find(".person-more", button).textContent = plural(track.frames, "frame");
+  // The best frame of a track may change, its picture does so only then.
+  const src = paths.track(state.video.id, track.id, `${track.best}-${(track.ids ?? []).length}`);
+  const picture = find("img", button);
+  if (picture.getAttribute("src") !== src) picture.src = src;
 }
 
 function sign(visible, track) {
@@ -92,15 +101,16 @@ function openMenu(track, anchor) {
 
 function items(track) {
   const name = trackName(track);
+  const off = state.tracks.choosable === false; // the server would refuse it
   const choose = (choice, said) => async () => (await decide(track.id, choice)) && tell(said);
   return [
     { action: "hide", text: "Hide", icon: "hidden", on: track.choice === "hidden" && !track.method,
       run: choose({ choice: "hidden", method: null }, `${name} is hidden.`) },
-    { action: "visible", text: "Leave visible", icon: "eye", on: track.choice === "visible",
+    { action: "visible", text: "Leave visible", icon: "eye", on: track.choice === "visible", off,
       run: choose({ choice: "visible" }, `${name} stays visible.`) },
-    { action: "only", text: "Hide only this", icon: "only",
+    { action: "only", text: "Hide only this", icon: "only", off,
       run: choose({ choice: "only" }, `Only ${name} is hidden. Everybody else stays visible.`) },
-    { action: "method", text: "Hide by another method", icon: "method", more: () => methodItems(track) },
+    { action: "method", text: "Hide by another method", icon: "method", off: !state.tracks.methods, more: () => methodItems(track) },
     null,
     { action: "join", text: "Join with …", icon: "join", off: people().length < 2,
       run: () => enter({ kind: "join", track }) },
@@ -117,7 +127,7 @@ function methodItems(track) {
     action: "method-same", text: "The same as for everybody", on: !track.method,
     run: async () => (await decide(track.id, { choice: "hidden", method: null })) && tell(`${name} is hidden as everybody.`),
   };
-  const others = state.about.methods.map((method) => ({
+  const others = state.about.methods.filter((method) => method.alone).map((method) => ({
     action: `method-${method.name}`, text: method.name, hint: method.hides, on: track.method === method.name,
     run: async () =>
       (await decide(track.id, { choice: "hidden", method: method.name })) && tell(`${name} is hidden by ${method.name}.`),
