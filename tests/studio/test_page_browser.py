@@ -351,6 +351,28 @@ def test_what_the_server_would_refuse_about_a_person_is_not_offered(
     assert page.is_enabled("[data-action=hide]")
 
 
+def test_settings_that_cannot_be_taken_are_not_shown_as_if_they_were(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    page.click("[data-testid=more]")
+    page.fill("#threshold", "5")
+    page.keyboard.press("Tab")  # the browser says what is wrong beside the field, and leads back
+    assert page.evaluate("document.activeElement.id") == "threshold"
+    page.keyboard.press("Tab")
+    before = page.input_value("#regions")
+    refusal = '{"error": "This is refused."}'
+    page.route("**/settings", lambda route: route.fulfill(status=422, body=refusal))
+    page.focus("#regions")
+    page.select_option("#regions", "hands")
+    page.wait_for_selector("#alert-text:text-is('This is refused.')")
+    page.wait_for_function(
+        "before => document.querySelector('#regions').value === before", arg=before
+    )
+    assert video_of(page)["settings"]["threshold"] is None
+    complaints[:] = [said for said in complaints if "422" not in said]
+
+
 def test_the_focus_stays_with_a_person_who_is_decided_about(
     browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
 ) -> None:
@@ -386,3 +408,33 @@ def test_a_search_that_goes_on_replaces_no_button_and_no_choice_of_the_page(
     page.wait_for_selector("[data-track]:has-text('4,321 frames')", timeout=LONG)
     assert page.evaluate("window.kept.map((one) => one.isConnected)") == [True, True]
     assert "4320" in page.get_attribute("[data-track]", "aria-label")
+
+
+def test_the_focus_and_the_keys_are_of_what_is_seen(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = new_page(browser, address, complaints)
+    page.focus("#choose")
+    page.set_input_files("#upload", str(video("a.mp4")))
+    page.wait_for_selector(READY, timeout=LONG)
+    assert page.evaluate("document.activeElement.id") == "viewer"
+    send(page, "PUT", "settings", {"feather": 2})
+    page.wait_for_selector("#undo[title*=feather]", timeout=LONG)
+    page.click("#open-another")
+    page.keyboard.press("Control+z")
+    page.wait_for_timeout(500)
+    assert video_of(page)["settings"]["feather"] == 2
+    assert page.evaluate("import('/static/dom.js').then((dom) => dom.clock(30 / 25))") == "0:01.2"
+
+
+def test_compared_pictures_of_another_video_go_away(
+    browser: Any, address: str, video: Callable[[str], Path], complaints: list[str]
+) -> None:
+    page = uploaded(browser, address, video("a.mp4"), complaints)
+    page.click("[data-testid=compare]")
+    painted = ".compare-side:nth-child(2) canvas[data-painted]"
+    page.wait_for_selector(painted, timeout=LONG)
+    page.route("**/method.jpg*", lambda route: None)
+    upload_another(page, video("b.mp4"))
+    page.wait_for_timeout(300)
+    assert page.locator(painted).count() == 0

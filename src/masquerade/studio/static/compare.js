@@ -4,7 +4,7 @@ import { paths } from "./api.js";
 import { run, use } from "./comparison.js";
 import { find, findAll, make, sentence } from "./dom.js";
 import { check } from "./jobs.js";
-import { Latest, load, paint } from "./pictures.js";
+import { Latest, load, paint, wipe } from "./pictures.js";
 import { on, state } from "./store.js";
 
 const FIRST = ["now", "method:blur"]; // what is compared until something else is chosen
@@ -73,6 +73,16 @@ function showButtons() {
   find("#compare-run").disabled = chosen[0] === chosen[1];
 }
 
+/** Pictures of another video must not stand there as if they were of this one. */
+function forget() {
+  pictures.cancel();
+  for (const side of sides()) {
+    delete side.dataset.key;
+    wipe(find("canvas", side));
+    find(".compare-text", side).textContent = "";
+  }
+}
+
 export function setUp() {
   find("#compare").addEventListener("toggle", () => {
     if (find("#compare").open) find("#compare").scrollIntoView({ block: "nearest" });
@@ -85,5 +95,5 @@ export function setUp() {
   find("#compare-run").addEventListener("click", () => check((seen) => run(...sides().map(setting), {}, seen)));
   on("about", build);
   on("shown playing", () => follow());
-  on("left", () => pictures.cancel());
+  on("left", forget);
 }

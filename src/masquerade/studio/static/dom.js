@@ -46,6 +46,7 @@ export function redraw(parent, key, build) {
   if (focused) find(focused, parent)?.focus({ preventScroll: true });
 }
 
+/** What finds an element that was drawn anew: its id, or the first of its data attributes, which says what it is of. */
 function nameOf(element) {
   if (element.id) return `#${CSS.escape(element.id)}`;
   const name = [...element.attributes].find((one) => one.name.startsWith("data-"));
@@ -75,12 +76,13 @@ export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** Seconds as m:ss.t or h:mm:ss. */
 export function clock(seconds) {
-  const whole = Math.floor(seconds);
+  const tenths = Math.floor(seconds * 10 + 1e-6); // 1.2 s is no multiple of a tenth to a computer
+  const whole = Math.floor(tenths / 10);
   const two = (number) => String(number).padStart(2, "0");
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor(whole / 60) % 60;
   if (hours) return `${hours}:${two(minutes)}:${two(whole % 60)}`;
-  return `${minutes}:${two(whole % 60)}.${Math.floor((seconds - whole) * 10)}`;
+  return `${minutes}:${two(whole % 60)}.${tenths % 10}`;
 }
 
 export function bytes(count) {

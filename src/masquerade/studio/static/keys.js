@@ -31,7 +31,8 @@ function onKey(event) {
   if (document.querySelector("dialog[open]") || event.isComposing) return;
   const { target, key } = event;
   const control = event.ctrlKey || event.metaKey;
-  if (control && !event.altKey && key.toLowerCase() === "z" && !typing(target)) {
+  const working = document.body.dataset.view === "work";
+  if (control && !event.altKey && key.toLowerCase() === "z" && working && !typing(target)) {
     event.preventDefault();
     if (event.shiftKey) redo();
     else undo();
@@ -39,7 +40,7 @@ function onKey(event) {
   }
   if (control || event.altKey) return;
   if (key === "Escape") return escape();
-  if (typing(target) || !state.video || document.body.dataset.view !== "work") return;
+  if (typing(target) || !state.video || !working) return;
   if (modes.takeKey(event)) return event.preventDefault();
   const action = pageAction(event);
   if (!action) return;

@@ -18,6 +18,9 @@ export function showStart(wanted = true) {
   find("#work").hidden = wanted;
   find("#camera").hidden = true;
   find("#back-to-video").hidden = !state.video;
+  const { activeElement } = document;
+  const gone = activeElement !== document.body && activeElement.getClientRects().length === 0;
+  if (gone) find(wanted ? "#choose" : "#viewer").focus({ preventScroll: true });
   if (wanted && state.about?.root) browse(folder);
 }
 

@@ -21,7 +21,7 @@ function whenTyped(input, send) {
   const now = () => {
     clearTimeout(timer);
     timer = 0;
-    if (input.checkValidity()) send();
+    if (input.reportValidity()) send(); // else the browser says beside the field what is wrong
   };
   input.addEventListener("input", () => {
     clearTimeout(timer);
@@ -77,7 +77,8 @@ function showRegions(value) {
   const known = state.about.regions.some((one) => one.name === value);
   const text = find("#regions-text");
   // Whoever has just chosen "Others …" and types keeps the field, whatever the server says meanwhile.
-  if (document.activeElement !== text && document.activeElement !== select) {
+  const typed = select.value === "…" || needsMore(select.value);
+  if (document.activeElement !== text && !(document.activeElement === select && typed)) {
     select.value = known ? value : "…";
     find("#regions-more").hidden = known;
   }
