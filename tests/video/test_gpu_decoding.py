@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from av import Packet, VideoFrame
 
 import masquerade
+from masquerade.errors import VideoError
 from masquerade.video import decoding
 from masquerade.video.decoding import Decoded, Decoder
 from masquerade.video.frame import Frame
@@ -69,6 +71,21 @@ def test_pictures_of_a_gpu_are_counted_and_are_those_of_the_cpu(
             assert all(map(np.array_equal, planes(one.picture), planes(two.picture)))
             assert (one.pts, one.duration) == (two.pts, two.duration)
         assert (plain.losses.on_gpu, other.losses.on_gpu) == (0, len(pairs))
+
+
+def test_pictures_of_a_gpu_with_a_border_that_it_does_not_cut_are_refused(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU cuts what is hidden at the right and the bottom alone."""
+    monkeypatch.setattr(decoding, "decodes_on_gpu", lambda codec: True)
+    monkeypatch.setattr(decoding, "cuda_device", lambda: None)
+    info = probe(clip)
+    narrower = replace(info, width=info.width - 8)
+    with (
+        GpuDecoder(clip, narrower, gpu=True) as decoder,
+        pytest.raises(VideoError, match="leave --decoder cuda out"),
+    ):
+        next(iter(decoder))
 
 
 def test_a_file_of_semi_planar_pictures_stays_as_it_is_on_the_cpu(clip: Path) -> None:

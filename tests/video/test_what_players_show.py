@@ -106,6 +106,23 @@ def test_borders_that_only_the_codec_knows_are_cut(tmp_path, codec):
     assert {frame.rgb().shape for frame in frames(path)} == {(38, 50, 3)}
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(("codec", "about"), [("libx264", "h264"), ("libx265", "hevc")])
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_border_is_cut_to_the_column(tmp_path, suffix, codec, about, side):
+    """A decoder that may begin its rows anywhere is needed for those at the left."""
+    quiet = ("-x265-params", "log-level=error") if codec == "libx265" else ()
+    whole = make(tmp_path / f"a.{suffix}", "-c:v", codec, *quiet, size="96x64", seconds=0.2)
+    path = tmp_path / f"cut.{suffix}"
+    ffmpeg("-i", whole, "-c", "copy", "-bsf:v", f"{about}_metadata=crop_{side}=8", path)
+    rows = slice(8 * (side == "top"), 64 - 8 * (side == "bottom"))
+    columns = slice(8 * (side == "left"), 96 - 8 * (side == "right"))
+    planes = [frame.picture.to_ndarray(format="gray")[rows, columns] for frame in frames(whole)]
+    shown = [frame.picture.to_ndarray(format="gray") for frame in frames(path)]
+    assert len(shown) == 5 and all(map(np.array_equal, shown, planes))
+    assert probe(path).hidden_border == 8
+
+
 def test_an_alpha_layer_of_hevc_is_refused(tmp_path):
     """Another layer may be transparency, which decoders leave out."""
     for suffix in ("mp4", "mkv", "ts", "h265"):

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import NoReturn
 
 import av
+from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError, escape
 from masquerade.object_store import refuse_no_store
@@ -46,6 +48,13 @@ def printable(path: Path | str) -> str:
 def most_pixels(container: InputContainer) -> int:
     """How many pixels a picture of a file may have."""
     return MAX_PIXELS if container.format.name in STILLS else MAX_VIDEO_PIXELS
+
+
+def prepare_decoder(stream: VideoStream, *, most: int) -> None:
+    """Have a stream's decoder refuse pictures of more than `most` pixels, and cut coded borders."""
+    context = stream.codec_context
+    context.options = {"max_pixels": str(most)}
+    context.flags |= Flags.unaligned  # else it shows up to 31 columns at the left
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -18,7 +18,7 @@ from av import AudioFrame, Packet, VideoFrame
 from av.container import InputContainer
 
 from masquerade.errors import VideoError
-from masquerade.video.container import most_pixels, open_container, printable
+from masquerade.video.container import most_pixels, open_container, prepare_decoder, printable
 from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
 from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, stated_end
@@ -197,6 +197,11 @@ class Decoder:
         if picture.is_corrupt:
             self._damage("holds a damaged picture")
         if self._gpu and picture.format.name in PLANAR:
+            if (picture.width, picture.height) != self.info.coded_size:
+                raise VideoError(
+                    f"{printable(self.path)} has a border that a GPU does not cut, or pictures of "
+                    "several sizes; leave --decoder cuda out."
+                )
             picture, self._on_gpu = as_planar(picture), self._on_gpu + 1
         shown, decoded = self._stamps(picture)
         if held is not None:
@@ -240,8 +245,8 @@ class Decoder:
 
     def _decoded(self) -> Iterator[VideoFrame | StreamPacket]:
         container = self._open()
-        video = container.streams[self.info.video_index]
-        video.codec_context.options = {"max_pixels": str(most_pixels(container))}
+        video: Any = container.streams[self.info.video_index]
+        prepare_decoder(video, most=most_pixels(container))
         video.codec_context.thread_type = "AUTO"
         video.codec_context.thread_count = self._threads
         # All streams, since how far the longest one reaches tells whether the file is whole.

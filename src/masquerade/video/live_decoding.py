@@ -22,7 +22,7 @@ from av.container import InputContainer
 
 from masquerade.errors import VideoError
 from masquerade.video.addresses import PROTOCOLS, Address
-from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS
+from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS, prepare_decoder
 from masquerade.video.decoding import Decoded
 from masquerade.video.live_backlog import MAX_BACKLOG, MAX_DROPPING, Backlog
 from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
@@ -100,7 +100,7 @@ class LiveDecoder:
         stream = main_stream(self._container, path)
         stream.codec_context.thread_type = "SLICE"  # threads by frames would hold some back
         stream.codec_context.flags |= Flags.copy_opaque  # which tells each picture's packet
-        stream.codec_context.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}
+        prepare_decoder(stream, most=MAX_VIDEO_PIXELS)
         first = self._first_picture(stream, path)
         info = describe(self._container, stream, first, path)
         if not self.address.scheme.startswith("http") or self._container.size <= 0:

@@ -20,7 +20,13 @@ from av.video.stream import VideoStream
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import RGB, UNTAGGED, Color, frame_color, has_alpha, matrix_for
-from masquerade.video.container import STILLS, most_pixels, open_container, printable
+from masquerade.video.container import (
+    STILLS,
+    most_pixels,
+    open_container,
+    prepare_decoder,
+    printable,
+)
 from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.pictures import (
     EarlyPictures,
@@ -196,6 +202,7 @@ def _decoded_frames(path: Path, after_frames: Callable[[], object]) -> Iterator[
     """Yield all frames of a video that can be decoded; damaged packets are passed over."""
     with open_container(path) as container, _naming_damage(path):
         stream = main_stream(container, path)
+        prepare_decoder(stream, most=most_pixels(container))
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
         for number, packet in enumerate(container.demux(stream)):
             with suppress(av.FFmpegError, ValueError, RuntimeError):
@@ -404,7 +411,7 @@ def check_size(width: int, height: int, path: Path | str, *, most: int) -> None:
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     """Decode the first frame that can be decoded."""
     most = most_pixels(container)
-    stream.codec_context.options = {"max_pixels": str(most)}
+    prepare_decoder(stream, most=most)
     failures = 0
     packets = container.demux(stream)
     while failures <= 100:
