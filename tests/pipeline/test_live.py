@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -44,7 +45,7 @@ from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
-from masquerade.video.addresses import parse_address
+from masquerade.video.addresses import Address, parse_address
 from masquerade.video.live_decoding import TICKS, LiveDecoder, arrival_tick
 from masquerade.video.live_source import LiveSource
 from masquerade.video.probe import VideoInfo
@@ -483,6 +484,26 @@ def test_no_picture_is_lost_that_came_while_a_pipe_was_opened(
     receipt = json.loads(capsys.readouterr().out)
     assert receipt["pictures"] == 100
     assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
+
+
+@needs_ffmpeg
+def test_live_pictures_are_those_that_players_show(tmp_path: Path) -> None:
+    """What an edit list cuts is passed over, and a coded border at the left is cut."""
+    whole, stream = tmp_path / "whole.mp4", tmp_path / "stream.mp4"
+    words = ["ffmpeg", "-v", "error", "-y"]
+    pattern = ["-f", "lavfi", "-i", "testsrc2=s=64x48:d=2:r=25", "-pix_fmt", "yuv420p", "-bf", "0"]
+    border = ["-bsf:v", "h264_metadata=crop_left=8", "-movflags", "frag_keyframe+delay_moov"]
+    subprocess.run([*words, *pattern, whole], check=True)
+    subprocess.run([*words, "-ss", "0.48", "-i", whole, "-c", "copy", *border, stream], check=True)
+    address, descriptor = Address(str(stream), "pipe"), os.open(stream, os.O_RDONLY)
+    with LiveDecoder(address, descriptor=descriptor, size="", rate=0, seconds=10) as decoder:
+        assert decoder.start().width == 56
+        last = 0
+        with suppress(EOFError):
+            while True:
+                last = decoder.take().index
+        decoder._thread.join()  # or the pipe was left to it
+    assert last == 37
 
 
 @needs_ffmpeg

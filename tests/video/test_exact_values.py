@@ -171,6 +171,8 @@ COUNTS = [
     ("mov", [(0, True), (1, False), (2, False)], 3),
     ("mov", [(5, True), (3, False), (4, False), (6, False), (2, False)], 3),
     ("mov", [(5, True), (5, False)], 2),
+    ("mov,mp4", [(-2, True), (-1, False), (0, False), (1, False)], 2),
+    ("mkv", [(-2, True), (-1, False), (0, False), (1, False)], 4),
     ("mov", [(0, False), (1, False), (2, True), (3, False)], 4),
     ("mpegts", [(0, False), (1, False), (2, True), (3, False)], 2),
     ("mpeg", [(0, False), (2, True)], 1),

@@ -10,12 +10,12 @@ from zlib import crc32
 import av
 import numpy as np
 import pytest
-from clips import ffmpeg, frames, make, needs_ffmpeg
+from clips import ffmpeg, frames, length, make, make_with_sound, needs_ffmpeg, rewrite
 
 from masquerade.errors import VideoError
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.video.encoding import open_encoder
-from masquerade.video.probe import probe
+from masquerade.video.probe import list_packets, probe, tally_frames
 from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
@@ -177,6 +177,33 @@ def test_what_an_edit_list_cuts_is_not_read(tmp_path):
     data[length : length + 4] = (1000).to_bytes(4, "big")  # of two seconds
     whole.write_bytes(data)
     assert len(frames(whole)) == 25
+
+
+@pytest.mark.parametrize("reordered", [0, 2])
+def test_what_an_edit_list_cuts_of_fragments_is_not_read(tmp_path, reordered):
+    """FFmpeg gives it times before 0, and does not mark it as it does in other MP4s."""
+    coded = ("-c:v", "libx264", "-preset", "veryfast", "-bf", reordered, "-c:a", "aac")
+    whole = make_with_sound(tmp_path / "a.mp4", *coded)
+    plain, path = tmp_path / "plain.mp4", tmp_path / "cut.mp4"
+    cut = ("-ss", 0.48, "-i", whole, "-c", "copy")
+    ffmpeg(*cut, plain)
+    ffmpeg(*cut, "-movflags", "frag_keyframe+delay_moov", path)
+    assert len(frames(plain)) == len(frames(path)) == 38
+    wanted, found = frames(plain)[0], frames(path)[0]
+    assert np.array_equal(found.rgb(), wanted.rgb()) and found.time == wanted.time
+    assert probe(path).start == probe(plain).start
+    assert probe(path).duration == pytest.approx(probe(plain).duration)
+    assert list_packets(path) == list_packets(plain)
+    tally, other = tally_frames(path), tally_frames(plain)
+    assert tally == other and tally.hidden == 12 and tally.hidden_sound > 0.4
+    assert sum(tally[:2]) == 50
+    for choice in ("keep", "pitch"):
+        rewrite(path, tmp_path / "out.mp4", audio=choice)
+        rewrite(plain, tmp_path / "plain_out.mp4", audio=choice)
+        assert length(tmp_path / "out.mp4") == pytest.approx(
+            length(tmp_path / "plain_out.mp4"), abs=0.03
+        )
+        assert length(tmp_path / "out.mp4") < 1.6
 
 
 def test_the_default_one_of_several_videos_is_read(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,8 +20,9 @@ from av.container import InputContainer
 from masquerade.errors import VideoError
 from masquerade.video.container import most_pixels, open_container, prepare_decoder, printable
 from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
-from masquerade.video.pictures import PictureCounter
-from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, stated_end
+from masquerade.video.pictures import PictureCounter, is_before_start, is_cut
+from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
+from masquerade.video.stated_times import stated_end
 from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import SoundClock, TimestampRepair
 from masquerade.video.truncation import is_truncated, mp4_end
@@ -119,6 +120,7 @@ class Decoder:
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
         self._seconds = self._stated = 0.0  # how far packets reach: by several, or by any one
+        self._cut_before = 0.0  # seconds that an edit list cuts of the streams' start
         self._others = 0.0  # the same of streams without pictures and sound, such as subtitles
         # Of each copied stream: how many packets were cut, and the last of them.
         self._cut: dict[int, tuple[int, Packet[Any] | None]] = {}
@@ -264,7 +266,9 @@ class Decoder:
             self._packets += packet.size > 0
             self._expected.add(packet)
             self._first = packet.dts if self._first is None else self._first
-            yield from self._pictures(packet)
+            for picture in self._pictures(packet):
+                if not is_before_start(picture.pts, self.info.container):
+                    yield picture
         for item in self._waiting.values():
             yield self._timed_by_clock(item, None)
 
@@ -296,7 +300,7 @@ class Decoder:
         sound goes along, unless more are cut than an encoder puts there.
         """
         count, before = self._cut.get(index, (0, None))
-        if packet.is_discard:
+        if is_cut(packet, self.info.container, length=packet.duration or 0):
             self._cut[index] = (count + 1, packet)
             return
         aac = self.info.streams[index].codec == "aac"
@@ -344,18 +348,27 @@ class Decoder:
             if LONGEST_PRIMING < second - self._mute.get(index, second) < inf:
                 self._damage(MUTE)
             self._mute[index] = -inf
-        return frames
+        return tuple(one for one in frames if not self._is_cut(one))
+
+    def _is_cut(self, sound: AudioFrame) -> bool:
+        """Whether an edit list leaves out some sound of which FFmpeg decodes all."""
+        tick = (sound.time_base or 0) * sound.sample_rate  # in samples
+        length = ceil(sound.samples / tick) if tick else 0
+        return is_before_start(sound.pts, self.info.container, length=length)
 
     def _note(self, packet: Packet[Any]) -> None:
         """Remember how far the file reaches, and refuse a damaged packet."""
         when = packet.pts if packet.pts is not None else packet.dts
-        end = None
+        begin, end = 0.0, None
         if when is not None and packet.time_base:
+            begin = float(when * packet.time_base)
             end = float((when + (packet.duration or 0)) * packet.time_base)
         if packet.stream.index not in self._timed:
             self._others = max(self._others, end or 0.0)
             return
         if end is not None:
+            if "mp4" in self.info.container and not packet.is_discard:
+                self._cut_before = max(self._cut_before, -begin)
             self._stated = max(self._stated, end)
             # One flipped bit in a time makes no hours of it.
             if end > self._seconds + LEAP and packet.stream.index not in self._doubted:
@@ -399,7 +412,8 @@ class Decoder:
         reached = max(self._stated, float((last.pts + last.duration) * self.info.time_base))
         if truncated is False:  # Matroska's length is also that of a subtitle shown for longer
             reached = max(reached, self._others)
-        short = total - reached > max(0.5, 3 / float(self.info.rate))
+        # FFmpeg counts what is cut of fragments with the length, of sound from 0 on.
+        short = total - self._cut_before - reached > max(0.5, 3 / float(self.info.rate))
         if truncated or short:
             own = total - float((last.pts + self._timestamps.step) * self.info.time_base)
             why = f"ends early: {reached:.1f} of {total:.1f} seconds are there"

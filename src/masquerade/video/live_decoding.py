@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -25,6 +26,7 @@ from masquerade.video.addresses import PROTOCOLS, Address
 from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS, prepare_decoder
 from masquerade.video.decoding import Decoded
 from masquerade.video.live_backlog import MAX_BACKLOG, MAX_DROPPING, Backlog
+from masquerade.video.pictures import is_before_start
 from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
@@ -138,8 +140,7 @@ class LiveDecoder:
         with suppress(av.FFmpegError, OSError, ValueError, IndexError):
             for packet in self._container.demux(stream):
                 packet.opaque = arrival_tick()
-                for picture in self._pictures(packet):
-                    check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
+                for picture in self._pictures(packet, path):
                     return picture
         hint = f": {STREAMED}" if self.address.kind == "pipe" else ""
         raise VideoError(f"{self.address.name} has no picture in it that can be decoded{hint}.")
@@ -163,8 +164,7 @@ class LiveDecoder:
                     self._left_out = came
                     asked = time.monotonic()
                     continue
-                for picture in self._pictures(packet):
-                    check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
+                for picture in self._pictures(packet, path):
                     self._put(picture)
                 asked = time.monotonic()
         except VideoError as error:
@@ -220,13 +220,18 @@ class LiveDecoder:
         left_out_just_now = time.monotonic() - self._left_out < self._seconds / 2
         return self._left_out_since is not None and left_out_just_now
 
-    def _pictures(self, packet: Any) -> list[VideoFrame]:
-        """The pictures in a packet; none where it is damaged, as networks make it."""
+    def _pictures(self, packet: Any, path: Path) -> Iterator[VideoFrame]:
+        """Yield the pictures in a packet to show; none where it is damaged, as networks make it."""
+        assert self._container is not None
         try:
             found: list[VideoFrame] = packet.decode()
         except (av.FFmpegError, ValueError):
-            return []
-        return [picture for picture in found if not picture.is_corrupt]
+            return
+        for picture in found:
+            check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
+            cut = is_before_start(picture.pts, self._container.format.name)
+            if not (cut or picture.is_corrupt):
+                yield picture
 
     def _put(self, picture: VideoFrame) -> None:
         with self._changed:

@@ -18,6 +18,22 @@ _NOT_CODED = 19
 _CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the middle of a picture
 
 
+def is_before_start(pts: int | None, container: str, *, length: int = 0) -> bool:
+    """Whether what lasts `length` ticks from `pts` on ends before a file's edit list begins.
+
+    Times of an MP4, FFmpeg's format `container`, are counted from there.
+    """
+    return "mp4" in container and pts is not None and pts < 0 and pts + length <= 0
+
+
+def is_cut(packet: Packet[Any], container: str, *, length: int = 0) -> bool:
+    """Whether an edit list leaves out a packet, whose picture or sound lasts `length` ticks.
+
+    FFmpeg marks such packets, but not those before the start of an MP4 in fragments.
+    """
+    return packet.is_discard or is_before_start(packet.pts, container, length=length)
+
+
 class PictureCounter:
     """Counts the packets of a video that hold a picture which players show.
 
@@ -26,13 +42,14 @@ class PictureCounter:
     """
 
     def __init__(self, info: VideoInfo) -> None:
-        self._codec, self._capture = info.codec, info.container in _CAPTURES
+        self._codec, self._container = info.codec, info.container
+        self._capture = info.container in _CAPTURES
         self._count, self._leading = 0, False
         self._first: Packet[Any] | None = None  # the first keyframe
 
     def add(self, packet: Packet[Any]) -> None:
         """Count one packet of the video stream, in the file's order."""
-        if not packet.size or packet.is_discard or self._hidden(packet):
+        if not packet.size or is_cut(packet, self._container) or self._hidden(packet):
             return
         if self._first is None and packet.is_keyframe:
             self._first = packet
@@ -58,9 +75,11 @@ class EarlyPictures:
     """Counts the packets of a video that precede its first keyframe, in the file or in time.
 
     A file that was cut out of a stream has some, which a decoder may leave out for want of others.
+    `container` is FFmpeg's name of its format.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, container: str) -> None:
+        self._container = container
         self.count = 0
         self.first: int | None = None  # the keyframe's time in ticks
         self._open = True
@@ -76,7 +95,7 @@ class EarlyPictures:
             self.first = packet.pts
             self._open = packet.pts is not None
         elif self.first is None or (packet.pts is not None and packet.pts < self.first):
-            self.count += not packet.is_discard
+            self.count += not is_cut(packet, self._container)
         else:
             self._open = False
 

@@ -31,10 +31,13 @@ from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.pictures import (
     EarlyPictures,
     has_more_pictures,
+    is_before_start,
+    is_cut,
     is_hidden,
     may_show_nothing,
 )
 from masquerade.video.side_data import orientation, side_data
+from masquerade.video.stated_times import stated_duration, stated_start
 from masquerade.video.undisplayed import undisplayed_content, undisplayed_layers
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
@@ -42,8 +45,6 @@ OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 RECEIPT_SUFFIX = ".receipt.json"  # behind the whole name of an output
 SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
-FROM_ZERO = ("matroska,webm", "asf", "ogg")
-"""Formats whose stated duration counts from time 0 (of Ogg with Opus alone), not from the start."""
 MOST_SIDE = 32766  # pixels of a picture, as OpenCV moves pixels in pictures below 32767 alone
 FRAMES_BETWEEN = 50  # after which it is told that a long look at a file goes on
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
@@ -167,9 +168,10 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
     """
     with open_container(path) as container:
         stream, sounds = main_stream(container, path), container.streams.audio
+        form = container.format.name
         codec = stream.codec_context.codec.canonical_name
         hidden: Counter[bool] = Counter()
-        early, met, doubtful = EarlyPictures(), 0, False
+        early, met, doubtful = EarlyPictures(form), 0, False
         unheard: Counter[int] = Counter()  # ticks
         with _naming_damage(path):
             for packet in container.demux(stream, *sounds):
@@ -177,11 +179,11 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
                 if packet.stream_index == stream.index and packet.size:
                     doubtful |= may_show_nothing(packet, codec)
                     if not is_hidden(packet, codec):
-                        hidden[packet.is_discard] += 1
+                        hidden[is_cut(packet, form)] += 1
                         early.add(packet)
-                elif packet.is_discard:
+                elif is_cut(packet, form, length=packet.duration or 0):
                     unheard[packet.stream_index] += packet.duration or 0
-        if "mp4" in container.format.name:  # FFmpeg gives hardly more than its edit list shows
+        if "mp4" in form:  # FFmpeg gives hardly more than its edit list shows
             hidden[True] += max(0, stream.frames - met)
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
     shown = hidden[False]
@@ -201,12 +203,12 @@ def _holds_fields(path: Path) -> bool:
 def _decoded_frames(path: Path, after_frames: Callable[[], object]) -> Iterator[av.VideoFrame]:
     """Yield all frames of a video that can be decoded; damaged packets are passed over."""
     with open_container(path) as container, _naming_damage(path):
-        stream = main_stream(container, path)
+        stream, form = main_stream(container, path), container.format.name
         prepare_decoder(stream, most=most_pixels(container))
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 4
         for number, packet in enumerate(container.demux(stream)):
             with suppress(av.FFmpegError, ValueError, RuntimeError):
-                yield from packet.decode()
+                yield from (f for f in packet.decode() if not is_before_start(f.pts, form))
             if number % FRAMES_BETWEEN == 0:
                 after_frames()
 
@@ -214,8 +216,9 @@ def _decoded_frames(path: Path, after_frames: Callable[[], object]) -> Iterator[
 def _count_before(path: Path, tick: int) -> int:
     """Count the frames that a decoder gives of a video before a time in ticks."""
     with open_container(path) as container, _naming_damage(path):
-        frames = container.decode(main_stream(container, path))
-        return sum(1 for _ in takewhile(lambda one: one.pts is not None and one.pts < tick, frames))
+        times = (frame.pts for frame in container.decode(main_stream(container, path)))
+        early = takewhile(lambda pts: pts is not None and pts < tick, times)
+        return sum(not is_before_start(pts, container.format.name) for pts in early)
 
 
 @contextmanager
@@ -248,7 +251,7 @@ def list_packets(path: Path) -> list[PacketFacts]:
         facts: list[tuple[int, PacketFacts]] = []  # not the packets, which hold all of the file
         before = 0  # bytes
         for one in container.demux(stream):
-            if not one.size or one.is_discard:
+            if not one.size or is_cut(one, container.format.name):
                 continue
             if is_hidden(one, codec):
                 before += one.size
@@ -409,7 +412,7 @@ def check_size(width: int, height: int, path: Path | str, *, most: int) -> None:
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
-    """Decode the first frame that can be decoded."""
+    """Decode the first frame that is shown and can be decoded."""
     most = most_pixels(container)
     prepare_decoder(stream, most=most)
     failures = 0
@@ -418,7 +421,8 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
         try:
             for frame in next(packets).decode():
                 check_size(frame.width, frame.height, path, most=most)
-                return frame
+                if not is_before_start(frame.pts, container.format.name):
+                    return frame
         except StopIteration:
             break
         except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
@@ -459,7 +463,7 @@ def describe(
     aspect = stream.sample_aspect_ratio or Fraction(1)
     rate = _rate(stream)
     image = container.format.name in STILLS
-    start = _start(container, stream)
+    start = stated_start(container, stream)
     first = {} if container.format.name == "avi" else {stream.index: frame}  # see `Decoder._stamps`
     return VideoInfo(
         path=path,
@@ -474,7 +478,7 @@ def describe(
         even_rate=_even_rate(stream, rate),
         time_base=stream.time_base or 1 / rate,
         start=start,
-        duration=None if image else _duration(container, stream, start),
+        duration=None if image else stated_duration(container, stream, start),
         frames=1 if image else stream.frames or None,
         codec=stream.codec_context.codec.canonical_name,
         pix_fmt=frame.format.name,
@@ -504,36 +508,6 @@ def _even_rate(stream: VideoStream, average: Fraction) -> Fraction | None:
     """FFmpeg's guess, if the average is a bit less: one long frame of a fragment is enough."""
     guess = stream.guessed_rate
     return guess if guess and average < guess <= average * Fraction(51, 50) else None
-
-
-def _start(container: InputContainer, stream: VideoStream) -> float:
-    if stream.start_time is not None and stream.time_base:
-        return float(stream.start_time * stream.time_base)
-    return (container.start_time or 0) / 1e6
-
-
-def stated_end(container: InputContainer) -> float:
-    """The second at which a file says that its longest stream ends; 0: it does not say."""
-    start = 0 if container.format.name in FROM_ZERO else container.start_time or 0
-    return (container.duration or 0) / 1e6 + start / 1e6
-
-
-def _duration(container: InputContainer, stream: VideoStream, start: float) -> float | None:
-    """Seconds of video; a container's own duration reaches to the end of its longest stream."""
-    if stream.duration and stream.time_base:
-        own = float(stream.duration * stream.time_base)
-        # mp4 counts from the first decoding time, which B-frames at a varying rate put too early;
-        # where no other stream can be meant, the file's length is the better one.
-        alone = sum(s.type in ("video", "audio") for s in container.streams) == 1
-        longest = max(own, (container.duration or 0) / 1e6) if alone else own
-        return max(longest - start, 0.0) if container.format.name == "asf" else longest
-    stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
-    if stated:  # Matroska's, counted from zero and not from the first frame
-        hours, minutes, seconds = stated.groups()
-        return max(int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start, 0.0)
-    if container.duration and container.duration > 0:
-        return max(stated_end(container) - start, 0.0)
-    return None
 
 
 def _bitrate(container: InputContainer, stream: VideoStream) -> int | None:
