@@ -407,6 +407,39 @@ def test_clips_of_a_process_that_was_killed_are_removed_by_the_next(
     assert torch.equal(pixels(alive), pixels(second))
 
 
+KILLED_WHILE_READING = """
+import os, signal, sys, tempfile
+from pathlib import Path
+from masquerade.datasets.manifest import read_manifest
+from masquerade.extraction import extract_video
+from masquerade.extraction.config import ExtractionConfig
+from masquerade.extraction.extract_dataset import extract_clips
+tempfile.tempdir = sys.argv[2]
+extract_video._read_again = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+extract_clips(
+    read_manifest(Path(sys.argv[1])), ExtractionConfig(frames=2, size=16, through_file=True)
+)
+"""
+
+
+def test_a_raw_video_of_a_process_that_was_killed_is_removed_by_the_next(
+    data: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    for i in range(2):
+        counting(tmp_path / f"{i}.mp4", 6)
+    (tmp_path / "two.csv").write_text("path,action\n0.mp4,x\n1.mp4,x\n")
+    words = [sys.executable, "-c", KILLED_WHILE_READING, tmp_path / "two.csv", folder]
+    run = subprocess.run(words, check=False, env={**os.environ, "TMPDIR": str(folder)})
+    assert run.returncode == -signal.SIGKILL and list(folder.glob("**/anonymized*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    found = extract_clips(data, frames=2, size=16, through_file=True)
+    assert not list(folder.glob("**/anonymized*"))
+    del found
+    assert not list(folder.iterdir())
+
+
 THROUGH_FILE = """
 import sys, signal, tempfile
 from pathlib import Path

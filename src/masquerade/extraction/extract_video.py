@@ -14,7 +14,6 @@ import hashlib
 import os
 import pickle
 import secrets
-import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -61,6 +60,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.process_pool import LocalPool, OpenExecutor, naming_dead_workers, processes
 from masquerade.regions.region import check_region
+from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import container_for, suffix_for
 from masquerade.video.frame import Frame
@@ -271,9 +271,9 @@ def _clip_makers(
         items = _anonymized(video, reader, needed[0], config, counter, seed, writes)
         stack.enter_context(closing(items))
         if writes:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.scratch))
+            folder = stack.enter_context(TemporaryFolder(config.scratch))
             suffix = suffix_for(encoding_for(config.file).codec)
-            published, order = Path(folder) / f"anonymized{suffix}", list[int]()
+            published, order = folder / f"anonymized{suffix}", list[int]()
             items = stack.enter_context(
                 closing(_written(items, published, reader.info, order, config))
             )
