@@ -228,6 +228,35 @@ def test_lossy_parts_have_the_times_the_sound_and_nearly_the_pictures_of_one_run
     assert three.output is not None and three.output.frames == FRAMES
 
 
+def test_wrong_times_of_sound_are_counted_in_parts_as_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two recordings behind each other, whose times begin again."""
+    one, twice = tmp_path / "one.mpg", tmp_path / "twice.mpg"
+    with av.open(str(one), "w") as out:
+        stream: Any = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        voice: Any = out.add_stream("mp2", rate=16000)
+        voice.codec_context.layout = "mono"
+        for t in range(40):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(scene(t, 40), "rgb24")))
+        out.mux(stream.encode(None))
+        for start in range(0, 25600, 576):
+            sound: Any = av.AudioFrame(format="s16", layout="mono", samples=576)
+            sound.planes[0].update(bytes(1152))
+            sound.sample_rate, sound.pts = 16000, start
+            out.mux(voice.encode(sound))
+        out.mux(voice.encode(None))
+    twice.write_bytes(2 * one.read_bytes())
+    monkeypatch.setattr(file_parts, "processes", lambda _: ThreadPoolExecutor(1))
+    for audio, least in (("drop", 40), ("keep", 60)):
+        _, _, whole, parts = both(
+            twice, tmp_path, build("blacken"), regions="frame", audio=audio, overwrite=True
+        )
+        assert whole.mended_timestamps == parts.mended_timestamps >= least
+        assert whole.warnings == parts.warnings
+
+
 @WARM
 @pytest.mark.parametrize("arguments", [{}, {"gait_jitter": 1.0}, {"warp": "first"}])
 @pytest.mark.parametrize("regions", ["boxes", "frame"])

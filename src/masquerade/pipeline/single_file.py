@@ -498,6 +498,10 @@ class FileRun:
             )
         return facts
 
+    def _mended(self, reader: Reader) -> int:
+        """How many times of the source were missing or wrong, and were replaced."""
+        return reader.repaired
+
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
     ) -> Receipt:
@@ -517,7 +521,8 @@ class FileRun:
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
             )
             warned.append(f"left visible on purpose: ID {shown}.")
-        warned += source_warnings(reader, frames=self.frames, gpu=config.decoder == "cuda")
+        mended, gpu = self._mended(reader), config.decoder == "cuda"
+        warned += source_warnings(reader, frames=self.frames, gpu=gpu, mended=mended)
         return Receipt(
             source=self._source_facts(),
             output=output,
@@ -543,7 +548,7 @@ class FileRun:
             exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
             # of the level's method alone
             measured=None if others else measured_of(config, self.anonymizer),
-            mended_timestamps=reader.repaired,
+            mended_timestamps=mended,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
             end_unknown=reader.end_unknown,

@@ -5,16 +5,22 @@ from collections.abc import Iterator
 from masquerade.video.read import Reader
 
 
-def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
-    """Sentences about a source that was read to its end, which gave so many `frames`."""
+def source_warnings(
+    reader: Reader, *, frames: int, gpu: bool, mended: int | None = None
+) -> Iterator[str]:
+    """Sentences about a source that was read to its end, which gave so many `frames`.
+
+    `mended` is how many of its times were replaced; None: those that the reader counted.
+    """
+    mended = reader.repaired if mended is None else mended
     if reader.lost or reader.damaged:
         lost = f"at least {reader.lost} of its frames are lost"
         if not reader.lost:  # few formats number their frames
             lost = "nothing in it says how many of its frames are lost"
         yield f"the source is damaged: {lost}, and {frames} were salvaged."
-    if reader.repaired and not _has_no_times(reader, frames):
+    if mended and not _has_no_times(reader, mended, frames):
         yield (
-            f"{reader.repaired} times of pictures or sound in the source were missing or wrong and "
+            f"{mended} times of pictures or sound in the source were missing or wrong and "
             "were replaced: what is shown then may be early or late."
         )
     if gpu and not reader.on_gpu:
@@ -34,6 +40,6 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool) -> Iterator[str]:
         )
 
 
-def _has_no_times(reader: Reader, frames: int) -> bool:
+def _has_no_times(reader: Reader, mended: int, frames: int) -> bool:
     """Whether no picture had a time, as in H.264 without a container, and there is no sound."""
-    return len(reader.info.streams) == 1 and reader.repaired >= frames
+    return len(reader.info.streams) == 1 and mended >= frames
