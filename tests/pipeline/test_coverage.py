@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.cli.progress import summary
 from masquerade.errors import OutputError
 from masquerade.pipeline.coverage import (
     HALF,
@@ -51,7 +53,22 @@ def test_a_single_pixel_of_a_large_frame_is_hidden() -> None:
     counter, mask = CoverageCounter(["faces"]), np.zeros((2000, 3000), np.uint8)
     mask[5, 5] = 255
     counter.add(Region(boxes=(Box(5, 5, 6, 6, 1.0),)), mask)
-    assert counter.total().empty == 0 and counter.total().share == (0.0,)
+    assert counter.total().empty == 0 and counter.total().share == (1e-5,)
+
+
+def test_a_single_pixel_of_a_large_frame_is_not_hidden() -> None:
+    counter, mask = CoverageCounter(["frame"]), np.full((2160, 3840), 255, np.uint8)
+    counter.add(Region(full_frame=True), mask)
+    mask[5, 5] = 0
+    counter.add(Region(full_frame=True), mask)
+    assert counter.total().share == (1, 0.99999)
+    printed = SimpleNamespace(
+        coverage=counter.total(),
+        source=SimpleNamespace(frames=2),
+        hidden_by="blur",
+        regions=[SimpleNamespace(name="frame")],
+    )
+    assert summary(printed).startswith("99.9% to 100.0% of the area")  # type: ignore[arg-type]
 
 
 def test_what_hides_by_less_than_half_hides_nothing() -> None:

@@ -18,6 +18,7 @@ from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
+FINEST = 1e-5  # of a frame's hidden share in a receipt
 HALF = 128  # of a mask over 0 to 255: below it the source shines through more than what hides it
 MOST_NAMES = 20  # of videos or regions in one message
 TEMPLATES_ALONE = (
@@ -96,7 +97,7 @@ class CoverageCounter:
         hidden = mask is None or cv2.minMaxLoc(mask)[1] >= HALF
         self.empty += not hidden
         share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
-        self.share.append(round(share, 5))
+        self.share.append(_rounded(share))
         # Templates give a map of strengths and no boxes.
         self.regions.append(1 if region.full_frame else len(region.boxes) or int(hidden))
         self.cuts += region.cut
@@ -139,6 +140,11 @@ class CoverageCounter:
             cuts=self.cuts,
             longest_gap=self.longest_gap,
         )
+
+
+def _rounded(share: float) -> float:
+    """A share with five digits, which is 0 only of nothing and 1 only of all."""
+    return min(max(round(share, 5), FINEST), 1 - FINEST) if 0 < share < 1 else share
 
 
 def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
