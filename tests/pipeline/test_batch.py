@@ -168,6 +168,7 @@ def test_exports_receipts_and_reports_replace_nothing_that_is_read(
         (one, {"report": a}),
         (one, {"regions": "frame", "region": boxes, "export_boxes": boxes}),
         (both, {"export_masks": masks.parent}),
+        (one, {"edits": boxes, "report": boxes, "regions": "frame"}),
     ):
         with pytest.raises(UsageError, match="is read"):
             check_outputs(tasks, replace(config, **changes))
@@ -179,6 +180,8 @@ def test_exports_receipts_and_reports_replace_nothing_that_is_read(
     check_outputs(one, config, inputs=[run])
     with pytest.raises(UsageError, match="would replace"):
         check_outputs(one, replace(config, report=run / "anonymizer.safetensors"), inputs=[run])
+    with pytest.raises(UsageError, match="would replace"):
+        check_outputs(one, replace(config, report=run / "anonymizer.safetensors", models=run))
     with pytest.raises(UsageError, match="two outputs"):
         check_outputs(one, replace(config, report=tmp_path / "x", export_boxes=tmp_path / "x"))
     check_outputs(both, config)

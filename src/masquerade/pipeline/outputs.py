@@ -10,7 +10,7 @@ from typing import Any
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
-from masquerade.pipeline.config import PipelineConfig, encoding_for
+from masquerade.pipeline.config import FILES, PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing, refuse_standard_output
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in
@@ -89,11 +89,12 @@ def check_outputs(
     for key in EXPORT_SUFFIXES:
         refuse_standard_output(str(getattr(config, key)), "--" + key.replace("_", "-"))
     kind, _, boxes = (config.regions or "").partition(":")
-    networks = (config.detector_weights, config.key_weights)
-    named = (config.region, *networks, boxes and "boxes" in kind and Path(boxes))
+    networks = (getattr(config, name) for name in FILES)
+    named = (config.region, config.edits, *networks, boxes and "boxes" in kind and Path(boxes))
     sources = [task.src for task in tasks]
-    read = [*sources, *inputs, *(Path(path) for path in named if path)]
-    read += [file for path in inputs if path.is_dir() for file in path.iterdir()]
+    beside = [*inputs, *(Path(path) for path in named if path)]
+    read = [*sources, *beside]
+    read += [file for path in beside if path.is_dir() for file in path.iterdir()]
     for folder in filter(os.path.isdir, sources):
         with suppress(VideoError):  # one without images fails when its turn comes
             read += images_in(folder)
