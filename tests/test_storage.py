@@ -173,6 +173,22 @@ def test_a_private_file_is_never_readable_by_others(
     assert seen == [0o600, 0o666]
 
 
+@pytest.mark.parametrize("rights", [0o600, 0o664])
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path: Path, rights: int) -> None:
+    """Also where many appear together; a private one is never for others."""
+    names = [tmp_path / name for name in ("a", "b", "c")]
+    for path in names:
+        path.touch()
+        path.chmod(rights)
+    with atomic_write(names[0], overwrite=True) as part:
+        part.write_bytes(b"new")
+    with transaction(overwrite=True) as appear:
+        appear(names[1]).write_bytes(b"new")
+        appear(names[2], private=True).write_bytes(b"new")
+    assert [path.stat().st_mode & 0o777 for path in names] == [rights, rights, 0o600]
+    assert {path.read_bytes() for path in names} == {b"new"}
+
+
 def test_the_mask_of_rights_stays_where_files_are_completed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +207,7 @@ def test_the_mask_of_rights_stays_where_files_are_completed_at_once(
     before = umask(0o027)
     try:
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(storage.complete, parts))
+            list(threads.map(storage.complete, parts, [tmp_path / "new" for _ in parts]))
         assert umask(0o027) == 0o027
     finally:
         umask(before)

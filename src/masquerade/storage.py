@@ -58,7 +58,7 @@ def atomic_write(
     try:
         with temporary_file(destination, overwrite=overwrite) as part:
             yield part
-            complete(part, private=private)
+            complete(part, destination, private=private)
             publish(part, destination, overwrite=overwrite)
             sync_folder(destination.parent)
     except OSError as error:
@@ -149,10 +149,17 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def complete(part: Path, *, private: bool = False) -> None:
-    """Put a finished file on the disk, with the rights of an ordinary new file unless `private`."""
+def complete(part: Path, destination: Path, *, private: bool = False) -> None:
+    """Put a finished file on the disk, with the rights of an ordinary one unless `private`.
+
+    They are those of the file that it is to replace, or else of a new one.
+    """
     if not private:
-        part.chmod(0o666 & ~_mask_of_rights())
+        try:
+            rights = destination.stat().st_mode & 0o777
+        except FileNotFoundError:
+            rights = 0o666 & ~_mask_of_rights()
+        part.chmod(rights)
     with open(part, "rb") as file:
         os.fsync(file.fileno())
 

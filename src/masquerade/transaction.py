@@ -69,7 +69,7 @@ def transaction(*, overwrite: bool = False) -> Iterator[Appear]:
 
         yield written
         for destination, part in parts.items():
-            complete(part, private=destination in owners)
+            complete(part, destination, private=destination in owners)
         if parts:
             _publish(parts, overwrite=overwrite)
 
