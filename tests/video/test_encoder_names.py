@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import secrets
+from fractions import Fraction
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
 import pytest
-from clips import make, make_with_sound, needs_ffmpeg, rewrite, streams
+from clips import frames, make, make_with_sound, needs_ffmpeg, rewrite, streams
 
+from masquerade.video import live_output
+from masquerade.video.addresses import Address
 from masquerade.video.encoding import CODECS, CONTAINERS, IMAGES, Encoding, suffix_of
+from masquerade.video.live_output import CARRIED, LiveWriter
+from masquerade.video.probe import VideoInfo
+from masquerade.video.timestamps import FrameTime
 
 pytestmark = needs_ffmpeg
 # As muxers, encoders, handlers and vendors spell them; "options:" is how x264 lists its settings.
@@ -44,6 +51,26 @@ def test_no_video_names_what_wrote_it(monkeypatch, source, tmp_path, container, 
     rewrite(source, path, audio="pitch", encoding=encoding, force_8bit=True)
     assert not NAMES.findall(path.read_bytes())
     assert [stream["codec_type"] for stream in streams(path)] == ["video", "audio"]
+
+
+@pytest.mark.parametrize(
+    ("muxer", "codec"), [(muxer, codec) for muxer in ("mpegts", "flv") for codec in CARRIED[muxer]]
+)
+def test_no_live_video_names_what_wrote_it(monkeypatch, tmp_path, muxer, codec):
+    path = tmp_path / "sent"
+    if muxer == "flv":  # as of a server, which gets it through another muxer
+        monkeypatch.setattr(
+            live_output, "_destination", lambda _: (f"[f=flv:fflags=+bitexact]{path}", "tee", {})
+        )
+    info = VideoInfo(path=Path("x"), kind="video", container="", width=64, height=64)
+    encoding = Encoding(codec=codec)
+    with LiveWriter(Address(str(path), "pipe", output=True), info=info, encoding=encoding) as sent:
+        for number in range(50):
+            shade = np.full((64, 64, 3), 5 * number, np.uint8)
+            sent.write(shade, FrameTime(number, 1, Fraction(1, 25)))
+    data = path.read_bytes()
+    assert not NAMES.findall(data) and b"Service" not in data
+    assert len(frames(path)) == 50
 
 
 @pytest.mark.parametrize("kind", IMAGES)

@@ -1,7 +1,10 @@
 """Encoders: what each codec and container needs, and whether this machine has it."""
 
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import av
+from av import Packet
+from av.bitstream import BitStreamFilterContext
+from av.video.stream import VideoStream
 
 from masquerade.errors import MissingError, UsageError
 
@@ -319,3 +325,17 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
         if encoding.preset is not None:
             what = f"refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
         raise UsageError(f"{name} {what}") from None
+
+
+def without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
+    """Removes what H.264 encoders write about themselves: their version and every setting."""
+    if stream.codec_context.codec.canonical_name != "h264":
+        return lambda packet: [packet]
+    filters: list[BitStreamFilterContext] = []
+
+    def strip(packet: Packet[Any]) -> list[Packet[Any]]:
+        if not filters:  # the encoder's header is known from the first packet on
+            filters.append(BitStreamFilterContext("filter_units=remove_types=6", stream))
+        return filters[0].filter(packet)
+
+    return strip

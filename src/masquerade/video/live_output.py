@@ -20,7 +20,7 @@ from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.addresses import MUXERS, Address
 from masquerade.video.color import UNTAGGED
-from masquerade.video.encoding import Encoding, encoder_for, open_encoder, pixel_format
+from masquerade.video.encoding import Encoding, encoder_for, open_encoder, pixel_format, without_sei
 from masquerade.video.probe import VideoInfo
 from masquerade.video.rgb_to_yuv import RgbToYuv
 from masquerade.video.timestamps import FrameTime
@@ -90,6 +90,8 @@ class LiveWriter:
         self._out: Any = self._guarded(
             lambda: av.open(target, "w", format=muxer, container_options=options)
         )
+        if muxer == "mpegts":  # whose names are else FFmpeg's
+            self._out.metadata.update(service_name="", service_provider="")
         name, given = ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
         own = LIVE_OPTIONS.get(name, {})
         self._stream: Any = self._guarded(
@@ -106,8 +108,10 @@ class LiveWriter:
             # The source's rate, of which few frames may be shown: `write` asks for key frames, too.
             context.gop_size = max(1, round(KEY_FRAMES * info.rate))
             context.max_b_frames = 0
+            context.flags |= Flags.bitexact  # no version of the encoder in what it makes
         if muxer == "tee":
             context.flags |= Flags.global_header  # which FLV needs, and `tee` does not ask for
+        self._clean = without_sei(self._stream)
         self._guarded(lambda: open_encoder(context))
         self._guarded(self._out.start_encoding)  # which connects: until then nobody was asked
 
@@ -127,15 +131,19 @@ class LiveWriter:
         picture.pts, picture.time_base = round(time.pts * time.time_base / self._base), self._base
         if self._key_at is None or (picture.pts - self._key_at) * self._base >= KEY_FRAMES:
             picture.pict_type, self._key_at = PictureType.I, picture.pts
-        self._guarded(lambda: self._out.mux(self._stream.encode(picture)))
+        self._guarded(lambda: self._send(picture))
 
     def close(self) -> None:
         """Send what the encoder holds and close the connection, if it is still there."""
         try:
-            self._out.mux(self._stream.encode(None))
+            self._send(None)
             self._out.close()
         except (av.FFmpegError, OSError, ValueError):
             pass  # whoever read it has gone
+
+    def _send(self, picture: Any) -> None:
+        for packet in self._stream.encode(picture):
+            self._out.mux(self._clean(packet))
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         try:

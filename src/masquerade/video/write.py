@@ -17,7 +17,7 @@ from zlib import crc32
 import av
 import numpy as np
 from av import Packet, VideoFrame
-from av.bitstream import BitStreamFilterContext
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -39,6 +39,7 @@ from masquerade.video.encoding import (
     encoder_for,
     open_encoder,
     pixel_format,
+    without_sei,
 )
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection
@@ -55,7 +56,6 @@ MOST_RATE = 100_000  # frames a second of a clip
 MOST_SECONDS = 2**32  # of a time; in ticks of any container less than 2**63
 GIF_TICK = Fraction(1, 100)  # seconds: it shows each frame for whole ones
 FINE = Fraction(1, 90_000)  # seconds of a tick, of times that no file gave
-_BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
 
 
@@ -106,7 +106,7 @@ class Writer:
         for index, tags in metadata.stream_tags.items():
             given.get(index, self._video).metadata.update(tags)
         self.empty = set(given)  # input streams without a packet yet; MP4 leaves such out
-        self._clean = _without_sei(self._video)
+        self._clean = without_sei(self._video)
         self.on_packet: Callable[[Packet[Any]], object] | None = None  # called with the encoder's
         self._durations: dict[int, int] = {}
         self._written = 0
@@ -265,7 +265,7 @@ class Writer:
         context.sample_aspect_ratio = info.sample_aspect
         most = MOST_X265 if name == "libx265" else encoding.threads
         context.thread_count = min(encoding.threads, most)
-        context.flags |= _BITEXACT
+        context.flags |= Flags.bitexact
         context.bit_rate = wanted or 0
         if self.kind == "avi":
             context.max_b_frames = 0
@@ -311,20 +311,6 @@ class Writer:
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise MasqueradeError(f"{printable(self.path)} cannot be written: {reason}.") from error
-
-
-def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
-    """Removes what H.264 encoders write about themselves: their version and every setting."""
-    if stream.codec_context.codec.canonical_name != "h264":
-        return lambda packet: [packet]
-    filters: list[BitStreamFilterContext] = []
-
-    def strip(packet: Packet[Any]) -> list[Packet[Any]]:
-        if not filters:  # the encoder's header is known from the first packet on
-            filters.append(BitStreamFilterContext("filter_units=remove_types=6", stream))
-        return filters[0].filter(packet)
-
-    return strip
 
 
 def _blank_muxer_names(path: Path, container: str) -> None:
