@@ -150,6 +150,23 @@ def test_a_video_track_that_is_switched_off_is_refused(tmp_path):
     refused(path, "switched off")
 
 
+def test_chapters_that_say_what_is_shown_are_refused(tmp_path):
+    """Players show their spans alone; other chapters are places to go to."""
+    path, names = tmp_path / "a.mkv", tmp_path / "chapters"
+    names.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\n")
+    whole = make(tmp_path / "whole.mkv")
+    ffmpeg("-i", whole, "-i", names, "-map_chapters", 1, "-c", "copy", path)
+    assert probe(path).chapters == 1
+    data = path.read_bytes()
+    default = data.index(b"\x45\xdb\x81", data.index(b"\x45\xb9"))  # a flag of the edition
+    for ordered in (0, 1):
+        flag = bytes([0x45, 0xDD, 0x81, ordered])
+        path.write_bytes(data[:default] + flag + data[default + 4 :])
+        if not ordered:
+            assert len(frames(path)) == 25
+    refused(path, "chapters")
+
+
 def test_heif_and_avif_are_refused(tmp_path):
     """Of their tiles, frames and layers FFmpeg gives one."""
     for count in (1, 5):

@@ -11,10 +11,13 @@ from av.video.stream import VideoStream
 from masquerade.video.truncation import ebml_size
 
 _CROPPED = "says that players are to crop its pictures; crop them first"
+_ORDERED = "has chapters that say what of it players show, and in which order; remove them first"
 _OFF = "holds a video that is switched off, so that players leave it out; remove it first"
 _IMAGES = "is a HEIF or AVIF image, of tiles and layers; save it as PNG or JPEG first"
-# Matroska's elements by their ids: those that lead to the four sides to crop and to tracks' flags.
-_MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0xE0}  # Segment, Tracks, TrackEntry, Video
+# Matroska's elements by their ids: those that lead to the four sides to crop and to the flags of
+# tracks (Segment, Tracks, TrackEntry, Video) and of chapters (Chapters, EditionEntry).
+_MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0x1043A770, 0x45B9}
+_IN_ORDER = 0x45DD  # of an edition: its chapters are all that is shown
 _SIDES = {0x54AA, 0x54BB, 0x54CC, 0x54DD}
 _TYPE, _ENABLED = 0x83, 0xB9  # of a track; type 1 is video
 DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
@@ -50,6 +53,8 @@ def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
             return found
         if element in _SIDES and any(data[start:after]):
             return _CROPPED
+        if element == _IN_ORDER and any(data[start:after]):
+            return _ORDERED
         if element in (_TYPE, _ENABLED):
             track[element] = int.from_bytes(data[start:after], "big")
     return _OFF if track.get(_TYPE) == 1 and track.get(_ENABLED) == 0 else None
