@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import resource
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -593,6 +595,25 @@ def test_who_interrupts_an_evaluation_is_told_whether_it_goes_on(
     said = capsys.readouterr().err
     assert ("run the same command again to resume" in said) == resumes
     assert said.startswith("masquerade: interrupted; nothing half-made was left")
+
+
+def test_an_interruption_while_code_is_made_of_a_string_ends_with_130_too(tmp_path: Path) -> None:
+    """As while a module with dataclasses is imported, which is a second of each start."""
+    (tmp_path / "interrupted.py").write_text("""
+import sys
+import masquerade.cli
+made = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+masquerade.cli._verb = lambda words: exec(made)
+sys.exit(masquerade.cli.main())
+""")
+    places = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted", "doctor"],
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130 and "interrupted; nothing" in done.stderr
 
 
 def test_an_interruption_that_ffmpeg_swallows_still_ends_the_run(

@@ -13,6 +13,16 @@ VERBS = (
     *("doctor", "demo", "studio", "live", "export"),
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal asked the process to end.
+
+    A plain KeyboardInterrupt that leaves code made of a string, as a dataclass's, has Python end by
+    SIGINT in the end, whatever exit code `main` returned.
+    """
+
+
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
 
@@ -183,7 +193,7 @@ def _end(number: int, frame: Any) -> None:
     """
     if not INTERRUPTED.is_set():  # a second one would interrupt the removal
         INTERRUPTED.set()
-        raise KeyboardInterrupt
+        raise Interruption
 
 
 def _report_unraisable(lost: Any) -> None:
