@@ -24,7 +24,7 @@ from masquerade.extraction.poses import CHANNELS, PEOPLE
 from masquerade.extraction.store import ENTRY
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.models.stgcn import LANDMARKS
-from masquerade.pipeline.config import FileConfig
+from masquerade.pipeline.config import FileConfig, RegionConfig
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
 from masquerade.storage import code_digest, file_digest, weights_digest
@@ -262,14 +262,15 @@ def config_digest(config: ExtractionConfig) -> str:
     if config.content in ("poses", "joints"):  # own code finds poses, on raw video too
         content |= {"regions": regions, "sources": code_digest(*HIDDEN_BY)}
     if config.method is not None:
-        within = None
+        within, plain = None, RegionConfig()
+        own = f"source's own, {plain.mask_scale}, {plain.feather}"
         if config.cover is not None and (mask := config.cover.within) is not None:
             within = hashlib.sha256(mask.tobytes()).hexdigest() + str(mask.shape)
         content |= {
             "method": _describe_method(config.method),
             "regions": regions,
             "sources": code_digest(*HIDDEN_BY),
-            "cover": [str(part) for part in config.cover[:3]] if config.cover else "source's own",
+            "cover": [str(part) for part in config.cover[:3]] if config.cover else own,
             "within": within,
             "outside": config.outside,
             "seed": config.seed,

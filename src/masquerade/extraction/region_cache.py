@@ -1,11 +1,12 @@
 """Cache the regions of a video on disk, so that several methods cost one search for people."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,15 @@ from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError
 from masquerade.regions import Frame, Region
 from masquerade.regions.boxes import Box
-from masquerade.storage import atomic_write
+from masquerade.storage import complete, publish, temporary_file
 
 PLANES = ("mask", "strength")
-U8 = NDArray[np.uint8]
 
 
 class CachedRegions:
     """A region source of one video that reads regions from a file, or writes another source's.
 
-    All that the regions depend on names the file.
+    All that the regions depend on names the file. One frame's planes are in memory at a time.
     """
 
     def __init__(self, source: Any, path: Path) -> None:
@@ -32,68 +32,108 @@ class CachedRegions:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region a frame."""
-        stored = _read(self.path)
-        if stored is not None:
-            yield from (region for _, region in zip(frames, stored, strict=True))
-            return
-        found: list[Region] = []
-        for region in self.source(frames):
-            found.append(region)
-            yield region
-        _write(found, self.path)
+        with ExitStack() as stack:
+            stored = _open(self.path, stack)
+            if stored is not None:
+                yield from (region for _, region in zip(frames, stored, strict=True))
+                return
+            writer = _RegionWriter(self.path, stack)
+            for region in self.source(frames):
+                writer.add(region)
+                yield region
+            writer.publish()
 
 
-def _write(regions: list[Region], path: Path) -> None:
-    """Write regions, their planes compressed, as most of them are flat.
+class _RegionWriter:
+    """Writes regions as they are found, their planes compressed, as most of them are flat.
 
     A disk that is full, or what JSON does not hold (of a source of somebody else's), costs the time
     of another search, but no clip: the regions are right.
     """
-    entries = []
-    planes: dict[str, U8] = {}
-    for i, region in enumerate(regions):
-        flags = {"full_frame": region.full_frame, "cut": region.cut, "detected": region.detected}
-        people = [
-            {**one._asdict(), "landmarks": one.landmarks.tolist(), "world": one.world.tolist()}
-            for one in region.people
-        ]
-        boxes = [asdict(box) for box in region.boxes]
-        entries.append({"boxes": boxes, "people": people, **flags})
-        for name in PLANES:
-            plane = getattr(region, name)
-            if plane is not None:
-                planes[f"{name} {i}"] = plane
-    try:
-        content = json.dumps(entries, default=lambda number: number.tolist())  # as NumPy's have it
-    except (AttributeError, TypeError, ValueError):
-        return
-    text = np.frombuffer(content.encode(), np.uint8)
-    with (
-        suppress(OSError, MasqueradeError),
-        atomic_write(path, overwrite=True) as part,
-        part.open("wb") as file,
-    ):
-        np.savez_compressed(file, entries=text, **planes)  # type: ignore[arg-type]
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.path, self._entries = path, list[str]()
+        self._part: Path | None = None  # none: it cannot be written
+        with suppress(OSError, MasqueradeError):
+            part = stack.enter_context(temporary_file(path, overwrite=True))
+            self._zip = ZipFile(part, "w", ZIP_DEFLATED)
+            stack.callback(self._close)
+            self._part = part
+
+    def add(self, region: Region) -> None:
+        """Write the next frame's region."""
+        if self._part is None:
+            return
+        try:
+            content = json.dumps(_entry(region), default=lambda number: number.tolist())
+            for name in PLANES:
+                plane = getattr(region, name)
+                if plane is not None:
+                    self._write(f"{name} {len(self._entries)}", plane)
+            self._entries.append(content)
+        except (AttributeError, TypeError, ValueError, OSError):
+            self._part = None
+
+    def publish(self) -> None:
+        """Give the file its name, once all regions are in it."""
+        if self._part is None:
+            return
+        text = f"[{', '.join(self._entries)}]"
+        with suppress(OSError, MasqueradeError):
+            self._write("entries", np.frombuffer(text.encode(), np.uint8))
+            self._zip.close()
+            complete(self._part, self.path)
+            publish(self._part, self.path, overwrite=True)
+
+    def _close(self) -> None:
+        with suppress(OSError):
+            self._zip.close()
+
+    def _write(self, name: str, array: NDArray[Any]) -> None:
+        with self._zip.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
 
-def _read(path: Path) -> list[Region] | None:
-    """Read the regions in a file; None where there is none, or it is damaged."""
+def _entry(region: Region) -> dict[str, Any]:
+    """What JSON holds of a region: all but its planes."""
+    people = [
+        {**one._asdict(), "landmarks": one.landmarks.tolist(), "world": one.world.tolist()}
+        for one in region.people
+    ]
+    boxes = [asdict(box) for box in region.boxes]
+    flags = {"full_frame": region.full_frame, "cut": region.cut, "detected": region.detected}
+    return {"boxes": boxes, "people": people, **flags}
+
+
+def _open(path: Path, stack: ExitStack) -> Iterator[Region] | None:
+    """Read the regions in a file one by one; None where there is none, or it is damaged."""
     try:
-        with path.open("rb") as file, np.load(file) as zipped:
-            held = {name: zipped[name] for name in zipped.files}
-        entries = json.loads(held["entries"].tobytes())
-        return [
-            Region(
-                boxes=tuple(Box(**box) for box in one.pop("boxes")),
-                people=tuple(_person(**person) for person in one.pop("people")),
-                mask=held.get(f"mask {i}"),
-                strength=held.get(f"strength {i}"),
-                **one,
-            )
-            for i, one in enumerate(entries)
-        ]
-    except Exception:  # of a damaged file numpy raises much more than it says
+        zipped = stack.enter_context(ZipFile(path))
+        if zipped.testzip() is not None:  # all of it, as what was given cannot be taken back
+            return None
+        entries = json.loads(_array(zipped, "entries").tobytes())
+        names = set(zipped.namelist())
+        return (_region(zipped, names, i, entry) for i, entry in enumerate(entries))
+    except Exception:  # a damaged file raises much more than is said
         return None
+
+
+def _region(zipped: ZipFile, names: Collection[str], i: int, entry: dict[str, Any]) -> Region:
+    mask, strength = (
+        _array(zipped, f"{name} {i}") if f"{name} {i}.npy" in names else None for name in PLANES
+    )
+    return Region(
+        boxes=tuple(Box(**box) for box in entry.pop("boxes")),
+        people=tuple(_person(**person) for person in entry.pop("people")),
+        mask=mask,
+        strength=strength,
+        **entry,
+    )
+
+
+def _array(zipped: ZipFile, name: str) -> NDArray[Any]:
+    with zipped.open(f"{name}.npy") as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _person(landmarks: Any, world: Any, box: Any, **given: Any) -> Person:
