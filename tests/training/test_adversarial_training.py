@@ -175,6 +175,10 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
         train_adversarially(short, data(), seed=1, device="cpu", resume=kept)
     with pytest.raises(UsageError, match="another training"):
         train_adversarially(short, data(), amp=True, device="cpu", resume=kept)
+    whole = data()
+    more = replace(whole, utility={name: n + 1 for name, n in whole.utility.items()})
+    with pytest.raises(UsageError, match="another training"):  # a value that only test clips have
+        train_adversarially(short, more, device="cpu", resume=kept)
     kept.write_bytes(b"of some older time")
     with pytest.raises(UsageError, match="holds no training"):
         train_adversarially(short, data(), device="cpu", resume=kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 import torch
 from toy_training import FRAMES, PRETRAIN, SIDE, batches_of, data, recipe, register_painter
 
+from masquerade.checkpoint import read_provenance
 from masquerade.cli.train import parse
-from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.manifest import make_manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.datasets.overlap import fingerprints
+from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
 from masquerade.training.adversarial_training import TrainingProgress, train_adversarially
 from masquerade.training.frame_pairs import FREE, frame_pairs
@@ -22,6 +26,7 @@ from masquerade.training.run import (
     _load_data,
     check_inputs,
     extract_training_clips,
+    train,
     training_rows,
 )
 
@@ -142,3 +147,29 @@ def test_a_resumed_run_draws_the_same_windows(tmp_path: Path) -> None:
         train(tmp_path / "two", 2)
     found = train(tmp_path / "two", 0)
     assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+
+
+def test_what_a_run_learned_from_is_known_though_its_videos_go_meanwhile(tmp_path: Path) -> None:
+    """Else nothing would refuse to test it on what it learned from."""
+    drawn = Mimes(size=32, frames=4, clips=16, people=8, actions=("walk", "squat"))
+    manifest = read_manifest(write_mimes(tmp_path / "drawn", drawn))
+    rows = training_rows(manifest)
+    learned = fingerprints(manifest, [*rows.train.tolist(), *rows.validation.tolist()])
+    small = ("--width", "2", "--short", "16", "--epochs", "1", "--batch", "8", "--no-adversary")
+
+    def unmount(done: TrainingProgress) -> None:
+        shutil.rmtree(tmp_path / "drawn", ignore_errors=True)
+
+    given = {"device": "cpu", "allow_chance": True, "progress": unmount}
+    train(manifest, asked("spact", *small), rows, tmp_path / "run", **given)  # type: ignore[arg-type]
+    assert read_provenance(tmp_path / "run")["learned"] == learned
+
+
+def test_labels_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> None:
+    drawn = Mimes(size=32, frames=4, clips=16, people=8, actions=("walk", "squat"))
+    whole = read_manifest(write_mimes(tmp_path, drawn))
+    kept = [one.name for one in whole.columns if one.role != "attribute"]
+    clips = [replace(one, cells={name: one.cells[name] for name in kept}) for one in whole.clips]
+    bare = make_manifest(whole.root, clips)
+    with pytest.raises(UsageError, match="learns private labels, and no attribute has two values"):
+        train(bare, asked("vita"), training_rows(bare), tmp_path / "run", device="cpu")

@@ -412,5 +412,7 @@ class AdversarialTrainer(Trainer):
         if recipe.image_weights is not None:  # what is in the file, wherever it lies now
             recipe = replace(recipe, image_weights=file_digest(Path(recipe.image_weights)))
         settings = [str(recipe), str(self.seed), f"amp {amp}"]
+        # values of clips that are not learned from have outputs, too
+        settings += [str(dict(outputs)) for outputs in (self.data.utility, self.data.private)]
         clips = [dataset.digest for dataset in self.data.datasets]
         return digest_inputs([*settings, *clips], [*codes, *started])

@@ -139,8 +139,11 @@ def train(
 
     busy = f"another training is at work in {folder}: wait for its end, or choose another -o."
     with alone_in(folder, busy) if is_main_process() else nullcontext():
+        learned = []
         if is_main_process():
             _refuse_finished(folder)  # it may have ended while videos were read
+            used = [(manifest, rows), *([] if stills is None else [stills])]
+            learned = learned_fingerprints(used, start)  # now, while videos and start are there
         trained = train_adversarially(
             recipe,
             data,
@@ -158,8 +161,7 @@ def train(
         )
         if is_main_process():
             about = _provenance(trained, data, recipe, seed=seed, command=command)
-            used = [(manifest, rows), *([] if stills is None else [stills])]
-            about["learned"] = learned_fingerprints(used, start)
+            about["learned"] = learned
             trained.anonymizer.warnings = tuple(about["notes"])
             trained.anonymizer.provenance = about
             with atomic_write(folder / WEIGHTS) as part:
@@ -388,6 +390,12 @@ def _load_data(
     names = private_labels(labelled, labelled_rows, private)
     utility = {name: _outputs(manifest, name) for name in actions}
     hidden = {name: _outputs(labelled, name) for name in names}
+    if not hidden and any(one.objective.needs_labels for one in recipe.adversaries):
+        raise UsageError(
+            "This adversary learns private labels, and no attribute has two values or more among "
+            "the clips to learn from: add a column such as identity, or take an adversary that "
+            "needs no labels, such as spact's."
+        )
     _check_networks(recipe, utility=utility, private=hidden, stills=stills is not None)
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
