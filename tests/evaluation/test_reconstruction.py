@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +94,22 @@ def test_what_is_gone_is_not_restored(people: Manifest) -> None:
     guess = from_tensor(frames[None, :, None].repeat(8, 1, 8, 1, 1), rows=raw.rows[:8])
     mean_picture = np.mean([a for a, _ in clip_quality(guess, raw).values()])
     assert after < mean_picture + 0.5
+
+
+def test_a_network_learns_from_no_more_frames_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of each clip is too many where there are a hundred thousand."""
+    clips, held = from_tensor(torch.zeros((30, 3, 2, 8, 8), dtype=torch.uint8)), []
+
+    def fit(sample: Callable[..., Any], **_: object) -> None:
+        held.append(len(inspect.getclosurevars(sample).nonlocals["shown"]))
+
+    monkeypatch.setattr("masquerade.evaluation.reconstruction.fit_restoration", fit)
+    for most, wanted in ((20, 20), (30, 30), (59, 30), (60, 60)):
+        monkeypatch.setattr("masquerade.evaluation.reconstruction.MOST_PAIRS", most)
+        fit_reconstruction(ReconstructionTask(published=clips, raw=clips, steps=1, seed=0))
+        assert held.pop() == wanted
 
 
 def test_restored_clips_are_those_of_the_network_wherever_they_are_read(people: Manifest) -> None:

@@ -73,10 +73,11 @@ def shared_train(
 
 def fit_reconstruction(task: ReconstructionTask, *, device: str = "cpu") -> RestorationNet:
     """Train a network on pairs of frames."""
-    clips, frames = len(task.published), task.published.shape[1]
-    each = max(1, min(frames, MOST_PAIRS // max(1, clips)))
+    count, frames = len(task.published), task.published.shape[1]
+    clips = torch.linspace(0, count - 1, min(count, MOST_PAIRS)).round().long()
+    each = max(1, min(frames, MOST_PAIRS // max(1, count)))
     at = torch.linspace(0, frames - 1, each).round().long()
-    places = torch.split(torch.arange(clips), CLIPS_AT_ONCE)
+    places = torch.split(clips, CLIPS_AT_ONCE)
     inputs, raws = [], []
     for published, raw in zip(
         clip_loader(task.published, places), clip_loader(task.raw, places), strict=True
