@@ -420,6 +420,11 @@ def test_attackers_start_from_weights_that_are_given(
             'train = "spact"\nevaluate = "--folds 3"',
             "row b has another protocol than its table",
         ),
+        (
+            "--folds 2 --actions walk,wave",
+            'train = "spact"',
+            "row b of t is trained on folds that are cut of other clips than the table's",
+        ),
     ],
 )
 def test_wrong_flags_are_found_before_all_work(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import masquerade
 from masquerade.benchmark.commands import LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
+    CONVERTED_BY,
     TRAINED_BY,
     Job,
     JobRunner,
@@ -28,7 +30,6 @@ from masquerade.benchmark.jobs import (
     check_lacking,
     data_jobs,
     lacking_data,
-    reader_files,
     training_jobs,
 )
 from masquerade.benchmark.label_digest import label_digest
@@ -550,19 +551,20 @@ def test_a_changed_list_is_read_again_when_a_suite_goes_on(tmp_path: Path) -> No
 def test_data_and_trainings_follow_from_the_code_that_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Drawn data from what draws them, converted ones from their reader, trainings from clips."""
+    """Drawn data from what draws them, converted ones from readers, trainings from clips."""
     places = Places(folder=tmp_path / "out", given=tmp_path)
     monkeypatch.setattr("masquerade.benchmark.jobs.code_digest", lambda *which: repr(which))
     assert places.data_digest(SUITE, "drawn") != places.data_digest(SUITE, "made")
-    read: set[str] = set()
-    for name in READERS:
-        files = reader_files(name)
-        assert all((SOURCE / file).is_file() for file in files), name
-        read |= set(files)
-    assert len(read) == len(READERS) + 1
-    learned_from = {path for one in TRAINED_BY for path in SOURCE.glob(one)}
-    for file in ("extraction/extract_video.py", "video/read.py", "datasets/splits.py"):
+    converted_by, learned_from = (
+        {path for one in files for path in SOURCE.glob(one)} for files in (CONVERTED_BY, TRAINED_BY)
+    )
+    assert {SOURCE / file for file in CONVERTED_BY if "*" not in file} <= converted_by
+    for read in READERS.values():
+        assert Path(inspect.getfile(read)) in converted_by
+    for file in ("extraction/extract_video.py", "video/read.py", "evaluation/protocols.py"):
         assert SOURCE / file in learned_from
+    for file in ("datasets/splits.py", "datasets/manifest.py"):
+        assert SOURCE / file in converted_by & learned_from
 
 
 def test_data_that_leaves_other_data_out_follows_from_the_others_words(tmp_path: Path) -> None:

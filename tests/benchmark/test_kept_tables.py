@@ -19,10 +19,13 @@ from masquerade.benchmark.kept_tables import (
     results_folder,
 )
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
-from masquerade.benchmark.suite import Ablation
+from masquerade.benchmark.suite import Ablation, Suite
 from masquerade.benchmark.time_spent import RowTime, TimeSpent
+from masquerade.cli import main
+from masquerade.cli.benchmark_plan import PlannedTable
 from masquerade.cli.benchmark_run import write_page
 from masquerade.cli.evaluate import write_results
+from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation.results import Evaluation, from_json
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -83,6 +86,32 @@ def test_what_is_kept_is_read_again(tmp_path: Path, result: Evaluation) -> None:
     measure(tmp_path, MEASURED, result)
     assert kept_tables(tmp_path, report=pytest.fail) == [(MEASURED, result)]
     assert clips_folder(tmp_path, "quick", "mimes").name == "mimes-clips"
+
+
+def test_who_interrupts_it_has_a_page_of_the_tables_that_are_done(
+    tmp_path: Path, result: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mimes(tmp_path / "mimes", Mimes(size=32, frames=4, clips=16, people=8))
+    path, out, asked = tmp_path / "s.toml", tmp_path / "out", list[str]()
+    table = '[[tables]]\nname = "{}"\ntitle = "T"\ndata = "d"\nevaluate = "--folds 0 --seeds 1"\n'
+    table += 'rows = [{{ name = "b", method = "blacken" }}]\n'
+    data = '[data.d]\nmanifest = "{data}/mimes/manifest.csv"\n'
+    path.write_text(f'title = "S"\nabout = "a"\n{data}' + "".join(map(table.format, "tu")))
+
+    def measured(suite: Suite, planned: PlannedTable, *_: object, **more: object) -> Evaluation:
+        asked.append(planned.table.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        kept = replace(MEASURED, suite=suite.name, name=asked[0])
+        others = {f"{kept.name}{ABOUT}": kept.to_json()}
+        write_results(result, results_folder(out, kept.suite), kept.name, others=others)
+        return result
+
+    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", measured)
+    words = ["--data", str(tmp_path), "--device", "cpu", "--workers", "1"]
+    assert main(["benchmark", str(path), "-o", str(out), *words]) == 130
+    assert asked == ["t", "u"]
+    assert sections((out / "index.html").read_text("utf-8")) == [result.data]
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ TRAINED_BY = (
     *READ_BY,  # which frames of a video, and how they become clips
     *("training/**/*.py", "models/**/*.py", "methods/**/*.py"),
     *("datasets/augmentation.py", "datasets/splits.py", "datasets/manifest.py"),
+    # which rows a fold leaves out, and when a phase ends
+    *("evaluation/protocols.py", "cli/train.py", "metrics/classification.py"),
 )
 """Source files that decide what a training learns: their digest is part of its folder's name."""
 
@@ -50,9 +52,11 @@ DRAWN_BY = "datasets/mimes/**/*.py"
 """Source files that draw the synthetic people of a dataset."""
 
 
-def reader_files(name: str) -> list[str]:
-    """Source files that read the published dataset of `masquerade data convert NAME`."""
-    return [f"datasets/published/{one}.py" for one in (name.replace("-", "_"), "label_files")]
+CONVERTED_BY = (
+    *("datasets/published/*.py", "datasets/manifest.py", "datasets/splits.py"),
+    *("datasets/overlap.py", "cli/data.py"),
+)
+"""Source files that read published datasets and split them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +130,7 @@ class Places:
             words = shlex.split(source.draw or source.convert or "")
             others = named_data(suite, source.convert or "")
             known = [words, *(self.data_digest(suite, other) for other in others)]
-            made_by = [DRAWN_BY] if source.draw is not None else reader_files(words[0])
+            made_by = (DRAWN_BY,) if source.draw is not None else CONVERTED_BY
             known.append(code_digest(*made_by))
             if source.convert is not None:
                 known.append(self._label_files_digest(words))
@@ -144,7 +148,7 @@ class Places:
 
     def _clips_digest(self, path: Path) -> str:
         """The digest of a manifest's labels and of the fingerprints of its videos."""
-        text = f"clips of {path}"
+        text = f"clips of {path} {file_digest(path)}"  # a try-out writes it anew
         if text not in self._digests:
             manifest = read_manifest(path)
             labels = [[*clip.cells.items()] for clip in manifest.clips]

@@ -23,7 +23,7 @@ from masquerade.benchmark.suite import (
 )
 from masquerade.benchmark.try_out import attacked_words
 from masquerade.cli import evaluate as evaluation
-from masquerade.cli.arguments import split_commas
+from masquerade.cli.arguments import flag_value, split_commas
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_flags import naming, read_training, read_untrained
 from masquerade.errors import MissingError, UsageError
@@ -246,12 +246,36 @@ def read_row(
 def check_training(suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places) -> None:
     """Refuse flags of a row that is trained before hours of work."""
     table, (first, *_) = planned.table, planned.trainings[row.name]
+    _check_folds(suite, planned, row, first.words)
     with naming(f"{suite.name}: train of row {row.name} of {table.name}"):
         recipe = read_training(first.words[1:])
     words = [*planned.words, *row_words(suite, table, row, places)]
     with naming(f"{suite.name}: evaluate of row {row.name} of {table.name}"):
         given = read_untrained(words, recipe)
     check_protocol(suite, planned, row, given)
+
+
+def _check_folds(
+    suite: Suite, planned: PlannedTable, row: SuiteRow, training: Sequence[str]
+) -> None:
+    """Refuse a training whose folds are cut of other clips than those of its table.
+
+    Else it is refused once it is done, for having learned from clips that test it.
+    """
+    table = planned.table
+    if cut_of(table, table.folds) == 0:
+        return
+    learned, tested = (
+        frozenset(split_commas(flag_value([*words], ("--actions",)) or ""))
+        for words in (training, planned.words)
+    )
+    if learned != tested or table.private_data is not None:
+        other = "--actions" if learned != tested else "private_data"
+        raise UsageError(
+            f"{suite.name}: row {row.name} of {table.name} is trained on folds that are cut of "
+            f"other clips than the table's, which has {other} of its own: give evaluate --folds 0, "
+            "and a manifest with a column split."
+        )
 
 
 def check_protocol(

@@ -177,7 +177,20 @@ def run(options: Options, argv: Sequence[str]) -> int:
         runner.workers = options.workers or trainings_at_once(options, commands, cores)
         runner.run(training, others=making)
         results: dict[str, Evaluation] = {}
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+        def page() -> None:
+            missing = [one.table.name for one in planned if one.table.name not in results]
+            write_page(
+                places.folder,
+                command,
+                failed=[(suite.name, name) for name in missing],
+                report=partial(errors.print, markup=False),
+            )
+
         for mine in attacked():
+            if results:  # so that an interrupted run has one of what is done
+                page()
             with noting(f"table {mine.table.name}", runner.failures):
                 results[mine.table.name] = run_table(
                     suite,
@@ -192,13 +205,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
                     report=progress.print_line,
                 )
             clock.leave(mine.table.name)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    write_page(
-        places.folder,
-        command,
-        failed=[(suite.name, one.table.name) for one in planned if one.table.name not in results],
-        report=partial(errors.print, markup=False),
-    )
+    page()
     for name, why in runner.failures.items():
         errors.print(f"masquerade: {name}: {why}", markup=False)
     if options.json:
