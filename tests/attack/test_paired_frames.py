@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import masquerade
-from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack import AttackConfig, attack_files, paired_frames
 from masquerade.attack.aligned_frames import TURNS, check_pair, turn_raw
 from masquerade.attack.paired_frames import read_windows, rest_of_raw, spread_numbers
 from masquerade.cli import main
@@ -21,7 +21,7 @@ from masquerade.errors import VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.single_file import run_file
 from masquerade.storage import file_digest
-from masquerade.video.decoding_process import probe
+from masquerade.video.decoding_process import count_frames, probe
 
 LEVELS = (20, 80, 140, 200)
 
@@ -57,6 +57,61 @@ def test_every_frame_at_a_constant_rate_has_its_raw_one(tmp_path: Path, rate: in
     for window in seen:  # the nearest in time, or a neighbour, as the attack looks at them
         shown = int(window.published.mean())
         assert min(abs(shown - int(raw.mean())) for raw in window.raw) < 8
+
+
+def counted(path: Path, rate: int, seconds: float) -> Path:
+    """A lossless clip whose every frame is one level brighter than the one before."""
+    given = f"nullsrc=s=64x48:r={rate}:d={seconds},geq=lum='16+mod(N,200)':cb=128:cr=128"
+    words = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", given, "-c:v", "ffv1", path]
+    subprocess.run(words, check=True)
+    return path
+
+
+def republished(raw: Path, *words: str) -> Path:
+    out = raw.with_name("published.mkv")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", raw, *words, "-c:v", "ffv1", out], check=True)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("raw_rate", "rate"), [(240, 30), (60, 30), (50, 25), (30, 10), (25, 15), (10, 25)]
+)
+def test_a_frame_that_another_rate_shows_late_is_beside_the_raw_one_that_it_shows(
+    tmp_path: Path, raw_rate: int, rate: int
+) -> None:
+    """FFmpeg's -r shows a raw frame up to one and a half published frames after its time."""
+    raw = counted(tmp_path / "raw.mkv", raw_rate, 0.8)
+    published = republished(raw, "-r", str(rate))
+    windows = list(read_windows(published, raw, range(count_frames(published))))
+    assert len(windows) > 5
+    for window in windows:
+        assert np.array_equal(window.raw[0], window.published), window.number
+        assert len(window.raw) <= 4
+
+
+@pytest.mark.parametrize("rate", [30, 20])
+def test_frames_at_other_times_are_beside_the_raw_ones_of_their_numbers(
+    tmp_path: Path, rate: int
+) -> None:
+    """As a video that is read without its times, and written at another or an average rate."""
+    raw = counted(tmp_path / "raw.mkv", 25, 2)
+    published = republished(raw, "-vf", f"setpts=N/({rate}*TB)", "-r", str(rate))
+    windows = list(read_windows(published, raw, range(50)))
+    assert len(windows) == count_frames(published)
+    assert all(np.array_equal(one.raw[0], one.published) for one in windows)
+
+
+def test_large_raw_frames_are_not_all_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a still that is shown for long many raw frames pass by until the next one."""
+    raw = counted(tmp_path / "raw.mkv", 100, 2)
+    published = republished(raw, "-vf", "fps=1")
+    held = []
+    monkeypatch.setattr(paired_frames, "MOST_HELD", 10 * 64 * 48 * 3)
+    monkeypatch.setattr(
+        paired_frames, "turn_raw", lambda _, raw: (held.append(len(raw)), (raw, False))[1]
+    )
+    list(read_windows(published, raw, range(2)))
+    assert max(held) == 10
 
 
 def test_a_receipt_tells_that_a_folder_of_images_was_not_compared(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,18 +13,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.aligned_frames import turn_raw
+from masquerade.attack.aligned_frames import SIDE, turn_raw
 from masquerade.attack.finders import at_size
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
 from masquerade.video.container import printable
-from masquerade.video.decoding_process import list_packets, probe
+from masquerade.video.decoding_process import count_frames, list_packets, probe
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
 
 U8 = NDArray[np.uint8]
 
 LEAST_REST = 0.5  # seconds of a raw video after the published one's end that are told of
+# steps of the published video by which it may show a raw frame late: FFmpeg's -r is up to 1.6
+MOST_LATE = 2.0
+MOST_HELD = 2**29  # bytes of raw frames among which that of a published one is looked for
+MOST_ALIKE = 3  # of these, which are compared
 
 
 class TimedFrame(NamedTuple):
@@ -40,7 +46,7 @@ class FrameWindow:
     number: int
     frames: Sequence[U8]  # (H, W, 3) each, in order
     at: int  # which of `frames` it is
-    raw: Sequence[U8]  # the nearest first; empty: there is no raw video, or it is lost
+    raw: Sequence[U8]  # the most alike first; empty: there is no raw video, or it is lost
     opaque: bool = False  # whether the first of `raw` has the colours of transparent pixels
     turned: bool = False  # whether `raw` was mirrored or turned as the published frame is
 
@@ -89,8 +95,11 @@ def read_windows(
 
     Of a raw video with transparent pixels `raw` holds both what is seen of it over black, as
     `anonymize` makes its output of it, and the colours that are in the file, which others keep.
-    First come those that the published frame is nearer to. Where the published frame is mirrored or
+    First come those that the published frame is more like. Where the published frame is mirrored or
     turned, `raw` is, too.
+
+    A published frame need not show the raw one of its time: of those that it may show, `raw` has
+    the few that it is most like, and the nearest in time.
 
     With `on_lost`, what keeps the raw video from being read, or read on, is told to it, and frames
     from there on have no raw ones.
@@ -98,7 +107,7 @@ def read_windows(
     Raises:
         VideoError: a video cannot be read, or the raw one ends before the published one.
     """
-    wanted = deque(chosen)
+    wanted, asked = deque(chosen), set(chosen)
     held = deque[tuple[int, U8, Sequence[U8], bool]](maxlen=2 * NEIGHBOURS + 1)
 
     def window(number: int) -> FrameWindow:
@@ -114,11 +123,10 @@ def read_windows(
         sources = _RawSources(stack, path, raw, salvage=salvage, on_lost=on_lost)
         before = 0.0
         for number, frame in enumerate(read_frames(stack, path, opaque=True)):
-            both = sources.nearest(frame.time, within=frame.time - before)
+            both = sources.near(number, frame.time, within=frame.time - before)
             before = frame.time
-            clear = len(both) > 1 and _apart(frame.pixels, both[1]) < _apart(frame.pixels, both[0])
-            near = [one for each in (reversed(both) if clear else both) for one in each]
-            held.append((number, frame.pixels, near, clear))
+            pictures, opaque = _most_alike(frame.pixels, both) if number in asked else ((), False)
+            held.append((number, frame.pixels, pictures, opaque))
             while wanted and wanted[0] <= number - NEIGHBOURS:
                 yield window(wanted.popleft())
         while wanted and held and wanted[0] <= held[-1][0]:
@@ -143,10 +151,23 @@ def _length(path: Path) -> float:
     return sum(seconds) if all(seconds) else len(seconds) / float(info.rate)
 
 
-def _apart(published: U8, raw: Sequence[U8]) -> float:
-    """How far a published frame is from the first of the raw ones, on average."""
-    height, width = published.shape[:2]
-    return float(cv2.absdiff(published, at_size(raw[0], (width, height))).mean())
+def _most_alike(published: U8, both: Sequence[Sequence[U8]]) -> tuple[list[U8], bool]:
+    """The raw frames that a published one is most like, of each way in which they were read.
+
+    The way that it is more like comes first; and whether that is the second.
+    """
+    ratio = min(1.0, SIDE / max(published.shape[:2]))
+    size = max(1, round(published.shape[1] * ratio)), max(1, round(published.shape[0] * ratio))
+    here, found = at_size(published, size), list[tuple[float, list[U8]]]()
+    for raw in both:
+        there, _ = turn_raw(here, [at_size(one, size) for one in raw])
+        apart = [float(cv2.absdiff(here, one).mean()) for one in there]
+        order = sorted(range(len(raw)), key=lambda i: apart[i])  # of equal ones the nearest first
+        kept = order[:MOST_ALIKE] + [0] * (0 not in order[:MOST_ALIKE])
+        found.append((apart[order[0]], [raw[i] for i in kept]))
+    first = min(range(len(found)), key=lambda i: found[i][0], default=0)
+    found = found[first:] + found[:first]
+    return [one for _, kept in found for one in kept], first > 0
 
 
 class _RawSources:
@@ -165,17 +186,21 @@ class _RawSources:
         self._frames: list[_RawFrames] = []
         if raw is None:
             return
+
+        def have_one_count() -> bool:  # which says nothing of a damaged one
+            return not salvage and count_frames(path) == count_frames(raw)
+
         try:
             for opaque in (False, True) if probe(raw).has_alpha else (False,):
-                frames = read_frames(stack, raw, salvage=salvage, opaque=opaque)
-                self._frames.append(_RawFrames(frames))
+                read = partial(read_frames, stack, raw, salvage=salvage, opaque=opaque)
+                self._frames.append(_RawFrames(read, have_one_count))
         except Exception as error:  # of whatever kind: the published video is read all the same
             self._lose(error)
 
-    def nearest(self, time: float, *, within: float) -> list[Sequence[U8]]:
-        """Those near to a time, of each; none: there is no raw video, or it is lost."""
+    def near(self, number: int, time: float, *, within: float) -> list[Sequence[U8]]:
+        """Those that a frame may show, of each; none: there is no raw video, or it is lost."""
         try:
-            both = [one.nearest(time, within=within) for one in self._frames]
+            both = [one.near(number, time, within=within) for one in self._frames]
             if self._raw is not None and not all(both):
                 ended = f"{printable(self._raw)} ends at {time:.2f} s"
                 raise VideoError(f"{ended}, before {printable(self._path)} does.")
@@ -192,32 +217,59 @@ class _RawSources:
 
 
 class _RawFrames:
-    """Frames of a raw video, asked for by increasing times.
+    """Frames of a raw video, asked for by increasing numbers and times of published ones.
 
     Published frames may be fewer or more than raw ones, where a video got another frame rate, so
-    that numbers do not pair them.
+    that times pair them. Or they are the same ones at other times, so that numbers do.
+
+    Args:
+        read: begins to read the raw video.
+        have_one_count: whether both videos have equally many frames.
     """
 
-    def __init__(self, frames: Iterator[TimedFrame]) -> None:
-        self._frames = frames
-        self._near = deque[TimedFrame](maxlen=3)  # two up to the time asked for, and one after it
+    def __init__(
+        self, read: Callable[[], Iterator[TimedFrame]], have_one_count: Callable[[], bool]
+    ) -> None:
+        self._read, self._have_one_count = read, have_one_count
+        self._frames = enumerate(read())
+        self._near = deque[tuple[int, TimedFrame]]()  # up to one after the time asked for
         self._step = 0.0  # seconds between the last two
+        # once one was not near to the time of its number
+        self._by_number: Iterator[tuple[int, TimedFrame]] | None = None
 
-    def nearest(self, time: float, *, within: float) -> Sequence[U8]:
-        """The frame nearest to a time, and those before and after it, nearest first.
+    def near(self, number: int, time: float, *, within: float) -> Sequence[U8]:
+        """The frames that the published frame of a number and a time may show, nearest first.
+
+        `within` is the time since the published frame before. The last one given is that of the
+        same number, where both videos have equally many frames and it is not near in time.
 
         Empty where the last one is earlier by more than its own step, by more than `within`, and by
         more than it lasts: at a constant rate it may be published many times.
         """
-        while not self._near or self._near[-1].time <= time:
+        while not self._near or self._near[-1][1].time <= time:
             following = next(self._frames, None)
             if following is None:
                 break
-            self._step = following.time - self._near[-1].time if self._near else 0.0
+            before = self._near[-1][1].time if self._near else following[1].time
+            self._step = following[1].time - before
             self._near.append(following)
-        if not self._near:
-            return ()
-        last = self._near[-1]
-        if time - last.time > 1.5 * max(self._step, within, last.duration):
-            return ()
-        return [one.pixels for one in sorted(self._near, key=lambda one: abs(one.time - time))]
+            self._forget(time - MOST_LATE * within)
+        last = self._near[-1][1] if self._near else None
+        ended = last is None or time - last.time > MOST_LATE * max(self._step, within, last.duration)
+        if self._by_number is None and (ended or all(n != number for n, _ in self._near)):
+            self._by_number = enumerate(self._read() if self._have_one_count() else ())
+        near = [] if ended else [one for _, one in self._near]
+        near.sort(key=lambda one: abs(one.time - time))
+        near += islice((one for n, one in self._by_number or () if n == number), 1)
+        return [one.pixels for one in near]
+
+    def _forget(self, time: float) -> None:
+        """Let go of frames before a time, or that are too large, but never of the last three.
+
+        These are two up to the time that is asked for, and one after it.
+        """
+        while len(self._near) > 3 and (
+            self._near[0][1].time < time
+            or sum(one.pixels.nbytes for _, one in self._near) > MOST_HELD
+        ):
+            self._near.popleft()
