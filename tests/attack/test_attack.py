@@ -239,6 +239,18 @@ def test_other_colours_of_the_whole_picture_hide_nobody(tmp_path: Path, colours:
     assert not found(kept, "raw").frames and "2 were changed" in found(kept, "raw").says
 
 
+@pytest.mark.parametrize("colours", COLOURS)
+def test_other_colours_of_all_but_a_face_do_not_hide_it(colours: str) -> None:
+    """As under a spotlight, or where what hides was laid on everything else."""
+    raw = demo()[0]
+    published = np.asarray(cv2.transform(raw, COLOURS[colours]), np.uint8)
+    for face in find_faces()(Picture(raw)):
+        area = np.s_[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
+        published[area] = raw[area]
+    faces, _ = beside(published, raw)
+    assert faces.frames == (0,) and "differ from the raw" in faces.says
+
+
 def beside(published: np.ndarray, raw: np.ndarray) -> tuple[Finding, Finding]:
     compared = BesideRaw()
     compared.look(0, published, [raw])

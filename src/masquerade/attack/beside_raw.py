@@ -221,7 +221,8 @@ class BesideRaw:
     ) -> tuple[Sequence[U8], list[F32]]:
         """Raw frames in the published one's colours, and how far each is from it, in raw levels.
 
-        They stay as they are where one change of all colours does not explain most of the frame.
+        Behind them come those as they are, alone where one change of all colours does not explain
+        most of the frame: where only the rest of it was recoloured, people are in theirs.
         Another brightness, white balance, grey or a negative changes everybody by more than
         `UNCHANGED_LEVELS`, and hides nobody.
         """
@@ -242,7 +243,7 @@ class BesideRaw:
         if max(_share_alike(one) for one in explained) < least or max(moved) < gain:
             return raw, differs
         self._recoloured += 1
-        return recoloured, explained
+        return [*recoloured, *raw], [*explained, *differs]
 
     @property
     def looked(self) -> int:

@@ -255,7 +255,9 @@ class _RawFrames:
             self._near.append(following)
             self._forget(time - MOST_LATE * within)
         last = self._near[-1][1] if self._near else None
-        ended = last is None or time - last.time > MOST_LATE * max(self._step, within, last.duration)
+        ended = last is None or time - last.time > MOST_LATE * max(
+            self._step, within, last.duration
+        )
         if self._by_number is None and (ended or all(n != number for n, _ in self._near)):
             self._by_number = enumerate(self._read() if self._have_one_count() else ())
         near = [] if ended else [one for _, one in self._near]
