@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
@@ -30,9 +32,11 @@ from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import OutputError, UsageError
 from masquerade.extraction.poses import Picture
+from masquerade.methods import METHODS
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.report.attack_page import render_attack_page
+from masquerade.report.page import embedded
 from masquerade.storage import file_digest
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -545,6 +549,51 @@ def test_a_receipt_of_another_file_or_method_says_not_that_it_is_drawn(tmp_path:
     assert not said("blacken", {}, mine)
     assert not said("mannequin", {"ground": "floor"}, file_digest(receipt))
     assert not said("of nobody", {}, mine)
+
+
+def test_no_network_is_built_by_what_a_receipt_says(tmp_path: Path) -> None:
+    """It could be of any size, or made of a file of this machine."""
+    path = write(tmp_path / "out.mp4", count=1)
+    receipt = path.with_name("out.mp4.receipt.json")
+    for name, method in METHODS.items():
+        if method.regions_only:
+            continue
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(METHODS, name, type(name, (method,), {"__init__": refuse}))
+            said = {"name": name, "arguments": {"width": 10**6, "weights": "/etc/passwd"}}
+            text = json.dumps({"method": said, "output": {"sha256": file_digest(path)}})
+            receipt.write_text(text)
+            assert not said_to_be_drawn(path)
+    assert main(["attack", str(path), "--frames", "1", "--quick"]) == 4
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise RuntimeError("it was built")
+
+
+def test_a_receipt_that_cannot_be_read_to_its_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"published")
+    receipt = tmp_path / "out.mp4.receipt.json"
+    os.mkfifo(receipt)
+    assert not said_to_be_drawn(path) and find_receipt(path).level == "left"
+    receipt.unlink()
+    say_it_is_drawn(path)
+    assert said_to_be_drawn(path)
+    with receipt.open("a") as file:
+        file.truncate(file_facts.MOST_RECEIPT_BYTES + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        assert not said_to_be_drawn(path)
+
+
+def test_a_file_whose_receipt_would_have_too_long_a_name_is_read_for_its_tags(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / f"{'a' * 246}.mp4"
+    words = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=64x48:d=0.2"]
+    subprocess.run([*words, "-metadata", "title=Jane", path], check=True)
+    assert main(["attack", str(path), "--frames", "1", "--quick"]) == 4
 
 
 def test_a_file_is_read_for_its_digest_once_while_it_stays_as_it_is(

@@ -1,6 +1,7 @@
 """What a published file tells beside its pictures: tags, sound, other streams, a receipt."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError, escape
-from masquerade.methods import build
+from masquerade.methods import METHODS, build
 from masquerade.video.container import printable
 from masquerade.video.matroska_data import list_other_apps
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, video_digest, video_signature
@@ -37,6 +38,7 @@ TELLING_SIDE_DATA = {
 }
 """Side data of frames that may identify, by FFmpeg's name, in words: what is said, and when."""
 LARGEST_PADDING = 63  # pixels on an axis, to whole blocks of HEVC; more was cropped
+MOST_RECEIPT_BYTES = 2**27  # of a receipt that is read: one of our own has some bytes a frame
 PRIMING_SECONDS = 0.3  # of sound, at most, that an encoder puts before the first that is heard
 HIDES: Mapping[str, frozenset[Kind]] = {
     "people": frozenset(("person", "pose")),
@@ -129,11 +131,12 @@ def find_receipt(path: Path) -> Finding:
     beside = path.with_name(path.name + RECEIPT_SUFFIX)
     name = escape(beside.name)
     receipt = _receipt_beside(path)
-    left = beside.exists() and not _is_public(receipt)
+    lies = os.path.exists(beside)  # unlike Path's, it bears a name that no file can have
+    left = lies and not _is_public(receipt)
     if left:
         says = f"{name} lies beside the file: it names the source and its digest, so keep it to "
         says += "yourself."
-    elif beside.exists():
+    elif lies:
         says = f"{name} lies beside the file: it is a public one, which does not name the source."
     else:
         says = "No receipt lies beside the file."
@@ -190,6 +193,9 @@ def said_to_be_drawn(path: Path) -> bool:
         made, method = receipt["output"]["sha256"], receipt["method"]
         if made != _digest(path):
             return False
+        # no other is built: a stranger's arguments may ask for any network, or name any file
+        if method["name"] not in METHODS or not METHODS[method["name"]].regions_only:
+            return False
         return shows_no_pixel(build(method["name"], **method["arguments"]))
     except (OSError, ValueError, TypeError, KeyError, MasqueradeError):
         return False
@@ -207,9 +213,15 @@ def _is_public(receipt: Mapping[str, Any]) -> bool:
 
 
 def _receipt_beside(path: Path) -> Mapping[str, Any]:
-    """The content of the receipt beside a file; empty where none can be read."""
+    """The content of the receipt beside a file; empty where none can be read.
+
+    A stranger may have put anything there: a pipe, which is never read to its end, or a huge file.
+    """
+    beside = path.with_name(path.name + RECEIPT_SUFFIX)
     try:
-        receipt = json.loads(path.with_name(path.name + RECEIPT_SUFFIX).read_text("utf-8"))
+        if not beside.is_file() or beside.stat().st_size > MOST_RECEIPT_BYTES:
+            return {}
+        receipt = json.loads(beside.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return receipt if isinstance(receipt, dict) else {}
