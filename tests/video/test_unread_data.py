@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,7 @@ from masquerade.video.decoding_process import list_frame_tags
 from masquerade.video.frame import Frame
 from masquerade.video.probe import StreamFrames, probe, tally_frames
 from masquerade.video.read import Reader
-from masquerade.video.unread_data import list_unread_data
+from masquerade.video.unread_data import MOST_NAMES, list_unread_data
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Jane</x:xmpmeta>"
 
@@ -175,6 +176,37 @@ def test_boxes_of_an_mp4_that_no_player_reads_are_told(tmp_path: Path) -> None:
     assert list_unread_data(path) == ()
     path.write_bytes(data[: len(data) // 2])  # cut short, within a box that is known
     assert list_unread_data(path) == ()
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("box", [b"uuid", b"PICT"])
+def test_a_box_before_all_that_a_player_reads_is_told(tmp_path: Path, box: bytes) -> None:
+    path = make(tmp_path / "a.mp4", "-movflags", "+empty_moov+default_base_moof+frag_keyframe")
+    data = path.read_bytes()
+    assert tags(path).level == "nothing"
+    path.write_bytes(struct.pack(">I4s", 24, box) + b"a picture, whole" + data)
+    found = tags(path)
+    assert found.level == "recovered" and f" in a {box.decode()} box." in found.says
+
+
+@needs_ffmpeg
+def test_millions_of_boxes_fill_no_memory(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4")
+    data = path.read_bytes()
+
+    def peak(boxes: bytes, named: int) -> int:
+        path.write_bytes(data + boxes)
+        tracemalloc.start()
+        try:
+            assert len(list_unread_data(path)) == named
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    one = peak(struct.pack(">I4s", 8, b"abcd"), 1)
+    assert peak(struct.pack(">I4s", 8, b"abcd") * 20_000, 1) < one + 50_000
+    others = [struct.pack(">I4s", 8, f"{number:04d}".encode()) for number in range(5000)]
+    assert peak(b"".join(others), MOST_NAMES) < one + 100_000
 
 
 @needs_ffmpeg

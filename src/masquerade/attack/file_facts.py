@@ -59,7 +59,9 @@ def read_tags(
     names = dict.fromkeys([*info.tags, *frame_tags])
     telling = [_explain(name) for name in names if not _is_harmless(name)]
     exif = any(name.startswith("frame:") for name in info.tags)
-    telling += list_unread_data(info.path, exif_is_read=exif, video=info.kind == "video")
+    telling += list_unread_data(
+        info.path, exif_is_read=exif, video=info.kind == "video", container=info.container
+    )
     other = [escape(name) for name in info.other_texts]
     other += list_other_apps(info.path)
     other += ["a message between its frames"] if other_messages else []

@@ -3,7 +3,7 @@
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from mmap import mmap
 from pathlib import Path
@@ -73,7 +73,7 @@ def list_used_bytes(path: Path) -> list[tuple[int, int]]:
     return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
-def count_unused(data: mmap, boxes: Sequence[Mp4Box], used: Sequence[tuple[int, int]]) -> int:
+def count_unused(data: mmap, boxes: Iterable[Mp4Box], used: Sequence[tuple[int, int]]) -> int:
     """Count the bytes of `mdat` that no packet takes, of each stretch from its first filled one on.
 
     Args:
@@ -93,15 +93,17 @@ def count_unused(data: mmap, boxes: Sequence[Mp4Box], used: Sequence[tuple[int, 
     return count
 
 
-def names_in_mp4(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
+def names_in_mp4(data: mmap, boxes: Iterable[Mp4Box]) -> Iterator[str]:
     """Yield the names of boxes and data in an MP4 that are neither samples nor tags."""
+    indexes = 0
     for name, start, after in boxes:
+        indexes += name == b"moov"
         if name not in TOP:
             yield _box(name)
         elif name in BRANDS and after - start > MOST_BRANDS:
             yield _data_in(name)
         yield from _names_in_box(data, name, start, after)
-    if [name for name, *_ in boxes].count(b"moov") > 1:
+    if indexes > 1:
         yield "a second moov box"
 
 
@@ -113,7 +115,7 @@ def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 
         if is_filled(data, start + 4 + _TIMES[name] * size, min(after, start + 4 + 2 * size)):
             yield f"a time in {_box(name)}"
     if name == b"minf":
-        yield from _names_in_entries(data, list(mp4_boxes(data, start, after)))
+        yield from _names_in_entries(data, start, after)
     if name not in INSIDE or depth >= DEEPEST:
         return
     if name == b"meta" and data[start + 4 : start + 8] != b"hdlr":
@@ -128,11 +130,14 @@ def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 
         yield _data_in(name)
 
 
-def _names_in_entries(data: mmap, boxes: Sequence[Mp4Box]) -> Iterator[str]:
-    """Yield the names of unknown boxes and data in the sample entries of a video or sound track."""
-    names = {name for name, *_ in boxes}
-    video = b"vmhd" in names
-    if not video and b"smhd" not in names:
+def _names_in_entries(data: mmap, place: int, end: int) -> Iterator[str]:
+    """Yield the names of unknown boxes and data in the sample entries of a video or sound track.
+
+    These are in the `minf` box from `place` to `end`.
+    """
+    kinds = {name for name, *_ in mp4_boxes(data, place, end) if name in (b"vmhd", b"smhd")}
+    video, boxes = b"vmhd" in kinds, mp4_boxes(data, place, end)
+    if not kinds:
         return
     tables = (mp4_boxes(data, start, after) for name, start, after in boxes if name == b"stbl")
     for table, start, after in chain.from_iterable(tables):

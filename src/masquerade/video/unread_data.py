@@ -22,6 +22,7 @@ from masquerade.video.undisplayed import mp4_boxes
 
 BEHIND = "data behind the picture"
 EXIF = "Exif that is not read"
+MOST_NAMES = 100  # that are told of a file, whose boxes may each have another
 BARE = 32  # bytes of Exif that has one entry: how the picture is turned, which is no tag to FFmpeg
 INSTEAD = "a picture that is shown instead of the animation, which no attack looked at"
 PNG, GIF = b"\x89PNG\r\n\x1a\n", b"GIF8"
@@ -37,25 +38,31 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of w
 
 
 def list_unread_data(
-    path: Path, *, exif_is_read: bool = True, video: bool = False
+    path: Path, *, exif_is_read: bool = True, video: bool = False, container: str = ""
 ) -> tuple[str, ...]:
     """Names of the metadata and other data in a file that FFmpeg does not read.
 
     Of a JPEG, PNG, WebP, GIF, MP4, Matroska file or MPEG transport stream, each name once; of other
     files none: FFmpeg reads the tags of a TIFF. Of Exif it reads the first segment, if it can:
-    `exif_is_read`. Of a `video` that is JPEG alone, every picture is a frame.
+    `exif_is_read`. Of a `video` that is JPEG alone, every picture is a frame. `container` is
+    FFmpeg's name of the format, which knows an MP4 whatever box comes first.
     """
+    names: dict[str, None] = {}
     with path.open("rb") as file:
         if not file.read(1):
             return ()
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            names = list(_names(data, path, video=video))
-    if exif_is_read and EXIF in names:
-        names.remove(EXIF)
-    return tuple(dict.fromkeys(names))
+            for name in _names(data, path, video=video, container=container):
+                if name == EXIF and exif_is_read:
+                    exif_is_read = False  # which is of the first alone
+                    continue
+                names[name] = None
+                if len(names) == MOST_NAMES:
+                    break
+    return tuple(names)
 
 
-def _names(data: mmap, path: Path, *, video: bool) -> Iterator[str]:
+def _names(data: mmap, path: Path, *, video: bool, container: str) -> Iterator[str]:
     if data[:3] == JPEG:
         yield from _in_jpeg(data, video=video)
     elif data[:8] == PNG:
@@ -65,7 +72,7 @@ def _names(data: mmap, path: Path, *, video: bool) -> Iterator[str]:
     elif data[:4] == GIF:
         if data.find(b"XMP DataXMP") >= 0:
             yield "XMP"
-    elif data[4:8] in TOP:  # old QuickTime files have no ftyp
+    elif data[4:8] in TOP or "mp4" in container:  # old QuickTime files have no ftyp
         yield from _in_mp4(data, path)
     elif data[:4] == EBML:
         yield from names_in_matroska(data)
@@ -162,12 +169,12 @@ def _in_webp(data: mmap) -> Iterator[str]:
 
 
 def _in_mp4(data: mmap, path: Path) -> Iterator[str]:
-    boxes = list(mp4_boxes(data, 0, len(data)))
-    yield from names_in_mp4(data, boxes)
-    samples = any(name == b"mdat" for name, *_ in boxes)
-    if samples and count_unused(data, boxes, list_used_bytes(path)) > SLACK:
+    end, after, samples = len(data), 0, False
+    yield from names_in_mp4(data, mp4_boxes(data, 0, end))
+    for name, _, stop in mp4_boxes(data, 0, end):  # no list: there may be millions
+        after, samples = stop, samples or name == b"mdat"
+    if samples and count_unused(data, mp4_boxes(data, 0, end), list_used_bytes(path)) > SLACK:
         yield UNUSED
-    after = boxes[-1][2] if boxes else 0
     if data[after + 4 : after + 8] not in TOP:  # else the file ends within a box
         yield from _behind(data, after)
 
