@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from masquerade.attack.packet_sizes import LEAST_PARTS, compare_packet_sizes, correlation
+from masquerade.attack.packet_sizes import (
+    LEAST_PARTS,
+    compare_packet_sizes,
+    correlation,
+    size_series,
+)
+from masquerade.video.probe import PacketFacts
 
 COUNT, RATE = 150, 25
 CONSTANT = {  # as docs/attack.md has it
@@ -72,6 +78,14 @@ def test_too_short_a_video_is_said_to_be(raw: Path, tmp_path: Path) -> None:
                 out.mux(packet)
     found = compare_packet_sizes(short, raw)
     assert found.level == "nothing" and f"{LEAST_PARTS} are needed" in found.says
+
+
+def test_a_file_of_impossible_length_is_not_compared() -> None:
+    """An MP4 may say of a frame that it is shown for years: a part each .2 s would fill memory."""
+    packets = [PacketFacts(1000 + number, False, 0.04) for number in range(100)]
+    assert len(size_series(packets)) == 20
+    assert not len(size_series([*packets, PacketFacts(1000, False, 2.0**31)]))
+    assert not len(size_series([*packets, PacketFacts(1000, False, float("inf"))]))
 
 
 def test_what_changes_slowly_is_not_like_something_else_by_chance() -> None:

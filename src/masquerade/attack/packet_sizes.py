@@ -20,6 +20,7 @@ Series = NDArray[np.float64]
 
 PART = 0.2  # seconds over which sizes are averaged: several frames, whose kinds differ in size
 LEAST_PARTS = 12  # without which nothing can be compared
+MOST_PARTS = 10**7  # 23 days, beyond which a file does not tell how long it lasts
 LEAST_LIKE = 0.3  # correlation below which sizes tell hardly anything
 LEAST_STANDARD_ERRORS = 3.0  # from which on a correlation is none by chance
 
@@ -35,7 +36,9 @@ def compare_packet_sizes(path: Path, raw: Path) -> Finding:
     work = f"sizes of all packets but key frames, in {count} parts of {PART:g} s"
     if count < LEAST_PARTS or not all(one[:count].std() > 0 for one in (published, source)):
         why = f"there are {count} parts of {PART:g} s, and {LEAST_PARTS} are needed"
-        if count >= LEAST_PARTS:
+        if not count:
+            why = "one of the files does not tell how long its frames are shown"
+        elif count >= LEAST_PARTS:
             why = "in one of the files all packets are of one size, or key frames"
         return Finding(
             attack="sizes",
@@ -67,10 +70,11 @@ def size_series(packets: Sequence[PacketFacts]) -> Series:
     """Logarithms of the packets' sizes to base 2, averaged over parts of the video.
 
     Key frames hold a whole picture and are left out, so that their rhythm is not taken for motion.
+    Empty where the file does not tell how long its frames are shown, or what cannot be.
     """
     seconds = np.array([one.seconds for one in packets])
     ends = np.cumsum(seconds)
-    if not len(packets) or not ends[-1]:  # a file that does not say how long its frames are shown
+    if not len(packets) or not 0 < ends.max() < MOST_PARTS * PART:
         return np.zeros(0)
     part = ((ends - seconds / 2) / PART).astype(np.int64)
     kept = np.array([not one.key for one in packets])
