@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -336,6 +337,27 @@ def test_several_published_videos_of_one_raw_video_lead_to_it_and_are_no_more_tr
     assert ranked(3, "face").level == "nothing"  # a guess finds as many too often
     assert ranked(3, *"abcdef").level == "nothing"  # and copies make it no surer
     assert ranked(1, "face", "person").says.startswith("Nothing can be compared")
+
+
+def test_copies_of_one_raw_video_are_one_source(
+    videos: Path, raw_videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would tie with its copy, and be found by nobody."""
+
+    class Shown:
+        shown: ClassVar[dict[str, Proof]] = {}
+
+        def describe(self, count: int, frames: object) -> dict[str, np.ndarray]:
+            return described(0, SCENE)
+
+    monkeypatch.setattr(run, "VideoDescriber", Shown)
+    beside: dict[Path, Path | None] = {
+        one: raw_videos / one.name for one in sorted(videos.iterdir())
+    }
+    attacked = [VideoAttack(path=path, frames=20) for path in beside]
+    assert [one.attack for one in run._attack_folder(attacked, beside, None, [])][1:] == ["source"]
+    shutil.copy(raw_videos / "bad.mp4", raw_videos / "fine.mp4")
+    assert len(list(run._attack_folder(attacked, beside, None, []))) == 1  # none to be told apart
 
 
 @ALONE

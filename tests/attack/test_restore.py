@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -136,8 +137,9 @@ def test_no_network_learns_from_the_video_that_it_restores(
         assert int(path.stem) not in learned and len(learned) >= 3
 
 
+@pytest.mark.parametrize("copied", [False, True], ids=["one file", "copies"])
 def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
 ) -> None:
     """Each raw video is one grey level, and published twice."""
     levels = (40, 120, 200)
@@ -147,6 +149,9 @@ def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them
         for level in levels:
             raw = tmp_path / f"{level}.mp4"
             write(raw, lambda frame, level=level: np.full_like(frame, level), count=3)
+            if copied:  # as for outputs in two folders, whose raw videos must have their names
+                (tmp_path / f"{kind}s").mkdir(exist_ok=True)
+                raw = Path(shutil.copy(raw, tmp_path / f"{kind}s"))
             beside[write(tmp_path / kind / raw.name, black, count=2)] = raw
     nets: dict[int, set[int]] = {}
 

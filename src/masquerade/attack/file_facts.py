@@ -184,6 +184,14 @@ def is_made_from(path: Path, raw: Path) -> bool:
     return "output" in receipt and isinstance(named, str) and named == _digest(raw)
 
 
+def content_of(path: Path) -> str:
+    """What a video has in common with its copies and links: its digest, if it can be read."""
+    try:
+        return _digest(path)
+    except (OSError, VideoError):
+        return str(path.resolve())
+
+
 def said_to_be_drawn(path: Path) -> bool:
     """Whether the file's own receipt names a method that shows no pixel of the source.
 

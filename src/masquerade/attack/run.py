@@ -20,6 +20,7 @@ from masquerade.attack.aligned_frames import check_pair
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
+    content_of,
     find_receipt,
     hides_whole_frames,
     meant_to_hide,
@@ -192,10 +193,11 @@ def _attack_folder(
     yield with_lost(compare_videos(described, shown))
     lost.clear()
     sources: dict[Path, Path] = {}
+    first: dict[str, Path] = {}  # of the raw videos of one content
     for path in described:
         source = beside.get(path)
         if source is not None and (one := describe(source, path)) is not None:
-            raw[path], sources[path] = one, source.resolve()
+            raw[path], sources[path] = one, first.setdefault(content_of(source), source)
     if len(set(sources.values())) > 1 or lost:
         yield with_lost(rank_sources({path: described[path] for path in raw}, raw, sources))
 
@@ -494,7 +496,8 @@ def _cross_fit_restorers(
     foreseen are added.
     """
     pairs = {path: raw for path, raw in beside.items() if raw is not None}
-    alone = len({raw.resolve() for raw in pairs.values()}) == 1
+    contents = {raw: content_of(raw) for raw in set(pairs.values())}
+    alone = len(set(contents.values())) == 1
     shared = 1 if alone else len(pairs)  # pairs among which one network's patches are divided
     patches: dict[Path, Tensor] = {}
     found_for: dict[Path, Restoration] = {}  # also of the unread, why nothing was tried
@@ -520,11 +523,11 @@ def _cross_fit_restorers(
                 patches[path] = cut
         if progress:
             progress("pairs to learn from", done, len(pairs))
-    sources = list(dict.fromkeys(pairs[path].resolve() for path in patches))
+    sources = list(dict.fromkeys(contents[pairs[path]] for path in patches))
     groups = min(NETWORKS, len(sources))
     for group in range(groups):
         dealt = sources[group::groups]
-        mine = [path for path in patches if pairs[path].resolve() in dealt]
+        mine = [path for path in patches if contents[pairs[path]] in dealt]
         others = [one for path, one in patches.items() if path not in mine]
         words = f"learned from {len(others)} other pairs of videos"
         one = _learn(others, words)
