@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from test_attack import Change, found, write
 
 from masquerade.attack import AttackConfig, attack_files
-from masquerade.attack.finders import Finders
+from masquerade.attack.finders import Finders, Kind
 from masquerade.attack.own_output import check_own_output
 from masquerade.attack.raw_text import RawText
 from masquerade.cli import main
 from masquerade.errors import OutputError, UsageError
+from masquerade.regions.boxes import Box
+from masquerade.regions.text import TextDetector
 
 LINES = ((40, 120, "Ward 7 Mrs Example", 1.1, 255), (300, 300, "B-XY 1234", 0.8, 10))
 
@@ -78,6 +81,30 @@ def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
     none = RawText(text.finders)
     none.look(1, np.full_like(raw, 120), [np.full_like(raw, 120)])
     assert none.finding().says.startswith("No text is seen in 1 raw frames")
+
+
+class OneSquare:
+    """Finds one thing as wide as high, where the network found no line."""
+
+    def find(self, kind: Kind, frame: np.ndarray, *, any_shape: bool = False) -> list[Box]:
+        return [Box(40, 100, 80, 140, score=0.9, label="text")] if any_shape else []
+
+
+def test_short_or_diagonal_text_of_the_raw_video_is_compared_too() -> None:
+    raw, text = scene(BLANK), RawText(cast(Finders, OneSquare()))
+    text.look(0, raw, [raw])
+    text.look(1, half_hidden(raw), [raw])
+    assert text.finding().frames == (0,) and text.finding().level == "recovered"
+
+
+def test_finders_give_text_of_any_shape_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boxes = np.array([[10.0, 10.0, 50.0, 50.0], [100.0, 10.0, 200.0, 50.0]]), np.full(2, 0.9)
+    monkeypatch.setattr(TextDetector, "__call__", lambda *_, **__: boxes)
+    finders = Finders(kinds=("face", "text"))
+    assert len(finders.find("text", BLANK, faces=())) == 1
+    assert len(finders.find("text", BLANK, faces=(), any_shape=True)) == 2
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,19 @@ class Finders:
         if "text" in kinds:
             self._line = TextDetector(threshold=POSSIBLE_SCORES["text"])
 
-    def find(self, kind: Kind, frame: U8, *, faces: Sequence[Box] | None = None) -> list[Box]:
+    def find(
+        self,
+        kind: Kind,
+        frame: U8,
+        *,
+        faces: Sequence[Box] | None = None,
+        any_shape: bool = False,
+    ) -> list[Box]:
         """What of one kind is in a frame (H, W, 3), from the lowest score that is looked at.
 
-        `faces` are known to be in it, and are no text; None: look for them.
+        `faces` are known to be in it, and are no text; None: look for them. With `any_shape` text
+        is also what is as high as it is long, such as a few letters or a line that lies diagonally:
+        in a frame as it was filmed, which has no drawn heads.
         """
         if kind == "person":
             return to_boxes(*self._person(frame, in_tiles=True), "person")
@@ -74,7 +83,8 @@ class Finders:
         found = list(self.face(Picture(frame))) if kind == "face" or faces is None else faces
         if kind == "face":
             return list(found)
-        lines = [box for box in to_boxes(*self._line(frame), "text") if _is_line(box)]
+        boxes = to_boxes(*self._line(frame), "text")
+        lines = [box for box in boxes if any_shape or _is_line(box)]
         return [box for box in lines if not overlaps(box, found)]
 
     def _find_poses(self, frame: U8) -> list[Box]:

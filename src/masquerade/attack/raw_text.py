@@ -39,7 +39,7 @@ class RawText:
         """
         nearest = raw[0] if nearest is None else nearest
         scale = scale_of(published, nearest)
-        boxes = [scaled_box(box, scale) for box in self._find(nearest)]
+        boxes = [scaled_box(box, scale) for box in self._find(nearest, any_shape=True)]
         self.lines[number] = 0
         if not boxes:
             return
@@ -59,8 +59,8 @@ class RawText:
                 self.proofs = surest([*self.proofs, proof])
                 self.there[number] = self.there.get(number, 0) + 1
 
-    def _find(self, frame: U8) -> list[Box]:
-        found = self.finders.find("text", frame)
+    def _find(self, frame: U8, *, any_shape: bool = False) -> list[Box]:
+        found = self.finders.find("text", frame, any_shape=any_shape)
         return [one for one in found if one.score >= SURE_SCORES["text"]]
 
     def finding(self) -> Finding:
