@@ -690,6 +690,23 @@ def test_one_bad_file_of_a_folder_stops_nothing(
     assert f"no videos by their names: {tmp_path / 'notes.txt'}\n" in said.err
 
 
+def test_json_is_plain_whatever_a_terminal_can_show(tmp_path: Path) -> None:
+    path = tmp_path / "é.mp4"
+    path.write_bytes(b"no video")
+    words = [sys.executable, "-m", "masquerade", "attack", path, "--json", "--quick"]
+    run = subprocess.run(
+        words, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True
+    )
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["not_attacked"] == [str(path)]
+
+
+def test_a_very_wide_or_high_proof_is_shown() -> None:
+    for shape in ((1, 280, 3), (280, 1, 3)):
+        assert embedded(np.zeros(shape, np.uint8), width=140).startswith("data:image/jpeg")
+        assert embedded(np.zeros((1, 2000, 3), np.uint8)).startswith("data:image/jpeg")
+
+
 def test_what_is_recovered_hides_no_file_that_was_not_attacked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

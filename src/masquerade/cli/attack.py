@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
     if options.json:
-        print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
+        print(json.dumps(report.plain(), indent=1))
     else:
         _print(report, options)
     for video in report.not_attacked:

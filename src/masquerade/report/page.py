@@ -59,6 +59,7 @@ def embedded(pixels: Pixels, *, width: int | None = None) -> str:
     """A small picture as a data URL, at most 420 pixels wide, or enlarged to a width."""
     scale = min(1.0, 420 / pixels.shape[1]) if width is None else width / pixels.shape[1]
     way = cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=way)
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    small = cv2.resize(pixels, size, interpolation=way)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
