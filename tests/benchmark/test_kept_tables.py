@@ -70,10 +70,15 @@ def result() -> Evaluation:
     return replace(found, rows=found.rows[:3])
 
 
-def measure(folder: Path, kept: KeptTable, result: Evaluation) -> str:
-    """Keep a table as `masquerade benchmark` does; gives the page."""
+def keep(folder: Path, kept: KeptTable, result: Evaluation) -> None:
+    """Keep a table as `masquerade benchmark` does before it writes the page."""
     others = {f"{kept.name}{ABOUT}": kept.to_json()}
     write_results(result, results_folder(folder, kept.suite), kept.name, others=others)
+
+
+def measure(folder: Path, kept: KeptTable, result: Evaluation) -> str:
+    """Keep a table as `masquerade benchmark` does; gives the page."""
+    keep(folder, kept, result)
     write_page(folder, "masquerade benchmark", report=pytest.fail)
     return (folder / "index.html").read_text("utf-8")
 
@@ -83,7 +88,7 @@ def sections(page: str) -> list[str]:
 
 
 def test_what_is_kept_is_read_again(tmp_path: Path, result: Evaluation) -> None:
-    measure(tmp_path, MEASURED, result)
+    keep(tmp_path, MEASURED, result)
     assert kept_tables(tmp_path, report=pytest.fail) == [(MEASURED, result)]
     assert clips_folder(tmp_path, "quick", "mimes").name == "mimes-clips"
 
@@ -140,7 +145,7 @@ def test_tables_of_other_runs_and_suites_stay_on_the_page(
 def test_a_table_that_failed_since_is_marked_as_of_an_earlier_run(
     tmp_path: Path, result: Evaluation
 ) -> None:
-    measure(tmp_path, MEASURED, result)
+    keep(tmp_path, MEASURED, result)
     page = measure(tmp_path, replace(MEASURED, name="uti", place=1), result)
     assert "Of an earlier run" not in page
     write_page(tmp_path, "again", failed=[("quick", "uti"), ("quick", "new")], report=pytest.fail)
@@ -163,8 +168,8 @@ def test_there_is_no_page_before_there_is_a_table(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_read_is_named_and_the_others_stay(
     tmp_path: Path, result: Evaluation, file: str, text: str
 ) -> None:
-    measure(tmp_path, MEASURED, result)
-    measure(tmp_path, replace(MEASURED, name="uti"), result)
+    keep(tmp_path, MEASURED, result)
+    keep(tmp_path, replace(MEASURED, name="uti"), result)
     (results_folder(tmp_path, "quick") / file).write_text(text)
     said: list[str] = []
     assert [one.name for one, _ in kept_tables(tmp_path, report=said.append)] == ["mimes"]
