@@ -82,11 +82,15 @@ def test_what_is_drawn_is_hidden_in_its_frames_alone(video: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "boxes",
-    [{1000: PLACE}, {1: (1000.0, 90.0, 1040.0, 110.0)}, {1: (-90.0, -90.0, -50.0, -50.0)}],
+    ("boxes", "methods", "parts"),
+    [
+        ({1000: PLACE}, {}, 1),
+        ({1: (1000.0, 90.0, 1040.0, 110.0)}, {}, 1),
+        ({1: (-90.0, -90.0, -50.0, -50.0)}, {}, 1),
+        ({1000: PLACE}, {DRAWN_TRACKS + 1: "blur"}, 1),
+        ({1: (1000.0, 90.0, 1040.0, 110.0)}, {DRAWN_TRACKS + 1: "blur"}, 2),
+    ],
 )
-@pytest.mark.parametrize("methods", [{}, {DRAWN_TRACKS + 1: "blur"}])
-@pytest.mark.parametrize("parts", [1, 2])
 def test_what_is_drawn_where_there_is_no_picture_is_refused(
     video: Path, boxes: Any, methods: dict[int, str], parts: int
 ) -> None:

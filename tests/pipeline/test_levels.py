@@ -135,12 +135,12 @@ def test_what_attackers_named_of_figures_is_what_the_table_says() -> None:
 
 
 def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:
-    receipt = masquerade.anonymize_file(clip, tmp_path / "a.mp4", level="face")
+    receipt = masquerade.anonymize_file(clip, tmp_path / "a.mp4", level="face", preview=0.2)
     assert receipt.settings["level"] == "face"
     assert receipt.measured == LEVELS["face"].measured
     assert receipt.settings["regions"] == "faces"
     assert receipt.coverage.empty == 0
-    plain = masquerade.anonymize_file(clip, tmp_path / "b.mp4")
+    plain = masquerade.anonymize_file(clip, tmp_path / "b.mp4", preview=0.2)
     assert (plain.method, plain.settings["level"]) == (receipt.method, None)
     assert plain.measured is None
 
