@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import types
@@ -208,12 +208,10 @@ def test_the_doctor_names_whole_the_files_that_are_here(
 
 
 def test_a_full_disk_is_one_sentence_and_no_file(
-    command: Callable[..., Any], clip: Path, tmp_path
+    called: Callable[..., Any], full_after: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
-    def small() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    done = command("anonymize", clip, "-o", "out.mp4", preexec_fn=small)
+    with full_after(20_000):
+        done = called("anonymize", clip, "-o", "out.mp4")
     assert done.returncode == 1, done.stderr
     assert "out.mp4" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
@@ -255,9 +253,9 @@ def test_the_demo_replaces_its_own_clip_alone(tmp_path: Path) -> None:
 
 
 def test_the_demo_replaces_what_a_demo_made_alone_and_its_raw_copy_is_private(
-    clip: Path, called: Any, tmp_path: Path
+    short_clip: Path, called: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "in.mp4").write_bytes(short_clip.read_bytes())
     made, report = tmp_path / "in_anonymized.mp4", tmp_path / "in_report.html"
     made.write_bytes(b"of anonymize")
     words = ["demo", "in.mp4", "-o", ".", "--method", "blacken", "--allow-gaps"]
@@ -281,9 +279,9 @@ def test_the_demo_replaces_what_a_demo_made_alone_and_its_raw_copy_is_private(
 
 
 def test_a_strangers_file_name_moves_no_cursor_of_the_demos_terminal(
-    clip: Path, called: Any, tmp_path: Path
+    short_clip: Path, called: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "a\x1b[2Jb.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "a\x1b[2Jb.mp4").write_bytes(short_clip.read_bytes())
     done = called("demo", "a\x1b[2Jb.mp4", "-o", ".", "--method", "blacken", "--allow-gaps")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout and done.stdout.count(r"a\x1b[2Jb") == 3
@@ -320,21 +318,21 @@ def test_a_list_on_stdin_and_a_bad_file_among_them(
 
 
 def test_a_list_may_come_with_a_nul_after_each_name(
-    command: Callable[..., Any], clip: Path, tmp_path: Path
+    called: Callable[..., Any], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `find -print0` writes it."""
     (tmp_path / "a\nb.mp4").write_bytes(clip.read_bytes())
-    done = command("anonymize", "-", "-o", "o/", "--dry-run", input=f"{clip}\0a\nb.mp4\0")
+    listed = io.TextIOWrapper(io.BytesIO(f"{clip}\0a\nb.mp4\0".encode()))
+    monkeypatch.setattr(sys, "stdin", listed)
+    done = called("anonymize", "-", "-o", "o/", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert f"{clip} -> o/person.mp4" in done.stdout and "b.mp4 -> o/a" in done.stdout
 
 
-def test_dry_run_and_quiet(
-    command: Callable[..., Any], called: Callable[..., Any], clip: Path, tmp_path: Path
-) -> None:
+def test_dry_run_and_quiet(called: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
     done = called("anonymize", clip, "-o", "o/", "--dry-run")
     assert done.stdout == f"{clip} -> o/person.mp4\n" and not list(tmp_path.iterdir())
-    done = command("anonymize", clip, "-o", "o/", "-q", "--preview", "0.1")
+    done = called("anonymize", clip, "-o", "o/", "-q", "--preview", "0.1")
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 

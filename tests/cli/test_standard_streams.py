@@ -48,7 +48,11 @@ def test_closed_streams_end_no_work(clip: Path, tmp_path: Path) -> None:
     ("redirection", "words", "says"),
     [
         ("<&-", ["anonymize", "-"], "- is standard input, which is closed"),
-        ("<&-", ["live", "-", "-o", "safe.mp4", *HIDDEN], "- is standard input, which is closed"),
+        pytest.param(
+            *("<&-", ["live", "-", "-o", "safe.mp4", *HIDDEN]),
+            "- is standard input, which is closed",
+            marks=pytest.mark.slow,
+        ),
         (">&-", ["live", "-", "-o", "-", *HIDDEN], "- is standard output, which is closed"),
     ],
 )
