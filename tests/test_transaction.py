@@ -117,8 +117,7 @@ def test_whichever_call_fails_all_are_new_or_all_are_old(
     raise AssertionError("it never ended")
 
 
-@pytest.mark.parametrize("renamed", [False, True])
-@pytest.mark.parametrize("older", [{}, OLD])
+@pytest.mark.parametrize(("older", "renamed"), [({}, False), (OLD, False), (OLD, True)])
 def test_whatever_a_kill_leaves_the_next_run_ends(
     tmp_path: Path, older: dict[str, str], renamed: bool
 ) -> None:

@@ -8,7 +8,7 @@ from made_rows import HOSTILE, action, private, row, score
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, PosesSeen
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def table() -> Evaluation:
     """Raw video, a method that holds, one that is undecided, two that leak, and one not run."""
     return Evaluation(

@@ -273,14 +273,20 @@ def test_a_page_of_the_users_own_is_not_replaced(table: Evaluation, tmp_path: Pa
     assert "Ward" in own.read_text("utf-8") and chart.exists()
 
 
+@pytest.fixture(scope="module")
+def chart(table: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a chart of a report."""
+    folder = tmp_path_factory.mktemp("made")
+    write_report(folder, [table], title="Ward")
+    return min(one.name for one in (folder / "charts").iterdir())
+
+
 @pytest.mark.parametrize(
     "name", ["table.csv", "table.tex", "results.json", "trade-off.png", "charts/{}"]
 )
 def test_files_of_the_users_own_are_not_replaced_where_no_page_is(
-    table: Evaluation, tmp_path: Path, name: str
+    table: Evaluation, tmp_path: Path, chart: str, name: str
 ) -> None:
-    write_report(tmp_path / "made", [table], title="Ward")
-    chart = min(one.name for one in (tmp_path / "made" / "charts").iterdir())
     own = tmp_path / "paper" / name.format(chart)
     own.parent.mkdir(parents=True)
     own.write_text("mine")
