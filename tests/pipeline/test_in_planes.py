@@ -146,7 +146,7 @@ def test_real_clips_look_as_by_way_of_rgb(
     levels darker, about one on average. It also clips colours that RGB cannot hold, so that a
     turned clip with whites above white is up to four levels apart at a few pixels.
     """
-    settings: dict[str, Any] = {"regions": "frame", "preview": 0.2, "audio": "drop"}
+    settings: dict[str, Any] = {"regions": "frame", "preview": 0.1, "audio": "drop"}
     anonymize_file(wild / clip, tmp_path / "planes.mp4", build(name), **settings)
     in_planes = list(encoded)
     encoded.clear()
