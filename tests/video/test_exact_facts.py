@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.codec.context import Flags
 from av.stream import Disposition
 
 import masquerade.video.probe as probing
@@ -232,7 +233,7 @@ def test_sizes_up_to_the_largest() -> None:
 
 @pytest.mark.parametrize("error", [av.InvalidDataError(1, "x"), ValueError, RuntimeError])
 def test_the_first_picture_may_stand_behind_a_hundred_damaged_packets(error: Any) -> None:
-    picture = SimpleNamespace(width=4, height=2)
+    picture = SimpleNamespace(width=4, height=2, pts=0)
 
     def decode(broken: bool) -> list[Any]:
         if broken:
@@ -242,11 +243,12 @@ def test_the_first_picture_may_stand_behind_a_hundred_damaged_packets(error: Any
     def first(damaged: int, name: str = "mov", whole: int = 1) -> Any:
         packets = [SimpleNamespace(decode=lambda: decode(True)) for _ in range(damaged)]
         packets += [SimpleNamespace(decode=lambda: decode(False))] * whole
-        context = SimpleNamespace(options={})
+        context = SimpleNamespace(options={}, flags=0)
         demux = lambda _: iter(packets)  # noqa: E731
         container: Any = SimpleNamespace(format=SimpleNamespace(name=name), demux=demux)
         found = first_frame(container, SimpleNamespace(codec_context=context), PATH)  # type: ignore[arg-type]
         assert context.options == {"max_pixels": str(2 ** (27 if name == "png_pipe" else 26))}
+        assert context.flags == Flags.unaligned
         return found
 
     assert first(0) is first(100) is first(1, "png_pipe") is picture
