@@ -276,8 +276,8 @@ def test_many_videos_give_as_many_patches_as_few(
     for number in range(6):
         path = tmp_path / f"{number}.mp4"
         source = tmp_path / f"raw{number}.mp4"
-        for one in (path, source):
-            one.write_bytes(raw.read_bytes())
+        for one in (path, source):  # of one content they would be one video
+            one.write_bytes(raw.read_bytes() + number * b"\0\0\0\x08free")
         pairs[path] = source
     for most in (6, 12):
         monkeypatch.setattr(run, "PATCHES", most)

@@ -243,8 +243,8 @@ def test_raw_videos_of_another_frame_rate_are_compared_to_their_end(tmp_path: Pa
     noise = torch.rand(1, 3, 24, 48, 64, generator=torch.Generator().manual_seed(0))
     for folder, rate in (("published", 50), ("raw", 25)):
         (tmp_path / folder).mkdir()
-        for name in ("a", "b"):
-            clip = noise[:, :, :: 50 // rate]
+        for name, video in (("a", noise), ("b", noise.flip(4))):
+            clip = video[:, :, :: 50 // rate]
             write_video(tmp_path / folder / f"{name}.mp4", clip, rate=rate)
     config = AttackConfig(frames=1, quick=True)
     report = attack_files([tmp_path / "published"], config, raw=tmp_path / "raw")
