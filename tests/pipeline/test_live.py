@@ -536,10 +536,10 @@ def test_a_machine_that_decodes_too_slowly_leaves_out_what_waits(
     os.mkfifo(pipe)
     decoded: list[Any] = []
 
-    def slowly(self: LiveDecoder, packet: Any) -> Any:
+    def slowly(self: LiveDecoder, packet: Any, path: Path) -> Any:
         decoded.append(packet)
         time.sleep(0.08)  # of pictures that come each .04 s
-        return whole(self, packet)
+        return whole(self, packet, path)
 
     monkeypatch.setattr(LiveDecoder, "_pictures", slowly)
     source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=12", "-c:v", "libx264", "-g", "25"]

@@ -276,9 +276,9 @@ def test_a_slow_machine_waits_for_a_late_key_frame(
 ) -> None:
     pipe, whole = tmp_path / "camera", LiveDecoder._pictures
 
-    def slowly(self: LiveDecoder, packet: Any) -> Any:
+    def slowly(self: LiveDecoder, packet: Any, path: Path) -> Any:
         time.sleep(0.12)  # of pictures that come each .04 s
-        return whole(self, packet)
+        return whole(self, packet, path)
 
     monkeypatch.setattr(LiveDecoder, "_pictures", slowly)
     source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=8", "-c:v", "libx264", "-g", "300"]
