@@ -364,7 +364,9 @@ def test_no_warning_says_that_all_frames_are_there_of_a_damaged_file(lost: int, 
         "on_gpu": 0,
         "interlaced": 0,
     }
-    (warning,) = source_warnings(SimpleNamespace(**given), frames=124, gpu=False)
+    (warning,) = source_warnings(
+        SimpleNamespace(**given), frames=124, gpu=False, mended=given["repaired"]
+    )
     assert says in warning and warning.endswith("lost, and 124 were salvaged.")
 
 

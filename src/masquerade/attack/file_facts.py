@@ -185,7 +185,7 @@ def is_made_from(path: Path, raw: Path) -> bool:
 
 
 def content_of(path: Path) -> str:
-    """What a video has in common with its copies and links: its digest, if it can be read."""
+    """A key that all copies and links of a video share: its digest, if it can be read."""
     try:
         return _digest(path)
     except (OSError, VideoError):

@@ -152,9 +152,10 @@ def _length(path: Path) -> float:
 
 
 def _most_alike(published: U8, both: Sequence[Sequence[U8]]) -> tuple[list[U8], bool]:
-    """The raw frames that a published one is most like, of each way in which they were read.
+    """The raw frames most similar to a published one, and whether opaque ones are more similar.
 
-    The way that it is more like comes first; and whether that is the second.
+    `both` are the raw frames by each way in which they were read: over black, and opaque where the
+    video has transparent pixels. Those of the more similar way come first.
     """
     ratio = min(1.0, SIDE / max(published.shape[:2]))
     size = max(1, round(published.shape[1] * ratio)), max(1, round(published.shape[0] * ratio))
@@ -217,7 +218,7 @@ class _RawSources:
 
 
 class _RawFrames:
-    """Frames of a raw video, asked for by increasing numbers and times of published ones.
+    """Finds the raw frames that each published frame may show, in the order of the video.
 
     Published frames may be fewer or more than raw ones, where a video got another frame rate, so
     that times pair them. Or they are the same ones at other times, so that numbers do.
@@ -266,7 +267,7 @@ class _RawFrames:
         return [one.pixels for one in near]
 
     def _forget(self, time: float) -> None:
-        """Let go of frames before a time, or that are too large, but never of the last three.
+        """Drop frames before a time, or beyond the memory limit, but never the last three.
 
         These are two up to the time that is asked for, and one after it.
         """

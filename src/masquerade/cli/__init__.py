@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal asked the process to end.
+    """Raised where a signal asks the process to end.
 
     A plain KeyboardInterrupt that leaves code made of a string, as a dataclass's, has Python end by
     SIGINT in the end, whatever exit code `main` returned.

@@ -258,9 +258,10 @@ def check_training(suite: Suite, planned: PlannedTable, row: SuiteRow, places: P
 def _check_folds(
     suite: Suite, planned: PlannedTable, row: SuiteRow, training: Sequence[str]
 ) -> None:
-    """Refuse a training whose folds are cut of other clips than those of its table.
+    """Refuse to train on folds that are not those that the table tests on.
 
-    Else it is refused once it is done, for having learned from clips that test it.
+    They are cut of other clips. Else it is refused once it is done, for having learned from clips
+    that test it.
     """
     table = planned.table
     if cut_of(table, table.folds) == 0:

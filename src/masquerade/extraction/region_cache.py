@@ -95,7 +95,7 @@ class _RegionWriter:
 
 
 def _entry(region: Region) -> dict[str, Any]:
-    """What JSON holds of a region: all but its planes."""
+    """A region as JSON can hold it: without its mask and strength."""
     people = [
         {**one._asdict(), "landmarks": one.landmarks.tolist(), "world": one.world.tolist()}
         for one in region.people

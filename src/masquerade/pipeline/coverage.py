@@ -143,7 +143,7 @@ class CoverageCounter:
 
 
 def _rounded(share: float) -> float:
-    """A share with five digits, which is 0 only of nothing and 1 only of all."""
+    """Round a share to five digits, to 0 or 1 only where it is exactly that."""
     return min(max(round(share, 5), FINEST), 1 - FINEST) if 0 < share < 1 else share
 
 

@@ -499,7 +499,7 @@ class FileRun:
         return facts
 
     def _mended(self, reader: Reader) -> int:
-        """How many times of the source were missing or wrong, and were replaced."""
+        """The number of the source's timestamps that were missing or wrong, and were replaced."""
         return reader.repaired
 
     def _receipt(

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from masquerade.video.read import Reader
 
 
-def source_warnings(
-    reader: Reader, *, frames: int, gpu: bool, mended: int | None = None
-) -> Iterator[str]:
-    """Sentences about a source that was read to its end, which gave so many `frames`.
+def source_warnings(reader: Reader, *, frames: int, gpu: bool, mended: int) -> Iterator[str]:
+    """Sentences about a source that was read to its end.
 
-    `mended` is how many of its times were replaced; None: those that the reader counted.
+    It gave so many `frames`, and `mended` of its timestamps were replaced.
     """
-    mended = reader.repaired if mended is None else mended
     if reader.lost or reader.damaged:
         lost = f"at least {reader.lost} of its frames are lost"
         if not reader.lost:  # few formats number their frames

@@ -12,7 +12,7 @@ CHART_LINK = re.compile(r"charts/[a-z0-9-]+\.svg")
 
 
 def read_own_page(path: Path) -> str | None:
-    """The text of a page that `write_report` wrote; None: there is none, or it is another's.
+    """Read a page if `write_report` wrote it; None: there is none, or somebody else wrote it.
 
     Raises:
         OSError: it cannot be read.

@@ -67,7 +67,7 @@ class FoundReader:
         return found.region(place) if found is not None and place < len(found.regions) else None
 
     def read_piece(self, number: int) -> Iterator[Region] | None:
-        """What was found in the frames of one piece, one after the other; None: not yet known."""
+        """The regions of each frame of one piece, in order; None: not yet searched."""
         found = self._piece(number)
         return None if found is None else map(found.region, range(len(found.regions)))
 
@@ -86,7 +86,7 @@ class FoundReader:
 
 
 class _Piece:
-    """A piece in memory: its regions without their masks, and these packed."""
+    """The regions of one piece of a video, with their masks compressed."""
 
     def __init__(self, found: dict[str, Any], size: tuple[int, int]) -> None:
         self.regions, self._size = _regions(found), size

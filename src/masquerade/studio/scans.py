@@ -114,7 +114,7 @@ class Scan:
             self._child.stop()
 
     def discard(self) -> None:
-        """Remove what was found, once it has ended."""
+        """Delete the files of this search, once it has ended."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _hear(self, line: dict[str, Any]) -> None:

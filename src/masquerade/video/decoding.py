@@ -351,7 +351,7 @@ class Decoder:
         return tuple(one for one in frames if not self._is_cut(one))
 
     def _is_cut(self, sound: AudioFrame) -> bool:
-        """Whether an edit list leaves out some sound of which FFmpeg decodes all."""
+        """Whether decoded sound lies wholly before the start that the file's edit list sets."""
         tick = (sound.time_base or 0) * sound.sample_rate  # in samples
         length = ceil(sound.samples / tick) if tick else 0
         return is_before_start(sound.pts, self.info.container, length=length)

@@ -328,7 +328,7 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
 
 
 def without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
-    """Removes what H.264 encoders write about themselves: their version and every setting."""
+    """Make a filter that removes the encoder's version and settings from H.264 packets."""
     if stream.codec_context.codec.canonical_name != "h264":
         return lambda packet: [packet]
     filters: list[BitStreamFilterContext] = []

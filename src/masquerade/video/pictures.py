@@ -19,17 +19,19 @@ _CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the 
 
 
 def is_before_start(pts: int | None, container: str, *, length: int = 0) -> bool:
-    """Whether what lasts `length` ticks from `pts` on ends before a file's edit list begins.
+    """Whether a picture or sound lies wholly before the start that an MP4's edit list sets.
 
-    Times of an MP4, FFmpeg's format `container`, are counted from there.
+    It lasts `length` ticks from `pts` on. Times of an MP4, FFmpeg's format `container`, are counted
+    from there.
     """
     return "mp4" in container and pts is not None and pts < 0 and pts + length <= 0
 
 
 def is_cut(packet: Packet[Any], container: str, *, length: int = 0) -> bool:
-    """Whether an edit list leaves out a packet, whose picture or sound lasts `length` ticks.
+    """Whether players skip a packet, since the file's edit list cuts it.
 
-    FFmpeg marks such packets, but not those before the start of an MP4 in fragments.
+    Its picture or sound lasts `length` ticks. FFmpeg marks such packets, but not those before the
+    start of an MP4 in fragments.
     """
     return packet.is_discard or is_before_start(packet.pts, container, length=length)
 

@@ -6,7 +6,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 FROM_ZERO = ("matroska,webm", "asf", "ogg")
-"""Formats whose stated duration counts from time 0 (of Ogg with Opus alone), not from the start."""
+"""Formats that state their duration from time 0 (Ogg with Opus alone), not from the first frame."""
 
 
 def stated_start(container: InputContainer, stream: VideoStream) -> float:
@@ -25,7 +25,10 @@ def stated_end(container: InputContainer) -> float:
 
 
 def stated_duration(container: InputContainer, stream: VideoStream, start: float) -> float | None:
-    """Seconds of video; a container's own duration reaches to the end of its longest stream."""
+    """The length of a video in seconds, as its file states it; None: it does not.
+
+    A container's own duration reaches to the end of its longest stream.
+    """
     if stream.duration and stream.time_base:
         own, whole = float(stream.duration * stream.time_base), (container.duration or 0) / 1e6
         if "mp4" in container.format.name:  # less what an edit list cuts of fragments
