@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from masquerade.process_pool import processes, starting_worker
+from masquerade.process_pool import may_fork, processes, starting_worker
+
+HAD_TORCH = "torch" in sys.modules  # in a worker: before its first task
 
 POOL = """
 import os, signal, time
@@ -59,6 +61,37 @@ def test_work_is_done_on_one_thread_of_blas_and_errors_come_through(
         assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
         assert os.environ["OPENBLAS_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
         pool.submit(divmod, 1, 0).result()
+
+
+def start_without_torch() -> None:
+    pass
+
+
+def imported_and_inherited() -> tuple[bool, str | None, bool, set[int]]:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    ignores = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return HAD_TORCH, os.environ.get("TOLD"), ignores, set(map(int, blocked))
+
+
+def test_a_worker_has_imported_what_it_needs_and_is_as_its_program_is_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is forked from a process that began before."""
+    with processes(1, initializer=start_without_torch) as pool:
+        assert pool.submit(imported_and_inherited).result() == (
+            *(may_fork(), None, False),
+            {signal.SIGINT, signal.SIGHUP},
+        )
+    monkeypatch.setenv("TOLD", "just now")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup sets it
+    try:
+        with processes(1, initializer=start_without_torch, signals=()) as pool:
+            assert pool.submit(imported_and_inherited).result() == (
+                *(may_fork(), "just now", True),
+                set(),
+            )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_error_while_a_process_starts_is_a_broken_pool_only_where_another_died() -> None:

@@ -1,20 +1,25 @@
-"""A pool of worker processes that ends without tracebacks or orphans when it is interrupted."""
+"""A pool of worker processes that ends without tracebacks or orphans when it is interrupted.
+
+On Linux workers are forked from a process that has imported what they need, which takes seconds,
+and does nothing else: the program itself may have threads, and a fork of a process with threads may
+hang. Elsewhere each worker imports all anew.
+"""
 
 import multiprocessing
 import os
 import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cached_property
-from multiprocessing import resource_tracker
+from functools import cached_property, partial
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
-
-import cv2
-import torch
 
 from masquerade.errors import MasqueradeError
 from masquerade.freed_memory import keep_freed_memory
@@ -26,7 +31,12 @@ OpenExecutor = Callable[[], AbstractContextManager[Executor]]
 
 TERMINAL = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to all processes of a group."""
+END_SIGNALS = (signal.SIGTERM, *TERMINAL)
+"""What asks a process to end."""
 
+IMPORTED = ("masquerade.pipeline.batch", "masquerade.extraction.extract_video")
+"""What workers need: the modules that they are forked with."""
+MOST_ADDRESS = 107  # bytes of the path of a socket on Linux
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Environment variables that limit the threads of numpy's matrix products, read at its import.
@@ -44,13 +54,12 @@ The folder may hold files of strangers, and multiprocessing starts its processes
 
 
 class LocalPool(ProcessPoolExecutor):
-    """A pool whose processes start without some signals and with some environment variables.
+    """A pool whose processes start without some signals and with one thread of BLAS.
 
     Each that heard what a terminal sends to all of a group would print a traceback of its own.
     """
 
     signals: Iterable[signal.Signals] = TERMINAL
-    environment: Mapping[str, str] = ONE_BLAS_THREAD
     _files: ExitStack  # removes what its processes left behind
 
     @cached_property
@@ -60,7 +69,7 @@ class LocalPool(ProcessPoolExecutor):
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """Submit a task, for which a process may be started."""
-        with starting_worker(self, self.signals), environment_with(self.environment):
+        with starting_worker(self, self.signals), environment_with(ONE_BLAS_THREAD):
             return super().submit(*task, **more)
 
 
@@ -140,20 +149,84 @@ def _deferred(signals: Iterable[signal.Signals]) -> Iterator[None]:
             signal.raise_signal(heard[0])
 
 
-def _start_worker() -> None:
+def may_fork() -> bool:
+    """Return whether workers are forked from a process that has imported what they need.
+
+    Only on Linux, elsewhere that is not safe; and not where the temporary folder's path is too
+    long for a socket in it.
+    """
+    socket = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
+    return sys.platform == "linux" and len(os.fsencode(socket)) <= MOST_ADDRESS
+
+
+def start_fork_server(imported: Iterable[str] = IMPORTED) -> None:
+    """Start the process that workers are forked from, which imports these modules, unless it runs.
+
+    It is there within milliseconds, and what it imports when the first worker is needed; where
+    workers are not forked there is none.
+    """
+    if may_fork():
+        # with one thread of BLAS, so that it may be forked, and deaf to what ends its program
+        with children_without(END_SIGNALS), environment_with(ONE_BLAS_THREAD):
+            forkserver.set_forkserver_preload(list(imported))
+            forkserver.ensure_running()
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """Return how worker processes are started here."""
+    return ForkServerContext() if may_fork() else SpawnContext()
+
+
+def compute_on_one_thread() -> None:
+    """Leave this process one thread for PyTorch and OpenCV; it ends with the one that started it.
+
+    What workers begin with, unless `processes` is told otherwise.
+    """
+    import cv2
+    import torch
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
     end_with_parent()
 
 
+def worker_start(
+    initializer: Callable[[], None], blocked: Collection[signal.Signals] = TERMINAL
+) -> Callable[..., None]:
+    """Return what a new worker process does first: it takes over what a forked one does not have.
+
+    That are the environment of this process, the signals that it ignores, and those that are
+    `blocked`; then the initializer is called.
+    """
+    with environment_with(ONE_BLAS_THREAD):
+        environment = dict(os.environ)
+    ignored = [one for one in END_SIGNALS if signal.getsignal(one) is signal.SIG_IGN]
+    return partial(_start_worker, initializer, environment, ignored, blocked)
+
+
+def _start_worker(
+    initializer: Callable[[], None],
+    environment: Mapping[str, str],
+    ignored: Collection[signal.Signals],
+    blocked: Collection[signal.Signals],
+    *_: int,  # the number that PyTorch gives a worker of a DataLoader
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in END_SIGNALS:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in ignored else default)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    initializer()
+
+
 @contextmanager
 def processes(
     workers: int,
     *,
-    initializer: Callable[[], None] = _start_worker,
-    signals: Iterable[signal.Signals] = TERMINAL,
-    environment: Mapping[str, str] = ONE_BLAS_THREAD,
+    initializer: Callable[[], None] = compute_on_one_thread,
+    signals: Collection[signal.Signals] = TERMINAL,
 ) -> Iterator[LocalPool]:
     """Open a pool of fresh processes; an exception ends them at once, and no other children.
 
@@ -161,12 +234,12 @@ def processes(
         workers: how many.
         initializer: called in each before its first task; by default it leaves them one thread.
         signals: what they do not get until they ask for it.
-        environment: variables that are set where they start.
     """
-    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    start_fork_server()
+    start = worker_start(initializer, signals)
     with children_without(signals):
-        pool = LocalPool(workers, mp_context=fresh, initializer=initializer)
-    pool.signals, pool.environment = signals, environment
+        pool = LocalPool(workers, mp_context=worker_context(), initializer=start)
+    pool.signals = signals
     with ExitStack() as pool._files:
         try:
             yield pool

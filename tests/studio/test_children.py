@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from masquerade.studio.children import Child, may_fork
+from masquerade.process_pool import may_fork
+from masquerade.studio.children import Child
 
 NUDGED = """
 import time
@@ -32,7 +33,7 @@ def main(argv):
 """
 SURROUNDINGS = """
 import os, signal, sys
-IMPORTED = "masquerade.studio.scan_process" in sys.modules
+IMPORTED = "torch" in sys.modules
 from masquerade.studio.children import say
 def main(argv):
     print("no JSON")

@@ -33,7 +33,7 @@ from masquerade.pipeline.outputs import (
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.process_pool import end_with_parent, processes
+from masquerade.process_pool import END_SIGNALS, end_with_parent, processes
 from masquerade.storage import file_digest, place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import (
@@ -44,7 +44,6 @@ from masquerade.video.probe import (
     video_digest,
 )
 
-END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _received_signals: list[int] = []  # in a worker: the signals that it got
 _regions: list[Any] = []  # in a worker, which does files of one batch alone: its region source
@@ -521,9 +520,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     there = {task for task, own in todo if any(map(_exists, task.outputs(own.config)))}
     broken = []
     try:
-        with processes(
-            workers, initializer=_start_worker, signals=END_SIGNALS, environment={}
-        ) as pool:
+        with processes(workers, initializer=_start_worker, signals=END_SIGNALS) as pool:
             futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
             for task, own in todo:
                 try:

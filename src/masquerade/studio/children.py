@@ -1,8 +1,4 @@
-"""Processes that work for the page: each tells how far it is in lines of JSON.
-
-They are forked from a process that has imported what they need, which takes seconds, and does
-nothing else: this one has threads, and a fork of a process with threads may hang.
-"""
+"""Processes that work for the page: each tells how far it is in lines of JSON."""
 
 import atexit
 import importlib
@@ -10,43 +6,31 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
-from masquerade.process_pool import ONE_BLAS_THREAD, TERMINAL, children_without, environment_with
+from masquerade.process_pool import (
+    TERMINAL,
+    children_without,
+    environment_with,
+    may_fork,
+    start_fork_server,
+    worker_context,
+)
 
 PATIENCE = 20.0  # seconds that a process has to end by itself
 MOST_STDERR = 4000  # characters of its stderr that are kept
 NICE = 19  # the lowest priority: the page must answer at once
-MOST_ADDRESS = 107  # bytes of the path of a socket on Linux
 IMPORTED = ["masquerade.studio.job_process", "masquerade.studio.scan_process"]
 Pipes = tuple[Connection, ...]  # stdin, stdout and stderr of a child, and its exit code
 
 
-def may_fork() -> bool:
-    """Whether children are forked from a process that has imported what they need.
-
-    Only on Linux, elsewhere that is not safe; and not where the temporary folder's path is too
-    long for a socket in it. Otherwise each child imports all anew, which takes seconds.
-    """
-    socket = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
-    return sys.platform == "linux" and len(os.fsencode(socket)) <= MOST_ADDRESS
-
-
 def prepare_children() -> None:
     """Start the process that children are forked from, which imports what they need."""
-    if may_fork():
-        # of numpy's one thread, so that it may be forked, and without a terminal's signals
-        with children_without(TERMINAL), environment_with(ONE_BLAS_THREAD):
-            forkserver.set_forkserver_preload(IMPORTED)
-            forkserver.ensure_running()
+    start_fork_server(IMPORTED)
 
 
 class Child:
@@ -75,8 +59,9 @@ class Child:
         with environment_with({}):  # no other thread changes it meanwhile
             environment = dict(os.environ)
         self._forked = may_fork()
-        context = ForkServerContext() if self._forked else SpawnContext()
-        self._process = context.Process(target=_run, args=(module, arguments, environment, theirs))
+        self._process = worker_context().Process(
+            target=_run, args=(module, arguments, environment, theirs)
+        )
         self._begun = threading.Event()  # or it could not be
         self._sending = threading.Lock()
         self._ended = False  # nothing more is sent to it
