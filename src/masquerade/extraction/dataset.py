@@ -12,6 +12,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,13 @@ from torch.utils.data import DataLoader, Dataset
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.coverage import DatasetCoverage
-from masquerade.process_pool import TERMINAL, children_without
+from masquerade.process_pool import (
+    TERMINAL,
+    children_without,
+    start_fork_server,
+    worker_context,
+    worker_start,
+)
 
 Shape = tuple[int, int, int, int]
 Digests = NDArray[np.uint8]  # (N, 32), the SHA-256 of each clip
@@ -251,14 +258,14 @@ def clip_loader(dataset: ClipDataset, batches: Iterable[Tensor]) -> Iterator[Ten
         batch_sampler=(batch.tolist() for batch in batches),
         collate_fn=_as_it_is,
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=worker_start(partial(cv2.setNumThreads, 1)) if workers else None,
         generator=torch.Generator(),  # for the workers' seeds; else they cost the caller a draw
-        # A fork of a process with threads may hang.
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=worker_context() if workers else None,
     )
     if not workers:
         yield from loader
         return
+    start_fork_server()
     with children_without(TERMINAL):
         iterator = iter(loader)
     try:
@@ -286,7 +293,3 @@ class _Batches(Dataset[Any]):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
