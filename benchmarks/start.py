@@ -32,13 +32,18 @@ RUNS = {
     "one frame, blurred whole": ("--method", "blur", "--regions", "frame"),
     "one frame, `--level face`": ("--level", "face"),
     "one frame, `--level person`": ("--level", "person"),
+    "four clips of one frame, blurred whole, `--workers 2`": (
+        *("--method", "blur", "--regions", "frame", "--workers", "2"),
+    ),
 }
+CLIPS = 4  # where there are several
 
 
 def seconds_of(python: str, words: tuple[str, ...], src: Path) -> float:
     """How long a run takes, from its start to its end."""
     if words[0] not in ("-c", "-m"):
-        files = (str(src), "-o", str(src.with_name("out.mp4")))
+        given = src.parent if "--workers" in words else src
+        files = (str(given), "-o", f"{src.parent / 'out'}/")
         words = ("-m", "masquerade", "anonymize", *files, *FRAME, *words)
     return process([python, *words])[0]
 
@@ -50,8 +55,10 @@ def main() -> None:
     given = parser.parse_args()
     spent: dict[str, list[float]] = {name: [] for name in RUNS}
     with tempfile.TemporaryDirectory() as folder:
-        src = Path(folder) / "clip.mp4"
-        write_clip(src, SIZE, 1 / RATE)
+        clips = [Path(folder) / f"clip{number}.mp4" for number in range(CLIPS)]
+        for clip in clips:
+            write_clip(clip, SIZE, 1 / RATE)
+        src = clips[0]
         for turn in range(-1, given.repeats):  # the first one reads files from the disk
             for name, words in RUNS.items():
                 seconds = seconds_of(sys.executable, words, src)

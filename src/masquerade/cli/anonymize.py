@@ -30,6 +30,7 @@ from masquerade.pipeline.config import (
     source_names,
     with_default_regions,
 )
+from masquerade.process_pool import start_fork_server
 from masquerade.ranges import Count, UnitInterval
 from masquerade.storage import refuse_existing
 
@@ -186,6 +187,8 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
+    if flag_value(argv, ("--workers",)) not in (None, "1"):
+        start_fork_server()  # it imports what workers need, as this process does meanwhile
     options, anonymizer = parse(argv)
     from masquerade.pipeline.file_outcome import exit_code
 
@@ -233,11 +236,7 @@ class _Plan(NamedTuple):
 
 
 def _refuse_beside_list_people(options: Options) -> None:
-    """Refuse options of outputs beside --list-people, which has none.
-
-    Raises:
-        UsageError: there is one.
-    """
+    """Refuse options of outputs beside --list-people, which has none."""
     for name in OF_OUTPUTS:
         if getattr(options, name):
             raise UsageError(
