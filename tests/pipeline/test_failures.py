@@ -486,6 +486,25 @@ sys.exit(main(["anonymize", "a.mp4"]))
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_an_interruption_waits_until_torch_is_imported(command: Callable[..., Any]) -> None:
+    """Its C++ code ended the process by SIGABRT where an exception came through it."""
+    code = """
+import os, signal, sys
+from masquerade.cli import main
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch.nn":
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):  # an interruption would come here
+                pass
+sys.meta_path.insert(0, Finder())
+code = main(["anonymize", "a.mp4"])
+sys.exit(code if hasattr(sys.modules["torch"], "nn") else 1)
+"""
+    done = command(code=code)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=SLOW)])
 def test_a_second_signal_does_not_interrupt_the_removal(

@@ -13,6 +13,7 @@ VERBS = (
     *("doctor", "demo", "studio", "live", "export"),
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WAIT_FOR_TORCH = 0.05  # seconds after which a signal that came during its import is sent again
 
 
 class Interruption(KeyboardInterrupt):
@@ -191,9 +192,19 @@ def _end(number: int, frame: Any) -> None:
     FFmpeg may swallow the exception where it calls back into Python and fail for another reason, so
     the request is remembered too.
     """
-    if not INTERRUPTED.is_set():  # a second one would interrupt the removal
-        INTERRUPTED.set()
-        raise Interruption
+    if INTERRUPTED.is_set():  # a second one would interrupt the removal
+        return
+    if _imports_torch():  # whose C++ code ends the process by SIGABRT where it is interrupted
+        threading.Timer(WAIT_FOR_TORCH, os.kill, (os.getpid(), number)).start()
+        return
+    INTERRUPTED.set()
+    raise Interruption
+
+
+def _imports_torch() -> bool:
+    """Whether PyTorch is being imported, as the import system notes of modules."""
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _report_unraisable(lost: Any) -> None:
