@@ -27,6 +27,7 @@ from masquerade.cli.anonymize import parse
 from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
 from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.pipeline.coverage import MAX_MISSED
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -198,6 +199,17 @@ def test_the_readme_a_page_and_the_command_agree_on_what_can_be_undone() -> None
         page = (ROOT / f"docs/methods/{name}.md").read_text().partition("**Can it be undone?**")[2]
         said = {"README.md": row, "its page": page, "its card": method.card.undo}
         assert len({answer(text) for text in said.values()}) == 1, f"{name}: {said}"
+
+
+def test_the_pages_say_what_is_refused_and_what_is_not_noticed() -> None:
+    rule = (
+        f"Where nothing is found in a video, or in more than {100 * MAX_MISSED:g} % of the frames "
+        "between the first and the last find, no output is written unless you allow it. One person "
+        "who is lost while another is found is not noticed"
+    )
+    for page in ("README.md", "docs/security.md"):
+        words = re.sub(r"\]\([^)]*\)|\[", "", (ROOT / page).read_text())
+        assert rule in " ".join(words.split()), page
 
 
 def test_the_readmes_python_runs(short_clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:

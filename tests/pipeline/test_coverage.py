@@ -20,6 +20,7 @@ from masquerade.pipeline.coverage import (
     DatasetCoverage,
     FrameCounts,
     check_dataset_coverage,
+    find_gaps,
 )
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
@@ -47,6 +48,16 @@ def test_frames_are_counted_by_what_was_hidden() -> None:
     assert counted("faces", regions=[FACE]) + counted("faces", regions=[none]) == FrameCounts(
         frames=2, empty=1, span=1
     )
+
+
+def test_one_who_is_lost_while_another_is_found_is_no_gap() -> None:
+    """As the README says: frames are counted in which nothing at all was found."""
+    one, other = (Box(x, 8, x + 20, 40, 1.0, label="person", track=x) for x in (8, 60))
+    both, alone = Region(boxes=(one, other)), Region(boxes=(one,))
+    found = counted("people", regions=[both, *[alone] * 10, both])
+    assert found.missed == 0 and found.span == 12 and find_gaps(found, ["people"]) == []
+    none = counted("people", regions=[both, *[Region()] * 10, both])
+    assert none.missed == 10 and len(find_gaps(none, ["people"])) == 1
 
 
 def test_a_single_pixel_of_a_large_frame_is_hidden() -> None:

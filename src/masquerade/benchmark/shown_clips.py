@@ -28,8 +28,8 @@ from masquerade.video.write import write_video
 FRAMES, RATE = 24, 12  # two seconds, at about twelve frames a second
 LONGEST = 240  # pixels of the longer side
 UNSURE = (
-    "`anonymize` would not publish this clip, since nothing to hide was found in it, or was lost "
-    "for a while."
+    "`anonymize` would not publish this clip, since nothing to hide was found in it, or in too few "
+    "of its frames."
 )
 ENCODING = Encoding(crf=28, threads=1)  # ten rows of two clips stay below a megabyte or two
 

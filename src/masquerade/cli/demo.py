@@ -31,7 +31,9 @@ class Options:
     output: Annotated[Path, arg(aliases=["-o"])] = Path("out")
     method: str = "selective"  # how people are hidden.
     allow_empty: bool = False  # also show a video in which nobody was found.
-    allow_gaps: bool = False  # also show one in which people were lost for a while.
+    # also show one in which nobody was found in over 2 % of the frames between the first and the
+    # last find.
+    allow_gaps: bool = False
 
 
 def main(argv: list[str]) -> int:

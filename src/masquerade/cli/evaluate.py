@@ -150,8 +150,8 @@ class Options(RegionConfig, FileConfig):
     mirror: bool = True
     # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
     allow_empty: bool = False
-    # also measure videos in which regions were lost for a while, or whole frames were hidden for
-    # want of certainty.
+    # also measure videos in which nothing was found in over 2 % of the frames between the first and
+    # the last find, or in which whole frames were hidden for want of certainty.
     allow_gaps: bool = False
     # attack exported, re-decoded files instead of tensors; the options of files are theirs, and
     # raw video's file is as by default.

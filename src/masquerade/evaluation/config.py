@@ -88,7 +88,7 @@ class EvaluationConfig:
     reidentification: bool = True
     # GB that the clips of all methods may take; above it they are made on the fly
     store_limit: float = STORE_LIMIT
-    # also measure videos in which nothing was found, and those in which regions were lost for a
-    # while or whole frames hidden for want of certainty, none of which `anonymize` would publish
+    # also measure videos in which nothing was found, and those in which nothing was in many frames
+    # or whole frames were hidden for want of certainty, none of which `anonymize` would publish
     allow_empty: bool = False
     allow_gaps: bool = False

@@ -84,8 +84,9 @@ class ExtractionConfig:
         file: how that file is sized and encoded, and the one whose `packets` are told.
         sample_first: anonymize only the frames of the clip (the papers' protocol).
         allow_empty: also take videos in which nothing was found to hide.
-        allow_gaps: also take those in which regions were lost for a while, or whole frames were
-            hidden because nothing could be told apart in them.
+        allow_gaps: also take those in which nothing was found in over 2 % of the frames between the
+            first and the last find, or whole frames were hidden because nothing could be told apart
+            in them.
         region_cache: a folder for the regions that are found, which `extract_clips` chooses; None:
             none is kept.
         scratch: a folder for files that are removed at once; None: the system's.

@@ -70,8 +70,9 @@ def extract_clips(
 
     Raises:
         UsageError: clips through files are above the limit.
-        OutputError: in some videos nothing was found, or was lost for a while, and the
-            configuration does not allow it. Their clips are kept in the cache.
+        OutputError: in some videos nothing was found, or in too few frames between the first and
+            the last find, and the configuration does not allow it. Their clips are kept in the
+            cache.
         MasqueradeError: not a single clip could be read; the clips do not fit on the disk, or the
             folder cannot be written.
     """

@@ -196,8 +196,8 @@ class PipelineConfig(RegionConfig, FileConfig):
     preview: Positive | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
     allow_empty: bool = False  # publish a video in which nothing was found to hide.
-    # publish where regions were lost for a while between their first and their last sighting, or
-    # where whole frames were hidden because nothing could be told apart in them.
+    # publish where nothing was found in over 2 % of the frames between the first and the last find,
+    # or where whole frames were hidden because nothing could be told apart in them.
     allow_gaps: bool = False
     overwrite: bool = False  # replace an existing output.
     public_receipt: bool = False  # a receipt without the source's name and hash.

@@ -148,7 +148,10 @@ def _rounded(share: float) -> float:
 
 
 def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
-    """What was lost for a while, or hidden whole for want of certainty, in words."""
+    """In how many frames nothing was found, or all was hidden for want of certainty, in words.
+
+    A frame counts as found where anything was: who is lost while another is found is not noticed.
+    """
     found = []
     # Gaps in a file of boxes are its author's word; a region source's are misses.
     if set(sources) != {"boxes"} and counts.missed > MAX_MISSED * counts.span:
@@ -167,7 +170,7 @@ def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
 def coverage_warnings(
     counts: FrameCounts, sources: Sequence[str], *, regions: Any = None
 ) -> list[str]:
-    """Warn where nothing was hidden, a region was lost for a while, or boxes do not fit the video.
+    """Warn where nothing was hidden, nothing found in many frames, or boxes do not fit the video.
 
     The first two are what `check_file_coverage` refuses, for a run in which they are allowed; a
     file of boxes may have been made for a shorter or a longer video.
@@ -211,7 +214,7 @@ def template_warnings(sources: Sequence[str], anonymizer: Any, *, outside: str) 
 def check_file_coverage(
     counts: FrameCounts, sources: Sequence[str], *, name: str, allow_empty: bool, allow_gaps: bool
 ) -> None:
-    """Refuse to publish where nothing was found, or where what was found got lost for a while.
+    """Refuse to publish where nothing was found, or nothing in many frames between two finds.
 
     Raises:
         OutputError: so it is, and it is not allowed.
@@ -255,9 +258,9 @@ def check_dataset_coverage(
         )
     if gaps and not allow_gaps:
         refused.append(
-            f"regions were lost for a while, or frames hidden whole because nothing could be told "
-            f"apart in them, in {len(gaps)} of {len(videos)} videos ({_names(gaps)}), which "
-            "--allow-gaps measures all the same"
+            f"nothing was found in too many frames between the first and the last sighting, or "
+            f"frames were hidden whole because nothing could be told apart in them, in {len(gaps)} "
+            f"of {len(videos)} videos ({_names(gaps)}), which --allow-gaps measures all the same"
         )
     if refused:
         raise OutputError(
