@@ -51,7 +51,8 @@ class BDQ(Anonymizer):
     )
 
     card = Card(
-        hides="everything static, and the fine levels of what moves; outlines and gait stay",
+        hides="most of what stands still: changes between frames, at a few grey levels, are left; "
+        "outlines and gait stay",
         undo="hardly; trained networks still recognize people by how they move",
         needs="training: masquerade train bdq",
         paper="BDQ, Kumawat & Nagahara ECCV 2022",

@@ -18,7 +18,7 @@ class Blacken(Anonymizer):
     any_size = True
     framewise = True
     card = Card(
-        hides="everything in the region, motion included; the outline of the region stays",
+        hides="everything in the region; its outline, and how that moves, stay",
         undo="no: nothing of the region is left",
         needs="nothing",
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",

@@ -20,7 +20,7 @@ class Downsample(DownsamplingAnonymizer):
     """
 
     card = Card(
-        hides="detail smaller than `factor` pixels; factors 2 and 4 hardly hide identity",
+        hides="detail smaller than its factor; factors 2 and 4 hardly hide identity",
         undo="partly: super-resolution from several frames",
         needs="nothing",
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",

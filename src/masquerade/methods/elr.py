@@ -29,7 +29,8 @@ class ELR(DownsamplingAnonymizer):
     """
 
     card = Card(
-        hides="all detail; colours, where people are and how they move stay",
+        hides="detail: a dozen rows of pixels are left, whatever the size, which hardly hides "
+        "identity; colours and places stay",
         undo="not from one frame; partly by super-resolution from several, or by trained networks",
         needs="nothing",
         paper="ELR, Ryoo et al. AAAI 2017 and 2018; s as in Ilic et al. CVPR 2024",

@@ -40,7 +40,7 @@ class FrameDifference(Anonymizer):
         ("batch", "height", "width"), "grey levels of the frame before this window", -1.0
     )
     card = Card(
-        hides="colour, texture and everything static; outlines, gait and large prints stay",
+        hides="all but what changes from frame to frame; outlines, gait and large prints stay",
         undo="hardly; trained networks still recognize people by how they move",
         needs="nothing",
         paper="the input of BDQ, Kumawat & Nagahara ECCV 2022, thresholded",

@@ -25,8 +25,11 @@ class Mannequin(DrawnPeople):
     """
 
     card = Card(
-        hides="looks, clothes, proportions and outline, and the place unless it is kept",
-        undo="no pixel of a person is left; how somebody moves may still tell who it is",
+        hides="looks, clothes, lengths of limbs and, unless it is kept, the place: everybody is "
+        "the same figure; height in the picture, posture and movement stay, by which clothes and "
+        "place are still guessed in part",
+        undo="no pixel of a person is left, except of those who are not found, whom --ground scene "
+        "shows; how somebody moves may still tell who it is",
         needs="regions with poses (people); networks on the CPU",
         paper="beyond the papers",
     )

@@ -21,7 +21,7 @@ class MaskMean(Anonymizer):
     any_size = True
     framewise = True
     card = Card(
-        hides="everything in the region except its mean colour; the outline of the region stays",
+        hides="everything in the region but its mean colour; its outline stays",
         undo="no: one colour per frame is left of the region",
         needs="nothing",
         paper="masking baseline of Ilic et al. CVPR 2024",

@@ -41,7 +41,7 @@ class NoiseFeatures(FramewiseAnonymizer):
     """
 
     card = Card(
-        hides="fine detail and part of the rest; the papers specify no network: ours",
+        hides="fine detail, by noise added to a small encoding",
         undo="partly: it is trained without an adversary, and networks learn to read it",
         needs="training: masquerade train noise-features",
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",

@@ -19,7 +19,7 @@ class Silhouette(Anonymizer):
 
     framewise = True
     card = Card(
-        hides="everything except the outline: appearance, scene, undetected people; gait stays",
+        hides="all but the outline of people, white on black; gait stays",
         undo="no: nothing but the mask is in the output",
         needs="regions with an outline, such as people; a detector on the CPU",
         paper="beyond the papers",

@@ -21,8 +21,10 @@ class Skeleton(DrawnPeople):
     """
 
     card = Card(
-        hides="looks and clothes, and the place unless it is kept; proportions and gait stay",
-        undo="no pixel of a person is left; trained networks recognize people by how they move",
+        hides="looks, clothes and, unless it is kept, the place: people are bones and joints; "
+        "proportions and gait stay",
+        undo="no pixel of a person is left, except of those who are not found, whom --ground scene "
+        "shows; trained networks recognize people by how they move",
         needs="regions with poses (people); networks on the CPU",
         paper="beyond the papers",
     )

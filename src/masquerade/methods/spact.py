@@ -28,7 +28,7 @@ class SPAct(FramewiseAnonymizer):
     """
 
     card = Card(
-        hides="what its adversary read in training; frames stay images",
+        hides="some looks; the scene and objects stay",
         undo="partly: networks read what the action needs, and outlines can be reconstructed",
         needs="training: masquerade train spact",
         paper="SPAct, Dave et al. CVPR 2022",

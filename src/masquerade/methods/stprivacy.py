@@ -76,8 +76,8 @@ class STPrivacy(Anonymizer):
     """
 
     card = Card(
-        hides="what its adversary read in training, by dropping tubelets and reconstructing the "
-        "others; which ones are dropped stays visible",
+        hides="part of what its adversary read in training: pieces of the video are dropped, the "
+        "others rewritten; which are dropped shows",
         undo="dropped tubelets no (strict); reconstructed ones as far as a trained network can",
         needs="training, or weights of a trained one",
         paper="Li et al. ICCV 2023",

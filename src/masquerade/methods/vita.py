@@ -32,7 +32,8 @@ class VITA(FramewiseAnonymizer):
     """
 
     card = Card(
-        hides="the attributes labelled in training; others may stay",
+        hides="of synthetic people, about half of what tells the attributes that were labelled in "
+        "training; others may stay",
         undo="partly: networks read what the action needs, and outlines can be reconstructed",
         needs="training, with private labels: masquerade train vita",
         paper="VITA, Wu et al. ECCV 2018, TPAMI 2020",

@@ -75,7 +75,8 @@ class Selective(Anonymizer):
     """Replace the chosen regions by noise that moves as they do.
 
     Args:
-        noise: "motion" moves with the content; "iid" is new in every frame and hides motion too.
+        noise: "motion" moves with the content; "iid" is new in every frame: motion inside the
+            region is disturbed, outline and gait stay (see `gait_jitter`).
         warp: how noise moves: "cumulative" along all flow so far, "first" (the paper's eq. 4)
             along the last step only, "forward" as in the authors' code (docs/papers.md 3.5).
         sampling: interpolation under warp="first"; "bilinear" (the paper) flattens the noise where
@@ -102,7 +103,7 @@ class Selective(Anonymizer):
         "operations on tensors"
     )
     card = Card(
-        hides="the appearance of the region; motion, gait and outline stay",
+        hides="appearance in the region; motion, gait and outline stay",
         undo="no, where the region is fully covered (the default), except with the seed or key",
         needs="nothing; optical flow on the CPU",
         paper="Ilic et al. CVPR 2024",
