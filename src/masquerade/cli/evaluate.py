@@ -97,7 +97,7 @@ class Options(RegionConfig, FileConfig):
     # a trained anonymizer, a file or a training run's folder; of several, as runs/{seed}/{fold},
     # each fold has its own.
     weights: Path | None = None
-    # what is hidden, as in `masquerade anonymize`: frame, faces, people, hands, text,
+    # what is hidden: frame (also where `anonymize` hides people), faces, people, hands, text,
     # parts:NAME,..., templates:NAME,..., boxes:FILE, or several as in faces+people.
     regions: str | None = "frame"
     # an image of the size of all clips; nothing is hidden where it is black.
@@ -121,8 +121,8 @@ class Options(RegionConfig, FileConfig):
     # also find people who are in no training clip again in their other clips;
     # --no-reidentification: leave that out.
     reidentification: bool = True
-    # number of cross-validation folds; 0: use the manifest's columns split_action and
-    # split_identity.
+    # number of cross-validation folds; 0: the manifest's columns split_action and split_identity,
+    # or split for both, of train, val and test.
     folds: Annotated[int, Folds] = 5
     # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
     # bags (frames without order), paper.
