@@ -133,6 +133,12 @@ def test_the_docs_suite_is_one() -> None:
     assert all(f"`{name}`" in listed for name in suite_names())
 
 
+def test_what_is_missing_is_installed_from_the_checkout() -> None:
+    """Nothing was released: no package index knows a masquerade of ours."""
+    for path in [*DOCS, *(ROOT / "src").rglob("*.py")]:
+        assert not re.search(r"pip\s+install\s+['\"]?masquerade\b", path.read_text()), path.name
+
+
 def test_links_in_the_docs_lead_somewhere() -> None:
     for path in [*DOCS, ROOT / "CONTRIBUTING.md"]:
         text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)

@@ -19,7 +19,7 @@ from typing import Any
 from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoError
 from masquerade.storage import MARK, file_digest
 
-REMOTE_INSTALL = 'pip install "masquerade[remote]"'
+REMOTE_INSTALL = 'pip install -e ".[remote]"'
 WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Stores that show a file once all of it is there; in others it gets its name at the end."""
 BUCKETS = WHOLE_PUTS | {"adl", "oss"}  # stores whose addresses name a bucket in place of a host

@@ -15,7 +15,7 @@ from masquerade.core_dumps import forbid_core_dumps
 from masquerade.errors import MissingError, UsageError
 from masquerade.freed_memory import keep_freed_memory
 
-RAY_INSTALL = 'pip install "masquerade[ray]"'
+RAY_INSTALL = 'pip install -e ".[ray]"'
 TRIES = 3  # of one task whose worker process dies each time
 ANSWERS_WITHIN = 10.0  # seconds; Ray itself would try for minutes
 ENDS_WITHIN = 10.0  # seconds in which a call that is interrupted removes what it made

@@ -29,7 +29,7 @@ rows = [{ name = "coarse", method = "pixelate --block 16" }]
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install -e ".[ray]"'
 )
 @pytest.mark.slow
 def test_a_cluster_anonymizes_and_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -678,7 +678,7 @@ with ray_cluster(workers=2) as ray:
 
 
 needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install -e ".[ray]"'
 )
 
 

@@ -348,7 +348,7 @@ def test_a_missing_package_is_named_with_the_line_that_adds_it(
 ) -> None:
     monkeypatch.setattr(write, "PACKAGES", ("onnx", "no_such_package"))
     done = called("export", "blacken", "-o", "file.onnx")
-    assert done.returncode == 3 and 'no_such_package: pip install "masquerade[onnx]"' in done.stderr
+    assert done.returncode == 3 and 'no_such_package: pip install -e ".[onnx]"' in done.stderr
     assert not list(tmp_path.iterdir())
     checks = json.loads(called("doctor", "--json").stdout)
     (check,) = (check for check in checks if check["name"] == "ONNX")

@@ -37,7 +37,7 @@ from masquerade.storage import MARK
 from masquerade.video.probe import video_digest
 
 RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install -e ".[ray]"'
 )
 FRAMES = 90
 CUT = 52

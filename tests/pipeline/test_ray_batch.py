@@ -31,7 +31,7 @@ from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
 RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install -e ".[ray]"'
 )
 WORDS = ("--method", "selective", "--regions", "frame", "--seed", "1", "--threads", "1")
 COMMAND = (sys.executable, "-m", "masquerade", "anonymize")
@@ -392,7 +392,7 @@ def test_without_ray_one_line_says_what_adds_it(
     monkeypatch.setitem(sys.modules, "ray", None)
     words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), *WORDS, "--engine", "ray"]
     assert main(words) == 3
-    assert 'pip install "masquerade[ray]"' in capsys.readouterr().err
+    assert 'pip install -e ".[ray]"' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -66,7 +66,7 @@ def _print(checks: list[Check]) -> None:
         if not check.available:
             missing.setdefault(check.install, []).append(check.name)
     if missing:
-        print("\nto add what is missing:")
+        print("\nto add what is missing, in the folder that masquerade was cloned to:")
     for install, names in missing.items():
         print(f"\n  {', '.join(names)}:\n    {install}")
 
@@ -78,7 +78,7 @@ def _packages() -> list[Check]:
 
     found = [Check(name, True, version) for name, version in library_versions().items()]
     zoo = importlib.util.find_spec("torchvision") is not None
-    install = 'pip install "masquerade[zoo]"  # replaces a CPU build of torch'
+    install = 'pip install -e ".[zoo]"  # replaces a CPU build of torch'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
     runs = importlib.util.find_spec("ai_edge_litert") is not None
     litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL, True)

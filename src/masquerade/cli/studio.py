@@ -13,7 +13,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.ranges import Checked, above, at_least
 
 GIGABYTE = 2**30
-STUDIO_INSTALL = "pip install 'masquerade[studio]'"
+STUDIO_INSTALL = 'pip install -e ".[studio]"'
 
 
 @dataclass(frozen=True, kw_only=True)

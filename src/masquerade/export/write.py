@@ -21,7 +21,7 @@ from masquerade.storage import atomic_write, refuse_existing
 
 Format = Literal["onnx", "torch"]
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-ONNX_INSTALL = 'pip install "masquerade[onnx]"'
+ONNX_INSTALL = 'pip install -e ".[onnx]"'
 TOLERANCE = 1e-4
 """Largest difference from PyTorch: of pixels in [0, 1], else as a share of the largest output."""
 JUMPS = 1e-4

@@ -137,7 +137,7 @@ def load_raft(path: str | Path | None) -> Raft:
         from torchvision.models import optical_flow
     except (ImportError, RuntimeError) as error:  # beside another build of torch it raises either
         raise MissingError(
-            'flow="raft" needs torchvision: pip install "masquerade[zoo]", or take flow="dis", '
+            'flow="raft" needs torchvision: pip install -e ".[zoo]", or take flow="dis", '
             "which needs nothing."
         ) from error
     if path is None or not Path(path).is_file():

@@ -81,7 +81,7 @@ class TorchvisionPeople:
         except (ImportError, RuntimeError):  # beside another build of torch it fails at run time
             raise MissingError(
                 "People by torchvision need torchvision, in the build that fits torch; "
-                'add it with: pip install "masquerade[zoo]"'
+                'add it with: pip install -e ".[zoo]"'
             ) from None
         if not weights.is_file():
             raise MissingError(f"{weights.name} is not there: give the file of a person detector.")

@@ -183,9 +183,8 @@ class TrainingLog:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise MissingError(
-                    "TensorBoard is missing: pip install masquerade[tensorboard]"
-                ) from error
+                install = 'pip install -e ".[tensorboard]"'
+                raise MissingError(f"TensorBoard is missing: {install}") from error
             self._board = SummaryWriter(tensorboard)
 
     def __enter__(self) -> Self:
