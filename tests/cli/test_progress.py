@@ -115,7 +115,7 @@ def test_a_profile_says_how_long_each_stage_was_busy(
     assert main([*words, "--method", "blacken", "--profile"]) == 0
     said = capsys.readouterr().err
     rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if "%" in line}
-    assert {"decode", "regions", "anonymize", "convert", "encode", "verify", "all"} == set(rows)
+    assert {"decode", "regions", "anonymize", "convert", "encode", "check", "all"} == set(rows)
     assert rows["all"][2] == "100%" and float(rows["all"][0]) > 0
 
 

@@ -103,7 +103,7 @@ def test_a_seed_is_warned_of_and_never_written(film: Path, tmp_path: Path) -> No
         "anonymize",
         "convert",
         "encode",
-        "verify",
+        "check",
     }
     assert all(0 <= s < 1000 for s in plain.stage_seconds.values())
 

@@ -426,6 +426,21 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert json.loads(saved) == receipt and "camera" not in saved
 
 
+def test_warnings_are_printed_also_where_nothing_else_is(
+    clip: Path,
+    tmp_path: Path,
+    feed: Callable[[Path], Path],
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = ["7 frames were taken by nobody."]
+    monkeypatch.setattr(live_run.LiveSession, "_warnings", lambda *_: gone)
+    words = [str(feed(clip)), "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--duration", "0.4", "-q"]
+    assert main(["live", *words]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"warning: {gone[0]}\n")
+
+
 def test_it_is_said_while_it_lasts_that_every_frame_is_late(
     clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
 ) -> None:

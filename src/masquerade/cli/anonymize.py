@@ -107,8 +107,9 @@ class Options(PipelineConfig):
     verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
-    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
-    # print what was found in each file, and where in the code an error that is not foreseen arose.
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors and warnings only.
+    # print which tags and streams were removed or kept, on what device it ran and how long each
+    # stage was busy, and where in the code an error that is not foreseen arose.
     verbose: Annotated[bool, arg(aliases=["-v"])] = False
     profile: bool = False  # print how long each stage of a run was busy.
     no_progress: bool = False  # show no progress bar.

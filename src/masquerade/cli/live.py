@@ -54,7 +54,7 @@ class Options(LiveConfig):
     preset: str | None = None  # a named set of the method's arguments, such as paper.
     weights: Path | None = None  # a trained anonymizer, a file or a training run's folder.
     json: bool = False  # print the receipt as JSON and nothing else.
-    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors and warnings only.
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing output.
 
     def config(self) -> LiveConfig:
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
         options.output,
         anonymizer,
         options.config(),
-        say=(lambda sentence: None) if quiet else _say,
+        say=_say,
     )
     with _EndedBySignals(session) as ended:
         try:
@@ -101,6 +101,8 @@ def main(argv: list[str]) -> int:
             if ended.early:  # whatever waited for the source or the destination failed for that
                 raise KeyboardInterrupt from error
             raise
+    for warning in receipt.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if options.json:
         print(receipt.to_json(), end="")
     elif not quiet:
@@ -191,7 +193,5 @@ def _print_summary(receipt: "LiveReceipt", output: str, path: Path | None) -> No
         f"{dropped} dropped, {receipt.hidden_whole} hidden whole because nobody was found",
         file=stream,
     )
-    for warning in receipt.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     if receipt.destination == "file":
         print(f"{escape(output)}" + (f"  ({escape(path)})" if path else ""), file=stream)

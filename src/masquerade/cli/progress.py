@@ -46,8 +46,8 @@ class BatchProgress(Progress):
     """Progress and outcomes of a batch: outputs on stdout, all else on stderr.
 
     The bar appears on a terminal only, and counts the frames of each file, or of several that are
-    processed `together` the files; `quiet` leaves nothing but errors, and `profile` adds how long
-    each stage took.
+    processed `together` the files; `quiet` leaves nothing but errors and warnings, and `profile`
+    adds how long each stage took.
     """
 
     def __init__(

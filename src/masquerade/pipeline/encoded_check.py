@@ -111,7 +111,7 @@ class EncodedCheck:
                 if decoder is None:
                     decoder = av.CodecContext.create(writer.codec, "r")
                     decoder.extradata, decoder.thread_count = writer.extradata, 1
-                with self._timer.measure("verify"):
+                with self._timer.measure("check"):
                     for luma in _lumas(decoder, item):
                         self._detail.compare_next(luma, full_range=full_range)
             except (av.FFmpegError, LookupError):

@@ -291,7 +291,7 @@ class FileRun:
         )
         others = len(self.metadata.streams) + len(self.sound)
         empty = len(writer.empty)
-        with self.timer.measure("verify"):
+        with self.timer.measure("check"):
             titles = self.metadata.titles
             info = verify_output(part, self.dst, others=others, empty=empty, titles=titles)
             self.metadata = self.metadata.held_by(part, writer.sources)
