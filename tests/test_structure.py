@@ -138,6 +138,13 @@ def test_imports_point_one_way() -> None:
             assert allowed, f"{path.relative_to(SOURCE)} imports {name}"
 
 
+def test_contributors_are_told_every_room_in_the_order_of_imports() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2]
+    rows = re.findall(r"^\| (`.*?) \|", table.partition("\n## ")[0], re.M)
+    named = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    assert ["__main__", *named] == LEVELS
+
+
 def test_methods_import_neither_each_other_nor_a_detector() -> None:
     """A method may use the shared parts, its own folder, and of the regions only scene cuts."""
     methods = SOURCE / "methods"
