@@ -319,6 +319,18 @@ def test_the_readmes_commands_can_be_run_one_after_another() -> None:
     assert len({found[1] for found in outputs if found}) == len(outputs)
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_of_a_page_can_be_run_one_after_another(path: Path) -> None:
+    lines = [line.partition("#")[0] for line in path.read_text().splitlines()]
+    makes = [line for line in lines if re.match(r"    masquerade (anonymize|live) ", line)]
+    outputs = [
+        found[1] if (found := re.search(r" -o (\S+)", line)) else f"beside {line.split()[2]}"
+        for line in makes
+        if "--list-people" not in line
+    ]
+    assert len(set(outputs)) == len(outputs), sorted(outputs)
+
+
 def test_the_demo_leaves_what_it_says(
     called: Callable[..., Any],
     short_clip: Path,
