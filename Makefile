@@ -32,6 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist w
 
 demo: $(VENV)/ready
 	$(BIN)/masquerade demo $(if $(VIDEO),"$(VIDEO)")
+	@echo 'to use the command in this terminal: . $(BIN)/activate'
 
 test: $(VENV)/ready-dev
 	$(PYTEST)

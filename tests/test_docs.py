@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -24,10 +25,11 @@ from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import parse_suite, suite_names
 from masquerade.cli import attack, benchmark, benchmark_plan, demo_clip, evaluate, export, train
 from masquerade.cli.anonymize import parse
+from masquerade.cli.progress import summary
 from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.pipeline.coverage import MAX_MISSED
+from masquerade.pipeline.coverage import MAX_MISSED, Coverage
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -137,6 +139,36 @@ def test_what_is_missing_is_installed_from_the_checkout() -> None:
     """Nothing was released: no package index knows a masquerade of ours."""
     for path in [*DOCS, *(ROOT / "src").rglob("*.py")]:
         assert not re.search(r"pip\s+install\s+['\"]?masquerade\b", path.read_text()), path.name
+
+
+def test_what_stays_on_a_machine_is_on_one_page() -> None:
+    page = (ROOT / "docs/what-stays.md").read_text()
+    left = "*_people_private.png *_side_by_side_private.mp4 *.receipt.json clips/ fits/ samples/ "
+    left += "attacks/ seen/ --record --cache --export-masks /tmp/ray swap studio templates"
+    for name in left.split():
+        assert name in page, name
+    assert "docs/what-stays.md" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_and_the_demo_say_how_the_command_is_found() -> None:
+    """It lies in .venv/bin, which no terminal looks in by itself."""
+    use = (ROOT / "README.md").read_text().partition("## Use\n\n")[2]
+    assert use.startswith("    . .venv/bin/activate")
+    recipe = (ROOT / "Makefile").read_text().partition("\ndemo:")[2].partition("\n\n")[0]
+    assert ". $(BIN)/activate" in recipe.splitlines()[-1]
+
+
+def test_the_page_of_checks_quotes_the_line_that_is_printed() -> None:
+    quoted = re.search(r'"(people hidden by .*?)"', (ROOT / "docs/checks.md").read_text(), re.S)
+    coverage = Coverage(frames=75, filled_whole=35, share=(0.5,) * 75)
+    receipt = SimpleNamespace(
+        coverage=coverage,
+        source=SimpleNamespace(frames=75),
+        hidden_by="selective",
+        left_visible=(),
+        regions=[SimpleNamespace(name="people", arguments={})],
+    )
+    assert quoted and summary(receipt).startswith(" ".join(quoted[1].split()))  # type: ignore[arg-type]
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

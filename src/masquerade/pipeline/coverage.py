@@ -1,6 +1,6 @@
 """Coverage: in how many frames of a video something was hidden, and when that is too few.
 
-The rule is one for every verb that anonymizes: `anonymize` and `demo` hold each file to it,
+The rule is one for every verb that anonymizes files: `anonymize` and `demo` hold each file to it,
 `evaluate` each video of a dataset.
 """
 

@@ -47,7 +47,7 @@ def _named(method: str, by: str) -> str:
     named, raw, guess = (PAIRS_NAMED[name] for name in (method, "raw", "guess"))
     return (
         f"attackers who knew 20 pairs of people named the pair in {named} % of clips "
-        f"{_within(PAIRS_WITHIN[method])} {by}, in {raw} % of raw ones, and in {guess} % by "
+        f"{_within(PAIRS_WITHIN[method])} {by}, in {raw} % of unhidden ones, and in {guess} % by "
         "guessing"
     )
 
@@ -65,21 +65,21 @@ LEVELS: dict[LevelName, Level] = {
         "whole people with their clothes; how they move and the scene stay",
         f"{BODIES_HIDDEN} % {_within(BODIES_WITHIN)} of the points labelled on bodies in real "
         f"clips were hidden, and {HEADS_HIDDEN} % {_within(HEADS_WITHIN)} of those on heads, with "
-        f"{GROUND_HIDDEN} % of the ground; "
+        f"{GROUND_HIDDEN} % of the background; "
         f"{_named('selective', 'mostly by the scene')}",
     ),
     "figure": Level(
         "people",
         "mannequin",
-        "people and the scene: everybody is drawn as the same figure, which moves as they do",
+        "people and the scene: everybody becomes the same synthetic figure, which moves as they do",
         "no pixel of the source is shown; "
         f"{_named('mannequin', 'by how the figures stand and move')}; "
-        "who is not found is not drawn",
+        "a person who is not found does not appear",
     ),
 }
 HELP = (
     f"face (of faces in real clips {FACES_HIDDEN} % were hidden, live {FACES_LIVE} %), person "
-    f"(with clothes; {BODIES_HIDDEN} % of points on bodies), or figure (all drawn alike, without "
+    f"(with clothes; {BODIES_HIDDEN} % of points on bodies), or figure (all alike, without "
     "the scene); in place of --regions and --method."
 )
 """What the command's help says of levels."""
