@@ -1,8 +1,8 @@
 """BDQ: Gaussian blur, temporal difference and quantisation with learned limits.
 
-Kumawat and Nagahara, ECCV 2022. Hides everything static and the fine levels of what moves; keeps
-outlines and motion. The limits between levels are trained against an adversary (`masquerade train
-bdq`).
+Kumawat and Nagahara, ECCV 2022. Hides most of what stands still and small changes of what moves;
+keeps outlines and motion. The limits between levels are trained against an adversary (`masquerade
+train bdq`).
 
 Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
 that a clip depends neither on its batch nor on its window; a video's first frame is compared with

@@ -2,7 +2,7 @@
 
 Ryoo et al., "Privacy-Preserving Human Activity Recognition from Extreme Low Resolution", AAAI 2017,
 and "Extreme Low Resolution Activity Recognition with Multi-Siamese Embedding Learning", AAAI 2018.
-Hides all detail; keeps colours, places and motion. Both papers publish a plainly downsampled frame;
+Hides detail, and next to nothing of who it is. Both papers publish a plainly downsampled frame;
 what they train are recognizers of such frames (`masquerade.training.low_resolution`).
 
 Differs from `downsample` in that the number of pixels that are left is fixed, so that a larger

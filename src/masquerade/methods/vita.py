@@ -3,7 +3,7 @@
 Wu, Wang, Wang, Wang, Wang and Jin, ECCV 2018 and TPAMI 2020 (also named ALF); the "supervised" row
 of SPAct's tables. It is trained for an action recognizer and against networks that predict the
 private labels: in the paper an ensemble, restarted from time to time (`masquerade train vita`).
-Hides the labelled attributes, keeps the action.
+Hides about half of what tells the labelled attributes of synthetic people, keeps the action.
 
 Differs from the paper: frames of any size are resized to the network's input and back. With SPAct's
 UNet instead of its own network the method is `spact`, trained with `--objective labels`.
