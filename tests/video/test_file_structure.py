@@ -136,15 +136,24 @@ def test_the_second_page_of_a_tiff_is_noticed(tmp_path: Path) -> None:
 def test_the_pictures_of_a_phone_are_counted_unless_one_is_a_map(
     tmp_path: Path, container: str
 ) -> None:
+    def segment(marker: int, said: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(said) + 2) + said
+
     def jpeg(count: int, before: bytes = b"") -> bytes:
         pages = b"MPF\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0xB001, 4, 1, count, 0)
-        return b"\xff\xd8" + before + pages + b"\xff\xda" + b"pixels MPF\0"
+        picture = segment(0xDA, b"") + b"pixels \xff\0 MPF\0"
+        return b"\xff\xd8" + segment(0xE1, before) + segment(0xE2, pages) + picture
 
     assert not has_more_pictures(written(tmp_path, jpeg(1)), container)
     assert has_more_pictures(written(tmp_path, jpeg(2)), container)
     for name in (b"hdrgm:", b"HDRGainMap"):
         assert not has_more_pictures(written(tmp_path, jpeg(2, name)), container)
     assert not has_more_pictures(written(tmp_path, b"\xff\xd8 no directory"), container)
+    thumbnail = b"Exif\0\0" + jpeg(1) + b"\xff\xd9"
+    assert not has_more_pictures(written(tmp_path, jpeg(1, thumbnail)), container)
+    assert has_more_pictures(written(tmp_path, jpeg(2, thumbnail)), container)
+    behind = has_more_pictures(written(tmp_path, jpeg(1)[:6] + b"\xff\xd9\xff\xd8\xff"), container)
+    assert behind == (container == "jpeg_pipe")
 
 
 def info(codec: str, container: str = "x", **other: object) -> VideoInfo:

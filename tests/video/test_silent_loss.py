@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
+from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite
 
 from masquerade.errors import VideoError
 from masquerade.video.decoding import Decoder
@@ -291,15 +291,29 @@ def test_pictures_before_the_first_keyframe_are_frames_where_a_decoder_gives_the
     assert packets > len(frames(cut)) or options[0] == "libx264"
 
 
-def phone_jpeg(tmp_path: Path, more: bytes) -> Path:
-    """A JPEG that counts two pictures; if nothing follows, one is a map of brightness."""
-    picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
-    body = (
-        b"MPF\0MM\0*" + struct.pack(">IHHHIII", 8, 1, 0xB001, 4, 1, 2, 0) + b"hdrgm:" * (not more)
+def grey_jpeg(level: int, *, size: tuple[int, int] = (48, 64)) -> bytes:
+    return cv2.imencode(".jpg", np.full((*size, 3), level, np.uint8))[1].tobytes()
+
+
+def phone_jpeg(tmp_path: Path, more: bytes, *, kind: int | None = None) -> Path:
+    """A JPEG that counts two pictures; if nothing follows, one is a map of brightness.
+
+    `kind` is what its directory says of the second one; None: nothing. FFmpeg looks at the first 2
+    KB to know a JPEG, and takes several within them for none.
+    """
+    picture, exif = grey_jpeg(0, size=(480, 640)), b"Exif\0\0" + grey_jpeg(9, size=(8, 8))
+    tags = [struct.pack(">HHII", 0xB001, 4, 1, 2)]
+    if kind is not None:
+        tags.append(struct.pack(">HHII", 0xB002, 7, 32, 38))
+    body = b"MPF\0MM\0*" + struct.pack(">IH", 8, len(tags)) + b"".join(tags) + bytes(4)
+    body += b"".join(struct.pack(">I12x", one) for one in (0x20030000, kind) if one is not None)
+    body += b"hdrgm:" * (not more)
+    markers = b"".join(
+        struct.pack(">BBH", 0xFF, marker, len(said) + 2) + said
+        for marker, said in ((0xE1, exif), (0xE2, body))
     )
-    marker = b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
     path = tmp_path / "phone.jpg"
-    path.write_bytes(picture[:2] + marker + picture[2:] + more * 64 + picture * (more == b"\xff"))
+    path.write_bytes(picture[:2] + markers + picture[2:] + more * 64 + picture * (more == b"\xff"))
     return path
 
 
@@ -312,10 +326,29 @@ def test_pictures_behind_the_first_one_never_vanish(tmp_path):
         refused(phone_jpeg(tmp_path, behind), "several pictures")
     assert probe(tmp_path / "page.tiff").frames == 1
     assert probe(phone_jpeg(tmp_path, b"")).frames == 1
+    with phone_jpeg(tmp_path, b"").open("ab") as file:  # the map itself
+        file.write(grey_jpeg(99))
+    assert len(frames(tmp_path / "phone.jpg")) == 1
+    (tmp_path / "two.jpg").write_bytes(2 * grey_jpeg(0, size=(480, 640)))
+    refused(tmp_path / "two.jpg", "several pictures")
     make(tmp_path / "moving.webp", "-c:v", "libwebp_anim")
     refused(tmp_path / "moving.webp", "no picture")
     make(tmp_path / "moving.png", "-f", "apng", "-pix_fmt", "rgb24")
     assert len(frames(tmp_path / "moving.png")) == 25
+
+
+@pytest.mark.parametrize("size", [(480, 640), (24, 32)])
+def test_the_preview_of_a_camera_is_no_picture_and_is_not_published(tmp_path, size):
+    for kind in (0x20003, 0, 0x30000):
+        refused(phone_jpeg(tmp_path, b"\0", kind=kind), "several pictures")
+    for kind in (0x10001, 0x80010002):
+        path = phone_jpeg(tmp_path, b"\0", kind=kind)
+        path.write_bytes(path.read_bytes() + (preview := grey_jpeg(200, size=size)))
+        assert len(frames(path)) == tally_frames(path).shown == 1
+        rewrite(path, tmp_path / "out.jpg")
+        written = (tmp_path / "out.jpg").read_bytes()
+        assert written.count(b"\xff\xd8\xff") == 1 and b"MPF" not in written
+        assert preview[-50:] not in written
 
 
 def test_an_image_of_a_folder_that_ends_early_is_noticed(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from av import Packet
+
+from masquerade.video.truncation import jpeg_segments
 
 if TYPE_CHECKING:
     from masquerade.video.probe import VideoInfo
@@ -15,6 +19,11 @@ if TYPE_CHECKING:
 # bytes: MPEG-4 pictures up to this size may repeat the last one, and are not shown then; in still
 # and small video others are as small, so that this tells only how many pictures there are at least
 _NOT_CODED = 19
+NEXT_PICTURE = re.compile(rb"\0*\xff\xd8(?=\xff)")
+"""What follows the end of a JPEG where another one is behind it."""
+ONE_PICTURE = "jpeg_pipe"
+"""FFmpeg's name of a JPEG, of which the first picture is read: a preview of it may follow."""
+_MOST_LISTED = 1000  # pictures in the directory of a JPEG
 _CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the middle of a picture
 
 
@@ -130,20 +139,43 @@ def has_more_pictures(path: Path, container: str) -> bool:
 
 def _tiff(data: mmap) -> bool:
     """TIFF: the first directory says where the next page's is."""
-    return _directory(data, 0)[1] != 0
+    return _directory(data, 0)[2] != 0
 
 
-def _jpeg(data: mmap) -> bool:
-    """JPEG: a multi-picture directory counts them; a map of brightness is no picture of its own."""
-    header = data[: data.find(b"\xff\xda") % len(data)]
-    if b"hdrgm:" in header or b"HDRGainMap" in header:
-        return False
-    place = header.find(b"MPF\0")
-    return place >= 0 and _directory(data, place + 4)[0].get(0xB001, 0) > 1
+def _jpeg(data: mmap, *, video: bool = False) -> bool:
+    """JPEG: a directory lists several, or another one follows.
+
+    Neither a map of brightness nor a preview of the first is a picture of its own. Of a `video` all
+    that follow are read, and so would a preview be.
+    """
+    listed: bool | None = None
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xD9:
+            follows = NEXT_PICTURE.match(data, start) is not None
+            return follows and not video if listed is None else listed
+        said = data[start:end]
+        if b"hdrgm:" in said or b"HDRGainMap" in said:
+            return False
+        if marker == 0xE2 and said.startswith(b"MPF\0"):
+            listed = bool(listed) | _lists_several(data, start + 4, end, previews=video)
+    return bool(listed)
 
 
-def _directory(data: mmap, base: int) -> tuple[dict[int, int], int]:
-    """The first values of a TIFF directory's tags, and the place of the next directory."""
+def _lists_several(data: mmap, base: int, end: int, *, previews: bool) -> bool:
+    """Whether a JPEG's multi-picture directory lists several; `previews` of one count, too."""
+    tags, number, _ = _directory(data, base)
+    count, first = tags.get(0xB001, 0), tags.get(0xB002, 0)
+    if count < 2 or previews or count > _MOST_LISTED or not 0 < first <= end - base - 16 * count:
+        return count > 1
+    kinds = [number(first + 16 * one, 4) & 0xFFFFFF for one in range(count)]
+    return sum(kind >> 16 != 1 for kind in kinds) > 1
+
+
+def _directory(data: mmap, base: int) -> tuple[dict[int, int], Callable[[int, int], int], int]:
+    """The first values of a TIFF directory's tags, what reads a number, and the next one's place.
+
+    A number is read by its place behind `base` and its size.
+    """
     order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
 
     def number(place: int, size: int) -> int:
@@ -152,11 +184,11 @@ def _directory(data: mmap, base: int) -> tuple[dict[int, int], int]:
     first = number(4, 4)
     end = first + 2 + 12 * number(first, 2)
     tags = {number(place, 2): number(place + 8, 4) for place in range(first + 2, end, 12)}
-    return tags, number(end, 4)
+    return tags, number, number(end, 4)
 
 
 _CHECKS: dict[str, Callable[[mmap], bool]] = {
     "tiff_pipe": _tiff,
     "jpeg_pipe": _jpeg,
-    "mjpeg": _jpeg,
+    "mjpeg": partial(_jpeg, video=True),
 }

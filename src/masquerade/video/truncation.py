@@ -1,11 +1,15 @@
 """Truncated and overwritten files, in formats whose demuxers do not notice or resume in silence."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from zlib import crc32
 
 MOST_BOXES = 100_000  # of an MP4, that are looked at
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a JPEG; others lie in coded pictures
+_ALONE = (0x01, 0xD8, 0xD9)  # markers of a JPEG without a size
 
 
 def is_truncated(path: Path, container: str) -> bool | None:
@@ -243,10 +247,23 @@ def _gif(data: mmap) -> bool:
 
 def _jpeg(data: mmap) -> bool:
     """JPEG: an end marker follows the picture's own data, and maybe anything else."""
+    header = takewhile(lambda segment: segment[0] != 0xDA, jpeg_segments(data))
+    return data.find(b"\xff\xd9", max((end for _, _, end in header), default=2)) < 0
+
+
+def jpeg_segments(data: mmap) -> Iterator[tuple[int, int, int]]:
+    """Yield the segments of a JPEG: marker, and where what it says begins and ends.
+
+    0xDA is the marker before a coded picture, which is passed over, and 0xD9 that of its end.
+    """
     place = 2
-    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return data.find(b"\xff\xd9", place) < 0
+    while found := _MARKER.search(data, place):
+        marker, start = data[found.start() + 1], found.end()
+        place = start
+        if marker not in _ALONE:
+            size = int.from_bytes(data[start : start + 2], "big")
+            start, place = start + 2, start + max(2, size)
+        yield marker, start, place
 
 
 _CHECKS: dict[str, Callable[[mmap], bool | None]] = {

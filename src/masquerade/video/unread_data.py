@@ -18,6 +18,8 @@ from masquerade.video.mp4_data import (
     with_article,
 )
 from masquerade.video.mpegts_data import names_in_mpegts, packet_size
+from masquerade.video.pictures import NEXT_PICTURE
+from masquerade.video.truncation import jpeg_segments
 from masquerade.video.undisplayed import mp4_boxes
 
 BEHIND = "data behind the picture"
@@ -33,8 +35,6 @@ PNG_CHUNKS = frozenset(
 )
 WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _ENCODER = re.compile(rb"Lav[cf]\d")  # FFmpeg's own name
-_NEXT_PICTURE = re.compile(rb"\0*\xff\xd8(?=\xff)")
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in the coded picture, of what follows it
 
 
 def list_unread_data(
@@ -82,19 +82,11 @@ def _names(data: mmap, path: Path, *, video: bool, container: str) -> Iterator[s
 
 
 def _in_jpeg(data: mmap, *, video: bool) -> Iterator[str]:
-    place = 2
-    while found := _MARKER.search(data, place):
-        marker, start = data[found.start() + 1], found.end()
-        if marker == 0xD9 and video and (following := _NEXT_PICTURE.match(data, start)):
-            place = following.end()
-            continue
-        if marker == 0xD9:  # the end of the picture
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xD9 and not (video and NEXT_PICTURE.match(data, start)):
             yield from _behind(data, start)
             return
-        size = int.from_bytes(data[start : start + 2], "big")
-        said = data[start + 2 : start + size]
-        yield from _segment(marker, said)
-        place = start + max(2, size)
+        yield from _segment(marker, data[start:end])
 
 
 def _segment(marker: int, said: bytes) -> Iterator[str]:
