@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -386,10 +387,23 @@ def test_comments_of_vorbis_and_flac_are_emptied(first: int, comment: int) -> No
     empty = b"\3vorbis" + bytes(8) + b"\1"
     assert strip_comments("vorbis", header) == b"\2" + laced(first, 16) + one + empty + last
     assert strip_comments("aac", header) == header
-    assert strip_comments("vorbis", b"\1" + header[1:]) == b"\1" + header[1:]
+    damaged = [b"\1" + header[1:], b"\2" + b"\xff" * 50, b"\2", header.replace(b"\3vorbis", b"3")]
+    for each in (*damaged, header[:first], b"\0\x1e", b"\0\x1e" + header):
+        with pytest.raises(UsageError, match=r"add --audio pitch or --audio drop\."):
+            strip_comments("vorbis", each)
     flac = b"fLaC" + bytes([0, 0, 0, 34]) + bytes(range(34)) + b"comments"
     assert strip_comments("flac", flac) == b"fLaC\x80" + flac[5:42]
     assert strip_comments("flac", flac[8:42]) == flac[8:42]
+
+
+def test_comments_of_vorbis_go_in_the_layout_with_sizes_of_two_bytes() -> None:
+    parts = b"\1vorbis" + bytes(23), b"\3vorbis" + b"CANARY" * 99, b"\5vorbis" + b"5" * 600
+    header = b"".join(struct.pack(">H", len(part)) + part for part in parts)
+    empty = b"\3vorbis" + bytes(8) + b"\1"
+    clean = strip_comments("vorbis", header)
+    assert clean == b"\2" + laced(30, 16) + parts[0] + empty + parts[2]
+    with pytest.raises(UsageError, match="vorbis"):
+        strip_comments("vorbis", header[:-1])
 
 
 @pytest.mark.parametrize(

@@ -60,23 +60,50 @@ def can_hold(container: str, codec: str) -> bool:
 
 
 def strip_comments(codec: str, header: bytes) -> bytes:
-    """A codec's header (FFmpeg's extradata) without the tags that Vorbis and FLAC keep in it."""
+    """A codec's header (FFmpeg's extradata) without the tags that Vorbis and FLAC keep in it.
+
+    Raises:
+        UsageError: where a header of Vorbis keeps them cannot be told.
+    """
     if codec == "flac" and header[:4] == b"fLaC":  # keep the first block, STREAMINFO, as the last
         return b"fLaC" + bytes([header[4] | 0x80]) + header[5:42]
-    if codec != "vorbis" or header[:1] != b"\2":
+    if codec != "vorbis":
         return header
-    sizes, place = [], 1
-    for _ in range(2):  # Xiph lacing: each size is a run of 255s and one smaller byte
-        size = 0
-        while header[place] == 255:
-            size, place = size + 255, place + 1
-        sizes.append(size + header[place])
-        place += 1
-    first = header[place : place + sizes[0]]
-    last = header[place + sum(sizes) :]
+    parts = _vorbis_parts(header)
+    if [part[:7] for part in parts] != [b"\1vorbis", b"\3vorbis", b"\5vorbis"]:
+        raise UsageError(
+            "the header of the vorbis sound is damaged, so that its comments cannot be left out; "
+            "add --audio pitch or --audio drop."
+        )
+    first, _, last = parts
     empty = b"\3vorbis" + bytes(4) + bytes(4) + b"\1"  # no vendor, no comment, framing bit
     laced = b"\xff" * (len(first) // 255) + bytes([len(first) % 255])
     return b"\2" + laced + bytes([len(empty)]) + first + empty + last
+
+
+def _vorbis_parts(header: bytes) -> list[bytes]:
+    """The three headers in FFmpeg's extradata of Vorbis: facts, comments, tables; fewer if damaged.
+
+    FFmpeg reads two layouts: each with its size of 16 bits before it, where the first has 30 bytes
+    as it should; and the sizes of two before all three, each a run of 255s and one smaller byte.
+    """
+    parts, sizes, rest = [], [], header[1:]
+    if header[:2] == b"\0\x1e":
+        rest = header
+        for _ in range(3):
+            end = 2 + int.from_bytes(rest[:2], "big")
+            if end > len(rest):
+                break
+            parts.append(rest[2:end])
+            rest = rest[end:]
+    elif header[:1] == b"\2":
+        for _ in range(2):
+            full = len(rest) - len(rest.lstrip(b"\xff"))
+            sizes.append(255 * full + sum(rest[full : full + 1]))
+            rest = rest[full + 1 :]
+        first, second = sizes
+        parts = [rest[:first], rest[first : first + second], rest[first + second :]]
+    return parts
 
 
 class PitchShift:
