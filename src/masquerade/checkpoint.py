@@ -41,8 +41,11 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
 
 
 def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
-    """`arguments`, for receipts and checkpoints; raises UsageError where JSON does not hold one."""
-    found = arguments(anonymizer)
+    """`arguments`, for receipts and checkpoints; raises UsageError where JSON does not hold one.
+
+    Of a file of weights only the name: they are given away, and a folder may tell whose it is.
+    """
+    found = {name: without_folder(name, one) for name, one in arguments(anonymizer).items()}
     for name, value in found.items():
         try:
             json.dumps(value)
@@ -52,6 +55,11 @@ def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
                 "that JSON does not hold; take numbers, text, or lists of them."
             ) from error
     return found
+
+
+def without_folder(argument: str, value: Any) -> Any:
+    """An argument's value as it is published: of a file of weights only its name."""
+    return Path(value).name if "weights" in argument and isinstance(value, str) else value
 
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:

@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import masquerade
+from masquerade.checkpoint import describe
 from masquerade.errors import MissingError, UsageError
+from masquerade.evaluation.table_rows import arguments_as_json
 from masquerade.methods.selective import Selective
 from masquerade.models.optical_flow import (
     RAFT_MIN_SIDE,
@@ -137,6 +140,23 @@ def test_raft_moves_the_noise(torchvision: Any, tmp_path) -> None:
     now, before = pair(64, 64, shift=(3, -2))
     out, _ = method.on_pixels(np.stack([before, now]), state=method.init_state(seed=1))
     assert np.array_equal(out[1][5:-5, 5:-5], np.roll(out[0], (2, -3), (0, 1))[5:-5, 5:-5])
+
+
+def test_a_saved_method_names_no_folder_and_is_given_its_weights_again(
+    torchvision: Any, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, saved = tmp_path / "raft.pth", tmp_path / "selective.safetensors"
+    torch.save(Shifts().state_dict(), weights)
+    method = Selective(flow="raft", flow_weights=str(weights))
+    masquerade.save(method, saved)
+    assert str(tmp_path).encode() not in saved.read_bytes()
+    assert describe(method)["arguments"]["flow_weights"] == "raft.pth"
+    assert arguments_as_json(method)["flow_weights"] == "raft.pth"
+    monkeypatch.chdir("/")
+    with pytest.raises(MissingError, match=r"--flow-weights FILE; raft\.pth is not there"):
+        masquerade.load(saved)
+    loaded: Any = masquerade.load(saved, flow_weights=str(weights))
+    assert loaded.flow == "raft" and isinstance(loaded.raft.network, Shifts)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

@@ -441,6 +441,21 @@ def test_warnings_are_printed_also_where_nothing_else_is(
     assert (printed.out, printed.err) == ("", f"warning: {gone[0]}\n")
 
 
+def test_receipts_keep_only_the_name_of_the_weights_of_flow(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path]
+) -> None:
+    method = ["--method", "selective", "--flow-weights", str(tmp_path / "raft.pth")]
+    words = [*method, "--regions", "frame", "-o", str(tmp_path / "out.mp4")]
+    for command in (
+        ["live", str(feed(clip)), "--duration", "0.5"],
+        ["anonymize", str(clip), "--overwrite", "--preview", "0.2"],
+    ):
+        assert main([*command, *words]) == 0
+        receipt = receipt_of(tmp_path / "out.mp4")
+        arguments = receipt["method"]["arguments"]
+        assert arguments["flow_weights"] == "raft.pth" and str(tmp_path) not in str(receipt)
+
+
 def test_it_is_said_while_it_lasts_that_every_frame_is_late(
     clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
 ) -> None:

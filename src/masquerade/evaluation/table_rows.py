@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
+from masquerade.checkpoint import arguments, without_folder
 from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation.controls import CheckedControls, attacked_channels, unread_channels
 from masquerade.evaluation.evaluated_clips import AttackedMethod, example_of
@@ -81,5 +81,5 @@ def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
         if isinstance(value, Anonymizer):
             plain[key] = {"method": class_or_method_name(value), **arguments_as_json(value)}
         else:
-            plain[key] = list(value) if isinstance(value, tuple) else value
+            plain[key] = list(value) if isinstance(value, tuple) else without_folder(key, value)
     return plain

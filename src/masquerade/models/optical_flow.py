@@ -149,8 +149,8 @@ def load_raft(path: str | Path | None) -> Raft:
     large = any(name.startswith("mask_predictor.") for name in weights)
     network = optical_flow.raft_large() if large else optical_flow.raft_small()
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)  # `load` first builds without memory
     except RuntimeError as error:
         name = Path(path).name
         raise UsageError(f"{name} holds no weights of raft_small or raft_large.") from error
-    return Raft(network)
+    return Raft(network.float())

@@ -290,11 +290,11 @@ class Pipeline(NamedTuple):
             method: as `describe` has it, which takes a digest of all weights; None: described here.
             contents: as of the beginning of a run; None: as they are now.
         """
-        from masquerade.checkpoint import describe
+        from masquerade.checkpoint import arguments, describe
         from masquerade.pipeline.receipt import config_hash
 
         method = method or describe(self.anonymizer)
-        networks = {key: value for key, value in method["arguments"].items() if "weights" in key}
+        networks = {k: v for k, v in arguments(self.anonymizer).items() if "weights" in k}
         read = {
             "method": {key: value and _digest_if_read(value) for key, value in networks.items()},
             **(self.contents() if contents is None else contents),

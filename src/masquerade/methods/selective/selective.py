@@ -109,7 +109,7 @@ class Selective(Anonymizer):
         paper="Ilic et al. CVPR 2024",
     )
 
-    inference_args: ClassVar[tuple[str, ...]] = ("key",)  # which no file holds
+    inference_args: ClassVar[tuple[str, ...]] = ("key", "flow_weights")  # no file holds them
     presets: ClassVar[Presets] = {  # both can be inverted
         # Eq. 4 as printed, saliency unchanged
         "paper": {"warp": "first", "sampling": "bilinear", "core": 1.0},
