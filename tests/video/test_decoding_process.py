@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clips import ffmpeg, make, make_with_sound, needs_ffmpeg
@@ -32,7 +32,7 @@ from masquerade.video.messages import receive
 from masquerade.video.probe import list_packets as list_packets_here
 from masquerade.video.probe import probe as probe_here
 from masquerade.video.probe import tally_frames as tally_here
-from masquerade.video.read import Reader
+from masquerade.video.read import Reader, read_video
 
 pytestmark = needs_ffmpeg
 
@@ -299,11 +299,25 @@ def test_it_is_not_silent_while_it_probes_many_images(tmp_path):
 def test_a_folder_of_images_goes_through_it(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=5:d=1", folder / "%d.png")
+    levels = list(range(20, 140, 10))  # of 12: as text 10.png comes before 2.png
+    for number, level in enumerate(levels, 1):
+        assert cv2.imwrite(str(folder / f"{number}.png"), np.full((48, 64, 3), level, np.uint8))
     with Reader(folder, rate=5) as reader, Reader(folder, rate=5, trusted=True) as here:
+        shown = []
         for one, other in zip(reader, here, strict=True):
             assert np.array_equal(one.rgb(), other.rgb()) and one.pts == other.pts
-    assert all(a <= b for a, b in itertools.pairwise(sorted(os.listdir(folder))))
+            shown.append(int(one.rgb()[0, 0, 0]))
+    assert shown == levels
+
+
+def test_a_name_that_no_file_can_have_is_one_sentence_and_keeps_no_process(tmp_path):
+    running = None
+    for _ in range(3):
+        with pytest.raises(VideoError) as caught:
+            read_video(tmp_path / ("x" * 300))
+        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+        running = running or len(decoding_process._running)
+        assert len(decoding_process._running) == running
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])

@@ -121,6 +121,7 @@ class DecoderSession:
     def __init__(self, path: Path | str, limits: Limits) -> None:
         self._path, self._limits = path, limits  # of live video, its name
         self._process: DecodingProcess | None = None
+        self._seconds = limits.seconds + _size(path) / BYTES_A_SECOND
         while self._process is None:
             try:
                 waiting = _idle.pop()
@@ -133,8 +134,6 @@ class DecoderSession:
             else:
                 _running.discard(waiting)
                 waiting.end()
-        size = path.stat().st_size if isinstance(path, Path) and path.is_file() else 0
-        self._seconds = limits.seconds + size / BYTES_A_SECOND
         self._process.channel.settimeout(self._seconds)
 
     def __enter__(self) -> Self:
@@ -240,6 +239,14 @@ class DecoderSession:
             f"{printable(self._path)} ended the process that decoded it ({how}); it is damaged, or "
             "made to do so: leave it out."
         )
+
+
+def _size(path: Path | str) -> int:
+    """A file's bytes; 0 where it cannot be looked at, which the process says why."""
+    try:
+        return path.stat().st_size if isinstance(path, Path) and path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LIMITS) -> VideoInfo:
