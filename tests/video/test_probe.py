@@ -87,6 +87,15 @@ def test_an_image_folder_is_sorted_as_people_sort(tmp_path):
     refused(tmp_path, "f11.png", "one size", rate=Fraction(10))
 
 
+@pytest.mark.parametrize("options", [("-f", "apng"), ("-f", "mp4")])
+def test_a_video_among_the_images_of_a_folder_is_refused(tmp_path, options):
+    """Of it the first picture alone would be read."""
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=5:d=1")
+    ffmpeg(*lavfi, tmp_path / "%d.png")
+    ffmpeg("-y", *lavfi, *options, tmp_path / "3.png")
+    refused(tmp_path, "3.png is a video", rate=Fraction(5))
+
+
 def test_hidden_files_of_macos_are_no_images(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "color=gray:s=30x20", "-frames:v", 1, tmp_path / "1.png")
     (tmp_path / "._1.png").write_bytes(bytes.fromhex("00051607000200004d6163204f532058"))

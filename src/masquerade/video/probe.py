@@ -331,7 +331,12 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
     images = images_in(folder)
     infos = []
     for image in images:
-        infos.append(probe(image))
+        infos.append(info := probe(image))
+        if info.kind != "image":  # of which only the first picture would be read
+            raise VideoError(
+                f"{printable(image)} is a video; take it out of the folder, or give its pictures "
+                "as images of their own."
+            )
         after_image()
     first = infos[0]
     for image, info in zip(images, infos, strict=True):
