@@ -467,7 +467,9 @@ def test_a_folder_of_images_is_one_video_when_asked(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(12):
         cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), np.full((48, 64, 3), number * 20, "u1"))
-    run(tmp_path / "in", tmp_path / "out.mp4", "pixelate", regions="frame", sequence=8.0)
+    receipt = run(tmp_path / "in", tmp_path / "out.mp4", "pixelate", regions="frame", sequence=8.0)
+    sizes = [file.stat().st_size for file in (tmp_path / "in").iterdir()]
+    assert receipt.source.bytes == sum(sizes)
     means = pixels(tmp_path / "out.mp4").mean((1, 2, 3))
     assert np.allclose(means, np.arange(12) * 20, atol=4)
     assert np.allclose(times(tmp_path / "out.mp4"), np.arange(12) / 8)

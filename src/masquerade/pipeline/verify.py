@@ -7,7 +7,7 @@ from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline.receipt import FileFacts
 from masquerade.video.container import open_container
 from masquerade.video.metadata import CHAPTER_TRACK
-from masquerade.video.probe import VideoInfo, probe, stream_info, video_digest
+from masquerade.video.probe import VideoInfo, images_in, probe, stream_info, video_digest
 
 
 def verify_output(
@@ -59,7 +59,7 @@ def file_facts(
     return FileFacts(
         name=named.name,
         sha256=sha256 or video_digest(path),
-        bytes=path.stat().st_size,
+        bytes=sum(one.stat().st_size for one in (images_in(path) if path.is_dir() else [path])),
         container=info.container,
         codec=info.codec,
         width=info.width,
