@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,8 +119,16 @@ def test_what_was_encoded_is_refused_before_the_file_is_finished(
 def test_packets_that_cannot_be_decoded_leave_it_to_the_whole_file(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: list[Path]
 ) -> None:
+    forgot, forget = [], DetailCheck.forget_sources
+
+    def noted(check: DetailCheck) -> None:
+        forgot.append(threading.current_thread())
+        forget(check)
+
+    monkeypatch.setattr(DetailCheck, "forget_sources", noted)
     monkeypatch.setattr(encoded_check, "Packet", lambda data: encoded_check.av.Packet(data[::-1]))
     assert anonymized(clip, tmp_path / "o.mp4").measured > 0
+    assert forgot[0] is not threading.main_thread()  # not only at the end of the file
     assert len(compared) == 1
 
 

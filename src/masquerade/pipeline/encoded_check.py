@@ -116,6 +116,7 @@ class EncodedCheck:
                         self._detail.compare_next(luma, full_range=full_range)
             except (av.FFmpegError, LookupError):
                 self._unlike = True
+                self._detail.forget_sources()  # which nothing would take any more
             except Exception as error:
                 self._error = error
 

@@ -294,8 +294,9 @@ class DetailCheck:
             shown = made.pixels if made.planes is None else made.planes
             before, after = (self._detail.luma(pixels) for pixels in (source, shown))
         detail = self._detail.of_source(before, found)
-        if self._sources is not None:
-            self._sources[index] = detail
+        sources = self._sources  # another thread may forget them
+        if sources is not None:
+            sources[index] = detail
         self._judge(self._made, index, detail, after)
 
     def keep_sources(self) -> None:
