@@ -231,6 +231,12 @@ def test_poses_that_stand_still_are_not_changed() -> None:
         assert posed.scale == pytest.approx(40)
 
 
+def test_poses_that_are_never_late_draw_no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(np.random, "default_rng")
+    (posed,), _ = filter_poses([person()], FilterState(key=1))
+    assert posed.person.world == pytest.approx(person().world)
+
+
 def test_a_limb_that_is_not_seen_keeps_its_pose_and_then_hangs() -> None:
     hidden = person()
     hidden.landmarks[[13, 15, 19], 3] = 0.02  # the left arm, which the network guesses

@@ -145,6 +145,8 @@ def _complete(world: Array, visibility: Array, last: Array | None) -> Array:
 
 def _delay(state: FilterState, track: int, jitter: int) -> float:
     """Frames by which a track is late in this frame, 0 to `jitter`."""
+    if not jitter:  # two generators a person and frame would take longer than the rest
+        return 0.0
     knot, share = divmod(state.frame, KNOTS)
     a, b = (
         np.random.default_rng([state.key, track, k]).uniform(0, jitter) for k in (knot, knot + 1)
