@@ -70,6 +70,16 @@ MATROSKA = {
     "8 masters": (nested(8), True),
     "9 masters": (nested(9), False),
     "zeros before it": (b"\0" + nested(1), False),
+    "behind clusters of unknown size": (
+        element(
+            "18538067",
+            element("1f43b675", element("a3", b"block"), unknown=True)
+            + element("1f43b675", element("e7", b"\1"), unknown=True)
+            + element("1043a770", element("45b9", element("45dd", b"\1"))),
+            unknown=True,
+        ),
+        True,
+    ),
     "the first of the file": (element("54aa", b"\1"), True),
     "a size beyond the master": (
         track(bytes.fromhex("e0") + b"\x44\0" + element("54aa", b"\1")),

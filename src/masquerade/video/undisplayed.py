@@ -20,6 +20,7 @@ _MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0x1043A770, 0x45B9}
 _IN_ORDER = 0x45DD  # of an edition: its chapters are all that is shown
 _SIDES = {0x54AA, 0x54BB, 0x54CC, 0x54DD}
 _TYPE, _ENABLED = 0x83, 0xB9  # of a track; type 1 is video
+_CLUSTER = 0x1F43B675
 DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
 _BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # MP4's that lead to the sample entries
 
@@ -77,13 +78,18 @@ def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
 
 
 def matroska_elements(data: mmap, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the ID of each Matroska element, and where its content begins and ends."""
+    """Yield the ID of each Matroska element, and where its content begins and ends.
+
+    A cluster of unknown size, as recordings have, ends at the end for all that is known: what it
+    holds is given beside it, and so is what follows it.
+    """
     while place < end and data[place]:
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")
         size, start = ebml_size(data, place + length)
-        place = end if size is None else min(end, start + size)
-        yield element, start, place
+        after = end if size is None else min(end, start + size)
+        yield element, start, after
+        place = start if size is None and element == _CLUSTER else after
 
 
 def mp4_boxes(data: mmap, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
