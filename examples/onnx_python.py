@@ -10,6 +10,8 @@ import numpy as np
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it tells its makers of every network
 import onnxruntime
 
+if len(sys.argv) != 4 or os.path.lexists(sys.argv[3]):
+    sys.exit("usage: python onnx_python.py NETWORK SOURCE OUTPUT, where OUTPUT is a new file")
 network, source, output = sys.argv[1:]
 run = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
 ports = json.loads(run.get_modelmeta().custom_metadata_map["inputs"])

@@ -55,6 +55,15 @@ def test_a_video_that_is_stored_turned_is_refused(
     assert said.startswith("turn the video upright first") and not list(tmp_path.iterdir())
 
 
+def test_an_output_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    """It may be the only raw video."""
+    source = tmp_path / "raw.mp4"
+    source.write_bytes(b"raw")
+    for words in ((), (tmp_path / "net.onnx", source, source)):
+        assert run_example(*words, code=1).startswith("usage: ")
+    assert source.read_bytes() == b"raw"
+
+
 def made_clip(path: Path, *, width: int, pts: list[int]) -> Path:
     """A video of grey frames at some times, in milliseconds."""
     with av.open(str(path), "w") as file:
