@@ -640,11 +640,13 @@ def test_ctrl_c_ends_the_wait_for_a_pipe_to_which_nobody_writes(tmp_path: Path) 
 
 
 @needs_ffmpeg
-def test_why_nothing_was_shown_is_said(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_why_nothing_was_shown_is_said(clip: Path, tmp_path: Path, suffix: str) -> None:
     stream = tmp_path / "clip.ts"
     convert = ["ffmpeg", "-v", "error", "-i", str(clip), "-an", "-c", "copy", str(stream)]
     subprocess.run(convert, check=True)
-    words = ["live", "-", "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--max-latency", "0.0001"]
+    out = tmp_path / f"out{suffix}"
+    words = ["live", "-", "-o", str(out), *HIDDEN, "--max-latency", "0.0001"]
     run = subprocess.run(
         [sys.executable, "-m", "masquerade", *words],
         input=stream.read_bytes(),

@@ -315,8 +315,8 @@ class Writer:
 
 def _blank_muxer_names(path: Path, container: str) -> None:
     """Overwrites the names by which FFmpeg's muxers call themselves whatever their options say."""
-    if container not in ("mov", "matroska", "webm"):
-        return
+    if container not in ("mov", "matroska", "webm") or not path.stat().st_size:
+        return  # an empty file is one that no frame was written to
     with path.open("r+b") as file, mmap(file.fileno(), 0) as data:
         if container == "mov":  # the vendor in the video's sample entry
             if (vendor := re.search(rb"stsd.{28}(?=FFMP)", data, re.DOTALL)) is not None:
