@@ -400,6 +400,7 @@ def test_a_method_in_training_goes_on_with_it() -> None:
         ({"regions": "boxes:faces.json"}, "leave boxes:FILE out"),
         ({"regions": "people+boxes:faces.json"}, "leave boxes:FILE out"),
         ({"bitrate": "source"}, "no bitrate"),
+        ({"max_latency": 61}, "--max-latency must be above 0 and at most 60"),
     ],
 )
 def test_settings_of_files_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from masquerade.anonymizer import Pixels
 from masquerade.errors import OutputError, UsageError
 from masquerade.pipeline.config import Pipeline, source_names
+from masquerade.pipeline.live_config import MAX_LATENCY
 from masquerade.pipeline.residual_detail import (
     HIDDEN,
     LARGE,
@@ -37,7 +38,7 @@ from masquerade.video.frame import Frame
 from masquerade.video.probe import VideoInfo
 
 MOST_REFUSED = 50  # frames in a row that failed their check, after which the run ends
-MAX_LATENCY_MS = 60_000  # milliseconds that the counts of latencies reach to
+MAX_LATENCY_MS = 1000 * MAX_LATENCY  # milliseconds that the counts of latencies reach to
 ALONE = 50  # pixels with detail, from which a small region is judged by itself, too
 MOST_ALONE = 0.5  # of the detail in such a region: more is refused
 OF_PEOPLE = {"faces": {"face"}, "people": {"person", "face"}, "parts": {"part"}}

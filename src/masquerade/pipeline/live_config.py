@@ -14,6 +14,7 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.levels import LevelName
 from masquerade.ranges import Positive, above, at_least
 
+MAX_LATENCY = 60  # seconds; the counts of latencies reach no further
 Seconds = Annotated[float, at_least(0, 86_400)]
 
 
@@ -24,8 +25,8 @@ class LiveConfig(RegionConfig, EncoderConfig):
     # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
     # --regions and --method.
     level: LevelName | None = None
-    # seconds from a frame's arrival after which it is dropped instead of shown.
-    max_latency: Positive = 1.0
+    # seconds from a frame's arrival after which it is dropped instead of shown, at most 60.
+    max_latency: Annotated[float, above(0, MAX_LATENCY)] = 1.0
     # show the scene where nobody is found; otherwise the whole frame is hidden there.
     allow_empty: bool = False
     camera_size: str | None = None  # WxH that a camera is asked for.
