@@ -183,6 +183,19 @@ def test_an_outline_that_fills_a_box_replaces_it(filled: float) -> None:
     assert bool(mask[30, 27]) is (filled < MIN_OUTLINE_SHARE)
 
 
+def test_an_outline_of_somebody_in_front_does_not_replace_the_box_behind() -> None:
+    """The segmentation marks the one who has a pose, over half of the other's box."""
+    frame = ArrayFrame(noise(160, 120, 0))
+    front = np.zeros((120, 160), np.uint8)
+    front[15:118, 82:130] = 255
+    behind = Box(60, 20, 104, 110, 0.8, FIRST_BOX, label="person")
+    seen = FramePeople(
+        frame, False, frame.rgb(), carried={0: front}, outlines=front, unposed=[behind]
+    )
+    mask = frame_region(seen).mask
+    assert mask is not None and (mask[20:110, 60:82] == 255).all()
+
+
 def test_parts_hide_all_of_somebody_who_is_a_box_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiteRtNetwork, "__init__", lambda self, *args, **kept: None)
     source = Parts(parts=("hands",))

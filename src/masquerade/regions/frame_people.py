@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.models.optical_flow import grey
 from masquerade.regions.boxes import Box
@@ -18,7 +19,8 @@ FLOW = 240  # longest side of the copies that flow is computed on
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
 FILLS = 0.2  # if it also fills this share of the box, and MIN_ROW_SHARE
-MIN_OUTLINE_SHARE = 0.3  # of a box that the segmentation fills, so that its outline replaces it,
+MIN_OUTLINE_SHARE = 0.3  # of a box, without the silhouettes in it, that the segmentation fills, so
+# that its outline replaces it,
 MIN_ROW_SHARE = 0.8  # and over this share of the box's rows: legs, too
 
 
@@ -110,15 +112,14 @@ class FramePeople:
         """(h, w) of the canvas, 255 on the people in boxes, or on the boxes."""
         width, height = self.canvas
         out = np.zeros((height, width), np.uint8)
+        others = self.mask() > 0
         for box in boxes:
             rows, columns = self._slices(box)
-            if self.outlines is not None:
-                outline = self.outlines[rows, columns]
-                filled = cv2.countNonZero(outline) >= MIN_OUTLINE_SHARE * outline.size
-                if filled and outline.any(axis=1).mean() >= MIN_ROW_SHARE:
-                    np.maximum(out[rows, columns], outline, out=out[rows, columns])
-                    continue
-            out[rows, columns] = 255
+            outline = None if self.outlines is None else self.outlines[rows, columns]
+            if outline is not None and _fills(outline, ~others[rows, columns]):
+                np.maximum(out[rows, columns], outline, out=out[rows, columns])
+            else:
+                out[rows, columns] = 255
         return out
 
     def flow_picture(self) -> U8:
@@ -128,3 +129,10 @@ class FramePeople:
             small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
             self._small = grey(np.asarray(small, np.uint8))
         return self._small
+
+
+def _fills(outline: U8, free: NDArray[np.bool_]) -> bool:
+    """Whether an outline (h, w) is of a box's own person: it fills what nobody else takes of it."""
+    own = (outline > 0) & free
+    filled = own.sum() >= MIN_OUTLINE_SHARE * free.sum()
+    return bool(filled and own.any(axis=1).sum() >= MIN_ROW_SHARE * free.any(axis=1).sum())
