@@ -130,6 +130,22 @@ def test_who_is_hidden_alone_stays_hidden_where_the_pose_is_lost() -> None:
     assert begun == [[3], [FIRST_BOX + 1]]
 
 
+def test_who_stands_in_front_of_somebody_with_a_pose_stays_a_box_alone() -> None:
+    """As a child before an adult, whose silhouette has a hole there; an upper body has none."""
+    adult = np.zeros((H, W), np.uint8)
+    adult[20:110, 40:80] = 255
+    adult[40:90, 50:70] = 0
+    child = Box(46, 38, 74, 92, 0.8, FIRST_BOX + 1, label="person")
+    own = [Box(39, 18, 81, 112, 0.8, FIRST_BOX, label="person")]
+    frame = ArrayFrame(noise(W, H, 0))
+    seen = FramePeople(frame, False, frame.rgb(), carried={3: adult})
+    assert seen.without_silhouette([*own, child]) == [child]
+    assert BoxPoseLinks({}).link_boxes(seen, [*own, child]) == [child]
+    adult[40:90, 50:70] = 255
+    upper = Box(42, 18, 78, 60, 0.8, FIRST_BOX + 2, label="person")
+    assert not BoxPoseLinks({}).link_boxes(seen, [*own, upper])
+
+
 def test_a_pose_that_begins_in_the_box_of_somebody_hidden_is_hidden() -> None:
     own = [box(38, 82, 0)]
     steps: list[Any] = [({3: drawn(40, 80)}, own), *[({}, own)] * 40, ({7: drawn(40, 80)}, own)]

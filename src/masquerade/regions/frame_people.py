@@ -18,7 +18,9 @@ CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
-FILLS = 0.2  # if it also fills this share of the box, and MIN_ROW_SHARE
+FILLS = 0.2  # if it also fills this share of the box, and MIN_ROW_SHARE,
+FILLS_PART = 0.5  # or this one where the box is of a part of it: whoever stands before somebody,
+# as a child, leaves a hole in the silhouette that the box lies over
 MIN_OUTLINE_SHARE = 0.3  # of a box, without the silhouettes in it, that the segmentation fills, so
 # that its outline replaces it,
 MIN_ROW_SHARE = 0.8  # and over this share of the box's rows: legs, too
@@ -99,7 +101,9 @@ class FramePeople:
         x, y, wide, high = cv2.boundingRect(silhouette)
         across = min(columns.stop, x + wide) - max(columns.start, x)
         down = min(rows.stop, y + high) - max(rows.start, y)
-        return shared >= INSIDE * cv2.countNonZero(silhouette) or across * down >= INSIDE * size
+        if shared >= INSIDE * cv2.countNonZero(silhouette):
+            return True
+        return shared >= FILLS_PART * size and across * down >= INSIDE * size
 
     def _slices(self, box: Box) -> tuple[slice, slice]:
         """Return the rows and columns of a silhouette that lie in a box of the frame."""
