@@ -53,11 +53,17 @@ def test_both_choices_at_once_are_refused() -> None:
         ChosenPeople.of([1], [2])
 
 
-def divided(chosen: ChosenPeople, *, moving: Any = None, faces: tuple[Box, ...] = ()) -> Region:
+def divided(
+    chosen: ChosenPeople,
+    *,
+    moving: Any = None,
+    faces: tuple[Box, ...] = (),
+    unposed: tuple[Box, ...] = (),
+) -> Region:
     """Two people who overlap in columns 70 to 80; 0 is the left one."""
     frame = ArrayFrame(noise(W, H, 0))
     silhouettes = {0: drawn(40, 80), 1: drawn(70, 110)}
-    seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes)
+    seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes, unposed=list(unposed))
     still: Any = SimpleNamespace(rules=SimpleNamespace(look_ahead=0))
     source = _PosePeople(still, SimpleNamespace(look_ahead=0, every=1), chosen)  # type: ignore[arg-type]
     return source._divide(seen, frame_region(seen), moving, faces)
@@ -100,6 +106,20 @@ def test_a_face_beside_somebody_visible_may_be_another_ones() -> None:
     for middle, hides in ((900, False), (1010, True), (1050, True)):
         found = Box(middle - 25, 320, middle + 25, 380, 0.9)
         assert chosen.hides_face(found, hidden, visible) is hides
+
+
+def test_what_moves_in_the_box_of_somebody_visible_and_their_face_are_left() -> None:
+    alone, own = box(105, 150, 3), face(140)
+    kept = divided(
+        ChosenPeople.of([FIRST_BOX + 3], []),
+        moving=drawn(100, 148),
+        faces=(own, face(107)),
+        unposed=(alone,),
+    )
+    assert kept.mask is not None and kept.visible[-1].track == alone.track
+    assert not kept.mask[:, 112:].any() and own not in kept.boxes
+    assert (kept.mask[:, 70:110] == drawn(70, 110)[:, 70:110]).all()  # hidden wins
+    assert face(107) in kept.boxes
 
 
 def box(x0: float, x1: float, number: int) -> Box:

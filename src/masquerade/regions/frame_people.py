@@ -79,6 +79,11 @@ class FramePeople:
                 np.maximum(out, part, out=out)
         return out
 
+    def mask_with_boxes(self, wanted: Callable[[int | None], bool] = lambda track: True) -> U8:
+        """The same, with those who were found as boxes alone."""
+        boxes = (box for box in self.unposed if wanted(box.track))
+        return np.maximum(self.mask(wanted), self.draw_boxes(boxes))
+
     def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
         """Those of some boxes in which no silhouette is."""
         silhouettes = list(self.silhouettes().values())

@@ -242,9 +242,8 @@ class _PosePeople:
         """The region of a frame in which some people are left visible on purpose."""
         chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
         hides = partial(chosen.hides, earlier=seen.earlier)
-        boxes = seen.draw_boxes(box for box in seen.unposed if hides(box.track))
-        hidden = resize_mask(np.maximum(seen.mask(hides), boxes), *size)
-        visible = resize_mask(seen.mask(lambda track: not hides(track)), *size)
+        hidden = resize_mask(seen.mask_with_boxes(hides), *size)
+        visible = resize_mask(seen.mask_with_boxes(lambda track: not hides(track)), *size)
         region = chosen.divide(people, seen.earlier)
         return replace(
             region,
@@ -277,8 +276,7 @@ def frame_region(people: FramePeople, hidden: Mask | None = None) -> Region:
                 landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
                 persons.append(Person(track, score, edges, landmarks, posed.world))
     if hidden is None:
-        whole = np.maximum(people.mask(), people.draw_boxes(people.unposed))
-        hidden = resize_mask(whole, frame.width, frame.height)
+        hidden = resize_mask(people.mask_with_boxes(), frame.width, frame.height)
     boxes += [replace(box, score=probability(box.score, "box")) for box in people.unposed]
     return Region(
         boxes=tuple(boxes),
