@@ -115,6 +115,17 @@ def test_searches_are_few_and_more_while_no_face_is_known() -> None:
         assert search.seen == [*TURNS] * 3
 
 
+@pytest.mark.parametrize(("every", "wait"), [(1, WAIT), (3, WAIT), (10, 3), (100, 1)])
+def test_searches_are_a_second_apart_however_far_keyframes_are(every: int, wait: int) -> None:
+    """A face lies down beside an upright one right after a search."""
+    there: list[Box] = []
+    scripted = Scripted(lambda turn: [FACE] if turn == 0 else there if turn == 90 else [])
+    detect = TurnedFaces(scripted, scripted, every=every)  # type: ignore[arg-type]
+    assert len(detect(FRAME)[0]) == 1
+    there.append(Box(20, 25, 30, 33, 0.7))
+    assert [len(detect(FRAME)[0]) for _ in range(wait)] == [1] * (wait - 1) + [2]
+
+
 def test_a_turn_is_looked_at_while_it_shows_faces_and_a_while_longer() -> None:
     there = [FACE]
     detector, search = (Scripted(lambda turn: there if turn == 90 else []) for _ in range(2))

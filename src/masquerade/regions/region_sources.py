@@ -218,9 +218,10 @@ class Faces(TrackedSource):
             return super()._detector_of_a_video()
         most = most_left_out(self.every)
         # In a part of a scaled copy the detector knows sizes in the copy's pixels, not the frame's.
-        if self.scale is not None and (self.min_size or self.max_size):
-            return TurnedFaces(DetectOnChange(self._detector, self.scale, most), self._search)
-        return TurnedFaces(DetectInChanges(self._detector, self.scale, most), self._search)
+        by_size = self.scale is not None and (self.min_size or self.max_size)
+        remembers = DetectOnChange if by_size else DetectInChanges
+        detector = remembers(self._detector, self.scale, most)
+        return TurnedFaces(detector, self._search, every=self.every)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

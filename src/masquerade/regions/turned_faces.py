@@ -26,6 +26,7 @@ EVIDENCE = 0.25  # sum of squared scores from which a turn shows faces: one of .
 # 690 upright frames 1.5 % (UCF11) and 4.4 % (UT-Interaction) have as much in a turn
 SURE = 0.5  # score of a face that is known
 WAIT, WAIT_UNKNOWN = 10, 5  # keyframes between searches, while a face is known and while none is
+MAX_FRAMES = 30  # between two searches, about a second, however far apart keyframes are
 STAYS = 5  # searches in a row without a face after which a turn is not looked at any more
 
 
@@ -65,10 +66,12 @@ class TurnedFaces:
     Args:
         detector: of faces.
         search: of faces in small copies.
+        every: frames from keyframe to keyframe.
     """
 
-    def __init__(self, detector: Detect, search: Detect) -> None:
+    def __init__(self, detector: Detect, search: Detect, *, every: int = 1) -> None:
         self._detector, self._search = detector, search
+        self._longest = max(1, MAX_FRAMES // every)
         self._turns: dict[int, int] = {}  # that are looked at: searches until they are not
         self._waited = WAIT  # keyframes since the last search
         self._before: NDArray[np.uint8] | None = None  # thumbnail of the keyframe before
@@ -81,7 +84,7 @@ class TurnedFaces:
         self._waited = WAIT if is_cut(self._before, now) else self._waited + 1
         self._before = now
         known = any(box.score >= SURE for box in boxes)
-        if self._waited < (WAIT if known else WAIT_UNKNOWN):
+        if self._waited < min(self._longest, WAIT if known else WAIT_UNKNOWN):
             return boxes, None
         self._waited = 0
         found = self._find(frame, upright)
