@@ -84,6 +84,28 @@ def test_more_motion_means_more_keyframes() -> None:
     assert keyframes(4.0) > keyframes(0.5) >= 4  # one in 12 frames even so, and the last
 
 
+@pytest.mark.parametrize(("seconds", "apart"), [(1 / 24, 12), (0.2, 2), (1.0, 1), (None, 12)])
+def test_keyframes_of_slow_videos_are_half_a_second_apart(
+    seconds: float | None, apart: int
+) -> None:
+    still = scene(1)[0].pixels
+    times = (None if seconds is None else t * seconds for t in range(25))
+    regions = Templates(at=((0, 25, 55),))(ArrayFrame(still, time) for time in times)
+    assert [t for t, one in enumerate(regions) if one.detected] == [*range(0, 25, apart)]
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_nothing_is_propagated_where_every_frame_has_keys(
+    monkeypatch: pytest.MonkeyPatch, online: bool
+) -> None:
+    def flow(*_: object) -> None:
+        raise AssertionError("flow was computed")
+
+    monkeypatch.setattr(template_regions, "dis_flow", flow)
+    source = Templates(at=((0, 25, 55),), every=1, online=online)
+    assert all(region.detected for region in source(scene(3)))
+
+
 @pytest.mark.parametrize("every", [0, 9])
 def test_what_comes_in_between_keyframes_is_hidden_from_its_first_frame(every: int) -> None:
     """It is too small to make a keyframe of its frame, and is found in the next one."""

@@ -32,11 +32,12 @@ from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsam
 from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.template import Template, check_extractor, make_template
 from masquerade.regions.template_library import Library
+from masquerade.regions.tracking import FULL_RATE, seconds_between, time_of
 
 MAX_POINT_FRAME = 128  # a point in a later frame would keep too many frames in memory
 LONG_SIDE = 320  # of the small copy on which strengths are propagated
 # With `every` 0, a frame becomes a keyframe once one of these is reached since the last one:
-MAX_INTERVAL = 12  # frames
+MAX_INTERVAL = 12  # frames, or as long as they last at FULL_RATE
 MAX_MOTION = 8.0  # pixels of the small copy, summed
 MAX_UNEXPLAINED = 0.02  # share of the pixels that the flow does not predict, summed
 UNEXPLAINED = 24  # difference from which a pixel is not predicted, in levels of 255
@@ -57,8 +58,8 @@ class Templates:
         short: short side of the extractor's input, in pixels.
         device: where the network runs, as torch spells it.
         library: folder of templates; None: the user's.
-        every: compute keys in every so many frames; 0: after enough motion or change, and in every
-            12th at the latest. The last frame of a shot has keys too.
+        every: compute keys in every so many frames; 0: after enough motion or change, and after
+            12 frames or half a second at the latest. The last frame of a shot has keys too.
         combine: several keys by their `max`, or their `mean` as in the paper, which is weaker.
         calibrated: hide the core of a match completely; else by the cosine, as in the paper.
         grow: dilation of what is found, in keys, 0 or more.
@@ -133,20 +134,23 @@ class Templates:
         template = reduce(Template.merge, [*self._templates, *self._from_points(first)])
         between: list[_Between] = []  # frames since the last keyframe
         last: _Strengths | None = None
+        looked = before = None  # the times of the last keyframe and of the frame before, in seconds
         for frame, cut in _drain(first, marked):
             small = _small(frame)
             if cut:
                 yield from self._end_of_shot(between, template)
                 between, last = [], None
-            now = last and last.warp(small)
-            if now is not None and not self._is_keyframe(now):
+            time = time_of(frame)
+            until_next = seconds_between(looked, time) + seconds_between(before, time)
+            now = None if last is None or self.every == 1 else last.warp(small)
+            if now is not None and not self._is_keyframe(now, until_next):
                 between.append(_Between(frame, now))
             else:
                 now = self._look(frame, small, template)
                 yield from _back_from(now, between)
                 yield _region(frame, now.dilated(), cut=cut, keyframe=True)
-                between = []
-            last = now
+                between, looked = [], time
+            last, before = now, time
         yield from self._end_of_shot(between, template)
 
     def _from_points(self, first: deque[MarkedFrame]) -> list[Template]:
@@ -163,12 +167,16 @@ class Templates:
             found.append(make_template("at", pixels, points, self._keys, image=image, frame=number))
         return found
 
-    def _is_keyframe(self, now: _Strengths) -> bool:
-        """Whether a frame becomes a keyframe, by the strengths that were propagated to it."""
+    def _is_keyframe(self, now: _Strengths, until_next: float) -> bool:
+        """Whether a frame becomes a keyframe, by the strengths that were propagated to it.
+
+        `until_next` are the seconds from the last keyframe to the next frame, as far as is known.
+        """
         if self.every:
             return now.age >= self.every
         return (
             now.age >= MAX_INTERVAL
+            or until_next > (MAX_INTERVAL + 0.25) / FULL_RATE
             or now.motion >= MAX_MOTION
             or now.unexplained >= MAX_UNEXPLAINED
         )
