@@ -13,9 +13,9 @@ import pytest
 from frames import ArrayFrame
 from numpy.typing import NDArray
 
-from masquerade.errors import MasqueradeError, MissingError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.regions import face_detectors
-from masquerade.regions.boxes import Array, Box, corners
+from masquerade.regions.boxes import MOST_FINDS, Array, Box, corners, nms
 from masquerade.regions.face_detectors import (
     OVERLAP,
     TILE,
@@ -214,6 +214,16 @@ def test_what_the_network_sees_are_the_frame_s_pixels(center: type[CenterFace]) 
     assert network.seen[0].max() == 255
     faint = marked(64, 96, (9, 13), level=51)
     assert not detector(faint) and len(center(threshold=0.19)(faint)) == 1
+
+
+def test_more_finds_than_can_be_compared_are_refused(center: type[CenterFace]) -> None:
+    """As with a threshold of 0, which every cell of the network's map is above."""
+    faint = ArrayFrame(np.full((320, 320, 3), 1, np.uint8))
+    with pytest.raises(UsageError, match=r"6,400 places .* raise --threshold"):
+        center(threshold=0)(faint)
+    assert not center(threshold=0.1)(faint)
+    with pytest.raises(UsageError, match="raise --threshold"):
+        nms(np.zeros((MOST_FINDS + 1, 4)), np.zeros(MOST_FINDS + 1), 0.3)
 
 
 def test_sides_are_stretched_to_multiples_of_32(center: type[CenterFace]) -> None:

@@ -28,6 +28,7 @@ Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
 MOST_DIGITS = 18  # of a whole number in a file; what is longer fits no 64 bits
 NUMBER_LIMIT = 10**9  # of frames and tracks in a file are below this: they have at most nine digits
+MOST_FINDS = 5000  # in one frame; all pairs of them are compared, here and with tracks
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
 
@@ -159,11 +160,26 @@ def covered_share(box: Box, other: Box) -> float:
     return float(intersection(own, corners([other]))[0, 0]) / size if size else 0.0
 
 
+def check_finds(count: int) -> None:
+    """Refuse more finds in one frame than can be compared, as a threshold of 0 lets through.
+
+    Raises:
+        UsageError: there are more than `MOST_FINDS`.
+    """
+    if count > MOST_FINDS:
+        raise UsageError(
+            f"{count:,} places of one frame reach the threshold, and {MOST_FINDS:,} are the most; "
+            "raise --threshold."
+        )
+
+
 def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     """Non-maximum suppression: the rows that are kept, best first.
 
     Boxes are (N, 4), scores (N,). One whose IoU with a better one reaches `threshold` is dropped.
+    More than `MOST_FINDS` are refused.
     """
+    check_finds(len(boxes))
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while order.size:

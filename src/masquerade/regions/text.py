@@ -19,6 +19,7 @@ from masquerade.regions.boxes import (
     Box,
     area,
     check_array,
+    check_finds,
     corners,
     intersection,
     scaled_boxes,
@@ -88,6 +89,7 @@ def lines(probability: Array, *, threshold: float) -> tuple[Array, Array]:
         around = cv2.boxPoints((middle, (a + grown, b + grown), angle))
         rows.append([*around.min(axis=0), *around.max(axis=0)])
         scores.append(score)
+    check_finds(len(rows))
     return np.array(rows, np.float64).reshape(-1, 4), np.array(scores, np.float64)
 
 
