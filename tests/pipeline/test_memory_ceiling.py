@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from masquerade.errors import VideoError
 from masquerade.pipeline import memory
 from masquerade.pipeline.memory import check_memory, held_pictures, most_bytes
 from masquerade.pipeline.stream import anonymize_stream, prefetch
+from masquerade.regions import Faces, People, Union
 from masquerade.regions.region import Region
 from masquerade.video.decoding_process import DecoderSession
 from masquerade.video.probe import VideoInfo
@@ -68,18 +70,37 @@ def video(width: int, height: int, pix_fmt: str = "yuv420p", bit_depth: int = 8)
     return VideoInfo(path=Path("a.mkv"), kind="video", container="", **own)
 
 
+def ahead(frames: int) -> SimpleNamespace:
+    """A region source that reads so many frames ahead."""
+    return SimpleNamespace(look_ahead=frames)
+
+
 def test_the_ceiling_grows_with_pictures_and_is_a_refusal() -> None:
     small, large = video(640, 480), video(8192, 8192)
-    assert most_bytes(small, 17, 1) < 2**31 < most_bytes(video(3840, 2160), 17, 1)
-    assert most_bytes(large, 17, 1) > most_bytes(large, 0, 1)
-    check_memory(large, 17, 1)
+    assert most_bytes(small, ahead(17), 1) < 2**31 < most_bytes(video(3840, 2160), ahead(17), 1)
+    assert most_bytes(large, ahead(17), 1) > most_bytes(large, ahead(0), 1)
+    check_memory(large, ahead(17), 1)
     for info, look_ahead, window in (
         (video(8192, 8192, "rgba64le", 16), 17, 1),
         (large, 17, 8),
         (large, 500, 1),
     ):
         with pytest.raises(VideoError, match=r"^a\.mkv at 8192x8192 may take \d+ GiB .*\.$"):
-            check_memory(replace(info), look_ahead, window)
+            check_memory(replace(info), ahead(look_ahead), window)
+
+
+def test_what_a_source_holds_of_frames_that_wait_is_counted() -> None:
+    """Of people a copy as networks see it, and a mask."""
+    info = video(1920, 1080)
+    small, large = People(scale=480), People(scale=None)
+    assert small.held_bytes(info) == 3 * 480 * 270 + 1920 * 1080
+    assert large.held_bytes(info) == 4 * 1920 * 1080
+    more = most_bytes(info, large, 1) - most_bytes(info, small, 1)
+    assert more == small.look_ahead * 3 * (1920 * 1080 - 480 * 270)
+    both = Union(sources=[small, large])
+    assert both.held_bytes(info) == small.held_bytes(info) + large.held_bytes(info)
+    assert both.look_ahead == small.look_ahead and Faces().look_ahead
+    assert most_bytes(info, Faces(), 1) == most_bytes(info, ahead(Faces().look_ahead), 1)
 
 
 def test_above_the_ceiling_nothing_is_decoded(

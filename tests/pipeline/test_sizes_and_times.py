@@ -49,18 +49,23 @@ def test_pictures_that_are_held(picture: int, look_ahead: int, window: int, held
     assert held_pictures(picture, look_ahead, window) == held
 
 
+SEVEN = SimpleNamespace(look_ahead=7)
+
+
 def test_the_most_bytes_of_a_run() -> None:
     base, pixels = memory.BASE_BYTES, 1000 * 500
     expected = base + 39 * pixels + 32 * 3 * pixels + 60 * pixels + 300 * pixels
-    assert most_bytes(info(1000, 500), 7, 1) == most_bytes(info(1000, 500), 7, 0) == expected
+    assert (
+        most_bytes(info(1000, 500), SEVEN, 1) == most_bytes(info(1000, 500), SEVEN, 0) == expected
+    )
     expected = base + 45 * pixels * 2 + 38 * 6 * pixels + 240 * pixels + 300 * pixels
-    assert most_bytes(info(1000, 500, "gray16le", 16), 7, 4) == expected
+    assert most_bytes(info(1000, 500, "gray16le", 16), SEVEN, 4) == expected
     expected = base + 39 * pixels * 8 + 32 * 3 * pixels + 60 * pixels + 300 * pixels
-    assert most_bytes(info(1000, 500, "unknown"), 7, 1) == expected
-    nine = most_bytes(info(1000, 500, "gray9le", 9), 7, 4)
-    assert nine == most_bytes(info(1000, 500, "gray16le", 16), 7, 4)
+    assert most_bytes(info(1000, 500, "unknown"), SEVEN, 1) == expected
+    nine = most_bytes(info(1000, 500, "gray9le", 9), SEVEN, 4)
+    assert nine == most_bytes(info(1000, 500, "gray16le", 16), SEVEN, 4)
     odd = info(3, 3, "yuv420p")  # 13.5 bytes a picture
-    assert most_bytes(odd, 7, 1) == base + 39 * 13 + 32 * 3 * 9 + 60 * 9 + 300 * 9
+    assert most_bytes(odd, SEVEN, 1) == base + 39 * 13 + 32 * 3 * 9 + 60 * 9 + 300 * 9
 
 
 def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:

@@ -186,7 +186,8 @@ class LiveSession:
         with reader, self._input as source, self._watchdog:
             began = time.monotonic()
             config = self.pipeline.config
-            check_memory(source.info, 1, self.pipeline.anonymizer.window or config.batch_size)
+            window = self.pipeline.anonymizer.window or config.batch_size
+            check_memory(source.info, self.pipeline.regions, window)
             run = LiveRun(
                 self.pipeline, info=source.info, max_latency=self.config.max_latency, age=age
             )

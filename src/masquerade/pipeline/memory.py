@@ -10,6 +10,7 @@ import ctypes
 from masquerade.errors import VideoError
 from masquerade.pipeline.stream import QUEUE_BYTES, QUEUE_LENGTH
 from masquerade.regions.face_detectors import MOST_PIXELS
+from masquerade.regions.region_sources import held_bytes
 from masquerade.video.container import printable
 from masquerade.video.probe import VideoInfo
 
@@ -29,26 +30,30 @@ def held_pictures(picture_bytes: int, look_ahead: int, window: int) -> int:
     return QUEUES * (queue + 2) + look_ahead + 2 * max(1, window)
 
 
-def most_bytes(info: VideoInfo, look_ahead: int, window: int) -> int:
+def most_bytes(info: VideoInfo, source: object, window: int) -> int:
     """The bytes that a run takes at most, without the process that decodes.
 
     Args:
         info: of the source.
-        look_ahead: frames that the region source reads ahead.
+        source: the region source, which reads `look_ahead` frames ahead.
         window: frames that the method is given at once.
     """
-    pixels = info.width * info.height
+    pixels, look_ahead = info.width * info.height, getattr(source, "look_ahead", 0)
     rgb = pixels * (6 if info.bit_depth > 8 else 3)
     held = held_pictures(info.picture_bytes, look_ahead, window)
     frames = held_pictures(rgb, 0, window)  # anonymized, and those that they were made of
     method = pixels * METHOD_BYTES * max(1, window)
     detector = min(pixels, MOST_PIXELS) * DETECTOR_BYTES
-    return BASE_BYTES + held * info.picture_bytes + frames * rgb + method + detector
+    regions = look_ahead * held_bytes(source, info)
+    return BASE_BYTES + held * info.picture_bytes + frames * rgb + method + detector + regions
 
 
-def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
-    """Refuse a video whose run may take more than `MOST_BYTES`, before it is decoded."""
-    most = most_bytes(info, look_ahead, window)
+def check_memory(info: VideoInfo, source: object, window: int) -> None:
+    """Refuse a video whose run may take more than `MOST_BYTES`, before it is decoded.
+
+    `source` and `window` are those of `most_bytes`.
+    """
+    most = most_bytes(info, source, window)
     if most > MOST_BYTES:
         raise VideoError(
             f"{printable(info.path)} at {info.width}x{info.height} may take "

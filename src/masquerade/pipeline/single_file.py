@@ -201,8 +201,8 @@ class FileRun:
         self.info = probe(src, rate=exact_rate(config.sequence))
         if pipeline.edits is not None:
             pipeline.edits.check_source(self._source_sha256, src.name)
-        look_ahead = getattr(pipeline.regions, "look_ahead", 0)
-        check_memory(self.info, look_ahead, self.anonymizer.window or config.batch_size)
+        window = self.anonymizer.window or config.batch_size
+        check_memory(self.info, pipeline.regions, window)
         still = self.container in IMAGES and not IMAGES[self.container].moving
         picture = still and self.info.kind == "image"  # of a folder that holds videos, too
         self.rate = None if picture else exact_rate(config.cfr)

@@ -22,7 +22,7 @@ from masquerade.regions.masks import Mask, resize_mask
 from masquerade.regions.people_scores import probability
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules
-from masquerade.regions.region import Frame, Region
+from masquerade.regions.region import Frame, Region, Sized, fit_size
 from masquerade.regions.region_sources import Every, Faces, TrackedSource
 from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
@@ -77,6 +77,14 @@ class PoseSource(TrackedSource):
             thorough_every=thorough_every,
         )
         return PoseTracker(rules, scale=self.scale, folder=self.models)
+
+    def held_bytes(self, frame: Sized) -> int:
+        """Bytes that a frame which waits takes besides its picture: what networks see, and a mask.
+
+        Only the size of `frame` is read.
+        """
+        wide, high = fit_size(frame, self.scale)
+        return 3 * wide * high + frame.width * frame.height
 
     def _at_most(self, score: float) -> float:
         """The lower one of a detector's own threshold and the user's, if one was given."""

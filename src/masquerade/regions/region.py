@@ -89,7 +89,7 @@ def _is_mask(mask: Any, frame: Sized) -> bool:
     return array and mask.shape == (frame.height, frame.width)
 
 
-def fit_size(frame: Frame, scale: tuple[int, int] | int | None) -> tuple[int, int]:
+def fit_size(frame: Sized, scale: tuple[int, int] | int | None) -> tuple[int, int]:
     """The size (w, h) at which a detector sees a frame: never enlarged, aspect ratio kept.
 
     `scale` is a size (w, h) to fit into, or the longest side, in pixels; None: full size.

@@ -16,7 +16,7 @@ from masquerade.regions.boxes import check_boxes_size, parse_boxes, read_box_fil
 from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
-from masquerade.regions.region import Frame, Region
+from masquerade.regions.region import Frame, Region, Sized
 from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import (
     Detections,
@@ -42,6 +42,15 @@ class RegionSource(Protocol):
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region per frame, in order."""
         ...
+
+
+def held_bytes(source: object, frame: Sized) -> int:
+    """Bytes that a frame of this size takes in a region source, besides its picture, as it waits.
+
+    They are what the source's `held_bytes` says, if it has one.
+    """
+    held: Callable[[Sized], int] = getattr(source, "held_bytes", lambda _: 0)
+    return held(frame)
 
 
 class WholeFrame(RegionSource):

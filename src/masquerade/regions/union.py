@@ -10,8 +10,8 @@ import numpy as np
 
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import OUTLINED_LABELS, Mask, Shape, is_outlined
-from masquerade.regions.region import Frame, Region
-from masquerade.regions.region_sources import RegionSource
+from masquerade.regions.region import Frame, Region, Sized
+from masquerade.regions.region_sources import RegionSource, held_bytes
 
 TRACK_OFFSET = 10_000_000  # between the track numbers of two sources; each has less of its own
 
@@ -40,6 +40,10 @@ class Union:
         self.look_ahead = max(source.look_ahead for source in sources)
         self.model_sha256: str | None = None  # each of the sources has its own
         self.shape = default_shape(self.sources)
+
+    def held_bytes(self, frame: Sized) -> int:
+        """Bytes that a frame which waits takes besides its picture, in all sources together."""
+        return sum(held_bytes(source, frame) for source in self.sources)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         copies = tee(frames, len(self.sources))
