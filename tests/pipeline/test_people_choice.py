@@ -13,7 +13,7 @@ import pytest
 from two_faces import LEFT, RIGHT, TwoFaces, black
 
 from masquerade.cli import main
-from masquerade.pipeline import people_sheet
+from masquerade.pipeline import memory, people_sheet
 from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
 from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box
@@ -51,6 +51,15 @@ def test_people_are_listed_with_ids_on_a_private_sheet(
     assert ran("--list-people", "-o", "people.mp4").returncode == 2
     found = json.loads(ran("--list-people", "-y", "--json").stdout)
     assert found == [{"id": 4, "frames": 5}, {"id": 7, "frames": 3}]
+
+
+def test_what_may_take_too_much_memory_is_not_listed(
+    ran: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MOST_BYTES", 2**30)
+    done = ran("--list-people")
+    assert done.returncode == 1 and "GiB of memory" in done.stderr
+    assert not (tmp_path / "in_people_private.png").exists()
 
 
 def test_of_a_folder_of_frames_without_people_it_is_said_that_nobody_is_there(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
 from masquerade.pipeline.constant_frame_rate import exact_rate
+from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.single_file import OnProgress, expected_frames, within_preview
 from masquerade.pipeline.source_file import check_source
 from masquerade.regions.boxes import Box, covered_share
@@ -57,6 +58,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
     check_source(src)
     seen: dict[int, SeenPerson] = {}
     info = probe(src, rate=exact_rate(config.sequence))
+    check_memory(info, source, window=1)
     total = expected_frames(info, config.preview)
     with Reader(
         src,
