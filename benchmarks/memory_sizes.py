@@ -1,10 +1,12 @@
 """Peak memory of anonymizing, by the size of the pictures.
 
-    python benchmarks/memory_sizes.py [--frames 6]
+    python benchmarks/memory_sizes.py [--frames 80]
 
-MJPEG of noise-free pictures at three sizes, the default method on faces, on people and over whole
-frames. Beside the peak stands the most that the run may take, see `masquerade.pipeline.memory`;
-what may take more than a run is allowed is refused, and its row says so.
+The videos are long enough to fill what reads ahead and the queues behind it; fewer frames are
+refused. MJPEG of noise-free pictures at three sizes, the default method on faces, on people and
+over whole frames. Beside the peak stands the most that the run may take, see
+`masquerade.pipeline.memory`; what may take more than a run is allowed is refused, and its row says
+so.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from masquerade.regions import REGIONS
 from masquerade.video.probe import probe
 
 SIZES = [(640, 480), (3840, 2160), (8192, 8192)]
+IN_QUEUES = 30  # frames between decoder and encoder, see `masquerade.pipeline.memory`
 CODE = """
 import resource, sys
 from masquerade.cli import main
@@ -48,8 +51,12 @@ def write_clip(path: Path, size: tuple[int, int], count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--frames", type=int, default=6, help="of each video")
+    parser.add_argument("--frames", type=int, default=80, help="of each video")
     count = parser.parse_args().frames
+    sources = {name: REGIONS[name]() for name in ("frame", "faces", "people")}
+    least = max(source.look_ahead for source in sources.values()) + IN_QUEUES
+    if count < least:
+        raise SystemExit(f"with fewer than {least} frames queues stay empty; give --frames.")
     lines = [
         "# Memory by the size of the pictures",
         "",
@@ -62,7 +69,7 @@ def main() -> None:
     out = Path(__file__).resolve().parents[1] / "docs/results/memory-sizes.md"
     with tempfile.TemporaryDirectory() as name:
         for size in SIZES:
-            for regions in ("frame", "faces", "people"):
+            for regions in sources:
                 src, dst = Path(name) / "in.mkv", Path(name) / "out.mov"
                 write_clip(src, size, count)
                 words = ["anonymize", str(src), "-o", str(dst), "-y", "-q", "--regions", regions]
@@ -73,9 +80,7 @@ def main() -> None:
                     text=True,
                     check=False,
                 )
-                most = most_bytes(
-                    probe(src), REGIONS[regions]().look_ahead, build("selective").window
-                )
+                most = most_bytes(probe(src), sources[regions], build("selective").window)
                 if done.returncode and most <= MOST_BYTES:
                     raise SystemExit(done.stderr)
                 peak = int(done.stdout.split("peak")[1]) // 1024
