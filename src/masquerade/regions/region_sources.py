@@ -100,8 +100,8 @@ class TrackedSource(Checked):
             full size. Motion is found in a smaller copy.
         every: detect in every so many frames, in the first, the last and those after a cut; in a
             video of fewer than 24 frames a second more often, by as much. Motion is found in all.
-            Where nothing has changed since the last run, its finds are repeated, for about a
-            second and 8 times at most.
+            Where nothing has changed since the last run, its finds are repeated 8 times at most and
+            over 27 frames, about a second of 24 frames and more.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.

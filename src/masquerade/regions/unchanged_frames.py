@@ -21,7 +21,8 @@ REDUCTION = 2  # from what a detector sees to its copy, at most, so that a small
 CELL = 5  # side in their pixels of the cells that are averaged
 CHANGE = 6  # grey levels, of 255, by which no cell may differ
 MAX_SKIPPED = 8  # runs in a row that are left out, so that chance finds count
-MAX_SKIPPED_FRAMES = 27  # between two runs, about a second, however far apart keyframes are
+MAX_SKIPPED_FRAMES = 27  # between two runs, however far apart keyframes are; at 24 frames a second
+# that is about a second, and of a slower video, of which more frames are keyframes, up to 9 runs
 
 
 class DetectOnChange(Generic[Found]):
