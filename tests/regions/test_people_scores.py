@@ -39,3 +39,7 @@ def test_the_receipt_counts_finds_of_low_confidence() -> None:
     )
     counter.add(Region(boxes=boxes), np.full((48, 48), 255, np.uint8))
     assert (counter.total().seen, counter.total().unsure) == (3, 1)
+    for detector, unsure in (("pose", 1), ("hog", 0), ("torchvision", 0)):
+        counter = CoverageCounter(["people"], detector)
+        counter.add(Region(boxes=boxes), np.full((48, 48), 255, np.uint8))
+        assert (counter.total().seen, counter.total().unsure) == (3, unsure)

@@ -75,9 +75,14 @@ class DatasetCoverage:
 
 @dataclass
 class CoverageCounter:
-    """Adds up the coverage frame by frame; `sources` are the names of the region sources."""
+    """Adds up the coverage frame by frame; `sources` are the names of the region sources.
+
+    Whether finds are `unsure` is known of the `detector` of people called pose alone, which is the
+    default: the scores of others are no probabilities.
+    """
 
     sources: Sequence[str]
+    detector: str | None = None
     # of each frame; arrays take a quarter of what lists of numbers do, in videos of hours
     share: "array[float]" = field(default_factory=lambda: array("d"))
     regions: "array[int]" = field(default_factory=lambda: array("I"))
@@ -112,7 +117,8 @@ class CoverageCounter:
                     self.drawn.add(box.track)
             if box.source == "detected":
                 self.seen += 1
-                self.unsure += box.label == "person" and box.score < UNSURE
+                known = box.label == "person" and self.detector in (None, "pose")
+                self.unsure += known and box.score < UNSURE
                 continue
             self.filled += 1
             if box.source == "interpolated" and box.track is not None:

@@ -210,7 +210,7 @@ class FileRun:
         check_audio(self.info, config.audio, self.container)
         self.metadata = MetadataSelection()
         self.timer = StageTimer()
-        self.coverage = CoverageCounter(source_names(config))
+        self.coverage = CoverageCounter(source_names(config), config.detector)
         self.contents = pipeline.contents()  # before these can be changed for the next run
         self.frames = self.written = 0
         self.hidden_ids: set[int] = set()
