@@ -62,6 +62,45 @@ def test_what_may_take_too_much_memory_is_not_listed(
     assert not (tmp_path / "in_people_private.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--regions", "people", "--detector", "hog"], "hog follows nobody by number"),
+        (["--regions", "faces+people"], "alone or before templates, text or boxes"),
+        (["--regions", "text"], "alone or before templates, text or boxes"),
+    ],
+)
+def test_ids_that_nobody_could_choose_are_not_listed(
+    ran: Callable[..., Any], tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = ran("--list-people", *words)
+    assert done.returncode == 2 and says in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_people_beside_other_regions_have_the_ids_that_are_chosen(
+    ran: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGIONS, "text", Nothing)
+    listed = ran("--list-people", "--regions", "faces+text")
+    assert listed.returncode == 0 and [line[:5] for line in listed.stdout.splitlines()] == [
+        "ID 4:",
+        "ID 7:",
+    ]
+    kept = ran("-o", "o.mkv", "--regions", "faces+text", "--keep-visible", "4")
+    assert kept.returncode == 0, kept.stderr
+    assert not any(black(tmp_path / "o.mkv", LEFT))
+
+
+class Nothing:
+    """Finds no text."""
+
+    name, look_ahead, model_sha256 = "text", 0, None
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        return (Region() for _ in frames)
+
+
 def test_of_a_folder_of_frames_without_people_it_is_said_that_nobody_is_there(
     called: Callable[..., Any], tmp_path: Path
 ) -> None:

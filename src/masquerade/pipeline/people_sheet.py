@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.pipeline.config import FOLLOWED_LABELS, Pipeline
+from masquerade.pipeline.config import BESIDE_CHOSEN, Pipeline, followed_label, source_names
 from masquerade.pipeline.constant_frame_rate import exact_rate
 from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.single_file import OnProgress, expected_frames, within_preview
@@ -52,9 +52,17 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
     `progress` is called with (frames done, about how many in all, or None).
     """
     config, source = pipeline.config, pipeline.regions
-    kind = FOLLOWED_LABELS.get(getattr(source, "name", ""))
-    if kind is None or not config.track:
-        raise UsageError("--list-people is of faces or of people that are tracked; name one.")
+    kind, besides = followed_label(config), source_names(config)[1:]
+    if kind is None or not config.track or not BESIDE_CHOSEN.issuperset(besides):
+        raise UsageError(
+            "--list-people is of faces or of people that are tracked, alone or before templates, "
+            "text or boxes; name one."
+        )
+    if kind == "person" and config.detector not in (None, "pose"):
+        raise UsageError(
+            f"--detector {config.detector} follows nobody by number; leave it out, or "
+            "--list-people."
+        )
     check_source(src)
     seen: dict[int, SeenPerson] = {}
     info = probe(src, rate=exact_rate(config.sequence))
