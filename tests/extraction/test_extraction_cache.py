@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatch
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -550,19 +551,19 @@ class NumpyBoxes:
     """A region source of one's own, whose numbers are as arrays give them."""
 
     name, look_ahead = "numpy boxes", 0
-    track: Any = np.int64(3)
+    score: Any = np.float32(0.5)
 
     def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
         edges = np.array([2, 3, 20, 25], np.float32)
         numbers = np.zeros((33, 5)), np.zeros((33, 3))
         who = Person(np.int64(3), np.float32(0.5), edges, *numbers)  # type: ignore[arg-type]
         for _ in frames:
-            box = Box(*edges, np.float32(0.5), track=self.track)  # type: ignore[arg-type]
+            box = Box(*edges, self.score, track=np.int64(3))  # type: ignore[arg-type]
             yield Region(boxes=(box,), people=(who,))
 
 
 class OddBoxes(NumpyBoxes):
-    track = frozenset({3})
+    score = Fraction(1, 2)
 
 
 def test_regions_of_numpys_numbers_are_kept(data: Manifest, tmp_path: Path) -> None:

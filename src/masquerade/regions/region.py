@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Real
-from typing import Any, Protocol
+from numbers import Integral, Real
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError
-from masquerade.regions.boxes import FARTHEST, NOT_WRITTEN, Box
+from masquerade.regions.boxes import FARTHEST, NOT_WRITTEN, Box, Source
 from masquerade.regions.masks import Mask
 
 
@@ -51,8 +51,12 @@ def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> R
     wrong = None
     if not isinstance(region, Region):
         wrong = f"{type(region).__name__} instead of a region"
-    elif not isinstance(region.boxes, tuple | list) or not all(map(_is_box, region.boxes)):
+    elif not all(isinstance(x, tuple | list) for x in (region.boxes, region.visible)) or not all(
+        map(_is_box, (*region.boxes, *region.visible))
+    ):
         wrong = "boxes that are no finite rectangles"
+    elif not all(map(_is_named, (*region.boxes, *region.visible))):
+        wrong = "boxes whose track is no whole number, or whose source or label is none"
     elif not all(_is_mask(mask, frame) for mask in (region.mask, region.strength)):
         wrong = "a mask that is not of the frame's size, in bytes"
     elif not isinstance(region.people, tuple | list) or not all(map(_is_person, region.people)):
@@ -70,6 +74,15 @@ def _is_box(box: Any) -> bool:
     edges = (box.x0, box.y0, box.x1, box.y1)
     numbers = all(isinstance(x, Real) and isfinite(x) for x in (*edges, box.score))
     return numbers and max(map(abs, edges)) <= FARTHEST and box.x0 < box.x1 and box.y0 < box.y1
+
+
+def _is_named(box: Box) -> bool:
+    whole = isinstance(box.track, Integral) and not isinstance(box.track, bool)
+    return (
+        (box.track is None or whole)
+        and box.source in get_args(Source)
+        and isinstance(box.label, str)
+    )
 
 
 def _is_person(person: Any) -> bool:
