@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masquerade.regions import REGIONS, Region, Union
-from masquerade.regions.boxes import Box
+from masquerade.regions import REGIONS, Boxes, Region, Union
+from masquerade.regions.boxes import TRACK_OFFSET, Box, BoxWriter, read_boxes
 from masquerade.regions.masks import drawn_boxes, rasterize
-from masquerade.regions.union import TRACK_OFFSET, default_shape
+from masquerade.regions.union import default_shape
 
 SIZE = 60, 40  # width and height
 
@@ -128,3 +129,23 @@ def test_tracks_of_sources_are_told_apart() -> None:
     first = Found(Region(boxes=(Box(0, 0, 9, 9, 1, track=3), Box(0, 0, 9, 9, 1))))
     (region,) = Union(sources=[first, first])([SimpleNamespace(width=60, height=40)])
     assert [box.track for box in region.boxes] == [3, None, 3 + TRACK_OFFSET, None]
+
+
+@pytest.mark.parametrize("highest", [8 + TRACK_OFFSET, 10**9 - 1])
+def test_boxes_of_a_union_can_be_read_beside_others_and_written_again(
+    tmp_path: Path, highest: int
+) -> None:
+    first, again = tmp_path / "first.json", tmp_path / "again.json"
+    boxes = [Box(0, 0, 9, 9, 1, track=track) for track in (8, highest, -2, None)]
+    with BoxWriter(first, width=60, height=40) as writer:
+        writer.add(0, boxes)
+        writer.add(1, boxes[1:2])
+    other = Found(Region(boxes=(Box(0, 0, 9, 9, 1, track=8 + TRACK_OFFSET // 2),)))
+    source = Union(sources=[other, Boxes(file=first)])
+    with BoxWriter(again, width=60, height=40) as writer:
+        for number, region in enumerate(source([SimpleNamespace(width=60, height=40)] * 2)):
+            writer.add(number, region.boxes)
+    tracks = [[box.track for box in found] for found in read_boxes(again).values()]
+    own = other.region.boxes[0].track
+    read = [TRACK_OFFSET + number for number in range(3)]
+    assert tracks == [[own, *read, None], [own, read[1]]]

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 MOST_DIGITS = 18  # of a whole number in a file; what is longer fits no 64 bits
 NUMBER_LIMIT = 10**9  # of frames and tracks in a file are below this: they have at most nine digits
 MOST_FINDS = 5000  # in one frame; all pairs of them are compared, here and with tracks
+TRACK_OFFSET = 10_000_000  # between the tracks of two region sources that are one
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
 
@@ -314,6 +315,24 @@ def parse_boxes(data: bytes, name: str) -> tuple[tuple[int, int], dict[int, list
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not a file of boxes: {error}.") from None
     return size, frames
+
+
+def count_tracks_anew(frames: Mapping[int, list[Box]]) -> dict[int, list[Box]]:
+    """The boxes of a file, with tracks from 0 on where one is not between 0 and `TRACK_OFFSET`.
+
+    The file of several region sources has such tracks: beside other sources they would be others'
+    tracks, or higher than a file may have.
+    """
+    tracks = dict.fromkeys(
+        box.track for at in sorted(frames) for box in frames[at] if box.track is not None
+    )
+    if all(0 <= track < TRACK_OFFSET for track in tracks):
+        return dict(frames)
+    anew: dict[int | None, int | None] = {None: None}
+    anew |= {track: number for number, track in enumerate(tracks)}
+    return {
+        at: [replace(box, track=anew[box.track]) for box in boxes] for at, boxes in frames.items()
+    }
 
 
 def check_boxes_size(

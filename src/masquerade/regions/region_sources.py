@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
-from masquerade.regions.boxes import check_boxes_size, parse_boxes, read_box_file
+from masquerade.regions.boxes import (
+    check_boxes_size,
+    count_tracks_anew,
+    parse_boxes,
+    read_box_file,
+)
 from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
@@ -78,7 +83,8 @@ class Boxes(RegionSource):
     def __init__(self, *, file: Path) -> None:
         self.file = file
         data = read_box_file(file)  # once: a file that is rewritten meanwhile changes nothing
-        self._size, self._boxes = parse_boxes(data, file.name)
+        self._size, boxes = parse_boxes(data, file.name)
+        self._boxes = count_tracks_anew(boxes)
         self.content = hashlib.sha256(data).hexdigest()
         self.last_frame = max((at for at, boxes in self._boxes.items() if boxes), default=None)
 

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import TRACK_OFFSET, Box
 from masquerade.regions.masks import OUTLINED_LABELS, Mask, Shape, is_outlined
 from masquerade.regions.region import Frame, Region, Sized
 from masquerade.regions.region_sources import RegionSource, held_bytes
-
-TRACK_OFFSET = 10_000_000  # between the track numbers of two sources; each has less of its own
 
 
 def default_shape(sources: Sequence[Any]) -> Shape:
