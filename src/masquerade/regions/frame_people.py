@@ -81,8 +81,8 @@ class FramePeople:
 
     def mask_with_boxes(self, wanted: Callable[[int | None], bool] = lambda track: True) -> U8:
         """The same, with those who were found as boxes alone."""
-        boxes = (box for box in self.unposed if wanted(box.track))
-        return np.maximum(self.mask(wanted), self.draw_boxes(boxes))
+        mask, boxes = self.mask(wanted), [box for box in self.unposed if wanted(box.track)]
+        return np.maximum(mask, self.draw_boxes(boxes)) if boxes else mask
 
     def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
         """Those of some boxes in which no silhouette is."""
