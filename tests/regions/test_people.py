@@ -162,7 +162,7 @@ def test_missing_torchvision_names_the_install_command(tmp_path: Path) -> None:
         People(detector_weights=tmp_path / "weights.pth")
     if importlib.util.find_spec("torchvision") is not None:
         pytest.skip("torchvision is here")
-    with pytest.raises(MissingError, match=r"pip install .*masquerade\[zoo\]"):
+    with pytest.raises(MissingError, match=r"pip install -e .*\[zoo\]"):
         TorchvisionPeople(weights=tmp_path / "weights.pth")
 
 
