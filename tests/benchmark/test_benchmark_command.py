@@ -369,6 +369,8 @@ def test_attackers_start_from_weights_that_are_given(
     planned = plan_table(small, full, places_of(small, options), options).options
     assert planned.attackers == "background,published"
     assert planned.attacker_weights == (f"r3d-18={file}",)
+    said, _ = attacks_line("drawn", [suite.parent / "mimes" / "manifest.csv"], 2, planned)
+    assert said.startswith("size drawn: 40 clips, raw and 2 times anonymized: at most ")
     said = replace(full, limits=("Attackers start from {starts}.",))
     (first,) = own_limits(said, config_of(planned), places_of(small, options))
     assert first == "Attackers start from random weights, and besides r3d-18 from r3d.safetensors."

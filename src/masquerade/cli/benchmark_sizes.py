@@ -16,6 +16,7 @@ from masquerade.datasets.manifest import read_manifest, select_actions
 from masquerade.errors import MasqueradeError, escape
 from masquerade.evaluation.attackers import clip_bytes, get_families
 from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.published_start import from_published
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.storage import STORE_LIMIT
 from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
@@ -70,7 +71,7 @@ def attacks_line(
     if not all(path.exists() for path in manifests):
         return f"size {table}: known once its data is made; {_held(config.store_limit)}", None
     clips = sum(len(read_manifest(path)) for path in manifests)
-    preset = preset_of(config)[0]
+    preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
     families = get_families(config.attackers, preset.attackers)
     size = clips * (1 + methods) * clip_bytes(preset, families)
     copies = _at_most(size, config.store_limit)
