@@ -17,12 +17,14 @@ from masquerade.cli import INTERRUPTED, main
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_plan import choose, places_of, plan_table
 from masquerade.cli.benchmark_run import lines_of, noting, own_limits
-from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.cli.benchmark_sizes import attacks_line, size_lines, trainings_line
 from masquerade.cli.evaluate import config_of
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluationConfig, from_json
+from masquerade.evaluation.attackers import clip_bytes
+from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.recipes import recipe_function
 from masquerade.training.run import clip_config, training_rows
@@ -469,6 +471,31 @@ def test_masks_of_a_row_are_named_after_the_row(suite: Path, tmp_path: Path) -> 
         ["wide", "wide, region mask only"],
         ["few", "few, keep mask only", "few, random mask", "few, fixed mask"],
     ]
+
+
+@pytest.mark.parametrize(("attackers", "inverted"), [("background", 0), ("reconstruction", 2)])
+def test_copies_of_masks_and_of_inverted_noise_are_counted(
+    suite: Path, tmp_path: Path, attackers: str, inverted: int
+) -> None:
+    small = read_suite(str(suite))
+    rows = (
+        SuiteRow(name="thin", method="blacken --regions text --mask-only"),  # twice
+        SuiteRow(name="noise", method="selective --regions text"),  # once, and inverted twice
+        SuiteRow(name="few", train="stprivacy", evaluate="--mask-only"),  # four times a seed
+    )
+    words = f"--preset many --folds 0 --seeds 3 --attackers {attackers}"
+    table = replace(small.tables[0], rows=rows, compared_with=(), evaluate=words)
+    options = Options(data=suite.parent, output=tmp_path)
+    places = places_of(small, options)
+    planned = plan_table(small, table, places, options)
+    (said, _), known = size_lines(small, [planned], [], places, None)
+    assert known and said.startswith("size drawn: 40 clips, raw and 15 times anonymized: at most ")
+    many, config = [places.manifest(small, "drawn")] * 100, config_of(planned.options)
+    (_, without), (_, size) = (
+        attacks_line("", many, 15, planned.options, inverted=times) for times in (0, 2)
+    )
+    frames = clip_bytes(preset_of(config)[0], ())
+    assert without is not None and size == without + 4000 * inverted * frames
 
 
 FAILING = """

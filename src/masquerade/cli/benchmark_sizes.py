@@ -5,19 +5,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from masquerade.benchmark.jobs import Job, Places
-from masquerade.benchmark.suite import Suite
+from masquerade.benchmark.suite import Suite, SuiteRow
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli import train as training
 from masquerade.cli.arguments import flag_value, split_commas
 from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import PlannedTable
-from masquerade.cli.benchmark_work import folder_of_attacks
+from masquerade.cli.benchmark_work import folder_of_attacks, lines_to_train
 from masquerade.datasets.manifest import read_manifest, select_actions
 from masquerade.errors import MasqueradeError, escape
-from masquerade.evaluation.attackers import clip_bytes, get_families
+from masquerade.evaluation import EvaluatedMethod
+from masquerade.evaluation.attackers import clip_bytes, get_families, required_fits
 from masquerade.evaluation.chosen_recognizers import preset_of
+from masquerade.evaluation.mask_only import NAMES
+from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.published_start import from_published
 from masquerade.extraction.config import ExtractionConfig
+from masquerade.methods.stprivacy import STPrivacy
 from masquerade.storage import STORE_LIMIT
 from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
 
@@ -38,9 +42,12 @@ def size_lines(
     stores: dict[Path, list[int | None]] = {}  # by folder, which is held to the limit
     for one in planned:
         made = [places.manifest(suite, name) for name in one.table.attacked]
-        many = [len(one.trainings.get(row.name, ())) or not row.raw for row in one.table.rows]
+        anonymized = sum(_times_anonymized(one, row) for row in one.table.rows)
+        inverted = sum(_times_inverted(one, row) for row in one.table.rows)
         with naming(f"{suite.name}: table {one.table.name}"):  # as of an attacker there is not
-            said, size = attacks_line(one.table.name, made, sum(many), one.options)
+            said, size = attacks_line(
+                one.table.name, made, anonymized, one.options, inverted=inverted
+            )
         lines.append(said)
         stores.setdefault(folder_of_attacks(places, one.table), []).append(size)
     if training:
@@ -59,14 +66,40 @@ def size_lines(
     return [*lines, f"{said}."], not unknown
 
 
+def _times_anonymized(planned: PlannedTable, row: SuiteRow) -> int:
+    """How often clips are anonymized for a row: by each training, and for each line of masks."""
+    if row.raw or row.name in planned.left_out:
+        return 0
+    if row.name not in planned.methods:
+        return len(planned.trainings[row.name]) * len(lines_to_train(row))
+    options, anonymizer = planned.methods[row.name]
+    of_masks = len(NAMES) if isinstance(anonymizer, STPrivacy) else 1
+    return 1 + of_masks * options.mask_only
+
+
+def _times_inverted(planned: PlannedTable, row: SuiteRow) -> int:
+    """How often the noise of a row is taken out of its clips again by who restores pictures."""
+    if row.name not in planned.methods or row.name in planned.left_out:
+        return 0
+    return len(inversions(EvaluatedMethod(name=row.name, anonymizer=planned.methods[row.name][1])))
+
+
 def _known(sizes: Sequence[int | None]) -> list[int]:
     return [one for one in sizes if one is not None]
 
 
 def attacks_line(
-    table: str, manifests: Sequence[Path], methods: int, options: evaluation.Options
+    table: str,
+    manifests: Sequence[Path],
+    methods: int,
+    options: evaluation.Options,
+    *,
+    inverted: int = 0,
 ) -> tuple[str, int | None]:
-    """A line that says how much disk the clips of a table need, and the bytes; None: not known."""
+    """A line that says how much disk the clips of a table need, and the bytes; None: not known.
+
+    Clips are anonymized `methods` times, and noise is taken out of them again `inverted` times.
+    """
     config = evaluation.config_of(options)
     if not all(path.exists() for path in manifests):
         return f"size {table}: known once its data is made; {_held(config.store_limit)}", None
@@ -74,6 +107,9 @@ def attacks_line(
     preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
     families = get_families(config.attackers, preset.attackers)
     size = clips * (1 + methods) * clip_bytes(preset, families)
+    fits = required_fits(families, preset.attackers, raw=False)
+    if any(preset.attackers[name].content == "restored" for name, _ in fits):
+        size += clips * inverted * clip_bytes(preset, ())  # frames alone
     copies = _at_most(size, config.store_limit)
     return f"size {table}: {clips:,} clips, raw and {methods} times anonymized: {copies}", size
 
