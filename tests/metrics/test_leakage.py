@@ -153,6 +153,24 @@ def test_the_ends_of_several_runs_are_no_nearer_than_those_of_the_score() -> Non
     assert found.low <= plain[0] + 1e-9 and plain[1] - 1e-9 <= found.high
 
 
+@pytest.mark.parametrize(("right", "apart"), [(0, 1e-9), (1, 0.01), (40, 1e-9)])
+def test_the_interval_of_one_run_near_0_and_1_is_no_narrower_than_that_of_the_score(
+    right: int, apart: float
+) -> None:
+    """The jackknife has no spread where all or none are right, and little where one is.
+
+    Where it has some, that goes a little with that of raw video.
+    """
+    clusters, raw = np.repeat(np.arange(10), 4), accurate(0.9, n=40, seed=1)
+    some = mean(np.arange(40) < right)
+    found = leakage(some, raw, {"guess": mean(np.full(40, 0.1))}, clusters=clusters)
+    assert found.low is not None and found.strongest.low is not None
+    assert found.high is not None and found.strongest.high is not None
+    own = [(end - 0.1) / (0.9 - 0.1) for end in (found.strongest.low, found.strongest.high)]
+    assert found.low <= max(0.0, own[0]) + apart and own[1] - apart <= found.high
+    assert own[1] - own[0] > 0.2
+
+
 @pytest.mark.parametrize("runs", [2, 5])
 def test_the_interval_of_several_runs_covers_the_ratio(runs: int) -> None:
     """Also of a method that hides nothing, whose networks answer as those of raw video do."""

@@ -23,6 +23,7 @@ from masquerade.metrics.intervals import (
 )
 from masquerade.metrics.statistic import Floats, Statistic
 
+ROUNDING = 1e-12
 TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts as protected
 
 
@@ -153,12 +154,38 @@ def _ends(
 ) -> tuple[float, float] | None:
     """The ends of the interval of the leakage beyond one trivial attacker; None: unbounded."""
     ends = _fieller([strongest, raw, floor], clusters, between)
-    if ends is None or between is None or reported.low is None or reported.high is None:
+    if ends is None or reported.low is None or reported.high is None:
         return ends
+    if between is None:
+        margins = strongest.value - reported.low, reported.high - strongest.value
+        return _with_own_margins(ends, margins, [strongest, raw, floor], clusters)
     # Fieller's ends lie alike about the value, and those of a few runs that differ much do not
     span = raw.value - floor.value
     low, high = ((end - floor.value) / span for end in (reported.low, reported.high))
     return min(ends[0], low), max(ends[1], high)
+
+
+def _with_own_margins(
+    ends: tuple[float, float],
+    margins: tuple[float, float],
+    statistics: list[Statistic],
+    clusters: ArrayLike | None,
+) -> tuple[float, float]:
+    """Fieller's ends with what the strongest score's own interval holds beyond the jackknife.
+
+    Near 0 and 1 that is nearly all of it: of a share of 0 the jackknife has no spread. `margins`
+    are those of the score; what they hold beyond is added as squares are. Where the score is that
+    of raw video or of the guess, clip by clip, the leakage is known exactly.
+    """
+    strongest, raw, floor = (one.value for one in statistics)
+    jack = jackknife(statistics, clusters=clusters)
+    error, t = jack.error([1.0, 0.0, 0.0])
+    if error > ROUNDING >= min(jack.error(one)[0] for one in ([1, -1, 0], [1, 0, -1])):
+        return ends
+    span = raw - floor
+    value = (strongest - floor) / span
+    below, above = (math.sqrt(max(0.0, one**2 - (t * error) ** 2)) / span for one in margins)
+    return value - math.hypot(value - ends[0], below), value + math.hypot(ends[1] - value, above)
 
 
 def _fieller(
