@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,13 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, evaluate, from_json
 from masquerade.evaluation.chosen_recognizers import network_means, recognizer, with_recognizers
+from masquerade.evaluation.metric_specs import of_known
 from masquerade.evaluation.presets import PRESETS
 from masquerade.evaluation.trade_offs import Scored, check_weights, trade_offs
 from masquerade.methods import build
 from masquerade.metrics.classification import auroc
-from masquerade.metrics.statistic import mean
+from masquerade.metrics.intervals import score
+from masquerade.metrics.statistic import Floats, Ints, mean, values_left_out
 from masquerade.report.table import markdown
 
 
@@ -123,6 +126,54 @@ def test_an_interval_of_a_trade_off_ends_where_it_can(weight: float) -> None:
         (found,) = trade_offs(action, read, [weight], metric="AUROC")
         ends.append(found.score.high or 0.0)
     assert max(ends) == pytest.approx(1 - weight / 2)
+
+
+@pytest.mark.parametrize("action", [0.0, 1.0])
+def test_an_action_that_is_always_or_never_told_leaves_a_trade_off_unsure(action: float) -> None:
+    """The jackknife has no spread of it, and took it for known exactly."""
+    groups = np.arange(40) // 4
+    told, read = mean(np.full(40, action)), mean(np.isin(np.arange(40) % 10, (0, 4, 7)))
+    parts = [Scored(one, (), np.arange(40), groups) for one in (told, read)]
+    found = [one.score for one in trade_offs(*parts, [0, 0.5, 1], metric="top-1")]
+    own, private = (score(one, clusters=groups) for one in (told, read))
+    assert own.low is not None and own.high is not None and own.high - own.low > 0.3
+    assert private.value is not None and private.low is not None and private.high is not None
+    assert found[0] == own
+    assert found[2] == replace(
+        private, value=1 - private.value, low=1 - private.high, high=1 - private.low
+    )
+    half = found[1]
+    assert half.value == pytest.approx((action + 0.7) / 2)
+    assert half.low is not None and half.high is not None
+    below = math.hypot(action - own.low, private.high - private.value) / 2
+    above = math.hypot(own.high - action, private.value - private.low) / 2
+    assert half.low <= half.value - below + 1e-9 and half.value + above <= half.high + 1e-9
+
+
+def test_a_trade_off_is_of_the_clips_with_a_label() -> None:
+    """Groups without one would look like many that agree."""
+    groups, known = np.arange(48) // 4, np.arange(16)
+    told = of_known(mean(np.arange(16) % 3 > 0), known, 48)
+    some = Scored(told, (), np.arange(48), groups)
+    alone = Scored(mean(np.arange(16) % 3 > 0), (), known, groups[:16])
+    every, labelled = (
+        trade_offs(one, one, [0.3], metric="top-1")[0].score for one in (some, alone)
+    )
+    assert every == labelled and every.clusters == 4
+
+
+def test_parts_of_a_trade_off_are_jackknifed_once_for_all_weights() -> None:
+    """Of labels of a thousand values a jackknife takes seconds."""
+    groups, calls = np.arange(24) // 4, []
+    plain = mean(np.arange(24) % 5 > 1)
+
+    def left_out(codes: Ints) -> Floats:
+        calls.append(codes)
+        return values_left_out(plain, codes)
+
+    counted = Scored(replace(plain, left_out=left_out), (), np.arange(24), groups)
+    trade_offs(counted, counted, [0, 0.25, 0.5, 0.75, 1], metric="top-1")
+    assert len(calls) == 1
 
 
 def _without(row):

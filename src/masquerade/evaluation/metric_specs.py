@@ -299,7 +299,8 @@ def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArra
 
 def of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
     """A statistic of some clips as one of all `count`, of which the others weigh nothing."""
-    labelled, rarest = np.isin(np.arange(count), known), None
+    counted = known if inner.labelled is None else known[inner.labelled]
+    labelled, rarest = np.isin(np.arange(count), counted), None
     if inner.rarest is not None:
         rarest = np.isin(np.arange(count), known[inner.rarest])
 
