@@ -19,6 +19,14 @@ def escape(text: object) -> str:
     )
 
 
+def readable(text: str) -> str:
+    """Text of which all can be written as UTF-8; bytes of names that are none are escaped.
+
+    So the name n\\xe9.mp4 in Latin-1 becomes `n\\udce9.mp4`.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def traceback_of(error: BaseException) -> str:
     """An error's traceback as a terminal may show it: text, which keeps nothing of the run."""
     lines = "".join(traceback.format_exception(error)).splitlines()

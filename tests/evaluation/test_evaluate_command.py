@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import scenes
 
 from masquerade.checkpoint import save
 from masquerade.cli import anonymize as anonymize_verb
+from masquerade.cli.arguments import command_to_keep
 from masquerade.cli.evaluate import (
     Options,
     config_of,
@@ -42,6 +44,7 @@ from masquerade.regions import REGIONS
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
+from masquerade.report.benchmark_page import write_report
 from masquerade.storage import alone_in
 
 
@@ -106,6 +109,25 @@ def test_a_full_disk_leaves_no_results(
     with full_after(3000), pytest.raises(MasqueradeError, match="cannot be written: File too"):
         write_results(evaluation, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_utf_8_are_escaped_in_results(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    """They were refused once all attacks were done."""
+    name = os.fsdecode(b"klinik_\xe4")
+    command = command_to_keep("evaluate", ["--data", f"/me/{name}.csv"])
+    assert command == r"masquerade evaluate --data 'klinik_\udce4.csv'"
+    for data in (name, "klinik"):
+        result = replace(evaluation, data=data, command=command, limits=(f"of {name}",))
+        write_results(result, tmp_path, more=name, others={"other.md": name})
+        text = (tmp_path / "results.json").read_text("utf-8")
+        assert from_json(text) == result
+        assert r"of klinik_\udce4" in (tmp_path / "results.md").read_text("utf-8")
+        assert (tmp_path / "other.md").read_text("utf-8") == r"klinik_\udce4"
+        write_report(tmp_path / "report", [result], title=name)
+        page = (tmp_path / "report" / "index.html").read_text("utf-8")
+        assert r"of klinik_\udce4" in page and (r"\udce4.csv" in page)
 
 
 @pytest.mark.slow

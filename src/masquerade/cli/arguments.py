@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, readable
 from masquerade.pipeline.levels import LEVELS
 
 if TYPE_CHECKING:
@@ -154,9 +154,10 @@ def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
 def command_to_keep(verb: str, argv: Sequence[str]) -> str:
     """The command line, of a path only the last part, as weights and results keep it.
 
-    They are given away, and folders may tell who made them, and of whom.
+    They are given away, and folders may tell who made them, and of whom. Names that are no UTF-8
+    are escaped, as files of weights and of results cannot hold them.
     """
-    return f"masquerade {verb} {shlex.join(map(_without_folders, argv))}"
+    return readable(f"masquerade {verb} {shlex.join(map(_without_folders, argv))}")
 
 
 def _without_folders(word: str) -> str:

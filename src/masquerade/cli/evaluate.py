@@ -32,7 +32,7 @@ from masquerade.cli.arguments import (
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE, flag
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
-from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError, escape, readable
 from masquerade.pipeline.config import (
     FileConfig,
     PipelineConfig,
@@ -543,10 +543,9 @@ def write_results(
     try:
         with transaction(overwrite=True) as path:
             path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
-            path(folder / f"{name}.md").write_text(
-                "\n".join([markdown(result), *([more] if more else [])]), "utf-8"
-            )
+            text = "\n".join([markdown(result), *([more] if more else [])])
+            path(folder / f"{name}.md").write_text(readable(text), "utf-8")
             for other, text in (others or {}).items():
-                path(folder / other).write_text(text, "utf-8")
+                path(folder / other).write_text(readable(text), "utf-8")
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, readable
 from masquerade.storage import atomic_write
 
 Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
@@ -238,7 +238,7 @@ def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
 
 def dataset_name(path: Path) -> str:
     """The name of a manifest's data set: of its file, or of its folder for a `manifest.csv`."""
-    return path.resolve().parent.name if path.stem == "manifest" else path.stem
+    return readable(path.resolve().parent.name if path.stem == "manifest" else path.stem)
 
 
 def read_manifest(path: Path) -> Manifest:

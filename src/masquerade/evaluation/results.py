@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, readable
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage, exceeds_held_limit
 from masquerade.pipeline.coverage import DatasetCoverage
@@ -261,8 +261,8 @@ class Evaluation:
     sampling: tuple[NetworkSampling, ...] = field(default=(), metadata={"left out": ()})
 
     def to_json(self) -> str:
-        """The evaluation as JSON."""
-        return json.dumps(self, default=_plain, indent=1, ensure_ascii=False)
+        """The evaluation as JSON; bytes of names that are no UTF-8 are escaped."""
+        return readable(json.dumps(self, default=_plain, indent=1, ensure_ascii=False))
 
 
 def from_json(text: str) -> Evaluation:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+from masquerade.errors import readable
 from masquerade.pipeline.config import FILES, PipelineConfig
 from masquerade.pipeline.coverage import Coverage
 
@@ -131,8 +132,7 @@ class Receipt:
 
     def to_json(self) -> str:
         """The receipt as indented JSON; bytes of names that are no UTF-8 are escaped."""
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        return text.encode("utf-8", "backslashreplace").decode()
+        return readable(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
 def _without_files(method: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import TimeSpent
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, readable
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.leakage import normalised
 from masquerade.report.ablations import Panel, ablation_panels
@@ -294,7 +294,7 @@ def write_report(
         **{name: one.to_json() + "\n" for name, one in new.items()},
         **charts,
     }
-    written = {name: text.encode() for name, text in texts.items()}
+    written = {name: readable(text).encode() for name, text in texts.items()}
     written |= {f"trade-off.{kind}": picture(figure, kind) for kind in ("png", "svg")}
     earlier = folder / "index.html"
     try:

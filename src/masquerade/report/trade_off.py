@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from masquerade.errors import readable
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
@@ -74,7 +75,7 @@ def trade_off_figure(
         for axes, label in zip(line, labels, strict=False):
             points.append((axes, _panel(axes, evaluation, label, wanted)))
             if len(drawn) > 1 or columns > 1 or evaluation.void:
-                heading = f"{evaluation.data}{void_mark(evaluation)}"
+                heading = readable(f"{evaluation.data}{void_mark(evaluation)}")
                 axes.set_title(heading, fontsize=9, loc="left", color="#444444", parse_math=False)
     aim = "; green: the aim" if any(aims) else ""
     trained = TRAINED if any(is_learned(row) for one in evaluations for row in one.rows) else ""
@@ -164,7 +165,7 @@ def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     style = {"fontsize": 8, "va": "center", "parse_math": False}
     sizes = []
     for _, _, name in points:
-        text = axes.text(0, 0, name, **style)  # type: ignore[arg-type]
+        text = axes.text(0, 0, readable(name), **style)  # type: ignore[arg-type]
         box = text.get_window_extent()
         text.remove()
         sizes.append((box.width + 2, box.height))

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, readable
 from masquerade.storage import atomic_write, file_digest, file_signature, take_lock, wait_for_lock
 from masquerade.studio.children import Child, last_words
 from masquerade.studio.kept_edits import UNREADABLE
@@ -72,11 +72,6 @@ class Job:
 
 
 HIDDEN = ("result", "saved", "content", "result_sha256", "edits")
-
-
-def readable(name: str) -> str:
-    """A file's name as an answer can hold it; what is not UTF-8 is escaped, as `n\\udce9.mp4`."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class Jobs:

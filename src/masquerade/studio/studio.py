@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError, readable
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.edits import EditedSource, Edits
 from masquerade.pipeline.folder_files import VIDEOS
@@ -32,7 +32,7 @@ from masquerade.studio.children import prepare_children
 from masquerade.studio.copying import Pictures
 from masquerade.studio.decisions import template_names
 from masquerade.studio.history import History
-from masquerade.studio.jobs import Job, Jobs, readable
+from masquerade.studio.jobs import Job, Jobs
 from masquerade.studio.kept_edits import HELD_BACK, KeptEdits
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.result_pictures import ResultPictures
