@@ -26,6 +26,7 @@ from masquerade.benchmark.suite import Ablation
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.metrics.intervals import Score
+from masquerade.report import benchmark_page
 from masquerade.report.ablations import (
     ablation_panels,
     find_ablations,
@@ -294,6 +295,17 @@ def test_files_of_the_users_own_are_not_replaced_where_no_page_is(
         write_report(tmp_path / "paper", [table], title="Ward")
     assert [one for one in (tmp_path / "paper").rglob("*") if one.is_file()] == [own]
     assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["index.html", "table.csv", "table.tex", "results.json"])
+def test_files_of_the_users_own_are_told_before_anything_is_drawn(
+    table: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A page with many tables takes minutes."""
+    monkeypatch.setattr(benchmark_page, "_sections", None)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match="would be replaced"):
+        write_report(tmp_path, [table], title="Ward")
 
 
 def test_a_report_is_made_beside_the_results_that_it_is_of(

@@ -276,6 +276,17 @@ def write_report(
             write.
     """
     new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
+    tables = {
+        "table.csv": csv_table(evaluations),
+        "table.tex": latex_table(evaluations),
+        **{name: one.to_json() + "\n" for name, one in new.items()},
+    }
+    try:
+        page_before = read_own_page(folder / "index.html")
+        if page_before is None and not results:  # before all is drawn
+            _refuse_replacing(folder, _as_bytes({"index.html": "", **tables}))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     sections = _sections(evaluations, contexts, limit)
     charts = chart_files(chart for one in sections for chart in _charts(one))
     page = _page(
@@ -287,18 +298,9 @@ def write_report(
         charts=list(charts),
     )
     figure = trade_off_figure(evaluations)
-    texts = {
-        "index.html": page,
-        "table.csv": csv_table(evaluations),
-        "table.tex": latex_table(evaluations),
-        **{name: one.to_json() + "\n" for name, one in new.items()},
-        **charts,
-    }
-    written = {name: readable(text).encode() for name, text in texts.items()}
+    written = _as_bytes({"index.html": page, **tables, **charts})
     written |= {f"trade-off.{kind}": picture(figure, kind) for kind in ("png", "svg")}
-    earlier = folder / "index.html"
     try:
-        page_before = read_own_page(earlier)
         if page_before is None and not results:
             _refuse_replacing(folder, written)
         linked = linked_charts(page_before or "")
@@ -308,7 +310,15 @@ def write_report(
         for old in linked - charts.keys():
             (folder / old).unlink(missing_ok=True)
     except OSError as error:
-        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise _unwritable(folder, error) from error
+
+
+def _as_bytes(texts: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: readable(text).encode() for name, text in texts.items()}
+
+
+def _unwritable(folder: Path, error: OSError) -> MasqueradeError:
+    return MasqueradeError(f"{folder} cannot be written: {error.strerror}.")
 
 
 def _refuse_replacing(folder: Path, written: Mapping[str, bytes]) -> None:
