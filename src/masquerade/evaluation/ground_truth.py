@@ -56,17 +56,17 @@ class SplitTruth:
             found[self.fold == fold] = prior.scores(actions[self.fold == fold])
         return found
 
-    def tuned_prior_of(self, label: str) -> Floats:
-        """(n, 2) of 0 and 1, the guess at a binary label from the clip's true action.
+    def tuned_guess(self, label: str, rates: Floats) -> Floats:
+        """(n, 2) of 0 and 1, the guess at a binary label from its `rates` (n, 2) of the clips.
 
-        It is yes where the label's rate within the action is above the threshold that has the best
-        F1 on train.
+        It is yes where a rate is above the threshold that has the best F1 on train, where clips are
+        guessed from the label's rate within their action.
         """
         found = np.empty((len(self.clips), 2))
         for fold, prior in enumerate(self.fold_priors[label]):
             mine = self.fold == fold
             assert prior.thresholds is not None
-            yes = (prior.scores(self.actions[mine]) > prior.thresholds)[:, 1]
+            yes = (rates[mine] > prior.thresholds)[:, 1]
             found[mine] = np.stack([~yes, yes], axis=1)
         return found
 

@@ -215,7 +215,7 @@ def compute_floors(
     if spec.use == "utility":
         return found
     found["action prior"] = measure(spec, truth, truth.priors)
-    found |= tuned_floors(spec, truth)
+    found |= tuned_floors(spec, truth, truth.priors)
     if predicted_actions:
         guesses = [
             measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})
@@ -225,11 +225,16 @@ def compute_floors(
     return found
 
 
-def tuned_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]:
-    """The guess from the action with a threshold tuned on train; F1 alone depends on one."""
+def tuned_floors(
+    spec: MetricSpec, truth: SplitTruth, priors: Probabilities
+) -> dict[str, Statistic]:
+    """The guess from the action with a threshold tuned on train; F1 alone depends on one.
+
+    `priors` are the rates within the clips' actions, which may be pooled over a person's clips.
+    """
     if spec.metric not in F1_THRESHOLDS:
         return {}
-    tuned = {name: truth.tuned_prior_of(name) for name in spec.columns}
+    tuned = {name: truth.tuned_guess(name, priors[name]) for name in spec.columns}
     return {"action prior, tuned on train": measure(spec, truth, tuned)}
 
 

@@ -36,8 +36,9 @@ def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
         return None
     ((test, runs),) = _pool_attackers(spec, inputs, [label.best])
     floors = constant_floors(spec, truth)
-    floors["action prior"] = measure(spec, truth, pooled(truth.priors))
-    floors |= tuned_floors(spec, truth)
+    of_actions = pooled(truth.priors)
+    floors["action prior"] = measure(spec, truth, of_actions)
+    floors |= tuned_floors(spec, truth, of_actions)
     if label.predicted_actions:
         priors = [
             {name: truth.prior_of(name, one) for name in spec.columns}
