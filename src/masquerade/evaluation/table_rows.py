@@ -1,6 +1,8 @@
 """Build the rows of a table of results from attacked methods and their scores."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
@@ -11,7 +13,7 @@ from masquerade.evaluation.evaluated_clips import AttackedMethod, example_of
 from masquerade.evaluation.metric_specs import MetricSpec, notes_on_mean
 from masquerade.evaluation.protocols import counted_wrong
 from masquerade.evaluation.results import Finding, Row
-from masquerade.extraction.config import region_names
+from masquerade.extraction.config import as_text, region_names
 from masquerade.methods import METHODS, method_name
 
 
@@ -75,11 +77,19 @@ def class_or_method_name(method: Anonymizer) -> str:
 
 
 def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
-    """A method's arguments as values of JSON; one that is a method has its name and arguments."""
+    """A method's arguments as values of JSON; one that is a method has its name and arguments.
+
+    Of a path stays the file's name, and of what else JSON lacks, such as an array, some text.
+    """
     plain: dict[str, Any] = {}
     for key, value in arguments(method).items():
         if isinstance(value, Anonymizer):
             plain[key] = {"method": class_or_method_name(value), **arguments_as_json(value)}
         else:
-            plain[key] = list(value) if isinstance(value, tuple) else without_folder(key, value)
+            given = without_folder(key, value)
+            plain[key] = json.loads(json.dumps(given, default=_name_or_text))
     return plain
+
+
+def _name_or_text(value: Any) -> str:
+    return value.name if isinstance(value, Path) else as_text(value)

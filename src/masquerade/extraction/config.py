@@ -344,11 +344,11 @@ def _definition_digest(kind: Callable[..., Any]) -> str:
 
 
 def _json_digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, default=_as_text)
+    text = json.dumps(content, sort_keys=True, default=as_text)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _as_text(given: Any) -> str:
+def as_text(given: Any) -> str:
     """Return an argument that JSON lacks as text; `str` would leave out most of a large array."""
     if isinstance(given, Tensor):
         given = given.detach().cpu().numpy()
