@@ -15,7 +15,12 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.calibration import add_action_prior, is_learned, recalibrate
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
-from masquerade.evaluation.metric_specs import compute_floors, measure, protocol_specs
+from masquerade.evaluation.metric_specs import (
+    compute_floors,
+    measure,
+    notes_on_mean,
+    protocol_specs,
+)
 from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
 from masquerade.methods import build
 from masquerade.report.table import markdown
@@ -88,6 +93,22 @@ def test_a_constant_guess_has_the_rate_of_positives(
     assert measure(objects, truth, read).value < 1.0
     some = replace(truth, labels={**truth.labels, "objects": hot * learned})
     assert measure(objects, some, read).value == 1.0
+
+
+def test_a_note_says_how_many_values_are_scored(
+    many: Manifest, unseen: Protocol, truth: SplitTruth, result: Evaluation
+) -> None:
+    """No value counts that all test clips have, as lamps, or none of them."""
+    objects = protocol_specs(many, unseen)[1]
+    (said,) = notes_on_mean("raw", objects, truth)
+    assert said.startswith("objects: cMAP over 3 of 4 values; ")
+    without = truth.at(truth.labels["objects"].sum(axis=1) == 2)  # without the hat
+    (said,) = notes_on_mean("raw", objects, without)
+    assert said.startswith("objects: cMAP over 2 of 4 values; ")
+    hot = truth.labels["objects"]
+    varied = replace(truth, labels={"objects": hot[:, hot.min(axis=0) < hot.max(axis=0)]})
+    assert notes_on_mean("raw", objects, varied) == ()
+    assert sum("objects: cMAP over" in one for one in result.limits) == 1
 
 
 def test_of_several_actions_the_prior_is_the_mean(many: Manifest, truth: SplitTruth) -> None:

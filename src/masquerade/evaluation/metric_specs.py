@@ -148,9 +148,9 @@ def mean_name(metric: str) -> str:
 
 
 def notes_on_mean(row: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, ...]:
-    """How many attributes are in a mean that was asked for; of any other label nothing."""
+    """How many attributes are in a mean that was asked for, or values in a cMAP that lacks some."""
     if not _is_requested_mean(spec):
-        return ()
+        return _note_on_values(spec, truth)
     scored = [name for name in spec.columns if {0, 1} <= set(np.unique(truth.labels[name]))]
     names = ", ".join(scored) or "none"
     if len(scored) == len(spec.columns):
@@ -158,6 +158,21 @@ def notes_on_mean(row: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, .
     return (
         f"{spec.name} of {row}: the mean over {len(scored)} of {len(spec.columns)} binary "
         f"attribute(s), {names}; the others have one value only among its test clips.",
+    )
+
+
+def _note_on_values(spec: MetricSpec, truth: SplitTruth) -> tuple[str, ...]:
+    """How many values of a label of several values a clip are scored; nothing if all are."""
+    labels = truth.labels[spec.columns[0]]
+    if labels.ndim == 1:
+        return ()
+    shown = labels[is_known(labels)]
+    scored = int((shown.any(axis=0) & ~shown.all(axis=0)).sum())
+    if scored == labels.shape[1]:
+        return ()
+    return (
+        f"{spec.name}: cMAP over {scored:,} of {labels.shape[1]:,} values; no test clip, or every "
+        "one, has the others.",
     )
 
 
