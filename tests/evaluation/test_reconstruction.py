@@ -19,6 +19,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.presets import PRESETS, RESTORED_KERNELS, AttackerModel, restored
 from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.reconstruction import (
@@ -261,15 +262,19 @@ def test_a_preset_without_such_attackers_says_so(manifest: Manifest) -> None:
 
 @pytest.mark.slow
 def test_the_family_alone_has_what_it_needs_of_raw_video(
-    manifest: Manifest, tmp_path: Path
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Methods are compared by what is read alone: their pictures are not measured anew."""
     PRESETS["restoring"] = RESTORING
     config = replace(CONFIG, preset="restoring", folds=2, attackers=("reconstruction",))
     entries = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     found = evaluate(manifest, entries, config, data="scenes", folder=tmp_path)
+    monkeypatch.setattr("masquerade.evaluation.restored_clips.clip_quality", None)
+    paired = paired_scores(manifest, entries, config, folder=tmp_path)["identity"]
     del PRESETS["restoring"]
     copy = next(one for one in found.rows[1].findings if one.label == "identity")
     raw = next(one for one in found.rows[0].findings if one.label == "identity")
     name = "reconstruction kernel on colours, restored"
     score = next(one.test.value for one in copy.attacks if one.name == name)
     assert score is not None and score > 0.5 * (raw.score.value or 1)
+    assert paired.scores["copy"].value == copy.score.value

@@ -188,6 +188,7 @@ class Evaluator:
     progress: Progress | None
     report: Callable[[str], None] | None = None
     open_executor: OpenExecutor | None = None
+    measures_pictures: bool = True  # whether it is measured how near restored ones come to raw ones
     _sampled: dict[EvaluatedMethod, PosesSeen | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -320,7 +321,11 @@ class Evaluator:
                     predictions = predictions.merge([self._predict(method, raw, content)[1]])
         if raw is not None and "restored" in self._seen(method):
             restoration = ReconstructionAttack(
-                clips=self.clips, truth=self.truth, models=self.models, executor=self.executor
+                clips=self.clips,
+                truth=self.truth,
+                models=self.models,
+                executor=self.executor,
+                measured=self.measures_pictures,
             )
             unrestored = restoration.why_not(method, raw)
             if unrestored is None:
