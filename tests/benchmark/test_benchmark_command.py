@@ -19,7 +19,7 @@ from masquerade.cli.benchmark_plan import choose, places_of, plan_table
 from masquerade.cli.benchmark_run import lines_of, noting, own_limits
 from masquerade.cli.benchmark_sizes import attacks_line, size_lines, trainings_line
 from masquerade.cli.evaluate import config_of
-from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluationConfig, from_json
@@ -204,6 +204,22 @@ def test_other_videos_are_learned_from_anew(
     main(command)
     capsys.readouterr()
     assert listed() == ["done", "done"] and len([*folder.glob("runs/*/*/*.safetensors")]) == 2
+
+
+def test_a_manifest_is_read_for_its_digest_once_it_changed(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning asks for it for each row and fold."""
+    there = read_manifest(suite.parent / "mimes" / "manifest.csv")
+    write_manifest(there, path := tmp_path / "manifest.csv")
+    places = Places(folder=tmp_path, given=tmp_path)
+    before = places._clips_digest(path)
+    with monkeypatch.context() as patched:
+        for name in ("file_digest", "read_manifest"):
+            patched.setattr(f"masquerade.benchmark.jobs.{name}", None)
+        assert places._clips_digest(path) == before
+    write_manifest(there.take(range(8)), path)
+    assert places._clips_digest(path) != before
 
 
 def test_a_folder_is_of_one_benchmark_at_a_time(

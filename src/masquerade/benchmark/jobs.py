@@ -36,7 +36,7 @@ from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
 from masquerade.extraction.config import READ_BY
 from masquerade.methods import METHODS
-from masquerade.storage import code_digest, file_digest
+from masquerade.storage import code_digest, file_digest, file_signature
 from masquerade.training.step_time import read_step_time
 
 TRAINED_BY = (
@@ -148,7 +148,7 @@ class Places:
 
     def _clips_digest(self, path: Path) -> str:
         """The digest of a manifest's labels and of the fingerprints of its videos."""
-        text = f"clips of {path} {file_digest(path)}"  # a try-out writes it anew
+        text = f"clips of {path} {file_signature(path)}"  # a try-out writes it anew
         if text not in self._digests:
             manifest = read_manifest(path)
             labels = [[*clip.cells.items()] for clip in manifest.clips]
