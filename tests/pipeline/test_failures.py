@@ -100,6 +100,8 @@ def test_sound_of_an_unknown_codec_is_dropped_or_refused(
     "error",
     [
         MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         RuntimeError("one\ntwo"),
         AttributeError("name"),
         OSError(5, "I/O"),
@@ -126,6 +128,7 @@ def test_any_failure_of_one_file_is_one_sentence_and_the_others_go_on(
     done = capsys.readouterr()
     (line,) = done.err.splitlines()
     assert "b.mp4" in line and "Traceback" not in line and line.endswith(".")
+    assert ("not enough memory" in line) == ("emory" in f"{type(error).__name__} {error}")
     assert {p.name for p in (tmp_path / "o").glob("*.mp4")} == {"a.mp4", "c.mp4"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from masquerade.errors import MasqueradeError, escape, traceback_of
+from masquerade.errors import MasqueradeError, as_masquerade_error, escape, traceback_of
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig, with_region_source
 from masquerade.pipeline.memory import give_memory_back
@@ -32,7 +32,7 @@ class FileOutcome:
     exit_code: int = 0
     receipt: Receipt | None = None
     worker: str = field(default_factory=this_process)  # the process that did it
-    traceback: str = ""  # of an error that is not foreseen
+    traceback: str = ""  # of an error that is not of masquerade itself
 
 
 def recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
@@ -56,20 +56,25 @@ def run_task(
             receipt = run_remote_file(task, pipeline, progress=progress)
         else:
             receipt = run_file(task.src, task.dst, pipeline, progress=progress)
-    except MasqueradeError as error:
-        notes = "\n".join(getattr(error, "__notes__", ()))  # as of an attack on the output
-        return FileOutcome(task, "failed", str(error), error.exit_code, traceback=notes)
-    except MemoryError:
-        why = "there was not enough memory; close other programs, or use fewer --workers."
-        return FileOutcome(task, "failed", why, 1)
     except Exception as error:  # of any library: the other files go on
-        lines = str(error).strip().splitlines() or [""]
-        why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
-        why += "; leave it out, and report it with what --verbose prints."
-        return FileOutcome(task, "failed", escape(why), 1, traceback=traceback_of(error))
+        return failed(task, error)
     finally:
         give_memory_back()
     return FileOutcome(task, "done", receipt=receipt)
+
+
+def failed(task: FileTask, error: Exception) -> FileOutcome:
+    """The outcome of a file whose anonymization raised an error."""
+    if isinstance(error, MasqueradeError):
+        notes = "\n".join(getattr(error, "__notes__", ()))  # as of an attack on the output
+        return FileOutcome(task, "failed", str(error), error.exit_code, traceback=notes)
+    known = as_masquerade_error(error)
+    why = str(known)
+    if known is error:
+        lines = str(error).strip().splitlines() or [""]
+        why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
+        why += "; leave it out, and report it with what --verbose prints."
+    return FileOutcome(task, "failed", escape(why), 1, traceback=traceback_of(error))
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:
