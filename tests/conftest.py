@@ -70,6 +70,19 @@ def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def few_more_files() -> Iterator[None]:
+    """Let this process have no more than 64 files open beside those that it has."""
+    from masquerade.process_pool import start_fork_server
+
+    start_fork_server()  # which serves other tests, too
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(map(int, os.listdir("/dev/fd"))) + 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
 def full_after() -> Callable[[int], AbstractContextManager[None]]:
     """Let no file of this process grow above so many bytes, for a while."""
 

@@ -7,6 +7,7 @@ hang. Elsewhere each worker imports all anew.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -15,15 +16,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from masquerade.errors import MasqueradeError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.storage import TemporaryFolder
+
+T = TypeVar("T")
 
 OpenExecutor = Callable[[], AbstractContextManager[Executor]]
 """Opens an executor, perhaps of other machines, which see the same folders but no temporary files.
@@ -256,6 +259,26 @@ def processes(
                 threading.excepthook = hook
             raise
         pool.shutdown()
+
+
+def loader_of(pool: Executor, value: T) -> Callable[[], T]:
+    """Return what a task of a pool gets in place of a value with a network, and calls for it.
+
+    A process of this machine unpickles plain bytes. Multiprocessing would move each weight into
+    shared memory, which is small in a container, and keep a file open for each of each task.
+    """
+    if isinstance(pool, LocalPool):
+        return partial(_unpickle, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return partial(_itself, value)
+
+
+@lru_cache(maxsize=1)  # tasks that follow one another have the same
+def _unpickle(pickled: bytes) -> Any:
+    return pickle.loads(pickled)
+
+
+def _itself(value: T) -> T:
+    return value
 
 
 @contextmanager

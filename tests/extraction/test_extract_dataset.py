@@ -175,6 +175,16 @@ def test_a_pool_that_is_given_stays_open_without_work_or_files(tmp_path: Path) -
     assert not scratch.exists()
 
 
+@pytest.mark.usefixtures("few_more_files")
+def test_a_network_of_many_weights_takes_no_open_files_for_each_video(tmp_path: Path) -> None:
+    for i in range(6):
+        counting(tmp_path / f"{i}.mp4", 6)
+    data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(6)])
+    method = masquerade.build("mask-mean")
+    method.weights = torch.nn.ParameterList(torch.zeros(1) for _ in range(150))
+    assert not extract_clips(data, frames=3, size=16, method=method, workers=2).skipped
+
+
 def end_process(*_: Any, **__: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 

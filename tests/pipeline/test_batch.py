@@ -540,3 +540,16 @@ def test_an_interrupted_run_leaves_nothing_half_made(
     assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "a.mp4.receipt.json"]
     receipt = json.loads((out / "a.mp4.receipt.json").read_text())
     assert receipt["output"]["sha256"] == video_digest(out / "a.mp4")
+
+
+@pytest.mark.usefixtures("few_more_files")
+def test_a_network_of_many_weights_takes_no_open_files_for_each_task(tmp_path: Path) -> None:
+    """Multiprocessing keeps one open for each of its weights."""
+    for name in "abc":
+        masquerade.write_video(tmp_path / f"{name}.mp4", torch.zeros(1, 3, 2, 32, 32))
+    method = masquerade.build("mask-mean")
+    method.weights = torch.nn.ParameterList(torch.zeros(1) for _ in range(150))
+    pipeline = build_pipeline(method, PipelineConfig(regions="frame", threads=1))
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))
+    outcomes = list(anonymize_batch(tasks, pipeline, workers=2))
+    assert [one.status for one in outcomes] == ["done"] * 3, outcomes

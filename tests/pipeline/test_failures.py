@@ -219,7 +219,9 @@ def test_a_worker_builds_its_region_source_once_and_a_failed_file_leaves_it_usab
     monkeypatch.setattr(method, "on_bytes", hide_or_fail)
     monkeypatch.setattr(batch, "_regions", [])
     monkeypatch.setattr(batch, "with_region_source", lambda one: built.append(1) or real(one))
-    first, broken, last = (batch._run_in_worker(task, pipeline) for task in tasks)
+    first, broken, last = (
+        batch._run_in_worker(lambda: pipeline, task, pipeline.config) for task in tasks
+    )
     assert "it broke off" in broken.error and len(built) == 1
     assert [one.status for one in (first, broken, last)] == ["done", "failed", "done"]
     assert first.receipt is not None and last.receipt is not None
@@ -244,7 +246,8 @@ class LosingPool:
 
     def submit(self, _: Any, *given: Any) -> Future[FileOutcome]:
         future: Future[FileOutcome] = Future()
-        outcome = batch.run_task(*given)
+        load, task, config = given
+        outcome = batch.run_task(task, load()._replace(config=config))
         if self.lost:
             future.set_exception(BrokenProcessPool())
         else:
@@ -310,9 +313,11 @@ def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
         return outcome
 
     monkeypatch.setattr(batch, "run_task", lambda *_, **__: outcome)
-    assert batch._run_in_worker(*[None] * 2) is outcome and not ended
+    pipeline = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame"))
+    given: Any = (lambda: pipeline, outcome.task, pipeline.config)
+    assert batch._run_in_worker(*given) is outcome and not ended
     monkeypatch.setattr(batch, "run_task", swallowing)
-    batch._run_in_worker(*[None] * 2)
+    batch._run_in_worker(*given)
     assert ended == [129] and not batch._busy.is_set()
 
 

@@ -140,6 +140,17 @@ def test_noise_without_a_seed_goes_on_from_part_to_part(
 
 
 @WARM
+@pytest.mark.usefixtures("few_more_files")
+def test_a_network_of_many_weights_takes_no_open_files_for_each_part(
+    video: Path, tmp_path: Path
+) -> None:
+    method = build("mask-mean")
+    method.weights = torch.nn.ParameterList(torch.zeros(1) for _ in range(150))
+    anonymize_file(video, tmp_path / "out.mp4", method, parts=3, regions="frame")
+    assert len(decoded(tmp_path / "out.mp4")[0]) == FRAMES
+
+
+@WARM
 @pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
 def test_lossless_parts_have_the_pictures_of_one_run(
     video: Path, boxes: str, tmp_path: Path, method: str

@@ -58,7 +58,13 @@ from masquerade.pipeline.stream import (
     hide_planes,
     hides_in_planes,
 )
-from masquerade.process_pool import LocalPool, OpenExecutor, naming_dead_workers, processes
+from masquerade.process_pool import (
+    LocalPool,
+    OpenExecutor,
+    loader_of,
+    naming_dead_workers,
+    processes,
+)
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
@@ -150,9 +156,10 @@ def extract_videos(
     with naming_dead_workers(), open_executor() as pool:
         if isinstance(pool, LocalPool):
             configs = [replace(config, scratch=pool.scratch) for config in configs]
+        load = loader_of(pool, configs)
         try:
             for video in videos:
-                waiting.append((video, pool.submit(_extract_in_process, video, configs)))
+                waiting.append((video, pool.submit(_extract_in_process, video, load)))
                 if len(waiting) >= ahead:  # so that finished clips do not pile up in memory
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -165,10 +172,10 @@ def extract_videos(
 
 
 def _extract_in_process(
-    video: VideoRows, configs: Sequence[ExtractionConfig]
+    video: VideoRows, load: Callable[[], Sequence[ExtractionConfig]]
 ) -> list[ExtractedVideo]:
     """`extract_contents` in a process of its own, which has to take the method to its device."""
-    return extract_contents(video, _on_device(configs))
+    return extract_contents(video, _on_device(load()))
 
 
 def _on_device(configs: Sequence[ExtractionConfig]) -> Sequence[ExtractionConfig]:

@@ -33,7 +33,7 @@ from masquerade.pipeline.outputs import (
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.process_pool import END_SIGNALS, end_with_parent, processes
+from masquerade.process_pool import END_SIGNALS, end_with_parent, loader_of, processes
 from masquerade.storage import file_digest, place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import (
@@ -493,7 +493,9 @@ def anonymize_batch(
         yield run_task(task, own, progress(task))
 
 
-def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
+def _run_in_worker(
+    load: Callable[[], Pipeline], task: FileTask, config: PipelineConfig
+) -> FileOutcome:
     """`run_task` in a process that ends with it on a signal, and does not take the next task.
 
     Also where a library swallowed the exception and the task went on: nobody would end it later.
@@ -501,7 +503,7 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
     outcome = None
     with suppress(SystemExit):
         _busy.set()
-        outcome = run_task(task, pipeline, build=_with_kept_regions)
+        outcome = run_task(task, load()._replace(config=config), build=_with_kept_regions)
     _busy.clear()
     if _received_signals or outcome is None:
         os._exit(128 + _received_signals[0] if _received_signals else 1)
@@ -521,10 +523,11 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     broken = []
     try:
         with processes(workers, initializer=_start_worker, signals=END_SIGNALS) as pool:
+            load = loader_of(pool, todo[0][1]._replace(regions=None))
             futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
             for task, own in todo:
                 try:
-                    future = pool.submit(_run_in_worker, task, own._replace(regions=None))
+                    future = pool.submit(_run_in_worker, load, task, own.config)
                     futures[future] = (task, own)
                 except BrokenProcessPool:
                     broken.append((task, own))

@@ -22,7 +22,7 @@ import os
 import pickle
 import resource
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
@@ -53,7 +53,7 @@ from masquerade.pipeline.stream import (
     region_mask,
     states_before,
 )
-from masquerade.process_pool import processes
+from masquerade.process_pool import loader_of, processes
 from masquerade.regions.boxes import BoxWriter
 from masquerade.regions.region import Region
 from masquerade.storage import temporary_file
@@ -181,12 +181,12 @@ class PartedRun(FileRun):
         if window := self.anonymizer.window:
             length = -(-length // window) * window
         check_open_files(-(-total // length))
-        todo = self._for_workers()
         futures: dict[Future[_Done], _Part] = {}
         try:
             with self._open_executor() as pool:
+                load = loader_of(pool, self._for_workers())
                 for part in self._find(stack, reader, boxes, length):
-                    futures[pool.submit(run_part, self.src, self.dst, todo, part)] = part
+                    futures[pool.submit(run_part, self.src, self.dst, load, part)] = part
                 self._check_ids()
                 for future in as_completed(futures):
                     future.result()
@@ -377,9 +377,9 @@ def read_regions(path: Path) -> Iterator[Region]:
             yield pickle.loads(zlib.decompress(file.read(size)))
 
 
-def run_part(src: Path, dst: Path, pipeline: Pipeline, part: _Part) -> _Done:
+def run_part(src: Path, dst: Path, load: Callable[[], Pipeline], part: _Part) -> _Done:
     """Anonymize and encode one part, in a worker."""
-    return _PartRun(src, dst, pipeline, None, _itself).encode(part)
+    return _PartRun(src, dst, load(), None, _itself).encode(part)
 
 
 def _itself(destination: Path, *, private: bool = False) -> Path:
