@@ -24,8 +24,8 @@ from masquerade.cli import main
 from masquerade.object_store import path_of
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
-from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.ray_batch import config_of_retry, gpus_of, run_in_worker
+from masquerade.pipeline.outputs import FileTask, config_of_retry
+from masquerade.pipeline.ray_batch import gpus_of, run_in_worker
 from masquerade.ray_cluster import TRIES
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
@@ -275,6 +275,8 @@ def test_a_later_try_may_replace_what_an_earlier_one_made(
     monkeypatch.chdir(tmp_path)
     own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.1))
     (tmp_path / "there.mp4").write_bytes(b"somebody's")
+    nameless = config_of_retry(FileTask(clip, Path("n" * 300)), own.config)
+    assert not nameless.overwrite, "a name that the file system refuses stops no other file"
     tasks = [FileTask(clip, Path(name)) for name in ("new.mp4", "there.mp4")]
     retried = [config_of_retry(task, own.config) for task in tasks]
     (tmp_path / "new.mp4").write_bytes(b"an earlier try's")

@@ -289,7 +289,11 @@ def test_a_store_is_given_paths_and_no_addresses(
 
 
 def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
-    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: Path,
+    tmp_path: Path,
+    store: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         store.pipe(f"/in/{name}", clip.read_bytes())
@@ -308,6 +312,12 @@ def test_a_store_that_does_not_answer_for_one_file_stops_no_other(
     assert main([*words, "--skip-existing"]) == 1
     made = [name for name in listed(store, "/out") if name.endswith(".mp4")]
     assert made == ["a.mp4", "c.mp4"]
+    here = [tmp_path / name for name in ("a.mp4", "b.mp4")]
+    for path in here:
+        path.write_bytes(clip.read_bytes())
+    words = ["anonymize", str(tmp_path), "-o", "memory://other/out/", *BLACK[:-1], "--workers", "2"]
+    assert main(words) == 0, "each worker has a store of its own, which answers"
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_one_file_that_cannot_be_read_stops_no_naming_by_content(

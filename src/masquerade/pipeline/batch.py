@@ -20,13 +20,14 @@ from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest, remote_size
 from masquerade.pipeline.config import Engine, Pipeline, PipelineConfig, with_region_source
-from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
+from masquerade.pipeline.file_outcome import FileOutcome, failed, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.folder_files import files_inside, has_video_name
 from masquerade.pipeline.outputs import (
     FileTask,
     check_outputs,
     config_of,
+    config_of_retry,
     main_output,
     receipt_path,
 )
@@ -519,23 +520,26 @@ def _with_kept_regions(pipeline: Pipeline) -> Pipeline:
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files in parallel. If a process dies, each unfinished file is rerun in one of its own."""
-    there = {task for task, own in todo if any(map(_exists, task.outputs(own.config)))}
     broken = []
     try:
         with processes(workers, initializer=_start_worker, signals=END_SIGNALS) as pool:
             load = loader_of(pool, todo[0][1]._replace(regions=None))
             futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
             for task, own in todo:
+                retry = own._replace(config=config_of_retry(task, own.config))
                 try:
                     future = pool.submit(_run_in_worker, load, task, own.config)
-                    futures[future] = (task, own)
+                    futures[future] = (task, retry)
                 except BrokenProcessPool:
-                    broken.append((task, own))
+                    broken.append((task, retry))
             for future in as_completed(futures):
+                task, retry = futures.pop(future)  # and with it the outcome, which may be large
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    broken.append(futures[future])
+                    broken.append((task, retry))
+                except Exception as error:  # such as a network for which a worker has no memory
+                    yield failed(task, error)
     finally:
         # a worker that ends at once leaves the file that it was writing
         recover_folders((task, own.config) for task, own in todo)
@@ -543,10 +547,8 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
         return
-    for task, own in broken:  # any of them may have been the one
-        if task not in there:  # else it may have been done, and only its outcome was lost
-            own = own._replace(config=replace(own.config, overwrite=True))
-        yield from _run_in_processes([(task, own)], 1)
+    for one in broken:  # any of them may have been the one
+        yield from _run_in_processes([one], 1)
 
 
 def _start_worker() -> None:

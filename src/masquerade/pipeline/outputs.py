@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
 from masquerade.pipeline.config import FILES, PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing, refuse_standard_output
@@ -61,6 +61,24 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
 def named_after(task: FileTask, folder: Path, key: str) -> Path:
     """The path in a folder of a video's receipt, boxes or masks; `key` is in `EXPORT_SUFFIXES`."""
     return folder / (task.dst.name + EXPORT_SUFFIXES[key])
+
+
+def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
+    """The configuration by which a file is tried again after its worker died.
+
+    Where nothing of its output is there before the first try, what is there later is of a try whose
+    outcome alone was lost, and is replaced.
+    """
+    new = config.overwrite or not any(map(_may_exist, task.outputs(config)))
+    return replace(config, overwrite=True) if new else config
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file exists, or may: its folder cannot be read, or its store does not answer."""
+    try:
+        return path.exists()
+    except (OSError, MasqueradeError):
+        return True
 
 
 def check_outputs(

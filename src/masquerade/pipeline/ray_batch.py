@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir
-from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -21,7 +20,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
-from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.outputs import FileTask, config_of_retry
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.ray_cluster import TRIES, RayExecutor, not_loaded, ray_cluster, wants_gpu
 from masquerade.storage import MARK
@@ -98,40 +97,30 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[FileOutcome
     pipeline = todo[0][1]._replace(regions=None)
     # sent once, and not with each file: it holds the method's weights
     run = partial(run_in_worker, partial(ray.get, ray.put(pipeline)), os.getcwd())
-    waiting = deque((index, 1) for index in range(len(todo)))
-    under_way: dict[Future[FileOutcome], tuple[int, int]] = {}
+    # each file, by which configuration it is done, and how often its worker died
+    waiting = deque((task, own.config, 0) for task, own in todo)
+    under_way: dict[Future[FileOutcome], tuple[FileTask, PipelineConfig, int]] = {}
     ended: SimpleQueue[Future[FileOutcome]] = SimpleQueue()
-    retried = [config_of_retry(task, own.config) for task, own in todo]
     with RayExecutor(ray, gpus_of(ray, pipeline), tries=1, anywhere=True) as cluster:
         while waiting or under_way:
             while waiting and (workers is None or len(under_way) < workers):
-                index, tries = waiting.popleft()
-                task, own = todo[index]
-                file = cluster.submit(run, task, own.config if tries == 1 else retried[index])
-                under_way[file] = index, tries
+                task, config, deaths = waiting.popleft()
+                retry = config if deaths else config_of_retry(task, config)  # before it begins
+                file = cluster.submit(run, task, config)
+                under_way[file] = task, retry, deaths
                 file.add_done_callback(ended.put)
             file = ended.get()
-            index, tries = under_way.pop(file)
+            task, retry, deaths = under_way.pop(file)
             try:
                 outcome = file.result()
             except BrokenProcessPool:
-                if tries < TRIES:
-                    waiting.append((index, tries + 1))
+                if deaths + 1 < TRIES:
+                    waiting.append((task, retry, deaths + 1))
                     continue
-                outcome = FileOutcome(todo[index][0], "failed", DIED, 1)
+                outcome = FileOutcome(task, "failed", DIED, 1)
             except MissingError as error:
-                outcome = FileOutcome(todo[index][0], "failed", str(error), error.exit_code)
+                outcome = FileOutcome(task, "failed", str(error), error.exit_code)
             yield outcome
-
-
-def config_of_retry(task: FileTask, config: PipelineConfig) -> PipelineConfig:
-    """The configuration by which a file is tried again after its worker died.
-
-    Where nothing of its output is there before the first try, what is there later is of a try whose
-    outcome alone was lost, and is replaced.
-    """
-    new = not any(path.exists() for path in task.outputs(config))
-    return replace(config, overwrite=True) if new else config
 
 
 def run_in_worker(
