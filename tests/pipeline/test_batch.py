@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import masquerade
 from masquerade import storage
 from masquerade.cli import main
 from masquerade.errors import UsageError
+from masquerade.pipeline import file_outcome
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
     SHEET_SUFFIX,
@@ -540,6 +543,29 @@ def test_an_interrupted_run_leaves_nothing_half_made(
     assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "a.mp4.receipt.json"]
     receipt = json.loads((out / "a.mp4.receipt.json").read_text())
     assert receipt["output"]["sha256"] == video_digest(out / "a.mp4")
+
+
+def test_a_batch_keeps_no_receipt_of_files_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells of each frame."""
+    for name in "abc":
+        masquerade.write_video(tmp_path / f"{name}.mp4", torch.zeros(1, 3, 2, 32, 32))
+    made: list[weakref.ref[Any]] = []
+    run_file = file_outcome.run_file
+
+    def noted(*given: Any, **more: Any) -> Any:
+        if len(made) == 2:
+            gc.collect()
+            assert made[0]() is None
+        receipt = run_file(*given, **more)
+        made.append(weakref.ref(receipt))
+        return receipt
+
+    monkeypatch.setattr(file_outcome, "run_file", noted)
+    words = ["--method", "blacken", "--regions", "frame", "--no-progress"]
+    assert main(["anonymize", str(tmp_path), "-o", str(tmp_path / "o"), *words]) == 0
+    assert len(made) == 3
 
 
 @pytest.mark.usefixtures("few_more_files")

@@ -416,7 +416,8 @@ def _run(plan: _Plan, pipeline: Pipeline, options: Options) -> list["FileOutcome
                 raise KeyboardInterrupt
             progress.print_outcome(outcome)
             add_to_record(outcome)
-            outcomes.append(outcome)
+            # receipts tell of each frame: those of all files of a night would fill the memory
+            outcomes.append(outcome if options.json else replace(outcome, receipt=None))
         for path, why in unread.items():
             outcome = FileOutcome(FileTask(path, Path(options.output or path)), "failed", why, 1)
             progress.print_outcome(outcome)
