@@ -30,7 +30,7 @@ from masquerade.checkpoint import STATE
 from masquerade.cli.train import main, parse, select_rows
 from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.storage import LOCK, take_lock
 from masquerade.training.distributed import is_main_process
@@ -90,6 +90,31 @@ def test_a_rank_without_others_leaves_an_anonymizer_too(
     assert main(line) in (0, 1) and masquerade.load(tmp_path / "run").width == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not is_main_process()
+
+
+@pytest.mark.parametrize(
+    ("processes", "device", "error", "said"),
+    [
+        ("4", "auto", MissingError, "4 processes on a machine of 2 GPUs.*--nproc-per-node 2"),
+        ("2", "cuda:1", UsageError, "one GPU each: say --device cuda in place of cuda:1"),
+    ],
+)
+def test_processes_that_have_no_gpu_of_their_own_are_refused_before_videos_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: str,
+    device: str,
+    error: type[Exception],
+    said: str,
+) -> None:
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", processes)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    line = words(tmp_path / "none.csv", tmp_path / "run")[1:]  # that is not read either
+    with pytest.raises(error, match=said):
+        main([*line, "--device", device])
 
 
 def test_an_action_beside_none_is_one_action(mimes: Path, tmp_path: Path) -> None:

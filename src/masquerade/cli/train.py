@@ -96,13 +96,17 @@ def main(argv: list[str]) -> int:
     if asks_for_help(argv):
         parse(argv)
     from masquerade.checkpoint import STATE, WEIGHTS
-    from masquerade.device import choose_device
     from masquerade.extraction.store import ClipCache
-    from masquerade.training.distributed import claim_failure, is_main_process, under_torchrun
+    from masquerade.training.distributed import (
+        claim_failure,
+        is_main_process,
+        own_device,
+        under_torchrun,
+    )
     from masquerade.training.run import SAMPLES, private_labels, train
 
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
-    choose_device(options.device)  # refused before videos are read
+    own_device(options.device)  # refused before videos are read
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))

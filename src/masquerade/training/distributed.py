@@ -15,7 +15,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.training.batch_share import BatchShare
 from masquerade.training.seeds import derive_seed
 
@@ -140,18 +140,44 @@ def training_alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
+def own_device(name: str) -> torch.device:
+    """The device of this name in this process; of several processes each has its own CUDA GPU.
+
+    Raises:
+        MissingError: this machine has no such device, or fewer GPUs than processes.
+        UsageError: the name is not that of a device, or is of one GPU for several processes.
+    """
+    chosen = choose_device(name)
+    if _trains_alone() or chosen.type != "cuda":
+        return chosen
+    if chosen.index is not None:
+        raise UsageError(
+            f"torchrun's processes take one GPU each: say --device cuda in place of {name}."
+        )
+    rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", rank + 1))
+    if started > gpus:
+        raise MissingError(
+            f"torchrun started {started} processes on a machine of {gpus} GPUs, which take one "
+            f"each: give --nproc-per-node {gpus}, or --device cpu."
+        )
+    return torch.device("cuda", rank)
+
+
+def _trains_alone() -> bool:
+    return _ALONE.get() or int(os.environ.get("WORLD_SIZE", "1")) < 2
+
+
 @contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, until the block ends; without torchrun, none.
 
     With CUDA each of several processes takes the GPU of its local rank.
     """
-    if _ALONE.get() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield Processes(device=choose_device(device))
+    own = own_device(device)
+    if _trains_alone():
+        yield Processes(device=own)
         return
-    cuda = torch.cuda.is_available() and device != "cpu"
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    own = torch.device("cuda", local_rank) if cuda else choose_device(device)
     joined = distributed.is_initialized()
     if not joined:
         # This module's default arguments keep whichever group exists when it is first imported
@@ -160,7 +186,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         # Names of its own, since a store keeps the addresses of groups that were left.
         store = PrefixStore(f"masquerade/{next(_GROUPS)}", torchrun_store())
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        backend = "nccl" if cuda else "gloo"
+        backend = "nccl" if own.type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), own)
