@@ -22,6 +22,19 @@ ENDS_WITHIN = 10.0  # seconds in which a call that is interrupted removes what i
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def check_engine(engine: str, *, address: str | None, device: str) -> None:
+    """Refuse the address of a cluster where none is used, and on one a GPU by its number.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if engine != "ray":
+        if address is not None:
+            raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
+    elif device.startswith("cuda:"):  # a task sees none but its own, which is the first
+        raise UsageError(f"Ray chooses the GPU of each task: say --device cuda, and not {device}.")
+
+
 @contextmanager
 def ray_cluster(address: str | None = None, *, workers: int | None = None) -> Iterator[Any]:
     """Join a cluster and leave it at the end, with whatever runs there for us; gives `ray`.
@@ -85,8 +98,7 @@ def _prints_nothing(ray: Any) -> Iterator[None]:
 
 def wants_gpu(ray: Any, device: str) -> bool:
     """Whether each task is given a GPU; Ray hides all of them from a task that asks for none."""
-    wanted = device.partition(":")[0]
-    return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+    return device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
 
 
 class RayExecutor(Executor):

@@ -410,12 +410,21 @@ def test_ray_needs_no_packages_but_its_own(clip: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_address_without_ray_is_refused(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--address", "10.0.0.5:6379"], "--engine ray"),
+        (["--engine", "ray", "--device", "cuda:1"], "say --device cuda, and not cuda:1"),
+    ],
+)
+def test_an_address_without_ray_and_the_number_of_a_gpu_with_it_are_refused(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
 ) -> None:
-    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--address", "10.0.0.5:6379"]
-    assert main(words) == 2
-    assert "--engine ray" in capsys.readouterr().err
+    """Each task of a cluster sees its own GPU alone."""
+    assert main(["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), *flags, "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+    assert main(["benchmark", "quick", "-o", str(tmp_path / "made"), *flags]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

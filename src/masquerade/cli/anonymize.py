@@ -319,9 +319,9 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
         UsageError: there is such an option.
     """
     from masquerade.pipeline.region_image import read_region_image
+    from masquerade.ray_cluster import check_engine
 
-    if options.address is not None and options.engine != "ray":
-        raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
+    check_engine(options.engine, address=options.address, device=config.device)
     if options.public_receipt and options.name == "hash":
         raise UsageError(
             "--name hash publishes the source's digest, which --public-receipt leaves out: give "

@@ -71,7 +71,7 @@ from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.receipt import library_versions
-from masquerade.ray_cluster import ray_cluster, wants_gpu
+from masquerade.ray_cluster import check_engine, ray_cluster, wants_gpu
 from masquerade.report.benchmark_page import TableContext, write_report
 from masquerade.report.differences import differences_markdown
 from masquerade.report.embedded_clips import Clip
@@ -91,8 +91,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
         for name in suite_names():
             console.print(f"{name:<20} {read_suite(name).about}", markup=False)
         return 0
-    if options.address is not None and options.engine != "ray":
-        raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
+    check_engine(options.engine, address=options.address, device=options.device)
     suite = read_suite(options.suite)
     suite = small_suite(suite) if options.try_out else suite
     if options.output is None and not options.list:

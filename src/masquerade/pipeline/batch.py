@@ -35,6 +35,7 @@ from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import END_SIGNALS, end_with_parent, loader_of, processes
+from masquerade.ray_cluster import check_engine
 from masquerade.storage import file_digest, place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import (
@@ -457,6 +458,7 @@ def anonymize_batch(
     end closes it, which ends the processes and removes what they left.
     """
     check_outputs(tasks, pipeline.config)
+    check_engine(engine, address=address, device=pipeline.config.device)
     if resume:
         check_resume(pipeline.config, pipeline.anonymizer)
     in_parts = pipeline.config.parts > 1
