@@ -85,6 +85,8 @@ def test_workers_with_a_gpu_are_those_of_the_cluster_in_an_image_that_can_use_it
     assert set(more["head"]["build"]["args"]) <= set(defaults())
     (device,) = more["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia" and "gpu" in device["capabilities"]
+    # Docker counts from the first GPU, in each container anew
+    assert more["worker"]["deploy"]["replicas"] == 1 and device["count"] == "all"
 
 
 def test_the_command_in_the_first_lines_of_the_compose_file_is_one() -> None:
