@@ -132,6 +132,8 @@ def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemoteP
                 given = given.parent
             base = _key(files, given).rstrip("/")
             keys = sorted(files.glob(key))
+    # an empty object by which a store's own tools show a folder
+    keys = [one for one in keys if not one.endswith("/")]
     if not keys and given.suffix:
         yield given, Path()  # which fails when its turn comes
     for key in keys:

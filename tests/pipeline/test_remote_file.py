@@ -71,6 +71,20 @@ def test_a_folder_of_a_store_is_anonymized_into_another(
     assert store.info("/in/out/a.mp4")["created"] != before
 
 
+@pytest.mark.parametrize("pattern", ["memory://ward/2026", "memory://ward/2026/*"])
+def test_an_object_that_stands_for_a_folder_is_no_input(
+    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    """As "Create folder" of a store's web page makes it; it was a file without an ending."""
+    store.pipe("/ward/2026/a.mp4", clip.read_bytes())
+    keys = ["/ward/2026/", "/ward/2026/a.mp4", "/ward/2026/more/"]
+    monkeypatch.setattr(type(store), "find", lambda *_, **__: keys)
+    monkeypatch.setattr(type(store), "glob", lambda *_, **__: keys)
+    passed_over: list[Path] = []
+    (task,) = plan_tasks([pattern], output="memory://o/", recursive=True, passed_over=passed_over)
+    assert str(task.src) == "memory://ward/2026/a.mp4" and not passed_over
+
+
 def test_files_go_from_and_to_this_machine(clip: Path, tmp_path: Path, store: Any) -> None:
     store.pipe("/in/a.mp4", clip.read_bytes())
     assert main(["anonymize", "memory://in/*.mp4", "-o", str(tmp_path / "o"), *BLACK]) == 0
