@@ -11,6 +11,7 @@ import hashlib
 import posixpath
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
@@ -27,6 +28,7 @@ STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
 SAME_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "sftp"}
 """Other names of one store."""
 CHUNK = 1 << 20
+FULL = {errno.ENOSPC, errno.EDQUOT}  # what a disk says that has no room
 ENDED_WITHIN = 10.0  # seconds, in which a store's package gives up what it sends
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
 _SCHEME = re.compile(  # also of a chain, such as simplecache::s3
@@ -151,7 +153,15 @@ def fetch(path: RemotePath, folder: Path) -> Path:
     with _told(path):
         files, key = _located(path)
         size = files.info(key)["size"]
-        files.get_file(key, str(copy))
+        try:
+            files.get_file(key, str(copy))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise MasqueradeError(
+                f"there is no room for a copy of {path} in {tempfile.gettempdir()}; make some, or "
+                "set TMPDIR to a folder of another disk."
+            ) from error
     if copy.stat().st_size != size:
         raise VideoError(f"{path} came only in part; try again.")
     return copy

@@ -100,6 +100,19 @@ def test_files_go_from_and_to_this_machine(clip: Path, tmp_path: Path, store: An
     assert main(words) == 0 and store.exists("/in/a_b.mp4")
 
 
+def test_a_disk_without_room_for_a_copy_is_not_told_as_a_store_that_is_not_reached(
+    store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    store.pipe("/in/a.mp4", b"a video")
+    monkeypatch.setattr(type(store), "get_file", full)
+    assert main(["anonymize", "memory://in/a.mp4", "-o", "memory://out/b.mp4", *BLACK]) == 1
+    said = capsys.readouterr().err
+    assert "no room for a copy of memory://in/a.mp4" in said and "network" not in said
+
+
 def test_an_output_that_cannot_be_put_leaves_nothing(
     clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
