@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from fractions import Fraction
@@ -28,9 +28,10 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import METHODS, build
 from masquerade.object_store import path_of
 from masquerade.pipeline import file_parts, single_file, verify
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import RayExecutor, check_shared
-from masquerade.pipeline.single_file import anonymize_file
+from masquerade.pipeline.single_file import anonymize_file, run_file
 from masquerade.process_pool import processes
 from masquerade.ray_cluster import ray_cluster
 from masquerade.storage import MARK
@@ -451,6 +452,24 @@ def test_errors_of_a_cluster_are_those_of_the_part() -> None:
         assert "Traceback" not in str(raised.value)
         with pytest.raises(BrokenProcessPool):  # after as many tries as a file of a batch has
             executor.submit(os._exit, 1).result(60)
+
+
+def test_a_cluster_is_given_no_more_parts_at_once_than_workers_are_asked_for(
+    video: Path, tmp_path: Path
+) -> None:
+    """It has cores for all of them."""
+    given: list[Future[Any]] = []
+
+    class Cluster(ThreadPoolExecutor):
+        def submit(self, *task: Any, **more: Any) -> Future[Any]:
+            assert all(one.done() for one in given)
+            given.append(super().submit(*task, **more))
+            return given[-1]
+
+    pipeline = build_pipeline(build("blacken"), PipelineConfig(regions="frame", parts=3))
+    pipeline = pipeline._replace(workers=1, open_executor=lambda: Cluster(3))
+    run_file(video, tmp_path / "o.mp4", pipeline)
+    assert len(given) == 3 and len(decoded(tmp_path / "o.mp4")[0]) == FRAMES
 
 
 def test_a_killed_worker_leaves_no_file(

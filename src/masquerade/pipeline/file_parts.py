@@ -22,8 +22,9 @@ import os
 import pickle
 import resource
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, replace
@@ -182,12 +183,29 @@ class PartedRun(FileRun):
             length = -(-length // window) * window
         check_open_files(-(-total // length))
         futures: dict[Future[_Done], _Part] = {}
+        waiting, running = deque[_Part](), set[Future[_Done]]()
+        # a cluster would run as many as it has cores, where a pool has so many processes
+        most = self.pipeline.workers if self.pipeline.open_executor else None
         try:
             with self._open_executor() as pool:
                 load = loader_of(pool, self._for_workers())
+
+                def begin() -> None:
+                    running.difference_update([one for one in running if one.done()])
+                    while waiting and (most is None or len(running) < most):
+                        part = waiting.popleft()
+                        future = pool.submit(run_part, self.src, self.dst, load, part)
+                        running.add(future)
+                        futures[future] = part
+
                 for part in self._find(stack, reader, boxes, length):
-                    futures[pool.submit(run_part, self.src, self.dst, load, part)] = part
+                    waiting.append(part)
+                    begin()
                 self._check_ids()
+                while waiting:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        future.result()
+                    begin()
                 for future in as_completed(futures):
                     future.result()
         except BrokenProcessPool:
