@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +86,29 @@ def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
     check_inputs(recipe, stills=True, private=None)  # as UCF101 with VISPR's pictures
     pictures = load(stills=(manifest, rows), extract=extract_training_clips)
     assert pictures.pairs is None and pictures.stills is not None
+
+
+def test_a_video_that_is_lost_before_its_pairs_are_read_is_left_out_of_both(tmp_path: Path) -> None:
+    """It ended the training."""
+    drawn = Mimes(size=32, frames=4, clips=40, people=10, actions=("walk", "squat"))
+    manifest = read_manifest(write_mimes(tmp_path / "drawn", drawn))
+    rows = training_rows(manifest)
+    recipe = replace(asked("spact", "--preset", "paper"), size=(16, 16), frames=3)
+    lost = {int(rows.train[0]), int(rows.validation[-1])}
+
+    def extract(*given: Any, **more: Any) -> Any:
+        found = extract_training_clips(*given, **more)
+        for row in lost:
+            manifest.path(manifest.clips[row]).unlink(missing_ok=True)
+        return found
+
+    found = _load_data(
+        manifest, rows, recipe, private=None, stills=None, extract=extract, loading=None
+    )
+    assert found.train.rows.tolist() == rows.train[1:].tolist()
+    assert found.validation.rows.tolist() == rows.validation[:-1].tolist()
+    assert set(found.train.skipped) == lost and "does not exist" in found.train.skipped[min(lost)]
+    assert [len(one) for one in found.datasets] == 2 * [len(found.train), len(found.validation)]
 
 
 @pytest.mark.slow

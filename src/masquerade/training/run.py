@@ -398,6 +398,13 @@ def _load_data(
         )
     _check_networks(recipe, utility=utility, private=hidden, stills=stills is not None)
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
+    gap = recipe.gap if stills is None else None
+    pairs: ClipDataset | None = None
+    pairs_validation: ClipDataset | None = None
+    if gap is not None:
+        pairs, pairs_validation = extract(manifest, rows, of_pairs(recipe, gap))
+        learn, pairs = _in_common(learn, pairs)
+        held_out, pairs_validation = _in_common(held_out, pairs_validation)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
     targets = {name: manifest.targets(name) for name in actions}
     if not any((codes[held_out.rows] >= 0).any() for codes in targets.values()):
@@ -406,20 +413,29 @@ def _load_data(
             f"still recognised; fill in {' or '.join(actions)} of clips in val."
         )
     data = AdversarialData(
-        train=learn, validation=held_out, targets=targets, utility=utility, private=hidden
+        train=learn,
+        validation=held_out,
+        targets=targets,
+        utility=utility,
+        private=hidden,
+        pairs=pairs,
+        pairs_validation=pairs_validation,
     )
-    if recipe.gap is not None and stills is None:
-        gap = recipe.gap
-        pairs, pairs_validation = extract(manifest, rows, of_pairs(recipe, gap))
-        if gap.stride is not None:
-            _check_lengths(pairs, gap)
-        data = replace(data, pairs=pairs, pairs_validation=pairs_validation)
+    if gap is not None and gap.stride is not None and pairs is not None:
+        _check_lengths(pairs, gap)
     if stills is None:
         codes = {name: _learnable(manifest.targets(name), learn.rows) for name in names}
         return replace(data, targets={**data.targets, **codes})
     learn, held_out = extract(*stills, of_stills(recipe))
     codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
     return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
+
+
+def _in_common(clips: ClipDataset, pairs: ClipDataset) -> tuple[ClipDataset, ClipDataset]:
+    """The clips and the pairs of the same rows: a video may be lost between their readings."""
+    skipped = {**clips.skipped, **pairs.skipped}
+    both = clips.of_rows(pairs.rows), pairs.of_rows(clips.rows)
+    return replace(both[0], skipped=skipped), replace(both[1], skipped=skipped)
 
 
 def _check_actions(manifest: Manifest, actions: Sequence[str], rows: IntArray) -> None:
