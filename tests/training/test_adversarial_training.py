@@ -32,7 +32,7 @@ from toy_training import (
 )
 
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.training import adversarial_training
+from masquerade.training import adversarial_training, engine
 from masquerade.training.adversarial_models import (
     build_adversary,
 )
@@ -167,7 +167,9 @@ def test_a_moco_training_resumes_to_the_bit(tmp_path: Path) -> None:
         assert [row[column] for row in once.history] == [row[column] for row in again.history]
 
 
-def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_training_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = tmp_path / "state.pt"
     short = recipe(phases=(PRETRAIN,))
     train_adversarially(short, data(), device="cpu", resume=kept)
@@ -179,6 +181,9 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
     more = replace(whole, utility={name: n + 1 for name, n in whole.utility.items()})
     with pytest.raises(UsageError, match="another training"):  # a value that only test clips have
         train_adversarially(short, more, device="cpu", resume=kept)
+    monkeypatch.setattr(engine, "code_digest", lambda *_: "of an update")
+    with pytest.raises(UsageError, match="another version of masquerade"):
+        train_adversarially(short, data(), device="cpu", resume=kept)
     kept.write_bytes(b"of some older time")
     with pytest.raises(UsageError, match="holds no training"):
         train_adversarially(short, data(), device="cpu", resume=kept)

@@ -37,14 +37,14 @@ from masquerade.errors import UsageError
 from masquerade.extraction.config import READ_BY
 from masquerade.methods import METHODS
 from masquerade.storage import code_digest, file_digest, file_signature
+from masquerade.training.engine import STEPPED_BY
 from masquerade.training.step_time import read_step_time
 
 TRAINED_BY = (
     *READ_BY,  # which frames of a video, and how they become clips
-    *("training/**/*.py", "models/**/*.py", "methods/**/*.py"),
-    *("datasets/augmentation.py", "datasets/splits.py", "datasets/manifest.py"),
-    # which rows a fold leaves out, and when a phase ends
-    *("evaluation/protocols.py", "cli/train.py", "metrics/classification.py"),
+    *STEPPED_BY,
+    *("datasets/splits.py", "datasets/manifest.py"),
+    *("evaluation/protocols.py", "cli/train.py"),  # which rows a fold leaves out
 )
 """Source files that decide what a training learns: their digest is part of its folder's name."""
 

@@ -18,13 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.storage import atomic_write, save_tensors, tensor_bytes
+from masquerade.storage import atomic_write, code_digest, save_tensors, tensor_bytes
 from masquerade.training.batch_norm import shared_batch_norms
 from masquerade.training.distributed import Processes
 from masquerade.training.sharding import full_state, load_optimizer
 
 Row = dict[str, float]
 """One epoch in the log: number by column."""
+
+STEPPED_BY = (
+    *("training/**/*.py", "models/**/*.py", "methods/**/*.py"),
+    *("datasets/augmentation.py", "metrics/classification.py"),
+)
+"""Source files that decide what a training learns of its clips: another code is another training.
+"""
 
 
 @dataclass
@@ -53,7 +60,7 @@ class Trainer:
             self.half = torch.bfloat16 if bfloat16 else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.state = TrainingState(digest=digest)
+        self.state = TrainingState(digest=f"{digest} {code_digest(*STEPPED_BY)}")
 
     @property
     def history(self) -> list[Row]:
@@ -155,8 +162,9 @@ class Trainer:
             ) from error
         if found.digest != self.state.digest:
             raise UsageError(
-                f"{path} belongs to another training (other clips, labels, network or settings); "
-                "remove it to begin anew, or choose another folder."
+                f"{path} belongs to another training (other clips, labels, network or settings, "
+                "or another version of masquerade); remove it to begin anew, or choose another "
+                "folder."
             )
         self.state = found
         self.models.load_state_dict(found.models)
