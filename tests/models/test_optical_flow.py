@@ -107,7 +107,7 @@ def test_a_strip_too_thin_for_dis_has_no_flow() -> None:
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("torchvision")), reason="torchvision is here")
 def test_without_torchvision_raft_says_what_to_do() -> None:
-    with pytest.raises(MissingError, match=r"masquerade\[zoo\].*dis"):
+    with pytest.raises(MissingError, match=r"\[zoo\].*dis"):
         Selective(flow="raft", flow_weights="raft.pth")
 
 
