@@ -165,8 +165,8 @@ def may_fork() -> bool:
 def start_fork_server(imported: Iterable[str] = IMPORTED) -> None:
     """Start the process that workers are forked from, which imports these modules, unless it runs.
 
-    It is there within milliseconds, and what it imports when the first worker is needed; where
-    workers are not forked there is none.
+    This returns at once; the first worker waits until all is imported. Where workers are not forked
+    nothing is started.
     """
     if may_fork():
         # with one thread of BLAS, so that it may be forked, and deaf to what ends its program
@@ -197,10 +197,10 @@ def compute_on_one_thread() -> None:
 def worker_start(
     initializer: Callable[[], None], blocked: Collection[signal.Signals] = TERMINAL
 ) -> Callable[..., None]:
-    """Return what a new worker process does first: it takes over what a forked one does not have.
+    """Return what a new worker process calls first: it sets it up, then calls the initializer.
 
-    That are the environment of this process, the signals that it ignores, and those that are
-    `blocked`; then the initializer is called.
+    A forked worker has the settings of the process that it was forked from. It is given those of
+    this one: the environment and the signals that are ignored. `blocked` signals wait in it.
     """
     with environment_with(ONE_BLAS_THREAD):
         environment = dict(os.environ)
