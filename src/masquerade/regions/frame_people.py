@@ -1,6 +1,6 @@
 """The people found in one frame: their poses, silhouettes and boxes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -80,9 +80,9 @@ class FramePeople:
         return out
 
     def mask_with_boxes(self, wanted: Callable[[int | None], bool] = lambda track: True) -> U8:
-        """The same, with those who were found as boxes alone."""
-        mask, boxes = self.mask(wanted), [box for box in self.unposed if wanted(box.track)]
-        return np.maximum(mask, self.draw_boxes(boxes)) if boxes else mask
+        """(h, w) of the canvas, 255 on all people who are wanted, also on those without a pose."""
+        boxes = [box for box in self.unposed if wanted(box.track)]
+        return np.maximum(self.mask(wanted), self.draw_boxes(boxes))
 
     def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
         """Those of some boxes in which no silhouette is."""
@@ -117,10 +117,12 @@ class FramePeople:
         rows = slice(max(0, int(box.y0 * y)), min(height, int(box.y1 * y) + 1))
         return rows, slice(max(0, int(box.x0 * x)), min(width, int(box.x1 * x) + 1))
 
-    def draw_boxes(self, boxes: Iterable[Box]) -> U8:
+    def draw_boxes(self, boxes: Sequence[Box]) -> U8:
         """(h, w) of the canvas, 255 on the people in boxes, or on the boxes."""
         width, height = self.canvas
         out = np.zeros((height, width), np.uint8)
+        if not boxes:  # as in most frames
+            return out
         others = self.mask() > 0
         for box in boxes:
             rows, columns = self._slices(box)
@@ -141,7 +143,7 @@ class FramePeople:
 
 
 def _fills(outline: U8, free: NDArray[np.bool_]) -> bool:
-    """Whether an outline (h, w) is of a box's own person: it fills what nobody else takes of it."""
+    """Whether an outline (h, w) covers enough of the part of a box that is `free` of other people."""
     own = (outline > 0) & free
     filled = own.sum() >= MIN_OUTLINE_SHARE * free.sum()
     return bool(filled and own.any(axis=1).sum() >= MIN_ROW_SHARE * free.any(axis=1).sum())
