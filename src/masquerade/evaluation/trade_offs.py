@@ -17,11 +17,9 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.evaluation.metric_specs import of_known
 from masquerade.evaluation.results import TradeOff
-from masquerade.metrics.intervals import Score, jackknife, score_over_runs
+from masquerade.metrics.intervals import ROUNDING, Score, jackknife, score_over_runs
 from masquerade.metrics.leakage import least_counted
 from masquerade.metrics.statistic import Floats, Statistic, any_labelled, values_left_out
-
-ROUNDING = 1e-12
 
 
 class Scored(NamedTuple):

@@ -36,6 +36,7 @@ from masquerade.metrics.statistic import (
 )
 
 DRAWS = 4000  # of the largest |t| of several statistics
+ROUNDING = 1e-12  # below which a spread or a share is 0 but for rounding
 MAX_BLOCKS = 1000  # more clusters than this are left out in blocks, which changes the SE little
 
 
@@ -154,7 +155,7 @@ def max_t_quantile(statistics: Sequence[Statistic], *, clusters: ArrayLike | Non
         return 0.0
     influence = jackknife(defined, clusters=clusters).influence
     spread = np.sqrt((influence**2).sum(axis=1))
-    varied = ~np.isnan(spread) & (spread > 1e-12)
+    varied = ~np.isnan(spread) & (spread > ROUNDING)
     if not varied.any():
         return 0.0
     influence = influence[varied] / spread[varied, None]  # (S, G)
@@ -177,7 +178,7 @@ def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]]) -> float:
         values = np.array([[one.value for one in each] for each in runs if len(each) == count])
         apart = values - values.mean(axis=1, keepdims=True)  # (S, R)
         spread = np.sqrt((apart**2).sum(axis=1))
-        varied = ~np.isnan(spread) & (spread > 1e-12)
+        varied = ~np.isnan(spread) & (spread > ROUNDING)
         if not varied.any():
             continue
         multipliers = np.random.default_rng(3).standard_normal((count, count * DRAWS))
@@ -332,7 +333,7 @@ def _interval(
     if not jack.exact:
         return statistic.low, statistic.high
     error, t = jack.error([1.0], between=between, quantiles=quantiles)
-    if error <= 1e-12 * width:  # rounding
+    if error <= ROUNDING * width:
         error = 0.0
     if statistic.kind == "difference":
         half = t * error if error else width * wilson(0.0, count, t)[1] / 2
@@ -340,7 +341,7 @@ def _interval(
     share, error, bias = (value - low) / width, error / width, float(jack.bias[0]) / width
     if statistic.kind == "share":
         ends = wilson(share, _effective(share, error, len(counted), count), t)
-    elif not 1e-12 < share < 1 - 1e-12:
+    elif not ROUNDING < share < 1 - ROUNDING:
         rare = counted if statistic.rarest is None else codes[statistic.rarest]
         ends = wilson(min(max(share, 0.0), 1.0), max(1, len(np.unique(rare))), t)
     else:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import (
+    ROUNDING,
     Jackknife,
     Score,
     Variance,
@@ -23,7 +24,6 @@ from masquerade.metrics.intervals import (
 )
 from masquerade.metrics.statistic import Floats, Statistic
 
-ROUNDING = 1e-12
 TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts as protected
 
 
@@ -231,7 +231,7 @@ def _ratio_interval(
     a = d * d - float(bottom @ covariance @ bottom)
     b = n * d - float(top @ covariance @ bottom)
     root = b * b - a * (n * n - float(top @ covariance @ top))
-    if a <= 0 or root < -1e-12:
+    if a <= 0 or root < -ROUNDING:
         return None
     half = math.sqrt(max(root, 0.0))
     return (b - half) / a, (b + half) / a
