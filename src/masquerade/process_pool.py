@@ -38,7 +38,7 @@ END_SIGNALS = (signal.SIGTERM, *TERMINAL)
 """What asks a process to end."""
 
 IMPORTED = ("masquerade.pipeline.batch", "masquerade.extraction.extract_video")
-"""What workers need: the modules that they are forked with."""
+"""Modules that are imported once, before workers are forked, since all of them need these."""
 MOST_ADDRESS = 107  # bytes of the path of a socket on Linux
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -57,7 +57,7 @@ The folder may hold files of strangers, and multiprocessing starts its processes
 
 
 class LocalPool(ProcessPoolExecutor):
-    """A pool whose processes start without some signals and with one thread of BLAS.
+    """A pool of worker processes with some signals blocked and one thread of BLAS each.
 
     Each that heard what a terminal sends to all of a group would print a traceback of its own.
     """
@@ -181,9 +181,9 @@ def worker_context() -> ForkServerContext | SpawnContext:
 
 
 def compute_on_one_thread() -> None:
-    """Leave this process one thread for PyTorch and OpenCV; it ends with the one that started it.
+    """Set up a worker process: one thread for PyTorch and OpenCV, and it ends with its parent.
 
-    What workers begin with, unless `processes` is told otherwise.
+    Workers of `processes` do this first, unless they are given another initializer.
     """
     import cv2
     import torch
@@ -262,7 +262,7 @@ def processes(
 
 
 def loader_of(pool: Executor, value: T) -> Callable[[], T]:
-    """Return what a task of a pool gets in place of a value with a network, and calls for it.
+    """Return a function to send to workers in place of a value: called there, it gives the value.
 
     A process of this machine unpickles plain bytes. Multiprocessing would move each weight into
     shared memory, which is small in a container, and keep a file open for each of each task.

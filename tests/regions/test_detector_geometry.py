@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.regions import face_detectors
-from masquerade.regions.boxes import MOST_FINDS, Array, Box, corners, nms
+from masquerade.regions.boxes import MOST_DETECTIONS, Array, Box, corners, nms
 from masquerade.regions.face_detectors import (
     OVERLAP,
     TILE,
@@ -223,7 +223,7 @@ def test_more_finds_than_can_be_compared_are_refused(center: type[CenterFace]) -
         center(threshold=0)(faint)
     assert not center(threshold=0.1)(faint)
     with pytest.raises(UsageError, match="raise --threshold"):
-        nms(np.zeros((MOST_FINDS + 1, 4)), np.zeros(MOST_FINDS + 1), 0.3)
+        nms(np.zeros((MOST_DETECTIONS + 1, 4)), np.zeros(MOST_DETECTIONS + 1), 0.3)
 
 
 def test_sides_are_stretched_to_multiples_of_32(center: type[CenterFace]) -> None:

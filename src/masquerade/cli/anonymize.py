@@ -188,7 +188,8 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    if flag_value(argv, ("--workers",)) not in (None, "1"):
+    side_by_side = flag_value(argv, ("--workers",)) not in (None, "1")
+    if side_by_side and flag_value(argv, ("--engine",)) != "ray" and "--dry-run" not in argv:
         start_fork_server()  # it imports what workers need, as this process does meanwhile
     options, anonymizer = parse(argv)
     from masquerade.pipeline.file_outcome import exit_code
@@ -237,7 +238,7 @@ class _Plan(NamedTuple):
 
 
 def _refuse_beside_list_people(options: Options) -> None:
-    """Refuse options of outputs beside --list-people, which has none."""
+    """Refuse options that are about the output where --list-people is given, which has none."""
     for name in OF_OUTPUTS:
         if getattr(options, name):
             raise UsageError(

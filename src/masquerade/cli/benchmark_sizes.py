@@ -78,7 +78,7 @@ def _times_anonymized(planned: PlannedTable, row: SuiteRow) -> int:
 
 
 def _times_inverted(planned: PlannedTable, row: SuiteRow) -> int:
-    """How often the noise of a row is taken out of its clips again by who restores pictures."""
+    """How many copies of a row's clips are made with their noise inverted, to be attacked."""
     if row.name not in planned.methods or row.name in planned.left_out:
         return 0
     return len(inversions(EvaluatedMethod(name=row.name, anonymizer=planned.methods[row.name][1])))

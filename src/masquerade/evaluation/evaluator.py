@@ -188,7 +188,7 @@ class Evaluator:
     progress: Progress | None
     report: Callable[[str], None] | None = None
     open_executor: OpenExecutor | None = None
-    measures_pictures: bool = True  # whether it is measured how near restored ones come to raw ones
+    measure_quality: bool = True  # whether to measure PSNR and SSIM of restored clips
     _sampled: dict[EvaluatedMethod, PosesSeen | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -325,7 +325,7 @@ class Evaluator:
                 truth=self.truth,
                 models=self.models,
                 executor=self.executor,
-                measured=self.measures_pictures,
+                measure_quality=self.measure_quality,
             )
             unrestored = restoration.why_not(method, raw)
             if unrestored is None:

@@ -96,7 +96,7 @@ def paired_scores(
     runs, all scores are averaged over seeds: an ensemble of three networks would score higher for
     being three.
     """
-    evaluator = Evaluator(manifest, config, folder, progress, measures_pictures=False)
+    evaluator = Evaluator(manifest, config, folder, progress, measure_quality=False)
     evaluator.clips.people = regions_with_poses(methods)
     specs, _ = without_void(evaluator.specs, void)
     attacked = [evaluator.raw, *map(evaluator.predict, methods)]

@@ -31,7 +31,7 @@ class ReconstructionAttack:
     truth: GroundTruth
     models: Mapping[str, AttackerModel]
     executor: Executor
-    measured: bool = True  # whether it is measured how near they come
+    measure_quality: bool = True  # whether to measure their PSNR and SSIM
 
     def why_not(self, method: EvaluatedMethod, raw: ClipDataset) -> str | None:
         """Why a row's clips cannot be restored and compared with raw ones; None: they can."""
@@ -59,14 +59,14 @@ class ReconstructionAttack:
             found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
             known: dict[tuple[int, int], tuple[Quality, Quality]] = {}  # several seeds share clips
             for (protocol, _, at), one in restored.items():
-                if protocol != first.name or not self.measured:
+                if protocol != first.name or not self.measure_quality:
                     continue
                 if (id(one), at) not in known:
                     test = first.folds[at].of_clips(clips.rows).test
                     before, after = (clip_quality(c.of_rows(test), wanted) for c in (shown, one))
                     known[id(one), at] = before, after
                 by_run.setdefault(run, []).append(known[id(one), at])
-        if not self.measured:
+        if not self.measure_quality:
             return found, ()
         runs, groups = list(map(mean_of_both, by_run.values())), self.truth.groups
         published, nearer = mean_of_both(runs)

@@ -58,7 +58,7 @@ def trade_offs(
         if weight == 0:
             return told
         if weight == 1 and read.value is not None and read.value >= least:
-            return _reversed(read, least)
+            return _one_minus(read, least)
         # the mean private score counts as no less than chance, but that of a single run as it is:
         # runs below chance would all count as chance, and seem to agree
         both = zip(kept.runs, leaked.runs, strict=True)
@@ -72,7 +72,7 @@ def trade_offs(
         low = min((one.low for one in (counted, plain) if one.low is not None), default=None)
         found = replace(counted, low=low)
         if (spread <= ROUNDING).any():  # the jackknife takes it for known exactly
-            found = _with_own_ends(found, told, _reversed(read, least), weight)
+            found = _with_own_ends(found, told, _one_minus(read, least), weight)
         highest = 1 - weight * least  # of an action that is always told
         return replace(found, high=None if found.high is None else min(found.high, highest))
 
@@ -104,8 +104,8 @@ def _f(weight: float, kept: Statistic, leaked: Statistic, least: float) -> Stati
     )
 
 
-def _reversed(read: Score, least: float) -> Score:
-    """A private score as f_lambda takes it: what is not read, of a score no less than chance."""
+def _one_minus(read: Score, least: float) -> Score:
+    """1 minus a private score, which counts as `least` (chance) where it is less."""
     value, high, low = (
         None if one is None else 1 - max(one, least) for one in (read.value, read.low, read.high)
     )

@@ -158,24 +158,25 @@ def _ends(
         return ends
     if between is None:
         margins = strongest.value - reported.low, reported.high - strongest.value
-        return _with_own_margins(ends, margins, [strongest, raw, floor], clusters)
+        return _widened_by_own_interval(ends, margins, [strongest, raw, floor], clusters)
     # Fieller's ends lie alike about the value, and those of a few runs that differ much do not
     span = raw.value - floor.value
     low, high = ((end - floor.value) / span for end in (reported.low, reported.high))
     return min(ends[0], low), max(ends[1], high)
 
 
-def _with_own_margins(
+def _widened_by_own_interval(
     ends: tuple[float, float],
     margins: tuple[float, float],
     statistics: list[Statistic],
     clusters: ArrayLike | None,
 ) -> tuple[float, float]:
-    """Fieller's ends with what the strongest score's own interval holds beyond the jackknife.
+    """Widen Fieller's interval where the score's own interval is wider than the jackknife's.
 
-    Near 0 and 1 that is nearly all of it: of a share of 0 the jackknife has no spread. `margins`
-    are those of the score; what they hold beyond is added as squares are. Where the score is that
-    of raw video or of the guess, clip by clip, the leakage is known exactly.
+    Near 0 and 1 it is: of a share of 0 the jackknife has no spread. `margins` are how far the
+    score's interval reaches below and above it; what they are more than the jackknife's is added by
+    squares. Where the score is that of raw video or of the guess, clip by clip, the leakage is
+    known exactly.
     """
     strongest, raw, floor = (one.value for one in statistics)
     jack = jackknife(statistics, clusters=clusters)

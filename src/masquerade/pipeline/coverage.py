@@ -77,8 +77,8 @@ class DatasetCoverage:
 class CoverageCounter:
     """Adds up the coverage frame by frame; `sources` are the names of the region sources.
 
-    Whether finds are `unsure` is known of the `detector` of people called pose alone, which is the
-    default: the scores of others are no probabilities.
+    Detections of people count as `unsure` by their score only where the `detector` is pose, the
+    default: scores of other detectors are no probabilities.
     """
 
     sources: Sequence[str]

@@ -28,7 +28,7 @@ Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
 MOST_DIGITS = 18  # of a whole number in a file; what is longer fits no 64 bits
 NUMBER_LIMIT = 10**9  # of frames and tracks in a file are below this: they have at most nine digits
-MOST_FINDS = 5000  # in one frame; all pairs of them are compared, here and with tracks
+MOST_DETECTIONS = 5000  # in one frame; all pairs of them are compared, here and with tracks
 TRACK_OFFSET = 10_000_000  # between the tracks of two region sources that are one
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
@@ -161,16 +161,16 @@ def covered_share(box: Box, other: Box) -> float:
     return float(intersection(own, corners([other]))[0, 0]) / size if size else 0.0
 
 
-def check_finds(count: int) -> None:
-    """Refuse more finds in one frame than can be compared, as a threshold of 0 lets through.
+def check_detection_count(count: int) -> None:
+    """Refuse a frame with more detections than can be compared, as a threshold of 0 gives.
 
     Raises:
-        UsageError: there are more than `MOST_FINDS`.
+        UsageError: there are more than `MOST_DETECTIONS`.
     """
-    if count > MOST_FINDS:
+    if count > MOST_DETECTIONS:
         raise UsageError(
-            f"{count:,} places of one frame reach the threshold, and {MOST_FINDS:,} are the most; "
-            "raise --threshold."
+            f"{count:,} places of one frame reach the threshold, and {MOST_DETECTIONS:,} are the "
+            "most; raise --threshold."
         )
 
 
@@ -178,9 +178,9 @@ def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     """Non-maximum suppression: the rows that are kept, best first.
 
     Boxes are (N, 4), scores (N,). One whose IoU with a better one reaches `threshold` is dropped.
-    More than `MOST_FINDS` are refused.
+    More than `MOST_DETECTIONS` are refused.
     """
-    check_finds(len(boxes))
+    check_detection_count(len(boxes))
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while order.size:
@@ -317,11 +317,11 @@ def parse_boxes(data: bytes, name: str) -> tuple[tuple[int, int], dict[int, list
     return size, frames
 
 
-def count_tracks_anew(frames: Mapping[int, list[Box]]) -> dict[int, list[Box]]:
-    """The boxes of a file, with tracks from 0 on where one is not between 0 and `TRACK_OFFSET`.
+def renumber_tracks(frames: Mapping[int, list[Box]]) -> dict[int, list[Box]]:
+    """Renumber the tracks of a file of boxes from 0 on if one is below 0 or too high.
 
-    The file of several region sources has such tracks: beside other sources they would be others'
-    tracks, or higher than a file may have.
+    Too high is from `TRACK_OFFSET` on, as in a file of several region sources: beside other sources
+    these would be others' tracks, or higher than a file may have.
     """
     tracks = dict.fromkeys(
         box.track for at in sorted(frames) for box in frames[at] if box.track is not None

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MissingError
-from masquerade.regions.boxes import Array, Box, check_array, check_finds, nms, scaled_boxes
+from masquerade.regions.boxes import (
+    Array,
+    Box,
+    check_array,
+    check_detection_count,
+    nms,
+    scaled_boxes,
+)
 from masquerade.regions.onnx_network import OnnxNetwork
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
@@ -160,7 +167,7 @@ class CenterFace:
             for found, (_, channels) in zip(maps, OUTPUTS, strict=True)
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
-        check_finds(len(rows))
+        check_detection_count(len(rows))
         return rows.clip(0, np.array([*size, *size])), scores
 
 

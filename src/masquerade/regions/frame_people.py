@@ -143,7 +143,7 @@ class FramePeople:
 
 
 def _fills(outline: U8, free: NDArray[np.bool_]) -> bool:
-    """Whether an outline (h, w) covers enough of the part of a box that is `free` of other people."""
+    """Whether an outline (h, w) covers enough of a box, where this is `free` of other people."""
     own = (outline > 0) & free
     filled = own.sum() >= MIN_OUTLINE_SHARE * free.sum()
     return bool(filled and own.any(axis=1).sum() >= MIN_ROW_SHARE * free.any(axis=1).sum())

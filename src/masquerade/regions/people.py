@@ -79,7 +79,7 @@ class PoseSource(TrackedSource):
         return PoseTracker(rules, scale=self.scale, folder=self.models)
 
     def held_bytes(self, frame: Sized) -> int:
-        """Bytes that a frame which waits takes besides its picture: what networks see, and a mask.
+        """Bytes held for each frame read ahead, besides its picture: what networks see, and a mask.
 
         Only the size of `frame` is read.
         """

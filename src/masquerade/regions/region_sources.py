@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import (
     check_boxes_size,
-    count_tracks_anew,
     parse_boxes,
     read_box_file,
+    renumber_tracks,
 )
 from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
@@ -50,7 +50,7 @@ class RegionSource(Protocol):
 
 
 def held_bytes(source: object, frame: Sized) -> int:
-    """Bytes that a frame of this size takes in a region source, besides its picture, as it waits.
+    """Bytes that a region source holds for each frame read ahead, besides the frame's picture.
 
     They are what the source's `held_bytes` says, if it has one.
     """
@@ -84,7 +84,7 @@ class Boxes(RegionSource):
         self.file = file
         data = read_box_file(file)  # once: a file that is rewritten meanwhile changes nothing
         self._size, boxes = parse_boxes(data, file.name)
-        self._boxes = count_tracks_anew(boxes)
+        self._boxes = renumber_tracks(boxes)
         self.content = hashlib.sha256(data).hexdigest()
         self.last_frame = max((at for at, boxes in self._boxes.items() if boxes), default=None)
 

@@ -19,7 +19,7 @@ from masquerade.regions.boxes import (
     Box,
     area,
     check_array,
-    check_finds,
+    check_detection_count,
     corners,
     intersection,
     scaled_boxes,
@@ -89,7 +89,7 @@ def lines(probability: Array, *, threshold: float) -> tuple[Array, Array]:
         around = cv2.boxPoints((middle, (a + grown, b + grown), angle))
         rows.append([*around.min(axis=0), *around.max(axis=0)])
         scores.append(score)
-    check_finds(len(rows))
+    check_detection_count(len(rows))
     return np.array(rows, np.float64).reshape(-1, 4), np.array(scores, np.float64)
 
 

@@ -40,7 +40,7 @@ class Union:
         self.shape = default_shape(self.sources)
 
     def held_bytes(self, frame: Sized) -> int:
-        """Bytes that a frame which waits takes besides its picture, in all sources together."""
+        """Bytes held for each frame read ahead, besides its picture, in all sources together."""
         return sum(held_bytes(source, frame) for source in self.sources)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:

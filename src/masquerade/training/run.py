@@ -432,7 +432,7 @@ def _load_data(
 
 
 def _in_common(clips: ClipDataset, pairs: ClipDataset) -> tuple[ClipDataset, ClipDataset]:
-    """The clips and the pairs of the same rows: a video may be lost between their readings."""
+    """Keep the rows that both clips and pairs have: a video may be lost between their readings."""
     skipped = {**clips.skipped, **pairs.skipped}
     both = clips.of_rows(pairs.rows), pairs.of_rows(clips.rows)
     return replace(both[0], skipped=skipped), replace(both[1], skipped=skipped)

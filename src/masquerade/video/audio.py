@@ -82,7 +82,7 @@ def strip_comments(codec: str, header: bytes) -> bytes:
 
 
 def _vorbis_parts(header: bytes) -> list[bytes]:
-    """The three headers in FFmpeg's extradata of Vorbis: facts, comments, tables; fewer if damaged.
+    """Split Vorbis extradata into identification, comment and setup header; fewer if damaged.
 
     FFmpeg reads two layouts: each with its size of 16 bits before it, where the first has 30 bytes
     as it should; and the sizes of two before all three, each a run of 255s and one smaller byte.

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from masquerade.errors import VideoError
 from masquerade.video.container import most_pixels, open_container, prepare_decoder, printable
 from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
-from masquerade.video.pictures import ONE_PICTURE, PictureCounter, is_before_start, is_cut
+from masquerade.video.pictures import JPEG_FORMAT, PictureCounter, is_before_start, is_cut
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
 from masquerade.video.stated_times import stated_end
 from masquerade.video.stream_template import StreamTemplate
@@ -269,7 +269,7 @@ class Decoder:
             for picture in self._pictures(packet):
                 if not is_before_start(picture.pts, self.info.container):
                     yield picture
-                    if self.info.container == ONE_PICTURE:
+                    if self.info.container == JPEG_FORMAT:
                         return
         for item in self._waiting.values():
             yield self._timed_by_clock(item, None)

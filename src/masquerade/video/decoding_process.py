@@ -242,7 +242,7 @@ class DecoderSession:
 
 
 def _size(path: Path | str) -> int:
-    """A file's bytes; 0 where it cannot be looked at, which the process says why."""
+    """A file's size in bytes; 0 where it cannot be looked at, for which the process says why."""
     try:
         return path.stat().st_size if isinstance(path, Path) and path.is_file() else 0
     except OSError:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NOT_CODED = 19
 NEXT_PICTURE = re.compile(rb"\0*\xff\xd8(?=\xff)")
 """What follows the end of a JPEG where another one is behind it."""
-ONE_PICTURE = "jpeg_pipe"
-"""FFmpeg's name of a JPEG, of which the first picture is read: a preview of it may follow."""
+JPEG_FORMAT = "jpeg_pipe"
+"""FFmpeg's name of the format of a JPEG file, whose first picture alone is read."""
 _MOST_LISTED = 1000  # pictures in the directory of a JPEG
 _CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the middle of a picture
 
@@ -143,7 +143,7 @@ def _tiff(data: mmap) -> bool:
 
 
 def _jpeg(data: mmap, *, video: bool = False) -> bool:
-    """JPEG: a directory lists several, or another one follows.
+    """JPEG: its multi-picture directory lists several pictures, or another JPEG follows it.
 
     Neither a map of brightness nor a preview of the first is a picture of its own. Of a `video` all
     that follow are read, and so would a preview be.
@@ -172,9 +172,9 @@ def _lists_several(data: mmap, base: int, end: int, *, previews: bool) -> bool:
 
 
 def _directory(data: mmap, base: int) -> tuple[dict[int, int], Callable[[int, int], int], int]:
-    """The first values of a TIFF directory's tags, what reads a number, and the next one's place.
+    """Read a TIFF directory: the first value of each tag, a reader of numbers, and the next offset.
 
-    A number is read by its place behind `base` and its size.
+    The reader takes a number's offset from `base` and its size in bytes.
     """
     order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
 

@@ -29,7 +29,7 @@ from masquerade.video.container import (
 )
 from masquerade.video.encoder_tags import has_other_message, has_other_text
 from masquerade.video.pictures import (
-    ONE_PICTURE,
+    JPEG_FORMAT,
     EarlyPictures,
     has_more_pictures,
     is_before_start,
@@ -187,7 +187,7 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
         if "mp4" in form:  # FFmpeg gives hardly more than its edit list shows
             hidden[True] += max(0, stream.frames - met)
         silent = [float(unheard[s.index] * (s.time_base or 0)) for s in sounds]
-    shown = 1 if form == ONE_PICTURE else hidden[False]
+    shown = 1 if form == JPEG_FORMAT else hidden[False]
     if doubtful or (codec == "h264" and _holds_fields(path)):
         shown = sum(1 for _ in _decoded_frames(path, after_frames))
     elif early.count and early.first is not None:

@@ -252,7 +252,7 @@ def _jpeg(data: mmap) -> bool:
 
 
 def jpeg_segments(data: mmap) -> Iterator[tuple[int, int, int]]:
-    """Yield the segments of a JPEG: marker, and where what it says begins and ends.
+    """Yield the segments of a JPEG: its marker, and where its payload begins and ends.
 
     0xDA is the marker before a coded picture, which is passed over, and 0xD9 that of its end.
     """
