@@ -148,4 +148,10 @@ def searched_in_vain(browser: Any, address: str, video: Path, complaints: list[s
     page = uploaded(browser, address, video, complaints)
     send(page, "PUT", "settings", NOBODY)
     until(page, "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'")
+    # The page may know only a part of the search, whose mark ends earlier and is another one.
+    page.wait_for_selector(
+        "main:has(#scan[hidden]) #mark-fold-title:text-is('Places to look at (1 of 1 left)')",
+        state="attached",
+        timeout=LONG,
+    )
     return page
