@@ -199,6 +199,7 @@ def test_a_picture_is_anonymized_in_a_page(
         page.goto(f"{served}onnx_web.html?network=file.onnx")
         page.set_input_files("#picture", str(tmp_path / "picture.png"))
         page.wait_for_function("document.querySelector('#said').value")
+        page.wait_for_selector("#picture:enabled")
         said = page.text_content("#said")
         pixels = page.evaluate(
             """() => {
@@ -207,11 +208,16 @@ def test_a_picture_is_anonymized_in_a_page(
                 return [...shown.getContext("2d").getImageData(0, 0, width, height).data];
             }"""
         )
+        (tmp_path / "note.txt").write_text("no picture")
+        page.set_input_files("#picture", str(tmp_path / "note.txt"))
+        page.wait_for_selector("#picture:enabled")
+        assert page.text_content("#said").startswith("nothing is shown: ")
+        assert page.evaluate("document.querySelector('#anonymized').width") == 0
         browser.close()
     assert all(url.startswith((served, "blob:", "data:")) for url in elsewhere), elsewhere
     if name == "bdq":
         assert said == "nothing is shown: this method wants the frames of a video"
-        assert not any(pixels)
+        assert not pixels
         return
     assert said == "anonymized"
     found = np.array(pixels, np.uint8).reshape(48, 64, 4)[..., :3]
