@@ -19,6 +19,7 @@ from masquerade.storage import atomic_write, weights_digest
 
 FORMAT = "1"
 WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its end, and before
+TEXTS = ("notes", "learned")  # lists of texts in a provenance
 
 
 def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
@@ -190,12 +191,13 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
 
 
 def _json(about: dict[str, str], name: str, path: Path) -> dict[str, Any]:
-    """An entry of the metadata that is a JSON object, with a list of notes if it has any."""
+    """An entry of the metadata that is a JSON object, with lists of texts where it has some."""
     try:
         found = json.loads(about.get(name, "{}"))
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("notes") or [], list):
+    lists = [found.get(key, []) for key in TEXTS] if isinstance(found, dict) else [None]
+    if not all(isinstance(one, list) and all(isinstance(i, str) for i in one) for one in lists):
         raise UsageError(f"{path.name} holds a damaged {name}; give the file as it was written.")
     return found
 

@@ -6,6 +6,7 @@ Clips are compared by fingerprints, short digests that tell whether they have fr
 import hashlib
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from masquerade.errors import UsageError, VideoError
 from masquerade.video.probe import images_in
 
 DIGITS = 14  # hexadecimal; collisions among a million files are unlikely. Earlier versions had 12
+FINGERPRINT = re.compile(rf"[0-9a-f]{{{DIGITS}}} [0-9]+-[0-9]*")  # of a file, and its frames
 ENDS = 65536  # bytes of a file's beginning and end, which tell uncompressed videos of a size apart
 UNKNOWN = "unknown"
 """Stands among the fingerprints of a run that continues a run which kept none."""
@@ -76,7 +78,7 @@ def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
 
 def comparable(given: Iterable[str]) -> bool:
     """Whether all fingerprints were made by this version, so that they can be compared."""
-    return all(len(fingerprint.partition(" ")[0]) == DIGITS for fingerprint in given)
+    return all(FINGERPRINT.fullmatch(fingerprint) for fingerprint in given)
 
 
 def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
