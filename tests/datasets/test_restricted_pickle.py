@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,13 @@ def test_a_number_in_place_of_bytes_allocates_nothing(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="something other than bytes"):
         read_arrays(stored(tmp_path, program))
+
+
+def test_a_number_of_a_remembered_object_allocates_nothing(tmp_path: Path) -> None:
+    """The unpickler in C has an array as long as the largest number: here of 4 GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_arrays(stored(tmp_path, b"\x80\x02}r\xff\xff\xff\x0f.")) == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**20  # kilobytes
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -88,7 +88,13 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The unpickler that is written in Python, whose memo is a dict.
+
+    That of C is an array as long as the largest index that the file names, so that nine bytes fill
+    the memory.
+    """
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
