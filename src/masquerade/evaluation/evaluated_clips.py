@@ -1,7 +1,7 @@
 """The clips of each row of a table, extracted when they are first asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -98,9 +98,11 @@ class EvaluatedClips:
             return None
         some = self.manifest.take(range(0, len(self.manifest), step))
         self._store(some, method, anonymizer, kinds)
+        config = self._config(method, anonymizer, ("poses", None))
         return extract_clips(
             some,
-            self._config(method, anonymizer, ("poses", None)),
+            # whether enough was found is judged over all videos, by `extract`
+            replace(config, allow_empty=True, allow_gaps=True),
             cache=self.cache,
             workers=self.workers,
             open_executor=self.open_executor,
