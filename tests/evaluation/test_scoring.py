@@ -18,7 +18,7 @@ from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
-from masquerade.evaluation.controls import clip_sizes, void_reason
+from masquerade.evaluation.controls import clip_size_controls, clip_sizes, void_reason
 from masquerade.evaluation.ground_truth import GroundTruth, join_test
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
@@ -32,6 +32,7 @@ from masquerade.evaluation.results import Control
 from masquerade.methods import build
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.statistic import mean
+from masquerade.video import decoding_process
 
 
 @pytest.mark.slow
@@ -221,6 +222,39 @@ def test_clip_sizes_of_folders_of_frames_are_read(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,action\nwalk,walk\n")
     sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.array([0]))
     assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])
+
+
+def test_a_file_of_many_clips_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder every image was decoded for each clip: hours for thousands of gestures."""
+    folder, looked = tmp_path / "walk", []
+    folder.mkdir()
+    for at in range(9):
+        cv2.imwrite(str(folder / f"{at}.png"), np.zeros((20, 30, 3), np.uint8))
+    rows = "".join(f"walk,wave,{first},{first + 2}\n" for first in range(6))
+    (tmp_path / "clips.csv").write_text("path,action,first,last\n" + rows)
+    probe = decoding_process.probe
+    monkeypatch.setattr(
+        decoding_process, "probe", lambda path: (looked.append(path), probe(path))[1]
+    )
+    sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.arange(6))
+    assert np.exp(sizes) == pytest.approx(np.tile([30.0, 20.0, 3.0], (6, 1)))
+    assert len(looked) == 1 and looked[0].name == "0.png"
+
+
+def test_clips_of_one_size_are_called_as_most_of_that_size_are(manifest: Manifest) -> None:
+    """They were called what the first of them is, since that is as near as the others."""
+    (unseen,) = protocols(manifest, folds=3, labels=("red",))
+    truth = GroundTruth.of(manifest, (unseen,))
+    specs = [one for one in protocol_specs(manifest, unseen) if one.name == "red"]
+    red = truth.labels["red"]
+    large = red.copy()
+    for value in (0, 1):  # of four people who are alike the first have the others' size
+        rows = np.flatnonzero(red == value)
+        large[rows[: len(rows) // 4]] = 1 - value
+    for control in clip_size_controls(large[:, None] * np.ones(3), truth, unseen.name, specs):
+        assert control.score.value is not None and 0.65 < control.score.value < 0.8
 
 
 def test_clip_sizes_of_files_that_state_no_length_are_counted(tmp_path: Path) -> None:

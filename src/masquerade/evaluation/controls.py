@@ -7,11 +7,13 @@ not lie above chance. Beside them, what the clips' sizes alone tell.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.manifest import SIZE_FACTS, Clip, IntArray, Manifest
+from masquerade.datasets.manifest import SIZE_FACTS, IntArray, Manifest
 from masquerade.evaluation.attacker_choice import Joined, ScoringInput
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.ground_truth import (
@@ -35,10 +37,10 @@ from masquerade.evaluation.scoring import (
     score_method,
     with_transforming_attackers,
 )
-from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import held_limit
 from masquerade.metrics.statistic import Floats
+from masquerade.video.probe import images_in
 
 CHANNEL = "only "  # before the name of the channel that a control is of
 OF_PICTURES: tuple[Channel, ...] = ("appearance", "motion", "outline", "place")
@@ -242,15 +244,15 @@ def chance_score(spec: MetricSpec, truth: SplitTruth) -> float:
 
 
 SIZES = {"clip size": 2, "clip size and length": 3}
-"""How many of width, height and frames the nearest clip is found by."""
+"""How many of width, height and frames the nearest clips are found by."""
 
 
 def clip_size_controls(
     sizes: Floats, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
 ) -> list[Control]:
-    """Score labels predicted from the clip of the nearest size: what is told without any pixel.
+    """Score labels predicted from the clips of the nearest size: what is told without any pixel.
 
-    The nearest is found once by width and height, and once by the number of frames too. `sizes`
+    These are found once by width and height, and once by the number of frames too. `sizes`
     are those of `clip_sizes`, of all clips of the protocol.
     """
     mine, test = truth.protocols[protocol], truth.split(protocol, "test")
@@ -272,9 +274,16 @@ def clip_size_controls(
 
 def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
     """(N, 3) logarithms of width, height and frames, from the manifest or else from the files."""
-    sizes = np.full((len(manifest), 3), np.nan)
+    sizes, of_file = np.full((len(manifest), 3), np.nan), cache(_file_size)
     for row in rows:
-        sizes[row] = _clip_size(manifest, manifest.clips[row])
+        clip = manifest.clips[row]
+        facts = [float(clip.cells.get(name) or 0) for name in SIZE_FACTS]
+        ranged = clip.first is not None and clip.last is not None
+        if not all(facts):
+            facts = [float(one) for one in of_file(manifest.path(clip), not ranged)]
+        if clip.first is not None and clip.last is not None:
+            facts[2] = clip.last - clip.first + 1
+        sizes[row] = np.log(np.maximum(1.0, facts))
     return sizes
 
 
@@ -282,40 +291,46 @@ def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
     return max(one.value for one in constant_floors(spec, truth).values())
 
 
-def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
-    cells = [clip.cells.get(name, "") for name in SIZE_FACTS]
-    if not all(cells):
-        from masquerade.video.decoding_process import count_frames, probe
+def _file_size(path: Path, counted: bool) -> tuple[int, int, int]:
+    """Width, height and number of frames of a video, whose frames are `counted` or else 1."""
+    from masquerade.video.decoding_process import count_frames, probe
 
-        path = manifest.path(clip)
-        info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
-        # a file may hold frames that no attacker is shown, and that of a range is not asked
-        counted = not path.is_dir() and (clip.first is None or clip.last is None)
-        frames = count_frames(path) if counted else info.frames
-        cells = [str(info.width), str(info.height), str(frames or 1)]
-    if clip.first is not None and clip.last is not None:
-        cells[2] = str(clip.last - clip.first + 1)
-    return [float(np.log(max(1.0, float(number)))) for number in cells]
+    images = images_in(path) if path.is_dir() else []
+    info = probe(images[0] if images else path)
+    # a file may hold frames that no attacker is shown
+    frames = (len(images) or count_frames(path)) if counted else 1
+    return info.width, info.height, frames
 
 
 def _predict_by_size(sizes: Floats, truth: GroundTruth, label: str, protocol: Protocol) -> Floats:
-    codes = truth.labels[label]
-    parts = [
-        _nearest_label(sizes, codes, np.concatenate([f.train, f.validation]), f.test)
+    codes, classes = truth.labels[label], truth.classes[label]
+    shares = [
+        _shares_of_nearest(sizes, codes, classes, np.concatenate([f.train, f.validation]), f.test)
         for f in protocol.folds
     ]
-    hot = multi_hot(np.concatenate(parts), truth.classes[label])
-    return 0.9 * hot + 0.1 / hot.shape[1]
+    return 0.9 * np.concatenate(shares) + 0.1 / classes
 
 
-def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArray) -> IntArray:
+def _shares_of_nearest(
+    sizes: Floats, codes: IntArray, classes: int, train: IntArray, test: IntArray
+) -> Floats:
+    """How often each class occurs (m, C) among the training clips nearest in size to test clips.
+
+    Many clips have one size, so that many are the nearest.
+    """
     train = train[is_known(codes[train])]
+    hot = multi_hot(codes[train], classes)
     sd = sizes[train].std(axis=0)
     scaled = sizes / np.where(sd > 0, sd, 1.0)
+    known, group = np.unique(scaled[train], axis=0, return_inverse=True)
+    shares = np.stack([hot[group.ravel() == one].mean(axis=0) for one in range(len(known))])
     # One size at a time: few differ, and all distances at once would need much memory.
     different, which = np.unique(scaled[test], axis=0, return_inverse=True)
-    nearest = [((one - scaled[train]) ** 2).sum(axis=1).argmin() for one in different]
-    return codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]]
+    nearest = []
+    for one in different:
+        distance = ((one - known) ** 2).sum(axis=1)
+        nearest.append(shares[distance == distance.min()].mean(axis=0))
+    return np.stack(nearest)[which.ravel()]
 
 
 def void_labels(controls: Sequence[Control]) -> dict[str, str]:
