@@ -287,6 +287,17 @@ def test_a_strangers_file_name_moves_no_cursor_of_the_demos_terminal(
     assert "\x1b" not in done.stdout and done.stdout.count(r"a\x1b[2Jb") == 3
 
 
+def test_the_demos_report_is_text_whatever_bytes_a_name_has(
+    short_clip: Path, called: Any, tmp_path: Path
+) -> None:
+    """It ended in a traceback, and all that was made was taken back."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(short_clip.read_bytes())
+    done = called("demo", name, "-o", ".", "--method", "blacken", "--allow-gaps")
+    assert done.returncode == 0
+    assert "caf\\udce9" in next(tmp_path.glob("*_report.html")).read_text("utf-8")
+
+
 @pytest.mark.parametrize("of", ["Python", "torch"])
 def test_too_little_memory_is_one_sentence(
     of: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

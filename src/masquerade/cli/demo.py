@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import escape
+from masquerade.errors import escape, readable
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Pixels
@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
             frames = receipt.source.frames
             raw = appear(beside, private=True)
             stills = side_by_side(source, appear(made), raw, frames=frames)
-            appear(about).write_text(render_page(receipt, stills=stills), "utf-8")
+            page = readable(render_page(receipt, stills=stills))
+            appear(about).write_text(page, "utf-8")
 
         pipeline = build_pipeline(build(options.method), config)
         receipt = run_file(source, made, pipeline, progress=bar, also=show)
