@@ -36,6 +36,14 @@ def test_a_leak_is_told_by_the_exit_code_whoever_reads_the_words(
     assert "Traceback" not in ended.stderr and "Broken" not in ended.stderr
 
 
+def test_a_full_disk_behind_the_words_takes_no_leak_back(clip: Path, tmp_path: Path) -> None:
+    """The page was not written, and the exit code was that of an error."""
+    page = tmp_path / "page.html"
+    ended = run(">/dev/full", "attack", clip, "--quick", "--frames", 1, "-o", page)
+    assert ended.returncode == 4 and page.exists()
+    assert ended.stderr.splitlines()[-1] == "masquerade: No space left on device."
+
+
 def test_closed_streams_end_no_work(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "safe.mp4"
     ended = run(">&- 2>&- <&-", "anonymize", clip, "-o", out, *HIDDEN)

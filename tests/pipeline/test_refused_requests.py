@@ -275,8 +275,15 @@ def test_a_dash_names_no_output(
     assert main([*words, *output]) == 2
     printed = capsys.readouterr()
     assert f"{flag} - would be standard output" in printed.err and not printed.out
-    assert main(["export", "blur", "-o", "-"]) == 2
-    assert "-o - would be standard output" in capsys.readouterr().err
+    folders = (
+        ("evaluate", "--method", "blur"),
+        ("train", "spact"),
+        ("benchmark", "quick"),
+        ("demo",),
+    )
+    for verb in (("export", "blur"), *folders):
+        assert main([*verb, "-o", "-"]) == 2
+        assert "-o - would be standard output" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain, pairwise
 from typing import Any
 
 VERBS = (
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     with suppress(AttributeError):  # a stream of another kind was put in its place
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
+    code = 0
     try:
         code = _verb(words)
         print(end="", flush=True)  # flush here, where a full disk is still reported
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         if _reports():
             print(f"masquerade: {error}", file=sys.stderr)
-        return error.exit_code
+        return code or error.exit_code  # what could not be printed takes nothing back
     finally:
         sys.unraisablehook = hook
         if argv is None:  # the process ends, and Python gives up our handlers before it does
@@ -146,15 +148,23 @@ def _verb(words: list[str]) -> int:
 
 
 def _check_words(verb: str, words: list[str]) -> None:
-    """Refuse empty file names, and addresses where a verb reads local files only.
+    """Refuse empty file names, "-" as an output, and addresses where a verb reads local files only.
 
     Raises:
-        UsageError: a name is empty, or an address stands where only files are read.
+        UsageError: a name is empty, an output is "-", or an address stands where only files are
+            read.
     """
     from masquerade.errors import UsageError
     from masquerade.object_store import STORES, refuse_no_store, scheme_of
 
     values = [w.partition("=")[2] if w.startswith("--") and "=" in w else w for w in words]
+    if verb != "live":
+        parts = chain.from_iterable(w.split("=", 1) if w[:1] == "-" else [w] for w in words)
+        for flag, value in pairwise(parts):
+            if flag in ("-o", "--output") and value == "-":
+                from masquerade.storage import refuse_standard_output
+
+                refuse_standard_output(value, flag)
     if verb not in MAY_BE_EMPTY and "" in (words if verb in READ_ADDRESSES else values):
         raise UsageError(
             "an empty name, as an unset variable gives, would stand for the current folder: name "

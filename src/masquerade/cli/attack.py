@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,7 @@ from masquerade.errors import (
     as_masquerade_error,
     escape,
     name_some,
+    readable,
 )
 from masquerade.storage import atomic_write, temporary_file
 
@@ -80,10 +81,26 @@ def main(argv: list[str]) -> int:
             pass  # a place that takes no file is refused before the work of minutes, not after it
     with StepProgress(quiet=options.quiet or options.json) as progress:
         report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
+    codes = []
+    for step in (_write_page, _print_report):  # each also where the other fails, as on a full disk
+        try:
+            step(report, options)
+        except (MasqueradeError, OSError) as error:
+            print(f"masquerade: {as_masquerade_error(error)}", file=sys.stderr)
+            codes.append(getattr(error, "exit_code", 1))
+            options = replace(options, output=None)  # there is no page to speak of
+    return report.exit_code or max(codes, default=0)  # nothing that was recovered is taken back
+
+
+def _print_report(report: AttackReport, options: Options) -> None:
+    """Print what was found, and on standard error what was not attacked."""
     if options.json:
         print(json.dumps(report.plain(), indent=1))
     else:
         _print(report, options)
+        if options.output is not None and not options.quiet:
+            shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
+            print(f"{escape(options.output)} {shows}.")
     for video in report.not_attacked:
         end = " to its end" if video.findings else ""
         says = f"{escape(video.path)} could not be attacked{end}: {escape(str(video.error))}"
@@ -97,34 +114,19 @@ def main(argv: list[str]) -> int:
     if report.passed_over:
         listed = name_some([escape(one) for one in report.passed_over], MOST_NAMED)
         print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
-    failed = _write_page(report, options)
-    if failed is not None:  # it takes nothing back that was recovered
-        print(f"masquerade: {failed}", file=sys.stderr)
-        return report.exit_code or failed.exit_code
-    return report.exit_code
 
 
-def _write_page(report: AttackReport, options: Options) -> MasqueradeError | None:
-    """Write the page, if one is asked for, and say that it is there; gives why it could not be."""
+def _write_page(report: AttackReport, options: Options) -> None:
+    """Write the page, if one is asked for."""
     from masquerade.report.attack_page import render_attack_page
 
     if options.output is None:
-        return None
-    page = render_attack_page(report, pictures=options.pictures)
-    try:
-        with atomic_write(
-            options.output, overwrite=options.overwrite, private=options.pictures
-        ) as part:
-            part.write_text(page, encoding="utf-8", errors="backslashreplace")
-    except (MasqueradeError, OSError) as error:
-        failed = as_masquerade_error(error)
-        if not isinstance(failed, MasqueradeError):
-            raise
-        return failed
-    if not (options.quiet or options.json):
-        shows = "shows the frames; guard it" if options.pictures else "has no frame in it"
-        print(f"{escape(options.output)} {shows}.")
-    return None
+        return
+    page = readable(render_attack_page(report, pictures=options.pictures))
+    with atomic_write(
+        options.output, overwrite=options.overwrite, private=options.pictures
+    ) as part:
+        part.write_text(page, "utf-8")
 
 
 def _print(report: AttackReport, options: Options) -> None:

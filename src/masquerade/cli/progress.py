@@ -187,6 +187,7 @@ class StepProgress(Progress):
         """
         if INTERRUPTED.is_set():  # what it raised was lost in a finalizer, or in FFmpeg
             raise KeyboardInterrupt
+        what, now = escape(what), escape(now)  # they may hold names of files
         words, title = "at most " if most else "", ", ".join(filter(None, (what, now, left)))
         time = monotonic()
         if begins := self._step != (what, of):
