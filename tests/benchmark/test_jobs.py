@@ -21,8 +21,8 @@ import masquerade
 from masquerade.benchmark.commands import LocalCommands, RayCommands, visible_gpus
 from masquerade.benchmark.durations import Durations, OpenJob, SpentTimes, TimeLeft
 from masquerade.benchmark.jobs import (
-    CONVERTED_BY,
-    TRAINED_BY,
+    CONVERSION_CODE,
+    TRAINING_CODE,
     Job,
     JobRunner,
     Part,
@@ -556,9 +556,10 @@ def test_data_and_trainings_follow_from_the_code_that_makes_them(
     monkeypatch.setattr("masquerade.benchmark.jobs.code_digest", lambda *which: repr(which))
     assert places.data_digest(SUITE, "drawn") != places.data_digest(SUITE, "made")
     converted_by, learned_from = (
-        {path for one in files for path in SOURCE.glob(one)} for files in (CONVERTED_BY, TRAINED_BY)
+        {path for one in files for path in SOURCE.glob(one)}
+        for files in (CONVERSION_CODE, TRAINING_CODE)
     )
-    assert {SOURCE / file for file in CONVERTED_BY if "*" not in file} <= converted_by
+    assert {SOURCE / file for file in CONVERSION_CODE if "*" not in file} <= converted_by
     for read in READERS.values():
         assert Path(inspect.getfile(read)) in converted_by
     for file in ("extraction/extract_video.py", "video/read.py", "evaluation/protocols.py"):

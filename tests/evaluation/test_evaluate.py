@@ -196,8 +196,8 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     known = fits.folder_of("blur", clips)
     assert fits.folder_of("blur", clips) == known
     source = Path(executor.__file__).parents[1]
-    assert all(any(source.glob(part)) for part in executor.FITTED_BY)
-    digested = {path for part in executor.FITTED_BY for path in source.glob(part)}
+    assert all(any(source.glob(part)) for part in executor.FITTING_CODE)
+    digested = {path for part in executor.FITTING_CODE for path in source.glob(part)}
     for used in (fit_predict, KernelRidge, ResizedClips, middle_crop, augment, multi_hot, Preset):
         assert Path(inspect.getfile(used)) in digested, used
     monkeypatch.setattr(executor, "code_digest", lambda *patterns: "changed")

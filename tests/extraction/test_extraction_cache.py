@@ -38,10 +38,10 @@ from masquerade.anonymizer import Person
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import (
-    FOUND_BY,
-    HIDDEN_BY,
-    READ_BY,
-    WRITTEN_BY,
+    HIDING_CODE,
+    READING_CODE,
+    REGION_CODE,
+    WRITING_CODE,
     ExtractionConfig,
     JoinedRegions,
     config_digest,
@@ -217,15 +217,15 @@ def test_the_key_has_the_text_of_networks_and_shared_files(
     read: list[str] = []
     plain = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), plain(path))[1])
-    code_digest.__wrapped__(*HIDDEN_BY)
+    code_digest.__wrapped__(*HIDING_CODE)
     assert {"optical_flow.py", "key_vit.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(
         read
     )
     read.clear()
-    code_digest.__wrapped__(*FOUND_BY)
+    code_digest.__wrapped__(*REGION_CODE)
     assert "boxes.py" in read and "blend.py" not in read
     read.clear()
-    code_digest.__wrapped__(*READ_BY)
+    code_digest.__wrapped__(*READING_CODE)
     assert {"read.py", "color.py", "extract_video.py", "stacked_clip.py", "optical_flow.py"} <= set(
         read
     )
@@ -625,7 +625,7 @@ def test_the_code_that_clips_are_kept_under_is_all_that_makes_them() -> None:
             if found := re.match(r"(?:from|import) masquerade\.([\w.]+)", line):
                 name = found[1].replace(".", "/")
                 taken.add(f"{name}/__init__.py" if (package / name).is_dir() else f"{name}.py")
-    patterns = [each.replace("**/", "") for each in (*READ_BY, *HIDDEN_BY, *WRITTEN_BY)]
+    patterns = [each.replace("**/", "") for each in (*READING_CODE, *HIDING_CODE, *WRITING_CODE)]
     listed = {one for one in taken if any(fnmatch(one, each) for each in patterns)}
     no_pixels = {
         *("checkpoint.py", "datasets/manifest.py", "errors.py", "pipeline/coverage.py"),

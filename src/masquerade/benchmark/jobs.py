@@ -34,25 +34,25 @@ from masquerade.benchmark.try_out import trained_words
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
-from masquerade.extraction.config import READ_BY
+from masquerade.extraction.config import READING_CODE
 from masquerade.methods import METHODS
 from masquerade.storage import code_digest, file_digest, file_signature
-from masquerade.training.engine import STEPPED_BY
+from masquerade.training.engine import STEP_CODE
 from masquerade.training.step_time import read_step_time
 
-TRAINED_BY = (
-    *READ_BY,  # which frames of a video, and how they become clips
-    *STEPPED_BY,
+TRAINING_CODE = (
+    *READING_CODE,  # which frames of a video, and how they become clips
+    *STEP_CODE,
     *("datasets/splits.py", "datasets/manifest.py"),
     *("evaluation/protocols.py", "cli/train.py"),  # which rows a fold leaves out
 )
 """Source files that decide what a training learns: their digest is part of its folder's name."""
 
-DRAWN_BY = "datasets/mimes/**/*.py"
+DRAWING_CODE = "datasets/mimes/**/*.py"
 """Source files that draw the synthetic people of a dataset."""
 
 
-CONVERTED_BY = (
+CONVERSION_CODE = (
     *("datasets/published/*.py", "datasets/manifest.py", "datasets/splits.py"),
     *("datasets/overlap.py", "cli/data.py"),
 )
@@ -130,7 +130,7 @@ class Places:
             words = shlex.split(source.draw or source.convert or "")
             others = named_data(suite, source.convert or "")
             known = [words, *(self.data_digest(suite, other) for other in others)]
-            made_by = (DRAWN_BY,) if source.draw is not None else CONVERTED_BY
+            made_by = (DRAWING_CODE,) if source.draw is not None else CONVERSION_CODE
             known.append(code_digest(*made_by))
             if source.convert is not None:
                 known.append(self._label_files_digest(words))
@@ -188,7 +188,7 @@ class Places:
         train = row.train or ""
         data = [table.learned, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self.content_digest(suite, name)) for name in data]]
-        known.append(code_digest(*TRAINED_BY))
+        known.append(code_digest(*TRAINING_CODE))
         known += self._named_file_digests(split_words(train, self.given))
         if self._starts_from_image(row):
             known.append(self._image_digest)

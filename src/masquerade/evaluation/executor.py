@@ -41,7 +41,7 @@ from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
 LARGE_LABELS = 2**20  # bytes of one label's codes from which on workers read them from a file
-FITTED_BY = (
+FITTING_CODE = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
     *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
     *("evaluation/published_start.py", "evaluation/reconstruction.py"),
@@ -125,7 +125,7 @@ class Executor:
         """
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
         content.update(repr(replace(self.preset, attackers={})).encode())
-        content.update(code_digest(*FITTED_BY).encode())
+        content.update(code_digest(*FITTING_CODE).encode())
         plain = re.sub(r"\W+", "-", name).strip("-")[:MOST_LETTERS]
         make_private(self.folder)
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"

@@ -36,13 +36,13 @@ Content = Literal["frames", "stacked", "flow", "packets", "poses", "joints"]
 Aspect = Literal["squeeze", "crop"]
 PIXELS: tuple[Content, ...] = ("frames", "stacked", "flow")
 """Contents that are made of pixels of some frames, and held in bytes."""
-READ_BY = (
+READING_CODE = (
     *("extraction/*.py", "video/*.py", "models/optical_flow.py", "anonymizer.py"),
     "datasets/clip_sampling.py",
 )
-FOUND_BY = ("regions/*.py", "models/*.py")
-HIDDEN_BY = (*FOUND_BY, "methods/**/*.py", "pipeline/stream.py", "anonymizer.py")
-WRITTEN_BY = ("pipeline/pictures.py", "pipeline/config.py")
+REGION_CODE = ("regions/*.py", "models/*.py")
+HIDING_CODE = (*REGION_CODE, "methods/**/*.py", "pipeline/stream.py", "anonymizer.py")
+WRITING_CODE = ("pipeline/pictures.py", "pipeline/config.py")
 """The files whose code makes clips, regions, what is hidden, and files that are read again: all are
 made anew when it changes."""
 WHOLE = ("squeeze", 1, 1)
@@ -247,7 +247,7 @@ def config_digest(config: ExtractionConfig) -> str:
 
     content: dict[str, Any] = {
         "masquerade": __version__,
-        "code": code_digest(*READ_BY),
+        "code": code_digest(*READING_CODE),
         "sampling": [*config.shape, config.stride, config.sample_first, config.padding],
         "through_file": config.through_file,
         "index": ENTRY,
@@ -259,9 +259,9 @@ def config_digest(config: ExtractionConfig) -> str:
         content["content"] = config.content
     if config.through_file or config.content == "packets":
         content["file"] = asdict(config.file)
-        content["written by"] = code_digest(*WRITTEN_BY)
+        content["written by"] = code_digest(*WRITING_CODE)
     if config.content in ("poses", "joints"):  # own code finds poses, on raw video too
-        content |= {"regions": regions, "sources": code_digest(*HIDDEN_BY)}
+        content |= {"regions": regions, "sources": code_digest(*HIDING_CODE)}
     if config.method is not None:
         within, plain = None, RegionConfig()
         own = f"source's own, {plain.mask_scale}, {plain.feather}"
@@ -270,7 +270,7 @@ def config_digest(config: ExtractionConfig) -> str:
         content |= {
             "method": _describe_method(config.method),
             "regions": regions,
-            "sources": code_digest(*HIDDEN_BY),
+            "sources": code_digest(*HIDING_CODE),
             "cover": [str(part) for part in config.cover[:3]] if config.cover else own,
             "within": within,
             "outside": config.outside,
@@ -285,7 +285,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     searched = config.method is not None or config.content == "poses"
     if not searched or content[0] in ("frame", region_class("frame")[0]):
         return None
-    content += [code_digest(*FOUND_BY, *READ_BY), config.sample_first]
+    content += [code_digest(*REGION_CODE, *READING_CODE), config.sample_first]
     return folder / f"regions-{_json_digest(content)[:12]}"
 
 

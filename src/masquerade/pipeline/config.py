@@ -51,7 +51,7 @@ REGION_ARGUMENTS = (
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 FILES = ("detector_weights", "key_weights", "models")  # of REGION_ARGUMENTS: files of networks
 CHOICE_FIELDS = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
-NUMBERED_BY = ("regions/*.py", "models/*.py", "video/*.py")  # code that people's numbers come from
+NUMBERING_CODE = ("regions/*.py", "models/*.py", "video/*.py")  # which numbers people
 BESIDE_CHOSEN = {"templates", "text", "boxes"}  # regions that hide nobody by themselves
 Reach = Annotated[int, at_least(0, 1000)]
 Rate = Annotated[float, at_least(0.001, 1000)]
@@ -386,7 +386,7 @@ def numbering(config: PipelineConfig, source: Any) -> str:
     name, arguments = region_arguments(config)[0]
     plain = {key: str(value) for key, value in arguments.items() if key not in CHOICE_FIELDS}
     model = getattr(source, "sources", (source,))[0].model_sha256
-    by = {"model": model, "version": __version__, "code": code_digest(*NUMBERED_BY)}
+    by = {"model": model, "version": __version__, "code": code_digest(*NUMBERING_CODE)}
     return config_hash({"name": name, "arguments": plain, **by})
 
 

@@ -26,7 +26,7 @@ from masquerade.training.sharding import full_state, load_optimizer
 Row = dict[str, float]
 """One epoch in the log: number by column."""
 
-STEPPED_BY = (
+STEP_CODE = (
     *("training/**/*.py", "models/**/*.py", "methods/**/*.py"),
     *("datasets/augmentation.py", "metrics/classification.py"),
 )
@@ -60,7 +60,7 @@ class Trainer:
             self.half = torch.bfloat16 if bfloat16 else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.state = TrainingState(digest=f"{digest} {code_digest(*STEPPED_BY)}")
+        self.state = TrainingState(digest=f"{digest} {code_digest(*STEP_CODE)}")
 
     @property
     def history(self) -> list[Row]:
