@@ -36,7 +36,7 @@ from masquerade.evaluation.attackers import TOGETHER, AttackOutputs
 from masquerade.evaluation.calibration import sigmoid
 from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.metric_specs import MEAN, MetricSpec
-from masquerade.evaluation.results import Finding
+from masquerade.evaluation.results import LabelResult
 from masquerade.evaluation.scoring import score_label
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.leakage import held_limit
@@ -372,7 +372,9 @@ def holds(
     rng: np.random.Generator, of: Population, mine: ScoringInput, raw: ScoringInput
 ) -> dict[str, float]:
     """Whether each claim about one simulated evaluation is true, and what was gained."""
-    found: Finding = score_label(of.spec, mine, raw, predicted_actions=(), utility=None, void=None)
+    found: LabelResult = score_label(
+        of.spec, mine, raw, predicted_actions=(), utility=None, void=None
+    )
     known = np.array(of.accuracies)
     sizes = np.bincount(mine.test.fold, minlength=FOLDS)
     chosen = true_score(rng, of, found.chosen, sizes)

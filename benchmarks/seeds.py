@@ -18,13 +18,13 @@ from saved_predictions import SavedTable, add_arguments, read_saved
 
 from masquerade.benchmark.suite import read_suite
 from masquerade.evaluation.attacker_choice import join_table
-from masquerade.evaluation.results import Finding
+from masquerade.evaluation.results import LabelResult
 from masquerade.evaluation.scoring import score_table
 
 ASKED = 90.0  # per cent of the cells
 
 
-def tables(saved: SavedTable) -> list[dict[tuple[str, str], Finding]]:
+def tables(saved: SavedTable) -> list[dict[tuple[str, str], LabelResult]]:
     """The findings of each seed by row and label."""
     return [
         {
@@ -40,7 +40,7 @@ def tables(saved: SavedTable) -> list[dict[tuple[str, str], Finding]]:
     ]
 
 
-def share_held(every: list[dict[tuple[str, str], Finding]]) -> tuple[int, int]:
+def share_held(every: list[dict[tuple[str, str], LabelResult]]) -> tuple[int, int]:
     """In how many pairs of seeds and cells the interval of one holds the score of the other."""
     held = count = 0
     for one, other in itertools.permutations(every, 2):
@@ -52,7 +52,7 @@ def share_held(every: list[dict[tuple[str, str], Finding]]) -> tuple[int, int]:
     return held, count
 
 
-def page(given: argparse.Namespace, every: list[dict[tuple[str, str], Finding]]) -> str:
+def page(given: argparse.Namespace, every: list[dict[tuple[str, str], LabelResult]]) -> str:
     """The page: the share of all cells, and each cell by seed."""
     held, count = share_held(every)
     lines = [

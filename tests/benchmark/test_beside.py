@@ -10,7 +10,7 @@ import pytest
 from masquerade.benchmark.beside import OurScores, beside_paper, our_cells, our_scores
 from masquerade.benchmark.suite import Suite, parse_suite
 from masquerade.errors import UsageError
-from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
+from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, LabelResult, NetworkMean, Row
 from masquerade.metrics.intervals import Score
 
 
@@ -29,7 +29,7 @@ def finding(label: str, metric: str, value: float, *, use: str = "private", raw:
         ),
         Attack(family="raw", name="raw resnet-50", validation=0.5, test=score(raw), seed_sd=None),
     )
-    return Finding(
+    return LabelResult(
         label=label,
         use=use,
         metric=metric,
@@ -47,7 +47,7 @@ def finding(label: str, metric: str, value: float, *, use: str = "private", raw:
     )
 
 
-def row(name: str, *findings: Finding, **changes: Any) -> Row:
+def row(name: str, *findings: LabelResult, **changes: Any) -> Row:
     plain: dict[str, Any] = dict(
         method=None, arguments={}, regions="frame", not_applicable=None, clips=9, skipped={}
     )
@@ -168,7 +168,7 @@ def test_a_mean_over_fewer_attributes_is_no_floor_of_the_printed_one(
     assert [one.value for one in found.floors if one.metric == "cMAP"] == pytest.approx(floors)
 
 
-def beside_mean_over(*attributes: Finding) -> OurScores:
+def beside_mean_over(*attributes: LabelResult) -> OurScores:
     mean = finding("attributes by cMAP", "cMAP", 0.8)
     mean = replace(mean, floors={"constant": score(0.3)})
     action = finding("action", "top-1", 0.5, use="utility")
@@ -207,7 +207,7 @@ def test_of_untrained_methods_the_asked_for_attackers_stand_there() -> None:
 
 
 def test_where_the_mean_over_networks_was_asked_for_it_stands_there() -> None:
-    def means(label: str, *, use: str, **each: float) -> Finding:
+    def means(label: str, *, use: str, **each: float) -> LabelResult:
         every = tuple(
             NetworkMean(family=family, reads=reads, networks=("x",), score=score(each[key]))
             for key, (family, reads) in {

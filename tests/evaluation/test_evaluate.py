@@ -27,7 +27,7 @@ from masquerade.evaluation.kernel_ridge import KernelRidge
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import Preset, get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
-from masquerade.evaluation.results import Finding, Row
+from masquerade.evaluation.results import LabelResult, Row
 from masquerade.extraction import extract_video
 from masquerade.extraction.dataset import ResizedClips, from_tensor
 from masquerade.methods import build
@@ -37,7 +37,7 @@ def row(evaluation: Evaluation, name: str) -> Row:
     return next(one for one in evaluation.rows if one.name == name)
 
 
-def found(evaluation: Evaluation, name: str, label: str) -> Finding:
+def found(evaluation: Evaluation, name: str, label: str) -> LabelResult:
     finding = row(evaluation, name).finding(label)
     assert finding is not None
     return finding

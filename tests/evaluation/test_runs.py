@@ -23,7 +23,7 @@ from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.protocols import UNSEEN
-from masquerade.evaluation.results import Control, Finding, from_json
+from masquerade.evaluation.results import Control, LabelResult, from_json
 from masquerade.evaluation.scoring import score_method
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.methods import build
@@ -133,11 +133,11 @@ def test_a_channel_must_tell_more_than_counts_as_held_behind_methods_too(
     """The limit of held goes by what is read after a method as well, and so does the control."""
     behind, limits = controls.with_transforming_attackers, []
 
-    def nearly_all(*given: Any) -> tuple[Finding, ...]:
+    def nearly_all(*given: Any) -> tuple[LabelResult, ...]:
         found = behind(*given)
         return tuple(replace(one, score=replace(one.score, value=0.987)) for one in found)
 
-    def limited(_: object, found: Finding) -> list[Control]:
+    def limited(_: object, found: LabelResult) -> list[Control]:
         limits.append(found.score.value)
         return []
 

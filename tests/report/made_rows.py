@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.evaluation.results import (
     Attack,
-    Finding,
+    LabelResult,
     Row,
 )
 from masquerade.metrics.intervals import Score
@@ -26,14 +26,14 @@ def attack(family: str, test: Score) -> Attack:
     return Attack(family=family, name=f"{family} tiny", validation=0.5, test=test, seed_sd=None)
 
 
-def action(value: float) -> Finding:
+def action(value: float) -> LabelResult:
     """The action behind a method."""
     return finding("action", "utility", "top-1", "people unseen", score(value), {"constant": 0.17})
 
 
 def private(
     label: str, value: float, *, half: float = 0.05, protects: bool | None = None, **more: Any
-) -> Finding:
+) -> LabelResult:
     """A private label behind a method; floor and raw video are .05 and .9, or .5 and .9."""
     same = label == "identity"
     floor = 0.05 if same else 0.5
@@ -68,7 +68,7 @@ def finding(
     mine: Score,
     floors: Mapping[str, float],
     **more: Any,
-) -> Finding:
+) -> LabelResult:
     """A finding of two attackers, of which the first was chosen."""
     other = score((mine.value or 0.0) - 0.01, 0.02)
     given: dict[str, Any] = {
@@ -79,7 +79,7 @@ def finding(
         "void": None,
         **more,
     }
-    return Finding(
+    return LabelResult(
         label=label,
         use=use,
         metric=metric,
@@ -95,7 +95,7 @@ def finding(
     )
 
 
-def row(name: str, method: str | None, *findings: Finding, **more: Any) -> Row:
+def row(name: str, method: str | None, *findings: LabelResult, **more: Any) -> Row:
     """A method's row."""
     given: dict[str, Any] = {"arguments": {}, "regions": "frame", "not_applicable": None, **more}
     return Row(

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from made_rows import action, private, row, score
 
-from masquerade.evaluation.results import Evaluation, Finding, NetworkMean
+from masquerade.evaluation.results import Evaluation, LabelResult, NetworkMean
 from masquerade.report.benchmark_page import render_benchmark
 from masquerade.report.weight_sweep import STEPS, network_mean, weight_sweeps
 
 
-def averaged(found: Finding, **means: float) -> Finding:
+def averaged(found: LabelResult, **means: float) -> LabelResult:
     """A finding with means of two networks, by family and what they read: raw_clips=.5."""
     every = []
     for name, value in means.items():

@@ -15,7 +15,7 @@ from masquerade.benchmark.published import PublishedColumn, load_published
 from masquerade.benchmark.published_markdown import format_score, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
 from masquerade.evaluation.metric_specs import F1_THRESHOLDS, MEAN, mean_name
-from masquerade.evaluation.results import Evaluation, Finding, Row, best_on_validation
+from masquerade.evaluation.results import Evaluation, LabelResult, Row, best_on_validation
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda
 
@@ -216,7 +216,7 @@ def _void_attributes(line: Row) -> list[str]:
     ]
 
 
-def _finding(line: Row, column: PublishedColumn) -> Finding | None:
+def _finding(line: Row, column: PublishedColumn) -> LabelResult | None:
     """Our result of a printed column's label in its metric; None: there is none."""
     if column.measures == "action":
         mine = [one for one in line.findings if one.use == "utility"]
@@ -231,7 +231,7 @@ def _finding(line: Row, column: PublishedColumn) -> Finding | None:
     return next((one for one in mine if one.metric == column.metric), None)
 
 
-def _score(table: SuiteTable, line: _Line, finding: Finding) -> Score | None:
+def _score(table: SuiteTable, line: _Line, finding: LabelResult) -> Score | None:
     """The score that stands beside the paper's."""
     network = line.action if finding.use == "utility" else line.private
     if network is not None:
@@ -247,7 +247,7 @@ def _score(table: SuiteTable, line: _Line, finding: Finding) -> Score | None:
     return None if best is None else best.test
 
 
-def _seen(finding: Finding) -> Score:
+def _seen(finding: LabelResult) -> Score:
     """The score of the best attacker on validation clips among those that see only the video."""
     seeing = [one for one in finding.attacks if one.counts and one.family not in TOLD]
     best = None if finding.use == "utility" else best_on_validation(seeing)
@@ -262,7 +262,7 @@ def _families(table: SuiteTable, row: SuiteRow) -> tuple[str, ...]:
     return (table.published_attackers,)
 
 
-def _reads(finding: Finding) -> str:
+def _reads(finding: LabelResult) -> str:
     """What the averaged networks see, as in the paper: clips for the action, else single frames."""
     return "clips" if finding.use == "utility" else "stills"
 

@@ -31,7 +31,7 @@ from masquerade.evaluation.metric_specs import (
 )
 from masquerade.evaluation.presets import Channel
 from masquerade.evaluation.protocols import Protocol
-from masquerade.evaluation.results import Control, Finding
+from masquerade.evaluation.results import Control, LabelResult
 from masquerade.evaluation.scoring import (
     channel_scores,
     score_method,
@@ -48,7 +48,7 @@ SHUFFLES = 2
 """A sound evaluation fails one in forty times; only one that fails twice counts."""
 
 
-def positive_control(found: Finding) -> Control:
+def positive_control(found: LabelResult) -> Control:
     """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
     floor = _highest_floor(found)
     passed = found.score.low is not None and found.score.low > floor
@@ -63,8 +63,10 @@ class PositiveControls:
 
     specs: dict[str, tuple[MetricSpec, ...]]  # means are over labels that are read in it
     notes: tuple[str, ...]  # on labels that are left out of means
-    alone: tuple[Finding, ...]  # by attackers of raw video itself
-    rescored: tuple[Finding, ...]  # the same, with scores by attackers who may anonymize it first
+    alone: tuple[LabelResult, ...]  # by attackers of raw video itself
+    rescored: tuple[
+        LabelResult, ...
+    ]  # the same, with scores by attackers who may anonymize it first
     controls: tuple[Control, ...]
 
 
@@ -90,7 +92,7 @@ def positive_controls(
 
     def check(
         of: Mapping[str, Sequence[MetricSpec]],
-    ) -> tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Control, ...]]:
+    ) -> tuple[tuple[LabelResult, ...], tuple[LabelResult, ...], tuple[Control, ...]]:
         alone = score_method(raw, truth, of)
         rescored = with_transforming_attackers(alone, every, truth, of)
         return alone, rescored, tuple(map(positive_control, rescored))
@@ -127,7 +129,7 @@ def raw_controls(
     return [*found, *(one for one in poses if one is not None)]
 
 
-def pose_control(found: Finding) -> Control | None:
+def pose_control(found: LabelResult) -> Control | None:
     """Whether attackers that see poses only succeed on raw video; None: there are none."""
     best = found.best("pose")
     if best is None:
@@ -135,7 +137,7 @@ def pose_control(found: Finding) -> Control | None:
     return replace(positive_control(replace(found, score=best.test)), kind="poses")
 
 
-def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Control]:
+def channel_controls(scores: Mapping[Channel, Score], found: LabelResult) -> list[Control]:
     """Check on raw video that attackers who see one channel alone succeed, channel by channel.
 
     They do where they surely read more than counts as held, a tenth of the way from the guess to
@@ -161,7 +163,7 @@ def channel_controls(scores: Mapping[Channel, Score], found: Finding) -> list[Co
     ]
 
 
-def _highest_floor(found: Finding) -> float:
+def _highest_floor(found: LabelResult) -> float:
     """The score of the best guess; of labels without any, 1, which nothing is above."""
     return max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
 

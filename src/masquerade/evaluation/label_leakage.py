@@ -32,7 +32,7 @@ class LabelLeakage(NamedTuple):
 
     leakage: Leakage | None = None  # whose `protects` is None where it is undecided
     undecided: str | None = None  # why a leakage within a tenth does not count as held
-    pooled: Score | None = None  # as in Finding
+    pooled: Score | None = None  # as in LabelResult
     pooled_floor: float | None = None
 
 

@@ -26,7 +26,7 @@ from masquerade.evaluation.reidentification import (
     compare_people,
     reidentify,
 )
-from masquerade.evaluation.results import Finding, Reidentification, Row
+from masquerade.evaluation.results import LabelResult, Reidentification, Row
 from masquerade.metrics.leakage import exceeds_held_limit, held_limit
 
 
@@ -57,7 +57,7 @@ def _surely_found(one: Reidentification) -> bool:
     return any(exceeds_held_limit(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
 
 
-def _leaking(one: Finding) -> Finding:
+def _leaking(one: LabelResult) -> LabelResult:
     """Return a finding as leaking, if it is of identity and was held or undecided."""
     if one.protocol != SAME or one.leakage is None:
         return one

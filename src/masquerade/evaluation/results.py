@@ -60,7 +60,7 @@ class NetworkMean:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class LabelResult:
     """The result of one label under one method."""
 
     # a column of the manifest, or `attributes` for the mean over the binary ones, or `attributes
@@ -198,7 +198,7 @@ class Row:
     skipped: Mapping[str, str]  # clips that could not be read, and why
     # of the attackers' fits, over all processes, also of those that were cached
     cpu_seconds: float
-    findings: tuple[Finding, ...]  # one a label
+    findings: tuple[LabelResult, ...]  # one a label
     runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
     coverage: DatasetCoverage | None = None  # how much of the videos was hidden; None: raw video
     poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw; none: they were not run
@@ -207,7 +207,7 @@ class Row:
     # across clips of unseen people, among published and among raw clips; none: not measured
     reidentification: tuple[Reidentification, ...] = ()
 
-    def finding(self, label: str) -> Finding | None:
+    def finding(self, label: str) -> LabelResult | None:
         """The result of a label; None: it was not measured."""
         return next((found for found in self.findings if found.label == label), None)
 
@@ -221,7 +221,7 @@ class Control:
     # `negative` (it is at chance where labels were shuffled), `clip size` or `clip size and length`
     # (what those alone tell)
     kind: str
-    label: str  # as in Finding
+    label: str  # as in LabelResult
     score: Score  # of the attacker
     floor: float  # the best trivial attacker's value, or chance
     passed: bool | None  # None where there is nothing to pass, as for clip sizes

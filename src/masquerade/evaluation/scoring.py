@@ -45,7 +45,7 @@ from masquerade.evaluation.metric_specs import (
 )
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
-from masquerade.evaluation.results import Attack, Finding, NetworkMean, TradeOff
+from masquerade.evaluation.results import Attack, LabelResult, NetworkMean, TradeOff
 from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
     Score,
@@ -103,7 +103,7 @@ def score_table(
     unread: Sequence[Mapping[str, str]] | None = None,
     means_of: Mapping[str, AttackerModel] | None = None,
     lambdas: Sequence[float] = (),
-) -> list[tuple[Finding, ...]]:
+) -> list[tuple[LabelResult, ...]]:
     """What is reported of all rows of a table, raw video first.
 
     Args:
@@ -133,11 +133,11 @@ def score_table(
 
 
 def with_transforming_attackers(
-    alone: Sequence[Finding],
+    alone: Sequence[LabelResult],
     every: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
-) -> tuple[Finding, ...]:
+) -> tuple[LabelResult, ...]:
     """Raw video's findings, with scores and floors by attackers who may anonymize it first."""
     strength, found = strengths(every, specs), []
     for name, one in every[0].items():
@@ -177,7 +177,7 @@ def score_method(
     unread: Mapping[str, str] | None = None,
     means_of: Mapping[str, AttackerModel] | None = None,
     lambdas: Sequence[float] = (),
-) -> tuple[Finding, ...]:
+) -> tuple[LabelResult, ...]:
     """What is reported of a method, label by label.
 
     `inputs` and `specs` are by protocol; `raw` is of raw video, None where the method is that;
@@ -279,7 +279,7 @@ def score_label(
     void: str | None,
     strength: Strength | None = None,
     unread: str | None = None,
-) -> Finding:
+) -> LabelResult:
     """What is reported of one label under one method; `utility` is the score of the action.
 
     `predicted_actions` are those of `predict_actions`; empty: none is guessed from.
@@ -293,7 +293,7 @@ def score_label(
     if private and utility is not None and result.value is not None:
         f_half = f_lambda(utility, at_least_chance(result.value, spec.metric))
     chosen = Counter(name for names in best.chosen for name in names)
-    return Finding(
+    return LabelResult(
         label=spec.name,
         use=spec.use,
         metric=spec.metric,

@@ -12,12 +12,14 @@ from masquerade.evaluation.controls import CheckedControls, attacked_channels, u
 from masquerade.evaluation.evaluated_clips import AttackedMethod, example_of
 from masquerade.evaluation.metric_specs import MetricSpec, notes_on_mean
 from masquerade.evaluation.protocols import counted_wrong
-from masquerade.evaluation.results import Finding, Row
+from masquerade.evaluation.results import LabelResult, Row
 from masquerade.extraction.config import as_text, region_names
 from masquerade.methods import METHODS, method_name
 
 
-def table_row(attacked: AttackedMethod, findings: tuple[Finding, ...], manifest: Manifest) -> Row:
+def table_row(
+    attacked: AttackedMethod, findings: tuple[LabelResult, ...], manifest: Manifest
+) -> Row:
     """The row of an attacked method, before its people are looked for in other clips."""
     method, clips = attacked.method, attacked.clips
     example = example_of(method)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from masquerade.benchmark.suite import Ablation
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.report.svg_charts import COLOURS, SHAPES, Series, lines
 from masquerade.report.verdicts import floor_value, headline_columns, title_of, void_mark
 
@@ -98,7 +98,7 @@ def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> 
     return [_panel(one, columns, void_mark(evaluation)) for one in found]
 
 
-def _panel(ablation: ComparedRows, columns: Sequence[Finding], mark: str) -> Panel:
+def _panel(ablation: ComparedRows, columns: Sequence[LabelResult], mark: str) -> Panel:
     series = []
     for index, column in enumerate(columns):
         found = [row.finding(column.label) for row in ablation.rows]

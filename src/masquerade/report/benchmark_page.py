@@ -17,7 +17,7 @@ from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import TimeSpent
 from masquerade.errors import MasqueradeError, UsageError, readable
-from masquerade.evaluation.results import Control, Evaluation, Finding, Row
+from masquerade.evaluation.results import Control, Evaluation, LabelResult, Row
 from masquerade.metrics.leakage import normalised
 from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
@@ -134,13 +134,13 @@ class Line(NamedTuple):
     learned: bool
     verdict: Verdict | None  # None: raw video
     cells: tuple[Cell | None, ...]
-    details: tuple[tuple[str, Finding, Verdict], ...]  # of every private label
+    details: tuple[tuple[str, LabelResult, Verdict], ...]  # of every private label
 
 
 class HeatTable(NamedTuple):
     """The highest score of each family of attackers on one label."""
 
-    found: Finding
+    found: LabelResult
     families: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, str, int, bool], ...]], ...]  # text, title, %, chosen
 
@@ -148,7 +148,7 @@ class HeatTable(NamedTuple):
 class MeanTable(NamedTuple):
     """The scores of each method averaged over all networks, for each main label."""
 
-    columns: tuple[Finding, ...]
+    columns: tuple[LabelResult, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     averaged: tuple[str, ...]  # the names of the networks, by label
 
@@ -163,13 +163,13 @@ class Section(NamedTuple):
     left_out: tuple[str, ...]  # sentences about videos that are not shown
     headline: Headline
     tone: str  # CSS class: the best verdict that any method has on the first private label
-    columns: tuple[Finding, ...]
+    columns: tuple[LabelResult, ...]
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
     plots: tuple[Markup, ...]
     sweeps: tuple[WeightSweep, ...]
     means: MeanTable | None
-    attributes: tuple[tuple[Finding, Markup], ...]
+    attributes: tuple[tuple[LabelResult, Markup], ...]
     heat: tuple[HeatTable, ...]
     panels: tuple[Panel, ...]
     controls: tuple[Control, ...]
@@ -403,19 +403,21 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
     )
 
 
-def _tone(evaluation: Evaluation, private: Sequence[Finding]) -> str:
+def _tone(evaluation: Evaluation, private: Sequence[LabelResult]) -> str:
     found = [(row, row.finding(one.label)) for row in evaluation.rows for one in private[:1]]
     words = {verdict(row, one).word for row, one in found if one and row.method is not None}
     best = next((word for word in ("held", "undecided", "leaks") if word in words), "n/a")
     return "void" if evaluation.void else best.replace("/", "")
 
 
-def _floor(found: Finding) -> str:
+def _floor(found: LabelResult) -> str:
     best = best_floor(found)
     return "n/a" if best is None else f"{number(best[1].value)} ({best[0]})"
 
 
-def _table_line(evaluation: Evaluation, row: Row, columns: Sequence[Finding], name: str) -> Line:
+def _table_line(
+    evaluation: Evaluation, row: Row, columns: Sequence[LabelResult], name: str
+) -> Line:
     is_raw = row.method is None and bool(row.findings)
     told = [row.finding(one.label) for one in (*columns, *other_columns(evaluation))]
     return Line(
@@ -434,7 +436,7 @@ def _table_line(evaluation: Evaluation, row: Row, columns: Sequence[Finding], na
     )
 
 
-def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
+def _cell(evaluation: Evaluation, row: Row, column: LabelResult) -> Cell | None:
     found = row.finding(column.label)
     if found is None:
         return None
@@ -470,7 +472,7 @@ def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
     )
 
 
-def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
+def _plot(evaluation: Evaluation, label: LabelResult, section: str) -> Markup:
     utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
     points = []
     for index, row in enumerate(evaluation.rows):
@@ -513,7 +515,7 @@ def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
     )
 
 
-def _means(evaluation: Evaluation, columns: Sequence[Finding]) -> MeanTable | None:
+def _means(evaluation: Evaluation, columns: Sequence[LabelResult]) -> MeanTable | None:
     """The means over networks that the paper prints; None: they were not asked for."""
     rows: list[tuple[str, tuple[str, ...]]] = []
     averaged: dict[str, None] = {}
@@ -532,12 +534,12 @@ def _means(evaluation: Evaluation, columns: Sequence[Finding]) -> MeanTable | No
     return MeanTable(tuple(columns), tuple(rows), tuple(averaged)) if rows else None
 
 
-def _each_attribute(evaluation: Evaluation) -> list[Finding]:
+def _each_attribute(evaluation: Evaluation) -> list[LabelResult]:
     columns = (*headline_columns(evaluation), *other_columns(evaluation))
     return [one for one in columns if one.use == "private"]
 
 
-def _bars(evaluation: Evaluation, label: Finding) -> Markup:
+def _bars(evaluation: Evaluation, label: LabelResult) -> Markup:
     entries = []
     for row in evaluation.rows:
         found = row.finding(label.label)
@@ -556,7 +558,7 @@ def _bars(evaluation: Evaluation, label: Finding) -> Markup:
     )
 
 
-def _heat(evaluation: Evaluation, label: Finding) -> HeatTable:
+def _heat(evaluation: Evaluation, label: LabelResult) -> HeatTable:
     found = [(row, one) for row in evaluation.rows if (one := row.finding(label.label))]
     ran = {one.family for _, each in found for one in each.attacks}
     known = (*(name for name in FAMILIES if name in ran), *sorted(ran - FAMILIES.keys()))

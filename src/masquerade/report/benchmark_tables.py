@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.metrics.intervals import Score
 from masquerade.report.numbers_and_columns import (
     highest_upper_end,
@@ -78,7 +78,7 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in text)
 
 
-def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...]:
+def _line(evaluation: Evaluation, row: Row, found: LabelResult) -> tuple[object, ...]:
     score, leaked, best = found.score, found.leakage, found.highest_score
     floor, raw = best_floor(found), raw_beside(evaluation, found)
     private = found.use == "private" and row.method is not None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, SAME, TAKES
-from masquerade.evaluation.results import Control, Evaluation, Finding, Row
+from masquerade.evaluation.results import Control, Evaluation, LabelResult, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 
@@ -35,7 +35,7 @@ def judged_controls(controls: Sequence[Control]) -> tuple[list[Control], list[Co
     return [one for one in judged if one.kind in together], alone
 
 
-def highest_upper_end(row: Row, found: Finding) -> float | None:
+def highest_upper_end(row: Row, found: LabelResult) -> float | None:
     """The highest upper end of all attackers that count.
 
     None for raw video, for the action, and where an end is unknown.
@@ -46,19 +46,19 @@ def highest_upper_end(row: Row, found: Finding) -> float | None:
     return max((end for end in ends if end is not None), default=None)
 
 
-def protocol_title(found: Finding, held_out: str) -> str:
+def protocol_title(found: LabelResult, held_out: str) -> str:
     """The test protocol of a finding as tables print it, such as `clips unseen`."""
     if found.protocol == SAME and held_out in (TAKES, *NOT_OF_PEOPLE):
         return f"{SAME}, other {held_out}"
     return found.protocol.replace("people", held_out)
 
 
-def all_columns(evaluation: Evaluation) -> list[Finding]:
+def all_columns(evaluation: Evaluation) -> list[LabelResult]:
     """The columns of a table, the action first, each as raw video's finding on its label."""
     return list(evaluation.rows[0].findings) if evaluation.rows else []
 
 
-def main_columns(evaluation: Evaluation) -> list[Finding]:
+def main_columns(evaluation: Evaluation) -> list[LabelResult]:
     """The columns of the table: of several binary attributes only their mean."""
     found = all_columns(evaluation)
     if not any(one.label == MEAN for one in found):

@@ -13,7 +13,7 @@ from masquerade.benchmark.published_markdown import markdown_cell
 from masquerade.errors import escape
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.reidentification import LINKAGE, RANK
-from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row, TradeOff
+from masquerade.evaluation.results import Evaluation, LabelResult, PosesSeen, Row, TradeOff
 from masquerade.metrics.intervals import Score
 from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.report.numbers_and_columns import (
@@ -128,7 +128,7 @@ ATTACKER_HEAD = ["video", "label", "attacker", "validation", "test", "sd over se
 YES_NO = {True: "yes", False: "NO", None: ""}
 
 
-def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
+def headings(columns: Sequence[LabelResult], held_out: str = "people") -> list[str]:
     """The heading of each column, with the word for who is held out together."""
     use = {"utility": "keep", "private": "hide"}
     return [
@@ -137,7 +137,7 @@ def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
     ]
 
 
-def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]:
+def lines(evaluation: Evaluation, columns: Sequence[LabelResult]) -> list[list[str]]:
     """The table's cells: floors, the clips' size, then a line a method."""
     body = _floor_lines(columns)
     sized = [one for one in evaluation.controls if one.passed is None]
@@ -152,7 +152,7 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
     return body
 
 
-def _floor_lines(columns: Sequence[Finding]) -> list[list[str]]:
+def _floor_lines(columns: Sequence[LabelResult]) -> list[list[str]]:
     """One table line for each floor, with its value for each label.
 
     They are those of raw video: the action that is predicted behind a method tells less.
@@ -281,16 +281,16 @@ def _cell(row: Row, label: str, void: str | None) -> str:
     return f"{text}{_at_most(row, found)} leakage {leakage}{word}{background}"
 
 
-def _at_most(row: Row, found: Finding) -> str:
+def _at_most(row: Row, found: LabelResult) -> str:
     most = highest_upper_end(row, found)
     return "" if most is None else f" at most {number(most)}"
 
 
-def _between_runs(row: Row, found: Finding) -> str:
+def _between_runs(row: Row, found: LabelResult) -> str:
     return f" ± {number(found.runs_sd)}" if row.runs > 1 and found.runs_sd is not None else ""
 
 
-def _background(found: Finding) -> str:
+def _background(found: LabelResult) -> str:
     best = found.best("background")
     return "" if best is None else f", background {number(best.test.value)}"
 
@@ -471,7 +471,7 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
     ]
 
 
-def pooled(found: Finding) -> str:
+def pooled(found: LabelResult) -> str:
     """What all clips of a person tell together, beside a guess from as many."""
     if found.pooled is None:
         return ""
@@ -547,7 +547,7 @@ def _attacker_lines(evaluation: Evaluation) -> list[list[str]]:
     ]
 
 
-def _marked(name: str, found: Finding) -> str:
+def _marked(name: str, found: LabelResult) -> str:
     """An attacker's name, bold where some test fold chose it, and how many did where not all."""
     chosen = found.chosen or ((found.strongest,),)
     count = sum(name in names for names in chosen)

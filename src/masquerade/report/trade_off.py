@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from masquerade.errors import readable
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, TAKES
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
 from masquerade.report.numbers_and_columns import number
@@ -37,12 +37,12 @@ def is_learned(row: Row) -> bool:
     return method is not None and method.learned
 
 
-def trade_off_labels(evaluation: Evaluation) -> list[Finding]:
+def trade_off_labels(evaluation: Evaluation) -> list[LabelResult]:
     """The private labels of the headline that are drawn, who it is first."""
     return [one for one in headline_columns(evaluation) if one.use == "private"][:DRAWN_LABELS]
 
 
-def axis_start(found: Finding, values: Iterable[float]) -> float:
+def axis_start(found: LabelResult, values: Iterable[float]) -> float:
     """The left end of a private label's axis.
 
     .35 of AUROC, else 0, or left of the least value where that is lower.
@@ -89,7 +89,7 @@ def trade_off_figure(
 
 
 def _panel(
-    axes: Axes, evaluation: Evaluation, label: Finding, aims: Mapping[str, float]
+    axes: Axes, evaluation: Evaluation, label: LabelResult, aims: Mapping[str, float]
 ) -> list[tuple[float, float, str]]:
     """Plot all methods on one private label; returns the points and their names."""
     points = []
@@ -129,14 +129,14 @@ def _scale_action(
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color="grey")
 
 
-def _held_out(found: Finding, evaluation: Evaluation) -> str:
+def _held_out(found: LabelResult, evaluation: Evaluation) -> str:
     who = evaluation.held_out
     if is_identity(found):
         return f"{'people' if who in (TAKES, *NOT_OF_PEOPLE) else who} in train, other clips"
     return f"{who} not in train"
 
 
-def _spot(axes: Axes, row: Row, action: Finding, private: Finding) -> bool:
+def _spot(axes: Axes, row: Row, action: LabelResult, private: LabelResult) -> bool:
     """One method; False where it has no score, or one that means nothing."""
     x, y = private.score, action.score
     if x.value is None or y.value is None or private.void or action.void:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from masquerade.evaluation.metric_specs import MEAN, mean_name
 from masquerade.evaluation.protocols import SAME
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import (
     at_least_chance,
@@ -60,12 +60,12 @@ def void_mark(evaluation: Evaluation) -> str:
     return " (void)" if evaluation.void else ""
 
 
-def is_identity(found: Finding) -> bool:
+def is_identity(found: LabelResult) -> bool:
     """Whether a label says who somebody is."""
     return found.use == "private" and found.protocol == SAME
 
 
-def title_of(found: Finding) -> str:
+def title_of(found: LabelResult) -> str:
     """A label's name for people who do not know the manifest's columns."""
     if found.use == "utility":
         return "Action kept"
@@ -75,7 +75,7 @@ def title_of(found: Finding) -> str:
     return "Attributes" if found.label == MEAN else found.label
 
 
-def headline_columns(evaluation: Evaluation) -> list[Finding]:
+def headline_columns(evaluation: Evaluation) -> list[LabelResult]:
     """The numbers that matter first: the action, who it is, and the mean of the attributes.
 
     Where there is no such mean, all attributes of the main table.
@@ -87,19 +87,19 @@ def headline_columns(evaluation: Evaluation) -> list[Finding]:
     return [*action, *(one for one in columns if is_identity(one)), *attributes]
 
 
-def other_columns(evaluation: Evaluation) -> list[Finding]:
+def other_columns(evaluation: Evaluation) -> list[LabelResult]:
     """All labels that are not in the headline."""
     first = headline_columns(evaluation)
     return [one for one in all_columns(evaluation) if one not in first]
 
 
-def best_floor(found: Finding) -> tuple[str, Score] | None:
+def best_floor(found: LabelResult) -> tuple[str, Score] | None:
     """The trivial attacker that scores highest, and its score."""
     known = [(name, one) for name, one in found.floors.items() if one.value is not None]
     return max(known, key=lambda pair: pair[1].value or 0.0, default=None)
 
 
-def floor_value(found: Finding | None) -> float | None:
+def floor_value(found: LabelResult | None) -> float | None:
     """The score of the best trivial attacker."""
     best = None if found is None else best_floor(found)
     return None if best is None else best[1].value
@@ -112,13 +112,13 @@ def raw_score(evaluation: Evaluation, label: str) -> Score | None:
     return None if found is None else found.score
 
 
-def raw_beside(evaluation: Evaluation, found: Finding) -> Score | None:
+def raw_beside(evaluation: Evaluation, found: LabelResult) -> Score | None:
     """What attackers read from raw video of the clips that a method has, which may be fewer."""
     raw = None if found.leakage is None else found.leakage.raw
     return raw_score(evaluation, found.label) if raw is None or raw.value is None else raw
 
 
-def highest(found: Finding) -> float | None:
+def highest(found: LabelResult) -> float | None:
     """The highest score on test of all attackers that count, whom nobody could have chosen
     beforehand."""
     every = [one.test.value for one in found.attacks if one.counts]
@@ -126,7 +126,7 @@ def highest(found: Finding) -> float | None:
     return max(known, default=None)
 
 
-def beyond_chosen(row: Row, found: Finding) -> tuple[str, float] | None:
+def beyond_chosen(row: Row, found: LabelResult) -> tuple[str, float] | None:
     """How far others than the chosen attackers may get: `at most` so far, or else, where results
     have no intervals that hold for all attackers at once, the `highest` score."""
     most, top = highest_upper_end(row, found), highest(found)
@@ -137,7 +137,7 @@ def beyond_chosen(row: Row, found: Finding) -> tuple[str, float] | None:
     return ("highest", top) if top > (found.score.value or 0.0) else None
 
 
-def held_below(found: Finding) -> float | None:
+def held_below(found: LabelResult) -> float | None:
     """What every upper end must be below to count as held; None: raw video does not show it."""
     leaked = found.leakage
     if leaked is None or leaked.value is None:
@@ -146,7 +146,7 @@ def held_below(found: Finding) -> float | None:
     return None if floor is None or raw is None else held_limit(floor, raw)
 
 
-def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
+def verdict(row: Row, found: LabelResult, *, void: str | None = None) -> Verdict:
     """Return whether a method hides a private label; `void`: why the evaluation is void, if so.
 
     A mean over attributes does not hold where a single one of them leaks.
@@ -165,7 +165,7 @@ def verdict(row: Row, found: Finding, *, void: str | None = None) -> Verdict:
     return Verdict("leaks", f"of single attributes {', '.join(leaking)} can be read")
 
 
-def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
+def _own_verdict(row: Row, found: LabelResult, void: str | None) -> Verdict:
     """The verdict on a label by its own numbers, of a mean without a look at its attributes."""
     why = found.void or void
     if why:
@@ -210,7 +210,7 @@ def _own_verdict(row: Row, found: Finding, void: str | None) -> Verdict:
     )
 
 
-def _at_once(found: Finding) -> list[Score]:
+def _at_once(found: LabelResult) -> list[Score]:
     """What attackers read, by intervals that hold for all of them at once, and the chosen one's."""
     if found.highest_score is None:  # of an earlier version, whose other intervals hold alone
         return [found.score]
@@ -223,7 +223,7 @@ def _leaks(read: Sequence[Score], floor: float) -> Verdict:
     return Verdict("leaks", f"{number(most)} is read where a guess has {number(floor)}")
 
 
-def row_verdict(row: Row, columns: Sequence[Finding], *, void: str | None = None) -> Verdict:
+def row_verdict(row: Row, columns: Sequence[LabelResult], *, void: str | None = None) -> Verdict:
     """Return the worst verdict of a method over its private labels, and the labels that have it.
 
     A single attribute that leaks counts too, though a mean over them all may hold; and nothing is
@@ -291,20 +291,20 @@ def headline(evaluation: Evaluation) -> Headline:
     return Headline(claim[:1].upper() + claim[1:], detail)
 
 
-def privacy_value(found: Finding) -> float | None:
+def privacy_value(found: LabelResult) -> float | None:
     """What f_lambda takes: a score below chance is no protection, as a guess could be turned."""
     value = found.score.value
     return None if value is None else at_least_chance(value, found.metric)
 
 
-def _void(column: Finding, found: Sequence[tuple[Row, Finding]]) -> str:
+def _void(column: LabelResult, found: Sequence[tuple[Row, LabelResult]]) -> str:
     """Say why a label is void behind all methods; empty: it is not."""
     why = [one.void for _, one in found]
     return _sentence(f"{_plain(column)}: void, because {why[0]}") if why and all(why) else ""
 
 
 def _least_read(
-    evaluation: Evaluation, private: Finding, found: Sequence[tuple[Row, Finding]]
+    evaluation: Evaluation, private: LabelResult, found: Sequence[tuple[Row, LabelResult]]
 ) -> str:
     """Say behind which method least is read of a label, and which has the best balance."""
     columns = headline_columns(evaluation)
@@ -332,12 +332,12 @@ def _least_read(
     return detail
 
 
-def _is_linked(row: Row, found: Finding) -> bool:
+def _is_linked(row: Row, found: LabelResult) -> bool:
     """Whether a label says who somebody is, and people are surely found again in other clips."""
     return is_identity(found) and linked_clips(row) is not None
 
 
-def _read(found: Finding) -> tuple[float, float]:
+def _read(found: LabelResult) -> tuple[float, float]:
     """A key to sort scores by; one that is surely below chance counts by its distance above it."""
     value, chance = found.score.value or 0.0, least_counted(found.metric)
     if found.score.high is not None and found.score.high < chance:
@@ -346,8 +346,8 @@ def _read(found: Finding) -> tuple[float, float]:
 
 
 def _best_balance(
-    found: Sequence[tuple[Row, Finding]], columns: Sequence[Finding]
-) -> tuple[Row, Finding] | None:
+    found: Sequence[tuple[Row, LabelResult]], columns: Sequence[LabelResult]
+) -> tuple[Row, LabelResult] | None:
     utility = next((one.label for one in columns if one.use == "utility"), None)
     known = []
     for row, one in found:
@@ -359,7 +359,7 @@ def _best_balance(
     return None if best is None else (best[1], best[2])
 
 
-def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
+def _hidden_by(rows: Sequence[Row], column: LabelResult) -> str:
     found = [(row, one) for row in rows if (one := row.finding(column.label)) is not None]
     if void := _void(column, found):
         return void
@@ -369,12 +369,12 @@ def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
     return _sentence(f"{_plain(column)}: no method is shown to hide this")
 
 
-def _is_hidden(row: Row, found: Finding) -> bool:
+def _is_hidden(row: Row, found: LabelResult) -> bool:
     """Whether a label holds; of who somebody is, in all columns of people."""
     return _verdict_on_all(row, found).word == "held"
 
 
-def _verdict_on_all(row: Row, found: Finding) -> Verdict:
+def _verdict_on_all(row: Row, found: LabelResult) -> Verdict:
     """The worst verdict of a row's columns of people, or another label's own verdict."""
     if not is_identity(found):
         return verdict(row, found)
@@ -383,11 +383,11 @@ def _verdict_on_all(row: Row, found: Finding) -> Verdict:
     return min(telling or said, key=lambda one: WORDS.index(one.word))
 
 
-def _is_attribute(found: Finding) -> bool:
+def _is_attribute(found: LabelResult) -> bool:
     return found.use == "private" and not is_identity(found)
 
 
-def _plain(found: Finding) -> str:
+def _plain(found: LabelResult) -> str:
     return title_of(found).replace("Who", "who") if is_identity(found) else found.label
 
 
@@ -395,7 +395,7 @@ def _hides(names: Sequence[str]) -> str:
     return "hides" if len(names) == 1 else "hide"
 
 
-def _action(row: Row, columns: Sequence[Finding]) -> str:
+def _action(row: Row, columns: Sequence[LabelResult]) -> str:
     utility = next((one for one in columns if one.use == "utility"), None)
     found = None if utility is None else row.finding(utility.label)
     if utility is None or found is None or found.score.value is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from masquerade.evaluation.results import Evaluation, Finding, NetworkMean, Reads, Row
+from masquerade.evaluation.results import Evaluation, LabelResult, NetworkMean, Reads, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
 from masquerade.report.numbers_and_columns import number
@@ -31,14 +31,14 @@ Curve = list[tuple[float, float]]  # (lambda, f)
 class WeightSweep(NamedTuple):
     """Which method is best at which weight of privacy, for one private label."""
 
-    found: Finding
+    found: LabelResult
     read_by: str  # who reads the action and the label
     chart: Markup
     ranges: tuple[tuple[str, str, str], ...]  # from, to, method
     best: str  # of every weight, as JSON
 
 
-def weight_sweeps(evaluation: Evaluation, label: Finding) -> Iterator[WeightSweep]:
+def weight_sweeps(evaluation: Evaluation, label: LabelResult) -> Iterator[WeightSweep]:
     """Yield f by the strongest attackers, then by means over networks if these were asked for."""
     utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
     if utility is None:
@@ -51,7 +51,7 @@ def weight_sweeps(evaluation: Evaluation, label: Finding) -> Iterator[WeightSwee
         yield _sweep(evaluation, label, curves, _networks(evaluation, utility, label))
 
 
-def network_mean(row: Row, found: Finding) -> NetworkMean | None:
+def network_mean(row: Row, found: LabelResult) -> NetworkMean | None:
     """The mean over networks that the paper prints of a label; None: none was asked for.
 
     Of the action it is that over networks of clips, of privacy over networks of single frames, if
@@ -65,11 +65,11 @@ def network_mean(row: Row, found: Finding) -> NetworkMean | None:
     return next((means[key] for key in wanted if key in means), None)
 
 
-def _strongest(row: Row, found: Finding) -> float | None:
+def _strongest(row: Row, found: LabelResult) -> float | None:
     return privacy_value(found) if found.use == "private" else found.score.value
 
 
-def _mean(row: Row, found: Finding) -> float | None:
+def _mean(row: Row, found: LabelResult) -> float | None:
     mean = network_mean(row, found)
     if mean is None or mean.score.value is None:
         return None
@@ -82,9 +82,9 @@ def _mean(row: Row, found: Finding) -> float | None:
 
 def _curves(
     evaluation: Evaluation,
-    utility: Finding,
-    label: Finding,
-    read: Callable[[Row, Finding], float | None],
+    utility: LabelResult,
+    label: LabelResult,
+    read: Callable[[Row, LabelResult], float | None],
 ) -> dict[str, Curve]:
     """f of every row whose two scores are known, and not void; nothing if none is of a method."""
     curves: dict[str, Curve] = {}
@@ -100,7 +100,7 @@ def _curves(
     return curves if methods else {}
 
 
-def _networks(evaluation: Evaluation, utility: Finding, label: Finding) -> str:
+def _networks(evaluation: Evaluation, utility: LabelResult, label: LabelResult) -> str:
     """Say how many networks are averaged, and whether they see clips or single frames."""
     counts = []
     for column, task in ((utility, "action"), (label, "privacy")):
@@ -114,7 +114,7 @@ def _networks(evaluation: Evaluation, utility: Finding, label: Finding) -> str:
 
 
 def _sweep(
-    evaluation: Evaluation, label: Finding, curves: Mapping[str, Curve], read_by: str
+    evaluation: Evaluation, label: LabelResult, curves: Mapping[str, Curve], read_by: str
 ) -> WeightSweep:
     raw = next((row.name for row in evaluation.rows if row.method is None), "")
     methods = [name for name in curves if name != raw]
