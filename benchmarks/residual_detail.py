@@ -35,7 +35,7 @@ from masquerade.errors import OutputError
 from masquerade.methods import METHODS, PRESETS, build
 from masquerade.pipeline import residual_detail, single_file, stream
 from masquerade.pipeline.residual_detail import RegionJudge
-from masquerade.process_pool import processes
+from masquerade.process_pool import worker_pool
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.video.probe import probe
 
@@ -307,7 +307,7 @@ def main() -> None:
     parser.add_argument("--faces", type=float, help="only count the faces of so many seconds")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, processes(options.workers) as pool:
+    with tempfile.TemporaryDirectory() as name, worker_pool(options.workers) as pool:
         demo = Path(name) / "demo.mp4"
         compose(demo, seconds=2)
         videos = [demo, *options.videos]

@@ -15,24 +15,24 @@ from typing import Any
 
 import pytest
 
-from masquerade.process_pool import may_fork, processes, starting_worker
+from masquerade.process_pool import may_fork, starting_worker, worker_pool
 
 HAD_TORCH = "torch" in sys.modules  # in a worker: before its first task
 
 POOL = """
 import os, signal, time
-from masquerade.process_pool import processes
+from masquerade.process_pool import worker_pool
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    with processes(2) as pool:
+    with worker_pool(2) as pool:
         list(pool.map(os.write, [1, 1], [b"started\\n"] * 2))  # in one piece each
         list(pool.map(time.sleep, [600] * 9))
 """
 IDLE = """
 import os, time
-from masquerade.process_pool import processes
+from masquerade.process_pool import worker_pool
 if __name__ == "__main__":
-    with processes(1) as pool:
+    with worker_pool(1) as pool:
         print(pool.submit(os.getpid).result())
         time.sleep(600)
 """
@@ -55,7 +55,7 @@ def test_work_is_done_on_one_thread_of_blas_and_errors_come_through(
 ) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with pytest.raises(ZeroDivisionError), processes(2) as pool:
+    with pytest.raises(ZeroDivisionError), worker_pool(2) as pool:
         assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
         assert pool.submit(os.getpid).result() != os.getpid()
         assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
@@ -77,7 +77,7 @@ def test_a_worker_has_imported_what_it_needs_and_is_as_its_program_is_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is forked from a process that began before."""
-    with processes(1, initializer=start_without_torch) as pool:
+    with worker_pool(1, initializer=start_without_torch) as pool:
         assert pool.submit(imported_and_inherited).result() == (
             *(may_fork(), None, False),
             {signal.SIGINT, signal.SIGHUP},
@@ -85,7 +85,7 @@ def test_a_worker_has_imported_what_it_needs_and_is_as_its_program_is_now(
     monkeypatch.setenv("TOLD", "just now")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup sets it
     try:
-        with processes(1, initializer=start_without_torch, signals=()) as pool:
+        with worker_pool(1, initializer=start_without_torch, signals=()) as pool:
             assert pool.submit(imported_and_inherited).result() == (
                 *(may_fork(), "just now", True),
                 set(),
@@ -95,7 +95,7 @@ def test_a_worker_has_imported_what_it_needs_and_is_as_its_program_is_now(
 
 
 def test_an_error_while_a_process_starts_is_a_broken_pool_only_where_another_died() -> None:
-    with processes(2) as pool:
+    with worker_pool(2) as pool:
         with pytest.raises(ValueError, match="fds"), starting_worker(pool, ()):
             raise ValueError("bad value(s) in fds_to_keep")
         with pytest.raises(BrokenProcessPool):
@@ -165,7 +165,7 @@ def test_an_interruption_waits_until_a_new_child_is_known(monkeypatch: pytest.Mo
     monkeypatch.setattr(ProcessPoolExecutor, "submit", slow)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
     try:
-        with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+        with pytest.raises(KeyboardInterrupt), worker_pool(1) as pool:
             pool.submit(abs, -1)
     finally:
         signal.signal(signal.SIGINT, before)

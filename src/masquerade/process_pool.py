@@ -183,7 +183,7 @@ def worker_context() -> ForkServerContext | SpawnContext:
 def compute_on_one_thread() -> None:
     """Set up a worker process: one thread for PyTorch and OpenCV, and it ends with its parent.
 
-    Workers of `processes` do this first, unless they are given another initializer.
+    Workers of `worker_pool` do this first, unless they are given another initializer.
     """
     import cv2
     import torch
@@ -225,7 +225,7 @@ def _start_worker(
 
 
 @contextmanager
-def processes(
+def worker_pool(
     workers: int,
     *,
     initializer: Callable[[], None] = compute_on_one_thread,

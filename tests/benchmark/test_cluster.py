@@ -50,5 +50,5 @@ def test_a_cluster_anonymizes_and_attacks(tmp_path: Path, monkeypatch: pytest.Mo
 
     here = rows()
     for module in ("evaluation.executor", "extraction.extract_video"):
-        monkeypatch.setattr(f"masquerade.{module}.processes", refused)
+        monkeypatch.setattr(f"masquerade.{module}.worker_pool", refused)
     assert rows("--engine", "ray") == here

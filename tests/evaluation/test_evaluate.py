@@ -150,7 +150,7 @@ def test_two_runs_of_one_seed_give_one_table(
     extract the clips, too: each takes seconds to start.
     """
     monkeypatch.setattr(executor, "LARGE_LABELS", 1)
-    monkeypatch.setattr(extract_video, "processes", None)
+    monkeypatch.setattr(extract_video, "worker_pool", None)
     lines = [
         EvaluatedMethod(name="black", anonymizer=build("blacken")),
         EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),

@@ -39,7 +39,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.coverage import FrameCounts
 from masquerade.pipeline.stream import Cover
-from masquerade.process_pool import processes
+from masquerade.process_pool import worker_pool
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
@@ -155,7 +155,7 @@ def test_a_pool_that_is_given_stays_open_without_work_or_files(tmp_path: Path) -
         if done == 1:
             raise KeyboardInterrupt
 
-    with processes(2) as pool:
+    with worker_pool(2) as pool:
         asked, submit = list[Future[Any]](), pool.submit
 
         def noted(*task: Any) -> Future[Any]:

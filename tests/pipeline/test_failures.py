@@ -258,7 +258,7 @@ class LosingPool:
 def test_a_file_that_was_done_when_another_worker_died_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "processes", LosingPool)
+    monkeypatch.setattr(batch, "worker_pool", LosingPool)
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         write_pattern(tmp_path / name)
     (tmp_path / "o").mkdir()

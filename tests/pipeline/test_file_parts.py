@@ -32,7 +32,7 @@ from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.ray_batch import RayExecutor, check_shared
 from masquerade.pipeline.single_file import anonymize_file, run_file
-from masquerade.process_pool import processes
+from masquerade.process_pool import worker_pool
 from masquerade.ray_cluster import ray_cluster
 from masquerade.storage import MARK
 from masquerade.video.probe import video_digest
@@ -81,14 +81,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
-    with processes(os.cpu_count() or 1) as pool:
+    with worker_pool(os.cpu_count() or 1) as pool:
         yield pool
 
 
 @pytest.fixture
 def started_workers(workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run parts in processes that earlier tests started: each would import torch anew."""
-    monkeypatch.setattr(file_parts, "processes", lambda _: nullcontext(workers))
+    monkeypatch.setattr(file_parts, "worker_pool", lambda _: nullcontext(workers))
 
 
 WARM = pytest.mark.usefixtures("started_workers")
@@ -260,7 +260,7 @@ def test_wrong_times_of_sound_are_counted_in_parts_as_in_one_run(
             out.mux(voice.encode(sound))
         out.mux(voice.encode(None))
     twice.write_bytes(2 * one.read_bytes())
-    monkeypatch.setattr(file_parts, "processes", lambda _: ThreadPoolExecutor(1))
+    monkeypatch.setattr(file_parts, "worker_pool", lambda _: ThreadPoolExecutor(1))
     for audio, least in (("drop", 40), ("keep", 60)):
         _, _, whole, parts = both(
             twice, tmp_path, build("blacken"), regions="frame", audio=audio, overwrite=True
@@ -296,7 +296,7 @@ def test_the_source_is_hashed_once_for_the_key_the_receipt_and_all_parts(
 
     for module in (single_file, verify):
         monkeypatch.setattr(module, "video_digest", digest)
-    monkeypatch.setattr(file_parts, "processes", lambda _: ThreadPoolExecutor(1))
+    monkeypatch.setattr(file_parts, "worker_pool", lambda _: ThreadPoolExecutor(1))
     method = build("selective", key="a secret of six words or so")
     receipt = anonymize_file(video, tmp_path / "a.mp4", method, parts=parts, regions=boxes)
     assert hashed.count(video) == 1 and receipt.source.sha256 == video_digest(video)
@@ -476,7 +476,7 @@ def test_a_killed_worker_leaves_no_file(
     video: Path, boxes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[int] = []
-    original = file_parts.processes
+    original = file_parts.worker_pool
 
     def kill_first(pool: Any) -> None:
         until = time.monotonic() + 60
@@ -498,7 +498,7 @@ def test_a_killed_worker_leaves_no_file(
         def __exit__(self, *error: Any) -> Any:
             return self.own.__exit__(*error)
 
-    monkeypatch.setattr(file_parts, "processes", Killing)
+    monkeypatch.setattr(file_parts, "worker_pool", Killing)
     folder = tmp_path / "out"
     folder.mkdir()
     with pytest.raises(MasqueradeError, match="worker process of a part died"):

@@ -56,8 +56,8 @@ def test_no_file_of_the_current_folder_runs_in_a_benchmark(folder: Path) -> None
 def test_a_module_of_the_current_folder_works_where_the_user_imported_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def double(x):\n    return 2 * x\n")
     start = (
-        "import mine; from masquerade.process_pool import processes\n"
-        "with processes(1) as pool: print(pool.submit(mine.double, 21).result())"
+        "import mine; from masquerade.process_pool import worker_pool\n"
+        "with worker_pool(1) as pool: print(pool.submit(mine.double, 21).result())"
     )
     words = [sys.executable, "-c", start]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)

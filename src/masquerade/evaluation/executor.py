@@ -35,7 +35,7 @@ from masquerade.evaluation.reconstruction import (
 )
 from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
-from masquerade.process_pool import OpenExecutor, naming_dead_workers, processes
+from masquerade.process_pool import OpenExecutor, naming_dead_workers, worker_pool
 from masquerade.storage import TemporaryFolder, code_digest, make_private
 from masquerade.training.distributed import under_torchrun
 
@@ -100,7 +100,7 @@ class Executor:
         if self._pool is not None:
             yield self._pool
             return
-        open_executor = self.open_executor or partial(processes, self.workers)
+        open_executor = self.open_executor or partial(worker_pool, self.workers)
         with naming_dead_workers(), open_executor() as self._pool:
             try:
                 yield self._pool

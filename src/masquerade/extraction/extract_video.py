@@ -63,7 +63,7 @@ from masquerade.process_pool import (
     OpenExecutor,
     loader_of,
     naming_dead_workers,
-    processes,
+    worker_pool,
 )
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
@@ -152,7 +152,7 @@ def extract_videos(
         return
     ahead = videos_ahead(videos, configs, workers)
     waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
-    open_executor = open_executor or partial(processes, workers)
+    open_executor = open_executor or partial(worker_pool, workers)
     with naming_dead_workers(), open_executor() as pool:
         if isinstance(pool, LocalPool):
             configs = [replace(config, scratch=pool.scratch) for config in configs]

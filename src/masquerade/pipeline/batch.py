@@ -34,7 +34,7 @@ from masquerade.pipeline.outputs import (
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.process_pool import END_SIGNALS, end_with_parent, loader_of, processes
+from masquerade.process_pool import END_SIGNALS, end_with_parent, loader_of, worker_pool
 from masquerade.ray_cluster import check_engine
 from masquerade.storage import file_digest, place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
@@ -524,7 +524,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     """Run files in parallel. If a process dies, each unfinished file is rerun in one of its own."""
     broken = []
     try:
-        with processes(workers, initializer=_start_worker, signals=END_SIGNALS) as pool:
+        with worker_pool(workers, initializer=_start_worker, signals=END_SIGNALS) as pool:
             load = loader_of(pool, todo[0][1]._replace(regions=None))
             futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
             for task, own in todo:

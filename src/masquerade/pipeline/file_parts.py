@@ -54,7 +54,7 @@ from masquerade.pipeline.stream import (
     region_mask,
     states_before,
 )
-from masquerade.process_pool import loader_of, processes
+from masquerade.process_pool import loader_of, worker_pool
 from masquerade.regions.boxes import BoxWriter
 from masquerade.regions.region import Region
 from masquerade.storage import temporary_file
@@ -222,7 +222,7 @@ class PartedRun(FileRun):
         """Open the executor that runs the parts: the pipeline's, or processes of this machine."""
         if self.pipeline.open_executor is not None:
             return self.pipeline.open_executor()
-        return processes(self._workers)
+        return worker_pool(self._workers)
 
     def _for_workers(self) -> Pipeline:
         """The pipeline as a worker gets it: with what it cannot find out, and no detector."""
