@@ -40,8 +40,9 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.cli.demo_clip import frames
 from masquerade.errors import MasqueradeError
-from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+from masquerade.pipeline.batch import anonymize_batch
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.plan import plan_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 12

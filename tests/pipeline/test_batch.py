@@ -27,18 +27,13 @@ from masquerade import storage
 from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline import file_outcome
-from masquerade.pipeline.batch import (
-    OWN_SUFFIX,
-    SHEET_SUFFIX,
-    anonymize_batch,
-    is_finished,
-    plan_tasks,
-)
+from masquerade.pipeline.batch import anonymize_batch, is_finished
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs
+from masquerade.pipeline.plan import plan_tasks
 from masquerade.storage import MARK
-from masquerade.video.probe import video_digest
+from masquerade.video.probe import OWN_SUFFIX, SHEET_SUFFIX, video_digest
 
 PICTURE = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
 

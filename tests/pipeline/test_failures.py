@@ -28,10 +28,11 @@ import masquerade
 from masquerade.cli import main
 from masquerade.errors import UsageError, VideoError, escape
 from masquerade.pipeline import batch, file_outcome
-from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+from masquerade.pipeline.batch import anonymize_batch
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.plan import plan_tasks
 from masquerade.process_pool import children_without
 from masquerade.storage import MARK
 from masquerade.video.write import write_video

@@ -18,8 +18,9 @@ import masquerade
 from masquerade.anonymizer import Anonymizer, Card
 from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline import file_outcome, memory, single_file
-from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+from masquerade.pipeline.batch import anonymize_batch
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.plan import plan_tasks
 
 
 class ReturnsItsInput(Anonymizer):

@@ -14,7 +14,7 @@ import pytest
 import masquerade
 from masquerade.errors import MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline import file_outcome
-from masquerade.pipeline.batch import anonymize_batch, is_finished, plan_tasks
+from masquerade.pipeline.batch import anonymize_batch, is_finished
 from masquerade.pipeline.config import (
     Pipeline,
     PipelineConfig,
@@ -25,6 +25,7 @@ from masquerade.pipeline.config import (
 )
 from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
+from masquerade.pipeline.plan import plan_tasks
 from masquerade.pipeline.receipt import VERSION
 from masquerade.storage import file_digest
 

@@ -21,7 +21,7 @@ from masquerade import anonymize_file, build
 from masquerade.cli import main
 from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, path_of
-from masquerade.pipeline.batch import plan_tasks
+from masquerade.pipeline.plan import plan_tasks
 from masquerade.storage import TEMPORARY
 from masquerade.video.decoding_process import probe
 

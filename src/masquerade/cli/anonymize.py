@@ -249,7 +249,7 @@ def _refuse_beside_list_people(options: Options) -> None:
 
 def _plan(options: Options, config: PipelineConfig) -> _Plan:
     """Find the files to anonymize and name their outputs."""
-    from masquerade.pipeline.batch import plan_tasks
+    from masquerade.pipeline.plan import plan_tasks
 
     unread: dict[Path, str] = {}
     passed_over: list[Path] = []

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.object_store import RemotePath, refuse_address, refuse_existing_remote
+from masquerade.object_store import (
+    RemotePath,
+    refuse_address,
+    refuse_existing_remote,
+    remote_digest,
+)
 from masquerade.pipeline.config import FILES, PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing, refuse_standard_output
 from masquerade.video.encoding import codec_for, container_for, lossless_for
-from masquerade.video.probe import RECEIPT_SUFFIX, images_in
+from masquerade.video.probe import RECEIPT_SUFFIX, images_in, video_digest
 
 EXPORT_SUFFIXES = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
 """Of what is written beside outputs, by the field that names the file, or a folder of such."""
@@ -42,6 +47,11 @@ def receipt_path(dst: Path, config: PipelineConfig) -> Path:
 def main_output(dst: Path, config: PipelineConfig) -> Path:
     """The file that a run makes: the output, or with `shadow` the receipt alone."""
     return receipt_path(dst, config) if config.shadow else dst
+
+
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a source or an output, which may be of an object store."""
+    return remote_digest(path) if isinstance(path, RemotePath) else video_digest(path)
 
 
 def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
