@@ -49,7 +49,7 @@ from fault_injection import (
 )
 from safetensors import safe_open
 
-from masquerade.storage import LOCK
+from masquerade.file_locks import LOCK
 
 WEIGHTS = "anonymizer.safetensors"
 SLOW_STAGES = ("decode", "method", "compare", "publish last")

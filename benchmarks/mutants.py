@@ -26,6 +26,8 @@ FILES = (
     "anonymizer.py",
     "process_pool.py",
     "ranges.py",
+    "file_locks.py",
+    "output_paths.py",
     "storage.py",
     "transaction.py",
 )

@@ -29,6 +29,8 @@ JUDGES = (
     "tests/test_contract.py",
     "tests/test_process_pool.py",
     "tests/test_ranges.py",
+    "tests/test_file_locks.py",
+    "tests/test_output_paths.py",
     "tests/test_storage.py",
     "tests/test_transaction.py",
 )

@@ -7,7 +7,6 @@ import fcntl
 import gc
 import hashlib
 import os
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,23 +21,19 @@ from masquerade import storage
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load, save, write_weights
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.file_locks import take_lock
+from masquerade.output_paths import refuse_existing
 from masquerade.storage import (
-    LOCK,
     MARK,
     PART,
     TEMPORARY,
     TemporaryFolder,
-    alone_in,
     atomic_write,
     file_digest,
-    folds_case,
-    place_keys,
     publish,
-    refuse_existing,
     remove_stale_files,
     save_tensors,
     sync_folder,
-    take_lock,
     temporary_file,
     tensor_bytes,
     weights_digest,
@@ -359,114 +354,6 @@ def test_a_temporary_folder_is_private_locked_and_removed(
     (tmp_path / "kept").mkdir()
     with TemporaryFolder():
         assert not stale.exists() and (tmp_path / "kept").exists()
-
-
-def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "new"
-    with alone_in(folder, "busy"):
-        with pytest.raises(UsageError, match="busy"), alone_in(folder, "busy"):
-            pass
-        assert [one.name for one in folder.iterdir()] == [LOCK]
-    assert list(folder.iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(MasqueradeError, match="file cannot be written"):
-        alone_in(tmp_path / "file", "").__enter__()
-
-    def unable(handle: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "no locks")
-
-    monkeypatch.setattr(fcntl, "flock", unable)
-    with alone_in(folder, "busy"), alone_in(folder, "busy"):
-        pass
-
-
-def test_a_lock_that_was_removed_while_it_was_taken_holds_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a file that has gone it says nothing: the next one would make another, and hold that."""
-    flock, taken = fcntl.flock, []
-
-    def late(handle: int, operation: int) -> None:
-        if not taken:
-            (tmp_path / LOCK).unlink()
-        taken.append(handle)
-        flock(handle, operation)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    with alone_in(tmp_path, "busy"):
-        assert len(taken) == 2
-        with pytest.raises(UsageError, match="busy"), alone_in(tmp_path, "busy"):
-            pass
-
-
-def test_the_same_file_has_the_same_key(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    keys = place_keys([tmp_path / "real" / "a", tmp_path / "link" / "a", tmp_path / "real" / "b"])
-    assert keys[0] == keys[1] != keys[2]
-    (tmp_path / "real" / "b").symlink_to(tmp_path / "real" / "a")  # a link is a place of its own
-    assert place_keys([tmp_path / "real" / "b"]) == [keys[2]]
-
-
-@pytest.mark.parametrize("folds", [True, False])
-def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool
-) -> None:
-    asked = []
-    monkeypatch.setattr(storage, "folds_case", lambda folder: asked.append(folder) or folds)
-    paths = [tmp_path / name for name in ("A", "a", "caf\u00e9", "cafe\u0301", "b")]
-    keys = place_keys(paths)
-    assert len(set(keys)) == (3 if folds else 5) and keys[4] == str(paths[4])
-    assert set(asked) == {tmp_path}
-    assert place_keys([paths[0], paths[0]]) == [str(paths[0])] * 2 and len(asked) == 4
-
-
-def test_case_is_tried_in_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
-    there = os.path.exists(str(tmp_path).upper())
-    assert folds_case(tmp_path / "to" / "be" / "made") == folds_case(tmp_path) == there
-    assert not list(tmp_path.iterdir())
-    assert folds_case(Path("/proc/self/nothing"))  # where nothing can be written
-
-
-def test_what_an_output_may_replace(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"")
-    (tmp_path / "good").symlink_to(tmp_path / "a")
-    refuse_existing(tmp_path / "none", overwrite=False)
-    refuse_existing(tmp_path / "a" / "below-a-file", overwrite=False)
-    for name in ("a", "good"):
-        refuse_existing(tmp_path / name, overwrite=True)
-        with pytest.raises(UsageError, match="exists already"):
-            refuse_existing(tmp_path / name, overwrite=False)
-    for overwrite in (False, True):
-        with pytest.raises(UsageError, match=r"is a folder; name a file\.$"):
-            refuse_existing(tmp_path, overwrite=overwrite)
-        with pytest.raises(UsageError, match=r"name a file, or end the name with a slash\.$"):
-            refuse_existing(tmp_path, overwrite=overwrite, folders=True)
-        with pytest.raises(UsageError, match="cannot be a file's name"):
-            refuse_existing(tmp_path / "a\0b", overwrite=overwrite)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_no_file_replaces_a_device_a_pipe_or_a_socket(tmp_path: Path, overwrite: bool) -> None:
-    """Root could rename one over /dev/null, which then fills up for every other program."""
-    os.mkfifo(tmp_path / "pipe.mp4")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "socket"))
-    (tmp_path / "link").symlink_to("/dev/null")
-    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
-    for name in ("pipe.mp4", "socket", "link", "stdout", "/dev/null", "/dev/zero"):
-        path = tmp_path / name
-        mode = path.lstat().st_mode
-        with pytest.raises(UsageError, match=r"is a device, a pipe .*; choose another --report\.$"):
-            refuse_existing(path, overwrite=overwrite, flag="--report")
-        with (
-            pytest.raises(UsageError, match="a device, a pipe"),
-            atomic_write(path, overwrite=overwrite),
-        ):
-            pass
-        assert path.lstat().st_mode == mode
 
 
 def test_messages_name_the_file_and_not_its_part(tmp_path: Path) -> None:

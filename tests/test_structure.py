@@ -48,6 +48,8 @@ LEVELS = [
     "transaction",
     "object_store",
     "storage",
+    "output_paths",
+    "file_locks",
     "device",
     "ranges",
     "core_dumps",

@@ -22,10 +22,11 @@ from typing import Any
 import pytest
 from interruptions import KNOWN, interrupted_at
 
-from masquerade import storage
+from masquerade import file_locks, output_paths, storage
 from masquerade import transaction as transaction_module
 from masquerade.errors import UsageError
-from masquerade.storage import atomic_write, take_lock
+from masquerade.file_locks import take_lock
+from masquerade.storage import atomic_write
 from masquerade.transaction import recover, transaction
 
 NAMES = ("a.mp4", "b.json", "m.mkv", "r.json")
@@ -166,7 +167,8 @@ def test_an_interruption_anywhere_leaves_the_new_file_or_the_old_one_and_nothing
         for name, text in older.items():
             (folder / name).write_text(text)
         work = partial(write, {"a": "new"}, folder, overwrite=bool(older))
-        reached = interrupted_at(point, work, storage, transaction_module, contextlib, pathlib)
+        own = storage, file_locks, output_paths, transaction_module
+        reached = interrupted_at(point, work, *own, contextlib, pathlib)
         assert held(folder) in (older, {"a": "new"}), point
     assert held(folder) == {"a": "new"} and point > 200
 

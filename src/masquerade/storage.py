@@ -9,26 +9,24 @@ are locked and removed alike.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import threading
-import unicodedata
 import weakref
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.file_locks import create_locked, is_at, take_lock, wait_for_lock
+from masquerade.output_paths import refuse_existing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +35,6 @@ _MASKING = threading.Lock()  # of the umask
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
-STORE_LIMIT = 100.0  # GB that clips take on the disk, unless another limit is given
-LOCK = ".lock"  # of a folder that one process works in at a time
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 
@@ -108,45 +103,6 @@ def make_private(folder: Path) -> None:
 def hidden_path(folder: Path, ending: str) -> Path:
     """Name a hidden file that nobody else has."""
     return folder / f".{secrets.token_hex(8)}{ending}"
-
-
-def create_locked(path: Path) -> int:
-    """Make a file that only its owner can read; returns its open lock."""
-    while True:
-        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        wait_for_lock(lock)
-        if _is_at(path, lock):  # else another run took it for stale before it was locked
-            return lock
-        os.close(lock)
-
-
-def wait_for_lock(handle: int, *, shared: bool = False) -> None:
-    """Wait for the lock of an open file or folder; file systems without locks give none.
-
-    What is not locked is never taken for stale, as its lock cannot be tried either.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a folder while the context lasts, after a wait for it.
-
-    File systems without locks give none.
-
-    Raises:
-        OSError: the folder cannot be opened.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        wait_for_lock(handle)
-        yield
-    finally:
-        os.close(handle)
 
 
 def complete(part: Path, destination: Path, *, private: bool = False) -> None:
@@ -232,7 +188,7 @@ class TemporaryFolder:
             except FileNotFoundError:  # another process took it for stale before it was locked
                 continue
             wait_for_lock(lock)
-            if _is_at(self.path, lock):  # else another process took it for stale
+            if is_at(self.path, lock):  # else another process took it for stale
                 break
             os.close(lock)
         self._remove = weakref.finalize(self, _remove_folder, self.path, lock)
@@ -289,140 +245,12 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
-def place_keys(paths: Iterable[Path]) -> list[str]:
-    """Return a string for each path; two are equal if they name one file, there or to be made.
-
-    Names that differ in case or in their composition of accents only are one where the file
-    system says so.
-    """
-    exact = [os.path.join(os.path.realpath(path.parent), path.name) for path in paths]
-    folded = [unicodedata.normalize("NFC", key.casefold()) for key in exact]
-    alike = Counter(dict(zip(exact, folded, strict=True)).values())
-    return [
-        fold if alike[fold] > 1 and folds_case(Path(key).parent) else key
-        for key, fold in zip(exact, folded, strict=True)
-    ]
-
-
-@cache
-def folds_case(folder: Path) -> bool:
-    """Whether names that differ in case only are one file in a folder, which may be still to make.
-
-    It is tried with an empty file. Where nothing can be written the answer is yes.
-    """
-    while not os.path.isdir(folder) and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.NamedTemporaryFile(prefix=".masquerade-case-", dir=folder) as file:
-            return os.path.exists(folder / os.path.basename(file.name).upper())
-    except OSError:
-        return True
-
-
-def refuse_existing(
-    destination: Path, *, overwrite: bool, flag: str = "-o", folders: bool = False
-) -> None:
-    """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
-
-    And where a device or a pipe is, under "-", and under a name that the file system does not take.
-    `flag` is where another can be chosen, and `folders` whether it takes a folder, too.
-    """
-    refuse_standard_output(str(destination), flag)
-    try:
-        link = stat.S_ISLNK(destination.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except PermissionError as error:
-        raise UsageError(
-            f"{destination} cannot be reached: {error.strerror}; choose another {flag}."
-        ) from error
-    except (OSError, ValueError) as error:  # such as a name of 300 characters
-        reason = getattr(error, "strerror", error)
-        raise UsageError(
-            f"{destination} cannot be a file's name: {reason}; choose a shorter {flag}."
-        ) from error
-    if link and not destination.exists():
-        raise UsageError(
-            f"{destination} is a link to nothing; remove it, or choose another {flag}."
-        )
-    if destination.is_dir():
-        slash = ", or end the name with a slash" if folders else ""
-        raise UsageError(f"{destination} is a folder; name a file{slash}.")
-    # a rename would put an ordinary file in its place, for root also in that of /dev/null
-    opened = link and os.readlink(destination).startswith("/proc/")  # such as /dev/stdout
-    if opened or (destination.exists() and not destination.is_file()):
-        raise UsageError(
-            f"{destination} is a device, a pipe or the like, which no file may replace; choose "
-            f"another {flag}."
-        )
-    if destination.exists() and not overwrite:
-        raise UsageError(
-            f"{destination} exists already; choose another {flag}, or give --overwrite."
-        )
-
-
-def refuse_standard_output(text: str, flag: str = "-o") -> None:
-    """Refuse "-", by which other programs mean standard output."""
-    if text == "-":
-        raise UsageError(
-            f"{flag} - would be standard output, and what is written is a file, which appears "
-            "complete or not at all: name one; `masquerade live` alone writes to a pipe."
-        )
-
-
-def refuse_replacing(destination: Path, *read: Path | None, flag: str = "-o") -> None:
-    """Refuse an output that is one of the files that are read, whatever names these have."""
-    for source in filter(None, read):
-        with suppress(OSError, ValueError):  # one of them is not there
-            if os.path.samefile(destination, source):
-                raise UsageError(
-                    f"{destination} would replace {source}, which is read; choose another {flag}."
-                )
-
-
 def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
         if PART.fullmatch(part.name):
             with suppress(OSError), take_lock(part, os.O_RDWR | os.O_NOFOLLOW):
                 part.unlink()
-
-
-@contextmanager
-def take_lock(path: Path, flags: int) -> Iterator[int]:
-    """Hold the lock of a file or folder, or raise OSError where another process does."""
-    lock = os.open(path, flags)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def alone_in(folder: Path, refusal: str) -> Iterator[None]:
-    """Make a folder where it is missing, and hold it while the context lasts.
-
-    Its lock is a file in it, which is removed at the end. File systems that know no locks let
-    everybody in.
-
-    Raises:
-        UsageError: `refusal`, where another one holds it.
-        MasqueradeError: it cannot be written.
-    """
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file, flags = folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            while not _is_at(file, held.enter_context(take_lock(file, flags))):
-                held.close()  # another one has just ended, and removed it
-            held.callback(file.unlink, missing_ok=True)
-        except BlockingIOError:
-            raise UsageError(refusal) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
-        yield
 
 
 def with_final_name(message: str, destination: Path) -> str:
@@ -441,11 +269,3 @@ def error_with_final_name(error: MasqueradeError, destination: Path) -> Masquera
 def _remove_folder(folder: Path, lock: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     os.close(lock)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether what is open still has this name."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False

@@ -13,15 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from masquerade.file_locks import create_locked, lock_folder, take_lock
 from masquerade.storage import (
     complete,
-    create_locked,
     hidden_path,
-    lock_folder,
     publish,
     remove_stale_files,
     sync_folder,
-    take_lock,
     temporary_file,
 )
 
@@ -97,7 +95,7 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
         new = _identity(part)
         assert new is not None
         steps.append(_Step(os.path.abspath(destination), os.path.abspath(kept), new))
-    with _alone_in(folder):
+    with _lock_folder_if_possible(folder):
         journal, lock = hidden_path(folder, JOURNAL), None
         try:
             lock = create_locked(journal)
@@ -128,8 +126,8 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Let no other transaction give names in a folder meanwhile, where the file system can."""
+def _lock_folder_if_possible(folder: Path) -> Iterator[None]:
+    """Lock a folder against other transactions meanwhile, where the file system can."""
     with ExitStack() as stack:
         with suppress(OSError):
             stack.enter_context(lock_folder(folder))

@@ -32,7 +32,7 @@ from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
-from masquerade.storage import LOCK, take_lock
+from masquerade.file_locks import LOCK, take_lock
 from masquerade.training.distributed import is_main_process
 from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact

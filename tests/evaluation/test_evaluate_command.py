@@ -38,6 +38,7 @@ from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import REGRESSING, TRAINING
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.extraction.extract_dataset import store_name
+from masquerade.file_locks import claim_folder
 from masquerade.methods import build
 from masquerade.pipeline.config import REGION_ARGUMENTS, FileConfig, PipelineConfig, RegionConfig
 from masquerade.regions import REGIONS
@@ -45,7 +46,6 @@ from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.report.benchmark_page import write_report
-from masquerade.storage import alone_in
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
@@ -88,7 +88,10 @@ def test_a_folder_in_which_another_evaluation_works_is_refused(
     folder: Path, tmp_path: Path
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--method", "blur", "-o", str(tmp_path)]
-    with alone_in(tmp_path, ""), pytest.raises(UsageError, match="another evaluation is at work"):
+    with (
+        claim_folder(tmp_path, ""),
+        pytest.raises(UsageError, match="another evaluation is at work"),
+    ):
         main(words)
 
 

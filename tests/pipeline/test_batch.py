@@ -23,7 +23,7 @@ import pytest
 import torch
 
 import masquerade
-from masquerade import storage
+from masquerade import output_paths
 from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline import file_outcome
@@ -271,8 +271,8 @@ def test_names_that_differ_in_case_collide_where_the_file_system_says_so(
         (tmp_path / name).write_bytes(b"")
     inputs, out = [str(tmp_path / "x" / "A.mp4"), str(tmp_path / "y" / "a.mp4")], tmp_path / "o"
     assert len(plan_tasks(inputs, output=str(out))) == 2  # this one distinguishes them
-    assert not out.exists() and not storage.folds_case(out)
-    monkeypatch.setattr(storage, "folds_case", lambda folder: True)
+    assert not out.exists() and not output_paths.folds_case(out)
+    monkeypatch.setattr(output_paths, "folds_case", lambda folder: True)
     with pytest.raises(UsageError, match="both become"):
         plan_tasks(inputs, output=str(out))
 

@@ -21,6 +21,7 @@ from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
 from masquerade.errors import MasqueradeError, UsageError, escape, name_some
 from masquerade.object_store import is_remote
+from masquerade.output_paths import refuse_existing
 from masquerade.pipeline.config import (
     Engine,
     Pipeline,
@@ -32,7 +33,6 @@ from masquerade.pipeline.config import (
 )
 from masquerade.process_pool import start_fork_server
 from masquerade.ranges import Count, UnitInterval
-from masquerade.storage import refuse_existing
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer

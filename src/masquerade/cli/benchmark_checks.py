@@ -13,8 +13,8 @@ from masquerade.cli.benchmark_work import folder_of_attacks
 from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import MissingError, UsageError
 from masquerade.evaluation.evaluator import Evaluator
+from masquerade.output_paths import refuse_existing, refuse_replacing
 from masquerade.report.benchmark_page import PAGE_FILES
-from masquerade.storage import refuse_existing, refuse_replacing
 
 
 def check_folder(suite: Suite, file: Path, places: Places) -> None:

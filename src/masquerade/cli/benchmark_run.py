@@ -70,6 +70,7 @@ from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.published_start import from_published, starts
 from masquerade.extraction.store import ClipCache
+from masquerade.file_locks import claim_folder
 from masquerade.pipeline.receipt import library_versions
 from masquerade.ray_cluster import check_engine, ray_cluster, wants_gpu
 from masquerade.report.benchmark_page import TableContext, write_report
@@ -77,7 +78,7 @@ from masquerade.report.differences import differences_markdown
 from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
-from masquerade.storage import alone_in, make_private
+from masquerade.storage import make_private
 from masquerade.training.distributed import refuse_torchrun
 
 
@@ -121,7 +122,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
         "another -o."
     )
     with (
-        alone_in(places.folder, busy),
+        claim_folder(places.folder, busy),
         StepProgress(quiet=options.json) as progress,
         _commands(options) as (commands, cores),
     ):

@@ -20,9 +20,9 @@ from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.mask_only import NAMES
 from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.published_start import from_published
+from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.storage import STORE_LIMIT
 from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
 
 
@@ -37,7 +37,7 @@ def size_lines(
 
     What is not known before data are made is what the limit lets them take.
     """
-    most = STORE_LIMIT if limit is None else limit
+    most = STORE_LIMIT_GB if limit is None else limit
     lines: list[str] = []
     stores: dict[Path, list[int | None]] = {}  # by folder, which is held to the limit
     for one in planned:
@@ -116,7 +116,7 @@ def attacks_line(
 
 def trainings_line(jobs: Sequence[Job], limit: float | None) -> tuple[str, int | None]:
     """A line that says how much disk trainings need for clips, and the bytes; None: not known."""
-    most = STORE_LIMIT if limit is None else limit
+    most = STORE_LIMIT_GB if limit is None else limit
     parts = {(job.kind, flag_value([*job.words], ("--fold",))): job for job in jobs}
     learned: dict[tuple[Path, ExtractionConfig], set[int]] = {}
     for job in parts.values():  # seeds learn from the same clips

@@ -24,8 +24,8 @@ from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, note_on_share, random_split
 from masquerade.errors import UsageError, escape
+from masquerade.output_paths import refuse_existing, refuse_replacing
 from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
-from masquerade.storage import refuse_existing, refuse_replacing
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]

@@ -33,6 +33,8 @@ from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE, flag
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError, escape, readable
+from masquerade.extraction import STORE_LIMIT_GB
+from masquerade.file_locks import claim_folder
 from masquerade.pipeline.config import (
     FileConfig,
     PipelineConfig,
@@ -43,7 +45,6 @@ from masquerade.pipeline.config import (
 )
 from masquerade.pipeline.levels import LevelName
 from masquerade.ranges import Allowed, Count, Share, Weight, Whole
-from masquerade.storage import STORE_LIMIT, alone_in
 from masquerade.transaction import transaction
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Options(RegionConfig, FileConfig):
     amp: bool = False
     # GB that small copies of all clips may take on the disk; above it they are made anew from the
     # videos whenever they are read.
-    store_limit: Weight = STORE_LIMIT
+    store_limit: Weight = STORE_LIMIT_GB
     json: bool = False  # print the result as JSON.
     # a folder for the results and, so that nothing is computed twice, small copies of all clips,
     # raw ones too: protect it as you protect the videos.
@@ -266,7 +267,7 @@ def _evaluate(argv: list[str]) -> int:
         if (older := _older_command(options.output)) not in (None, command):
             whose = f" of `{older}`" if older else ""
             print(f"The results{whose} in {options.output} will be replaced.", file=sys.stderr)
-    with _alone_in(options.output), StepProgress(quiet=options.json) as progress:
+    with _claim_results_folder(options.output), StepProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
             rows,
@@ -439,10 +440,10 @@ def _older_command(folder: Path) -> str | None:
         return None
 
 
-def _alone_in(folder: Path | None) -> AbstractContextManager[None]:
-    """Lock a folder of results, so that no other evaluation writes into it."""
+def _claim_results_folder(folder: Path | None) -> AbstractContextManager[None]:
+    """Claim a folder of results, into which no other evaluation writes then."""
     busy = f"another evaluation is at work in {folder}: wait until it has ended, or choose another"
-    return nullcontext() if folder is None else alone_in(folder, f"{busy} -o.")
+    return nullcontext() if folder is None else claim_folder(folder, f"{busy} -o.")
 
 
 def _check_folder(folder: Path) -> None:

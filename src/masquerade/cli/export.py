@@ -26,8 +26,8 @@ from masquerade.cli.arguments import (
 )
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError, escape
+from masquerade.output_paths import refuse_existing, refuse_replacing
 from masquerade.ranges import Checked, Count, at_least
-from masquerade.storage import refuse_existing, refuse_replacing
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer

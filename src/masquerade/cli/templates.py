@@ -19,8 +19,9 @@ from tyro.conf import arg
 
 from masquerade.cli.arguments import run_command
 from masquerade.errors import UsageError, escape
+from masquerade.output_paths import refuse_replacing
 from masquerade.ranges import at_least, checked
-from masquerade.storage import atomic_write, refuse_replacing
+from masquerade.storage import atomic_write
 
 if TYPE_CHECKING:
     from masquerade.video.frame import Frame

@@ -26,8 +26,8 @@ from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
-from masquerade.storage import STORE_LIMIT
 
 if TYPE_CHECKING:
     from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
@@ -78,7 +78,7 @@ class Options(Checked):
     cache: Path | None = None
     # GB that clips may take on the disk; above it they are made anew from the videos whenever they
     # are read.
-    store_limit: Weight = STORE_LIMIT
+    store_limit: Weight = STORE_LIMIT_GB
     json: bool = False  # print the result as JSON.
 
 

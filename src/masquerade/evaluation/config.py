@@ -8,11 +8,11 @@ from typing import Literal
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.clip_sampling import Padding
 from masquerade.errors import UsageError
+from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.extraction.config import PUBLISHED, Aspect, RegionFactory
 from masquerade.pipeline.config import FileConfig
 from masquerade.pipeline.stream import Cover
 from masquerade.ranges import Share
-from masquerade.storage import STORE_LIMIT
 
 SamplingChoice = Literal["preset", "own-frames", "own"]
 
@@ -87,7 +87,7 @@ class EvaluationConfig:
     # also find people again in other clips, where the manifest names them
     reidentification: bool = True
     # GB that the clips of all methods may take; above it they are made on the fly
-    store_limit: float = STORE_LIMIT
+    store_limit: float = STORE_LIMIT_GB
     # also measure videos in which nothing was found, and those in which nothing was in many frames
     # or whole frames were hidden for want of certainty, none of which `anonymize` would publish
     allow_empty: bool = False

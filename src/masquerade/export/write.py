@@ -17,7 +17,8 @@ from torch.export import Dim, ExportedProgram
 
 from masquerade.errors import MissingError, OutputError, UsageError
 from masquerade.export.graph import Graph, Run, Tensors
-from masquerade.storage import atomic_write, refuse_existing
+from masquerade.output_paths import refuse_existing
+from masquerade.storage import atomic_write
 
 Format = Literal["onnx", "torch"]
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
+from masquerade.file_locks import wait_for_lock
 from masquerade.pipeline.coverage import FrameCounts
-from masquerade.storage import wait_for_lock
 
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
 COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video

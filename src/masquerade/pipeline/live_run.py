@@ -19,6 +19,7 @@ from masquerade.checkpoint import describe
 from masquerade.device import check_half, choose_device
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.object_store import refuse_address
+from masquerade.output_paths import refuse_existing
 from masquerade.pipeline.config import (
     Pipeline,
     build_region_source,
@@ -32,7 +33,7 @@ from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.receipt import library_versions
 from masquerade.pipeline.stall_watchdog import StallWatchdog
 from masquerade.pipeline.verify import verify_output
-from masquerade.storage import error_with_final_name, refuse_existing
+from masquerade.storage import error_with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
 from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for

@@ -15,8 +15,8 @@ from masquerade.object_store import (
     refuse_existing_remote,
     remote_digest,
 )
+from masquerade.output_paths import place_keys, refuse_existing, refuse_standard_output
 from masquerade.pipeline.config import FILES, PipelineConfig, encoding_for
-from masquerade.storage import place_keys, refuse_existing, refuse_standard_output
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in, video_digest
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_size
+from masquerade.output_paths import place_keys, refuse_standard_output
 from masquerade.pipeline.folder_files import files_inside, has_video_name
 from masquerade.pipeline.outputs import FileTask, content_digest
-from masquerade.storage import place_keys, refuse_standard_output
 from masquerade.video.encoding import suffix_for
 from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, RECEIPT_SUFFIX, SHEET_SUFFIX
 

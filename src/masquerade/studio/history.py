@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.file_locks import lock_folder
 from masquerade.pipeline.edits import Edits, with_decision
 from masquerade.regions.drawn import DRAWN_TRACKS
-from masquerade.storage import file_digest, file_signature, lock_folder
+from masquerade.storage import file_digest, file_signature
 
 MOST_STEPS = 200  # that can be taken back
 

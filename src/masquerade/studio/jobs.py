@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from masquerade.errors import MasqueradeError, UsageError, readable
-from masquerade.storage import atomic_write, file_digest, file_signature, take_lock, wait_for_lock
+from masquerade.file_locks import take_lock, wait_for_lock
+from masquerade.storage import atomic_write, file_digest, file_signature
 from masquerade.studio.children import Child, last_words
 from masquerade.studio.kept_edits import UNREADABLE
 

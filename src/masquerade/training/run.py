@@ -26,8 +26,9 @@ from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
+from masquerade.file_locks import claim_folder
 from masquerade.methods import METHODS, method_name
-from masquerade.storage import alone_in, atomic_write
+from masquerade.storage import atomic_write
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_models import build_models
 from masquerade.training.adversarial_training import (
@@ -138,7 +139,7 @@ def train(
             stepped(phase, done, most)
 
     busy = f"another training is at work in {folder}: wait for its end, or choose another -o."
-    with alone_in(folder, busy) if is_main_process() else nullcontext():
+    with claim_folder(folder, busy) if is_main_process() else nullcontext():
         learned = []
         if is_main_process():
             _refuse_finished(folder)  # it may have ended while videos were read
