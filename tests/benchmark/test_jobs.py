@@ -25,8 +25,8 @@ from masquerade.benchmark.jobs import (
     TRAINING_CODE,
     Job,
     JobRunner,
-    Part,
     Places,
+    TrainingRun,
     check_lacking,
     data_jobs,
     lacking_data,
@@ -293,7 +293,7 @@ def test_a_training_follows_from_the_folds_of_what_it_goes_on_from(tmp_path: Pat
     """Of two suites with one folder, which differ in what the first training left out."""
     places, (first, second) = Places(folder=tmp_path, given=tmp_path), SUITE.tables
     cut = replace(SUITE, tables=(replace(first, evaluate="--folds 3"), second))
-    runs = {places.run(one, second, second.rows[0], Part(0, 0, 0)) for one in (SUITE, cut)}
+    runs = {places.run(one, second, second.rows[0], TrainingRun(0, 0, 0)) for one in (SUITE, cut)}
     assert len(runs) == 2
 
 
@@ -422,8 +422,8 @@ def test_a_training_follows_from_the_videos_of_its_data(tmp_path: Path, tried: b
 
     def runs(given: Path) -> list[str]:
         places = Places(folder=tmp_path / "out", given=given, tried=tried)
-        part = Part(0, 0)
-        return [places.run(suite, one, one.rows[0], part).parent.name for one in suite.tables]
+        run = TrainingRun(0, 0)
+        return [places.run(suite, one, one.rows[0], run).parent.name for one in suite.tables]
 
     given = tmp_path / "given"
     places = Places(folder=tmp_path / "out", given=given, tried=tried)

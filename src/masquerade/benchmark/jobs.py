@@ -31,6 +31,7 @@ from masquerade.benchmark.suite import (
     split_words,
 )
 from masquerade.benchmark.try_out import trained_words
+from masquerade.checkpoint import WEIGHTS
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
@@ -71,8 +72,8 @@ class Job:
     after: tuple[str, ...] = ()  # names of the jobs that have to be done before
 
 
-class Part(NamedTuple):
-    """Which of several trainings of one row: of which seed, without which fold."""
+class TrainingRun(NamedTuple):
+    """One of the trainings of a row: with which seed, and without which fold."""
 
     seed: int | str  # {seed}: a placeholder
     fold: int | str  # {fold}: a placeholder
@@ -173,7 +174,7 @@ class Places:
                 self._digests[str(path)] = file_digest(path)
             yield self._digests[str(path)]
 
-    def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
+    def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, run: TrainingRun) -> Path:
         """The folder of a training run.
 
         It follows from what is trained on which data by which code and not from the table, so that
@@ -181,8 +182,8 @@ class Places:
         """
         data = table.learned
         name = f"{(row.train or '').split()[0]}-{data}-{self._digest(suite, table, row)}"
-        cut = f"-of{part.folds}" if part.folds else ""
-        return self.folder / "runs" / _plain(name) / f"seed{part.seed}-fold{part.fold}{cut}"
+        cut = f"-of{run.folds}" if run.folds else ""
+        return self.folder / "runs" / _plain(name) / f"seed{run.seed}-fold{run.fold}{cut}"
 
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
         train = row.train or ""
@@ -314,7 +315,7 @@ def training_jobs(
     cut = cut_of(table, folds)
     return {
         row.name: tuple(
-            _training_job(suite, table, row, places, Part(seed, fold, cut), more)
+            _training_job(suite, table, row, places, TrainingRun(seed, fold, cut), more)
             for seed in range(seeds)
             for fold in range(max(1, cut))
         )
@@ -328,31 +329,31 @@ def _training_job(
     table: SuiteTable,
     row: SuiteRow,
     places: Places,
-    part: Part,
+    run: TrainingRun,
     more: tuple[str, ...],  # flags that do not change what is learned
 ) -> Job:
     data, train = table.learned, row.train or ""
-    folder = places.run(suite, table, row, part)
+    folder = places.run(suite, table, row, run)
     words = ("train", *trained_words(places.fill(suite, train), tried=places.tried))
     words += ("--data", str(places.manifest(suite, data)), "-o", str(folder))
-    words += ("--seed", str(part.seed), *more, *places.start_words(row))
+    words += ("--seed", str(run.seed), *more, *places.start_words(row))
     words += ("--cache", str(places.folder / "seen"))
-    if part.folds:
-        words += ("--folds", str(part.folds), "--fold", str(part.fold))
+    if run.folds:
+        words += ("--folds", str(run.folds), "--fold", str(run.fold))
     named = dict.fromkeys([data, *named_data(suite, train)])
     after = [_making(name) for name in named]
     if row.start is not None:
         other, first = first_of(suite, row.start)
         cut = cut_of(other, other.folds)
-        same = other.learned == data and cut == part.folds  # without the clips of the same fold
-        begun = Part(part.seed, part.fold if same else 0, cut)
+        same = other.learned == data and cut == run.folds  # without the clips of the same fold
+        begun = TrainingRun(run.seed, run.fold if same else 0, cut)
         words += ("--start", str(places.run(suite, other, first, begun)))
         after.append(_training(suite, other, first, begun))
     return Job(
-        name=_training(suite, table, row, part),
+        name=_training(suite, table, row, run),
         kind=f"train {train} on {data}",
         words=words,
-        done=folder / "anonymizer.safetensors",
+        done=folder / WEIGHTS,
         log=folder.with_suffix(".log"),
         after=tuple(after),
     )
@@ -362,11 +363,11 @@ def _making(name: str) -> str:
     return f"data {name}"
 
 
-def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str:
+def _training(suite: Suite, table: SuiteTable, row: SuiteRow, run: TrainingRun) -> str:
     """The name of a training, the same for all rows that share it."""
     start = "" if row.start is None else f" from {row.start}"
-    fold = f"fold {part.fold} of {part.folds}" if part.folds else "fold 0"
-    return f"train {row.train} on {table.learned}{start}, seed {part.seed}, {fold}"
+    fold = f"fold {run.fold} of {run.folds}" if run.folds else "fold 0"
+    return f"train {row.train} on {table.learned}{start}, seed {run.seed}, {fold}"
 
 
 def _files_named(words: Sequence[str]) -> Iterator[Path]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.jobs import (
     Job,
-    Part,
     Places,
+    TrainingRun,
     training_jobs,
     with_needed,
 )
@@ -298,5 +298,5 @@ def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) ->
             words += ["--key-weights", str(places.key_weights)]
         return words
     folds = cut_of(table, table.folds)
-    runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
+    runs = places.run(suite, table, row, TrainingRun("{seed}", "{fold}" if folds else 0, folds))
     return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
