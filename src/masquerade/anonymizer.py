@@ -18,7 +18,7 @@ from masquerade.ranges import checked
 
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
-NONE_MADE = "nothing was written; choose another --method or --weights."
+CHOOSE_ANOTHER_METHOD = "nothing was written; choose another --method or --weights."
 
 
 class Planes(NamedTuple):
@@ -77,10 +77,14 @@ def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
     """Return what an anonymizer made of a clip; raise MasqueradeError if it is none of one."""
     found = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
     if not found or out.clip.shape != clip.shape or not in_unit_range(out.clip):
-        raise MasqueradeError(f"the method gave no clip {tuple(clip.shape)} in [0, 1]; {NONE_MADE}")
+        raise MasqueradeError(
+            f"the method gave no clip {tuple(clip.shape)} in [0, 1]; {CHOOSE_ANOTHER_METHOD}"
+        )
     own = (len(clip), 1, *clip.shape[2:])
     if out.hidden is not None and (out.hidden.shape != own or not in_unit_range(out.hidden)):
-        raise MasqueradeError(f"the method did not say where it hides, {own}; {NONE_MADE}")
+        raise MasqueradeError(
+            f"the method did not say where it hides, {own}; {CHOOSE_ANOTHER_METHOD}"
+        )
     return out
 
 
@@ -89,7 +93,7 @@ def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
     out = found[0] if isinstance(found, tuple) and len(found) == 2 else None
     if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (frames.shape, frames.dtype):
         raise MasqueradeError(
-            f"the method gave no frames {frames.shape} of {frames.dtype}; {NONE_MADE}"
+            f"the method gave no frames {frames.shape} of {frames.dtype}; {CHOOSE_ANOTHER_METHOD}"
         )
     return found
 
@@ -100,11 +104,13 @@ def check_planes(found: Any, planes: Planes) -> Planes:
     A plane that is the source's own was not hidden.
     """
     if not isinstance(found, Planes) or found.full_range != planes.full_range:
-        raise MasqueradeError(f"the method gave no planes; {NONE_MADE}")
+        raise MasqueradeError(f"the method gave no planes; {CHOOSE_ANOTHER_METHOD}")
     for made, given in zip(found[:3], planes[:3], strict=True):
         like = isinstance(made, np.ndarray) and made.shape == given.shape
         if not like or made.dtype != given.dtype or np.may_share_memory(made, given):
-            raise MasqueradeError(f"the method made no new plane {given.shape}; {NONE_MADE}")
+            raise MasqueradeError(
+                f"the method made no new plane {given.shape}; {CHOOSE_ANOTHER_METHOD}"
+            )
     return found
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["processes", "ray"]  # what runs several files
 DEFAULT_REGIONS = "people"
-FOLLOWED_LABELS = {"faces": "face", "people": "person"}
+ID_LABELS = {"faces": "face", "people": "person"}
 """By region source: the label of the boxes whose track numbers are the IDs of --list-people."""
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
@@ -540,7 +540,7 @@ def source_names(config: RegionConfig) -> list[str]:
 
 def followed_label(config: PipelineConfig) -> str | None:
     """The label of the boxes whose track numbers are the IDs of --list-people; None: no IDs."""
-    return FOLLOWED_LABELS.get(source_names(config)[0])
+    return ID_LABELS.get(source_names(config)[0])
 
 
 def build_region_source(

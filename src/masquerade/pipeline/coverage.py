@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 
 from masquerade.errors import OutputError, name_some
-from masquerade.pipeline.config import FOLLOWED_LABELS
+from masquerade.pipeline.config import ID_LABELS
 from masquerade.regions.boxes import box_pixels
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
@@ -111,7 +111,7 @@ class CoverageCounter:
         gaps: dict[Track, int] = {}
         for box in region.boxes:
             if box.track is not None:
-                if box.label in FOLLOWED_LABELS.values():
+                if box.label in ID_LABELS.values():
                     self.tracks.add((box.label, box.track))
                 if box.label == "drawn" and (mask is None or mask[box_pixels(box)].any()):
                     self.drawn.add(box.track)

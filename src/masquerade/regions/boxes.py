@@ -31,7 +31,7 @@ NUMBER_LIMIT = 10**9  # of frames and tracks in a file are below this: they have
 MOST_DETECTIONS = 5000  # in one frame; all pairs of them are compared, here and with tracks
 TRACK_OFFSET = 10_000_000  # between the tracks of two region sources that are one
 FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
-NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
+CHOOSE_OTHER_REGIONS = "nothing was written; choose another --regions or --detector."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,11 @@ def check_array(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArra
     """
     found = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
     if not found or len(values.shape) != len(shape) or not np.isfinite(values).all():
-        raise MasqueradeError(f"{what} gave no finite numbers of {len(shape)} axes; {NOT_WRITTEN}")
+        raise MasqueradeError(
+            f"{what} gave no finite numbers of {len(shape)} axes; {CHOOSE_OTHER_REGIONS}"
+        )
     if any(want not in (None, have) for want, have in zip(shape, values.shape, strict=True)):
-        raise MasqueradeError(f"{what} gave {values.shape}, not {shape}; {NOT_WRITTEN}")
+        raise MasqueradeError(f"{what} gave {values.shape}, not {shape}; {CHOOSE_OTHER_REGIONS}")
     return values
 
 

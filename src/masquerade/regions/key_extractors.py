@@ -18,7 +18,7 @@ from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
-from masquerade.regions.boxes import NOT_WRITTEN, check_array
+from masquerade.regions.boxes import CHOOSE_OTHER_REGIONS, check_array
 from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
 from masquerade.storage import file_digest, file_signature, weights_digest
 
@@ -170,7 +170,7 @@ def extract_keys(extractor: KeyExtractor, pixels: U8) -> KeyGrid:
     grid: Any = extractor(pixels)
     what = f"the keys {extractor.name}"
     if not isinstance(grid, KeyGrid) or (grid.height, grid.width) != pixels.shape[:2]:
-        raise MasqueradeError(f"{what} are not of the picture; {NOT_WRITTEN}")
+        raise MasqueradeError(f"{what} are not of the picture; {CHOOSE_OTHER_REGIONS}")
     check_array(what, grid.y, (None,))
     check_array(what, grid.x, (None,))
     check_array(what, grid.keys, (len(grid.y), len(grid.x), None))

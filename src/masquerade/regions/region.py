@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError
-from masquerade.regions.boxes import FARTHEST, NOT_WRITTEN, Box, Source
+from masquerade.regions.boxes import CHOOSE_OTHER_REGIONS, FARTHEST, Box, Source
 from masquerade.regions.masks import Mask
 
 
@@ -64,7 +64,7 @@ def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> R
     elif not all(isinstance(x, bool) for x in (region.full_frame, region.cut, region.detected)):
         wrong = "answers that are neither true nor false"
     if wrong:
-        raise MasqueradeError(f"{of} gave {wrong}; {NOT_WRITTEN}")
+        raise MasqueradeError(f"{of} gave {wrong}; {CHOOSE_OTHER_REGIONS}")
     return region
 
 
