@@ -21,14 +21,14 @@ from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoEr
 from masquerade.storage import MARK, file_digest
 
 REMOTE_INSTALL = 'pip install -e ".[remote]"'
-WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
+ATOMIC_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Stores that show a file once all of it is there; in others it gets its name at the end."""
-BUCKETS = WHOLE_PUTS | {"adl", "oss"}  # stores whose addresses name a bucket in place of a host
-STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
+BUCKETS = ATOMIC_PUTS | {"adl", "oss"}  # stores whose addresses name a bucket in place of a host
+STORES = ATOMIC_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
 SAME_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "sftp"}
 """Other names of one store."""
 CHUNK = 1 << 20
-FULL = {errno.ENOSPC, errno.EDQUOT}  # what a disk says that has no room
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 ENDED_WITHIN = 10.0  # seconds, in which a store's package gives up what it sends
 _ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
 _SCHEME = re.compile(  # also of a chain, such as simplecache::s3
@@ -45,14 +45,14 @@ class RemotePath(PosixPath):
 
     def exists(self, **_: Any) -> bool:
         """Whether there is such a file."""
-        with _told(self):
-            files, key = _located(self)
+        with _translated_errors(self):
+            files, key = _filesystem_and_key(self)
             return bool(files.exists(key))
 
     def read_text(self, *_: Any, **__: Any) -> str:
         """What is in the file, which is UTF-8."""
-        with _told(self):
-            files, key = _located(self)
+        with _translated_errors(self):
+            files, key = _filesystem_and_key(self)
             content = files.cat_file(key)
         return str(content.decode("utf-8"))
 
@@ -121,8 +121,8 @@ def refuse_address(path: Path, flag: str) -> None:
 
 def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
     """The files that an address, a folder or a pattern names, each with its folder below that."""
-    with _told(given):
-        (files, key), text = _located(given), str(given)
+    with _translated_errors(given):
+        (files, key), text = _filesystem_and_key(given), str(given)
         if files.isfile(key):  # whose name may hold what a pattern does
             yield given, Path()
             return
@@ -150,13 +150,13 @@ def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemoteP
 def fetch(path: RemotePath, folder: Path) -> Path:
     """Copy a file of a store into a folder of this machine."""
     copy = folder / path.name
-    with _told(path):
-        files, key = _located(path)
+    with _translated_errors(path):
+        files, key = _filesystem_and_key(path)
         size = files.info(key)["size"]
         try:
             files.get_file(key, str(copy))
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise MasqueradeError(
                 f"there is no room for a copy of {path} in {tempfile.gettempdir()}; make some, or "
@@ -178,12 +178,12 @@ def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
         UsageError: it exists there and `overwrite` is off.
         UnconfirmedError: the store does not say that it is whole; it may be there.
     """
-    with _told(path):
-        files, key = _located(path)
+    with _translated_errors(path):
+        files, key = _filesystem_and_key(path)
         if path.suffix and not overwrite:
             refuse_existing_remote(path)
         mode = "overwrite" if overwrite else "create"
-        if _split(str(path))[0] in WHOLE_PUTS:
+        if _split(str(path))[0] in ATOMIC_PUTS:
             _send(files, file, key, mode=mode)
         else:
             folder = posixpath.dirname(key)
@@ -232,7 +232,7 @@ def _send(files: Any, file: Path, key: str, **more: Any) -> None:
         raise
 
 
-def may_hold(path: RemotePath, file: Path) -> bool:
+def may_hold_copy(path: RemotePath, file: Path) -> bool:
     """Whether a store may hold a copy of a file: it does, or it does not answer."""
     try:
         same_size = remote_size(path) == file.stat().st_size
@@ -245,8 +245,8 @@ def may_hold(path: RemotePath, file: Path) -> bool:
 
 def remove(path: RemotePath) -> None:
     """Remove a file of a store."""
-    with _told(path):
-        files, key = _located(path)
+    with _translated_errors(path):
+        files, key = _filesystem_and_key(path)
         files.rm_file(key)
 
 
@@ -258,16 +258,16 @@ def refuse_existing_remote(path: RemotePath) -> None:
 
 def remote_size(path: RemotePath) -> int:
     """How many bytes a file of a store has."""
-    with _told(path):
-        files, key = _located(path)
+    with _translated_errors(path):
+        files, key = _filesystem_and_key(path)
         return int(files.info(key)["size"])
 
 
 def remote_digest(path: RemotePath) -> str:
     """The SHA-256 of a file in a store, for which all of it is read."""
     digest = hashlib.sha256()
-    with _told(path):
-        files, key = _located(path)
+    with _translated_errors(path):
+        files, key = _filesystem_and_key(path)
         with files.open(key, "rb") as file:
             while block := file.read(CHUNK):
                 digest.update(block)
@@ -297,7 +297,7 @@ def _is_changed(key: str) -> bool:
     return "//" in key.strip("/") or bool({".", ".."}.intersection(key.split("/")))
 
 
-def _located(path: RemotePath) -> tuple[Any, str]:
+def _filesystem_and_key(path: RemotePath) -> tuple[Any, str]:
     """The fsspec filesystem of a remote file, and the file's path in it, without the scheme."""
     scheme, rest = _split(str(path))
     try:
@@ -327,8 +327,8 @@ def _key(files: Any, path: RemotePath) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say in one sentence what a store refuses, without what its package says of keys."""
+def _translated_errors(path: Path) -> Iterator[None]:
+    """Raise errors of a store as one sentence of ours, without what its package says of keys."""
     try:
         yield
     except MasqueradeError:

@@ -10,7 +10,7 @@ from masquerade.object_store import (
     UnconfirmedError,
     fetch,
     is_remote,
-    may_hold,
+    may_hold_copy,
     put,
     refuse_existing_remote,
     remove,
@@ -85,7 +85,7 @@ class _Store:
                 # it may have come all the same, before an interruption or without an answer
                 unconfirmed = isinstance(error, UnconfirmedError)
                 refused = isinstance(error, UsageError)  # what is there is somebody's
-                if unconfirmed or (not refused and may_hold(path, file)):
+                if unconfirmed or (not refused and may_hold_copy(path, file)):
                     self._note_put(path, video_replaced=there and not number)
                 raise
             self._note_put(path, video_replaced=there and not number)
