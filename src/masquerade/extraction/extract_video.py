@@ -52,6 +52,7 @@ from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.pictures import PictureMaker, output_info
 from masquerade.pipeline.region_image import check_size
 from masquerade.pipeline.stream import (
+    NO_PIXELS,
     AnonymizedFrame,
     anonymize_stream,
     cover_of,
@@ -91,9 +92,6 @@ MIN_VIDEOS = 6  # below which starting processes costs more than it saves
 GPU_PROCESSES = 8  # at most, that share a GPU: each takes half a gigabyte of it before it begins
 AHEAD = 4  # videos for each process that are handed out at once
 AHEAD_BYTES = 8 << 30  # of the clips of these videos; one is handed out however large its are
-
-
-NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class ExtractedVideo(NamedTuple):

@@ -41,6 +41,7 @@ from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.ranges import Seed, check_ranges
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
+from masquerade.storage import tensor_bytes
 from masquerade.video.unhidden_samples import Unhidden, unhidden
 
 T = TypeVar("T")
@@ -592,5 +593,5 @@ def _clip_digest(clip: Tensor, mask: Tensor | None) -> bytes:
     both = (clip,) if mask is None else (clip, mask)
     digest = hashlib.sha256()
     for one in both:
-        digest.update(one.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+        digest.update(tensor_bytes(one))
     return digest.digest()
