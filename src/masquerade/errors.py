@@ -9,7 +9,7 @@ MasqueradeError            exit 1 unless a child says otherwise
 
 import traceback
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 def escape(text: object) -> str:
@@ -33,10 +33,14 @@ def traceback_of(error: BaseException) -> str:
     return "\n".join(map(escape, lines))
 
 
-def name_some(names: Sequence[str], most: int) -> str:
-    """Join names by commas, `most` of them at most, and say how many more there are."""
+def name_some(names: Sequence[str], most: int, *, separator: Literal[", ", "; "] = ", ") -> str:
+    """Join names, `most` of them at most, and say how many more: `a, b and 3 more`.
+
+    With semicolons, for names that hold commas: `a; b; and 3 more`.
+    """
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    last = " " if separator == ", " else separator
+    return separator.join(names[:most]) + (f"{last}and {more} more" if more > 0 else "")
 
 
 class MasqueradeError(Exception):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from masquerade.attack.finders import POSSIBLE_SCORES, crop, shrink
 from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, unique_names
-from masquerade.errors import MissingError, escape
+from masquerade.errors import MissingError, escape, name_some
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
 from masquerade.evaluation.pose_attackers import LEAST_SEEN, bone_ratios
@@ -167,7 +167,7 @@ def compare_videos(
             what = "person" if COLOURS in alike[pair] and "person" in pictures else "scene"
             if what in pictures:
                 proofs.append(replace(pictures[what], says=f"{called[path]}, {what}"))
-    listed = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
+    listed = name_some(told, 12, separator="; ")
     says, start = "", f"Of {len(pairs)} pairs of videos"
     if naming := [name for name in common if name in (COLOURS, SCENE)]:
         what = "person or scene" if COLOURS in naming else "scene"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masquerade.anonymizer import Pixels
+from masquerade.errors import name_some
 
 Level = Literal["recovered", "left", "nothing"]
 """`recovered`: what the publisher meant to hide; `left`: what identifies people and was not hidden;
@@ -187,4 +188,4 @@ def spans(numbers: Sequence[int]) -> str:
         else:
             parts.append([number])
     words = [str(p[0]) if len(p) == 1 else f"{p[0]} to {p[-1]}" for p in parts]
-    return ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+    return name_some(words, 12)

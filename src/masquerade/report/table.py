@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.benchmark.published_markdown import markdown_cell
-from masquerade.errors import escape
+from masquerade.errors import escape, name_some
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.reidentification import LINKAGE, RANK
 from masquerade.evaluation.results import Evaluation, LabelResult, PosesSeen, Row, TradeOff
@@ -427,11 +427,10 @@ def _covered(row: Row) -> list[str]:
         f"{counts.filled_whole:,} were hidden whole because nothing could be told apart in them."
     ]
     if left:
-        listed = "; ".join(f"{path}: {why}" for path, why in list(left.items())[:MOST_NAMES])
-        more = f"; and {len(left) - MOST_NAMES} more" if len(left) > MOST_NAMES else ""
+        each = [f"{path}: {why}" for path, why in left.items()]
         found.append(
             f"{row.name}: {len(left)} of these videos `anonymize` would not publish, and they are "
-            f"measured all the same: {listed}{more}."
+            f"measured all the same: {name_some(each, MOST_NAMES, separator='; ')}."
         )
     return found
 
