@@ -262,7 +262,6 @@ def write_report(
     published: Sequence[Beside] = (),
     contexts: Sequence[TableContext] = (),
     about: Mapping[str, str] | None = None,
-    limit: int = LIMIT,
     results: Sequence[str] = (),
 ) -> None:
     """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
@@ -287,7 +286,7 @@ def write_report(
             _refuse_replacing(folder, _as_bytes({"index.html": "", **tables}))
     except OSError as error:
         raise _unwritable(folder, error) from error
-    sections = _sections(evaluations, contexts, limit)
+    sections = _sections(evaluations, contexts, LIMIT)
     charts = chart_files(chart for one in sections for chart in _charts(one))
     page = _page(
         sections,
