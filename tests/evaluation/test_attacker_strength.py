@@ -71,7 +71,7 @@ STRENGTH = {
     "side channel": HERE + "test_who_moves_is_read_from_the_sizes_of_packets_alone",
     "published": "tests/evaluation/test_published_start.py::"
     "test_weights_that_know_the_label_read_it_from_eight_clips",
-    "reconstruction": "tests/evaluation/test_reconstruction.py::"
+    "reconstruction": "tests/evaluation/test_restoration_attack.py::"
     "test_weak_blur_is_restored_on_people_who_were_not_seen",
     "prior": PLANTED,
 }

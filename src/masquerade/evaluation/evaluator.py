@@ -67,7 +67,7 @@ from masquerade.evaluation.protocols import (
     protocols,
 )
 from masquerade.evaluation.published_start import from_published
-from masquerade.evaluation.restored_clips import ReconstructionAttack
+from masquerade.evaluation.restoration_attack import RestorationAttack
 from masquerade.evaluation.results import (
     SCHEMA,
     Control,
@@ -320,7 +320,7 @@ class Evaluator:
                 if seen.left_out is None:
                     predictions = predictions.merge([self._predict(method, raw, content)[1]])
         if raw is not None and "restored" in self._seen(method):
-            restoration = ReconstructionAttack(
+            restoration = RestorationAttack(
                 clips=self.clips,
                 truth=self.truth,
                 models=self.models,

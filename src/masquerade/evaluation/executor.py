@@ -25,12 +25,12 @@ from masquerade.evaluation.kernel_ridge import save_features
 from masquerade.evaluation.predictions import PredictionKey, Predictions
 from masquerade.evaluation.presets import RESTORED, AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.evaluation.reconstruction import (
+from masquerade.evaluation.restoration import (
     FoldSeed,
-    ReconstructionTask,
-    load_reconstruction,
+    RestorationTask,
+    load_restoration_net,
     restored_clips,
-    save_reconstruction,
+    save_restoration_net,
     shared_train,
 )
 from masquerade.evaluation.shared_fits import share_fits
@@ -44,7 +44,7 @@ LARGE_LABELS = 2**20  # bytes of one label's codes from which on workers read th
 FITTING_CODE = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
     *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
-    *("evaluation/published_start.py", "evaluation/reconstruction.py"),
+    *("evaluation/published_start.py", "evaluation/restoration.py"),
     "evaluation/presets.py",  # which view kernel machines read, and what is restored
     # how clips are shrunk and cut where they are read, and labels become what is learned
     *("extraction/dataset.py", "datasets/clip_sampling.py", "evaluation/ground_truth.py"),
@@ -150,7 +150,7 @@ class Executor:
 
         Raw-trained weights are in the folder of the clips `raw`; None: these clips are raw. A
         `shuffle` is the number of the shuffle of the labels in `truth`; 0: they are the true ones.
-        With `restored`, from `reconstruct`, attackers see these clips in place of `clips`.
+        With `restored`, from `restore`, attackers see these clips in place of `clips`.
         """
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)
@@ -190,7 +190,7 @@ class Executor:
                 blocks[task.key._replace(split=key.split)] = block
         return Predictions(blocks=blocks, people=truth.people, groups=truth.groups)
 
-    def reconstruct(
+    def restore(
         self,
         method: str,
         clips: ClipDataset,
@@ -206,7 +206,7 @@ class Executor:
         """
         folder = self.folder_of(method, clips)
         every = list(range(self.seeds) if seeds is None else seeds)
-        tasks: list[tuple[Path, ReconstructionTask]] = []
+        tasks: list[tuple[Path, RestorationTask]] = []
         files: dict[FoldSeed, Path] = {}
         for protocol in truth.protocols.values():
             for at in range(len(protocol.folds)) if folds is None else folds:
@@ -214,7 +214,7 @@ class Executor:
                     pair = clips.of_rows(rows), raw.of_rows(rows)
                     name = hashlib.sha256(f"{group[0]} {pair[1].digest}".encode() + rows.tobytes())
                     file = folder / f"{name.hexdigest()[:16]}.restoration"
-                    task = ReconstructionTask(
+                    task = RestorationTask(
                         published=pair[0],
                         raw=pair[1],
                         steps=self.preset.restoration_steps,
@@ -222,10 +222,10 @@ class Executor:
                     )
                     tasks.append((file, task))
                     files |= {(protocol.name, seed, at): file for seed in group}
-        save = partial(save_reconstruction, device=self.device)
+        save = partial(save_restoration_net, device=self.device)
         self._run_missing(dict(tasks).items(), save, f"{method}: training networks that restore it")
         shown = {
-            file: restored_clips(clips, load_reconstruction(file, device=self.device))
+            file: restored_clips(clips, load_restoration_net(file, device=self.device))
             for file in dict(tasks)
         }
         if len(shown) * len(clips) * math.prod(clips.shape) <= RESTORED_BYTES:

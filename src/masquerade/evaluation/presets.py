@@ -189,7 +189,7 @@ GAIT = {
 
 
 def restored(models: Mapping[str, AttackerModel]) -> dict[str, AttackerModel]:
-    """The same models, to read clips that a network restored; see `reconstruction`."""
+    """The same models, to read clips that a network restored; see `restoration`."""
     return {f"{name}{RESTORED}": replace(one, content="restored") for name, one in models.items()}
 
 

@@ -1,7 +1,7 @@
 """Train a network to restore raw frames from published ones, on pairs of both.
 
 An attacker makes such pairs: whoever has the method, or can send videos to it, anonymizes videos of
-their own. See `masquerade.evaluation.reconstruction` and `masquerade.attack.restore`.
+their own. See `masquerade.evaluation.restoration` and `masquerade.attack.restore`.
 """
 
 from collections.abc import Callable

@@ -22,11 +22,11 @@ from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.presets import PRESETS, RESTORED_KERNELS, AttackerModel, restored
 from masquerade.evaluation.protocols import Fold
-from masquerade.evaluation.reconstruction import (
-    ReconstructionTask,
+from masquerade.evaluation.restoration import (
+    RestorationTask,
     clip_quality,
     compare,
-    fit_reconstruction,
+    fit_restoration_net,
     mean_quality,
     restored_clips,
     shared_train,
@@ -72,9 +72,9 @@ def restored_psnr(hidden: ClipDataset, raw: ClipDataset, *, steps: int) -> tuple
     rows = hidden.rows
     train, test = rows[8:], rows[:8]
     learned = hidden.of_rows(train), raw.of_rows(train)
-    task = ReconstructionTask(published=learned[0], raw=learned[1], steps=steps, seed=0)
+    task = RestorationTask(published=learned[0], raw=learned[1], steps=steps, seed=0)
     shown = hidden.of_rows(test)
-    again = restored_clips(shown, fit_reconstruction(task))
+    again = restored_clips(shown, fit_restoration_net(task))
     before, after = (clip_quality(one, raw).values() for one in (shown, again))
     return float(np.mean([a for a, _ in before])), float(np.mean([a for a, _ in after]))
 
@@ -106,17 +106,17 @@ def test_a_network_learns_from_no_more_frames_than_it_may(
     def fit(sample: Callable[..., Any], **_: object) -> None:
         held.append(len(inspect.getclosurevars(sample).nonlocals["shown"]))
 
-    monkeypatch.setattr("masquerade.evaluation.reconstruction.fit_restoration", fit)
+    monkeypatch.setattr("masquerade.evaluation.restoration.fit_restoration", fit)
     for most, wanted in ((20, 20), (30, 30), (59, 30), (60, 60)):
-        monkeypatch.setattr("masquerade.evaluation.reconstruction.MOST_PAIRS", most)
-        fit_reconstruction(ReconstructionTask(published=clips, raw=clips, steps=1, seed=0))
+        monkeypatch.setattr("masquerade.evaluation.restoration.MOST_PAIRS", most)
+        fit_restoration_net(RestorationTask(published=clips, raw=clips, steps=1, seed=0))
         assert held.pop() == wanted
 
 
 def test_restored_clips_are_those_of_the_network_wherever_they_are_read(people: Manifest) -> None:
     hidden, raw = pairs(people, "pixelate")
-    task = ReconstructionTask(published=hidden, raw=raw, steps=3, seed=0)
-    net = fit_reconstruction(task)
+    task = RestorationTask(published=hidden, raw=raw, steps=3, seed=0)
+    net = fit_restoration_net(task)
     again = restored_clips(hidden, net)
     assert again.shape == hidden.shape and again.digest != hidden.digest
     assert torch.equal(again[3], again.batch(torch.tensor([1, 3]))[1])
@@ -125,7 +125,7 @@ def test_restored_clips_are_those_of_the_network_wherever_they_are_read(people: 
 
 def test_restored_clips_are_the_same_from_a_file(people: Manifest, tmp_path: Path) -> None:
     published, raw = (clips.take(range(0, 40, 3)) for clips in pairs(people, "blur"))
-    net = fit_reconstruction(ReconstructionTask(published=published, raw=raw, steps=2, seed=0))
+    net = fit_restoration_net(RestorationTask(published=published, raw=raw, steps=2, seed=0))
     restored = restored_clips(published, net)
     write_clips(tmp_path / "clips", restored)
     copy = mapped_clips(tmp_path / "clips", restored)
@@ -269,7 +269,7 @@ def test_the_family_alone_has_what_it_needs_of_raw_video(
     config = replace(CONFIG, preset="restoring", folds=2, attackers=("reconstruction",))
     entries = [EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2))]
     found = evaluate(manifest, entries, config, data="scenes", folder=tmp_path)
-    monkeypatch.setattr("masquerade.evaluation.restored_clips.clip_quality", None)
+    monkeypatch.setattr("masquerade.evaluation.restoration_attack.clip_quality", None)
     paired = paired_scores(manifest, entries, config, folder=tmp_path)["identity"]
     del PRESETS["restoring"]
     copy = next(one for one in found.rows[1].findings if one.label == "identity")

@@ -1,4 +1,4 @@
-"""Reconstruction: an attacker's network restores the raw picture, and what it restored is attacked.
+"""Restoration: an attacker's network restores the raw picture, and what it restored is attacked.
 
 It learns from pairs (anonymized clip, raw clip) of training clips alone, as an attacker makes them
 from own videos. Restored clips are then read by attackers that know raw video, and compared with
@@ -35,7 +35,7 @@ FoldSeed = tuple[str, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReconstructionTask:
+class RestorationTask:
     """One network to be trained: on these clips, which have the same rows in the same order."""
 
     published: ClipDataset
@@ -71,7 +71,7 @@ def shared_train(
     return [(group, shared(group)) for group in groups]
 
 
-def fit_reconstruction(task: ReconstructionTask, *, device: str = "cpu") -> RestorationNet:
+def fit_restoration_net(task: RestorationTask, *, device: str = "cpu") -> RestorationNet:
     """Train a network on pairs of frames."""
     count, frames = len(task.published), task.published.shape[1]
     clips = torch.linspace(0, count - 1, min(count, MOST_PAIRS)).round().long()
@@ -94,15 +94,15 @@ def fit_reconstruction(task: ReconstructionTask, *, device: str = "cpu") -> Rest
     return fit_restoration(sample, config=config, seed=task.seed, device=device)
 
 
-def save_reconstruction(file: Path, task: ReconstructionTask, *, device: str = "cpu") -> None:
+def save_restoration_net(file: Path, task: RestorationTask, *, device: str = "cpu") -> None:
     """Train a network and write its weights."""
-    net = fit_reconstruction(task, device=device)
+    net = fit_restoration_net(task, device=device)
     with atomic_write(file, overwrite=True) as part:
         save_tensors({name: weight.cpu() for name, weight in net.state_dict().items()}, part)
 
 
-def load_reconstruction(file: Path, *, device: str = "cpu") -> RestorationNet:
-    """Read what `save_reconstruction` wrote."""
+def load_restoration_net(file: Path, *, device: str = "cpu") -> RestorationNet:
+    """Read what `save_restoration_net` wrote."""
     net = RestorationNet()
     net.load_state_dict(torch.load(file, weights_only=True))
     return net.to(device).eval().requires_grad_(False)

@@ -12,7 +12,7 @@ from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel
-from masquerade.evaluation.reconstruction import (
+from masquerade.evaluation.restoration import (
     Quality,
     clip_quality,
     compare,
@@ -24,7 +24,7 @@ from masquerade.extraction.dataset import ClipDataset
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReconstructionAttack:
+class RestorationAttack:
     """Attacks rows by clips that a network restored, and measures how near these come to raw."""
 
     clips: EvaluatedClips
@@ -54,7 +54,7 @@ class ReconstructionAttack:
             run, fold = divmod(number, per_seed)
             done: dict[str, Any] = {"seeds": [run], "folds": [fold]} if method.runs else {}
             shown, wanted = preset.middle_view(clips), preset.middle_view(raw)
-            restored = self.executor.reconstruct(method.name, shown, self.truth, raw=wanted, **done)
+            restored = self.executor.restore(method.name, shown, self.truth, raw=wanted, **done)
             how = {**done, "raw": raw, "run": run, "restored": restored}
             found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
             known: dict[tuple[int, int], tuple[Quality, Quality]] = {}  # several seeds share clips
