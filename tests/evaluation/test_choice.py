@@ -16,8 +16,8 @@ from masquerade.evaluation.attacker_choice import (
     MAX_ENSEMBLE_SIZE,
     ScoringInput,
     average_attackers,
+    choosable_attackers,
     choose,
-    contenders,
     join_table,
     score_attacker,
     score_attackers,
@@ -587,9 +587,11 @@ def test_who_sees_the_background_alone_is_not_called_strongest_of_a_persons_attr
     mine = replace(mine, outputs=(replace(sky, channels=frozenset({"place"})), eyes))
     assert score_label(RED, mine, None, **GIVEN).strongest == "eyes"
     age = replace(RED, metric="top-1")  # of several values
-    assert [one.outputs.name for one in contenders(age, score_attackers(age, mine))] == ["eyes"]
+    assert [one.outputs.name for one in choosable_attackers(age, score_attackers(age, mine))] == [
+        "eyes"
+    ]
     room = replace(RED, name="object", of_people=False)
-    assert [one.outputs.name for one in contenders(room, score_attackers(room, mine))] == [
+    assert [one.outputs.name for one in choosable_attackers(room, score_attackers(room, mine))] == [
         *("sky", "eyes")
     ]
     place = replace(WHO, columns=("who",))

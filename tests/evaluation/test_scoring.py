@@ -15,7 +15,7 @@ from scenes import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
-from masquerade.evaluation.attacker_choice import ScoredAttacker, contenders
+from masquerade.evaluation.attacker_choice import ScoredAttacker, choosable_attackers
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_size_controls, clip_sizes, void_reason
@@ -67,8 +67,8 @@ def test_raw_trained_attackers_are_chosen_only_without_others() -> None:
 
     best, next_best = one("untouched", 0.9, eligible=False), one("trained", 0.6, eligible=True)
     spec = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
-    assert contenders(spec, [best, next_best]) == [next_best]
-    assert contenders(spec, [best]) == [best]
+    assert choosable_attackers(spec, [best, next_best]) == [next_best]
+    assert choosable_attackers(spec, [best]) == [best]
 
 
 @pytest.mark.parametrize(

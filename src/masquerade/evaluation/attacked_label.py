@@ -13,7 +13,7 @@ from masquerade.evaluation.attacker_choice import (
     ScoringInput,
     Strength,
     choose,
-    counted,
+    rival_attackers,
     score_attackers,
 )
 from masquerade.evaluation.attackers import TOGETHER
@@ -75,7 +75,7 @@ def attack_label(
     scored = score_attackers(spec, inputs)
     best = choose(spec, inputs, scored, strength)
     together = [best] if best.outputs.family == TOGETHER else []
-    rivals = [*counted(spec, scored), *together]
+    rivals = [*rival_attackers(spec, scored), *together]
     return AttackedLabel(
         spec=spec,
         inputs=inputs,

@@ -208,10 +208,10 @@ def choose(
     first that is stronger over all rows of the table, then the first of the list. What the folds
     choose predicts its own fold each, and is scored together. Never looks at test.
     """
-    able = contenders(spec, scored)
+    choosable = choosable_attackers(spec, scored)
     by_fold = [
-        _select_ensemble(spec, inputs, able, fold, strength[fold] if strength else None, most)
-        for fold in range(len(able[0].by_fold))
+        _select_ensemble(spec, inputs, choosable, fold, strength[fold] if strength else None, most)
+        for fold in range(len(choosable[0].by_fold))
     ]
     key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
     if key not in inputs._computed.chosen:
@@ -272,7 +272,7 @@ def average_attackers(
 def _select_ensemble(
     spec: MetricSpec,
     inputs: ScoringInput,
-    able: Sequence[ScoredAttacker],
+    choosable: Sequence[ScoredAttacker],
     fold: int,
     strength: Mapping[str, float] | None,
     most_together: int,
@@ -281,7 +281,7 @@ def _select_ensemble(
 
     As many as score the highest together on validation clips of that fold.
     """
-    ranked = _ranked(able, fold, strength)[:most_together]
+    ranked = _ranked(choosable, fold, strength)[:most_together]
     key = spec, fold, tuple(one.outputs for one in ranked)
     if key not in inputs._computed.counts:
         inputs._computed.counts[key] = _best_ensemble_size(spec, inputs, ranked, fold)
@@ -431,13 +431,13 @@ def _validation_of_fold(
     return validation_score(spec, truth.at(others), _select_clips(predicted, others))
 
 
-def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
+def choosable_attackers(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
     """Return the attackers that may be chosen as the strongest on a label."""
-    able = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
-    return counted(spec, able)
+    choosable = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
+    return rival_attackers(spec, choosable)
 
 
-def counted(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
+def rival_attackers(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
     """Return the attackers whose scores count against a method, chosen or not.
 
     On traits of people, attackers who see the background alone do not count: with few groups they
@@ -533,9 +533,9 @@ def _informed_by_action(
     spec: MetricSpec, inputs: ScoringInput, scored: Sequence[ScoredAttacker]
 ) -> ScoredAttacker:
     """An attacker that knows the true action and what each fold's strongest attacker predicts."""
-    able = contenders(spec, scored)
-    folds = range(len(able[0].by_fold))
-    strongest = [_ranked(able, fold)[0] for fold in folds]
+    choosable = choosable_attackers(spec, scored)
+    folds = range(len(choosable[0].by_fold))
+    strongest = [_ranked(choosable, fold)[0] for fold in folds]
     informed = {
         one.outputs.name: [
             score_attacker(spec, inputs, _with_action(inputs, one.outputs, weight))
