@@ -36,7 +36,7 @@ from masquerade.evaluation import Evaluation, EvaluationConfig, from_json
 from masquerade.evaluation.evaluated_clips import RAW
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import REGRESSING, TRAINING
-from masquerade.extraction.config import JoinedRegions, region_class, region_names
+from masquerade.extraction.config import UnionFactory, describe_factory, region_names
 from masquerade.extraction.extract_dataset import store_name
 from masquerade.file_locks import claim_folder
 from masquerade.methods import build
@@ -50,14 +50,14 @@ from masquerade.report.benchmark_page import write_report
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
     joined = method_row("blur", build("blur"), PipelineConfig(regions="people+frame")).regions
-    assert isinstance(joined, JoinedRegions) and region_names(joined) == ["people", "frame"]
+    assert isinstance(joined, UnionFactory) and region_names(joined) == ["people", "frame"]
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
-    name, given = region_class(pickle.loads(pickle.dumps(joined)))
-    assert (name, given) == region_class(joined)
+    name, given = describe_factory(pickle.loads(pickle.dumps(joined)))
+    assert (name, given) == describe_factory(joined)
     assert name.endswith("WholeFrame") and any(key.startswith("0 ") for key in given)
     motion = PipelineConfig(regions="people+frame", detector="motion")
     other = method_row("blur", build("blur"), motion).regions
-    assert region_class(other) != region_class(joined)
+    assert describe_factory(other) != describe_factory(joined)
 
 
 @pytest.mark.parametrize("regions", ["people+feet", "boxes+people", "people+boxes"])
@@ -343,7 +343,7 @@ def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None
     words = ["--data", "clips.csv", "--method", "blur", "--regions", "people", "--detector", "hog"]
     options, method = parse([*words, "--gap", "9", "--no-track", "--shape", "box"])
     line = method_row("blur", method, pipeline_config(options))
-    assert region_class(line.regions)[1]["track"] is False and line.cover is not None
+    assert describe_factory(line.regions)[1]["track"] is False and line.cover is not None
     assert line.cover.shape == "box" and line.cover.margin == PipelineConfig().mask_scale
     with pytest.raises(UsageError, match="does not take --keys"):
         method_row("blur", method, pipeline_config(replace(options, keys="dino-s8")))

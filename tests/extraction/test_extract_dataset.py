@@ -33,7 +33,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.published import READERS
 from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.extraction.config import (
-    JoinedRegions,
+    UnionFactory,
     region_names,
 )
 from masquerade.extraction.store import ClipCache
@@ -249,7 +249,7 @@ def test_a_take_of_sbu_is_its_colour_frames(tmp_path: Path) -> None:
 
 def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     left, right = (boxes(tmp_path / f"{x}.json", x) for x in (0, 48))
-    both = JoinedRegions((partial(Boxes, file=left), partial(Boxes, file=right)))
+    both = UnionFactory((partial(Boxes, file=left), partial(Boxes, file=right)))
     assert region_names(both) == ["boxes", "boxes"]
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
     cover = Cover(shape="box", margin=1.0)
@@ -319,7 +319,7 @@ def test_videos_that_would_not_be_published_are_not_measured(
 
 def test_what_is_asked_to_be_whole_is_certain(data: Manifest) -> None:
     given = {"frames": 2, "size": 16, "method": masquerade.build("blacken")}
-    for regions in (None, "frame", JoinedRegions((Sees, WholeFrame))):
+    for regions in (None, "frame", UnionFactory((Sees, WholeFrame))):
         assert not extract_clips(data, regions=regions, **given).coverage.unpublished
 
 

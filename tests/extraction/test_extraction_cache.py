@@ -43,7 +43,7 @@ from masquerade.extraction.config import (
     REGION_CODE,
     WRITING_CODE,
     ExtractionConfig,
-    JoinedRegions,
+    UnionFactory,
     config_digest,
 )
 from masquerade.extraction.dataset import ClipDataset, clip_loader
@@ -205,7 +205,7 @@ def test_large_arguments_are_in_the_key(data: Manifest, tmp_path: Path) -> None:
 def test_nameless_makers_of_regions_are_not_cached(data: Manifest, tmp_path: Path) -> None:
     """Two of them bear one name."""
     given = {"frames": 2, "size": 16, "method": masquerade.build("blur")}
-    for regions in (lambda: WholeFrame(), JoinedRegions((WholeFrame, lambda: WholeFrame()))):
+    for regions in (lambda: WholeFrame(), UnionFactory((WholeFrame, lambda: WholeFrame()))):
         with pytest.raises(UsageError, match="clips could not be told from others"):
             extract_clips(data, regions=regions, cache=tmp_path / "cache", **given)
         assert len(extract_clips(data.take([0]), regions=regions, **given)) == 1

@@ -470,7 +470,7 @@ def pipeline_config(options: Options) -> PipelineConfig:
 def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
     """A row of the table: regions, masks and files are as `anonymize` makes them of `config`."""
     from masquerade.evaluation import EvaluatedMethod
-    from masquerade.extraction.config import JoinedRegions
+    from masquerade.extraction.config import UnionFactory
     from masquerade.pipeline.region_image import read_region_image
     from masquerade.pipeline.stream import cover_of
     from masquerade.regions import REGIONS
@@ -480,7 +480,7 @@ def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Eva
     if file_flags(config):  # a missing encoder is known before any work
         check_encoder(encoding_for(config), width=256, height=256, deep=False)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
-    source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
+    source: RegionFactory = parts[0] if len(parts) == 1 else UnionFactory(tuple(parts))
     made = source()  # a missing model is known before any work
     within = None if config.region is None else read_region_image(config.region)
     chosen = config.shape, config.mask_scale, config.feather

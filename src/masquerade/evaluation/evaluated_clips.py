@@ -16,7 +16,7 @@ from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import ClipSampling, Preset
 from masquerade.evaluation.results import PosesSeen, Restored
-from masquerade.extraction.config import Content, ExtractionConfig, RegionFactory, region_class
+from masquerade.extraction.config import Content, ExtractionConfig, RegionFactory, describe_factory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips, store_contents
 from masquerade.extraction.store import ClipCache
@@ -244,13 +244,13 @@ def has_learned(method: EvaluatedMethod) -> bool:
 
 
 def finds_poses(regions: RegionFactory | str | None) -> bool:
-    """Whether a maker of region sources makes one that finds the poses of all people."""
-    name, given = region_class(regions)
+    """Whether a region factory makes a source that finds the poses of all people."""
+    name, given = describe_factory(regions)
     chosen = given.get("keep_visible") or given.get("hide_only")
     plain = given.get("detector", "pose") == "pose" and not chosen
-    return name == region_class(People)[0] and plain
+    return name == describe_factory(People)[0] and plain
 
 
 def regions_with_poses(methods: Sequence[EvaluatedMethod]) -> RegionFactory | str | None:
-    """The first maker of region sources among the methods' that finds all people's poses."""
+    """The first region factory of the methods whose source finds all people's poses."""
     return next((one.regions for one in methods if finds_poses(one.regions)), None)

@@ -179,8 +179,8 @@ class ExtractionConfig:
 
 
 @dataclass(frozen=True)
-class JoinedRegions:
-    """Several makers of region sources as one, whose sources hide together (`faces+people`)."""
+class UnionFactory:
+    """Several region factories as one, whose sources hide together (`faces+people`)."""
 
     parts: tuple[RegionFactory, ...]
 
@@ -197,10 +197,10 @@ def region_source(regions: RegionFactory | str | None) -> Any:
 
 
 def region_names(regions: RegionFactory | str | None) -> list[str]:
-    """Return the names of the sources that a maker of region sources makes."""
+    """Return the names of the sources that a region factory makes."""
     if regions is None or isinstance(regions, str):
         return [regions or "frame"]
-    if isinstance(regions, JoinedRegions):
+    if isinstance(regions, UnionFactory):
         return [name for part in regions.parts for name in region_names(part)]
     made = regions.func if isinstance(regions, partial) else regions
     if inspect.isfunction(made):  # only what it makes has a name
@@ -211,8 +211,8 @@ def region_names(regions: RegionFactory | str | None) -> list[str]:
     ]
 
 
-def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, Any]]:
-    """Return the name and the arguments of what makes a region source.
+def describe_factory(regions: RegionFactory | str | None) -> tuple[str, dict[str, Any]]:
+    """Return the name of a region factory and its keyword arguments.
 
     A finished source is refused, as it cannot be told from another.
     """
@@ -221,13 +221,13 @@ def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, An
     if isinstance(regions, str):
         if regions not in REGIONS:
             raise UsageError(f"There are no regions {regions!r}; there are {', '.join(REGIONS)}.")
-        return region_class(REGIONS[regions])
-    if isinstance(regions, JoinedRegions):
-        each = [region_class(part) for part in regions.parts]
+        return describe_factory(REGIONS[regions])
+    if isinstance(regions, UnionFactory):
+        each = [describe_factory(part) for part in regions.parts]
         given = {f"{i} {key}": v for i, (_, one) in enumerate(each) for key, v in one.items()}
         return "+".join(name for name, _ in each), given
     if isinstance(regions, partial) and not regions.args:
-        return region_class(regions.func)[0], dict(regions.keywords)
+        return describe_factory(regions.func)[0], dict(regions.keywords)
     name = getattr(regions, "__qualname__", None)
     if name is None:
         raise UsageError(
@@ -283,7 +283,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     """Return where an extraction keeps regions in a folder; None where it hides whole frames."""
     content = _describe_regions(config.regions)
     searched = config.method is not None or config.content == "poses"
-    if not searched or content[0] in ("frame", region_class("frame")[0]):
+    if not searched or content[0] in ("frame", describe_factory("frame")[0]):
         return None
     content += [code_digest(*REGION_CODE, *READING_CODE), config.sample_first]
     return folder / f"regions-{_json_digest(content)[:12]}"
@@ -291,7 +291,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
 
 def _describe_regions(regions: RegionFactory | str | None) -> list[Any]:
     """Return all that a region source depends on, but for masquerade's code and the video."""
-    name, given = region_class(regions)
+    name, given = describe_factory(regions)
     sources = [_factory_digest(one) for one in _factories(regions)]
     for key, value in given.items():
         if isinstance(value, Path) and value.is_file():  # its boxes may be edited, its weights too
@@ -307,7 +307,7 @@ def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
     """Return the classes and functions that make a region source."""
     if regions is None or isinstance(regions, str):
         return []
-    if isinstance(regions, JoinedRegions):
+    if isinstance(regions, UnionFactory):
         return [one for part in regions.parts for one in _factories(part)]
     return _factories(regions.func) if isinstance(regions, partial) else [regions]
 

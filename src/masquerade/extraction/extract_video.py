@@ -37,7 +37,7 @@ from masquerade.extraction.config import (
     PIXELS,
     Content,
     ExtractionConfig,
-    region_class,
+    describe_factory,
     region_names,
     region_source,
 )
@@ -141,7 +141,7 @@ def extract_videos(
     Processes share the work where there are enough videos and the method can be sent to them; those
     that `open_executor` reaches, or else of a pool that is opened here.
     """
-    region_class(configs[0].regions)  # refuse what makes no sense before any work
+    describe_factory(configs[0].regions)  # refuse what makes no sense before any work
     if configs[0].device != "cpu":
         workers = min(workers, GPU_PROCESSES)
     if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(configs[0]):
