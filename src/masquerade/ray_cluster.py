@@ -37,7 +37,7 @@ def check_engine(engine: str, *, address: str | None, device: str) -> None:
 
 @contextmanager
 def ray_cluster(address: str | None = None, *, workers: int | None = None) -> Iterator[Any]:
-    """Join a cluster and leave it at the end, with whatever runs there for us; gives `ray`.
+    """Join a cluster and leave it at the end, with whatever runs there for us; yields `ray`.
 
     Args:
         address: that of the cluster's head, as in 10.0.0.5:6379; None: $RAY_ADDRESS, or where that
@@ -168,7 +168,7 @@ class RayExecutor(Executor):
 def call_in(
     folder: str | None, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
 ) -> tuple[Any, Exception | None]:
-    """Make a call in a folder; gives its result and None, or None and the error that it raised.
+    """Make a call in a folder; returns its result and None, or None and the error that it raised.
 
     Without a folder it is made in that which this process is in.
 

@@ -27,7 +27,7 @@ class Commands(Protocol):
     """What runs commands side by side."""
 
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
-        """Run `masquerade` with these words; gives its exit code, None where it was stopped."""
+        """Run `masquerade` with these words; returns its exit code, None where it was stopped."""
         ...
 
     def stop(self) -> None:

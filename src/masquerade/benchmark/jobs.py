@@ -468,7 +468,7 @@ class JobRunner:
     def _share_time(
         self, running: Mapping[Future[str | None], tuple[Job, float]], since: float
     ) -> float:
-        """Count the time that passed for the jobs that ran; gives the time now."""
+        """Count the time that passed for the jobs that ran; returns the time now."""
         now = time.monotonic()
         for job, _ in running.values():
             self.spent.of_job(job.done).seconds += (now - since) / len(running)
@@ -481,7 +481,7 @@ class JobRunner:
         return self.failures.keys().isdisjoint((job.name, *job.after))
 
     def _run_job(self, job: Job) -> str | None:
-        """Run one command; gives why it failed."""
+        """Run one command; returns why it failed."""
         began = time.monotonic()
         code = self.commands.run(job.words, job.log, side_by_side=self.workers)
         if code is None:

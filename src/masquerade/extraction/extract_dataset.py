@@ -275,7 +275,10 @@ def _fill(
     open_executor: OpenExecutor | None,
     progress: Progress | None,
 ) -> tuple[dict[int, str], int]:
-    """Extract the clips that a store lacks; gives why rows have none, and the videos read."""
+    """Extract the clips that the stores lack.
+
+    Returns, by row, why a clip could not be made, and the number of videos read.
+    """
     missing = []
     for video in videos:
         lacks = [
