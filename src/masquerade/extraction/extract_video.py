@@ -226,7 +226,13 @@ def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> l
             for numbers in each
             if (known := [one for one in numbers if not isinstance(one, MasqueradeError)])
         ]  # a row's frames are there for all contents or for none
-        makers = _clip_makers(video, each, needed, configs, counter) if needed else []
+        makers: list[ClipMaker] = []
+        if needed:
+            read = _read_frames(video, each, needed, configs, counter)
+            for config, own, small in zip(configs, needed, read.small, strict=True):
+                there, make = _clip_maker(config, read, small)
+                _check_read(video, own, there)
+                makers.append(make)
     except MasqueradeError as error:
         return [ExtractedVideo([error] * len(video.rows), FrameCounts()) for _ in configs]
     clips: list[list[ClipOrError]] = [[] for _ in configs]
@@ -253,24 +259,36 @@ def _frame_numbers(
     return each
 
 
-def _clip_makers(
+class _ReadVideo(NamedTuple):
+    """What clips are made of: what was read of a video, by the numbers of its frames."""
+
+    small: Sequence[Frames]  # for each content: its frames at the size that it wants
+    people: Mapping[int, Sequence[Person]] | None  # that a region source found; None: not asked
+    seen: Mapping[bytes, dict[int, Sequence[Person]]]  # that pose networks saw, clip by clip
+    packets: Mapping[int, PacketFacts]  # of the published file
+    receipt: Mapping[int, tuple[float, int]]  # hidden share and number of regions; none of raw
+    file_size: tuple[int, int]  # (width, height) of the published file
+    shown_size: tuple[int, int]  # of the frames in which people are
+
+
+def _read_frames(
     video: VideoRows,
     each: Sequence[Sequence[IntArray | VideoError]],
     needed: Sequence[IntArray],
     configs: Sequence[ExtractionConfig],
     counter: CoverageCounter,
-) -> list[ClipMaker]:
-    """Read the frames that rows need; returns by content what makes a clip of some of them."""
+) -> _ReadVideo:
+    """Read the frames that rows need as they are shown; `counter` is told what was hidden."""
     config, contents = configs[0], [one.content for one in configs]
-    people: dict[int, Sequence[Person]] = {}
+    small: list[Frames] = [{} for _ in configs]
+    people: Mapping[int, Sequence[Person]] | None = None
     seen: dict[bytes, dict[int, Sequence[Person]]] = {}
-    kept: list[Frames] = [{} for _ in configs]
     packets: dict[int, PacketFacts] = {}
+    receipt: dict[int, tuple[float, int]] = {}
     seed = _noise_seed(video, config)
     with ExitStack() as stack:
         reader = stack.enter_context(_open(video.path))
         made = output_info(reader.info, config.method, config.file)
-        size = made.width, made.height  # of the file
         through = config.through_file and not _reads_people(config)
         writes = through or "packets" in contents
         items = _anonymized(video, reader, needed[0], config, counter, seed, writes)
@@ -290,38 +308,44 @@ def _clip_makers(
             if through and contents != ["packets"]:
                 deque(items, maxlen=0)
                 shown = _read_again(published, order)
-            for one, numbers, frames in zip(configs, needed, kept, strict=True):
-                if one.content in PIXELS:
-                    shown = _kept(shown, set(numbers.tolist()), one, frames)
+            shown = _kept(shown, configs, needed, small)
             if "poses" in contents:
                 seen = _people_by_clip(shown, each[contents.index("poses")])
             else:
                 deque(shown, maxlen=0)
         if "packets" in contents:
             packets = dict(zip(order, list_packets(published), strict=True))
-    if config.content == "joints":
-        assert isinstance(config.method, DrawnPeople)
-        seed = secrets.randbits(48) if seed is None else seed
-        people = dict(drawn_people(people.items(), config.method, seed=seed))
-    makers: list[ClipMaker] = []
-    for one, numbers, frames in zip(configs, needed, kept, strict=True):
-        if one.content == "packets":
-            _check_read(video, numbers, packets)
             said = zip(counter.share, counter.regions, strict=True)
             receipt = dict(zip(order, said, strict=False))  # of raw video none
-            makers.append(partial(packet_clip, packets, receipt, size=size))
-        elif one.content in PIXELS:
-            _check_read(video, numbers, frames)
-            makers.append(partial(_CUT[one.content], frames, one.frames))
-        else:
-            shown_size = size if through else (reader.info.width, reader.info.height)
-            if _reads_people(config):
-                _check_read(video, numbers, people)
-                makers.append(partial(pose_sequence, people, size=shown_size))
-            else:
-                _check_read(video, numbers, {n for one in seen.values() for n in one})
-                makers.append(partial(_poses_of, seen, shown_size))
-    return makers
+    if config.content == "joints":
+        assert isinstance(config.method, DrawnPeople) and people is not None
+        seed = secrets.randbits(48) if seed is None else seed
+        people = dict(drawn_people(people.items(), config.method, seed=seed))
+    file_size = made.width, made.height
+    return _ReadVideo(
+        small=small,
+        people=people,
+        seen=seen,
+        packets=packets,
+        receipt=receipt,
+        file_size=file_size,
+        shown_size=file_size if through else (reader.info.width, reader.info.height),
+    )
+
+
+def _clip_maker(
+    config: ExtractionConfig, read: _ReadVideo, small: Frames
+) -> tuple[Collection[int], ClipMaker]:
+    """Return the frames that were read for a content, and what makes a clip of some of them."""
+    if config.content in PIXELS:
+        return small, partial(_CUT[config.content], small, config.frames)
+    if config.content == "packets":
+        make = partial(packet_clip, read.packets, read.receipt, size=read.file_size)
+        return read.packets, make
+    if read.people is not None:
+        return read.people, partial(pose_sequence, read.people, size=read.shown_size)
+    numbers = {n for one in read.seen.values() for n in one}
+    return numbers, partial(_poses_of, read.seen, read.shown_size)
 
 
 def _check_read(video: VideoRows, needed: IntArray, read: Collection[int]) -> None:
@@ -330,15 +354,29 @@ def _check_read(video: VideoRows, needed: IntArray, read: Collection[int]) -> No
 
 
 def _kept(
-    shown: Iterator[tuple[int, Pixels]], needed: set[int], config: ExtractionConfig, frames: Frames
+    shown: Iterator[tuple[int, Pixels]],
+    configs: Sequence[ExtractionConfig],
+    needed: Sequence[IntArray],
+    small: Sequence[Frames],
 ) -> Iterator[tuple[int, Pixels]]:
-    """Yield frames as they come, and keep those that are needed, as small as a content wants."""
-    small: Callable[[Pixels], NDArray[np.uint8]] = partial(resize, config=config)
-    small = {"flow": flow_frame, "stacked": small_frame}.get(config.content, small)
+    """Yield frames as they come, and keep in `small` those that contents of pixels need."""
+    kept = [
+        (set(numbers.tolist()), _shrinker(config), frames)
+        for config, numbers, frames in zip(configs, needed, small, strict=True)
+        if config.content in PIXELS
+    ]
     for number, pixels in shown:
-        if number in needed:
-            frames[number] = small(pixels)
+        for wanted, shrink, frames in kept:
+            if number in wanted:
+                frames[number] = shrink(pixels)
         yield number, pixels
+
+
+def _shrinker(config: ExtractionConfig) -> Callable[[Pixels], NDArray[np.uint8]]:
+    """Return what makes a frame as small as a content of pixels wants."""
+    if config.content == "flow":
+        return flow_frame
+    return small_frame if config.content == "stacked" else partial(resize, config=config)
 
 
 def _people_by_clip(
