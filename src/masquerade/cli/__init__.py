@@ -162,7 +162,7 @@ def _check_words(verb: str, words: list[str]) -> None:
         parts = chain.from_iterable(w.split("=", 1) if w[:1] == "-" else [w] for w in words)
         for flag, value in pairwise(parts):
             if flag in ("-o", "--output") and value == "-":
-                from masquerade.storage import refuse_standard_output
+                from masquerade.output_paths import refuse_standard_output
 
                 refuse_standard_output(value, flag)
     if verb not in MAY_BE_EMPTY and "" in (words if verb in READ_ADDRESSES else values):
