@@ -20,7 +20,7 @@ from av.container import InputContainer
 from masquerade.errors import VideoError
 from masquerade.video.container import most_pixels, open_container, prepare_decoder, printable
 from masquerade.video.gpu_decoding import PLANAR, as_planar, cuda_device, decodes_on_gpu
-from masquerade.video.pictures import JPEG_FORMAT, PictureCounter, is_before_start, is_cut
+from masquerade.video.pictures import JPEG_FORMAT, PictureCounter, is_before_start, is_edited_out
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
 from masquerade.video.stated_times import stated_end
 from masquerade.video.stream_template import StreamTemplate
@@ -302,7 +302,7 @@ class Decoder:
         sound goes along, unless more are cut than an encoder puts there.
         """
         count, before = self._cut.get(index, (0, None))
-        if is_cut(packet, self.info.container, length=packet.duration or 0):
+        if is_edited_out(packet, self.info.container, length=packet.duration or 0):
             self._cut[index] = (count + 1, packet)
             return
         aac = self.info.streams[index].codec == "aac"
@@ -350,9 +350,9 @@ class Decoder:
             if LONGEST_PRIMING < second - self._mute.get(index, second) < inf:
                 self._damage(MUTE)
             self._mute[index] = -inf
-        return tuple(one for one in frames if not self._is_cut(one))
+        return tuple(one for one in frames if not self._is_edited_out(one))
 
-    def _is_cut(self, sound: AudioFrame) -> bool:
+    def _is_edited_out(self, sound: AudioFrame) -> bool:
         """Whether decoded sound lies wholly before the start that the file's edit list sets."""
         tick = (sound.time_base or 0) * sound.sample_rate  # in samples
         length = ceil(sound.samples / tick) if tick else 0

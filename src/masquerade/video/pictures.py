@@ -36,7 +36,7 @@ def is_before_start(pts: int | None, container: str, *, length: int = 0) -> bool
     return "mp4" in container and pts is not None and pts < 0 and pts + length <= 0
 
 
-def is_cut(packet: Packet[Any], container: str, *, length: int = 0) -> bool:
+def is_edited_out(packet: Packet[Any], container: str, *, length: int = 0) -> bool:
     """Whether players skip a packet, since the file's edit list cuts it.
 
     Its picture or sound lasts `length` ticks. FFmpeg marks such packets, but not those before the
@@ -60,7 +60,7 @@ class PictureCounter:
 
     def add(self, packet: Packet[Any]) -> None:
         """Count one packet of the video stream, in the file's order."""
-        if not packet.size or is_cut(packet, self._container) or self._hidden(packet):
+        if not packet.size or is_edited_out(packet, self._container) or self._hidden(packet):
             return
         if self._first is None and packet.is_keyframe:
             self._first = packet
@@ -106,7 +106,7 @@ class EarlyPictures:
             self.first = packet.pts
             self._open = packet.pts is not None
         elif self.first is None or (packet.pts is not None and packet.pts < self.first):
-            self.count += not is_cut(packet, self._container)
+            self.count += not is_edited_out(packet, self._container)
         else:
             self._open = False
 

@@ -33,7 +33,7 @@ from masquerade.video.pictures import (
     EarlyPictures,
     has_more_pictures,
     is_before_start,
-    is_cut,
+    is_edited_out,
     is_hidden,
     may_show_nothing,
 )
@@ -180,9 +180,9 @@ def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: Non
                 if packet.stream_index == stream.index and packet.size:
                     doubtful |= may_show_nothing(packet, codec)
                     if not is_hidden(packet, codec):
-                        hidden[is_cut(packet, form)] += 1
+                        hidden[is_edited_out(packet, form)] += 1
                         early.add(packet)
-                elif is_cut(packet, form, length=packet.duration or 0):
+                elif is_edited_out(packet, form, length=packet.duration or 0):
                     unheard[packet.stream_index] += packet.duration or 0
         if "mp4" in form:  # FFmpeg gives hardly more than its edit list shows
             hidden[True] += max(0, stream.frames - met)
@@ -252,7 +252,7 @@ def list_packets(path: Path) -> list[PacketFacts]:
         facts: list[tuple[int, PacketFacts]] = []  # not the packets, which hold all of the file
         before = 0  # bytes
         for one in container.demux(stream):
-            if not one.size or is_cut(one, container.format.name):
+            if not one.size or is_edited_out(one, container.format.name):
                 continue
             if is_hidden(one, codec):
                 before += one.size
