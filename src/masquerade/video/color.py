@@ -4,11 +4,20 @@ from dataclasses import dataclass
 
 from av import VideoFrame
 
-RGB, BT709, UNSPECIFIED, BT601, SMPTE240M, BT2020 = 0, 1, 2, 6, 7, 9
+RGB, BT709, UNSPECIFIED = 0, 1, 2  # AVColorSpace
+FCC, BT470BG, SMPTE170M, SMPTE240M, BT2020_NCL, BT2020_CL = 4, 5, 6, 7, 9, 10
 LIMITED, FULL = 1, 2  # AVColorRange
 
-# FFmpeg's matrix (AVColorSpace) -> swscale's (SWS_CS_*), for those that swscale knows.
-_SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# The matrices (AVColorSpace) that swscale knows, and its numbers of them (SWS_CS_*).
+_SWSCALE = {
+    BT709: 1,
+    FCC: 4,
+    BT470BG: 5,
+    SMPTE170M: 5,
+    SMPTE240M: 7,
+    BT2020_NCL: 9,
+    BT2020_CL: 9,
+}
 
 
 @dataclass(frozen=True)
