@@ -359,13 +359,13 @@ def test_no_warning_says_that_all_frames_are_there_of_a_damaged_file(lost: int, 
     given: dict[str, Any] = {
         "damaged": 1,
         "lost": lost,
-        "repaired": 0,
+        "repaired_timestamps": 0,
         "end_unknown": False,
         "on_gpu": 0,
         "interlaced": 0,
     }
     (warning,) = source_warnings(
-        SimpleNamespace(**given), frames=124, gpu=False, mended=given["repaired"]
+        SimpleNamespace(**given), frames=124, gpu=False, repaired=given["repaired_timestamps"]
     )
     assert says in warning and warning.endswith("lost, and 124 were salvaged.")
 

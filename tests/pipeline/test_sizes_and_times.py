@@ -125,9 +125,9 @@ def test_an_image_whose_name_is_no_text_is_read_and_one_too_large_is_refused(
 
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_of_two_fields_it_is_said_that_the_output_is_marked_progressive(interlaced: bool) -> None:
-    read = dict.fromkeys(("lost", "damaged", "repaired", "end_unknown"), 0)
+    read = dict.fromkeys(("lost", "damaged", "repaired_timestamps", "end_unknown"), 0)
     reader: Any = SimpleNamespace(info=info(8, 6), on_gpu=False, interlaced=int(interlaced), **read)
-    said = list(source_warnings(reader, frames=9, gpu=False, mended=reader.repaired))
+    said = list(source_warnings(reader, frames=9, gpu=False, repaired=reader.repaired_timestamps))
     assert len(said) == interlaced and all("marked progressive: deint" in one for one in said)
 
 

@@ -80,10 +80,10 @@ def test_it_gives_what_this_process_would(tmp_path, name):
             assert (one.pts, one.duration, one.index) == (other.pts, other.duration, other.index)
             assert np.array_equal(one.rgb(), other.rgb())
             assert np.array_equal(one.rgb((41, 30)), other.rgb((41, 30)))
-        assert (reader.damaged, reader.lost, reader.repaired) == (
+        assert (reader.damaged, reader.lost, reader.repaired_timestamps) == (
             here.damaged,
             here.lost,
-            here.repaired,
+            here.repaired_timestamps,
         )
 
 

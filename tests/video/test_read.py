@@ -178,7 +178,7 @@ def test_a_change_of_size_midway_is_scaled_to_the_first(tmp_path):
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with Reader(path, salvage=True) as reader:
         shapes = {frame.rgb().shape for frame in reader}
-        seen = reader.repaired
+        seen = reader.repaired_timestamps
     assert shapes == {(48, 64, 3)} and seen > 0
     found = frames(path, salvage=True)
     assert {frame.picture.width for frame in found} == {64, 96}
@@ -316,7 +316,7 @@ def test_the_wild_clips_are_whole():
     for row in rows:
         with Reader(WILD / row["file"]) as reader:
             found = [(frame.pts, frame.duration) for frame in reader]
-            assert not reader.repaired and not reader.damaged
+            assert not reader.repaired_timestamps and not reader.damaged
         pts, last = found[-1]
         seconds = float((pts + last) * reader.info.time_base)
         assert seconds == pytest.approx(float(row["duration_s"]), abs=0.12)

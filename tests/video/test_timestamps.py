@@ -103,7 +103,7 @@ def test_avi_with_b_frames_starts_at_zero_and_is_even(tmp_path):
     source = make(tmp_path / "in.avi", "-c:v", "mpeg4", "-bf", 2, seconds=2)
     with Reader(source) as reader:
         shown = [frame.time for frame in reader]
-        assert reader.repaired == 0
+        assert reader.repaired_timestamps == 0
     assert shown == pytest.approx([n / 25 for n in range(50)])
 
 
@@ -151,7 +151,7 @@ def test_good_timestamps_stay_and_others_follow_by_one_frame():
     assert clock.repaired == 3
 
 
-def mended(times: list[int | None]) -> list[int]:
+def repaired(times: list[int | None]) -> list[int]:
     """What a decoder, which holds one picture back, makes of times in milliseconds."""
     clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000))
     given: list[int] = []
@@ -164,17 +164,17 @@ def mended(times: list[int | None]) -> list[int]:
     return given
 
 
-def test_one_time_ahead_of_both_its_neighbours_is_mended():
-    assert mended([0, 40, 186_000, 120, 160]) == [0, 40, 80, 120, 160]
-    assert mended([9_000, 40, 80]) == [19, 40, 80]
-    assert mended([0, 90_000, 50, 80]) == [0, 25, 50, 80]
-    assert mended([0, 40, 80, 0, 40, 80]) == [0, 40, 80, 120, 160, 200]  # the clock starts again
-    assert mended([0, 40, 5_000, 5_040]) == [0, 40, 5_000, 5_040]
+def test_one_time_ahead_of_both_its_neighbours_is_repaired():
+    assert repaired([0, 40, 186_000, 120, 160]) == [0, 40, 80, 120, 160]
+    assert repaired([9_000, 40, 80]) == [19, 40, 80]
+    assert repaired([0, 90_000, 50, 80]) == [0, 25, 50, 80]
+    assert repaired([0, 40, 80, 0, 40, 80]) == [0, 40, 80, 120, 160, 200]  # the clock starts again
+    assert repaired([0, 40, 5_000, 5_040]) == [0, 40, 5_000, 5_040]
 
 
 @given(st.lists(st.none() | st.integers(0, 10**6), max_size=40))
-def test_mended_times_only_rise(times):
-    assert all(a < b for a, b in itertools.pairwise(mended(times)))
+def test_repaired_times_only_rise(times):
+    assert all(a < b for a, b in itertools.pairwise(repaired(times)))
 
 
 def test_sound_goes_on_where_its_clock_starts_again():
@@ -242,5 +242,5 @@ def test_one_flipped_bit_delays_nothing(tmp_path):
     flip(source, 26, pid=0x100)
     with Reader(source) as reader:
         found = [item.time for item in reader]
-        assert reader.repaired == 1
+        assert reader.repaired_timestamps == 1
     assert found == pytest.approx(before, abs=1e-3)

@@ -290,7 +290,9 @@ def test_fields_that_come_later_are_counted(tmp_path: Path, remote: bool) -> Non
         assert sum(1 for _ in reader) == 15 and reader.interlaced == 5
         (said,) = (
             one
-            for one in source_warnings(reader, frames=15, gpu=False, mended=reader.repaired)
+            for one in source_warnings(
+                reader, frames=15, gpu=False, repaired=reader.repaired_timestamps
+            )
             if "fields" in one
         )
     assert "interlaced" in said

@@ -161,7 +161,7 @@ class PartedRun(FileRun):
         check_parts(pipeline)
         super().__init__(src, dst, pipeline, progress, appear)
         self._times: list[int] = []
-        self._mended_beside = 0  # times of the pictures and the sound, where there is sound
+        self._repaired_beside = 0  # times of the pictures and the sound, where there is sound
         self._workers = self.pipeline.workers or min(self.config.parts, os.cpu_count() or 1)
 
     def _encode(
@@ -329,12 +329,12 @@ class PartedRun(FileRun):
                         writer.copy(item)
                     elif (packet := next(packets, None)) is not None:
                         writer.write_encoded(packet)
-                self._mended_beside = others.repaired
+                self._repaired_beside = others.repaired_timestamps
         for packet in packets:
             writer.write_encoded(packet)
 
-    def _mended(self, reader: Reader) -> int:
-        return max(super()._mended(reader), self._mended_beside)
+    def _repaired_timestamps(self, reader: Reader) -> int:
+        return max(super()._repaired_timestamps(reader), self._repaired_beside)
 
     def _packets(self, parts: Sequence[tuple[_Part, _Done]]) -> Iterator[Packet[Any]]:
         """All packets in coding order, with decoding times that run through."""

@@ -498,9 +498,9 @@ class FileRun:
             )
         return facts
 
-    def _mended(self, reader: Reader) -> int:
+    def _repaired_timestamps(self, reader: Reader) -> int:
         """The number of the source's timestamps that were missing or wrong, and were replaced."""
-        return reader.repaired
+        return reader.repaired_timestamps
 
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
@@ -521,8 +521,8 @@ class FileRun:
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
             )
             warned.append(f"left visible on purpose: ID {shown}.")
-        mended, gpu = self._mended(reader), config.decoder == "cuda"
-        warned += source_warnings(reader, frames=self.frames, gpu=gpu, mended=mended)
+        repaired, gpu = self._repaired_timestamps(reader), config.decoder == "cuda"
+        warned += source_warnings(reader, frames=self.frames, gpu=gpu, repaired=repaired)
         return Receipt(
             source=self._source_facts(),
             output=output,
@@ -548,7 +548,7 @@ class FileRun:
             exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
             # of the level's method alone
             measured=None if others else measured_of(config, self.anonymizer),
-            mended_timestamps=mended,
+            mended_timestamps=repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
             end_unknown=reader.end_unknown,

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from masquerade.video.read import Reader
 
 
-def source_warnings(reader: Reader, *, frames: int, gpu: bool, mended: int) -> Iterator[str]:
+def source_warnings(reader: Reader, *, frames: int, gpu: bool, repaired: int) -> Iterator[str]:
     """Sentences about a source that was read to its end.
 
-    It gave so many `frames`, and `mended` of its timestamps were replaced.
+    It gave so many `frames`, and `repaired` of its timestamps were replaced.
     """
     if reader.lost or reader.damaged:
         lost = f"at least {reader.lost} of its frames are lost"
         if not reader.lost:  # few formats number their frames
             lost = "nothing in it says how many of its frames are lost"
         yield f"the source is damaged: {lost}, and {frames} were salvaged."
-    if mended and not _has_no_times(reader, mended, frames):
+    if repaired and not _has_no_times(reader, repaired, frames):
         yield (
-            f"{mended} times of pictures or sound in the source were missing or wrong and "
+            f"{repaired} times of pictures or sound in the source were missing or wrong and "
             "were replaced: what is shown then may be early or late."
         )
     if gpu and not reader.on_gpu:
@@ -37,6 +37,6 @@ def source_warnings(reader: Reader, *, frames: int, gpu: bool, mended: int) -> I
         )
 
 
-def _has_no_times(reader: Reader, mended: int, frames: int) -> bool:
+def _has_no_times(reader: Reader, repaired: int, frames: int) -> bool:
     """Whether no picture had a time, as in H.264 without a container, and there is no sound."""
-    return len(reader.info.streams) == 1 and mended >= frames
+    return len(reader.info.streams) == 1 and repaired >= frames

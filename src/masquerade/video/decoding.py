@@ -40,7 +40,7 @@ class Losses(NamedTuple):
 
     damaged: int = 0  # how often damage was met
     lost: int = 0  # frames that are missing, as far as the file tells
-    repaired: int = 0  # timestamps that were missing, repeated or backward
+    repaired_timestamps: int = 0  # timestamps that were missing, repeated or backward
     end_unknown: bool = False  # nothing in the file says where it ends
     on_gpu: int = 0  # pictures that a GPU decoded, which is no loss
 

@@ -85,9 +85,9 @@ class Reader:
         return self._decoder.losses.on_gpu
 
     @property
-    def repaired(self) -> int:
+    def repaired_timestamps(self) -> int:
         """How many timestamps were missing, repeated or backward so far."""
-        return self._decoder.losses.repaired
+        return self._decoder.losses.repaired_timestamps
 
     @property
     def tags(self) -> dict[str, str]:
