@@ -160,12 +160,12 @@ def run_file(
         if config.amp:
             check_half(choose_device(config.device))
         with transaction(overwrite=config.overwrite) as appear, eval_mode(pipeline.anonymizer):
-            kind: type[FileRun] = FileRun
+            run_class = FileRun
             if config.parts > 1:
-                from masquerade.pipeline.file_parts import (
-                    PartedRun as kind,  # which derives from it
-                )
-            receipt = kind(src, dst, pipeline, progress, appear).run()
+                from masquerade.pipeline.file_parts import PartedRun  # which derives from it
+
+                run_class = PartedRun
+            receipt = run_class(src, dst, pipeline, progress, appear).run()
             if config.receipt or config.shadow:
                 published = receipt.published(config).to_json()
                 appear(receipt_path(dst, config)).write_text(published, "utf-8")
