@@ -227,14 +227,14 @@ def read(path: Path, salvage: bool) -> dict[str, Any]:
     """What the reader makes of a file, or the traceback of what it should not raise."""
     from masquerade.errors import MasqueradeError
     from masquerade.video.frame import Frame
-    from masquerade.video.probe import probe, tally_frames
+    from masquerade.video.probe import probe_in_process, tally_frames_in_process
     from masquerade.video.read import Reader
 
     frames = 0
     try:
-        info = probe(path)
+        info = probe_in_process(path)
         with suppress(MasqueradeError):  # it has no salvage, and the reader may
-            tally_frames(path)
+            tally_frames_in_process(path)
         with Reader(path, info=info, salvage=salvage, threads=1, trusted=True) as reader:
             for item in reader:
                 if isinstance(item, Frame):

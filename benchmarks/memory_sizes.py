@@ -25,7 +25,7 @@ from anonymize import frames
 from masquerade.methods import build
 from masquerade.pipeline.memory import MOST_BYTES, most_bytes
 from masquerade.regions import REGIONS
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 
 SIZES = [(640, 480), (3840, 2160), (8192, 8192)]
 IN_QUEUES = 30  # frames between decoder and encoder, see `masquerade.pipeline.memory`
@@ -80,7 +80,9 @@ def main() -> None:
                     text=True,
                     check=False,
                 )
-                most = most_bytes(probe(src), sources[regions], build("selective").window)
+                most = most_bytes(
+                    probe_in_process(src), sources[regions], build("selective").window
+                )
                 if done.returncode and most <= MOST_BYTES:
                     raise SystemExit(done.stderr)
                 peak = int(done.stdout.split("peak")[1]) // 1024

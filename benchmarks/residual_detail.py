@@ -37,7 +37,7 @@ from masquerade.pipeline import residual_detail, single_file, stream
 from masquerade.pipeline.residual_detail import RegionJudge
 from masquerade.process_pool import worker_pool
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 
 CODECS: dict[str, dict[str, Any]] = {
     "h264": {},
@@ -107,7 +107,7 @@ def face_boxes(src: Path, folder: Path, seconds: float) -> Path | None:
 
 def small_boxes(src: Path, folder: Path, seed: int) -> Path:
     """A file of small boxes that lie still."""
-    info, file = probe(src), folder / f"{src.stem}-small.json"
+    info, file = probe_in_process(src), folder / f"{src.stem}-small.json"
     scale = max(1.0, min(info.width, info.height) / residual_detail.SHORT)
     draw = random.Random(f"{seed} {src.name}")
     boxes = []
@@ -182,7 +182,7 @@ def measure(video: Path, seconds: float, seed: int, kept: Path | None) -> Cells:
         return {(a, b, c): found for a, b, c, found in json.loads(file.read_text())}
     torch.set_num_threads(1)
     METHODS["unchanged"] = Unchanged  # a receipt needs a name
-    seconds = max(seconds, 2.5 / float(probe(video).rate))  # three frames at least
+    seconds = max(seconds, 2.5 / float(probe_in_process(video).rate))  # three frames at least
     preview, cells = {"preview": seconds}, Cells()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -17,12 +17,12 @@ from masquerade.video import decoding_process
 DIES = """
 import os, signal
 from masquerade.video import decoding_child
-listed = decoding_child.{name}
+listed = decoding_child.{name}_in_process
 def die(path, *given, **more):
     if os.path.basename(path) == "bad.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
     return listed(path, *given, **more)
-decoding_child.{name} = die
+decoding_child.{name}_in_process = die
 """
 
 

@@ -17,7 +17,7 @@ from masquerade.cli.progress import BatchProgress, StepProgress
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 from masquerade.regions.boxes import Box, BoxWriter
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 
 
 def shown(progress: BatchProgress) -> list[tuple[str, str]]:
@@ -130,7 +130,7 @@ def test_a_line_says_of_each_detector_how_often_it_runs(
 def test_what_detects_nothing_has_no_place_among_detectors(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    info = probe(clip)
+    info = probe_in_process(clip)
     with BoxWriter(tmp_path / "boxes.json", width=info.width, height=info.height) as boxes:
         boxes.add(0, [Box(2, 2, 20, 20, 1.0)])
     words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--preview", ".2"]

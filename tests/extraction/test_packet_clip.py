@@ -13,7 +13,7 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.packet_clip import CHANNELS, FILE_FACTS, POSITIONS, packet_clip
 from masquerade.methods import build
 from masquerade.pipeline.single_file import anonymize_file
-from masquerade.video.probe import PacketFacts, list_packets
+from masquerade.video.probe import PacketFacts, list_packets_in_process
 
 SIZE = (64, 48)
 
@@ -71,7 +71,9 @@ def test_packets_are_those_of_the_file_that_anonymize_writes(tmp_path: Path) -> 
     shown, raw = extract(method=coarse, regions="frame"), extract()
     source, out = manifest.path(manifest.clips[0]), tmp_path / "out.mp4"
     anonymize_file(source, out, coarse, regions="frame", threads=1)
-    mine = packet_clip(dict(enumerate(list_packets(out))), {}, np.arange(20), size=(48, 48))
+    mine = packet_clip(
+        dict(enumerate(list_packets_in_process(out))), {}, np.arange(20), size=(48, 48)
+    )
     assert np.array_equal(mine[:3], shown[0, :3]) and np.array_equal(mine[5], shown[0, 5])
     assert (shown[:, 3] == 1).all() and not raw[:, 3].any()
     assert (fact(raw[0], "bytes") - fact(shown[0], "bytes")) > 0.3  # a mosaic needs fewer

@@ -326,7 +326,7 @@ def test_an_output_holds_one_video_and_what_was_put_there(
 ) -> None:
     info = SimpleNamespace(streams=[SimpleNamespace(kind=kind) for kind in kinds])
     asked = []
-    monkeypatch.setattr(verify, "probe", lambda path: asked.append(path) or info)
+    monkeypatch.setattr(verify, "probe_in_process", lambda path: asked.append(path) or info)
     part, dst = Path("dir/.part"), Path("dir/final.mp4")
     if passes:
         assert verify_output(part, dst, others=others, empty=empty) is info

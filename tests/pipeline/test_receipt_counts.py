@@ -19,7 +19,7 @@ from masquerade.pipeline.receipt import config_hash, noise_origin
 from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.regions.region import Region
 from masquerade.storage import file_digest
-from masquerade.video.probe import probe, tally_frames
+from masquerade.video.probe import probe_in_process, tally_frames_in_process
 
 SEEN = Box(2, 2, 12, 12, 0.9, track=1)
 FILLED = replace(SEEN, source="interpolated")
@@ -97,11 +97,15 @@ def test_what_is_said_of_source_and_output_is_what_a_reader_finds(tmp_path: Path
         mask_scale=1.0,
     )
     for facts, path in ((receipt.source, src), (receipt.output, dst)):
-        info = probe(path)
+        info = probe_in_process(path)
         assert facts is not None
         assert (facts.name, facts.sha256) == (path.name, file_digest(path))
         assert facts.bytes == path.stat().st_size
-        assert (facts.width, facts.height, facts.frames) == (64, 48, tally_frames(path).shown)
+        assert (facts.width, facts.height, facts.frames) == (
+            64,
+            48,
+            tally_frames_in_process(path).shown,
+        )
         assert (facts.container, facts.codec) == (info.container, info.codec)
         assert facts.seconds == info.duration == pytest.approx(1.2, abs=0.05)
     assert receipt.coverage.regions == (1,) * 12

@@ -21,7 +21,7 @@ from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.stream import AnonymizedFrame, anonymize, anonymize_stream
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.read import Reader
 
 
@@ -140,7 +140,7 @@ def test_kept_sound_goes_through_a_constant_rate(clip: Path, tmp_path: Path) -> 
     out = tmp_path / "o.mp4"
     blacken = masquerade.build("blacken")
     masquerade.anonymize_file(clip, out, blacken, regions="frame", cfr=50, audio="keep")
-    info = probe(out)
+    info = probe_in_process(out)
     assert [stream.kind for stream in info.streams] == ["video", "audio"]
     assert info.frames == 50 and info.rate == 50
 

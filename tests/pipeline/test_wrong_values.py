@@ -29,7 +29,7 @@ from masquerade.regions.person_detectors import HogPeople
 from masquerade.regions.region import Region, check_region
 from masquerade.regions.tracking import TrackingRules, track_regions
 from masquerade.training.predict import predict
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 
 NAN, HUGE = float("nan"), 1e308
 FACE = Box(8.0, 8.0, 40.0, 40.0, 0.9)
@@ -112,7 +112,7 @@ def no_numbers(kind: str, shape: tuple[int, ...]) -> Any:
 def test_what_the_face_network_gives_must_be_maps(
     kind: str, which: int, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = probe(clip)
+    info = probe_in_process(clip)
     size = -(-info.height // 32) * 8, -(-info.width // 32) * 8
 
     class Network:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from masquerade.errors import VideoError
-from masquerade.video.probe import probe, stream_info, tally_frames
+from masquerade.video.probe import probe_in_process, stream_info, tally_frames_in_process
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 # In place of the package: what a file says is what befalls the process that reads it.
@@ -31,7 +31,7 @@ class Reader:
     "video/probe.py": """
 import os, time
 from masquerade.errors import MasqueradeError
-def probe(path):
+def probe_in_process(path):
     word = path.read_text()
     if word == "crash": os.abort()
     if word == "hang": time.sleep(60)
@@ -39,7 +39,7 @@ def probe(path):
     if word == "raise": raise KeyError("what")
     if word == "refuse": raise MasqueradeError("This is no video.")
     if word == "lines": raise MasqueradeError("two\\nlines.")
-def tally_frames(path): ...
+def tally_frames_in_process(path): ...
 """,
 }
 
@@ -155,7 +155,7 @@ def test_a_file_whose_demuxer_fails_is_refused_by_the_count(
     path = tmp_path / "odd.apng"
     path.write_bytes(first + b"fcTL" + rest)
     with pytest.raises(VideoError, match=r"odd\.apng cannot be read to its end \(.*\)\.$"):
-        tally_frames(path)
+        tally_frames_in_process(path)
 
 
 def test_a_stream_of_an_unknown_codec_has_no_name(fuzzer: ModuleType, tmp_path: Path) -> None:
@@ -176,4 +176,4 @@ def test_a_stream_of_an_unknown_codec_has_no_name(fuzzer: ModuleType, tmp_path: 
         assert len(container.streams) == 2
         codecs = [stream_info(stream).codec for stream in container.streams]
     assert codecs == ["h264", "unknown"]
-    assert [stream.codec for stream in probe(path).streams] == codecs
+    assert [stream.codec for stream in probe_in_process(path).streams] == codecs

@@ -17,7 +17,7 @@ from masquerade.attack.file_facts import read_streams
 from masquerade.errors import UsageError
 from masquerade.video.audio import PitchShift, audio_streams, check_audio, strip_comments
 from masquerade.video.encoding import Encoding
-from masquerade.video.probe import probe, tally_frames
+from masquerade.video.probe import probe_in_process, tally_frames_in_process
 from masquerade.video.stream_template import StreamTemplate
 
 pytestmark = needs_ffmpeg
@@ -143,20 +143,20 @@ def test_every_track_and_channel_is_kept(tmp_path):
 
 def test_no_sound_is_no_error(tmp_path):
     source = make(tmp_path / "in.mp4")
-    assert audio_streams(probe(source)) == ()
+    assert audio_streams(probe_in_process(source)) == ()
     for audio in ("keep", "pitch"):
         rewrite(source, tmp_path / f"{audio}.mp4", audio=audio)
-        check_audio(probe(source), audio, "gif")
+        check_audio(probe_in_process(source), audio, "gif")
         assert len(streams(tmp_path / f"{audio}.mp4")) == 1
 
 
 def test_a_codec_that_the_container_cannot_hold(tmp_path):
-    info = probe(make_with_sound(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", "ac3"))
+    info = probe_in_process(make_with_sound(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", "ac3"))
     check_audio(info, "keep", "matroska")
     check_audio(info, "drop", "webm")
     with pytest.raises(UsageError, match=r"webm cannot hold ac3 sound; .*\.mp4"):
         check_audio(info, "keep", "webm")
-    odd = probe(make_with_sound(tmp_path / "odd.wmv", "-c:a", "wmav2"))
+    odd = probe_in_process(make_with_sound(tmp_path / "odd.wmv", "-c:a", "wmav2"))
     with pytest.raises(UsageError, match=r"webm cannot hold wmav2 sound; .*--audio pitch"):
         check_audio(odd, "keep", "webm")
     with pytest.raises(UsageError, match="--audio drop"):
@@ -166,7 +166,9 @@ def test_a_codec_that_the_container_cannot_hold(tmp_path):
 @pytest.mark.parametrize("codec", ["opus", "flac"])
 def test_what_quicktime_refuses_in_spite_of_its_table_is_refused_before(tmp_path, codec):
     encoder = "libopus" if codec == "opus" else codec
-    info = probe(make_with_sound(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", encoder))
+    info = probe_in_process(
+        make_with_sound(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", encoder)
+    )
     with pytest.raises(UsageError, match=rf"mov cannot hold {codec} sound; .*\.mp4"):
         check_audio(info, "keep", "mov")
     check_audio(info, "keep", "mp4")
@@ -340,8 +342,8 @@ def test_an_attack_tells_of_sound_that_an_edit_list_hides(tmp_path: Path) -> Non
     cut, plain = with_a_hidden_start(tmp_path / "a.mp4"), tones(tmp_path / "b.mp4", "-c:a", "aac")
     says = {}
     for path in (cut, plain):
-        count = tally_frames(path)
+        count = tally_frames_in_process(path)
         assert count.hidden == 0
-        says[path] = read_streams(probe(path), hidden_sound=count.hidden_sound).says
+        says[path] = read_streams(probe_in_process(path), hidden_sound=count.hidden_sound).says
     assert "1.0 seconds of sound are in the file that an edit list hides" in says[cut]
     assert says[plain] == "Beside the picture the file holds audio. Voices identify people."

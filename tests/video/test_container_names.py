@@ -14,7 +14,7 @@ from masquerade.attack.finding import Finding
 from masquerade.cli import main
 from masquerade.video.decoding_process import list_frame_tags
 from masquerade.video.matroska_data import list_other_apps
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.unread_data import list_unread_data
 
 pytestmark = needs_ffmpeg
@@ -22,7 +22,7 @@ pytestmark = needs_ffmpeg
 
 def tags(path: Path) -> Finding:
     names, other = list_frame_tags(path)
-    return read_tags(probe(path), frame_tags=names, other_messages=other)
+    return read_tags(probe_in_process(path), frame_tags=names, other_messages=other)
 
 
 def test_the_service_of_a_transport_stream_is_told(tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ from masquerade.video.decoding_process import (
 )
 from masquerade.video.frame import Frame
 from masquerade.video.messages import receive
-from masquerade.video.probe import list_packets as list_packets_here
-from masquerade.video.probe import probe as probe_here
-from masquerade.video.probe import tally_frames as tally_here
+from masquerade.video.probe import (
+    list_packets_in_process,
+    probe_in_process,
+    tally_frames_in_process,
+)
 from masquerade.video.read import Reader, read_video
 
 pytestmark = needs_ffmpeg
@@ -69,9 +71,9 @@ SOURCES = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_it_gives_what_this_process_would(tmp_path, name):
     path = make_with_sound(tmp_path / name, *SOURCES[name], seconds=0.4)
-    assert probe(path) == probe_here(path)
-    assert tally_frames(path) == tally_here(path)
-    assert list_packets(path) == list_packets_here(path)
+    assert probe(path) == probe_in_process(path)
+    assert tally_frames(path) == tally_frames_in_process(path)
+    assert list_packets(path) == list_packets_in_process(path)
     with Reader(path) as reader, Reader(path, trusted=True) as here:
         assert (reader.tags, reader.chapters) == (here.tags, here.chapters)
         assert reader.stream_tags(0) == here.stream_tags(0)

@@ -27,7 +27,7 @@ from masquerade.video.probe import (
     describe,
     first_frame,
     images_in,
-    probe,
+    probe_in_process,
     stream_info,
     video_digest,
 )
@@ -278,7 +278,7 @@ def test_depth_images_beside_the_picture_are_no_frames(tmp_path: Path) -> None:
     for name in (*pictures, "depth_000001.png", "depth_000002.png", "depth_000003.png"):
         image(tmp_path / name, deep="depth" in name, n=1 if "depth" in name else 3)
     assert [path.name for path in images_in(tmp_path)] == pictures
-    about, known = probe(tmp_path, rate=Fraction(25)), video_digest(tmp_path)
+    about, known = probe_in_process(tmp_path, rate=Fraction(25)), video_digest(tmp_path)
     assert (about.frames, about.bit_depth) == (2, 8)
     image(tmp_path / "depth_000001.png", n=3)
     assert video_digest(tmp_path) == known
@@ -297,7 +297,7 @@ def test_a_folder_of_images_is_a_video_of_its_rate(tmp_path: Path) -> None:
     (tmp_path / "4.png").mkdir()
     found = [path.name for path in images_in(tmp_path)]
     assert found == ["2.png", "010.png", "10.png", "a1.png", "b.PNG"]
-    about = probe(tmp_path, rate=Fraction(10, 3))
+    about = probe_in_process(tmp_path, rate=Fraction(10, 3))
     assert (about.kind, about.path, about.frames) == ("sequence", tmp_path, 5)
     assert (about.rate, about.time_base) == (Fraction(10, 3), Fraction(3, 10))
     assert (about.duration, about.bit_depth, about.has_alpha) == (1.5, 16, True)
@@ -306,11 +306,11 @@ def test_a_folder_of_images_is_a_video_of_its_rate(tmp_path: Path) -> None:
     assert video_digest(tmp_path) == hashlib.sha256("\n".join(sums).encode()).hexdigest()
     for rate in (Fraction(0), Fraction(-1)):
         with pytest.raises(VideoError):
-            probe(tmp_path, rate=rate)
+            probe_in_process(tmp_path, rate=rate)
     for size in ((6, 9), (7, 8)):
         image(tmp_path / "11.png", size=size)
         with pytest.raises(VideoError):
-            probe(tmp_path, rate=Fraction(1))
+            probe_in_process(tmp_path, rate=Fraction(1))
 
 
 def test_every_kind_of_image_in_a_folder_is_seen(tmp_path: Path) -> None:

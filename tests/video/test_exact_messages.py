@@ -34,7 +34,7 @@ from masquerade.video.messages import (
     sound_from_plain,
     sound_to_plain,
 )
-from masquerade.video.probe import StreamInfo, VideoInfo, probe, tally_frames
+from masquerade.video.probe import StreamInfo, VideoInfo, probe_in_process, tally_frames_in_process
 from masquerade.video.shared_picture import (
     SharedPictureReader,
     byte_count,
@@ -240,8 +240,8 @@ def test_the_last_picture_stays_as_long_as_the_file_says_if_that_is_plausible(
     tmp_path: Path,
 ) -> None:
     path = stamped(tmp_path / "a.mkv", 0, 100, 250)
-    info = replace(probe(path), rate=Fraction(10))
-    assert info.time_base == Fraction(1, 1000) and tally_frames(path).shown == 3
+    info = replace(probe_in_process(path), rate=Fraction(10))
+    assert info.time_base == Fraction(1, 1000) and tally_frames_in_process(path).shown == 3
     for seconds, last in (
         (0.35, 100), (0.3, 50), (0.251, 1), (0.25, 100), (0.2, 100), (2.25, 2000), (2.251, 100),
         (None, 100),
@@ -262,7 +262,7 @@ def test_pictures_that_the_claimed_length_lacks_are_counted(tmp_path: Path) -> N
     for claimed, lost in ((1499, 0), (1501, 5), (3000, 20)):
         data[place : place + 8] = struct.pack(">d", claimed)
         path.write_bytes(data)
-        info = probe(path)
+        info = probe_in_process(path)
         found, losses = decoded(path, info, salvage=True)
         assert len(found) == 10
         assert losses == Losses(damaged=int(lost > 0), lost=lost)
@@ -281,7 +281,9 @@ def test_pictures_without_times_begin_at_the_start(tmp_path: Path) -> None:
             picture.pts, picture.time_base = number, Fraction(1, 10)
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
-    info = replace(probe(path), rate=Fraction(10), time_base=Fraction(1, 1000), start=0.5)
+    info = replace(
+        probe_in_process(path), rate=Fraction(10), time_base=Fraction(1, 1000), start=0.5
+    )
     with Decoder(path, info) as decoder:
         stamps = [decoder._timestamps.tick(None, None) for _ in range(3)]
     assert stamps == [500, 600, 700]
@@ -299,7 +301,7 @@ def test_lost_pictures_of_a_file_that_ends_early_are_counted_once(tmp_path: Path
         out.mux(stream.encode(None))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    found, losses = decoded(path, probe(path), salvage=True)
+    found, losses = decoded(path, probe_in_process(path), salvage=True)
     assert 5 < len(found) < 25 and losses.damaged > 0 and losses.end_unknown is False
     assert len(found) + losses.lost == 30
 

@@ -30,7 +30,7 @@ from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import (
     StreamInfo,
     VideoInfo,
-    probe,
+    probe_in_process,
 )
 from masquerade.video.read import Video, read_video
 from masquerade.video.rgb_to_yuv import RgbToYuv
@@ -370,7 +370,7 @@ def test_sixteen_bits_stay_unless_eight_are_asked_for(tmp_path: Path) -> None:
         with Writer(path, info=info, **options, **extra) as writer:
             time: Any = SimpleNamespace(pts=0, duration=9, time_base=Fraction(1, 100))
             writer.write(np.full((16, 32, 3), 40000, np.uint16), time)
-        assert probe(path).pix_fmt == name
+        assert probe_in_process(path).pix_fmt == name
         clip = read_video(path, force_8bit=False).clip
         assert float(clip[0, 0, 0, 3, 3]) == pytest.approx(40000 / 65535, abs=0.003)
 

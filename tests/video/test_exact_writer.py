@@ -14,7 +14,7 @@ from masquerade.errors import UsageError
 from masquerade.video.color import Color
 from masquerade.video.container import most_pixels, printable
 from masquerade.video.encoding import Encoding
-from masquerade.video.probe import VideoInfo, probe
+from masquerade.video.probe import VideoInfo, probe_in_process
 from masquerade.video.read import Reader
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
@@ -76,7 +76,7 @@ def test_avi_has_one_picture_a_tick_and_all_in_order(tmp_path: Path) -> None:
         assert [frame.time for frame in reader] == pytest.approx(  # type: ignore[union-attr]
             [number / 10 for number in range(8)]
         )
-    assert probe(path).rate == 10
+    assert probe_in_process(path).rate == 10
     with pytest.raises(UsageError):
         written(path, "avi", Encoding(), 0, 40)
 
@@ -88,7 +88,7 @@ def test_an_image_holds_one_picture_of_the_best_quality(tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             written(tmp_path / "b", kind, Encoding(), 0, 100)
     written(tmp_path / "c.gif", "gif", Encoding(), 0, 100)
-    assert probe(tmp_path / "c.gif").kind == "video"
+    assert probe_in_process(tmp_path / "c.gif").kind == "video"
 
 
 def test_a_video_that_began_before_zero_is_whole(tmp_path: Path) -> None:

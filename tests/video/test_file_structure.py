@@ -22,7 +22,7 @@ from masquerade.video.encoding import (
     suffix_of,
 )
 from masquerade.video.pictures import PictureCounter, has_more_pictures
-from masquerade.video.probe import VideoInfo, probe
+from masquerade.video.probe import VideoInfo, probe_in_process
 from masquerade.video.read import read_video
 from masquerade.video.rgb_to_yuv import colors_for
 from masquerade.video.truncation import is_truncated
@@ -256,7 +256,7 @@ def test_a_clip_in_memory_is_written_at_its_rate_and_in_its_colours(
     clip[:, 2] = 0.5
     path = tmp_path / "a.mkv"
     write_video(path, clip, rate=rate, encoding=Encoding(codec="ffv1"))
-    about, video = probe(path), read_video(path)
+    about, video = probe_in_process(path), read_video(path)
     assert float(about.rate) == pytest.approx(float(rate), rel=1e-3)
     assert video.times.tolist() == pytest.approx([k / float(rate) for k in range(5)], abs=2e-3)
     assert (about.width, about.height, about.kind) == (32, 16, "video")
@@ -265,7 +265,7 @@ def test_a_clip_in_memory_is_written_at_its_rate_and_in_its_colours(
         assert (video.clip[0, plane] - value).abs().max() < 1e-3
     again = tmp_path / "b.mkv"
     write_video(again, video, rate=3, encoding=Encoding(codec="ffv1"))
-    assert probe(again).rate == about.rate  # a video keeps its own
+    assert probe_in_process(again).rate == about.rate  # a video keeps its own
     for wrong in (clip[0], clip[:, :2], clip[:, :, :0], torch.cat([clip, clip])):
         with pytest.raises(UsageError, match="1, 3, T, H, W"):
             write_video(tmp_path / "c.mkv", wrong)
@@ -279,5 +279,5 @@ def test_stills_of_every_kind_are_images_and_in_order(tmp_path: Path) -> None:
     for suffix in ("png", "jpg", "bmp", "webp", "tiff"):
         path = tmp_path / f"10.{suffix}"
         cv2.imwrite(str(path), np.full((6, 8, 3), 90, np.uint8))
-        about = probe(path)
+        about = probe_in_process(path)
         assert (about.kind, about.width, about.height) == ("image", 8, 6)

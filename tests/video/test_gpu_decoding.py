@@ -16,7 +16,7 @@ from masquerade.video import decoding
 from masquerade.video.decoding import Decoded, Decoder
 from masquerade.video.frame import Frame
 from masquerade.video.gpu_decoding import PLANAR, as_planar, decodes_on_gpu
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.read import Reader
 from masquerade.video.shared_picture import plane_rows
 
@@ -62,7 +62,7 @@ def test_pictures_of_a_gpu_are_counted_and_are_those_of_the_cpu(
 ) -> None:
     monkeypatch.setattr(decoding, "decodes_on_gpu", lambda codec: True)
     monkeypatch.setattr(decoding, "cuda_device", lambda: None)
-    info = probe(clip)
+    info = probe_in_process(clip)
     with Decoder(clip, info) as plain, GpuDecoder(clip, info, gpu=True) as other:
         pairs = list(zip(plain, other, strict=True))
         for one, two in pairs:
@@ -79,7 +79,7 @@ def test_pictures_of_a_gpu_with_a_border_that_it_does_not_cut_are_refused(
     """A GPU cuts what is hidden at the right and the bottom alone."""
     monkeypatch.setattr(decoding, "decodes_on_gpu", lambda codec: True)
     monkeypatch.setattr(decoding, "cuda_device", lambda: None)
-    info = probe(clip)
+    info = probe_in_process(clip)
     narrower = replace(info, width=info.width - 8)
     with (
         GpuDecoder(clip, narrower, gpu=True) as decoder,
@@ -89,7 +89,7 @@ def test_pictures_of_a_gpu_with_a_border_that_it_does_not_cut_are_refused(
 
 
 def test_a_file_of_semi_planar_pictures_stays_as_it_is_on_the_cpu(clip: Path) -> None:
-    with GpuDecoder(clip, probe(clip)) as decoder:
+    with GpuDecoder(clip, probe_in_process(clip)) as decoder:
         first = next(iter(decoder))
         assert isinstance(first, Decoded) and first.picture.format.name == "nv12"
         assert decoder.losses.on_gpu == 0

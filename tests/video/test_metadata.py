@@ -17,7 +17,7 @@ from masquerade.pipeline.verify import verify_output
 from masquerade.video.audio import add_copied_stream
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import select_metadata
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.read import Reader
 from masquerade.video.stream_template import StreamTemplate
 
@@ -183,7 +183,7 @@ def test_a_cover_picture_is_never_kept(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=200x200", "-frames:v", 1, tmp_path / "cover.png")
     both = ("-i", clip, "-i", tmp_path / "cover.png", "-map", 0, "-map", 1, "-c", "copy")
     ffmpeg(*both, "-disposition:v:1", "attached_pic", tmp_path / "in.mp4")
-    assert [s.kind for s in probe(tmp_path / "in.mp4").streams][-1] == "picture"
+    assert [s.kind for s in probe_in_process(tmp_path / "in.mp4").streams][-1] == "picture"
     kept = rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", metadata="keep", audio="keep")
     assert [s["codec_type"] for s in streams(tmp_path / "out.mp4")] == ["video", "audio"]
     assert "stream2 (picture, png)" in kept.removed
@@ -235,13 +235,13 @@ def test_chapters_are_kept_where_they_are_asked_for(tmp_path, source, target, me
     settings = {"regions": "frame", "metadata": metadata}
     clip, out = with_chapters(tmp_path / source), tmp_path / target
     receipt = masquerade.anonymize_file(clip, out, masquerade.build("blacken"), **settings)
-    asked = probe(clip).chapters if metadata != "strip" else 0
+    asked = probe_in_process(clip).chapters if metadata != "strip" else 0
     listed = receipt.kept if asked else receipt.removed
-    assert f"{probe(clip).chapters} chapters" in listed
+    assert f"{probe_in_process(clip).chapters} chapters" in listed
     with av.open(str(out)) as made:
         titles = [chapter["metadata"].get("title") for chapter in made.chapters()]
     assert titles[:2] == (["Anf\u00e4nge", "two"] if asked else [])
-    kinds = [stream.kind for stream in probe(out).streams]
+    kinds = [stream.kind for stream in probe_in_process(out).streams]
     assert kinds == ["video"] + ["data"] * (asked > 0 and target != "o.mkv")
     assert any("bin_data" in name for name in receipt.removed) == (
         metadata == "strip" and source == "in.mp4"

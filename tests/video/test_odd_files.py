@@ -18,7 +18,7 @@ from masquerade.errors import MissingError, UsageError, VideoError
 from masquerade.video import container
 from masquerade.video.audio import strip_comments
 from masquerade.video.encoding import CODECS, Encoding, check_encoder, pixel_format
-from masquerade.video.probe import images_in, probe
+from masquerade.video.probe import images_in, probe_in_process
 from masquerade.video.read import Reader, read_video
 
 pytestmark = needs_ffmpeg
@@ -30,14 +30,14 @@ def test_a_video_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "a.avi", "-c:v", "mpeg4", "-vtag", "XVID")
     path.write_bytes(path.read_bytes().replace(b"XVID", b"QQQQ"))
     with pytest.raises(VideoError, match=r"a\.avi uses a video codec that cannot be decoded here"):
-        probe(path)
+        probe_in_process(path)
 
 
 def test_a_folder_of_images_that_is_gone_or_without_rate_is_refused(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=5:d=1", tmp_path / "%d.png")
-    assert len(frames(tmp_path, info=probe(tmp_path, rate=Fraction(5)))) == 5
+    assert len(frames(tmp_path, info=probe_in_process(tmp_path, rate=Fraction(5)))) == 5
     with pytest.raises(VideoError, match="give a positive one"):
-        probe(tmp_path, rate=Fraction(0))
+        probe_in_process(tmp_path, rate=Fraction(0))
     with pytest.raises(VideoError, match="gone cannot be listed: No such file"):
         images_in(tmp_path / "gone")
 
@@ -52,7 +52,7 @@ def test_a_disk_that_fails_while_it_is_read_is_no_short_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "a.mkv", *X264, size="640x480", seconds=3)
-    info, plain = probe(path), os.fdopen
+    info, plain = probe_in_process(path), os.fdopen
 
     class Failing:
         """A file whose second half cannot be read."""

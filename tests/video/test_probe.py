@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from masquerade.errors import VideoError
-from masquerade.video.probe import images_in, probe
+from masquerade.video.probe import images_in, probe_in_process
 from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
@@ -27,7 +27,7 @@ pytestmark = needs_ffmpeg
 def refused(path: Path | str, *words: str, **options: object) -> None:
     """One plain sentence, with these words, and no second line."""
     with pytest.raises(VideoError) as caught:
-        probe(path, **options)
+        probe_in_process(path, **options)
     message = str(caught.value)
     assert message.endswith(".") and "\n" not in message
     for word in words:
@@ -36,7 +36,7 @@ def refused(path: Path | str, *words: str, **options: object) -> None:
 
 def test_size_time_codec_and_streams(tmp_path):
     path = make_with_sound(tmp_path / "a.mp4", "-c:v", "libx264", "-c:a", "aac", rate="30000/1001")
-    info = probe(path)
+    info = probe_in_process(path)
     assert (info.kind, info.width, info.height, info.codec) == ("video", 64, 48, "h264")
     assert (info.rate, info.frames, info.bit_depth) == (Fraction(30000, 1001), 60, 8)
     assert info.duration == pytest.approx(2.002, abs=0.001)
@@ -51,7 +51,7 @@ def test_size_time_codec_and_streams(tmp_path):
 def test_size_is_upright(tmp_path, turn, rotation, upright):
     plain = make(tmp_path / "plain.mp4", "-vf", "setsar=4/3")
     ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", f"rotate={turn}", tmp_path / "turned.mp4")
-    info = probe(tmp_path / "turned.mp4")
+    info = probe_in_process(tmp_path / "turned.mp4")
     assert (info.rotation, (info.width, info.height)) == (rotation, upright)
     assert info.sample_aspect == (Fraction(3, 4) if rotation else Fraction(4, 3))
 
@@ -59,7 +59,7 @@ def test_size_is_upright(tmp_path, turn, rotation, upright):
 def test_tags_are_named_and_their_values_are_nowhere(tmp_path):
     secret = "CANARY-7351"
     tags = ("-metadata", f"title={secret}", "-metadata:s:v", f"handler_name={secret}")
-    info = probe(make(tmp_path / "a.mp4", *tags))
+    info = probe_in_process(make(tmp_path / "a.mp4", *tags))
     assert {"title", "stream0:handler_name"} <= set(info.tags)
     assert secret not in repr(info)
 
@@ -69,7 +69,7 @@ def test_a_cover_picture_is_never_the_video(tmp_path):
     clip = make(tmp_path / "clip.mp4")
     both = ("-i", tmp_path / "cover.png", "-i", clip, "-map", 0, "-map", 1, "-c", "copy")
     ffmpeg(*both, "-disposition:v:0", "attached_pic", tmp_path / "out.mp4")
-    info = probe(tmp_path / "out.mp4")
+    info = probe_in_process(tmp_path / "out.mp4")
     assert (info.width, info.height) == (64, 48)
     assert sorted(s.kind for s in info.streams) == ["picture", "video"]
 
@@ -81,7 +81,7 @@ def test_an_image_folder_is_sorted_as_people_sort(tmp_path):
             tmp_path / f"f{number}.png",
         )
     assert [p.name for p in images_in(tmp_path)] == ["f1.png", "f9.png", "f10.png"]
-    info = probe(tmp_path, rate=Fraction(10))
+    info = probe_in_process(tmp_path, rate=Fraction(10))
     assert (info.kind, info.frames, info.duration, info.rate) == ("sequence", 3, 0.3, 10)
     ffmpeg("-f", "lavfi", "-i", "color=gray:s=32x20", "-frames:v", 1, tmp_path / "f11.png")
     refused(tmp_path, "f11.png", "one size", rate=Fraction(10))
@@ -100,7 +100,7 @@ def test_hidden_files_of_macos_are_no_images(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "color=gray:s=30x20", "-frames:v", 1, tmp_path / "1.png")
     (tmp_path / "._1.png").write_bytes(bytes.fromhex("00051607000200004d6163204f532058"))
     assert [p.name for p in images_in(tmp_path)] == ["1.png"]
-    assert probe(tmp_path, rate=Fraction(10)).frames == 1
+    assert probe_in_process(tmp_path, rate=Fraction(10)).frames == 1
 
 
 @pytest.mark.parametrize("height", [240, 720])  # BT.709 is assumed from 720 lines on
@@ -246,7 +246,7 @@ NAMES = [b"%d.mp4", b"a:b.mp4", b"file:x.mp4", b"a|b.mp4", b"-o.mp4", b"a\nb.mp4
 def test_file_names_are_never_interpreted(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
     make(tmp_path / "a.mp4").rename(path)
-    assert probe(path).width == 64
+    assert probe_in_process(path).width == 64
 
 
 @needs_wild
@@ -257,7 +257,7 @@ def test_the_wild_clips():
         rows = list(csv.DictReader(file))
     assert len(rows) == 13
     for row in rows:
-        info = probe(WILD / row["file"])
+        info = probe_in_process(WILD / row["file"])
         upright = (
             (info.height, info.width) if info.rotation in (90, 270) else (info.width, info.height)
         )

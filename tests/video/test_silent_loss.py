@@ -14,7 +14,12 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite
 
 from masquerade.errors import VideoError
 from masquerade.video.decoding import Decoder
-from masquerade.video.probe import StreamFrames, list_packets, probe, tally_frames
+from masquerade.video.probe import (
+    StreamFrames,
+    list_packets_in_process,
+    probe_in_process,
+    tally_frames_in_process,
+)
 from masquerade.video.read import Reader
 from masquerade.video.truncation import is_truncated
 
@@ -59,7 +64,7 @@ def test_missing_and_overwritten_parts_are_noticed(tmp_path, name):
 @pytest.mark.parametrize("start", [0.5, 3])
 def test_a_whole_file_is_whole_wherever_its_times_begin(tmp_path, name, start):
     path = make_with_sound(tmp_path / name, *FORMATS[name], "-output_ts_offset", start)
-    info, found = probe(path), frames(path)
+    info, found = probe_in_process(path), frames(path)
     assert len(found) == (39 if name == "a.ogv" else 50)
     assert found[0].time >= start - 0.1 or name == "a.mp4"  # whose fragments begin at 0
     assert info.duration == pytest.approx(2, abs=0.1)
@@ -112,7 +117,7 @@ ENDS = {  # what ends a file, of formats that know an end; b"": nothing does
 def test_formats_that_do_not_say_where_they_end(tmp_path, name):
     options, end = ENDS[name]
     path = make_with_sound(tmp_path / name, *options, seconds=0.4)
-    container = probe(path).container
+    container = probe_in_process(path).container
     assert is_truncated(path, container) is None
     if end:
         path.write_bytes(path.read_bytes() + end)
@@ -127,10 +132,10 @@ def test_recordings_that_nobody_ended_do_not_say_where_they_end(tmp_path):
     }
     for name, options in live.items():
         path = make_with_sound(tmp_path / name, *X264[:4], "-c:a", "aac", *options)
-        assert is_truncated(path, probe(path).container) is None, name
+        assert is_truncated(path, probe_in_process(path).container) is None, name
     for name in live:
         path = make_with_sound(tmp_path / name, *X264[:4], "-c:a", "aac")
-        assert is_truncated(path, probe(path).container) is False, name
+        assert is_truncated(path, probe_in_process(path).container) is False, name
     path = make(tmp_path / "a.avi", "-c:v", "mpeg4")
     assert is_truncated(path, "avi") is False
     data = path.read_bytes()
@@ -146,9 +151,12 @@ def test_recordings_that_nobody_ended_do_not_say_where_they_end(tmp_path):
 def test_a_stream_that_begins_later_is_one_sentence(tmp_path):
     """As in recordings that follow each other: PyAV knows the streams that were there at first."""
     path = make(tmp_path / "a.ts", "-c:v", "mpeg2video", seconds=0.2)
-    with Decoder(path, probe(path)) as decoder, pytest.raises(VideoError, match="begins later"):
+    with (
+        Decoder(path, probe_in_process(path)) as decoder,
+        pytest.raises(VideoError, match="begins later"),
+    ):
         decoder._next(iter(lambda: [][0], None))
-    with Decoder(path, probe(path), salvage=True) as decoder:
+    with Decoder(path, probe_in_process(path), salvage=True) as decoder:
         assert decoder._next(iter(lambda: [][0], None)) is None and decoder.losses.damaged == 1
 
 
@@ -253,17 +261,17 @@ def test_hidden_reference_pictures_of_vp8_are_no_frames(tmp_path):
     with av.open(str(path)) as container:
         sizes = [packet.size for packet in container.demux(video=0) if packet.size]
     assert len(sizes) > 100 and len(frames(path)) == 100
-    assert tally_frames(path) == StreamFrames(100, 0, 0.0)
-    packets = list_packets(path)
+    assert tally_frames_in_process(path) == StreamFrames(100, 0, 0.0)
+    packets = list_packets_in_process(path)
     assert len(packets) == 100 and sum(one.bytes for one in packets) == sum(sizes)
 
 
 def test_small_packets_of_mpeg4_are_frames_where_nothing_moves(tmp_path):
     path = tmp_path / "a.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=red:size=96x64:rate=25:duration=1", "-c:v", "mpeg4", path)
-    packets = list_packets(path)
+    packets = list_packets_in_process(path)
     assert min(one.bytes for one in packets) <= 19
-    assert len(packets) == len(frames(path)) == tally_frames(path).shown == 25
+    assert len(packets) == len(frames(path)) == tally_frames_in_process(path).shown == 25
 
 
 @pytest.mark.parametrize(
@@ -278,7 +286,7 @@ def test_pictures_before_the_first_keyframe_are_frames_where_a_decoder_gives_the
     """
     whole, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
     make(whole, "-c:v", *options, "-bf", 2, "-g", 12, "-sc_threshold", 10**9, seconds=2)
-    assert tally_frames(whole).shown == len(frames(whole)) == 50
+    assert tally_frames_in_process(whole).shown == len(frames(whole)) == 50
     data = whole.read_bytes()
     for part in (data[len(data) // 376 * 188 :], None):
         if part is None:
@@ -287,7 +295,7 @@ def test_pictures_before_the_first_keyframe_are_frames_where_a_decoder_gives_the
             cut.write_bytes(part)
         with av.open(str(cut)) as container:
             packets = sum(packet.size > 0 for packet in container.demux(video=0))
-        assert 0 < tally_frames(cut).shown == len(frames(cut)) <= packets
+        assert 0 < tally_frames_in_process(cut).shown == len(frames(cut)) <= packets
     assert packets > len(frames(cut)) or options[0] == "libx264"
 
 
@@ -324,8 +332,8 @@ def test_pictures_behind_the_first_one_never_vanish(tmp_path):
     refused(tmp_path / "pages.tiff", "several pictures")
     for behind in (b"\xff", b"\0"):
         refused(phone_jpeg(tmp_path, behind), "several pictures")
-    assert probe(tmp_path / "page.tiff").frames == 1
-    assert probe(phone_jpeg(tmp_path, b"")).frames == 1
+    assert probe_in_process(tmp_path / "page.tiff").frames == 1
+    assert probe_in_process(phone_jpeg(tmp_path, b"")).frames == 1
     with phone_jpeg(tmp_path, b"").open("ab") as file:  # the map itself
         file.write(grey_jpeg(99))
     assert len(frames(tmp_path / "phone.jpg")) == 1
@@ -344,7 +352,7 @@ def test_the_preview_of_a_camera_is_no_picture_and_is_not_published(tmp_path, si
     for kind in (0x10001, 0x80010002):
         path = phone_jpeg(tmp_path, b"\0", kind=kind)
         path.write_bytes(path.read_bytes() + (preview := grey_jpeg(200, size=size)))
-        assert len(frames(path)) == tally_frames(path).shown == 1
+        assert len(frames(path)) == tally_frames_in_process(path).shown == 1
         rewrite(path, tmp_path / "out.jpg")
         written = (tmp_path / "out.jpg").read_bytes()
         assert written.count(b"\xff\xd8\xff") == 1 and b"MPF" not in written

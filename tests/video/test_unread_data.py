@@ -21,7 +21,7 @@ from masquerade.attack.paired_frames import read_frames, read_windows
 from masquerade.cli import main
 from masquerade.video.decoding_process import list_frame_tags
 from masquerade.video.frame import Frame
-from masquerade.video.probe import StreamFrames, probe, tally_frames
+from masquerade.video.probe import StreamFrames, probe_in_process, tally_frames_in_process
 from masquerade.video.read import Reader
 from masquerade.video.unread_data import MOST_NAMES, list_unread_data
 
@@ -43,7 +43,7 @@ def chunk(name: bytes, said: bytes) -> bytes:
 
 
 def tags(path: Path) -> Finding:
-    return read_tags(probe(path))
+    return read_tags(probe_in_process(path))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_an_animated_png_holds_beside_its_animation_is_told(tmp_path: Path)
     """Texts after its pictures, and the picture that viewers show who know no animation."""
     path = make(tmp_path / "a.apng", "-pix_fmt", "rgb24", seconds=0.2)
     data = path.read_bytes()
-    assert list_unread_data(path) == () and probe(path).container == "apng"
+    assert list_unread_data(path) == () and probe_in_process(path).container == "apng"
     end, control = data.index(b"IEND") - 4, data.index(b"fcTL") - 4
     path.write_bytes(data[:end] + chunk(b"tEXt", b"Author\0Jane") + data[end:])
     assert list_unread_data(path) == ("a text called Author",)
@@ -128,8 +128,8 @@ def test_video_of_jpeg_pictures_is_a_video_with_nothing_behind_it(
     """Of two or more FFmpeg takes some for a picture, behind which the others seem to be data."""
     path = tmp_path / name
     make(path, "-f", "mjpeg", "-pix_fmt", "yuvj420p", seconds=0.4)
-    info = probe(path)
-    assert (info.kind, tally_frames(path).shown, len(frames(path))) == ("video", 10, 10)
+    info = probe_in_process(path)
+    assert (info.kind, tally_frames_in_process(path).shown, len(frames(path))) == ("video", 10, 10)
     assert read_tags(info).level == "nothing"
     whole = path.read_bytes()
     path.write_bytes(whole + b"\0" * 100 + whole)
@@ -300,7 +300,7 @@ def test_samples_that_no_stream_uses_are_recovered(tmp_path: Path) -> None:
     size = int.from_bytes(data[second - 4 : second], "big")
     data[second + 4 : second - 4 + size] = bytes(size - 8)
     path.write_bytes(data)
-    assert len(probe(path).streams) == 1
+    assert len(probe_in_process(path).streams) == 1
     assert list_unread_data(path) == ("data that no stream uses",)
     whole = raw.read_bytes()
     for more, told in (
@@ -342,8 +342,8 @@ def test_ordinary_files_have_all_samples_in_use(tmp_path: Path, name: str, optio
 def test_a_border_that_was_cropped_without_encoding_anew_is_recovered(tmp_path: Path) -> None:
     whole, cropped = make(tmp_path / "a.mp4", size="640x480"), tmp_path / "b.mp4"
     ffmpeg("-i", whole, "-c", "copy", "-bsf:v", "h264_metadata=crop_right=340", cropped)
-    assert read_streams(probe(whole)).level == "nothing"
-    found = read_streams(probe(cropped))
+    assert read_streams(probe_in_process(whole)).level == "nothing"
+    found = read_streams(probe_in_process(cropped))
     assert found.level == "recovered" and found.says.startswith(
         "340 pixels of the picture's border"
     )
@@ -367,7 +367,7 @@ def test_a_message_between_frames_that_no_known_encoder_writes_is_left(tmp_path:
     ffmpeg("-i", path, "-c", "copy", "-bsf:v", f"h264_metadata={message}", out)
     names, other = list_frame_tags(out)
     assert other
-    found = read_tags(probe(out), frame_tags=names, other_messages=other)
+    found = read_tags(probe_in_process(out), frame_tags=names, other_messages=other)
     assert found.level == "left" and "a message between its frames" in found.says
 
 
@@ -400,7 +400,7 @@ def test_tags_of_later_frames_are_told(tmp_path: Path) -> None:
                 marked.stream, marked.is_keyframe = stream, True
                 written.mux(marked)
     names, _ = list_frame_tags(out)
-    found = read_tags(probe(out), frame_tags=names)
+    found = read_tags(probe_in_process(out), frame_tags=names)
     assert found.level == "recovered" and "frame:Artist" in found.says
 
 
@@ -431,13 +431,16 @@ def test_our_own_pictures_tell_nothing(tmp_path: Path, suffix: str) -> None:
 def test_frames_that_players_do_not_show_are_recovered(tmp_path: Path) -> None:
     """An edit list hides them from players and decoders, and leaves them in the file."""
     path = make(tmp_path / "a.mp4", "-bf", 0)
-    info = probe(path)
-    assert tally_frames(path) == StreamFrames(25, 0, 0.0) and read_streams(info).level == "nothing"
+    info = probe_in_process(path)
+    assert (
+        tally_frames_in_process(path) == StreamFrames(25, 0, 0.0)
+        and read_streams(info).level == "nothing"
+    )
     data = bytearray(path.read_bytes())
     length = data.index(b"elst") + 12
     data[length : length + 4] = (400).to_bytes(4, "big")  # of a second
     path.write_bytes(data)
-    count = tally_frames(path)
+    count = tally_frames_in_process(path)
     assert count == StreamFrames(10, 15, 0.0)
     found = read_streams(info, hidden=count.hidden)
     assert found.level == "recovered"
@@ -452,10 +455,10 @@ def test_all_frames_that_an_edit_list_hides_are_counted(tmp_path: Path) -> None:
     edit = whole.index(b"elst") + 12
     for start, milliseconds, shown in ((0, 400, 10), (4.8, 3200, 80), (5, 3000, 75)):
         data = bytearray(whole)
-        ticks = int(start * probe(path).time_base.denominator)
+        ticks = int(start * probe_in_process(path).time_base.denominator)
         data[edit : edit + 8] = struct.pack(">II", milliseconds, ticks)
         path.write_bytes(data)
-        assert tally_frames(path) == StreamFrames(shown, 200 - shown, 0.0)
+        assert tally_frames_in_process(path) == StreamFrames(shown, 200 - shown, 0.0)
 
 
 @needs_ffmpeg
@@ -465,5 +468,5 @@ def test_a_second_video_is_recovered_as_nobody_looked_at_it(tmp_path: Path) -> N
         *("-f", "lavfi", "-i", "color=black:s=64x48:d=0.2", "-f", "lavfi", "-i"),
         *("testsrc=s=64x48:d=0.2", "-map", 0, "-map", 1, "-pix_fmt", "yuv420p", path),
     )
-    found = read_streams(probe(path))
+    found = read_streams(probe_in_process(path))
     assert found.level == "recovered" and "No attack looked at the pictures" in found.says

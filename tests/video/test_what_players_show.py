@@ -15,7 +15,11 @@ from clips import ffmpeg, frames, length, make, make_with_sound, needs_ffmpeg, r
 from masquerade.errors import VideoError
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.video.encoding import open_encoder
-from masquerade.video.probe import list_packets, probe, tally_frames
+from masquerade.video.probe import (
+    list_packets_in_process,
+    probe_in_process,
+    tally_frames_in_process,
+)
 from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
@@ -23,7 +27,7 @@ pytestmark = needs_ffmpeg
 
 def refused(path: Path, says: str) -> None:
     with pytest.raises(VideoError, match=says) as caught:
-        probe(path)
+        probe_in_process(path)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
@@ -55,7 +59,7 @@ def test_boxes_that_lie_in_each_other_without_end_are_left(tmp_path):
     path = make(tmp_path / "a.mp4")
     nested = b"".join(struct.pack(">I4s", 8 * n, b"moov") for n in range(3000, 0, -1))
     path.write_bytes(path.read_bytes() + nested)
-    assert probe(path).width == 64
+    assert probe_in_process(path).width == 64
 
 
 @pytest.mark.parametrize("side", [0xAA, 0xBB, 0xCC, 0xDD])
@@ -66,7 +70,7 @@ def test_pixel_crop_of_matroska_is_refused(tmp_path, side):
     for pixels in (0, 8):
         path.write_bytes(data[:shown] + bytes([0x54, side, 0x81, pixels]) + data[shown + 4 :])
         if not pixels:
-            assert probe(path).width == 64
+            assert probe_in_process(path).width == 64
     refused(path, "crop")
 
 
@@ -120,14 +124,14 @@ def test_a_border_is_cut_to_the_column(tmp_path, suffix, codec, about, side):
     planes = [frame.picture.to_ndarray(format="gray")[rows, columns] for frame in frames(whole)]
     shown = [frame.picture.to_ndarray(format="gray") for frame in frames(path)]
     assert len(shown) == 5 and all(map(np.array_equal, shown, planes))
-    assert probe(path).hidden_border == 8
+    assert probe_in_process(path).hidden_border == 8
 
 
 def test_an_alpha_layer_of_hevc_is_refused(tmp_path):
     """Another layer may be transparency, which decoders leave out."""
     for suffix in ("mp4", "mkv", "ts", "h265"):
         path = make(tmp_path / f"a.{suffix}", "-c:v", "libx265", "-x265-params", "log-level=error")
-        assert probe(path).width == 64
+        assert probe_in_process(path).width == 64
         data = path.read_bytes()
         one, two = b"\x40\x01\x0c\x01\xff\xff", b"\x40\x01\x0c\x11\xff\xff"
         assert one in data
@@ -156,7 +160,7 @@ def test_chapters_that_say_what_is_shown_are_refused(tmp_path):
     names.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\n")
     whole = make(tmp_path / "whole.mkv")
     ffmpeg("-i", whole, "-i", names, "-map_chapters", 1, "-c", "copy", path)
-    assert probe(path).chapters == 1
+    assert probe_in_process(path).chapters == 1
     data = path.read_bytes()
     default = data.index(b"\x45\xdb\x81", data.index(b"\x45\xb9"))  # a flag of the edition
     for ordered in (0, 1):
@@ -208,10 +212,10 @@ def test_what_an_edit_list_cuts_of_fragments_is_not_read(tmp_path, reordered):
     assert len(frames(plain)) == len(frames(path)) == 38
     wanted, found = frames(plain)[0], frames(path)[0]
     assert np.array_equal(found.rgb(), wanted.rgb()) and found.time == wanted.time
-    assert probe(path).start == probe(plain).start
-    assert probe(path).duration == pytest.approx(probe(plain).duration)
-    assert list_packets(path) == list_packets(plain)
-    tally, other = tally_frames(path), tally_frames(plain)
+    assert probe_in_process(path).start == probe_in_process(plain).start
+    assert probe_in_process(path).duration == pytest.approx(probe_in_process(plain).duration)
+    assert list_packets_in_process(path) == list_packets_in_process(plain)
+    tally, other = tally_frames_in_process(path), tally_frames_in_process(plain)
     assert tally == other and tally.hidden == 12 and tally.hidden_sound > 0.4
     assert sum(tally[:2]) == 50
     for choice in ("keep", "pitch"):
@@ -271,7 +275,7 @@ def test_both_fields_and_both_eyes_are_read_as_players_show_them(tmp_path, codec
         fields = ("-c:v", codec, "-x265-params", "interlace=tff:log-level=error")
         ffmpeg(*pattern, *fields, "-pix_fmt", "yuv420p", path)
         number, lines = 20, 48
-    assert probe(path).interlaced
+    assert probe_in_process(path).interlaced
     found = frames(path)
     assert len(found) == number and {frame.rgb().shape for frame in found} == {(lines, 64, 3)}
 

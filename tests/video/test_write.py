@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.video.encoding import CODECS, CONTAINERS, Encoding, container_for
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.read import Video, read_video
 from masquerade.video.write import write_video
 
@@ -206,7 +206,9 @@ def test_bitrate_of_the_source(tmp_path):
     source = make(tmp_path / "in.mp4", "-b:v", "300k", size="320x240", seconds=4)
     near = Encoding(bitrate="source", preset="ultrafast")
     rewrite(source, tmp_path / "out.mp4", encoding=near)
-    assert probe(tmp_path / "out.mp4").bitrate == pytest.approx(probe(source).bitrate, rel=0.35)
+    assert probe_in_process(tmp_path / "out.mp4").bitrate == pytest.approx(
+        probe_in_process(source).bitrate, rel=0.35
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def test_write_video_overwrites_only_when_asked(tmp_path):
         write_video(path, smooth(8, 8))
     assert path.read_bytes() == b"mine"
     write_video(path, smooth(8, 8), overwrite=True)
-    assert probe(path).frames == 4
+    assert probe_in_process(path).frames == 4
     with pytest.raises(UsageError, match="shape"):
         write_video(tmp_path / "b.mp4", torch.zeros(3, 4, 8, 8))
     for wrong in ([0.0, 0.1, 0.2], [0.0, 0.1, 0.2, float("nan")]):
@@ -341,7 +343,7 @@ def test_a_rate_that_is_none_is_refused(tmp_path, rate):
 @pytest.mark.parametrize("rate", [np.float32(12.5), np.int64(12), Fraction(25, 2), 12.5])
 def test_a_rate_may_be_any_real_number(tmp_path, rate):
     write_video(tmp_path / "a.mp4", smooth(8, 8, 3), rate=rate)
-    assert probe(tmp_path / "a.mp4").rate == Fraction(float(rate))
+    assert probe_in_process(tmp_path / "a.mp4").rate == Fraction(float(rate))
 
 
 def test_write_video_keeps_the_times_of_what_was_read(tmp_path):
@@ -377,7 +379,7 @@ def test_a_full_disk_is_an_error(tmp_path):
 def test_the_wild_clips_keep_length_count_and_size(tmp_path, name):
     source, target = WILD / name, tmp_path / "out.mp4"
     rewrite(source, target)
-    info, out = probe(source), video(target)
+    info, out = probe_in_process(source), video(target)
     assert (out["width"], out["height"]) == (info.width, info.height)
     assert int(out["nb_frames"]) == len(frames(source))
     assert length(target) == pytest.approx(info.duration, abs=0.5 / float(info.rate))

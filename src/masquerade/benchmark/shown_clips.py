@@ -22,7 +22,7 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.extraction.store import ClipCache
 from masquerade.video.encoding import Encoding
-from masquerade.video.probe import probe
+from masquerade.video.probe import probe_in_process
 from masquerade.video.write import write_video
 
 FRAMES, RATE = 24, 12  # two seconds, at about twelve frames a second
@@ -162,7 +162,7 @@ def _extraction(
 def _write(
     one: Manifest, make: Callable[..., ExtractionConfig], path: Path, cache: ClipCache
 ) -> None:
-    info = probe(one.path(one.clips[0]), rate=FOLDER_RATE)
+    info = probe_in_process(one.path(one.clips[0]), rate=FOLDER_RATE)
     scale = min(1.0, LONGEST / max(info.width, info.height))
     size = (_even(info.height * scale), _even(info.width * scale))
     stride = max(1, round(info.rate / RATE))

@@ -75,7 +75,7 @@ from masquerade.video.probe import (
     PacketFacts,
     VideoInfo,
     images_in,
-    list_packets,
+    list_packets_in_process,
     video_digest,
 )
 from masquerade.video.read import Reader
@@ -314,7 +314,7 @@ def _read_frames(
             else:
                 deque(shown, maxlen=0)
         if "packets" in contents:
-            packets = dict(zip(order, list_packets(published), strict=True))
+            packets = dict(zip(order, list_packets_in_process(published), strict=True))
             said = zip(counter.share, counter.regions, strict=True)
             receipt = dict(zip(order, said, strict=False))  # of raw video none
     if config.content == "joints":

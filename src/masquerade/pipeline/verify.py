@@ -7,7 +7,7 @@ from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline.receipt import FileFacts
 from masquerade.video.container import open_container
 from masquerade.video.metadata import CHAPTER_TRACK
-from masquerade.video.probe import VideoInfo, images_in, probe, stream_info, video_digest
+from masquerade.video.probe import VideoInfo, images_in, probe_in_process, stream_info, video_digest
 
 
 def verify_output(
@@ -19,7 +19,7 @@ def verify_output(
     hold their `titles` and nothing else. Its frames are counted when it is decoded.
     """
     try:
-        info = probe(part)
+        info = probe_in_process(part)
     except VideoError as error:
         raise OutputError(f"{dst.name} could not be read back: {error}") from error
     kinds = [stream.kind for stream in info.streams]

@@ -33,7 +33,13 @@ from masquerade.video.messages import (
     sound_to_plain,
 )
 from masquerade.video.mp4_data import list_used_bytes
-from masquerade.video.probe import VideoInfo, list_frame_tags, list_packets, probe, tally_frames
+from masquerade.video.probe import (
+    VideoInfo,
+    list_frame_tags_in_process,
+    list_packets_in_process,
+    probe_in_process,
+    tally_frames_in_process,
+)
 from masquerade.video.shared_picture import byte_count, chroma_place, properties_of, put
 from masquerade.video.stream_template import write_skeleton
 
@@ -111,18 +117,18 @@ class Child:
         limit_memory(most or UNKNOWN_BYTES)
         if request["ask"] == "probe":
             # A folder may have more images than can be decoded before this process seems silent.
-            info = probe(path, rate=rate, after_image=self._say_alive)
+            info = probe_in_process(path, rate=rate, after_image=self._say_alive)
             send(self._channel, {"info": info_to_plain(info)})
         elif request["ask"] == "tally":
-            tally = tally_frames(path, after_frames=self._say_alive)
+            tally = tally_frames_in_process(path, after_frames=self._say_alive)
             send(self._channel, {"tally": tally})
         elif request["ask"] == "frame tags":
-            tags = list_frame_tags(path, after_frames=self._say_alive)
+            tags = list_frame_tags_in_process(path, after_frames=self._say_alive)
             send(self._channel, {"frame tags": tags})
         elif request["ask"] == "used":
             send(self._channel, {"used": list_used_bytes(path)})
         elif request["ask"] == "packets":
-            send(self._channel, {"packets": list_packets(path)})
+            send(self._channel, {"packets": list_packets_in_process(path)})
         else:
             info = info_from_plain(request["info"], path)
             options = {name: request[name] for name in ("salvage", "threads", "gpu")}

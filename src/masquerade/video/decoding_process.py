@@ -250,14 +250,14 @@ def _size(path: Path | str) -> int:
 
 
 def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LIMITS) -> VideoInfo:
-    """What `probe.probe` finds, found in a process of its own."""
+    """What a video or an image holds, as `probe_in_process`, but found in a process of its own."""
     path = Path(path)
     with DecoderSession(path, limits) as session:
         return info_from_plain(session.open("probe", rate=rate)["info"], path)
 
 
 def tally_frames(path: Path) -> StreamFrames:
-    """Count the frames of a video as `probe.tally_frames` does, in the process that decodes."""
+    """Count the frames of a video as `tally_frames_in_process`, but in the decoding process."""
     with DecoderSession(path, LIMITS) as session:
         return StreamFrames(*session.open("tally", rate=None)["tally"])
 
@@ -268,14 +268,14 @@ def count_frames(path: Path) -> int:
 
 
 def list_frame_tags(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
-    """List the tags of all frames as `probe.list_frame_tags` does, in the decoding process."""
+    """List the tags of all frames as `list_frame_tags_in_process`, but in the decoding process."""
     with DecoderSession(path, limits) as session:
         names, other = session.open("frame tags", rate=None)["frame tags"]
         return names, other
 
 
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
-    """List the packets of a video as `probe.list_packets` does, in the process that decodes."""
+    """List the packets of a video as `list_packets_in_process`, but in the decoding process."""
     with DecoderSession(path, limits) as session:
         return [PacketFacts(*one) for one in session.open("packets", rate=None)["packets"]]
 

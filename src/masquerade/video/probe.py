@@ -1,4 +1,8 @@
-"""Probe a file: size, time, colour, streams, and the names of its tags."""
+"""Probe a file: size, time, colour, streams, and the names of its tags.
+
+Functions called `..._in_process` parse and decode a file in the process that calls them. Those of
+the same names in `decoding_process`, for files from strangers, ask a process of its own to.
+"""
 
 import hashlib
 import os
@@ -123,7 +127,7 @@ class VideoInfo:
         return (self.height, self.width) if turned else (self.width, self.height)
 
 
-def probe(
+def probe_in_process(
     path: Path | str,
     *,
     rate: Fraction | None = None,
@@ -159,7 +163,9 @@ class StreamFrames(NamedTuple):
     hidden_sound: float = 0.0  # seconds of the stream that has most of it
 
 
-def tally_frames(path: Path, *, after_frames: Callable[[], object] = lambda: None) -> StreamFrames:
+def tally_frames_in_process(
+    path: Path, *, after_frames: Callable[[], object] = lambda: None
+) -> StreamFrames:
     """Count the frames that players show of a video, and those that its edit list leaves out.
 
     Reference pictures of VP8 and VP9 that no player shows are not counted, and of what precedes the
@@ -240,7 +246,7 @@ class PacketFacts(NamedTuple):
     seconds: float  # how long it is shown
 
 
-def list_packets(path: Path) -> list[PacketFacts]:
+def list_packets_in_process(path: Path) -> list[PacketFacts]:
     """List the packets of the frames that are shown, in presentation order.
 
     The bytes of a reference picture that is not shown count to the next one that is: they are sent
@@ -331,7 +337,7 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
     images = images_in(folder)
     infos = []
     for image in images:
-        infos.append(info := probe(image))
+        infos.append(info := probe_in_process(image))
         if info.kind != "image":  # of which only the first picture would be read
             raise VideoError(
                 f"{printable(image)} is a video; take it out of the folder, or give its pictures "
@@ -533,7 +539,7 @@ def _hidden_border(stream: VideoStream, frame: av.VideoFrame) -> int:
     return max(0, wider, higher) if context.name in ("h264", "hevc") else 0
 
 
-def list_frame_tags(
+def list_frame_tags_in_process(
     path: Path, *, after_frames: Callable[[], object] = lambda: None
 ) -> tuple[list[str], bool]:
     """List the names of all frames' tags, and tell whether no known encoder wrote some of them.

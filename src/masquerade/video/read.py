@@ -17,7 +17,7 @@ from masquerade.video import decoding_process
 from masquerade.video.decoding import Decoded, Decoder, StreamPacket
 from masquerade.video.decoding_process import LIMITS, Limits, RemoteDecoder
 from masquerade.video.frame import Frame, YuvToRgb
-from masquerade.video.probe import VideoInfo, probe
+from masquerade.video.probe import VideoInfo, probe_in_process
 from masquerade.video.stream_template import StreamTemplate
 
 
@@ -50,7 +50,7 @@ class Reader:
         options: dict[str, Any] = {"salvage": salvage, "threads": threads, "gpu": gpu}
         self._decoder: Decoder | RemoteDecoder
         if trusted:
-            self.info: VideoInfo = info or probe(self.path, rate=rate)
+            self.info: VideoInfo = info or probe_in_process(self.path, rate=rate)
             self._decoder = Decoder(self.path, self.info, **options)
         else:
             self.info = info or decoding_process.probe(self.path, rate=rate, limits=limits)
