@@ -31,7 +31,7 @@ from masquerade.pipeline.stream import Cover
 from masquerade.regions import Faces
 from masquerade.regions.boxes import Box, area, corners, intersection, nms
 from masquerade.regions.face_detectors import NMS_IOU, CenterFace
-from masquerade.regions.turned_faces import TurnedFrame
+from masquerade.regions.rotated_faces import RotatedFrame
 
 REPORT = HERE.parent / "docs" / "results" / "face_recall.md"
 COVERED = 0.9  # share of a face's box inside the mask from which it counts as hidden
@@ -56,7 +56,7 @@ class View:
     @property
     def turned(self) -> Any:
         """The frame at its own size."""
-        return TurnedFrame(self.frame, self.turn) if self.turn else self.frame
+        return RotatedFrame(self.frame, self.turn) if self.turn else self.frame
 
     @property
     def width(self) -> int:
@@ -76,7 +76,7 @@ class View:
         """A box of this view as a box of the frame."""
         x0, y0, x1, y1 = (float(edge) / self.factor for edge in corners([box])[0])
         small = replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
-        return TurnedFrame(self.frame, self.turn).turned_back(small) if self.turn else small
+        return RotatedFrame(self.frame, self.turn).in_frame(small) if self.turn else small
 
 
 LOOKS: dict[str, dict[str, int]] = {

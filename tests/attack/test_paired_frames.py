@@ -14,7 +14,7 @@ import pytest
 
 import masquerade
 from masquerade.attack import AttackConfig, attack_files, paired_frames
-from masquerade.attack.aligned_frames import TURNS, check_pair, turn_raw
+from masquerade.attack.aligned_frames import ORIENTATIONS, check_pair, orient_raw
 from masquerade.attack.paired_frames import read_windows, rest_of_raw, spread_numbers
 from masquerade.cli import main
 from masquerade.errors import VideoError
@@ -108,7 +108,7 @@ def test_large_raw_frames_are_not_all_held(tmp_path: Path, monkeypatch: pytest.M
     held = []
     monkeypatch.setattr(paired_frames, "MOST_HELD", 10 * 64 * 48 * 3)
     monkeypatch.setattr(
-        paired_frames, "turn_raw", lambda _, raw: (held.append(len(raw)), (raw, False))[1]
+        paired_frames, "orient_raw", lambda _, raw: (held.append(len(raw)), (raw, False))[1]
     )
     list(read_windows(published, raw, range(2)))
     assert max(held) == 10
@@ -181,14 +181,14 @@ def detailed(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(96, 128), (120, 120)], ids=["a rectangle", "a square"])
 def test_raw_frames_are_turned_as_published_ones_are(shape: tuple[int, int]) -> None:
     raw = detailed(*shape)
-    for mirrored, quarters in TURNS:
+    for mirrored, quarters in ORIENTATIONS:
         published = np.rot90(raw[:, ::-1] if mirrored else raw, quarters).copy()
         if published.shape != raw.shape:
             continue  # which is refused
         published[20:60, 30:70] = 0  # somebody is hidden
         for shown in (published, 255 - published):
-            (found, _), turned = turn_raw(shown, [raw, raw])
-            assert turned is ((mirrored, quarters) != TURNS[0])
+            (found, _), turned = orient_raw(shown, [raw, raw])
+            assert turned is ((mirrored, quarters) != ORIENTATIONS[0])
             assert np.array_equal(found[60:], published[60:])
 
 
@@ -197,7 +197,7 @@ def test_frames_that_are_hidden_wholly_are_compared_as_they_are() -> None:
     noise = np.random.default_rng(1).integers(0, 256, raw.shape, np.uint8)
     soft = cv2.GaussianBlur(raw, (0, 0), 8)
     for published in (np.zeros_like(raw), noise, soft, 255 - raw, detailed(96, 128, seed=1)):
-        assert turn_raw(published, [raw]) == ([raw], False)
+        assert orient_raw(published, [raw]) == ([raw], False)
 
 
 def test_what_is_left_in_a_mirrored_video_is_recovered(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from masquerade.regions import Boxes, Faces, People, WholeFrame, region_sources
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.regions.region_sources import TrackedSource
+from masquerade.regions.rotated_faces import RotatedFrame
 from masquerade.regions.tracking import TrackingRules
-from masquerade.regions.turned_faces import TurnedFrame
 
 
 class Detector:
@@ -29,8 +29,8 @@ class Detector:
     def __init__(self, **given: Any) -> None:
         self.given, self.seen = given, list[int]()
 
-    def __call__(self, frame: ArrayFrame | TurnedFrame) -> list[Box]:
-        if isinstance(frame, TurnedFrame):
+    def __call__(self, frame: ArrayFrame | RotatedFrame) -> list[Box]:
+        if isinstance(frame, RotatedFrame):
             return []
         self.seen.append(int(frame.pixels[0, 0, 0]))
         return [Box(4, 4, 20, 20, 0.9)] if frame.pixels.any() else []

@@ -85,9 +85,9 @@ def test_another_size_is_a_change() -> None:
 
 def test_turned_frames_are_remembered_apart() -> None:
     seen: list[int] = []
-    detect = DetectOnChange(lambda frame: seen.append(frame.turn))
+    detect = DetectOnChange(lambda frame: seen.append(frame.angle))
     for turn in (0, 90, 0, 90):
         frame = ArrayFrame(np.full((64, 64, 3), turn, np.uint8))
-        frame.turn = turn
+        frame.angle = turn
         detect(frame)
     assert seen == [0, 90]

@@ -25,7 +25,7 @@ ROUNDING = 2  # pixels of a published side, by which rounding, as to even sizes,
 SIDE = 160  # pixels of the longer side of the copies whose details are compared
 LEAST_CORRELATION = 0.2  # of these details with those of a turned raw frame
 LEAST_GAIN = 0.1  # of that correlation over that with the raw frame as it is
-TURNS = tuple(product((False, True), range(4)))
+ORIENTATIONS = tuple(product((False, True), range(4)))
 """Whether a raw frame is mirrored, and how many quarters it is turned; first comes as it is."""
 
 
@@ -57,7 +57,7 @@ def check_pair(path: Path, raw: Path) -> None:
         )
 
 
-def turn_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
+def orient_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     """Mirror or turn raw frames as a published one is, if it is, and tell whether it is.
 
     It is where its detail follows that of the turned raw frame, or of its negative, and that of the
@@ -68,17 +68,17 @@ def turn_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     ratio = SIDE / max(published.shape[:2])
     height, width = (max(1, round(side * ratio)) for side in published.shape[:2])
     here = detail_of(at_size(published, (width, height)))
-    turns = TURNS if width == height else [one for one in TURNS if one[1] % 2 == 0]
+    fitting = [one for one in ORIENTATIONS if width == height or one[1] % 2 == 0]
     lying = at_size(raw[0], (width, height))
-    correlations = [abs(_correlation(here, detail_of(_turned(lying, turn)))) for turn in turns]
+    correlations = [abs(_correlation(here, detail_of(_oriented(lying, one)))) for one in fitting]
     best = int(np.argmax(correlations))
     if correlations[best] < LEAST_CORRELATION or correlations[best] - correlations[0] < LEAST_GAIN:
         return raw, False
-    return [_turned(one, turns[best]) for one in raw], True
+    return [_oriented(one, fitting[best]) for one in raw], True
 
 
-def _turned(frame: U8, turn: tuple[bool, int]) -> U8:
-    mirrored, quarters = turn
+def _oriented(frame: U8, orientation: tuple[bool, int]) -> U8:
+    mirrored, quarters = orientation
     return np.ascontiguousarray(np.rot90(frame[:, ::-1] if mirrored else frame, quarters))
 
 

@@ -13,9 +13,9 @@ from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.pose_detection import PoseDetector
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
+from masquerade.regions.rotated_faces import SCORE, SEARCH_SIDE
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.text import TextDetector
-from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE
 
 U8 = NDArray[np.uint8]
 Kind = Literal["face", "person", "pose", "text"]
@@ -54,7 +54,7 @@ class Finders:
     def __init__(self, *, kinds: tuple[Kind, ...] = tuple(NAMES)) -> None:
         self.kinds = kinds
         self.face = CenterFace(threshold=POSSIBLE_SCORES["face"])
-        self.small_face = CenterFace(threshold=SCORE, scale=SEARCH_SIDE)  # searches turned copies
+        self.small_face = CenterFace(threshold=SCORE, scale=SEARCH_SIDE)  # searches rotated copies
         if "person" in kinds:
             self._person = SsdPeople(threshold=POSSIBLE_SCORES["person"])
         if "pose" in kinds:

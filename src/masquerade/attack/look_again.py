@@ -25,12 +25,12 @@ from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, scaled_box
-from masquerade.regions.turned_faces import (
-    TURNS,
+from masquerade.regions.rotated_faces import (
+    ANGLES,
     WAIT,
     WAIT_UNKNOWN,
-    TurnedFaces,
-    look_turned,
+    RotatedFaces,
+    detect_rotated,
 )
 
 U8 = NDArray[np.uint8]
@@ -83,7 +83,7 @@ class LookAgain:
 
     def __post_init__(self) -> None:
         self._kinds = self.finders.kinds if self.kinds is None else self.kinds
-        self._turned = TurnedFaces(self.finders.face, self.finders.small_face)
+        self._rotated_faces = RotatedFaces(self.finders.face, self.finders.small_face)
         self._undone = SeenAgain(hidden=self.hidden)
 
     def look(
@@ -106,7 +106,7 @@ class LookAgain:
         """
         self._looked += 1
         frame = frames[at]
-        faces, _ = self._turned(Picture(frame))
+        faces, _ = self._rotated_faces(Picture(frame))
         seen: dict[Kind, list[Box]] = {"face": list(faces)}
         for kind in self._kinds[1:]:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
@@ -141,10 +141,10 @@ class LookAgain:
         mirrored, width = Picture(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
         mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
         found = list(self.finders.face(mirrored))
-        for turn in TURNS:
+        for angle in ANGLES:
             if all(overlaps(box, found) for box in mine):
                 break
-            found += look_turned(self.finders.face, mirrored, turn)
+            found += detect_rotated(self.finders.face, mirrored, angle)
         return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
 
     def findings(self, drawn: Drawn = "no", beside: Sequence[Finding] = ()) -> list[Finding]:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.aligned_frames import SIDE, turn_raw
+from masquerade.attack.aligned_frames import SIDE, orient_raw
 from masquerade.attack.finders import at_size
 from masquerade.attack.undo import NEIGHBOURS
 from masquerade.errors import VideoError
@@ -114,7 +114,7 @@ def read_windows(
         near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
         at = next(i for i, one in enumerate(near) if one[0] == number)
         frames, (_, published, pictures, opaque) = [one[1] for one in near], near[at]
-        pictures, turned = turn_raw(published, pictures)
+        pictures, turned = orient_raw(published, pictures)
         return FrameWindow(
             number=number, frames=frames, at=at, raw=pictures, opaque=opaque, turned=turned
         )
@@ -161,7 +161,7 @@ def _most_alike(published: U8, both: Sequence[Sequence[U8]]) -> tuple[list[U8], 
     size = max(1, round(published.shape[1] * ratio)), max(1, round(published.shape[0] * ratio))
     here, found = at_size(published, size), list[tuple[float, list[U8]]]()
     for raw in both:
-        there, _ = turn_raw(here, [at_size(one, size) for one in raw])
+        there, _ = orient_raw(here, [at_size(one, size) for one in raw])
         apart = [float(cv2.absdiff(here, one).mean()) for one in there]
         order = sorted(range(len(raw)), key=lambda i: apart[i])  # of equal ones the nearest first
         kept = order[:MOST_ALIKE] + [0] * (0 not in order[:MOST_ALIKE])

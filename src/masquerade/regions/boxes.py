@@ -120,12 +120,12 @@ def scaled_boxes(
     return to_boxes(rows * np.array([full[0] / size[0], full[1] / size[1]] * 2), scores, label)
 
 
-def turn_back(rows: Array, turn: int, size: tuple[int, int]) -> Array:
-    """Map boxes (N, 4) found in a turned frame back to the frame as it was before.
+def unrotate_boxes(rows: Array, angle: int, size: tuple[int, int]) -> Array:
+    """Map boxes (N, 4) found in a rotated frame back to the frame as it was before.
 
     Args:
         rows: x0, y0, x1, y1 each.
-        turn: 90, 180 or 270 degrees clockwise.
+        angle: 90, 180 or 270 degrees clockwise.
         size: width and height of the frame before.
     """
     (width, height), (x0, y0, x1, y1) = size, rows.T
@@ -133,7 +133,7 @@ def turn_back(rows: Array, turn: int, size: tuple[int, int]) -> Array:
         90: (y0, height - x1, y1, height - x0),
         180: (width - x1, height - y1, width - x0, height - y0),
         270: (width - y1, x0, width - y0, x1),
-    }[turn]
+    }[angle]
     return np.stack(edges, axis=1)
 
 

@@ -101,7 +101,7 @@ class DetectInChanges:
     """Detects in the areas of keyframes that changed, and repeats its last finds in the rest.
 
     Args:
-        detect: what finds boxes in a frame, in a part of one, or in a turned one, which is
+        detect: what finds boxes in a frame, in a part of one, or in a rotated one, which is
             remembered apart.
         scale: what the detector fits frames into; see `fit_size`.
         most: keyframes in a row that are not looked at as a whole.
@@ -111,18 +111,18 @@ class DetectInChanges:
         self, detect: Detect, scale: tuple[int, int] | int | None = None, most: int = MAX_SKIPPED
     ) -> None:
         self._detect, self._scale, self._most = detect, scale, most
-        self._last: dict[int, _Last] = {}  # by the turn in degrees
+        self._last: dict[int, _Last] = {}  # by the frame's rotation
 
     def __call__(self, frame: Frame) -> list[Box]:
         """Return the boxes of the next keyframe."""
-        turn, now = getattr(frame, "turn", 0), averaged_copy(frame, self._scale)
-        last = self._last.get(turn)
+        angle, now = getattr(frame, "angle", 0), averaged_copy(frame, self._scale)
+        last = self._last.get(angle)
         if last is None or last.looks >= self._most or last.copy.shape != now.shape:
-            return self._look_at_all(frame, turn, now)
+            return self._look_at_all(frame, angle, now)
         size = fit_size(frame, self._scale)
         areas = changed_areas(changed_cells(last.copy, now), frame, size, last.boxes)
         if areas is None:
-            return self._look_at_all(frame, turn, now)
+            return self._look_at_all(frame, angle, now)
         last.looks += 1
         if not areas:
             return list(last.boxes)
@@ -137,9 +137,9 @@ class DetectInChanges:
         last.boxes += found  # no find of one area is left out for the next one
         return list(last.boxes)
 
-    def _look_at_all(self, frame: Frame, turn: int, now: NDArray[np.uint8]) -> list[Box]:
+    def _look_at_all(self, frame: Frame, angle: int, now: NDArray[np.uint8]) -> list[Box]:
         boxes = self._detect(frame)
-        self._last[turn] = _Last(now, list(boxes))
+        self._last[angle] = _Last(now, list(boxes))
         return boxes
 
 

@@ -22,6 +22,7 @@ from masquerade.regions.changed_areas import DetectInChanges
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Frame, Region, Sized
+from masquerade.regions.rotated_faces import SCORE, SEARCH_SIDE, RotatedFaces
 from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import (
     Detections,
@@ -30,7 +31,6 @@ from masquerade.regions.tracking import (
     select_keyframes,
     track_regions,
 )
-from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
 from masquerade.regions.unchanged_frames import DetectOnChange, most_left_out
 
 Every = Annotated[int, at_least(1, 1000)]
@@ -236,7 +236,7 @@ class Faces(TrackedSource):
         by_size = self.scale is not None and (self.min_size or self.max_size)
         remembers = DetectOnChange if by_size else DetectInChanges
         detector = remembers(self._detector, self.scale, most)
-        return TurnedFaces(detector, self._search, every=self.every)
+        return RotatedFaces(detector, self._search, every=self.every)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.regions.anchor_detection import letterbox
-from masquerade.regions.boxes import Array, nms, turn_back
+from masquerade.regions.boxes import Array, nms, unrotate_boxes
 from masquerade.regions.litert import LiteRtNetwork, sigmoid
 from masquerade.regions.pose_detection import U8
 
@@ -27,9 +27,9 @@ SPREAD = 10.0, 5.0  # by which its offsets and logarithms of sizes are divided
 NMS_IOU = 0.5
 IN_TILES = 0.5  # lowest score in a tile, where pieces of things look like people
 TILE = 0.6  # side of a tile over the frame's, in both directions
-SURE = 0.5  # score of somebody in the upright picture, from which it is not turned as well
-TURNED = 0.35  # lowest score in a turned one
-TURNS = (270, 180, 90)  # degrees clockwise
+SURE = 0.5  # score of somebody in the upright picture, from which it is not rotated as well
+ROTATED = 0.35  # lowest score in a rotated one
+ANGLES = (270, 180, 90)  # degrees clockwise
 SMALL = 0.4  # height of a person, over the frame's, below which there may be smaller ones
 
 
@@ -68,10 +68,10 @@ class SsdPeople:
     ) -> tuple[Array, Array]:
         """The boxes (N, 4) of the people in a picture (h, w, 3), and their scores (N,), best first.
 
-        With `in_tiles` four overlapping tiles are looked at as well, in which people are larger, if
-        the picture shows nobody or somebody small. With `turned` it is looked at turned by a
-        quarter and a half, too, if nobody in it is sure: who lies or falls, or was filmed sideways,
-        is upright there.
+        With `in_tiles` the network runs on four overlapping tiles as well, in which people are
+        larger, if the picture shows nobody or somebody small. With `turned` it runs on the picture
+        rotated by 90, 180 and 270 degrees, too, if nobody in it is sure: who lies or falls, or was
+        filmed sideways, is upright there.
         """
         found = [self._detect(pixels, self.threshold)]
         heights = found[0][0][:, 3] - found[0][0][:, 1]
@@ -81,17 +81,17 @@ class SsdPeople:
                 rows, scores = self._detect(part, max(self.threshold, IN_TILES))
                 found.append((rows + np.array([left, top] * 2), scores))
         if turned and found[0][1].max(initial=0) < SURE:
-            found += [self._detect_turned(pixels, turn) for turn in TURNS]
+            found += [self._detect_rotated(pixels, angle) for angle in ANGLES]
         boxes, scores = (np.concatenate(each) for each in zip(*found, strict=True))
         kept = nms(boxes, scores, NMS_IOU)
         return boxes[kept], scores[kept]
 
-    def _detect_turned(self, pixels: U8, turn: int) -> tuple[Array, Array]:
-        """The same for a picture turned by 90, 180 or 270 degrees clockwise."""
+    def _detect_rotated(self, pixels: U8, angle: int) -> tuple[Array, Array]:
+        """Run the network on a picture rotated clockwise: the boxes are those of the picture."""
         height, width = pixels.shape[:2]
-        turned = np.ascontiguousarray(np.rot90(pixels, -turn // 90))
-        rows, scores = self._detect(turned, max(self.threshold, TURNED))
-        return turn_back(rows, turn, (width, height)), scores
+        rotated = np.ascontiguousarray(np.rot90(pixels, -angle // 90))
+        rows, scores = self._detect(rotated, max(self.threshold, ROTATED))
+        return unrotate_boxes(rows, angle, (width, height)), scores
 
     def _detect(self, pixels: U8, threshold: float) -> tuple[Array, Array]:
         side, (height, width) = self._network.side, pixels.shape[:2]

@@ -29,7 +29,7 @@ class DetectOnChange(Generic[Found]):
     """Runs a detector on keyframes that changed, and repeats its last detections in others.
 
     Args:
-        detect: what finds something in a frame, or in a turned one, which is remembered apart.
+        detect: what finds something in a frame, or in a rotated one, which is remembered apart.
         scale: what the detector fits frames into; see `fit_size`.
         most: runs in a row that are left out.
     """
@@ -41,18 +41,18 @@ class DetectOnChange(Generic[Found]):
         most: int = MAX_SKIPPED,
     ) -> None:
         self._detect, self._scale, self._most = detect, scale, most
-        self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by the turn in degrees
+        self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by rotation
 
     def __call__(self, frame: Frame) -> Found:
         """Return the detections of the next keyframe: new ones, or the last ones if it is alike."""
-        turn, now = getattr(frame, "turn", 0), averaged_copy(frame, self._scale)
-        if turn in self._last:
-            before, found, left_out = self._last[turn]
+        angle, now = getattr(frame, "angle", 0), averaged_copy(frame, self._scale)
+        if angle in self._last:
+            before, found, left_out = self._last[angle]
             if left_out < self._most and _alike(before, now):
-                self._last[turn] = before, found, left_out + 1
+                self._last[angle] = before, found, left_out + 1
                 return found
         found = self._detect(frame)
-        self._last[turn] = now, found, 0
+        self._last[angle] = now, found, 0
         return found
 
 

@@ -13,13 +13,13 @@ from frames import ArrayFrame, noise, portrait
 from masquerade.regions import Faces
 from masquerade.regions.boxes import Box, corners, iou
 from masquerade.regions.masks import rasterize
-from masquerade.regions.turned_faces import (
+from masquerade.regions.rotated_faces import (
+    ANGLES,
     STAYS,
-    TURNS,
     WAIT,
     WAIT_UNKNOWN,
-    TurnedFaces,
-    TurnedFrame,
+    RotatedFaces,
+    RotatedFrame,
 )
 
 W, H = 160, 120
@@ -47,7 +47,7 @@ def covered(boxes: Sequence[Box], turn: int) -> bool:
     return bool(mask[TOP + 13 : TOP + 30, LEFT + 18 : LEFT + 32].min() == 255)
 
 
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", ANGLES)
 def test_a_turned_face_is_covered_from_the_first_frame_on(turn: int) -> None:
     clip = [ArrayFrame(picture(turn))] * 8
     assert not any(covered(region.boxes, turn) for region in Faces(turned=False)(clip))
@@ -72,18 +72,18 @@ def test_one_source_gives_a_second_video_what_it_gives_a_first() -> None:
     assert [r.boxes for r in source(clip)] == [r.boxes for r in source(clip)]
 
 
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", ANGLES)
 def test_a_turned_frame_has_the_pixels_and_the_boxes_of_the_frame(turn: int) -> None:
     pixels = noise(50, 30)
     pixels[4:9, 20:40] = 255
-    one = TurnedFrame(ArrayFrame(pixels), turn)
+    one = RotatedFrame(ArrayFrame(pixels), turn)
     assert np.array_equal(one.rgb(), turned(pixels, turn))
     assert (one.height, one.width) == one.rgb().shape[:2]
     small = one.width // 2, one.height // 2
     assert one.rgb(small).shape == (*small[::-1], 3)
     rows, columns = np.nonzero((one.rgb() == 255).all(axis=2))
     box = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.7, label="face")
-    assert one.turned_back(box) == Box(20, 4, 40, 9, 0.7, label="face")
+    assert one.in_frame(box) == Box(20, 4, 40, 9, 0.7, label="face")
 
 
 class Scripted:
@@ -92,8 +92,8 @@ class Scripted:
     def __init__(self, find: Callable[[int], list[Box]]) -> None:
         self.find, self.seen = find, []
 
-    def __call__(self, frame: ArrayFrame | TurnedFrame) -> list[Box]:
-        self.seen.append(frame.turn if isinstance(frame, TurnedFrame) else 0)
+    def __call__(self, frame: ArrayFrame | RotatedFrame) -> list[Box]:
+        self.seen.append(frame.angle if isinstance(frame, RotatedFrame) else 0)
         return self.find(self.seen[-1])
 
 
@@ -104,7 +104,7 @@ FACE = Box(2, 2, 12, 14, 0.9)
 def run(keyframes: int, find: Callable[[int], list[Box]]) -> tuple[Scripted, Scripted, list]:
     """Both detectors after so many keyframes, and what was found in each."""
     detector, search = Scripted(find), Scripted(find)
-    detect = TurnedFaces(detector, search)  # type: ignore[arg-type]
+    detect = RotatedFaces(detector, search)  # type: ignore[arg-type]
     return detector, search, [detect(FRAME)[0] for _ in range(keyframes)]
 
 
@@ -112,7 +112,7 @@ def test_searches_are_few_and_more_while_no_face_is_known() -> None:
     for found, wait in (([FACE], WAIT), ([], WAIT_UNKNOWN)):
         detector, search, _ = run(2 * wait + 1, lambda turn, f=found: [] if turn else f)
         assert detector.seen == [0] * (2 * wait + 1)
-        assert search.seen == [*TURNS] * 3
+        assert search.seen == [*ANGLES] * 3
 
 
 @pytest.mark.parametrize(("every", "wait"), [(1, WAIT), (3, WAIT), (10, 3), (100, 1)])
@@ -120,7 +120,7 @@ def test_searches_are_a_second_apart_however_far_keyframes_are(every: int, wait:
     """A face lies down beside an upright one right after a search."""
     there: list[Box] = []
     scripted = Scripted(lambda turn: [FACE] if turn == 0 else there if turn == 90 else [])
-    detect = TurnedFaces(scripted, scripted, every=every)  # type: ignore[arg-type]
+    detect = RotatedFaces(scripted, scripted, every=every)  # type: ignore[arg-type]
     assert len(detect(FRAME)[0]) == 1
     there.append(Box(20, 25, 30, 33, 0.7))
     assert [len(detect(FRAME)[0]) for _ in range(wait)] == [1] * (wait - 1) + [2]
@@ -129,9 +129,9 @@ def test_searches_are_a_second_apart_however_far_keyframes_are(every: int, wait:
 def test_a_turn_is_looked_at_while_it_shows_faces_and_a_while_longer() -> None:
     there = [FACE]
     detector, search = (Scripted(lambda turn: there if turn == 90 else []) for _ in range(2))
-    detect = TurnedFaces(detector, search)  # type: ignore[arg-type]
+    detect = RotatedFaces(detector, search)  # type: ignore[arg-type]
     for _ in range(3):
-        assert detect(FRAME)[0] == [TurnedFrame(FRAME, 90).turned_back(FACE)]
+        assert detect(FRAME)[0] == [RotatedFrame(FRAME, 90).in_frame(FACE)]
     assert detector.seen == [0, 90] * 3
     there.clear()
     while detector.seen[-1] == 90:
@@ -147,9 +147,9 @@ def test_several_faint_faces_show_a_turn_and_one_does_not() -> None:
 
 
 def test_what_the_upright_frame_shows_better_opens_no_turn() -> None:
-    weaker = TurnedFrame(FRAME, 180).turned_back(replace(FACE, score=0.8))  # half a turn undoes one
+    weaker = RotatedFrame(FRAME, 180).in_frame(replace(FACE, score=0.8))  # half a turn undoes one
     detector, search, _ = run(1, lambda turn: [FACE] if turn == 0 else [weaker] * (turn == 180))
-    assert search.seen == [*TURNS] and detector.seen == [0]
+    assert search.seen == [*ANGLES] and detector.seen == [0]
 
 
 def test_a_lying_face_beside_an_upright_one_is_found() -> None:
@@ -157,4 +157,4 @@ def test_a_lying_face_beside_an_upright_one_is_found() -> None:
     _, _, found = run(2, lambda turn: [FACE] if turn == 0 else [lying] if turn == 90 else [])
     for boxes in found:
         assert FACE in boxes and len(boxes) == 2
-        assert iou(corners(boxes), corners([TurnedFrame(FRAME, 90).turned_back(lying)])).max() == 1
+        assert iou(corners(boxes), corners([RotatedFrame(FRAME, 90).in_frame(lying)])).max() == 1
