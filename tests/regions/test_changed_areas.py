@@ -15,7 +15,7 @@ from masquerade.regions.changed_areas import (
     STEP,
     Area,
     CroppedFrame,
-    DetectInChanges,
+    DetectInChangedAreas,
     changed_areas,
 )
 from masquerade.regions.region import Frame
@@ -57,7 +57,7 @@ LEFT, RIGHT, MOVED = Area(60, 100, 100, 150), Area(500, 300, 540, 350), Area(66,
 
 def test_only_what_changed_is_looked_at_and_the_other_face_stays() -> None:
     find = Finder()
-    detect = DetectInChanges(find)
+    detect = DetectInChangedAreas(find)
     assert places(detect(picture(LEFT, RIGHT))) == {LEFT, RIGHT}
     assert places(detect(picture(MOVED, RIGHT))) == {MOVED, RIGHT}
     assert find.seen[1] < find.seen[0] / 4
@@ -67,7 +67,7 @@ def test_only_what_changed_is_looked_at_and_the_other_face_stays() -> None:
 
 def test_a_face_that_comes_is_found_at_once_and_one_that_goes_is_gone() -> None:
     find = Finder()
-    detect = DetectInChanges(find)
+    detect = DetectInChangedAreas(find)
     detect(picture(LEFT))
     assert places(detect(picture(LEFT, RIGHT))) == {LEFT, RIGHT}
     assert places(detect(picture(RIGHT))) == {RIGHT}
@@ -80,14 +80,14 @@ def test_a_find_that_reaches_into_the_next_area_is_kept() -> None:
     after = picture(Area(230, 100, 260, 140))
     pixels = after.rgb()
     pixels[100:140, 125:138] = pixels[100:140, 300:320] = 200  # changes on both sides
-    detect = DetectInChanges(Finder())
+    detect = DetectInChangedAreas(Finder())
     assert len(detect(before)) == 1
     assert places(detect(ArrayFrame(pixels))) == {Area(230, 100, 260, 140)}
 
 
 def test_all_of_the_frame_is_looked_at_now_and_then_and_when_most_of_it_changed() -> None:
     find = Finder()
-    detect = DetectInChanges(find)
+    detect = DetectInChangedAreas(find)
     for t in range(2 * (MAX_SKIPPED + 1)):
         detect(picture(Area(60 + 6 * t, 100, 100 + 6 * t, 150)))
     whole = [t for t, seen in enumerate(find.seen) if seen == SIZE[0] * SIZE[1]]
@@ -100,7 +100,7 @@ def test_all_of_the_frame_is_looked_at_now_and_then_and_when_most_of_it_changed(
 
 def test_slow_movement_adds_up_until_it_is_seen() -> None:
     find = Finder()
-    detect = DetectInChanges(find)
+    detect = DetectInChangedAreas(find)
     detect(picture())
     dim = picture()
     for step in range(1, 6):
@@ -112,7 +112,7 @@ def test_slow_movement_adds_up_until_it_is_seen() -> None:
 @pytest.mark.parametrize("scale", [320, (320, 320)])
 def test_a_part_of_a_scaled_copy_gives_boxes_of_the_frame(scale: int | tuple[int, int]) -> None:
     find = Finder()
-    detect = DetectInChanges(find, scale)
+    detect = DetectInChangedAreas(find, scale)
     detect(picture())
     (found,) = detect(picture(Area(400, 200, 440, 260)))
     assert places([found]) == {Area(400, 200, 440, 260)}
@@ -140,7 +140,7 @@ def test_a_frame_is_scaled_once_for_all_of_its_areas() -> None:
     times = []
     for faces in ([LEFT], [LEFT, RIGHT]):
         find, frame = Finder(), Asked(picture(*faces).pixels)
-        detect = DetectInChanges(find, 320)
+        detect = DetectInChangedAreas(find, 320)
         detect(picture())
         assert places(detect(frame)) == set(faces) and len(find.seen) == 1 + len(faces)
         times.append(frame.times)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from frames import ArrayFrame
 
-from masquerade.regions.unchanged_frames import MAX_SKIPPED, DetectOnChange, most_left_out
+from masquerade.regions.unchanged_frames import MAX_SKIPPED, SkipUnchangedFrames, most_left_out
 
 SIZE = (240, 320)
 
@@ -21,7 +21,7 @@ def room(noise: float = 0.0, seed: int = 0, size: tuple[int, int] = SIZE) -> np.
 def looks(pictures: list[np.ndarray]) -> list[int]:
     """The numbers of the pictures that a detector was run on."""
     seen: list[int] = []
-    detect = DetectOnChange(lambda frame: seen.append(int(frame.number)) or [frame.number])
+    detect = SkipUnchangedFrames(lambda frame: seen.append(int(frame.number)) or [frame.number])
     for number, pixels in enumerate(pictures):
         frame = ArrayFrame(pixels)
         frame.number = number
@@ -52,7 +52,7 @@ def test_what_a_detector_finds_in_a_large_frame_is_a_change(
     before, after = (np.full((1080, 1920, 3), 120, np.uint8) for _ in range(2))
     after[400:416, 600:616] = 140
     found: list[int] = []
-    detect = DetectOnChange(lambda frame: found.append(int(frame.number)), scale)
+    detect = SkipUnchangedFrames(lambda frame: found.append(int(frame.number)), scale)
     for number, pixels in enumerate((before, after)):
         frame = ArrayFrame(pixels)
         frame.number = number
@@ -68,7 +68,7 @@ def test_finds_are_repeated_for_about_a_second_however_far_apart_keyframes_are(
 ) -> None:
     assert most_left_out(every) == most
     still, seen = ArrayFrame(room()), list[int]()
-    detect = DetectOnChange(lambda _: seen.append(1), most=most)
+    detect = SkipUnchangedFrames(lambda _: seen.append(1), most=most)
     for _ in range(most + 2):
         detect(still)
     assert len(seen) == 2
@@ -85,7 +85,7 @@ def test_another_size_is_a_change() -> None:
 
 def test_turned_frames_are_remembered_apart() -> None:
     seen: list[int] = []
-    detect = DetectOnChange(lambda frame: seen.append(frame.angle))
+    detect = SkipUnchangedFrames(lambda frame: seen.append(frame.angle))
     for turn in (0, 90, 0, 90):
         frame = ArrayFrame(np.full((64, 64, 3), turn, np.uint8))
         frame.angle = turn

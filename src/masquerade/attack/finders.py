@@ -28,12 +28,12 @@ WHY_IT_IDENTIFIES: dict[Kind, str] = {
 }
 """What it means that somebody or something is seen."""
 POSSIBLE_SCORES: dict[Kind, float] = {"face": 0.2, "person": 0.23, "pose": 0.3, "text": 0.35}
-"""Scores from which a find is looked at. Of people it is that from which `anonymize` hides one;
-below, the network sees some in black."""
+"""Scores from which a detection is taken for possible. Of people it is that from which `anonymize`
+hides one; below, the network sees some in black."""
 SURE_SCORES: dict[Kind, float] = {"face": 0.5, "person": 0.23, "pose": 0.5, "text": 0.5}
-"""Scores from which a find in a frame as it was filmed or published counts."""
+"""Scores from which a detection in a frame as it was filmed or published counts."""
 BODY = 0.2  # score of the place of a body, whose landmarks then have a score of their own
-SQUARE = 1.5  # one side over the other, below which a find of text is no line
+SQUARE = 1.5  # one side over the other, below which detected text is no line
 SAME_IOU = 0.3  # overlap from which two boxes are of one thing
 UNCHANGED_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is as it was
 MARGIN = 0.4  # of a box, shown around it

@@ -1,9 +1,10 @@
-"""Runs a face detector on the areas of a keyframe that changed, and keeps its finds elsewhere.
+"""Runs a face detector on the areas of a keyframe that changed, and keeps detections elsewhere.
 
 Before a camera that stands still most of the picture is the same from frame to frame, and a network
 that sees every pixel spends most of its time on walls. A face can only come where pixels change. So
-the areas that changed are looked at, with a margin and with all of every find that they touch, and
-finds in the rest stay. A look at the whole frame now and then lets chance finds count.
+the detector runs on the areas that changed, with a margin and with all of every detection that they
+touch, and detections in the rest stay. It runs on the whole frame now and then: a face that it sees
+in some frames only, by chance, counts as well.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.unchanged_frames import MAX_SKIPPED, averaged_copy, changed_cells
 
 Detect = Callable[[Frame], list[Box]]
-MARGIN = 0.1  # of a frame's longest side that is looked at around what changed
-LARGEST = 0.6  # share of a frame from which all of it is looked at
+MARGIN = 0.1  # of a frame's longest side, which is detected in around what changed
+LARGEST = 0.6  # share of a frame from which the detector runs on all of it
 STEP = 32  # pixels of the grid that areas lie on, as CenterFace halves a picture five times
 MOST_AREAS = 4
 
@@ -92,19 +93,19 @@ class CroppedFrame:
 class _Last:
     """The last detections in frames of one rotation, and the picture they were made in."""
 
-    copy: NDArray[np.uint8]  # (h, w), each area as it was when it was looked at last
+    copy: NDArray[np.uint8]  # (h, w), each area as it was when the detector last ran on it
     boxes: list[Box]
-    looks: int = 0  # since all of the frame was looked at
+    runs: int = 0  # since the last on the whole frame
 
 
-class DetectInChanges:
-    """Detects in the areas of keyframes that changed, and repeats its last finds in the rest.
+class DetectInChangedAreas:
+    """Runs a detector on areas of keyframes that changed, and repeats detections in the rest.
 
     Args:
         detect: what finds boxes in a frame, in a part of one, or in a rotated one, which is
             remembered apart.
         scale: what the detector fits frames into; see `fit_size`.
-        most: keyframes in a row that are not looked at as a whole.
+        most: keyframes in a row on which the detector does not run as a whole.
     """
 
     def __init__(
@@ -117,13 +118,13 @@ class DetectInChanges:
         """Return the boxes of the next keyframe."""
         angle, now = getattr(frame, "angle", 0), averaged_copy(frame, self._scale)
         last = self._last.get(angle)
-        if last is None or last.looks >= self._most or last.copy.shape != now.shape:
-            return self._look_at_all(frame, angle, now)
+        if last is None or last.runs >= self._most or last.copy.shape != now.shape:
+            return self._detect_in_all(frame, angle, now)
         size = fit_size(frame, self._scale)
         areas = changed_areas(changed_cells(last.copy, now), frame, size, last.boxes)
         if areas is None:
-            return self._look_at_all(frame, angle, now)
-        last.looks += 1
+            return self._detect_in_all(frame, angle, now)
+        last.runs += 1
         if not areas:
             return list(last.boxes)
         copy, found = frame.rgb(size), list[Box]()
@@ -134,10 +135,10 @@ class DetectInChanges:
             seen = _scaled(area, size, now.shape[::-1])
             inside = slice(seen.y0, seen.y1), slice(seen.x0, seen.x1)
             last.copy[inside] = now[inside]
-        last.boxes += found  # no find of one area is left out for the next one
+        last.boxes += found  # no detection of one area is left out for the next one
         return list(last.boxes)
 
-    def _look_at_all(self, frame: Frame, angle: int, now: NDArray[np.uint8]) -> list[Box]:
+    def _detect_in_all(self, frame: Frame, angle: int, now: NDArray[np.uint8]) -> list[Box]:
         boxes = self._detect(frame)
         self._last[angle] = _Last(now, list(boxes))
         return boxes
@@ -146,13 +147,13 @@ class DetectInChanges:
 def changed_areas(
     cells: NDArray[np.bool_], frame: Frame, size: tuple[int, int], boxes: list[Box]
 ) -> list[Area] | None:
-    """The areas, in pixels of a copy of `size` (w, h), that are to be looked at; None: all of it.
+    """The areas, in pixels of a copy of `size` (w, h), to run the detector on; None: all of it.
 
     Args:
-        cells: (h, w), where the frame differs from what was looked at last.
+        cells: (h, w), where the frame differs from what the detector last ran on.
         frame: whose pixels `boxes` are in.
         size: (w, h).
-        boxes: finds, none of which is cut by an area.
+        boxes: detections, none of which is cut by an area.
     """
     if not cells.any():
         return []

@@ -38,11 +38,11 @@ LANDMARKS = ("540", 10)  # that are not used
 VERSION = b"\x08\x04"  # of the file's format, its first field
 MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 170 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; faces cut by every tile are found in a copy shrunk to one tile
-COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that are looked at, too
+COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that the network sees, too
 COPIED = 0.6  # of a frame's longest side that a copy may have
 LEAST_SIDE = 40  # pixels of a face that counts in a copy
 MOST_SIDE = 128  # pixels of a face in a copy; larger ones are dropped where a smaller copy has them
-SURE = 0.5  # score of such a find
+SURE = 0.5  # score of such a detection
 NMS_IOU = 0.3
 
 
@@ -127,7 +127,7 @@ class CenterFace:
         size = _multiples_of_32(*fit_size(frame, self.scale))
         rows, scores = np.zeros((0, 4)), np.zeros(0)
         # Of a face of several hundred pixels the network finds a part, or nothing: it sees no more
-        # at once. So smaller copies are looked at, too, the smallest first.
+        # at once. So it is given smaller copies, too, the smallest first.
         for seen in (*_copies(size), size):
             found, sure = self._at_size(frame, seen)
             shown = (_longer_side(found) >= LEAST_SIDE) | (seen == size)  # else in a larger copy

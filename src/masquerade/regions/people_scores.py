@@ -12,7 +12,7 @@ KINDS: dict[str, tuple[float, float]] = {  # slope and offset over the log odds 
     "box": (2.11, 2.01),  # of the detector of boxes
 }
 EDGE = 1e-3  # a score is never nearer to 0 or 1
-UNSURE = 0.5  # probability below which a find is of low confidence
+UNSURE = 0.5  # probability below which a detection is of low confidence
 
 
 def log_odds(score: float) -> float:

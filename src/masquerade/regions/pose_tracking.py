@@ -50,11 +50,11 @@ from masquerade.regions.tracking import (
 )
 
 COVERED = 0.7  # share of a silhouette in others from which it adds nothing
-UNSUPPORTED = 2  # runs of the detector without a find after which a covered or covering track ends
+UNSUPPORTED = 2  # runs of the detector in a row that miss a covered or covering track, which ends
 LONGEST_SKIP = 0.045  # seconds between a frame that is skipped and the one before: 24 a second
 NOBODY = -1  # in place of the number of a track
 POSED = 0.5  # score of a box from which landmarks are looked for in it
-RETRY_FRAMES = 30  # after which boxes without landmarks are tried again, and turned copies of the
+RETRY_FRAMES = 30  # after which boxes without landmarks are tried again, and rotated copies of the
 # frame while everybody who is found has landmarks
 SQUARE = 0.6  # half side of the square for them, over the longer side of the box
 FIRST_BOX = 1_000_000  # added to the numbers of tracks of boxes, which are not those of poses
@@ -68,10 +68,10 @@ class PoseTrackingRules:
     box_threshold: float = 0.23  # and of a box
     every: int  # the detector runs on every so many frames
     gap: int  # longest run of frames without a person that is filled
-    carry: int  # frames that a silhouette is carried after the last find
+    carry: int  # frames that a silhouette is carried after the last detection
     lookback: int  # and before the first
     tiles: bool  # look for small people in tiles too
-    # the detectors look in tiles and turned copies, too, in the first of so many of their runs
+    # the detectors run on tiles and rotated copies, too, in the first of so many of their runs
     thorough_every: int = 1
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 
@@ -219,7 +219,7 @@ class _PoseTracks:
         self._detected_at: float | None = None  # and when they did, in seconds
         self._pool = ThreadPoolExecutor(tracker.threads) if tracker.threads > 1 else None
         self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
-        self._turn_at = 0  # frame from which people are looked for in turned copies again
+        self._turn_at = 0  # frame from which people are looked for in rotated copies again
         self._skipped = False  # whether nobody was looked for in the frame before
         self._earlier = earlier  # see `FramePeople.earlier`
         self._merged: list[_Track] = []  # those that may be of either of two people

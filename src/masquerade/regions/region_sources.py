@@ -18,7 +18,7 @@ from masquerade.regions.boxes import (
     read_box_file,
     renumber_tracks,
 )
-from masquerade.regions.changed_areas import DetectInChanges
+from masquerade.regions.changed_areas import DetectInChangedAreas
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Frame, Region, Sized
@@ -31,7 +31,7 @@ from masquerade.regions.tracking import (
     select_keyframes,
     track_regions,
 )
-from masquerade.regions.unchanged_frames import DetectOnChange, most_left_out
+from masquerade.regions.unchanged_frames import SkipUnchangedFrames, most_left_out
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -106,8 +106,8 @@ class TrackedSource(Checked):
             full size. Motion is found in a smaller copy.
         every: detect in every so many frames, in the first, the last and those after a cut; in a
             video of fewer than 24 frames a second more often, by as much. Motion is found in all.
-            Where nothing has changed since the last run, its finds are repeated 8 times at most and
-            over 27 frames, about a second of 24 frames and more.
+            Where nothing has changed since the last run, its detections are repeated, 8 times and
+            over 27 frames at most, about a second of 24 frames and more.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.
@@ -148,7 +148,7 @@ class TrackedSource(Checked):
     def _detect_and_track(
         self, frames: Iterable[MarkedFrame], pool: Executor | None = None
     ) -> Iterator[tuple[Frame, Region]]:
-        """Each frame and its region; a pool detects beside what this thread does meanwhile."""
+        """Each frame and its region; a pool detects while this thread does the rest."""
         keyframes = select_keyframes(frames, self.every)
         detect = self._detector_of_a_video()
         if pool is not None:
@@ -157,7 +157,7 @@ class TrackedSource(Checked):
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         """What detects in the keyframes of one video, in their order."""
-        return DetectOnChange(self._detect, self.scale, most_left_out(self.every))
+        return SkipUnchangedFrames(self._detect, self.scale, most_left_out(self.every))
 
     def _detect(self, frame: Frame) -> Detections:
         raise NotImplementedError
@@ -167,10 +167,11 @@ class TrackedSource(Checked):
 class Faces(TrackedSource):
     """Faces, detected in every N-th frame and tracked through the rest.
 
-    Between looks at the whole frame, every ninth at the latest, only what changed is looked at,
-    with a margin; see `changed_areas`. The defaults favour recall. How large `every` may be depends
-    on how fast heads move, and how small `scale` may be on how small faces are: below about 10
-    pixels none is found. Arguments that are not listed are those of `TrackedSource`.
+    The detector runs on the whole frame at least at every ninth keyframe, and in between on areas
+    that changed only, with a margin; see `changed_areas`. The defaults favour recall. How large
+    `every` may be depends on how fast heads move, and how small `scale` may be on how small faces
+    are: below about 10 pixels none is found. Arguments that are not listed are those of
+    `TrackedSource`.
 
     Args:
         detector: `centerface`, a network.
@@ -219,7 +220,7 @@ class Faces(TrackedSource):
     ) -> Iterator[Region]:
         """The same for frames that come with whether a cut lies before them.
 
-        A pool of one thread detects beside what this thread does meanwhile, `every` frames ahead.
+        A pool of one thread detects while this thread does the rest, `every` frames ahead.
         """
         try:
             for _, region in self._detect_and_track(frames, pool):
@@ -234,8 +235,8 @@ class Faces(TrackedSource):
         most = most_left_out(self.every)
         # In a part of a scaled copy the detector knows sizes in the copy's pixels, not the frame's.
         by_size = self.scale is not None and (self.min_size or self.max_size)
-        remembers = DetectOnChange if by_size else DetectInChanges
-        detector = remembers(self._detector, self.scale, most)
+        in_part = SkipUnchangedFrames if by_size else DetectInChangedAreas
+        detector = in_part(self._detector, self.scale, most)
         return RotatedFaces(detector, self._search, every=self.every)
 
     def _detect(self, frame: Frame) -> Detections:

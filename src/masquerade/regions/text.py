@@ -37,9 +37,9 @@ CORE = 0.3  # probability from which a pixel belongs to the core of a line
 GROWTH = 1.6  # of a core, in its area over its perimeter
 MIN_SIDE = 3.0  # pixels of a core's shorter side
 FACE_SCORE = 0.5  # of a face that is no text
-ON_FACE = 0.5  # share of a face that a find covers, from which it is that face; of an eye in a face
-LARGER = 3  # times a face's area: a larger find is a line of text with a face in it
-EYE = 0.02  # of a face's area: a smaller find in it is an eye, where it is not as long as words are
+ON_FACE = 0.5  # share of a face that a box covers, from which it is that face; of an eye in a face
+LARGER = 3  # times a face's area: a larger box is a line of text with a face in it
+EYE = 0.02  # of a face's area: a smaller box in it is an eye, where it is not as long as words are
 WORD = 2  # times as wide as high
 
 
@@ -132,7 +132,7 @@ class Text(TrackedSource):
 
 
 def _is_of_face(box: Box, face: Box) -> bool:
-    """Whether a find is a face or an eye; what else lies on a face is text, as of a caption."""
+    """Whether a box is of a face or an eye; what else lies on a face is text, as of a caption."""
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
     size, face_size = float(area(found)[0]), float(area(other)[0])

@@ -20,12 +20,12 @@ SIDE = 320  # longest side in pixels of the copies that are compared, at least
 REDUCTION = 2  # from what a detector sees to its copy, at most, so that a small face is a change
 CELL = 5  # side in their pixels of the cells that are averaged
 CHANGE = 6  # grey levels, of 255, by which no cell may differ
-MAX_SKIPPED = 8  # runs in a row that are left out, so that chance finds count
+MAX_SKIPPED = 8  # runs in a row that are left out, so that what is seen in few frames counts
 MAX_SKIPPED_FRAMES = 27  # between two runs, however far apart keyframes are; at 24 frames a second
 # that is about a second, and of a slower video, of which more frames are keyframes, up to 9 runs
 
 
-class DetectOnChange(Generic[Found]):
+class SkipUnchangedFrames(Generic[Found]):
     """Runs a detector on keyframes that changed, and repeats its last detections in others.
 
     Args:
