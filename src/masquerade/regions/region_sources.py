@@ -27,7 +27,7 @@ from masquerade.regions.scene_cuts import MarkedFrame, mark_cuts
 from masquerade.regions.tracking import (
     Detections,
     TrackingRules,
-    detect_beside,
+    detect_in_pool,
     select_keyframes,
     track_regions,
 )
@@ -152,7 +152,7 @@ class TrackedSource(Checked):
         keyframes = select_keyframes(frames, self.every)
         detect = self._detector_of_a_video()
         if pool is not None:
-            keyframes, detect = detect_beside(keyframes, detect, pool, self.every)
+            keyframes, detect = detect_in_pool(keyframes, detect, pool, self.every)
         return track_regions(keyframes, detect, self._tracking)
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:

@@ -278,15 +278,15 @@ def seconds_between(first: float | None, last: float | None) -> float:
     return 0.0 if first is None or last is None else last - first
 
 
-def detect_beside(
+def detect_in_pool(
     frames: Iterable[tuple[Item, bool, bool]],
     detect: Callable[[Item], Detections],
     pool: Executor,
     late: int,
 ) -> tuple[Iterator[tuple[Item, bool, bool]], Callable[[Item], Detections]]:
-    """The same frames and detector for `track_regions`, but that the pool detects.
+    """Run the detector in the pool: returns the frames and what gives their detections.
 
-    The frames come so many frames late, and by then the pool may be done.
+    Both are for `track_regions`. The frames come `late` frames late, when the pool may be done.
     """
     found: deque[Future[Detections]] = deque()
 
