@@ -36,7 +36,7 @@ from masquerade.methods import METHODS, PRESETS, build
 from masquerade.pipeline import residual_detail, single_file, stream
 from masquerade.pipeline.residual_detail import RegionJudge
 from masquerade.process_pool import worker_pool
-from masquerade.regions.boxes import Box, BoxWriter, read_boxes
+from masquerade.regions.boxes import Box, BoxWriter, parse_boxes, read_box_file
 from masquerade.video.probe import probe_in_process
 
 CODECS: dict[str, dict[str, Any]] = {
@@ -102,7 +102,8 @@ def face_boxes(src: Path, folder: Path, seconds: float) -> Path | None:
         src, folder / "x.mp4", build("blacken"), regions="faces", preview=seconds, shadow=True,
         export_boxes=file, overwrite=True, report=folder / "report.json",
     )  # fmt: skip
-    return file if any(read_boxes(file).values()) else None
+    _, boxes = parse_boxes(read_box_file(file), file.name)
+    return file if any(boxes.values()) else None
 
 
 def small_boxes(src: Path, folder: Path, seed: int) -> Path:

@@ -16,12 +16,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from box_files import read_boxes
 
 import masquerade
 from masquerade.errors import MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline.source_warnings import source_warnings
 from masquerade.pipeline.verify import verify_output
-from masquerade.regions.boxes import Box, BoxWriter, read_boxes
+from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.storage import MARK, atomic_write, remove_stale_files
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader

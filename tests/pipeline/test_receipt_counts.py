@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_files import read_boxes
 from numpy.typing import NDArray
 
 import masquerade
@@ -16,7 +17,7 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.config import PipelineConfig, encoding_for, parse_scale, region_arguments
 from masquerade.pipeline.coverage import HALF, CoverageCounter
 from masquerade.pipeline.receipt import config_hash, noise_origin
-from masquerade.regions.boxes import Box, BoxWriter, read_boxes
+from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.storage import file_digest
 from masquerade.video.probe import probe_in_process, tally_frames_in_process

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from box_files import read_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.single_file import run_file
 from masquerade.pipeline.stream import anonymize
 from masquerade.regions import face_detectors
-from masquerade.regions.boxes import Box, check_array, read_boxes
+from masquerade.regions.boxes import Box, check_array
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.person_detectors import HogPeople

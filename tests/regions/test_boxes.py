@@ -8,11 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from box_files import read_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.errors import UsageError
-from masquerade.regions.boxes import Box, BoxWriter, box_pixels, iou, nms, read_boxes
+from masquerade.regions.boxes import (
+    Box,
+    BoxWriter,
+    box_pixels,
+    check_boxes_size,
+    iou,
+    nms,
+    parse_boxes,
+    read_box_file,
+)
 
 edge = st.floats(-1e4, 1e4, allow_nan=False)
 side = st.floats(0.01, 1e4, allow_nan=False)
@@ -86,7 +96,7 @@ def test_file_of_boxes_is_lossless(
     with BoxWriter(path, width=640, height=480) as writer:
         for t, found in frames.items():
             writer.add(t, found)
-    assert read_boxes(path, width=640, height=480) == frames
+    assert parse_boxes(read_box_file(path), "") == ((640, 480), frames)
 
 
 def test_minimal_file_written_by_hand(tmp_path: Path) -> None:
@@ -169,8 +179,9 @@ def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     with BoxWriter(path, width=640, height=480):
         pass
+    size, _ = parse_boxes(read_box_file(path), path.name)
     with pytest.raises(UsageError, match=r"640x480.*480x640"):
-        read_boxes(path, width=480, height=640)
+        check_boxes_size(size, path.name, width=480, height=640)
     with pytest.raises(UsageError):
         read_boxes(tmp_path / "none.json")
     path.write_bytes(b"\xff\xfe\x00\x01")

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from box_files import read_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.regions import REGIONS, Boxes, Region, Union
-from masquerade.regions.boxes import TRACK_OFFSET, Box, BoxWriter, read_boxes
+from masquerade.regions.boxes import TRACK_OFFSET, Box, BoxWriter
 from masquerade.regions.masks import drawn_boxes, rasterize
 from masquerade.regions.union import default_shape
 

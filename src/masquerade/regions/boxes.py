@@ -268,22 +268,6 @@ def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
     return found
 
 
-def read_boxes(
-    path: str | Path, *, width: int | None = None, height: int | None = None
-) -> dict[int, list[Box]]:
-    """Read a file of boxes, by frame number; its schema is at the head of this module.
-
-    Width and height are those of the video in pixels; None: not compared.
-
-    Raises:
-        UsageError: the file cannot be read, has another schema, or is for another size.
-    """
-    name = Path(path).name
-    size, boxes = parse_boxes(read_box_file(path), name)
-    check_boxes_size(size, name, width=width, height=height)
-    return boxes
-
-
 def read_box_file(path: str | Path) -> bytes:
     """The content of a file of boxes, for `parse_boxes`.
 
@@ -337,19 +321,16 @@ def renumber_tracks(frames: Mapping[int, list[Box]]) -> dict[int, list[Box]]:
     }
 
 
-def check_boxes_size(
-    size: tuple[int, int], name: str, *, width: int | None, height: int | None
-) -> None:
-    """Refuse boxes, of a file called `name`, that were made for another frame size; None: any.
+def check_boxes_size(size: tuple[int, int], name: str, *, width: int, height: int) -> None:
+    """Refuse boxes, of a file called `name`, that were made for another frame size.
 
     Raises:
         UsageError: they are for another size.
     """
-    wanted = width or size[0], height or size[1]
-    if wanted != size:
+    if (width, height) != size:
         raise UsageError(
             f"{name} is for frames of {size[0]}x{size[1]}, "
-            f"but the video has {wanted[0]}x{wanted[1]}: take the boxes made for it."
+            f"but the video has {width}x{height}: take the boxes made for it."
         )
 
 
