@@ -31,9 +31,9 @@ from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import OutputError, UsageError
-from masquerade.extraction.poses import Picture
 from masquerade.methods import METHODS
 from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.region import ArrayFrame
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.report.attack_page import render_attack_page
 from masquerade.report.page import embedded
@@ -80,7 +80,7 @@ def black(frame: np.ndarray, number: int) -> np.ndarray:
 def faceless(frame: np.ndarray, number: int) -> np.ndarray:
     """With stripes instead of every face, and whoever has it left."""
     out = frame.copy()
-    for face in find_faces()(Picture(frame)):
+    for face in find_faces()(ArrayFrame(frame)):
         x0, y0, x1, y1 = (round(value) for value in (face.x0, face.y0, face.x1, face.y1))
         part = out[max(0, y0) : y1, max(0, x0) : x1]
         part[:] = part.mean(axis=(0, 1))
@@ -255,7 +255,7 @@ def test_other_colours_of_all_but_a_face_do_not_hide_it(colours: str) -> None:
     """As under a spotlight, or where what hides was laid on everything else."""
     raw = demo()[0]
     published = np.asarray(cv2.transform(raw, COLOURS[colours]), np.uint8)
-    for face in find_faces()(Picture(raw)):
+    for face in find_faces()(ArrayFrame(raw)):
         area = np.s_[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
         published[area] = raw[area]
     faces, _ = beside(published, raw)
@@ -298,7 +298,7 @@ def test_pictures_of_few_pixels_are_compared_as_they_are() -> None:
 def test_somebody_small_and_colourful_in_a_grey_scene_is_not_hidden_by_grey() -> None:
     """Nearly all of the picture is as it was with and without colours."""
     raw = grey(demo()[0])
-    for face in find_faces()(Picture(raw)):
+    for face in find_faces()(ArrayFrame(raw)):
         part = raw[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
         part[:] = (part * [1.0, 0.7, 0.6]).astype(np.uint8)
     assert beside(grey(raw), raw)[0].frames == (0,)
@@ -314,7 +314,7 @@ def test_less_contrast_makes_nobody_unhidden(
 ) -> None:
     """Levels that are nearer to one another differ less, whatever hides the frame or a face."""
     raw = demo(half=False)[0]
-    parts, found = raw.copy(), find_faces()(Picture(raw))
+    parts, found = raw.copy(), find_faces()(ArrayFrame(raw))
     compared = BesideRaw(people=None)
     monkeypatch.setattr(compared, "_find_faces", lambda _: found)  # those of the one raw frame
     for face in found:

@@ -21,8 +21,8 @@ from masquerade.attack.finding import Finding
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.cli.demo_clip import frames
-from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box
+from masquerade.regions.region import ArrayFrame
 
 MEDIAN = "the median of neighbouring frames"
 PUBLISHED, RESTORED, RAW = (np.full((90, 200, 3), level, np.uint8) for level in (100, 150, 200))
@@ -139,7 +139,7 @@ def test_a_published_face_that_the_mirror_does_not_show_makes_no_undone_one_know
             self.mirrored = mirrored or not of_published
             return super().find(kind, frame)
 
-        def face(self, picture: Picture) -> list[Box]:
+        def face(self, picture: ArrayFrame) -> list[Box]:
             pixels = np.asarray(picture.rgb(None))
             upright = len(pixels) == 90 and MIRRORED in (pixels[0, 0, 0], pixels[0, -1, 0])
             return self.find("face", pixels) if upright else []
@@ -286,7 +286,7 @@ def test_a_face_counts_where_the_mirrored_frame_shows_it_in_some_turn(
     frame = np.zeros((100, 100, 3), np.uint8)
     frame[:10, :10], frame[:10, 10:30] = (255, 0, 0), (0, 255, 0)
 
-    def face(picture: Picture) -> list[Box]:
+    def face(picture: ArrayFrame) -> list[Box]:
         pixels = np.asarray(picture.rgb(None))
         if pixels[0, 0, 0] == pixels[0, 20, 1] == 255:
             return [Box(2, 2, 30, 30, score=0.51)]

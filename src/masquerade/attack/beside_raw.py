@@ -19,9 +19,9 @@ from masquerade.attack.finders import (
 from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
 from masquerade.attack.raw_text import RawText, scale_of
 from masquerade.attack.whole_frames import WholeFrames
-from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, box_pixels, corners, iou, scaled_box, to_boxes
 from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.region import ArrayFrame
 from masquerade.regions.ssd_people import SsdPeople
 
 U8 = NDArray[np.uint8]
@@ -205,7 +205,7 @@ class BesideRaw:
             self._text.look(number, published, sized, raw[0])
         # looked for at the raw frame's own size: who is small in the published one is still shown
         scale = scale_of(published, raw[0])
-        faces = [scaled_box(box, scale) for box in self._find_faces(Picture(raw[0]))]
+        faces = [scaled_box(box, scale) for box in self._find_faces(ArrayFrame(raw[0]))]
         self._faces.add(number, faces, published, differs)
         if self.people is not None:
             boxes = to_boxes(*self._find_people(raw[0], in_tiles=True), "person")

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
-from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.pose_detection import PoseDetector
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
+from masquerade.regions.region import ArrayFrame
 from masquerade.regions.rotated_faces import SCORE, SEARCH_SIDE
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.text import TextDetector
@@ -80,7 +80,7 @@ class Finders:
             return to_boxes(*self._person(frame, in_tiles=True), "person")
         if kind == "pose":
             return self._find_poses(frame)
-        found = list(self.face(Picture(frame))) if kind == "face" or faces is None else faces
+        found = list(self.face(ArrayFrame(frame))) if kind == "face" or faces is None else faces
         if kind == "face":
             return list(found)
         boxes = to_boxes(*self._line(frame), "text")

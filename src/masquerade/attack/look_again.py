@@ -23,8 +23,8 @@ from masquerade.attack.finders import (
 from masquerade.attack.finding import Finding, Level, Proof, spans, surest_of_frames
 from masquerade.attack.seen_again import Scene, SeenAgain
 from masquerade.attack.undo import UNDO
-from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, scaled_box
+from masquerade.regions.region import ArrayFrame
 from masquerade.regions.rotated_faces import (
     ANGLES,
     WAIT,
@@ -106,7 +106,7 @@ class LookAgain:
         """
         self._looked += 1
         frame = frames[at]
-        faces, _ = self._rotated_faces(Picture(frame))
+        faces, _ = self._rotated_faces(ArrayFrame(frame))
         seen: dict[Kind, list[Box]] = {"face": list(faces)}
         for kind in self._kinds[1:]:
             seen[kind] = self.finders.find(kind, frame, faces=faces)
@@ -138,7 +138,7 @@ class LookAgain:
         sure = [box for box in faces if box.score >= SURE_SCORES["face"]]
         if not sure:
             return []
-        mirrored, width = Picture(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
+        mirrored, width = ArrayFrame(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
         mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
         found = list(self.finders.face(mirrored))
         for angle in ANGLES:

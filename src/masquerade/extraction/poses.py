@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.models.stgcn import LANDMARKS
 from masquerade.regions.people import PoseSource
 from masquerade.regions.pose_tracking import PoseTracker
+from masquerade.regions.region import ArrayFrame
 from masquerade.regions.scene_cuts import mark_cuts
 
 F32 = NDArray[np.float32]
@@ -29,31 +29,17 @@ CHANNELS = 6
 VISIBILITY = 2  # the channel
 PEOPLE = 2  # of a sequence
 SHARED = 0.2  # of a track's frames in which somebody else may be where it is gone on with
-THOROUGH_EVERY = 4  # runs of the detectors, of which one looks in tiles and turned copies too
+THOROUGH_EVERY = 4  # runs of the detectors, of which one is on tiles and rotated copies too
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
-
-
-class Picture:
-    """A published frame, (H, W, 3), as the pose networks read frames."""
-
-    def __init__(self, pixels: U8) -> None:
-        self.pixels = pixels
-        self.height, self.width = pixels.shape[:2]
-
-    def rgb(self, size: tuple[int, int] | None = None) -> U8:
-        """The pixels, or a copy of size (w, h)."""
-        if size in (None, (self.width, self.height)):
-            return self.pixels
-        return np.asarray(cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @functools.cache
 def pose_tracker() -> PoseTracker:
     """The networks that find poses, loaded once in each process.
 
-    They are given the frames of a clip alone, between which people move far: so the detectors look
-    at every second one, not at every fourth. In tiles and turned copies they look four times less
-    often: on most outputs nobody is seen in any, and these looks took most of the time.
+    They are given the frames of a clip alone, between which people move far: so the detectors run
+    on every second one, not on every fourth. On tiles and rotated copies they run four times less
+    often: on most outputs nobody is seen in any, and these runs took most of the time.
 
     Raises:
         MissingError: LiteRT or a network is not installed.
@@ -63,7 +49,7 @@ def pose_tracker() -> PoseTracker:
 
 def find_people(frames: Iterable[U8]) -> Iterator[list[Person]]:
     """The people of each frame as pose networks find them and follow them, in order."""
-    for now in pose_tracker()(mark_cuts(map(Picture, frames))):
+    for now in pose_tracker()(mark_cuts(map(ArrayFrame, frames))):
         scale = now.frame.width / now.pixels.shape[1]
         to_frame = [scale, scale, scale, 1, 1]
         yield [

@@ -5,6 +5,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Protocol, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,29 @@ class Frame(Sized, Protocol):
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
         ...
+
+
+class ArrayFrame:
+    """A `Frame` whose pixels are in memory.
+
+    Args:
+        pixels: (h, w, 3) in RGB.
+        size: (w, h) of the frame, where the pixels are those of a smaller copy; None: theirs.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], *, size: tuple[int, int] | None = None) -> None:
+        self.pixels = pixels
+        self.width: int = size[0] if size else pixels.shape[1]
+        self.height: int = size[1] if size else pixels.shape[0]
+
+    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
+        size = size or (self.width, self.height)
+        if size == self.pixels.shape[1::-1]:
+            return self.pixels
+        enlarged = size[0] > self.pixels.shape[1]
+        how = cv2.INTER_LINEAR if enlarged else cv2.INTER_AREA
+        return np.asarray(cv2.resize(self.pixels, size, interpolation=how), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,26 +10,35 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.levels import LevelName, build_level
 from masquerade.pipeline.live import LiveFrame, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
-from masquerade.studio.preview import PictureFrame
+from masquerade.regions.region import ArrayFrame
 from masquerade.video.probe import VideoInfo
+
+U8 = NDArray[np.uint8]
 
 MOST_SIDE = 1920  # pixels of a camera's frame
 IDLE = 20.0  # seconds without a frame after which a session ends by itself
 RATE = Fraction(25)  # frames a second that a camera is taken to have
 
 
-@dataclass(frozen=True)
-class CameraFrame(PictureFrame):
-    """One frame of the page's camera; its time is when it came, in seconds."""
+class CameraFrame(ArrayFrame):
+    """One frame of the page's camera.
 
-    index: int  # 0 for the first frame
+    Args:
+        pixels: (h, w, 3) in RGB.
+        time: when it came, in seconds.
+        index: 0 for the first frame.
+    """
+
+    def __init__(self, pixels: U8, *, time: float, index: int) -> None:
+        super().__init__(pixels)
+        self.time, self.index = time, index
 
 
 class Camera:
@@ -82,7 +90,7 @@ class Camera:
                 self._begin(width, height)
             elif self._size != (width, height):
                 raise UsageError("the camera's pictures have changed their size; start it again.")
-            self._given.put(CameraFrame(pixels, width, height, time.monotonic(), self._count))
+            self._given.put(CameraFrame(pixels, time=time.monotonic(), index=self._count))
             self._count += 1
             newest: LiveFrame | None = None
             while (made := self._done.get()) is not None:
@@ -139,7 +147,7 @@ class Camera:
             self._done.put(MasqueradeError("the camera's frames could not be anonymized."))
 
 
-def _decoded(data: bytes) -> Pixels:
+def _decoded(data: bytes) -> U8:
     try:
         picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
@@ -148,5 +156,5 @@ def _decoded(data: bytes) -> Pixels:
         raise UsageError("this is no picture that can be read.")
     if max(picture.shape[:2]) > MOST_SIDE:
         raise UsageError(f"a camera's picture may have {MOST_SIDE} pixels a side; ask for less.")
-    pixels: Pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    pixels: U8 = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     return pixels

@@ -7,7 +7,7 @@ to decide by. The whole run reads the video itself.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -31,7 +31,7 @@ from masquerade.pipeline.track_methods import TrackMethods
 from masquerade.regions import REGIONS
 from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.masks import Mask, rasterize
-from masquerade.regions.region import Region
+from masquerade.regions.region import ArrayFrame, Region
 from masquerade.regions.union import default_shape
 from masquerade.studio.copying import Pictures
 from masquerade.studio.scans import only_settings, scan_key
@@ -40,26 +40,6 @@ from masquerade.studio.template_keys import TemplateKeys
 NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
 KEPT_SOURCES, KEPT_FOUND = 4, 64
 NO_DIGEST = bytes(32)  # the noise of a preview is not that of the run
-
-
-@dataclass(frozen=True)
-class PictureFrame:
-    """One picture of a copy as region sources read frames: at the video's size, and as small."""
-
-    pixels: Pixels
-    width: int  # of the video
-    height: int
-    time: float
-
-    def rgb(self, size: tuple[int, int] | None = None) -> Any:
-        """The pixels at a size (w, h), or at the video's."""
-        size = size or (self.width, self.height)
-        if size == self.pixels.shape[1::-1]:
-            return self.pixels
-        smaller = size[0] < self.pixels.shape[1]
-        return cv2.resize(
-            self.pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        )
 
 
 class FrameDetectors:
@@ -90,7 +70,7 @@ class FrameDetectors:
                 self._sources[own] = build_region_source(config)
                 _drop_oldest(self._sources, KEPT_SOURCES)
             info = pictures.info
-            picture = PictureFrame(pictures.read(frame), info.width, info.height, 0.0)
+            picture = ArrayFrame(pictures.read(frame), size=(info.width, info.height))
             found = next(iter(self._sources[own]([picture])))
             alone = tuple(replace(box, track=None) for box in found.boxes)  # numbers of no track
             self._found[key] = replace(_at_size(found, pictures.size), boxes=alone)
