@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from masquerade.attack.look_again import LookAgain
+from masquerade.attack.published_detection import PublishedDetection
 from masquerade.errors import MissingError
 from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.model_files import model_file
@@ -26,7 +26,7 @@ def networks() -> None:
 @pytest.fixture
 def nothing_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Known noise and restoring networks are tried alone: undoing takes most of the time."""
-    monkeypatch.setattr(LookAgain, "look", lambda *_, **__: None)
+    monkeypatch.setattr(PublishedDetection, "detect", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files, file_facts
-from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
 from masquerade.attack.finders import Finders
 from masquerade.attack.finding import Finding, Level, spans, unique_names
-from masquerade.attack.look_again import LookAgain
 from masquerade.attack.own_output import check_own_output
+from masquerade.attack.published_detection import PublishedDetection
+from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.run import attack_file
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
@@ -263,8 +263,8 @@ def test_other_colours_of_all_but_a_face_do_not_hide_it(colours: str) -> None:
 
 
 def beside(published: np.ndarray, raw: np.ndarray) -> tuple[Finding, Finding]:
-    compared = BesideRaw()
-    compared.look(0, published, [raw])
+    compared = RawComparison()
+    compared.compare(0, published, [raw])
     faces, people = compared.findings()
     return faces, people
 
@@ -315,17 +315,17 @@ def test_less_contrast_makes_nobody_unhidden(
     """Levels that are nearer to one another differ less, whatever hides the frame or a face."""
     raw = demo(half=False)[0]
     parts, found = raw.copy(), find_faces()(ArrayFrame(raw))
-    compared = BesideRaw(people=None)
+    compared = RawComparison(people=None)
     monkeypatch.setattr(compared, "_find_faces", lambda _: found)  # those of the one raw frame
     for face in found:
         area = np.s_[round(face.y0) : round(face.y1), round(face.x0) : round(face.x1)]
         parts[area] = change(raw, 0)[area]
     for published in (change(raw, 0), parts):
-        compared.look(0, published, [raw])
+        compared.compare(0, published, [raw])
         for colours in COLOURS.values():
             for dim in (1.0, 0.55):
                 shown = np.asarray(cv2.transform(published, dim * colours), np.uint8)
-                compared.look(0, shown, [raw])
+                compared.compare(0, shown, [raw])
     (faces,) = compared.findings()
     assert faces.says.startswith("Of 30 faces") and not faces.frames
 
@@ -451,8 +451,8 @@ def test_a_person_of_whom_the_detector_is_unsure_is_compared_where_nobody_is_sur
 def test_a_face_is_seen_in_the_raw_frame_however_small_the_published_one_is(times: int) -> None:
     raw = demo()[0]
     size = raw.shape[1] // times, raw.shape[0] // times
-    compared = BesideRaw(people=None)
-    compared.look(0, cv2.resize(raw, size, interpolation=cv2.INTER_AREA), [raw])
+    compared = RawComparison(people=None)
+    compared.compare(0, cv2.resize(raw, size, interpolation=cv2.INTER_AREA), [raw])
     (faces,) = compared.findings()
     assert faces.level == "recovered" and "in 1 raw frames 0 were changed" in faces.says
 
@@ -466,9 +466,9 @@ def test_who_is_under_a_pixel_of_the_published_frame_is_not_said_to_be_changed(
     small = [[150.0, 5.0, 165.0, 50.0], [-45.0, 5.0, -3.0, 50.0]]  # .75 pixels wide; outside
     boxes = np.array([*small, *others]), np.full(2 + len(others), 0.6)
     monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, **__: boxes)
-    compared = BesideRaw(people="recovered")
+    compared = RawComparison(people="recovered")
     for number in range(2):
-        compared.look(number, published, [raw])
+        compared.compare(number, published, [raw])
     people = next(one for one in compared.findings() if one.attack == "raw people")
     assert people.level == "nothing"
     if others:
@@ -487,12 +487,12 @@ def test_a_sure_person_of_another_frame_takes_back_no_unsure_one(
     published = raw.copy()
     published[:, 150:] = 0
     hidden, unchanged = [155.0, 5.0, 250.0, 150.0], [5.0, 5.0, 100.0, 150.0]
-    compared = BesideRaw(people="recovered")
+    compared = RawComparison(people="recovered")
     for number in range(4):
         given = (hidden, 0.55) if number == 1 else (unchanged, 0.45)
         boxes = np.array([given[0]]), np.array([given[1]])
         monkeypatch.setattr(SsdPeople, "__call__", lambda self, *_, boxes=boxes, **__: boxes)
-        compared.look(number, published, [raw])
+        compared.compare(number, published, [raw])
     people = next(one for one in compared.findings() if one.attack == "raw people")
     assert people.level == "recovered" and people.frames == (0, 2, 3), people.says
 
@@ -541,8 +541,8 @@ def test_a_receipt_that_says_drawn_is_believed_where_all_of_the_raw_video_was_ch
 
 
 def test_where_nobody_of_the_raw_video_was_compared_a_receipt_is_not_borne_out() -> None:
-    compared = BesideRaw(people=None)
-    compared.look(0, np.full((60, 80, 3), 200, np.uint8), [np.zeros((60, 80, 3), np.uint8)])
+    compared = RawComparison(people=None)
+    compared.compare(0, np.full((60, 80, 3), 200, np.uint8), [np.zeros((60, 80, 3), np.uint8)])
     assert not compared.nothing_unchanged
 
 
@@ -801,10 +801,10 @@ def test_stacking_and_filters_restore_what_they_claim() -> None:
 @pytest.mark.slow
 def test_large_frames_are_undone_small_and_faces_seen_before_are_not_new() -> None:
     frame = cv2.resize(next(iter(frames())), (1920, 1440), interpolation=cv2.INTER_CUBIC)
-    again = LookAgain()
+    detection = PublishedDetection()
     for number in range(2):
-        again.look(number, [frame] * 3, 1)
-    faces, undone, *_ = again.findings()
+        detection.detect(number, [frame] * 3, 1)
+    faces, undone, *_ = detection.findings()
     assert faces.level == "recovered" and faces.frames == (0, 1)
     assert undone.level == "nothing" and not undone.proofs
 

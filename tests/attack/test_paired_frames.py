@@ -15,7 +15,7 @@ import pytest
 import masquerade
 from masquerade.attack import AttackConfig, attack_files, paired_frames
 from masquerade.attack.aligned_frames import ORIENTATIONS, check_pair, orient_raw
-from masquerade.attack.paired_frames import read_windows, rest_of_raw, spread_numbers
+from masquerade.attack.paired_frames import extra_raw_seconds, read_windows, spread_numbers
 from masquerade.cli import main
 from masquerade.errors import VideoError
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
@@ -282,4 +282,4 @@ def test_the_rest_of_a_raw_video_that_does_not_say_its_length_is_told(
         subprocess.run([*given, "-c:v", "libx264", "-f", kind, "pipe:"], check=True, stdout=out)
     subprocess.run([*given, "-t", "0.8", published], check=True)
     assert probe(raw).duration is None
-    assert abs(rest_of_raw(published, raw) - 1.2) < 0.1
+    assert abs(extra_raw_seconds(published, raw) - 1.2) < 0.1

@@ -9,12 +9,12 @@ from typing import cast
 import numpy as np
 import pytest
 
-from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.finders import Finders, Kind, crop
 from masquerade.attack.finding import MOST_PROOFS, Finding
-from masquerade.attack.look_again import LookAgain
+from masquerade.attack.published_detection import PublishedDetection
+from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.raw_text import RawText
-from masquerade.attack.seen_again import Scene, SeenAgain
+from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.regions.boxes import Box
 from masquerade.regions.face_detectors import CenterFace
@@ -43,19 +43,19 @@ class Everywhere:
     small_face = face
 
 
-def look_again(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
-    look = LookAgain(undo=(), finders=cast(Finders, finders), kinds=finders.kinds)
-    return lambda number: look.look(number, [FRAME.copy()], 0), look.findings
+def published(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
+    detection = PublishedDetection(undo=(), finders=cast(Finders, finders), kinds=finders.kinds)
+    return lambda number: detection.detect(number, [FRAME.copy()], 0), detection.findings
 
 
-def beside_raw(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
-    look = BesideRaw(people="recovered", whole=True)
+def raw_people(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
+    comparison = RawComparison(people="recovered", whole=True)
 
     def one(number: int) -> None:
         frame = FRAME.copy()
-        look.look(number, frame, [frame])
+        comparison.compare(number, frame, [frame])
 
-    return one, lambda: look.findings()[1:]  # nobody's face is seen
+    return one, lambda: comparison.findings()[1:]  # nobody's face is seen
 
 
 def raw_text(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
@@ -68,19 +68,17 @@ def whole_frames(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[
     return lambda number: look.look(number, FRAME.copy(), [FRAME]), lambda: [look.finding()]
 
 
-def seen_again(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
-    look, plain = SeenAgain(), np.zeros_like(FRAME)
+def restored(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
+    detections, plain = RestoredDetections(), np.zeros_like(FRAME)
 
     def one(number: int) -> None:
         known = {"person": (), "pose": ()}
-        scene = Scene(number, plain, cast(Finders, finders), known, FRAME)
-        look.look(scene, "a way", FRAME.copy(), finders.kinds)
+        comparison = FrameComparison(number, plain, cast(Finders, finders), known, FRAME)
+        detections.detect(comparison, "a way", FRAME.copy(), finders.kinds)
 
     def findings() -> list[Finding]:
-        frames, proofs = look.frames(), look.proofs()
-        return [
-            Finding(attack="", level=look.level(), says="", work="", frames=frames, proofs=proofs)
-        ]
+        about = {"level": detections.level(), "frames": detections.frames()}
+        return [Finding(attack="", says="", work="", proofs=detections.proofs(), **about)]
 
     return one, findings
 
@@ -92,7 +90,7 @@ def test_a_picture_of_a_find_is_small_and_holds_a_pixel_at_least() -> None:
     assert crop(FRAME, Box(2000, 1200, 2100, 1300, score=1)).shape == (1, 1, 3)
 
 
-@pytest.mark.parametrize("attack", [look_again, beside_raw, raw_text, whole_frames, seen_again])
+@pytest.mark.parametrize("attack", [published, raw_people, raw_text, whole_frames, restored])
 def test_pictures_are_kept_of_the_surest_finds_alone(
     attack: Callable[..., tuple[Callable[[int], None], Callable[[], list[Finding]]]],
     monkeypatch: pytest.MonkeyPatch,

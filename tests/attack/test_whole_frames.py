@@ -15,8 +15,8 @@ import torch
 from test_attack import black, mosaic, noisy, write
 
 from masquerade.attack import AttackConfig, attack_files, run
-from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.published_files import list_published
+from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.whole_frames import LEAST_SHARE, WholeFrames, unchanged_share
 from masquerade.cli import main
 from masquerade.errors import UsageError, VideoError
@@ -48,8 +48,8 @@ def test_another_contrast_hides_no_detail(gain: float, blurred: bool) -> None:
     raw = cv2.resize(draw.integers(0, 256, (60, 80, 3), np.uint8), (320, 240))
     shown = cv2.GaussianBlur(raw, (0, 0), 6) if blurred else raw
     published = np.asarray((shown.astype(np.float64) - 127.5) * gain + 127.5, np.uint8)
-    compared = BesideRaw(whole=True)
-    compared.look(0, published, [raw])
+    compared = RawComparison(whole=True)
+    compared.compare(0, published, [raw])
     (found,) = [one for one in compared.findings() if one.attack == "raw frame"]
     assert found.level == ("nothing" if blurred else "recovered")
 

@@ -41,7 +41,7 @@ def surest_of_frames(proofs: Iterable[Proof]) -> list[Proof]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap:
+class PartlyHiddenPerson:
     """Somebody of the raw video who is hidden in some frames and not in others."""
 
     first: int  # number of the frame from which on they are followed
@@ -67,7 +67,7 @@ class Finding:
     work: str  # what was done: frames that were looked at, and how
     frames: tuple[int, ...] = ()  # numbers of the frames concerned
     proofs: tuple[Proof, ...] = ()
-    gaps: tuple[Gap, ...] = ()  # of who is compared with the raw video
+    gaps: tuple[PartlyHiddenPerson, ...] = ()  # by a comparison with the raw video
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: without pictures."""

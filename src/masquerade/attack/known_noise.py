@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from masquerade.attack.finders import NAMES, SURE_SCORES, UNCHANGED_LEVELS, Finders, Kind
 from masquerade.attack.finding import Finding
-from masquerade.attack.seen_again import RESTORED_SCORES, Scene, SeenAgain
+from masquerade.attack.restored_detections import (
+    RESTORED_SCORES,
+    FrameComparison,
+    RestoredDetections,
+)
 from masquerade.evaluation.noise_inversion import invert
 from masquerade.methods.selective import Selective
 from masquerade.metrics.picture_quality import psnr
@@ -77,10 +81,10 @@ class KnownNoise:
     def _subtract(self, frame: U8, seed: int, raw: U8 | None) -> None:
         """Subtract noise in each way, and keep what shows the most and comes the nearest."""
         # a face that is seen through noise is seen far better without it, and counts
-        scene = Scene(0, frame, self.finders, {"face": ()}, raw)
+        comparison = FrameComparison(0, frame, self.finders, {"face": ()}, raw)
         for noise, restored in _ways_back(frame, seed):
             behind = self._nothing_seen()
-            scores = behind.look(scene, "", restored, self.finders.kinds)
+            scores = behind.detect(comparison, "", restored, self.finders.kinds)
             if scores > self._most or not self._most:
                 self._behind, self._most = behind, scores
             if raw is not None and raw.shape == frame.shape:
@@ -88,10 +92,10 @@ class KnownNoise:
                 if came is not None and (self._came is None or came[1] > self._came[1]):
                     self._came = came
 
-    def _nothing_seen(self) -> SeenAgain:
+    def _nothing_seen(self) -> RestoredDetections:
         # no other picture has this noise
         sure = {**RESTORED_SCORES, "face": SURE_SCORES["face"]}
-        return SeenAgain(hidden=self.hidden, least=1, sure=sure)
+        return RestoredDetections(hidden=self.hidden, least=1, sure=sure)
 
     def finding(self) -> Finding:
         """In words."""

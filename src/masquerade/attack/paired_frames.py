@@ -24,7 +24,7 @@ from masquerade.video.read import Reader
 
 U8 = NDArray[np.uint8]
 
-LEAST_REST = 0.5  # seconds of a raw video after the published one's end that are told of
+LEAST_EXTRA = 0.5  # seconds of a raw video after the published one's end that are told of
 # steps of the published video by which it may show a raw frame late: FFmpeg's -r is up to 1.6
 MOST_LATE = 2.0
 MOST_HELD = 2**29  # bytes of raw frames among which that of a published one is looked for
@@ -136,10 +136,10 @@ def read_windows(
         raise VideoError(f"{fewer}: {wanted[0]} is missing.")
 
 
-def rest_of_raw(path: Path, raw: Path) -> float:
+def extra_raw_seconds(path: Path, raw: Path) -> float:
     """Seconds by which a raw video is longer than the published one; 0: hardly, or not."""
-    rest = _length(raw) - _length(path)
-    return rest if rest > LEAST_REST else 0.0
+    extra = _length(raw) - _length(path)
+    return extra if extra > LEAST_EXTRA else 0.0
 
 
 def _length(path: Path) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from masquerade.attack.finders import NAMES, UNCHANGED_LEVELS, Finders, Kind, at_size, crop
 from masquerade.attack.finding import Finding, Proof, surest
-from masquerade.attack.seen_again import Scene, SeenAgain
+from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
 from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
 from masquerade.models.restoration_net import RestorationNet
 from masquerade.regions.boxes import Box
@@ -118,7 +118,7 @@ class Restoration:
     _left_out: int = 0  # frames in which too little is hidden
 
     def __post_init__(self) -> None:
-        self._again = SeenAgain(hidden=self.hidden)
+        self._again = RestoredDetections(hidden=self.hidden)
 
     def look(self, number: int, pair: FramePair, finders: Finders) -> None:
         """Restore a published frame by the network, measure how near it is to raw, and search it.
@@ -140,8 +140,8 @@ class Restoration:
         self._before.append((published, guessed, ssim(pair.published, pair.raw)))
         after = psnr(restored[hidden], pair.raw[hidden]), ssim(restored, pair.raw)
         self._after.append(after)
-        scene = Scene(number, pair.published, finders, raw=pair.raw)
-        self._again.look(scene, "", restored, finders.kinds)
+        comparison = FrameComparison(number, pair.published, finders, raw=pair.raw)
+        self._again.detect(comparison, "", restored, finders.kinds)
         says = f"restored beside raw, {after[0]:.1f} dB where it was hidden"
         box = _bounds(hidden)
         self._pictures.append(

@@ -17,7 +17,6 @@ from masquerade.attack.across_videos import (
     rank_sources,
 )
 from masquerade.attack.aligned_frames import check_pair
-from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.file_facts import (
     content_of,
@@ -31,16 +30,17 @@ from masquerade.attack.file_facts import (
 from masquerade.attack.finders import Finders
 from masquerade.attack.finding import AttackReport, Finding, Level, VideoAttack
 from masquerade.attack.known_noise import KnownNoise
-from masquerade.attack.look_again import SEARCHED, Drawn, LookAgain
 from masquerade.attack.packet_sizes import compare_packet_sizes
 from masquerade.attack.paired_frames import (
     FrameWindow,
+    extra_raw_seconds,
     read_frames,
     read_windows,
-    rest_of_raw,
     spread_numbers,
 )
+from masquerade.attack.published_detection import SEARCHED, Drawn, PublishedDetection
 from masquerade.attack.published_files import list_published, pair_with_raw
+from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.restore import (
     LEARNED_FRAMES,
     NETWORKS,
@@ -252,7 +252,7 @@ def attack_file(
             the file tells, where the raw video does not speak against it.
     """
     began = time.monotonic()
-    side = _RawSide(raw, needed=own_output)
+    raw_video = _RawVideo(raw, needed=own_output)
     result = VideoAttack(path=path)
     findings: list[Finding] = []
     beside: list[Finding] = []  # with the raw video, which come after those of the file
@@ -263,16 +263,18 @@ def attack_file(
         count, unseen, unheard = tally_frames(path) if info.kind == "video" else StreamFrames(1, 0)
         result = replace(result, frames=count, width=info.width, height=info.height)
         chosen = spread_numbers(count, config.frames)
-        rest = side.rest(path)
-        attacks = _FrameAttacks.on(path, rest, config, finders, restoration, own_output=own_output)
+        extra = raw_video.extra_seconds(path)
+        attacks = _FrameAttacks.for_video(
+            path, extra, config, finders, restoration, own_output=own_output
+        )
         try:
-            attacks.look(path, side, chosen, salvage=salvage, progress=progress)
+            attacks.look(path, raw_video, chosen, salvage=salvage, progress=progress)
         except (MissingError, UsageError):
             raise
         except Exception as error:  # the file is read for its tags all the same
             failed = error
         if attacks.looked or not chosen:
-            findings += attacks.seen(path, side, drawn)
+            findings += attacks.seen(path, raw_video, drawn)
             beside += attacks.compared_findings()
         whole = info.kind == "video" and not own_output  # which has no tags but its encoder's
         frame_tags, other_messages = list[str](), False
@@ -286,7 +288,7 @@ def attack_file(
             read_streams(info, hidden=unseen, hidden_sound=unheard),
             find_receipt(path),
         ]
-        beside += side.sizes(path) if whole else []
+        beside += raw_video.sizes(path) if whole else []
         if attacks.restoration and failed is None:
             beside.append(attacks.restoration.finding())
     except (MissingError, UsageError):
@@ -294,7 +296,7 @@ def attack_file(
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
         failed = failed or error
     looked = () if attacks is None else tuple(attacks.looked)
-    errors = [one for one in (failed, side.lost) if one is not None]
+    errors = [one for one in (failed, raw_video.lost) if one is not None]
     return replace(
         result,
         attacked=looked,
@@ -302,12 +304,12 @@ def attack_file(
         seconds=time.monotonic() - began,
         error=None if failed is None else _why(failed, path),
         traceback="".join(text for one in errors for text in _unforeseen(one)),
-        without_raw=side.why(len(looked), attacks.compared if attacks else None),
+        without_raw=raw_video.why(len(looked), attacks.compared if attacks else None),
     )
 
 
 @dataclass(eq=False)
-class _RawSide:
+class _RawVideo:
     """The raw video of a published one, until it cannot be read or compared any more.
 
     The published one is attacked all the same, unless the raw one is `needed`.
@@ -317,7 +319,7 @@ class _RawSide:
     needed: bool
     lost: Exception | None = None
 
-    def rest(self, path: Path) -> float | None:
+    def extra_seconds(self, path: Path) -> float | None:
         """Seconds by which the raw video is longer; None: there is none to compare with."""
         if self.path is None:
             return None
@@ -325,7 +327,7 @@ class _RawSide:
             return 0.0
         try:
             check_pair(path, self.path)
-            return rest_of_raw(path, self.path)
+            return extra_raw_seconds(path, self.path)
         except Exception as error:  # of whatever kind
             self.lose(error)
             return None
@@ -347,7 +349,7 @@ class _RawSide:
             raise error
         self.path, self.lost = None, error
 
-    def why(self, looked: int, compared: BesideRaw | None) -> str | None:
+    def why(self, looked: int, compared: RawComparison | None) -> str | None:
         """Why it was not compared, or how far; None: it was, or there is none."""
         if self.lost is None:
             return None
@@ -363,30 +365,33 @@ class _FrameAttacks:
     """The attacks on the frames of one video; an attack that is left out is None."""
 
     finders: Finders
-    detection: LookAgain
+    detection: PublishedDetection
     noise: KnownNoise | None
-    compared: BesideRaw | None  # with the raw video
+    compared: RawComparison | None  # with the raw video
     restoration: Restoration | None
     looked: list[int] = field(default_factory=list)  # numbers of the frames
 
     @classmethod
-    def on(
+    def for_video(
         cls,
         path: Path,
-        rest: float | None,
+        extra_seconds: float | None,
         config: AttackConfig,
         finders: Finders,
         restoration: Restoration | None,
         *,
         own_output: bool,
     ) -> "_FrameAttacks":
-        """The attacks on one video; `rest` is that of its raw side, the others of `attack_file`."""
+        """The attacks on one video; `extra_seconds` are those of its raw video, if it has one.
+
+        The other arguments are those of `attack_file`.
+        """
         hidden = meant_to_hide(path, config.hidden)
         compared = None
-        if rest is not None:
+        if extra_seconds is not None:
             left: Level | None = None if own_output else "left"
-            compared = BesideRaw(
-                rest=rest,
+            compared = RawComparison(
+                extra_seconds=extra_seconds,
                 people="recovered" if "person" in hidden else left,
                 whole=not own_output and hides_whole_frames(path, config.hidden),
                 text=finders if "text" in hidden.intersection(finders.kinds) else None,
@@ -395,7 +400,7 @@ class _FrameAttacks:
             restoration = None  # which needs raw frames
         return cls(
             finders=finders,
-            detection=LookAgain(
+            detection=PublishedDetection(
                 undo=() if config.quick else tuple(UNDO),
                 hidden=hidden,
                 finders=finders,
@@ -409,7 +414,7 @@ class _FrameAttacks:
     def look(
         self,
         path: Path,
-        side: _RawSide,
+        raw_video: _RawVideo,
         chosen: Sequence[int],
         *,
         salvage: bool,
@@ -423,19 +428,19 @@ class _FrameAttacks:
 
         def windows(numbers: Sequence[int]) -> Iterator[FrameWindow]:
             # an output's check keeps the error of a raw video that is lost as it arose
-            on_lost = None if side.needed else side.lose
-            return read_windows(path, side.path, numbers, salvage=salvage, on_lost=on_lost)
+            on_lost = None if raw_video.needed else raw_video.lose
+            return read_windows(path, raw_video.path, numbers, salvage=salvage, on_lost=on_lost)
 
         if self.noise is not None:
             start = next(windows([0]))
             self.noise.look(start.published, *start.raw[:1])
         for done, one in enumerate(windows(chosen), 1):
             source = one.raw[0] if one.raw else None
-            self.detection.look(
+            self.detection.detect(
                 one.number, one.frames, one.at, source, search=one.number in searched
             )
             if self.compared is not None and one.raw:
-                self.compared.look(one.number, one.published, one.raw, turned=one.turned)
+                self.compared.compare(one.number, one.published, one.raw, turned=one.turned)
             if self.restoration is not None and one.number in restored and one.raw:
                 pair = FramePair.of_window(one.frames, one.at, one.raw[0])
                 self.restoration.look(one.number, pair, self.finders)
@@ -443,10 +448,10 @@ class _FrameAttacks:
             if progress:
                 progress(path.name, done, len(chosen))
 
-    def seen(self, path: Path, side: _RawSide, drawn: bool | None) -> list[Finding]:
+    def seen(self, path: Path, raw_video: _RawVideo, drawn: bool | None) -> list[Finding]:
         """Return the findings of the detectors, and of the noise attack, in published frames."""
         # beside a part of the raw video no receipt is borne out
-        compared = None if side.lost else self.compared
+        compared = None if raw_video.lost else self.compared
         says = _who_says_drawn(path, compared, drawn)
         found = self.detection.findings(says, self.compared_findings())
         return [*found, self.noise.finding()] if self.noise else found
@@ -456,7 +461,7 @@ class _FrameAttacks:
         return self.compared.findings() if self.compared and self.compared.looked else []
 
 
-def _who_says_drawn(path: Path, compared: BesideRaw | None, drawn: bool | None) -> Drawn:
+def _who_says_drawn(path: Path, compared: RawComparison | None, drawn: bool | None) -> Drawn:
     """Whether what is seen in a file is drawn, and who says so; `drawn` is that of `attack_file`.
 
     A receipt alone takes back no face that is seen: anybody can write one.

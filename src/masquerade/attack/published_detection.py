@@ -1,5 +1,4 @@
-"""Look again for faces, people, poses and text, in published frames and in what undoing them
-gives."""
+"""Detect faces, people, poses and text in published frames, and in what undoing them gives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from masquerade.attack.finders import (
     shrink,
 )
 from masquerade.attack.finding import Finding, Level, Proof, spans, surest_of_frames
-from masquerade.attack.seen_again import Scene, SeenAgain
+from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
 from masquerade.attack.undo import UNDO
 from masquerade.regions.boxes import Box, scaled_box
 from masquerade.regions.region import ArrayFrame
@@ -56,13 +55,13 @@ SEARCHED = 20  # undone frames that are searched for all; the others for faces
 
 
 @dataclass(eq=False)
-class LookAgain:
-    """Detectors, and what they found so far in one video's frames.
+class PublishedDetection:
+    """Runs detectors on the published frames of one video, and tells what they found in all.
 
     Args:
         undo: which attempts to undo the anonymization are made, names in UNDO.
         hidden: what the publisher means to hide.
-        finders: of what is looked for; several videos may share them, one after another.
+        finders: detectors; several videos may share them, one after another.
         kinds: which of these are looked for, faces first; None: all that the finders find.
 
     Raises:
@@ -84,9 +83,9 @@ class LookAgain:
     def __post_init__(self) -> None:
         self._kinds = self.finders.kinds if self.kinds is None else self.kinds
         self._rotated_faces = RotatedFaces(self.finders.face, self.finders.small_face)
-        self._undone = SeenAgain(hidden=self.hidden)
+        self._undone = RestoredDetections(hidden=self.hidden)
 
-    def look(
+    def detect(
         self,
         number: int,
         frames: Sequence[U8],
@@ -95,13 +94,13 @@ class LookAgain:
         *,
         search: bool = True,
     ) -> None:
-        """Look at one frame (H, W, 3), which is at this place among its neighbours.
+        """Detect in one frame (H, W, 3), which is at this place among its neighbours.
 
         Args:
             number: of the frame.
             frames: it and its neighbours.
             at: which of them it is.
-            raw: the raw frame, which says whether a find in an undone frame is one.
+            raw: the raw frame, which says whether a detection in an undone frame is right.
             search: look for more than faces in undone frames.
         """
         self._looked += 1
@@ -119,16 +118,18 @@ class LookAgain:
         self._shown_faces = _added(self._shown_faces, number, frame, confirmed, "face")
         if not self.undo:
             return
-        # what is no find as published must not hide one in an undone frame
+        # what does not count as published must not hide a detection in an undone frame
         seen["face"] = confirmed
         small, ratio = shrink(frames)
         scale = ratio, ratio
         known = {kind: [scaled_box(box, scale) for box in boxes] for kind, boxes in seen.items()}
-        scene = Scene(number, small[at], self.finders, known, raw, same_size=ratio == 1.0)
+        comparison = FrameComparison(
+            number, small[at], self.finders, known, raw, same_size=ratio == 1.0
+        )
         self._searched += search
         kinds = self._kinds if search else self._kinds[:1]
         for name in self.undo:
-            self._undone.look(scene, name, UNDO[name](small, at), kinds)
+            self._undone.detect(comparison, name, UNDO[name](small, at), kinds)
 
     def _confirmed(self, frame: U8, faces: Sequence[Box]) -> list[Box]:
         """The faces of a frame that are sure and are found in the mirrored frame, too.
@@ -149,9 +150,9 @@ class LookAgain:
 
     def findings(self, drawn: Drawn = "no", beside: Sequence[Finding] = ()) -> list[Finding]:
         """What was found in all frames that were looked at; `beside` is of those and raw ones."""
-        found = [self._faces_again(drawn)]
+        found = [self._face_finding(drawn)]
         if self.undo:
-            found.append(self._seen_undone())
+            found.append(self._undo_finding())
         compared = [one.attack for one in beside]
         return found + [self._others(kind, compared) for kind in self._kinds[1:]]
 
@@ -183,7 +184,7 @@ class LookAgain:
             proofs=tuple([one for one in proofs if one.score >= sure] or proofs),
         )
 
-    def _faces_again(self, drawn: Drawn) -> Finding:
+    def _face_finding(self, drawn: Drawn) -> Finding:
         least, frames = SURE_SCORES["face"], tuple(self._faces)
         work = f"{self._looked} frames"
         possible = len(self._seen.get("face", {})) - len(frames)
@@ -211,7 +212,7 @@ class LookAgain:
             proofs=tuple(self._shown_faces or perhaps),
         )
 
-    def _seen_undone(self) -> Finding:
+    def _undo_finding(self) -> Finding:
         """The finding on what undone frames show and published ones do not."""
         undone = self._undone
         ways = [

@@ -56,8 +56,8 @@ SHOWS: Mapping[Kind, tuple[Kind, ...]] = {
 
 
 @dataclass(eq=False)
-class Scene:
-    """A published frame, and what is seen in it and in the raw one: restored ones are compared.
+class FrameComparison:
+    """Compares detections in restored pictures of a frame with the published and the raw frame.
 
     Args:
         number: of the frame.
@@ -75,7 +75,7 @@ class Scene:
     seen: Mapping[Kind, Sequence[Box]] = field(default_factory=dict)
     raw: U8 | None = None
     same_size: bool = True
-    _looked: dict[tuple[Kind, bool], list[Box]] = field(default_factory=dict)
+    _detected: dict[tuple[Kind, bool], list[Box]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.raw is not None:
@@ -88,7 +88,7 @@ class Scene:
         for one in SHOWS[kind]:
             seen = list(self.seen.get(one, ()))
             if one not in self.seen or not (self.same_size or _covers(seen, box)):
-                seen += self._look(one, of_raw=False)  # a smaller copy may show what it does not
+                seen += self._detect(one, of_raw=False)  # a smaller copy may show what it does not
             if _covers([b for b in seen if b.score >= least], box):
                 return True
         return False
@@ -96,18 +96,18 @@ class Scene:
     def confirmed(
         self, kind: Kind, boxes: Sequence[Box], restored: U8, *, sure: float
     ) -> list[Box]:
-        """Return the finds that the raw frame or the mirrored picture confirms.
+        """Return the detections that the raw frame or the mirrored picture confirms.
 
-        `sure` is the score from which a find in a restored picture counts, mirrored or not.
+        `sure` is the score from which a detection in a restored picture counts, mirrored or not.
         """
         confirmed = list(boxes)
         if self.raw is not None and confirmed:
-            there = [b for b in self._look(kind, of_raw=True) if b.score >= SURE_SCORES[kind]]
+            there = [b for b in self._detect(kind, of_raw=True) if b.score >= SURE_SCORES[kind]]
             confirmed = [box for box in confirmed if overlaps(box, there)]
             if kind in BODIES:
                 confirmed = [box for box in confirmed if self._goes_with_raw(restored, box)]
         if (self.raw is None or kind in BODIES) and confirmed:
-            again = [b for b in self._look_mirrored(kind, restored) if b.score >= sure]
+            again = [b for b in self._detect_mirrored(kind, restored) if b.score >= sure]
             confirmed = [box for box in confirmed if overlaps(box, again)]
         return confirmed
 
@@ -135,25 +135,25 @@ class Scene:
         a, b = made[changed], raw[changed]
         return a.std() > 0 < b.std() and bool(np.corrcoef(a, b)[0, 1] >= ALIKE)
 
-    def beside(self, restored: U8, box: Box) -> list[Pixels]:
+    def crops_beside(self, restored: U8, box: Box) -> list[Pixels]:
         """Crops around a box of the published, the restored and, if given, the raw frame."""
         every = [self.published, restored, *([] if self.raw is None else [self.raw])]
         return [crop(one, box) for one in every]
 
-    def _look(self, kind: Kind, *, of_raw: bool) -> list[Box]:
+    def _detect(self, kind: Kind, *, of_raw: bool) -> list[Box]:
         """Detections of one kind in the raw or the published frame, kept for the next call."""
         frame = self.raw if of_raw else self.published
         if frame is None:
             return []
-        if (kind, of_raw) not in self._looked:
+        if (kind, of_raw) not in self._detected:
             found = self.finders.find(kind, frame)
             if kind == "face" and not of_raw and any(b.score >= SURE_SCORES[kind] for b in found):
-                again = self._look_mirrored(kind, frame)
+                again = self._detect_mirrored(kind, frame)
                 found = [box for box in found if overlaps(box, again)]
-            self._looked[kind, of_raw] = found
-        return self._looked[kind, of_raw]
+            self._detected[kind, of_raw] = found
+        return self._detected[kind, of_raw]
 
-    def _look_mirrored(self, kind: Kind, frame: U8) -> list[Box]:
+    def _detect_mirrored(self, kind: Kind, frame: U8) -> list[Box]:
         """Detections of one kind in a mirrored frame, where they are in the frame itself."""
         mirrored, width = np.ascontiguousarray(frame[:, ::-1]), frame.shape[1]
         found = self.finders.find(kind, mirrored)
@@ -161,47 +161,51 @@ class Scene:
 
 
 @dataclass(eq=False)
-class SeenAgain:
+class RestoredDetections:
     """What restored pictures of one video show that its published frames do not.
 
     Args:
         hidden: what the publisher means to hide. What else is seen again counts as recovered only
             if the raw video shows that it was changed.
         least: frames in which something must be seen, or all where fewer were looked at.
-        sure: scores from which a find counts.
+        sure: scores from which a detection counts.
     """
 
     hidden: frozenset[Kind] = frozenset(("face",))
     least: int = MIN_FRAMES
     sure: Mapping[Kind, float] = field(default_factory=lambda: RESTORED_SCORES)
-    refused: int = 0  # finds that did not hold
-    beside_raw: bool = False  # whether there are raw frames
-    _found: dict[tuple[Kind, str], list[int]] = field(default_factory=dict)  # frames, of all finds
+    refused: int = 0  # detections that were not confirmed
+    has_raw: bool = False  # whether there are raw frames
+    _found: dict[tuple[Kind, str], list[int]] = field(default_factory=dict)  # frames, of all
     _shown: dict[tuple[Kind, str], list[Proof]] = field(default_factory=dict)  # the surest
     _hidden: dict[tuple[Kind, str], set[int]] = field(default_factory=dict)  # frames
     _looked: set[int] = field(default_factory=set)  # frames
     _searched: set[int] = field(default_factory=set)  # frames in which bodies were looked for
 
-    def look(self, scene: Scene, how: str, restored: U8, kinds: Sequence[Kind]) -> float:
-        """Look for finds that count in a restored picture (H, W, 3), and return their scores' sum.
+    def detect(
+        self, comparison: FrameComparison, how: str, restored: U8, kinds: Sequence[Kind]
+    ) -> float:
+        """Detect in a restored picture (H, W, 3), and return the sum of the scores that count.
 
         It was restored in the way `how`, and has the size of the published frame.
         """
-        self.beside_raw = scene.raw is not None
-        self._looked.add(scene.number)
+        self.has_raw = comparison.raw is not None
+        self._looked.add(comparison.number)
         if any(kind in BODIES for kind in kinds):
-            self._searched.add(scene.number)
-        faces = scene.finders.find("face", restored)
+            self._searched.add(comparison.number)
+        faces = comparison.finders.find("face", restored)
         total = 0.0
         for kind in filter(self.looks_for, kinds):
-            boxes = faces if kind == "face" else scene.finders.find(kind, restored, faces=faces)
+            boxes = (
+                faces if kind == "face" else comparison.finders.find(kind, restored, faces=faces)
+            )
             sure = [box for box in boxes if box.score >= self.sure[kind]]
-            new = [box for box in sure if not scene.is_shown(kind, box)]
-            confirmed = scene.confirmed(kind, new, restored, sure=self.sure[kind])
+            new = [box for box in sure if not comparison.is_shown(kind, box)]
+            confirmed = comparison.confirmed(kind, new, restored, sure=self.sure[kind])
             self.refused += len(new) - len(confirmed)
             for box in confirmed:
                 total += box.score
-                self._add(scene, kind, how, box, restored)
+                self._add(comparison, kind, how, box, restored)
         return total
 
     def looks_for(self, kind: Kind) -> bool:
@@ -210,22 +214,24 @@ class SeenAgain:
         Filters make what looks like text, in mirrored pictures too. So text is looked for only
         where there are raw frames, or where the user says that it is hidden.
         """
-        return kind != "text" or self.beside_raw or kind in self.hidden
+        return kind != "text" or self.has_raw or kind in self.hidden
 
-    def _add(self, scene: Scene, kind: Kind, how: str, box: Box, restored: U8) -> None:
-        parts = scene.beside(restored, box)
+    def _add(
+        self, comparison: FrameComparison, kind: Kind, how: str, box: Box, restored: U8
+    ) -> None:
+        parts = comparison.crops_beside(restored, box)
         beside = "published, restored and raw" if len(parts) == 3 else "published and restored"
         proof = Proof(
-            frame=scene.number,
+            frame=comparison.number,
             score=box.score,
             says=f"{kind}, {box.width:.0f} x {box.height:.0f} pixels, {beside}",
             picture=np.ascontiguousarray(np.hstack(parts), np.uint8),
             parts=len(parts),
         )
-        self._found.setdefault((kind, how), []).append(scene.number)
+        self._found.setdefault((kind, how), []).append(comparison.number)
         self._shown[kind, how] = surest_of_frames([*self._shown.get((kind, how), ()), proof])
-        if kind in self.hidden or scene.is_changed(box):
-            self._hidden.setdefault((kind, how), set()).add(scene.number)
+        if kind in self.hidden or comparison.is_changed(box):
+            self._hidden.setdefault((kind, how), set()).add(comparison.number)
 
     def _least_of(self, kind: Kind) -> int:
         """Frames in which one kind must be seen: a mask may look like a body in two."""
@@ -254,7 +260,7 @@ class SeenAgain:
             f"{NAMES[kind]} {score:g}" for kind, score in self.sure.items() if self.looks_for(kind)
         )
         where = "the mirrored picture shows again"
-        if self.beside_raw:
+        if self.has_raw:
             where = f"the raw frame has there (of people {where}, too)"
         least, often = self._least_of("face"), self._least_of("person")
         frames = f" in {least} frames or more" if least > 1 else ""
@@ -286,10 +292,10 @@ class SeenAgain:
         says = f": {'; '.join(whys)}" if whys else ""
         if self.level() == "left":
             why = "whether it was to be hidden is not known: --hidden or --raw says so"
-            says += f"; {'it is hardly changed there' if self.beside_raw else why}"
+            says += f"; {'it is hardly changed there' if self.has_raw else why}"
         if self.refused:
             where = "as they are not found again in the mirrored picture"
-            if self.beside_raw:
+            if self.has_raw:
                 people = ", or, of people, in the mirrored picture" if self._searched else ""
                 where = f"as nothing like them is seen in the raw frames{people}"
             says += f"; finds that were not counted, {where}: {self.refused}"

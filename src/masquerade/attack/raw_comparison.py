@@ -16,7 +16,7 @@ from masquerade.attack.finders import (
     at_size,
     crop,
 )
-from masquerade.attack.finding import Finding, Gap, Level, Proof, spans, surest
+from masquerade.attack.finding import Finding, Level, PartlyHiddenPerson, Proof, spans, surest
 from masquerade.attack.raw_text import RawText, scale_of
 from masquerade.attack.whole_frames import WholeFrames
 from masquerade.regions.boxes import Box, box_pixels, corners, iou, scaled_box, to_boxes
@@ -108,8 +108,8 @@ class _Seen:
                 self.proofs = surest([*self.proofs, proof])
                 self.unchanged[number] = self.unchanged.get(number, 0) + 1
 
-    def finding(self, attack: str, names: str, level: Level, rest: float) -> Finding:
-        """In words; `names` are what was looked for."""
+    def finding(self, attack: str, names: str, level: Level, extra: float) -> Finding:
+        """In words; `names` are what was looked for, and `extra` seconds have only raw frames."""
         missed = tuple(sorted(self.unchanged))
         shown = [number for number, count in self.frames.items() if count]
         says = f"Of {self.compared} {names} in {len(shown)} raw frames "
@@ -136,8 +136,8 @@ class _Seen:
         if self.compared and apart > MAX_FRAME_GAP:
             says += f"; frames that were looked at are up to {apart} apart, over which nobody is "
             says += "followed surely: --frames takes more of them"
-        if rest:
-            says += f"; the raw video goes on for {rest:.1f} s, which were not compared"
+        if extra:
+            says += f"; the raw video goes on for {extra:.1f} s, which were not compared"
         return Finding(
             attack=attack,
             level=level if missed else "nothing",
@@ -147,7 +147,7 @@ class _Seen:
             frames=missed,
             proofs=tuple(self.proofs),
             gaps=tuple(
-                Gap(
+                PartlyHiddenPerson(
                     first=one.frames[0],
                     last=one.frames[-1],
                     looked=len(one.frames),
@@ -159,11 +159,11 @@ class _Seen:
 
 
 @dataclass(eq=False)
-class BesideRaw:
-    """The faces and people of raw frames, and whether they were changed in the published ones.
+class RawComparison:
+    """Compares published frames with raw ones: tells which faces and people were changed.
 
     Args:
-        rest: seconds of the raw video after the end of the published one, 0 or more.
+        extra_seconds: seconds of the raw video after the end of the published one, 0 or more.
         people: what it means that somebody is unchanged; None: look for no people.
         whole: whether all of every frame was to be hidden, so that any detail counts.
         text: finders, where lines of text were to be hidden; None: text is not compared.
@@ -172,7 +172,7 @@ class BesideRaw:
         MissingError: a network is not installed.
     """
 
-    rest: float = 0.0
+    extra_seconds: float = 0.0
     people: Level | None = "left"
     whole: bool = False
     text: Finders | None = None
@@ -189,7 +189,9 @@ class BesideRaw:
         if self.people is not None:
             self._find_people = SsdPeople(threshold=POSSIBLE_SCORES["person"])
 
-    def look(self, number: int, published: U8, raw: Sequence[U8], *, turned: bool = False) -> None:
+    def compare(
+        self, number: int, published: U8, raw: Sequence[U8], *, turned: bool = False
+    ) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
 
         Frame rates may differ, so that a published frame may be any of several raw ones: what
@@ -259,7 +261,7 @@ class BesideRaw:
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
-        found = [self._faces.finding("raw", "faces", "recovered", self.rest)]
+        found = [self._faces.finding("raw", "faces", "recovered", self.extra_seconds)]
         if self._alike:
             alike = float(np.mean(self._alike))
             note = OTHER_VIDEO_NOTE if alike < LEAST_ALIKE else ""
@@ -278,7 +280,8 @@ class BesideRaw:
             found.append(self._text.finding())
         if self.people is None:
             return found
-        return [*found, self._people.finding("raw people", "people", self.people, self.rest)]
+        found.append(self._people.finding("raw people", "people", self.people, self.extra_seconds))
+        return found
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from test_attack import faceless
 
-from masquerade.attack import look_again
+from masquerade.attack import published_detection
 from masquerade.attack.file_facts import find_receipt, hides_whole_frames, meant_to_hide
 from masquerade.attack.finders import Finders, Kind
 from masquerade.attack.finding import Finding
-from masquerade.attack.look_again import LookAgain
-from masquerade.attack.seen_again import Scene, SeenAgain
+from masquerade.attack.published_detection import PublishedDetection
+from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
 from masquerade.cli.demo_clip import frames
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import ArrayFrame
@@ -62,12 +62,12 @@ def again(
     hidden: frozenset[Kind] = ALL,
     count: int = 2,
     mirrored: bool = True,
-) -> SeenAgain:
+) -> RestoredDetections:
     """What of one kind is seen again in so many frames that are alike."""
-    seen = SeenAgain(hidden=hidden)
+    seen = RestoredDetections(hidden=hidden)
     for number in range(count):
         finders = cast(Finders, Scripted(kind, boxes, mirrored))
-        seen.look(Scene(number, PUBLISHED, finders, raw=raw), "a way", RESTORED, [kind])
+        seen.detect(FrameComparison(number, PUBLISHED, finders, raw=raw), "a way", RESTORED, [kind])
     return seen
 
 
@@ -104,11 +104,12 @@ def test_a_body_must_be_seen_in_three_of_many_frames(
 ) -> None:
     """The outline of what hides people may look like one in two."""
     for count in (needed - 1, needed):
-        seen = SeenAgain(hidden=ALL)
+        seen = RestoredDetections(hidden=ALL)
         for number in range(12):
             boxes = {150: [HERE], 200: [HERE]} if number < count else {}
-            scene = Scene(number, PUBLISHED, cast(Finders, Scripted(kind, boxes)), raw=raw)
-            seen.look(scene, "a way", RESTORED, [kind])
+            finders = cast(Finders, Scripted(kind, boxes))
+            comparison = FrameComparison(number, PUBLISHED, finders, raw=raw)
+            seen.detect(comparison, "a way", RESTORED, [kind])
         assert seen.level() == ("recovered" if count == needed else "nothing")
     if kind in ("person", "pose"):
         assert "(people and poses 3)" in seen.rule()
@@ -120,7 +121,7 @@ def test_one_frame_is_enough_where_one_was_looked_at(kind: Kind) -> None:
     seen = again(kind, {150: [HERE]}, count=1)
     assert seen.level() == "recovered" and "2 frames" not in seen.rule()
     finders = cast(Finders, Scripted(kind, {}))
-    seen.look(Scene(1, PUBLISHED, finders), "a way", RESTORED, [kind])
+    seen.detect(FrameComparison(1, PUBLISHED, finders), "a way", RESTORED, [kind])
     assert seen.level() == "nothing" and "in 2 frames or more" in seen.rule()
     assert seen.meaning().endswith("; finds in too few frames to be counted: 1")
 
@@ -147,13 +148,13 @@ def test_a_published_face_that_the_mirror_does_not_show_makes_no_undone_one_know
         small_face = face
 
     finders = cast(Finders, Both("face", {100: [replace(HERE, score=0.55)], 150: [HERE]}))
-    monkeypatch.setitem(look_again.UNDO, MEDIAN, lambda frames, at: restored)
+    monkeypatch.setitem(published_detection.UNDO, MEDIAN, lambda frames, at: restored)
     ratio = 0.99 if large else 1.0
-    monkeypatch.setattr(look_again, "shrink", lambda frames: (frames, ratio))
-    look = LookAgain(undo=(MEDIAN,), finders=finders, kinds=("face",))
+    monkeypatch.setattr(published_detection, "shrink", lambda frames: (frames, ratio))
+    detection = PublishedDetection(undo=(MEDIAN,), finders=finders, kinds=("face",))
     for number in range(2):
-        look.look(number, [published], 0)
-    levels = {one.attack: one.level for one in look.findings()}
+        detection.detect(number, [published], 0)
+    levels = {one.attack: one.level for one in detection.findings()}
     assert levels["faces"] == ("recovered" if mirrored else "nothing")
     assert levels["undo"] == ("nothing" if mirrored else "recovered")
 
@@ -211,10 +212,10 @@ def undone(
     noisy = [
         (shown + rng.normal(0, 500, shown.shape)).clip(0, 255).astype(np.uint8) for _ in range(33)
     ]
-    look = LookAgain(undo=(MEDIAN,), hidden=hidden)
+    detection = PublishedDetection(undo=(MEDIAN,), hidden=hidden)
     for number in range(2):
-        look.look(number, noisy, 16, raw)
-    found = {one.attack: one for one in look.findings()}
+        detection.detect(number, noisy, 16, raw)
+    found = {one.attack: one for one in detection.findings()}
     assert found["people"].level == found["text"].level == "nothing"
     return found["text"], found["undo"]
 
@@ -297,9 +298,9 @@ def test_a_face_counts_where_the_mirrored_frame_shows_it_in_some_turn(
 
     finders = cast(Finders, Scripted("face", {}))
     finders.face = finders.small_face = face  # type: ignore[assignment]
-    look = LookAgain(undo=(), finders=finders, kinds=("face",))
-    look.look(7, [frame], 0)
-    (found,) = look.findings()
+    detection = PublishedDetection(undo=(), finders=finders, kinds=("face",))
+    detection.detect(7, [frame], 0)
+    (found,) = detection.findings()
     assert found.level == ("recovered" if mirrored >= 0.2 else "nothing")
     assert found.frames == ((7,) if mirrored >= 0.2 else ())
     said = "Faces are seen in 1 of 1 frames: 7."
@@ -311,6 +312,6 @@ def test_a_face_counts_where_the_mirrored_frame_shows_it_in_some_turn(
 @pytest.mark.parametrize("kind", ["face", "person"])
 def test_a_find_outside_of_the_frame_was_not_changed_and_is_no_recovery(kind: Kind) -> None:
     outside = Box(-40, -40, -1, -1, score=0.9)
-    assert not Scene(0, PUBLISHED, cast(Finders, None), raw=RAW).is_changed(outside)
+    assert not FrameComparison(0, PUBLISHED, cast(Finders, None), raw=RAW).is_changed(outside)
     found = again(kind, {150: [outside], 200: [outside]}, raw=RAW, hidden=frozenset())
     assert found.level() != "recovered"
