@@ -19,6 +19,7 @@ from masquerade.regions.boxes import (
     box_pixels,
     check_boxes_size,
     iou,
+    mirrored_box,
     nms,
     parse_boxes,
     read_box_file,
@@ -173,6 +174,12 @@ def test_a_frame_is_numbered_by_plain_digits(tmp_path: Path, key: str) -> None:
     path.write_text(_document(frames={key: [{"box": [0, 0, 1, 1]}]}))
     with pytest.raises(UsageError, match="is no frame's number"):
         read_boxes(path)
+
+
+def test_a_box_is_mirrored_with_its_frame_and_mirrored_twice_is_itself() -> None:
+    box = Box(2, 5, 10, 9, 0.5, track=3)
+    assert mirrored_box(box, 64) == Box(54, 5, 62, 9, 0.5, track=3)
+    assert mirrored_box(mirrored_box(box, 64), 64) == box
 
 
 def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from masquerade.attack.finders import (
 from masquerade.attack.finding import Finding, Level, Proof, spans, surest_of_frames
 from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
 from masquerade.attack.undo import UNDO
-from masquerade.regions.boxes import Box, scaled_box
+from masquerade.regions.boxes import Box, mirrored_box, scaled_box
 from masquerade.regions.region import ArrayFrame
 from masquerade.regions.rotated_faces import (
     ANGLES,
@@ -140,7 +140,7 @@ class PublishedDetection:
         if not sure:
             return []
         mirrored, width = ArrayFrame(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
-        mine = [replace(box, x0=width - box.x1, x1=width - box.x0) for box in sure]
+        mine = [mirrored_box(box, width) for box in sure]
         found = list(self.finders.face(mirrored))
         for angle in ANGLES:
             if all(overlaps(box, found) for box in mine):

@@ -10,7 +10,7 @@ were restored. A face counts as seen in the published frame if the mirrored fram
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
 import cv2
@@ -30,7 +30,7 @@ from masquerade.attack.finders import (
     overlaps,
 )
 from masquerade.attack.finding import MOST_PROOFS, Level, Proof, surest_of_frames
-from masquerade.regions.boxes import Box, area, box_pixels, corners, intersection
+from masquerade.regions.boxes import Box, area, box_pixels, corners, intersection, mirrored_box
 
 RESTORED_SCORES: Mapping[Kind, float] = {"face": 0.6, "person": 0.5, "pose": 0.7, "text": 0.7}
 """Lowest detection scores that count in a restored picture, whose noise may look like anything.
@@ -157,7 +157,7 @@ class FrameComparison:
         """Detections of one kind in a mirrored frame, where they are in the frame itself."""
         mirrored, width = np.ascontiguousarray(frame[:, ::-1]), frame.shape[1]
         found = self.finders.find(kind, mirrored)
-        return [replace(b, x0=width - b.x1, x1=width - b.x0) for b in found]
+        return [mirrored_box(box, width) for box in found]
 
 
 @dataclass(eq=False)

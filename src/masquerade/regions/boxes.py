@@ -86,6 +86,11 @@ def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
     return replace(box, x0=box.x0 * x, y0=box.y0 * y, x1=box.x1 * x, y1=box.y1 * y)
 
 
+def mirrored_box(box: Box, width: int) -> Box:
+    """The same box in a frame, of this width in pixels, that is mirrored left to right."""
+    return replace(box, x0=width - box.x1, x1=width - box.x0)
+
+
 def check_array(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Return what a network gave, if it is finite numbers of this shape; None: any length.
 
