@@ -371,7 +371,7 @@ hang or lean, and count only where it says so. In per cent with 95 % intervals o
 where faces are fewer than {FEW}.
 
 - covered: {COVERED:.0%} or more of the face's box (forehead to chin, ear to ear or nose tip) lies
-  in what is hidden by default (score {threshold()} or more, ellipse, margin {Cover().margin}).
+  in what is hidden by default (score {threshold()} or more, ellipse, margin {Cover().scale}).
   Bare: less than {BARE:.0%} does.
 - false alarms: boxes a frame that lie on no face, on no head seen from behind, and in no zone where
   nobody could tell. Hidden: of the frame. Time: in times CenterFace's on the frame as it is.

@@ -174,7 +174,7 @@ def by_deface(clips: list[Clip], data: Path, python: str) -> list[Found]:
 
 def our_mask(boxes: Sequence[Box], width: int, height: int) -> Mask:
     """What `masquerade anonymize` hides by default."""
-    return rasterize(boxes, width=width, height=height, margin=Cover().margin)
+    return rasterize(boxes, width=width, height=height, scale=Cover().scale)
 
 
 def deface_mask(boxes: Sequence[Box], width: int, height: int) -> Mask:

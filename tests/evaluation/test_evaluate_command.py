@@ -344,7 +344,7 @@ def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None
     options, method = parse([*words, "--gap", "9", "--no-track", "--shape", "box"])
     line = method_row("blur", method, pipeline_config(options))
     assert describe_factory(line.regions)[1]["track"] is False and line.cover is not None
-    assert line.cover.shape == "box" and line.cover.margin == PipelineConfig().mask_scale
+    assert line.cover.shape == "box" and line.cover.scale == PipelineConfig().mask_scale
     with pytest.raises(UsageError, match="does not take --keys"):
         method_row("blur", method, pipeline_config(replace(options, keys="dino-s8")))
 

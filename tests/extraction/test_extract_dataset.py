@@ -252,7 +252,7 @@ def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     both = UnionFactory((partial(Boxes, file=left), partial(Boxes, file=right)))
     assert region_names(both) == ["boxes", "boxes"]
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
-    cover = Cover(shape="box", margin=1.0)
+    cover = Cover(shape="box", scale=1.0)
     method = masquerade.build("blacken")
     light = extract_clips(data.take([1]), frames=2, size=(48, 64))[0][:, 1].float().mean()
     for _ in range(2):
@@ -345,4 +345,4 @@ def test_regions_that_are_kept_hide_what_found_ones_hide(data: Manifest, tmp_pat
     found = hidden(None)
     assert torch.equal(hidden(tmp_path), found)
     assert not torch.equal(hidden(tmp_path, cover=Cover(shape="box")), found)
-    assert not torch.equal(hidden(tmp_path, cover=Cover(shape="silhouette", margin=3)), found)
+    assert not torch.equal(hidden(tmp_path, cover=Cover(shape="silhouette", scale=3)), found)

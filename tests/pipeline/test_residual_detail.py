@@ -139,7 +139,7 @@ def test_a_mask_that_is_small_shifted_or_late_is_refused(
     real, before = stream.region_mask, []
 
     def shrunk(region, cover, **size):
-        return real(region, cover._replace(margin=0.01), **size)
+        return real(region, cover._replace(scale=0.01), **size)
 
     def shifted(region, cover, **size):
         return np.roll(real(region, cover, **size), 50, 0)

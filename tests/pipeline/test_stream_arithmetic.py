@@ -125,7 +125,7 @@ def test_black_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
 
 
 def test_states_before_come_with_the_masks_that_the_method_is_given() -> None:
-    method, cover = Noted(), Cover(shape="box", margin=1)
+    method, cover = Noted(), Cover(shape="box", scale=1)
     regions = [Region(boxes=(BOX,)), Region(full_frame=True), Region()]
     items = ((Picture(t), region) for t, region in enumerate(regions))
     came = list(states_before(items, method, 100, cover, StageTimer()))
@@ -159,11 +159,11 @@ def test_the_bytes_of_what_waits_are_those_of_its_pixels() -> None:
     ("region", "cover", "wanted"),
     [
         (Region(full_frame=True), Cover(), None),
-        (Region(boxes=(BOX,)), Cover(), {"shape": "ellipse", "margin": 1.6, "feather": 0.0}),
+        (Region(boxes=(BOX,)), Cover(), {"shape": "ellipse", "scale": 1.6, "feather": 0.0}),
         (
             Region(boxes=(BOX,)),
             Cover("box", 1.2, 3.0),
-            {"shape": "box", "margin": 1.2, "feather": 3.0},
+            {"shape": "box", "scale": 1.2, "feather": 3.0},
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_silhouettes_and_strengths_are_drawn_too() -> None:
     cover = Cover("silhouette", 1.0)
     mask = region_mask(region, cover, width=32, height=24)
     drawn = rasterize(
-        [BOX], width=32, height=24, shape="silhouette", margin=1, mask=outline, strength=soft
+        [BOX], width=32, height=24, shape="silhouette", scale=1, mask=outline, strength=soft
     )
     assert np.array_equal(mask, drawn) and mask[2, 0] == 77 and mask[6, 22] == 255
     assert mask[8, 10] == 255  # a box with no outline in it

@@ -14,10 +14,10 @@ W, H = 48, 36
 BOX = Box(15.5, 11.2, 26.3, 19.4, 1)
 
 
-def level(column: int, row: int, box: Box, margin: float, feather: float, *, ellipse: bool) -> int:
+def level(column: int, row: int, box: Box, scale: float, feather: float, *, ellipse: bool) -> int:
     """What one pixel of the mask should be: by the point of it that is nearest to the centre."""
     x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    factor = margin * math.sqrt(2) / 1.3 if ellipse else margin
+    factor = scale * math.sqrt(2) / 1.3 if ellipse else scale
     a, b = factor * box.width / 2, factor * box.height / 2
     dx, dy = (max(0.0, abs(p + 0.5 - c) - 0.5) for p, c in ((column, x), (row, y)))
     if ellipse:
@@ -31,15 +31,15 @@ def level(column: int, row: int, box: Box, margin: float, feather: float, *, ell
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
-@pytest.mark.parametrize(("margin", "feather"), [(1.3, 0), (1.0, 0), (1.2, 3.5), (1.1, 0.7)])
+@pytest.mark.parametrize(("scale", "feather"), [(1.3, 0), (1.0, 0), (1.2, 3.5), (1.1, 0.7)])
 @pytest.mark.parametrize("at", [(0, 0), (-14, 2), (20, -9), (15, 14)])
 def test_every_pixel_is_what_its_distance_says(
-    shape: Shape, margin: float, feather: float, at: tuple[int, int]
+    shape: Shape, scale: float, feather: float, at: tuple[int, int]
 ) -> None:
     box = Box(BOX.x0 + at[0], BOX.y0 + at[1], BOX.x1 + at[0], BOX.y1 + at[1], 1)
-    mask = rasterize([box], width=W, height=H, shape=shape, margin=margin, feather=feather)
+    mask = rasterize([box], width=W, height=H, shape=shape, scale=scale, feather=feather)
     wanted = [
-        [level(x, y, box, margin, feather, ellipse=shape == "ellipse") for x in range(W)]
+        [level(x, y, box, scale, feather, ellipse=shape == "ellipse") for x in range(W)]
         for y in range(H)
     ]
     assert np.abs(mask.astype(int) - np.array(wanted)).max() <= 1
@@ -48,30 +48,30 @@ def test_every_pixel_is_what_its_distance_says(
 
 def test_with_a_feather_a_pixel_that_the_edge_only_touches_is_covered() -> None:
     box = Box(10, 8, 20, 16, 1)
-    mask = rasterize([box], width=W, height=H, shape="box", feather=0.5, margin=1)
+    mask = rasterize([box], width=W, height=H, shape="box", feather=0.5, scale=1)
     wanted = np.zeros((H, W), np.uint8)
     wanted[7:17, 9:21] = 255
     assert np.array_equal(mask, wanted) and mask.dtype == np.uint8
 
 
-def test_shape_margin_and_feather_are_those_of_the_documentation() -> None:
-    plain = rasterize([BOX], width=W, height=H)
+def test_an_ellipse_without_feather_is_drawn_unless_told_otherwise() -> None:
+    plain = rasterize([BOX], width=W, height=H, scale=1.3)
     assert np.array_equal(
-        plain, rasterize([BOX], width=W, height=H, shape="ellipse", margin=1.3, feather=0)
+        plain, rasterize([BOX], width=W, height=H, shape="ellipse", scale=1.3, feather=0)
     )
     frame = Box(10, 10, 30, 20, 1, label="frame")  # a frame is no ellipse
     assert np.array_equal(
-        rasterize([frame], width=W, height=H),
-        rasterize([frame], width=W, height=H, shape="box"),
+        rasterize([frame], width=W, height=H, scale=1.3),
+        rasterize([frame], width=W, height=H, shape="box", scale=1.3),
     )
 
 
 def test_a_soft_mask_is_added_unchanged_and_never_takes_away() -> None:
     soft = np.arange(H * W, dtype=np.int64).reshape(H, W).astype(np.uint8)
-    alone = rasterize([], width=W, height=H, strength=soft)
+    alone = rasterize([], width=W, height=H, strength=soft, scale=1.3)
     assert np.array_equal(alone, soft)
-    both = rasterize([BOX], width=W, height=H, strength=soft)
-    assert np.array_equal(both, np.maximum(soft, rasterize([BOX], width=W, height=H)))
+    both = rasterize([BOX], width=W, height=H, strength=soft, scale=1.3)
+    assert np.array_equal(both, np.maximum(soft, rasterize([BOX], width=W, height=H, scale=1.3)))
 
 
 @pytest.mark.parametrize(("rows", "drawn"), [(14, True), (15, False)])
@@ -81,39 +81,41 @@ def test_a_box_with_less_than_15_in_100_of_silhouette_is_drawn_whole(
     outline = np.zeros((120, 160), np.uint8)
     outline[10 : 10 + rows, 20:30] = 1
     box = Box(20, 10, 30, 110, 1, label="person")
-    mask = rasterize([box], width=160, height=120, shape="silhouette", mask=outline, margin=1)
+    mask = rasterize([box], width=160, height=120, shape="silhouette", mask=outline, scale=1)
     assert bool(mask[60, 25]) is drawn
     half_outside = Box(-10, 10, 30, 110, 1, label="person")  # only what is in the frame counts
     outline[:] = 0
     outline[10 : 10 + 3 * rows, 0:10] = 1
     shown = rasterize(
-        [half_outside], width=160, height=120, shape="silhouette", mask=outline, margin=1
+        [half_outside], width=160, height=120, shape="silhouette", mask=outline, scale=1
     )
     assert bool(shown[60, 28]) is drawn
 
 
 def test_a_silhouette_grows_by_a_share_of_a_tenth_of_the_frame() -> None:
-    """At a margin of 1.6 in 100 rows: .3 of 10 pixels; the feather begins there."""
+    """At a scale of 1.6 in 100 rows: .3 of 10 pixels; the feather begins there."""
     outline = np.zeros((100, 80), np.uint8)
     outline[50, 40] = 9
-    given = {"width": 80, "height": 100, "shape": "silhouette", "mask": outline, "margin": 1.6}
+    given = {"width": 80, "height": 100, "shape": "silhouette", "mask": outline, "scale": 1.6}
     hard, soft = rasterize([], **given), rasterize([], **given, feather=4)
     y, x = np.mgrid[:100, :80]
     away = np.hypot(y - 50, x - 40)
     assert np.array_equal(hard, np.where(away <= 3, 255, 0))
     fade = 255 * (1 - (np.maximum(away - 3, 0)) / 4).clip(0, 1)
     assert np.abs(soft - fade).max() <= 1
-    same = rasterize([], **{**given, "margin": 0.5})  # a margin below 1 takes nothing away
+    same = rasterize([], **{**given, "scale": 0.5})  # a scale below 1 takes nothing away
     assert np.array_equal(same, np.where(away == 0, 255, 0))
 
 
 def test_silhouettes_of_all_and_of_nothing() -> None:
     for value in (0, 1):
         outline = np.full((H, W), value, np.uint8)
-        mask = rasterize([], width=W, height=H, shape="silhouette", mask=outline, feather=2)
+        mask = rasterize(
+            [], width=W, height=H, shape="silhouette", mask=outline, feather=2, scale=1.3
+        )
         assert (mask == 255 * value).all()
     for shape in ("ellipse", "box"):  # what is drawn into boxes takes no silhouette away
-        assert rasterize([], width=W, height=H, shape=shape, mask=outline).all()
+        assert rasterize([], width=W, height=H, shape=shape, mask=outline, scale=1.3).all()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_silhouettes_stand_for_people_of_their_own_source_alone(
     outline = np.zeros((H, W), np.uint8)
     outline[10:30, 10:20] = 255
     box = Box(10, 10, 30, 30, 1, label=label, whole=whole)
-    mask = rasterize([box], width=W, height=H, shape="silhouette", mask=outline, margin=1)
+    mask = rasterize([box], width=W, height=H, shape="silhouette", mask=outline, scale=1)
     assert (mask[10:30, 10:20] == 255).all()
     assert (mask[10:30, 10:30] == 255).all() is np.bool_(drawn)
 
@@ -174,6 +176,6 @@ def test_a_pixel_of_a_resized_mask_is_covered_from_a_half() -> None:
 def test_a_silhouette_of_nothing_or_of_all_stays_so(level: int, feather: float) -> None:
     silhouette = np.full((H, W), level, np.uint8)
     drawn = rasterize(
-        [], width=W, height=H, shape="silhouette", margin=1.6, feather=feather, mask=silhouette
+        [], width=W, height=H, shape="silhouette", scale=1.6, feather=feather, mask=silhouette
     )
     assert drawn.dtype == np.uint8 and drawn.shape == (H, W) and (drawn == level).all()

@@ -93,7 +93,7 @@ def test_moving_camera_hides_the_whole_frame(pan: int) -> None:
     assert all(m.background_unknown for m in _foregrounds(frames))
     for region in People(detector="motion")(frames):
         assert region.full_frame
-        assert (rasterize(region.boxes, width=W, height=H) == 255).all()
+        assert (rasterize(region.boxes, width=W, height=H, scale=1.3) == 255).all()
 
 
 def test_change_of_light_hides_the_whole_frame() -> None:
@@ -116,7 +116,7 @@ def test_short_shot_is_hidden_whole() -> None:
 def test_tracks_of_both_detectors_are_distinct() -> None:
     regions = list(People(detector="hog")(_walker(40)))
     for t, region in enumerate(regions):
-        mask = rasterize(region.boxes, width=W, height=H, shape="box", margin=1.1)
+        mask = rasterize(region.boxes, width=W, height=H, shape="box", scale=1.1)
         assert mask[40:120, _place(t) + 15].all()
         tracks = [box.track for box in region.boxes]
         assert len(set(tracks)) == len(tracks)
@@ -189,7 +189,7 @@ def test_whom_a_network_misses_is_hidden_though_another_outline_lies_in_their_bo
     frames = ((ArrayFrame(np.full((200, 200, 3), t, np.uint8)), False) for t in range(17))
     for number, region in enumerate(source(frames)):
         mask = rasterize(
-            region.boxes, width=200, height=200, shape="silhouette", margin=1.6, mask=region.mask
+            region.boxes, width=200, height=200, shape="silhouette", scale=1.6, mask=region.mask
         )
         assert (mask[50:170, 70:110] == 255).all(), number
 
@@ -210,7 +210,7 @@ def test_who_has_no_outline_is_hidden_in_frames_of_the_detector(
     black = ArrayFrame(np.full((200, 200, 3), 8, np.uint8))
     for number, region in enumerate(source((black, False) for _ in range(9))):
         mask = rasterize(
-            region.boxes, width=200, height=200, shape="silhouette", margin=1.6, mask=region.mask
+            region.boxes, width=200, height=200, shape="silhouette", scale=1.6, mask=region.mask
         )
         if region.detected or tracking:
             assert (mask[50:170, 70:110] == 255).all(), number

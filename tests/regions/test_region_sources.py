@@ -127,7 +127,8 @@ def test_moving_face_is_covered_in_every_frame(every: int) -> None:
     regions = list(Faces(every=every, threshold=0.3)(pictures))
     for region, place in zip(regions, places, strict=True):
         x, y = _face_at(*place)
-        assert rasterize(region.boxes, width=W, height=H)[y - 8 : y + 8, x - 6 : x + 6].all()
+        mask = rasterize(region.boxes, width=W, height=H, scale=1.3)
+        assert mask[y - 8 : y + 8, x - 6 : x + 6].all()
     assert [r.detected for r in regions] == [t % every == 0 or t == 29 for t in range(30)]
     assert len({box.track for region in regions for box in region.boxes}) == 1
 
@@ -140,7 +141,7 @@ def test_missed_frames_are_interpolated() -> None:
     for t in range(12, 20):
         x, y = _face_at(*places[t])
         assert not off[t].boxes
-        assert rasterize(on[t].boxes, width=W, height=H)[y, x] == 255
+        assert rasterize(on[t].boxes, width=W, height=H, scale=1.3)[y, x] == 255
         assert on[t].boxes[0].source == "interpolated"
 
 
@@ -193,16 +194,16 @@ def test_boxes_are_written_of_what_has_none() -> None:
     assert found[0] == own and {box.label for box in found[1:]} == {"template"}
     edges = {(box.x0, box.y0, box.x1, box.y1) for box in found[1:]}
     assert edges == {(30, 10, 50, 20), (70, 60, 71, 61)}
-    mask = rasterize(found[1:], **size, shape="ellipse")
+    mask = rasterize(found[1:], **size, shape="ellipse", scale=1.3)
     assert np.array_equal(mask > 0, strength >= 128)
     silhouettes = np.zeros((H, W), np.uint8)
     silhouettes[5:45, 3:25], silhouettes[90:99, 100:120] = 255, 1  # of `own`, and of who has no box
     found = exported_boxes(Region(boxes=(own,), mask=silhouettes), **size)
     assert found[0] == own and [box.label for box in found] == ["person"] * len(found)
-    mask = rasterize(found, **size, shape="ellipse")
+    mask = rasterize(found, **size, shape="ellipse", scale=1.3)
     assert (mask[silhouettes > 0] == 255).all() and (mask > 0).sum() < 3 * (silhouettes > 0).sum()
     (whole,) = exported_boxes(Region(full_frame=True, detected=False), **size)
-    assert (rasterize([whole], **size, shape="ellipse", margin=1) == 255).all()
+    assert (rasterize([whole], **size, shape="ellipse", scale=1) == 255).all()
     assert whole.source == "interpolated"
     assert exported_boxes(Region(boxes=(whole,), full_frame=True), **size) == (whole,)
 
@@ -221,6 +222,6 @@ def test_real_faces_stay_covered_with_a_keyframe_in_three() -> None:
     dense = list(Faces(every=1, threshold=0.5, track=False)(pictures))
     sparse = list(Faces(every=3)(pictures))
     for a, b in zip(dense, sparse, strict=True):
-        mask = rasterize(b.boxes, width=176, height=144)
-        true = rasterize(a.boxes, width=176, height=144, margin=1, shape="box")
+        mask = rasterize(b.boxes, width=176, height=144, scale=1.3)
+        true = rasterize(a.boxes, width=176, height=144, scale=1, shape="box")
         assert (mask[true > 0] > 0).mean() > 0.98

@@ -43,7 +43,7 @@ def picture(turn: int, *, high: int = 200) -> np.ndarray:
 def covered(boxes: Sequence[Box], turn: int) -> bool:
     """Whether the face is hidden in a picture that was turned."""
     wide, high = (W, H) if turn in (0, 180) else (H, W)
-    mask = turned(rasterize(boxes, width=wide, height=high), 360 - turn)
+    mask = turned(rasterize(boxes, width=wide, height=high, scale=1.3), 360 - turn)
     return bool(mask[TOP + 13 : TOP + 30, LEFT + 18 : LEFT + 32].min() == 255)
 
 

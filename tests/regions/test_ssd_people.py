@@ -214,13 +214,13 @@ def test_parts_hide_all_of_somebody_of_whom_the_box_is_unsure(
     assert (regions[0].mask[10:50, 10:30] > 0).all()
 
 
-@pytest.mark.parametrize("margin", [1.0, 1.6])
-def test_a_close_person_who_is_a_box_alone_is_hidden_to_its_edges(margin: float) -> None:
+@pytest.mark.parametrize("scale", [1.0, 1.6])
+def test_a_close_person_who_is_a_box_alone_is_hidden_to_its_edges(scale: float) -> None:
     """Higher than most of the frame: what is grown is a share of the frame's height."""
     tracker = _BoxesAlone(lambda t: [Box(20, 0, 76, 64, 0.9, label="person")])
     region = frame_region(_run(tracker, 2)[0])
     mask = rasterize(
-        region.boxes, width=W, height=H, shape="silhouette", margin=margin, mask=region.mask
+        region.boxes, width=W, height=H, shape="silhouette", scale=scale, mask=region.mask
     )
     assert (mask[:, 20:76] == 255).all()
 

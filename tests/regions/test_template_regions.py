@@ -224,7 +224,7 @@ def test_source_can_be_pickled() -> None:
 def test_strengths_reach_the_mask_unchanged() -> None:
     ramp = np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))
     for shape in ("ellipse", "box", "silhouette"):
-        mask = rasterize([], width=W, height=H, shape=shape, margin=1.6, feather=4, strength=ramp)
+        mask = rasterize([], width=W, height=H, shape=shape, scale=1.6, feather=4, strength=ramp)
         assert np.array_equal(mask, ramp)
 
 

@@ -17,13 +17,13 @@ Detections = list[tuple[list[Box] | None, bool]]
 W, H = 640, 480
 
 
-def _covers(boxes: list[Box], true: Box, margin: float = 1.3) -> bool:
-    """Whether one box, with the default margin, covers the visible part of the true one."""
+def _covers(boxes: list[Box], true: Box, scale: float = 1.3) -> bool:
+    """Whether one box, at a scale of 1.3, covers the visible part of the true one."""
     inside = true.clip(W, H)
     assert inside is not None
     for box in boxes:
         x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-        w, h = margin * box.width / 2, margin * box.height / 2
+        w, h = scale * box.width / 2, scale * box.height / 2
         if x - w <= inside.x0 and inside.x1 <= x + w and y - h <= inside.y0 and inside.y1 <= y + h:
             return True
     return False
@@ -213,12 +213,12 @@ def test_longer_gap_stays_open_except_its_ends() -> None:
 
 
 def test_mask_of_an_interpolated_box_covers_the_true_box() -> None:
-    """To the pixel, at the default margin."""
+    """To the pixel, at a scale of 1.3."""
     path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
     detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
     for boxes, box in zip(track_boxes(detections, TrackingRules()), path, strict=True):
         true, hidden = (
-            rasterize(b, width=W, height=H, margin=m, shape=s)
+            rasterize(b, width=W, height=H, scale=m, shape=s)
             for b, m, s in [([box], 1, "box"), (boxes, 1.3, "ellipse")]
         )
         assert (hidden[true > 0] == 255).all()

@@ -41,7 +41,7 @@ def mask_of(source: Any, **given: Any) -> Any:
     (region,) = source([SimpleNamespace(width=SIZE[0], height=SIZE[1])])
     drawn = {"shape": source.shape, **given}
     return rasterize(
-        region.boxes, width=SIZE[0], height=SIZE[1], mask=region.mask, margin=1.3, **drawn
+        region.boxes, width=SIZE[0], height=SIZE[1], mask=region.mask, scale=1.3, **drawn
     )
 
 

@@ -56,7 +56,7 @@ class Cover(NamedTuple):
 
     # What is drawn into a box; silhouettes where the region source gives outlines.
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
-    margin: float = RegionConfig.mask_scale  # the box is grown by this factor about its centre
+    scale: float = RegionConfig.mask_scale  # the box is grown by this factor about its centre
     feather: float = RegionConfig.feather  # pixels over which the mask fades, outwards only
     within: U8 | None = None  # (H, W), hide only where it is not 0; None: anywhere
     outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
@@ -64,7 +64,7 @@ class Cover(NamedTuple):
     def _parts(self) -> tuple[Any, ...]:
         within = self.within
         image = None if within is None else (within.shape, within.tobytes())
-        return self.shape, self.margin, self.feather, image, self.outside
+        return self.shape, self.scale, self.feather, image, self.outside
 
     def __eq__(self, other: object) -> bool:  # an image has no truth value to compare by
         return isinstance(other, Cover) and self._parts() == other._parts()
@@ -368,7 +368,7 @@ def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 
             width=width,
             height=height,
             shape=cover.shape,
-            margin=cover.margin,
+            scale=cover.scale,
             feather=cover.feather,
             mask=region.mask,
             strength=region.strength,

@@ -1,7 +1,7 @@
 """Hide some people by another method than the rest.
 
 Where the mask lies in the boxes of chosen tracks, their method's pixels are put in place of the
-main one's. Both hide: what lies outside of the boxes, grown by a margin, stays the main method's.
+main one's. Both hide: what lies outside of the boxes, scaled up, stays the main method's.
 Faces that are found beside people have numbers of their own, so tracks go with a label.
 """
 
@@ -19,7 +19,7 @@ from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
 
 U8 = NDArray[np.uint8]
-MARGIN = 1.3  # factor on the boxes of chosen tracks: silhouettes are grown beyond theirs too
+SCALE = 1.3  # factor on the boxes of chosen tracks: silhouettes are grown beyond theirs too
 
 
 class TrackMethod(NamedTuple):
@@ -92,4 +92,4 @@ class TrackMethods:
 
 
 def _drawn(boxes: Iterable[Box], *, width: int, height: int) -> U8:
-    return rasterize(boxes, width=width, height=height, shape="box", margin=MARGIN)
+    return rasterize(boxes, width=width, height=height, shape="box", scale=SCALE)

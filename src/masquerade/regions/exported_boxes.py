@@ -32,7 +32,7 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
         beyond = (region.mask > 0) * np.uint8(255)
         for box in boxes:
             beyond[box_pixels(box)] = 0
-        # of a person, which grows by the margin as the mask does
+        # of a person, which is scaled as the mask is
         boxes += _boxes_around(beyond, source, "person")
     if region.strength is not None:
         boxes += _boxes_around(region.strength, source, "template")

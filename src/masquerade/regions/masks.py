@@ -13,7 +13,7 @@ from masquerade.regions.boxes import Box
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Shape = Literal["ellipse", "box", "silhouette"]
-ELLIPSE = sqrt(2) / 1.3  # at a margin of 1.3 the ellipse goes through the corners of the box
+ELLIPSE = sqrt(2) / 1.3  # at a scale of 1.3 the ellipse goes through the corners of the box
 ROUNDING = 1e-4  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
 OUTLINED_LABELS = ("person", "hand", "part")
@@ -28,7 +28,7 @@ def rasterize(
     width: int,
     height: int,
     shape: Shape = "ellipse",
-    margin: float = 1.3,
+    scale: float,
     feather: float = 0,
     mask: Mask | None = None,
     strength: Mask | None = None,
@@ -39,30 +39,30 @@ def rasterize(
         boxes: what to cover, in pixels.
         width: W, in pixels.
         height: H, in pixels.
-        shape: `ellipse` (at a margin of 1.3 through the corners of the box, as chins and
+        shape: `ellipse` (at a scale of 1.3 through the corners of the box, as chins and
             foreheads need), `box`, or `silhouette`, which leaves out boxes of people and hands
             whose silhouettes are in the mask, and draws all others.
-        margin: factor on a box's width and height, about its centre; a silhouette grows alike.
+        scale: factor on a box's width and height, about its centre; a silhouette grows alike.
         feather: pixels over which the edge fades, outwards only: inside all is 255.
         mask: (H, W) silhouettes, nonzero on them; hidden whatever the shape.
         strength: (H, W), 0 to 255, a soft mask added unchanged: neither grown nor thresholded.
     """
     out = np.zeros((height, width), np.uint8)
     if mask is not None:
-        out = _grow_silhouette(mask, margin, feather)
+        out = _grow_silhouette(mask, scale, feather)
     for box in drawn_boxes(boxes, shape=shape, mask=mask):
         if box.label in (*SIZED_LABELS, "frame"):
-            own = 1.0 if box.label in SIZED_LABELS else margin
+            own = 1.0 if box.label in SIZED_LABELS else scale
             _draw(out, box, own, feather, ellipse=False)
             continue
         # A silhouette may lack a face that was detected beside it. One that lies beside them all is
         # hidden as wide as its box, and as high as faces alone are.
         face = shape == "silhouette" and box.label == "face"
         if shape == "ellipse" or face:
-            _draw(out, box, ELLIPSE * margin, feather, ellipse=True)
-        # beside faces lines of text keep their corners, which an ellipse at a small margin has not
+            _draw(out, box, ELLIPSE * scale, feather, ellipse=True)
+        # beside faces lines of text keep their corners, which an ellipse at a small scale has not
         if (shape != "ellipse" or box.label == "text") and not (face and covers(mask, box)):
-            _draw(out, box, margin, feather, ellipse=False)
+            _draw(out, box, scale, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
     return out
@@ -133,9 +133,9 @@ def _silhouette_share(silhouette: Mask, box: Box) -> float:
     return float(np.count_nonzero(part)) / part.size
 
 
-def _grow_silhouette(silhouette: Mask, margin: float, feather: float) -> Mask:
-    """Dilate by what the margin adds to a part of a tenth of the frame's height, and feather."""
-    radius = max(0.0, margin - 1) / 2 * silhouette.shape[0] / 10
+def _grow_silhouette(silhouette: Mask, scale: float, feather: float) -> Mask:
+    """Dilate by what the scale adds to a part of a tenth of the frame's height, and feather."""
+    radius = max(0.0, scale - 1) / 2 * silhouette.shape[0] / 10
     out = np.zeros_like(silhouette)
     x, y, wide, high = cv2.boundingRect(silhouette)
     if not wide:

@@ -208,7 +208,7 @@ def _cut(
             width=width,
             height=height,
             shape="box",
-            margin=NEAR,
+            scale=NEAR,
         )
         for boxes in (hidden, shown)
     )
