@@ -49,7 +49,7 @@ def published(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], 
 
 
 def raw_people(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
-    comparison = RawComparison(people="recovered", whole=True)
+    comparison = RawComparison(people="recovered", full_frame=True)
 
     def one(number: int) -> None:
         frame = FRAME.copy()

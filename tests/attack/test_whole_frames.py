@@ -48,7 +48,7 @@ def test_another_contrast_hides_no_detail(gain: float, blurred: bool) -> None:
     raw = cv2.resize(draw.integers(0, 256, (60, 80, 3), np.uint8), (320, 240))
     shown = cv2.GaussianBlur(raw, (0, 0), 6) if blurred else raw
     published = np.asarray((shown.astype(np.float64) - 127.5) * gain + 127.5, np.uint8)
-    compared = RawComparison(whole=True)
+    compared = RawComparison(full_frame=True)
     compared.compare(0, published, [raw])
     (found,) = [one for one in compared.findings() if one.attack == "raw frame"]
     assert found.level == ("nothing" if blurred else "recovered")

@@ -150,11 +150,11 @@ def test_what_was_found_is_kept_in_pixels_of_the_copy() -> None:
     assert found.boxes.tolist() == [[4, 2, 30, 45], [-1, 0, 2.5, 3], [0, 0, 0.5, 0.5]]
     assert found.boxes.dtype == np.float32
     assert found.tracks.tolist() == [track_key(box) for box in region.boxes]
-    assert found.silhouette is None and found.whole is False
+    assert found.silhouette is None and found.full_frame is False
     assert one.found_in(Region()).boxes.shape == (0, 4)
-    assert one.found_in(Region(full_frame=True)).whole is True
-    one = check(whole=True)
-    assert one.found_in(region).whole is True
+    assert one.found_in(Region(full_frame=True)).full_frame is True
+    one = check(full_frame=True)
+    assert one.found_in(region).full_frame is True
 
 
 @pytest.mark.parametrize("shape", ["box", "silhouette"])
@@ -177,7 +177,7 @@ def test_boxes_are_compared_that_no_silhouette_stands_for() -> None:
     outline[:, :30] = 255
     edges = (10, 0, 40, 40)  # two thirds of it lie on the silhouette
     boxes = tuple(
-        Box(*edges, 1, track=number, label=label, whole=whole)
+        Box(*edges, 1, track=number, label=label, always_drawn=whole)
         for number, (label, whole) in enumerate(
             [("text", False), ("person", False), ("person", True), ("part", False), ("face", False)]
         )
@@ -298,7 +298,7 @@ def test_of_a_whole_frame_every_ninth_window_is_measured(
     expected = plain_measure(before, after, mask)
     found = remaining_detail(source_detail(before, mask), after)
     assert found == expected  # a box that fills the picture
-    found = remaining_detail(source_detail(before, mask, whole=True), after)
+    found = remaining_detail(source_detail(before, mask, full_frame=True), after)
     assert found == plain_measure(before, after, mask, step=3 if size[0] >= 90 else 1)
     if size[0] > 200:  # so that the shares are those of all windows
         assert 9000 < expected[0] < mask.size and expected[1] >= expected[2]

@@ -136,7 +136,7 @@ def test_silhouettes_stand_for_people_of_their_own_source_alone(
 ) -> None:
     outline = np.zeros((H, W), np.uint8)
     outline[10:30, 10:20] = 255
-    box = Box(10, 10, 30, 30, 1, label=label, whole=whole)
+    box = Box(10, 10, 30, 30, 1, label=label, always_drawn=whole)
     mask = rasterize([box], width=W, height=H, shape="silhouette", mask=outline, scale=1)
     assert (mask[10:30, 10:20] == 255).all()
     assert (mask[10:30, 10:30] == 255).all() is np.bool_(drawn)

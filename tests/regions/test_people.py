@@ -198,7 +198,7 @@ class _OneOutline(_TwoPeople):
     """Finds both people in every frame, and of the left one a box without an outline."""
 
     def segment(self, frame: Any) -> Any:
-        left = Box(60, 40, 120, 180, 0.9, label="person", whole=True)
+        left = Box(60, 40, 120, 180, 0.9, label="person", always_drawn=True)
         return [left, Box(100, 40, 160, 180, 0.9, label="person")], super().segment(frame)[1]
 
 

@@ -165,7 +165,7 @@ class RawComparison:
     Args:
         extra_seconds: seconds of the raw video after the end of the published one, 0 or more.
         people: what it means that somebody is unchanged; None: look for no people.
-        whole: whether all of every frame was to be hidden, so that any detail counts.
+        full_frame: whether all of every frame was to be hidden, so that any detail counts.
         text: finders, where lines of text were to be hidden; None: text is not compared.
 
     Raises:
@@ -174,7 +174,7 @@ class RawComparison:
 
     extra_seconds: float = 0.0
     people: Level | None = "left"
-    whole: bool = False
+    full_frame: bool = False
     text: Finders | None = None
     _frames: WholeFrames = field(default_factory=WholeFrames)
     _faces: _Seen = field(default_factory=_Seen)
@@ -201,7 +201,7 @@ class RawComparison:
         height, width = published.shape[:2]
         sized = [at_size(one, (width, height)) for one in raw]
         recoloured, differs = self._without_colour_change(published, sized)
-        if self.whole:
+        if self.full_frame:
             self._frames.look(number, published, recoloured)
         if self._text is not None:
             self._text.look(number, published, sized, raw[0])
@@ -274,7 +274,7 @@ class RawComparison:
                 says += f" {self._turned} frames are mirrored or turned, and were compared with "
                 says += "raw ones that were, too."
             found = [replace(found[0], says=f"{found[0].says} {says}")]
-        if self.whole:
+        if self.full_frame:
             found.append(self._frames.finding())
         if self._text is not None:
             found.append(self._text.finding())

@@ -393,7 +393,7 @@ class _FrameAttacks:
             compared = RawComparison(
                 extra_seconds=extra_seconds,
                 people="recovered" if "person" in hidden else left,
-                whole=not own_output and hides_whole_frames(path, config.hidden),
+                full_frame=not own_output and hides_whole_frames(path, config.hidden),
                 text=finders if "text" in hidden.intersection(finders.kinds) else None,
             )
         else:

@@ -23,13 +23,13 @@ class FoundRegions(NamedTuple):
     boxes: NDArray[np.float32]  # (N, 4), x0, y0, x1, y1
     tracks: NDArray[np.int64]  # (N,); -1: none
     silhouette: NDArray[np.bool_] | None  # (h, w)
-    whole: bool
+    full_frame: bool  # all of it is hidden
 
     @property
     def empty(self) -> bool:
         """Whether nothing was found."""
         drawn = self.silhouette is not None and self.silhouette.any()
-        return not (self.whole or drawn or len(self.boxes))
+        return not (self.full_frame or drawn or len(self.boxes))
 
 
 class FoundRegionsFile:
@@ -44,7 +44,7 @@ class FoundRegionsFile:
         packed = b""
         if found.silhouette is not None:
             packed = zlib.compress(np.packbits(found.silhouette).tobytes(), 1)
-        head = np.array([len(found.boxes), len(packed), found.whole], np.int64)
+        head = np.array([len(found.boxes), len(packed), found.full_frame], np.int64)
         for part in (head, found.tracks, found.boxes):
             self._file.write(part.tobytes())
         self._file.write(packed)
@@ -64,7 +64,7 @@ class FoundRegionsFile:
         """Yield what was found, in order."""
         self._file.seek(0)
         while head := self._file.read(24):
-            boxes, size, whole = np.frombuffer(head, np.int64).tolist()
+            boxes, size, full_frame = np.frombuffer(head, np.int64).tolist()
             tracks = np.frombuffer(self._file.read(8 * boxes), np.int64)
             corners = np.frombuffer(self._file.read(16 * boxes), np.float32).reshape(-1, 4)
             silhouette = None
@@ -72,7 +72,7 @@ class FoundRegionsFile:
                 bits = np.frombuffer(zlib.decompress(packed), np.uint8)
                 flat = np.unpackbits(bits, count=self._width * self._height)
                 silhouette = flat.reshape(self._height, self._width) > 0
-            yield FoundRegions(corners, tracks, silhouette, bool(whole))
+            yield FoundRegions(corners, tracks, silhouette, bool(full_frame))
 
     def close(self) -> None:
         """Forget everything."""

@@ -163,8 +163,8 @@ class LiveRun:
                 f"seconds of this source: give --max-latency {2 * needed:.1f}, or another method."
             )
         self._cover = cover_of(config, pipeline.regions)
-        shape, whole = self._cover.shape, method.full_frame
-        self._detail = FrameDetail(size=self._size, shape=shape, whole=whole)
+        shape, full_frame = self._cover.shape, method.full_frame
+        self._detail = FrameDetail(size=self._size, shape=shape, full_frame=full_frame)
         # It draws the frame anew, whoever is found.
         self._draws = method.full_frame or method.regions_only
         self._judge = LiveJudge()

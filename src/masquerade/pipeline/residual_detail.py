@@ -154,16 +154,16 @@ class FrameDetail:
         size: (width, height) of the upright frames.
         shape: what is drawn into a box: `ellipse`, `box` or `silhouette`.
         within: (H, W), nothing is hidden where it is 0; None: anywhere.
-        whole: the method rewrites whole frames, whatever was found.
+        full_frame: the method rewrites whole frames, whatever was found.
     """
 
     def __init__(
-        self, *, size: tuple[int, int], shape: str, within: Any = None, whole: bool = False
+        self, *, size: tuple[int, int], shape: str, within: Any = None, full_frame: bool = False
     ) -> None:
         self._scale = min(1.0, SHORT / min(size))
         width, height = (max(1, round(side * self._scale)) for side in size)
         self.size = width, height
-        self._shape, self._whole = shape, whole
+        self._shape, self._full_frame = shape, full_frame
         self._within = np.ones((height, width), bool)
         if within is not None:
             self._within = self._shrink(within) > 0
@@ -171,7 +171,7 @@ class FrameDetail:
     def of_source(self, before: F32, found: FoundRegions) -> list[RegionDetail]:
         """The detail of each region that was found in a frame, given the luma of its copy."""
         return [
-            (track, place, source_detail(before[place], mask, whole=found.whole))
+            (track, place, source_detail(before[place], mask, full_frame=found.full_frame))
             for track, place, mask in self._regions(found)
         ]
 
@@ -184,11 +184,11 @@ class FrameDetail:
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
         found = drawn_boxes(region.boxes, shape=self._shape, mask=region.mask)
-        whole = self._whole or region.full_frame
+        full_frame = self._full_frame or region.full_frame
         drawn = region.strength
         if region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
-        silhouette = None if drawn is None or whole else self._shrink(drawn) >= HIDDEN
+        silhouette = None if drawn is None or full_frame else self._shrink(drawn) >= HIDDEN
         if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
             faces = [box for box in found if box.label == "face"]  # hidden beside people
             frame = region.mask.shape[1], region.mask.shape[0]
@@ -197,7 +197,7 @@ class FrameDetail:
         boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in found], np.float32)
         tracks = np.array([track_key(box) for box in found], np.int64)
         return FoundRegions(
-            boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
+            boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, full_frame
         )
 
     def _shrink(self, mask: Mask) -> Any:
@@ -223,7 +223,7 @@ class FrameDetail:
         """The track of each region, where it lies, and its pixels there."""
         width, height = self.size
         everywhere = slice(0, height), slice(0, width)
-        if found.whole:
+        if found.full_frame:
             yield ALL_TRACKS, everywhere, self._within
             return
         if found.silhouette is not None:
@@ -250,7 +250,7 @@ class DetailCheck:
         size: (width, height) of the upright frames.
         shape: what is drawn into a box: `ellipse`, `box` or `silhouette`.
         within: (H, W), nothing is hidden where it is 0; None: anywhere.
-        whole: the method rewrites whole frames, whatever was found.
+        full_frame: the method rewrites whole frames, whatever was found.
     """
 
     def __init__(
@@ -260,10 +260,10 @@ class DetailCheck:
         size: tuple[int, int],
         shape: str,
         within: Any = None,
-        whole: bool = False,
+        full_frame: bool = False,
     ) -> None:
         self._name = name
-        self._detail = FrameDetail(size=size, shape=shape, within=within, whole=whole)
+        self._detail = FrameDetail(size=size, shape=shape, within=within, full_frame=full_frame)
         self.size = self._detail.size
         self._blank = np.zeros(self.size[::-1], np.float32)  # for frames in which nothing was found
         self._found = FoundRegionsFile(self.size)
@@ -413,11 +413,11 @@ class DetailCheck:
 
 
 def source_detail(
-    before: F32, mask: NDArray[np.bool_], *, whole: bool = False
+    before: F32, mask: NDArray[np.bool_], *, full_frame: bool = False
 ) -> SourceDetail | None:
     """The detail of the source's luma (h, w) inside a mask of its shape; None: there is none.
 
-    Of a `whole` frame only the windows around every third row and column are measured.
+    With `full_frame` only the windows around every third row and column are measured.
     """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
@@ -425,13 +425,13 @@ def source_detail(
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
     mask = mask[near]
-    whole = whole and bool(mask.all()) and min(mask.shape) >= WHOLE
-    inside, step = (None, STEP) if whole else (mask.astype(np.float32), 1)
+    coarse = full_frame and bool(mask.all()) and min(mask.shape) >= WHOLE
+    inside, step = (None, STEP) if coarse else (mask.astype(np.float32), 1)
     a = _detail(before[near], inside)
     aa = _window_mean(a * a, step)
     n = _whole_window_mean(mask.shape, step) if inside is None else _window_mean(inside)
     detailed = aa > MIN_DETAIL**2 * n
-    detailed = detailed if whole else mask & detailed
+    detailed = detailed if coarse else mask & detailed
     return SourceDetail(near, inside, step, a, aa, detailed) if detailed.any() else None
 
 

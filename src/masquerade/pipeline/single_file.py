@@ -226,7 +226,7 @@ class FileRun:
             size=(self.info.width, self.info.height),
             shape=self.cover.shape,
             within=within,
-            whole=self.anonymizer.full_frame,
+            full_frame=self.anonymizer.full_frame,
         )
         self.encoded = EncodedCheck(self.detail, self.timer)
 

@@ -49,7 +49,7 @@ class Box:
     track: int | None = None  # number of the track that it belongs to; None: unknown
     source: Source = "detected"  # or filled in by tracking: between detections, or beyond them
     label: str = "face"  # face, person, part (of one), hand, text, frame, drawn, template
-    whole: bool = False  # drawn even where silhouettes cover it: they are of other people
+    always_drawn: bool = False  # even where silhouettes cover it: they are of other people
 
     @property
     def width(self) -> float:
@@ -365,6 +365,6 @@ class BoxWriter(AbstractContextManager["BoxWriter"]):
 
 def _to_json(box: Box) -> str:
     fields = asdict(box)
-    del fields["whole"]  # the box is read without the silhouettes
+    del fields["always_drawn"]  # the box is read without the silhouettes
     edges = [fields.pop(key) for key in ("x0", "y0", "x1", "y1")]
     return json.dumps({"box": edges, **fields}, allow_nan=False)

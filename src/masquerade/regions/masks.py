@@ -78,7 +78,7 @@ def drawn_boxes(boxes: Iterable[Box], *, shape: str, mask: Mask | None) -> list[
     """
     if shape != "silhouette" or mask is None:
         return list(boxes)
-    return [box for box in boxes if box.whole or not is_outlined(box, mask)]
+    return [box for box in boxes if box.always_drawn or not is_outlined(box, mask)]
 
 
 def is_outlined(box: Box, mask: Mask) -> bool:

@@ -108,7 +108,9 @@ class TorchvisionPeople:
         each = (found["masks"][kept] >= 0.5)[:, 0].cpu().numpy()  # (N, h, w)
         areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
         small = each.sum(axis=(1, 2)) < MIN_SILHOUETTE * areas  # others may lie in the box, too
-        boxes = [replace(box, whole=bool(one)) for box, one in zip(boxes, small, strict=True)]
+        boxes = [
+            replace(box, always_drawn=bool(one)) for box, one in zip(boxes, small, strict=True)
+        ]
         inside = each.any(axis=0)  # (h, w)
         mask = cv2.resize(inside.astype(np.uint8) * 255, full, interpolation=cv2.INTER_NEAREST)
         return boxes, np.asarray(mask, np.uint8)

@@ -349,6 +349,7 @@ def track_regions(
         inside = tuple(box for box in clipped if box is not None)
         if mask is not None:  # others' silhouettes do not show whom the detector missed
             inside = tuple(
-                replace(one, whole=one.whole or one.source != "detected") for one in inside
+                replace(one, always_drawn=one.always_drawn or one.source != "detected")
+                for one in inside
             )
         yield frame, Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)

@@ -25,7 +25,7 @@ def default_shape(sources: Sequence[Any]) -> Shape:
 class Union:
     """The union of what several region sources find.
 
-    A box is drawn whole unless the source that found it gives its silhouette, so that nothing is
+    A box is always drawn unless the source that found it gives its silhouette, so that nothing is
     hidden less than by each source alone.
 
     Args:
@@ -71,7 +71,7 @@ def _as_one_of_several(regions: Iterator[Region], source: int) -> Iterator[Regio
             for some in (region.boxes, region.visible)
         )
         boxes = tuple(
-            replace(box, whole=True) if _is_without_silhouette(box, region.mask) else box
+            replace(box, always_drawn=True) if _is_without_silhouette(box, region.mask) else box
             for box in boxes
         )
         yield replace(region, boxes=boxes, people=people, visible=visible)

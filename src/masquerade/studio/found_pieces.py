@@ -124,7 +124,7 @@ def _arrays(regions: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
         "tracks": np.array([-1 if b.track is None else b.track for _, b in boxes], np.int64),
         "labels": np.array([b.label for _, b in boxes], "U8"),
         "sources": np.array([SOURCES.index(b.source) for _, b in boxes], np.int64),
-        "whole": np.array([b.whole for _, b in boxes], bool),
+        "whole": np.array([b.always_drawn for _, b in boxes], bool),
         "people": np.array([(t, p.track, p.score, *p.box) for t, p in people]).reshape(-1, 7),
         "landmarks": np.array([p.landmarks for _, p in people]).reshape(-1, 33, 5),
         "world": np.array([p.world for _, p in people]).reshape(-1, 33, 3),
@@ -146,11 +146,11 @@ def _regions(found: dict[str, Any]) -> list[Region]:
     boxes: list[list[Box]] = [[] for _ in found["flags"]]
     people: list[list[Person]] = [[] for _ in found["flags"]]
     given = (found[name] for name in ("boxes", "tracks", "labels", "sources", "whole"))
-    for (t, x0, y0, x1, y1, score), track, label, source, whole in zip(*given, strict=True):
+    for (t, x0, y0, x1, y1, score), track, label, source, drawn in zip(*given, strict=True):
         own = None if track < 0 else int(track)
         edges = Box(float(x0), float(y0), float(x1), float(y1), float(score), own)
         boxes[int(t)].append(
-            replace(edges, source=SOURCES[source], label=str(label), whole=bool(whole))
+            replace(edges, source=SOURCES[source], label=str(label), always_drawn=bool(drawn))
         )
     poses = zip(found["people"], found["landmarks"], found["world"], strict=True)
     for (t, track, score, *edges), landmarks, world in poses:
