@@ -67,12 +67,12 @@ class HandNetworks:
         """The landmarks (21, 2) of each hand of a picture (h, w, 3), and its score, 0 to 1."""
         found = []
         for palm in self._palms(pixels):
-            landmarks, score = self.look(pixels, palm_square(palm))
+            landmarks, score = self._landmarks(pixels, palm_square(palm))
             if score >= MIN_HAND:
                 found.append((landmarks, score))
         return found
 
-    def look(self, pixels: U8, square: Square) -> tuple[Array, float]:
+    def _landmarks(self, pixels: U8, square: Square) -> tuple[Array, float]:
         """Landmarks (21, 2) of the hand in a square, in pixels of the picture, and the score."""
         side = self._hands.side
         values, presence, *_ = self._hands(crop(pixels, square, side) / np.float32(255))

@@ -27,7 +27,7 @@ SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """One person in one frame; coordinates are in pixels of the picture that was looked at."""
+    """One person in one frame; coordinates are in pixels of the picture that the network ran on."""
 
     square: Square  # in which the network saw the person
     next_square: Square  # in which to look in the next frame
@@ -35,7 +35,7 @@ class Pose:
     landmarks: Array  # (33, 5): x, y, depth in pixels; visibility and presence, 0 to 1
     world: Array  # (33, 3), in metres, from the middle of the hips
     inside: U8  # (256, 256), 255 times the probability of the silhouette, in the square
-    interpolated: bool = False  # half-way between two, in a frame that no network looked at
+    interpolated: bool = False  # half-way between two, in a frame that no network ran on
 
     def silhouette(self, width: int, height: int, *, scale: float = 1.0) -> U8:
         """(height, width), 255 on the person, in a picture that is `scale` larger."""

@@ -1,6 +1,6 @@
 """Follows people through a video by their landmarks, in both directions of time.
 
-Two detectors run on keyframes. Between them the landmark network looks where the frame before says
+Two detectors run on keyframes. Between them the landmark network runs where the frame before says
 that the person will be, in every other frame only while the person moves little. Whoever is found
 first in frame t is looked for in the frames before t as well, and where the network loses a person,
 the silhouette is carried by optical flow. Who is detected without landmarks is followed as a box.
@@ -70,7 +70,7 @@ class PoseTrackingRules:
     gap: int  # longest run of frames without a person that is filled
     carry: int  # frames that a silhouette is carried after the last detection
     lookback: int  # and before the first
-    tiles: bool  # look for small people in tiles too
+    tiles: bool  # detect in tiles too, for small people
     # the detectors run on tiles and rotated copies, too, in the first of so many of their runs
     thorough_every: int = 1
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
@@ -146,7 +146,7 @@ class PoseTracker:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
         earlier: Earlier = {}
         links = BoxPoseLinks(earlier)
-        for_poses, for_boxes = tee(self._looked_at(frames, earlier))
+        for_poses, for_boxes = tee(self._processed(frames, earlier))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
         boxes = track_boxes(found, self.rules.of_boxes)
         late = delayed(for_poses, self.rules.delay)
@@ -158,8 +158,8 @@ class PoseTracker:
                 people.outlines = self.segment(people)
             yield people
 
-    def _looked_at(self, frames: Iterable[MarkedFrame], earlier: Earlier) -> Iterator[FramePeople]:
-        """Each frame as soon as it was looked at; later ones may still tell of its people."""
+    def _processed(self, frames: Iterable[MarkedFrame], earlier: Earlier) -> Iterator[FramePeople]:
+        """Each frame once the networks ran on it; later ones may still tell of its people."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
         run = _PoseTracks(self, earlier)
         with closing(run):
@@ -190,7 +190,7 @@ class PoseTracker:
         return self._segmentation(people.pixels, *people.canvas)
 
     def find_boxes(self, people: FramePeople, *, in_tiles: bool, turned: bool) -> list[Box]:
-        """The boxes of the people in a frame, best first; see `SsdPeople` for where it looks."""
+        """The boxes of the people in a frame, best first; see `SsdPeople` for the arguments."""
         frame, (height, width) = people.frame, people.pixels.shape[:2]
         rows, scores = self._boxes(people.pixels, in_tiles=in_tiles, turned=turned)
         full = frame.width, frame.height
@@ -231,7 +231,7 @@ class _PoseTracks:
     def step(self, waiting: deque[FramePeople], *, last: bool) -> None:
         """Find the people of the newest waiting frame, and correct those before it.
 
-        In the `last` frame of a shot the detectors look for those who came in since they last ran.
+        In the `last` frame of a shot the detectors run, as somebody may have come in since.
         """
         now = waiting[-1]
         now.earlier = self._earlier
@@ -279,11 +279,11 @@ class _PoseTracks:
             self._map(lambda track: self._follow_over_skipped(track, *frames[-3:]), followed)
             self._carry(frames[:-1], self._now - 1)
         else:
-            self._map(lambda track: self._look(track, now, self._now), followed)
+            self._map(lambda track: self._find_pose(track, now, self._now), followed)
         self._drop_doubles(now)
         return any(k.seen != self._now for k in followed)
 
-    def _look(self, track: _Track, people: FramePeople, t: int) -> Pose | None:
+    def _find_pose(self, track: _Track, people: FramePeople, t: int) -> Pose | None:
         """Find a followed person's pose in frame t; None if the person is lost."""
         pose = self._tracker.landmarks(people.pixels, track.square)
         if not continues(pose):
@@ -299,10 +299,10 @@ class _PoseTracks:
         Who moved little was half-way there; anybody else is looked for in it, too.
         """
         known, square = last.poses[track.number], track.square
-        found = self._look(track, now, self._now)
+        found = self._find_pose(track, now, self._now)
         if found is None:
-            if self._look(track, skipped, self._now - 1) is not None:
-                self._look(track, now, self._now)
+            if self._find_pose(track, skipped, self._now - 1) is not None:
+                self._find_pose(track, now, self._now)
             return
         if not moved_calmly(known, found):
             pose = self._tracker.landmarks(skipped.pixels, square)
@@ -410,7 +410,7 @@ class _PoseTracks:
         self._drop_unsupported(now)
 
     def _unposed_boxes(self, now: FramePeople) -> list[Square]:
-        """The squares of boxes in which nobody is posed, but for those just looked at."""
+        """The squares of boxes in which nobody is posed, but for those just tried."""
         self._without = [one for one in self._without if self._now - one[0] < RETRY_FRAMES]
         sure = [box for box in now.found if box.score >= POSED]
         squares = [_square(box, now) for box in now.without_silhouette(sure)]

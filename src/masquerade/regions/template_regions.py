@@ -134,22 +134,22 @@ class Templates:
         template = reduce(Template.merge, [*self._templates, *self._from_points(first)])
         between: list[_Between] = []  # frames since the last keyframe
         last: _Strengths | None = None
-        looked = before = None  # the times of the last keyframe and of the frame before, in seconds
+        keyframe_at = before = None  # seconds: of the last keyframe, and of the frame before
         for frame, cut in _drain(first, marked):
             small = _small(frame)
             if cut:
                 yield from self._end_of_shot(between, template)
                 between, last = [], None
             time = time_of(frame)
-            until_next = seconds_between(looked, time) + seconds_between(before, time)
+            until_next = seconds_between(keyframe_at, time) + seconds_between(before, time)
             now = None if last is None or self.every == 1 else last.warp(small)
             if now is not None and not self._is_keyframe(now, until_next):
                 between.append(_Between(frame, now))
             else:
-                now = self._look(frame, small, template)
+                now = self._strengths_of(frame, small, template)
                 yield from _back_from(now, between)
                 yield _region(frame, now.dilated(), cut=cut, keyframe=True)
-                between, looked = [], time
+                between, keyframe_at = [], time
             last, before = now, time
         yield from self._end_of_shot(between, template)
 
@@ -181,7 +181,7 @@ class Templates:
             or now.unexplained >= MAX_UNEXPLAINED
         )
 
-    def _look(self, frame: Frame, small: U8, template: Template) -> _Strengths:
+    def _strengths_of(self, frame: Frame, small: U8, template: Template) -> _Strengths:
         """The strengths of a keyframe, whose small grey copy is (h, w)."""
         grid = extract_keys(self._keys, _pixels(frame))
         strengths = strength(grid.keys, template.keys, template.calibrations, self.config)
@@ -191,7 +191,7 @@ class Templates:
         """The regions of frames after which no keyframe comes: the last one becomes one."""
         if between:
             *before, (frame, strengths) = between
-            last = self._look(frame, strengths.grey, template)
+            last = self._strengths_of(frame, strengths.grey, template)
             yield from _back_from(last, before)
             yield _region(frame, last.dilated(), cut=False, keyframe=True)
 
