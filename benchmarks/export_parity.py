@@ -51,7 +51,7 @@ def graph_of(name: str) -> Graph:
         return graph
     method = PRESETS.get(name, {}).get("paper", METHODS[name])().eval()
     draw_zeros(method)
-    return MethodGraph(method, size=None if method.any_size else SIZE)
+    return MethodGraph(method, size=None if method.dynamic_size else SIZE)
 
 
 def row(name: str, folder: Path) -> str:

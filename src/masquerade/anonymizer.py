@@ -74,7 +74,7 @@ def check_anonymizer(given: Any) -> "Anonymizer":
 
 
 def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
-    """Return what an anonymizer made of a clip; raise MasqueradeError if it is none of one."""
+    """Check that a method returned a valid `Anonymized` for this clip."""
     found = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
     if not found or out.clip.shape != clip.shape or not in_unit_range(out.clip):
         raise MasqueradeError(
@@ -101,7 +101,7 @@ def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
 def check_planes(found: Any, planes: Planes) -> Planes:
     """Return what `on_planes` made of a frame; raise MasqueradeError if it is nothing like it.
 
-    A plane that is the source's own was not hidden.
+    Planes that share memory with the source are refused: they were not hidden.
     """
     if not isinstance(found, Planes) or found.full_range != planes.full_range:
         raise MasqueradeError(f"the method gave no planes; {CHOOSE_ANOTHER_METHOD}")
@@ -192,8 +192,8 @@ class TrainingOutput(NamedTuple):
     class_token: Tensor | None = None
 
 
-class TracedState(NamedTuple):
-    """What a state is where it is an input of an exported graph.
+class GraphStateSpec(NamedTuple):
+    """How an exported graph takes a method's state as an input.
 
     axes:    a name of each axis: batch, height, width, which follow those of the clip; None: fixed.
     meaning: in plain words.
@@ -274,7 +274,7 @@ class Anonymizer(nn.Module):
     """Whether another process may go on with its state, as `detach_state` and `attach_state`
     hand it over; of one with a `window`, whether no window needs another."""
 
-    one_frame_back: ClassVar[bool] = False
+    state_from_last_frame: ClassVar[bool] = False
     """Whether its state follows from the frame before alone, so that nothing else is handed over.
     """
 
@@ -284,20 +284,20 @@ class Anonymizer(nn.Module):
     needs_source_digest: bool = False
     """Whether `init_state` needs `source`, as its noise follows from a user's key and the video."""
 
-    untraceable: ClassVar[str] = ""
+    export_refusal: ClassVar[str] = ""
     """Why it cannot be exported, as no graph of tensors does what it does; empty: one does."""
 
-    any_size: ClassVar[bool] = False
+    dynamic_size: ClassVar[bool] = False
     """Whether one graph takes frames of every size; else a graph is made for one size."""
 
-    level: float = 0.0
+    quantization_step: float = 0.0
     """How far apart the levels of its output are, as rounding may move a pixel by one; 0: it has
     none."""
 
-    ranks: ClassVar[bool] = False
+    selects_by_rank: ClassVar[bool] = False
     """Whether it ranks parts of a clip; where all are alike, rounding decides which it takes."""
 
-    traced_state: ClassVar[TracedState | None] = None
+    graph_state_spec: ClassVar[GraphStateSpec | None] = None
     """What its state is in an exported graph; None: it has none."""
 
     card: ClassVar[Card]
@@ -348,7 +348,7 @@ class Anonymizer(nn.Module):
 
     def detach_state(self, state: Any) -> Any:
         """The state without pixels of the source, so that no copy of them leaves the process."""
-        return None if self.one_frame_back else state
+        return None if self.state_from_last_frame else state
 
     def attach_state(self, state: Any, before: Pixels) -> Any:
         """The whole state, from a detached one and the frame that its pixels were taken from.
@@ -357,7 +357,7 @@ class Anonymizer(nn.Module):
             state: of `detach_state`.
             before: (H, W, 3), the source's frame before the next one.
         """
-        return self.on_pixels(before[None])[1] if self.one_frame_back else state
+        return self.on_pixels(before[None])[1] if self.state_from_last_frame else state
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Anonymize one window of a video.
@@ -374,7 +374,7 @@ class Anonymizer(nn.Module):
 
         It gives what `forward` gives, for any number of clips and, but for a `window`, of frames;
         a method overrides it where its `forward` cannot be traced. `mask` is None if `full_frame`;
-        `state` is as in `traced_state`, and so is what it gives back.
+        `state` is as in `graph_state_spec`, and so is what it gives back.
         """
         return self(clip, mask=mask, state=state)
 

@@ -25,6 +25,6 @@ def onnx_file(
     def make(name: str) -> Exported:
         method = made(name)
         path: Path = tmp_path_factory.mktemp(name) / "file.onnx"
-        return export(MethodGraph(method, size=None if method.any_size else SIZE), path)
+        return export(MethodGraph(method, size=None if method.dynamic_size else SIZE), path)
 
     return make

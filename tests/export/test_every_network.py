@@ -42,7 +42,7 @@ def exported() -> Iterator[nn.Module]:
     """Whatever `masquerade export` writes, without weights."""
     with torch.device("meta"):
         for name, kind in METHODS.items():
-            if not kind.untraceable:
+            if not kind.export_refusal:
                 yield from (make() for make in PRESETS.get(name, {"": kind}).values())
         for name, architecture in RECOGNIZERS.items():
             if architecture.channels != 3 or architecture.poses:
@@ -71,7 +71,7 @@ def test_every_network_is_in_a_file_or_the_docs_say_why_not() -> None:
     inside = {type(part) for network in exported() for part in network.modules()}
     missing = {one.__name__ for one in classes_below(nn.Module) if not issubclass(one, Graph)}
     missing -= {one.__name__ for one in inside}
-    refused = {kind.__name__ for kind in METHODS.values() if kind.untraceable}
+    refused = {kind.__name__ for kind in METHODS.values() if kind.export_refusal}
     section = (DOCS / "export.md").read_text().partition("## What is in no file")[2]
     told = set(re.findall(r"`(\w+)`", section.partition("\n## ")[0]))
     assert missing - refused == told & missing, sorted(missing - refused - told)

@@ -36,7 +36,7 @@ QUICK = {"blacken", "blur", "bdq", "stprivacy"}  # the others are among the slow
 
 
 def graph_of(method: Anonymizer, size: tuple[int, int] = (30, 40)) -> MethodGraph:
-    return MethodGraph(method, size=None if method.any_size else size)
+    return MethodGraph(method, size=None if method.dynamic_size else size)
 
 
 def run_file(path: Path, **given: Tensor) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ def test_what_no_graph_can_do_is_refused_with_its_reason(
     name: str, called: Callable[..., Any], tmp_path: Path
 ) -> None:
     done = called("export", name, "-o", "file.onnx")
-    assert done.returncode == 2 and METHODS[name].untraceable in done.stderr
+    assert done.returncode == 2 and METHODS[name].export_refusal in done.stderr
     assert done.stderr.startswith(f"masquerade: {name} cannot be exported: ")
     assert not list(tmp_path.iterdir())
 
@@ -84,12 +84,12 @@ def test_the_docs_say_which_methods_are_refused() -> None:
     rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if "|" in line}
     assert "refused" in rows["selective"] and "any size" in rows["blacken"]
     for name, method in METHODS.items():
-        size = "any size" if method.any_size else "--size"
-        wanted = "refused, and why" if method.untraceable else size
+        size = "any size" if method.dynamic_size else "--size"
+        wanted = "refused, and why" if method.export_refusal else size
         say = f"docs/export.md, first table: {name} needs a row that says: {wanted}"
         assert name in rows, f"{say} (docs/new-method.md, section 4)"
-        assert ("refused" in rows[name]) == bool(method.untraceable), say
-        assert method.any_size == ("any size" in rows[name]), say
+        assert ("refused" in rows[name]) == bool(method.export_refusal), say
+        assert method.dynamic_size == ("any size" in rows[name]), say
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_a_learned_methods_file_has_its_weights_fingerprint(
 class Wrong(Anonymizer):
     """A method whose graph does something else than it says."""
 
-    any_size = True
+    dynamic_size = True
     card = METHODS["blacken"].card
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
@@ -259,7 +259,7 @@ def test_a_pixel_that_rounding_moved_by_a_level_is_allowed() -> None:
     def run(given: dict[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
             found = dict(zip(graph.outputs, (out.clone() for out in graph(**given)), strict=True))
-        found["anonymized"][0, 0, 0, 0, 0] += method.level
+        found["anonymized"][0, 0, 0, 0, 0] += method.quantization_step
         return found
 
     found = write.measure(graph, run)

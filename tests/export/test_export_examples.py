@@ -128,7 +128,7 @@ def test_a_video_is_anonymized_without_pytorch(
 ) -> None:
     method = made(name)
     run_example(Path(onnx_file(name).path), clip, tmp_path / "safe.mp4")
-    size = {} if method.any_size else {"height": 48, "width": 64}
+    size = {} if method.dynamic_size else {"height": 48, "width": 64}
     source, found = frames_of(clip, **size), frames_of(tmp_path / "safe.mp4")
     expected, _ = method.forward_on_pixels(source)
     assert found.shape == source.shape

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
     found: Tensor
     expected: Tensor
-    level: float = 0.0  # by which rounding may move a few values; 0: none
+    quantization_step: float = 0.0  # by which rounding may move a few values; 0: none
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class MethodGraph(Graph):
         self.anonymizer, self.size = anonymizer, size
         self.about = {"kind": "method", **describe(anonymizer)}
         name = self.about["name"]
-        if anonymizer.untraceable:
-            raise UsageError(f"{name} cannot be exported: {anonymizer.untraceable}.")
-        if size is None and not anonymizer.any_size:
+        if anonymizer.export_refusal:
+            raise UsageError(f"{name} cannot be exported: {anonymizer.export_refusal}.")
+        if size is None and not anonymizer.dynamic_size:
             raise UsageError(
                 f"a file of {name} is for one size of frames: give it, as in --size 240x320."
             )
@@ -98,13 +98,13 @@ class MethodGraph(Graph):
             self.inputs["mask"] = Port(("batch", 1, frames, *sides), meaning)
         clip = self._random("clip", self._sizes)
         state = anonymizer.graph_state(anonymizer.init_state(seed=0), clip)
-        told = anonymizer.traced_state
-        if told is not None and state is not None:
+        spec = anonymizer.graph_state_spec
+        if spec is not None and state is not None:
             shape = tuple(
-                self._axis(name, side) for name, side in zip(told.axes, state.shape, strict=True)
+                self._axis(name, side) for name, side in zip(spec.axes, state.shape, strict=True)
             )
-            self.inputs["state"] = Port(shape, told.meaning, told.first)
-            if told.changes:
+            self.inputs["state"] = Port(shape, spec.meaning, spec.first)
+            if spec.changes:
                 self.outputs["next_state"] = Port(shape, "the state of the window after this one")
 
     def _axis(self, name: str | None, side: int) -> Axis:
@@ -131,7 +131,7 @@ class MethodGraph(Graph):
                 with torch.no_grad():
                     out = self.anonymizer(clip, mask=mask, state=state)
                 found = run({"clip": clip, **masked, **given})
-                yield Pair(found["anonymized"], out.clip, level=self.anonymizer.level)
+                yield Pair(found["anonymized"], out.clip, self.anonymizer.quantization_step)
                 state = out.state
                 if "next_state" in self.outputs:
                     yield Pair(found["next_state"], self._state(state, clip)["state"])
@@ -151,7 +151,7 @@ class MethodGraph(Graph):
         What ranks parts of a clip is given mostly dark and mostly light noise for the last two, of
         which rounding decides nothing.
         """
-        if self.anonymizer.ranks:
+        if self.anonymizer.selects_by_rank:
             one = {**sizes, "batch": 1}
             clips = [self._decided(kind, 100 * kind + b, one) for b in range(sizes["batch"])]
             return torch.cat(clips), None

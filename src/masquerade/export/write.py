@@ -107,13 +107,13 @@ class Measured(NamedTuple):
 def measure(graph: Graph, run: Run) -> Measured:
     """Compare what a file gives with what PyTorch does."""
     count, worst, jumped, alike = 0, 0.0, 0.0, True
-    for found, expected, level in graph.compare(run):
+    for found, expected, quantization_step in graph.compare(run):
         if found.shape != expected.shape:
             return Measured(count + 1, float("inf"), 1.0, alike=False)
         scale = max(graph.least_scale, expected.abs().max().item())
         off = ((found - expected).abs() / scale).nan_to_num(nan=float("inf"))
         largest, share = off.max().item(), (off > TOLERANCE).float().mean().item()
-        few = share <= JUMPS and largest <= level / scale + TOLERANCE
+        few = share <= JUMPS and largest <= quantization_step / scale + TOLERANCE
         alike = alike and (largest <= TOLERANCE or few)
         count, worst, jumped = count + 1, max(worst, largest), max(jumped, share)
     return Measured(count, worst, jumped, alike)

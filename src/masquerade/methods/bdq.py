@@ -22,7 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TracedState, TrainingOutput
+from masquerade.anonymizer import (
+    Anonymized,
+    Anonymizer,
+    Card,
+    GraphStateSpec,
+    Presets,
+    TrainingOutput,
+)
 from masquerade.methods.blend import blend
 from masquerade.ranges import Share, above, at_least
 
@@ -45,8 +52,8 @@ class BDQ(Anonymizer):
     """
 
     learned = True
-    resumable = one_frame_back = True
-    traced_state = TracedState(
+    resumable = state_from_last_frame = True
+    graph_state_spec = GraphStateSpec(
         ("batch", None, None, "height", "width"), "the blurred frame before this window", -1.0
     )
 
@@ -87,7 +94,7 @@ class BDQ(Anonymizer):
         super().__init__()
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
         self.most = most
-        self.level = 0.0 if soft else 1 / (2**bits - 1)
+        self.quantization_step = 0.0 if soft else 1 / (2**bits - 1)
         # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 

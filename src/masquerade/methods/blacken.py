@@ -15,7 +15,7 @@ from masquerade.methods.blend import U8, blend, rewrite_regions
 class Blacken(Anonymizer):
     """Paint everything, or the chosen regions, black."""
 
-    any_size = True
+    dynamic_size = True
     framewise = True
     card = Card(
         hides="everything in the region; its outline, and how that moves, stay",

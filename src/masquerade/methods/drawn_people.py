@@ -34,7 +34,7 @@ class DrawnPeople(Anonymizer):
     """
 
     needs_people = True
-    untraceable = "it draws figures from lists of people and their poses, which are no tensors"
+    export_refusal = "it draws figures from lists of people and their poses, which are no tensors"
 
     def __init__(self, *, ground: Ground, jitter: int = 0) -> None:
         super().__init__()

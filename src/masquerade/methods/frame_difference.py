@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card, TracedState
+from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card, GraphStateSpec
 from masquerade.methods.blend import blend, blend_bytes
 from masquerade.ranges import Allowed, Share
 
@@ -34,9 +34,9 @@ class FrameDifference(Anonymizer):
             would show the scene, and becomes black.
     """
 
-    any_size = True
-    resumable = one_frame_back = True
-    traced_state = TracedState(
+    dynamic_size = True
+    resumable = state_from_last_frame = True
+    graph_state_spec = GraphStateSpec(
         ("batch", "height", "width"), "grey levels of the frame before this window", -1.0
     )
     card = Card(

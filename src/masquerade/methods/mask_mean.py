@@ -18,7 +18,7 @@ from masquerade.methods.blend import U8, blend, blend_bytes, bounds
 class MaskMean(Anonymizer):
     """Fill everything, or the chosen regions, with their mean colour in each frame."""
 
-    any_size = True
+    dynamic_size = True
     framewise = True
     card = Card(
         hides="everything in the region but its mean colour; its outline stays",

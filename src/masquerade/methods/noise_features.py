@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Card, Presets, TracedState, TrainingOutput
+from masquerade.anonymizer import Anonymized, Card, GraphStateSpec, Presets, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
 from masquerade.methods.framewise import FramewiseAnonymizer, Side
@@ -47,7 +47,7 @@ class NoiseFeatures(FramewiseAnonymizer):
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",
     )
 
-    traced_state = TracedState(
+    graph_state_spec = GraphStateSpec(
         ("batch", None, None, None),
         "noise that is added to the code of every frame; draw it once a video and keep it secret",
         "normal",

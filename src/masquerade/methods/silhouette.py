@@ -25,7 +25,7 @@ class Silhouette(Anonymizer):
         paper="beyond the papers",
     )
     regions_only = True
-    any_size = True
+    dynamic_size = True
     removed_channels = ("appearance", "place")
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:

@@ -85,7 +85,7 @@ class STPrivacy(Anonymizer):
     full_frame = True
     learned = True
     resumable = True  # no window needs another
-    ranks = True
+    selects_by_rank = True
     inference_args: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
     presets: ClassVar[Presets] = {
         # ViT-S, kept tokens that attended to dropped ones, unbounded pixels

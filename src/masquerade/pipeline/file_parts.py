@@ -121,7 +121,7 @@ def check_open_files(parts: int) -> None:
 
 def _state_is_followed(anonymizer: Anonymizer) -> bool:
     """Whether a method must run over all earlier frames to know its state before a frame."""
-    return not (anonymizer.framewise or anonymizer.window or anonymizer.one_frame_back)
+    return not (anonymizer.framewise or anonymizer.window or anonymizer.state_from_last_frame)
 
 
 @dataclass

@@ -98,7 +98,7 @@ class Selective(Anonymizer):
 
     noisy = True
     resumable = True
-    untraceable = (
+    export_refusal = (
         "its noise is drawn from a secret and follows the optical flow of each video, which are no "
         "operations on tensors"
     )
