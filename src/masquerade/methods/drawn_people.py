@@ -18,8 +18,8 @@ U8 = NDArray[np.uint8]
 Ground = Literal["floor", "black", "scene"]
 
 
-class ClipState(NamedTuple):
-    """What is remembered of one video."""
+class VideoState(NamedTuple):
+    """State of one video: the pose filter's and, with `ground="scene"`, the background so far."""
 
     poses: FilterState
     background: Background | None = None
@@ -46,7 +46,7 @@ class DrawnPeople(Anonymizer):
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
         key = secrets.randbits(63) if seed is None else seed
-        return ClipState(FilterState(key))
+        return VideoState(FilterState(key))
 
     def forward(
         self,
@@ -95,8 +95,8 @@ class DrawnPeople(Anonymizer):
         return out, (now,)
 
     def _frame(
-        self, pixels: U8, mask: U8 | None, people: Sequence[Person], state: ClipState
-    ) -> tuple[U8, ClipState]:
+        self, pixels: U8, mask: U8 | None, people: Sequence[Person], state: VideoState
+    ) -> tuple[U8, VideoState]:
         background = state.background
         if self.ground == "scene" and mask is not None:
             canvas, background = paint_out(pixels, (mask > 0).astype(np.uint8) * 255, background)
@@ -111,11 +111,11 @@ class DrawnPeople(Anonymizer):
                 self._draw(layer, [one])
                 cv2.addWeighted(layer, one.opacity, canvas, 1 - one.opacity, 0, dst=canvas)
         self._draw(canvas, [one for one in posed if one.opacity == 1])
-        return canvas, ClipState(poses, background)
+        return canvas, VideoState(poses, background)
 
     def drawn_joints(
-        self, people: Sequence[Person], state: ClipState
-    ) -> tuple[list[Person], ClipState]:
+        self, people: Sequence[Person], state: VideoState
+    ) -> tuple[list[Person], VideoState]:
         """The joints of one frame's people as they are drawn, smoothed and late as these are.
 
         It is what somebody reads off the drawing without an error: landmarks that are not drawn
@@ -143,6 +143,6 @@ def _to_bytes(picture: Tensor) -> U8:
     return np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy())
 
 
-def _states(state: Any, batch: int) -> tuple[ClipState, ...]:
+def _states(state: Any, batch: int) -> tuple[VideoState, ...]:
     """One state for each clip; the clips of a batch begin with the same."""
-    return (state,) * batch if isinstance(state, ClipState) else tuple(state)
+    return (state,) * batch if isinstance(state, VideoState) else tuple(state)

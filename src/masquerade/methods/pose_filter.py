@@ -30,7 +30,7 @@ PARTS = (np.arange(33), np.arange(13, 23), np.arange(25, 33))  # everything, the
 
 
 class TrackState(NamedTuple):
-    """What is remembered of one person."""
+    """State of one person: the last poses, smoothed, and how clearly the figure is drawn."""
 
     frame: int  # number of the last frame in which the person was seen
     person: Person  # as last seen, smoothed
@@ -40,7 +40,7 @@ class TrackState(NamedTuple):
 
 
 class FilterState(NamedTuple):
-    """What is remembered of a video."""
+    """State of `filter_poses` in one video: the people followed so far."""
 
     key: int  # of the random delays
     frame: int = 0  # number of the next frame
