@@ -32,7 +32,7 @@ from masquerade.training.recipe import (
     Phase,
     UpdateStep,
 )
-from masquerade.training.recipes.options import LEARN_BOTH
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY
 
 SIDE, FRAMES = 16, 2
 
@@ -68,13 +68,13 @@ PRETRAIN = Phase(
 )
 
 
-WARMUP = Phase(name="warmup", epochs=6, updates=(LEARN_BOTH,))
+WARMUP = Phase(name="warmup", epochs=6, updates=(UTILITY_AND_ADVERSARY,))
 
 
 LONG = replace(WARMUP, epochs=14)
 
 
-ADVERSARIAL = Phase(name="adversarial", epochs=2, updates=(AGAINST, LEARN_BOTH))
+ADVERSARIAL = Phase(name="adversarial", epochs=2, updates=(AGAINST, UTILITY_AND_ADVERSARY))
 
 
 def recipe(**changes) -> AdversarialRecipe:

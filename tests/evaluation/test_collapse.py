@@ -22,7 +22,7 @@ from masquerade.metrics.classification import auroc
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import TrainedAnonymizer, train_adversarially
 from masquerade.training.recipe import OptimizerConfig, Phase, UpdateStep
-from masquerade.training.recipes.options import LEARN_BOTH, ablate
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY, ablate
 
 CLIPS = 80
 TRAIN, VALIDATION, TEST = np.arange(40), np.arange(40, 56), np.arange(56, CLIPS)
@@ -38,8 +38,8 @@ def trained(*, rate: float, omega: float = 0.5, **ablations: Any) -> TrainedAnon
     against = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "adversarial": omega})
     given = recipe(
         phases=(
-            Phase(name="warmup", epochs=14, updates=(LEARN_BOTH,)),
-            Phase(name="adversarial", epochs=20, updates=(against, LEARN_BOTH)),
+            Phase(name="warmup", epochs=14, updates=(UTILITY_AND_ADVERSARY,)),
+            Phase(name="adversarial", epochs=20, updates=(against, UTILITY_AND_ADVERSARY)),
         ),
         optimizers={
             role: OptimizerConfig(kind="adam", lr=rate if role == "anonymizer" else 1e-2)

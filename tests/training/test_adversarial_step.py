@@ -32,7 +32,7 @@ from masquerade.training.adversarial_training import (
 from masquerade.training.recipe import (
     UpdateStep,
 )
-from masquerade.training.recipes.options import LEARN_BOTH
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY
 
 painter = pytest.fixture(autouse=True)(register_painter)
 
@@ -48,7 +48,7 @@ def test_an_update_changes_only_the_roles_that_learn(learns, norms: str) -> None
     }
     terms = {
         "anonymizer": AGAINST.losses,
-        "utility": LEARN_BOTH.losses,
+        "utility": UTILITY_AND_ADVERSARY.losses,
         "adversary": {"adversary": 1.0},
     }
     turn = UpdateStep(learns=learns, losses=terms[learns[0]])
@@ -131,7 +131,7 @@ def test_an_adversary_that_reads_pictures_needs_no_anonymized_clips(
     monkeypatch.setattr(type(models.anonymizer), "training_output", training_output)
     alone = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
     assert set(losses_of(models, recipe(), alone, batch)) == {"adversary"} and given == [1]
-    losses_of(models, recipe(), LEARN_BOTH, batch)
+    losses_of(models, recipe(), UTILITY_AND_ADVERSARY, batch)
     assert given == [1, FRAMES, 1]
 
 

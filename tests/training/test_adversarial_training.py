@@ -50,7 +50,7 @@ from masquerade.training.recipe import (
     Stop,
     UpdateStep,
 )
-from masquerade.training.recipes.options import LEARN_BOTH, ablate, at_chance
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY, ablate, at_chance
 from masquerade.training.seeds import derive_seed
 
 painter = pytest.fixture(autouse=True)(register_painter)
@@ -105,7 +105,7 @@ def stop_at(epoch: int):
 
 @pytest.mark.parametrize("at", [2, 5, 9])
 def test_an_interrupted_training_resumes_to_the_bit(tmp_path: Path, at: int) -> None:
-    gated = replace(LEARN_BOTH, until_accuracy=0.97, times=2)
+    gated = replace(UTILITY_AND_ADVERSARY, until_accuracy=0.97, times=2)
     given = recipe(
         phases=(
             PRETRAIN,
@@ -237,7 +237,7 @@ def test_held_out_clips_of_one_kind_tell_nothing_of_a_binary_action() -> None:
 
 
 def test_an_update_whose_accuracy_is_reached_is_skipped() -> None:
-    never = replace(LEARN_BOTH, until_accuracy=0.0)
+    never = replace(UTILITY_AND_ADVERSARY, until_accuracy=0.0)
     given = recipe(phases=(replace(ADVERSARIAL, updates=(AGAINST, never)),))
     history = train_adversarially(given, data(), device="cpu").history
     assert all(math.isnan(row["train_adversary"]) for row in history)

@@ -41,7 +41,7 @@ from masquerade.training.recipe import (
     Phase,
     UpdateStep,
 )
-from masquerade.training.recipes.options import LEARN_BOTH
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY
 from masquerade.training.recipes.stprivacy import stprivacy
 
 OWN = {
@@ -53,7 +53,7 @@ OWN = {
     "depth": 3,
     "places": (1, 2),
 }
-RAW = replace(LEARN_BOTH, raw_clips=True)
+RAW = replace(UTILITY_AND_ADVERSARY, raw_clips=True)
 BEGIN = UpdateStep(learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0})
 AGAINST = UpdateStep(
     learns=("anonymizer",), losses={"utility": 0.5, "adversarial": 0.5, "ratio": 1.0}
@@ -64,7 +64,9 @@ def recipe(**changes: object) -> AdversarialRecipe:
     phases = (
         Phase(name="warmup", epochs=2, updates=(RAW,)),
         Phase(name="initialise", epochs=12, updates=(BEGIN,)),
-        Phase(name="adversarial", epochs=1, updates=(AGAINST, LEARN_BOTH), same_batch=True),
+        Phase(
+            name="adversarial", epochs=1, updates=(AGAINST, UTILITY_AND_ADVERSARY), same_batch=True
+        ),
     )
     given: dict[str, object] = {
         "method": "stprivacy",
@@ -179,7 +181,7 @@ def test_recognizers_that_begin_on_raw_video_see_it() -> None:
     terms = losses_of(own, recipe(), RAW, batch)
     wanted = label_loss(own.utility, batch.clips, batch.utility)
     assert terms["utility"].item() == wanted.item() and "ratio" not in terms
-    hidden = losses_of(own, recipe(), LEARN_BOTH, batch)
+    hidden = losses_of(own, recipe(), UTILITY_AND_ADVERSARY, batch)
     assert hidden["utility"].item() != wanted.item()
 
 

@@ -16,7 +16,7 @@ LAST = Phase(
     epochs=100,
     updates=(
         replace(options.against(adversarial=2.0), learns=("anonymizer", "utility")),  # eq. 6
-        options.LEARN_ADVERSARY,  # eq. 7
+        options.ADVERSARY_ALONE,  # eq. 7
     ),
     same_batch=True,
 )

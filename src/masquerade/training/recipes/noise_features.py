@@ -14,7 +14,9 @@ from masquerade.training.recipes import options
 JOINT = Phase(
     name="joint",
     epochs=150,
-    updates=(replace(options.LEARN_UTILITY, losses={"utility": 1.0, "reconstruction": 1.0}),),
+    updates=(
+        replace(options.ANONYMIZER_AND_UTILITY, losses={"utility": 1.0, "reconstruction": 1.0}),
+    ),
     stop=(options.UTILITY_LEARNED,),
 )
 PAPER = AdversarialRecipe(

@@ -169,13 +169,15 @@ CATCH_UP = 200  # updates, as in VITA's code
 PLATEAU = 4  # epochs without a better loss
 BLIND_EPOCHS = 3  # in a row
 
-LEARN_BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
+UTILITY_AND_ADVERSARY = UpdateStep(
+    learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0}
+)
 """The utility network and the adversaries learn from the same anonymized clips (SPAct eq. 8)."""
-LEARN_ADVERSARY = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
-LEARN_UTILITY = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
+ADVERSARY_ALONE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
+ANONYMIZER_AND_UTILITY = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
 UTILITY_LEARNED = Stop(column="train_utility", plateau=PLATEAU)
 BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU))
-WARMUP = Phase(name="warmup", epochs=12, updates=(LEARN_BOTH,), stop=BOTH_LEARNED)
+WARMUP = Phase(name="warmup", epochs=12, updates=(UTILITY_AND_ADVERSARY,), stop=BOTH_LEARNED)
 """Of the tiny presets."""
 
 TINY: dict[str, Any] = dict(
@@ -382,7 +384,7 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
     if "gate" in flags:
         updates = [step for step in updates if step.until_accuracy is None]
         at = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
-        gate = replace(LEARN_UTILITY, times=8, until_accuracy=flags["gate"])
+        gate = replace(ANONYMIZER_AND_UTILITY, times=8, until_accuracy=flags["gate"])
         updates.insert(at + 1, gate)  # right after the anonymizer's update (VITA)
     if "reversal" in flags:  # Ganin & Lempitsky, ICML 2015
         losses = dict(next(step.losses for step in updates if "adversarial" in step.losses))

@@ -13,7 +13,8 @@ from masquerade.training.objectives import NTXent
 from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
-UPDATES = (options.against(adversarial=0.5), options.LEARN_BOTH)  # eq. 9 and 8; omega is 0 to 1
+# eq. 9 and 8; omega is 0 to 1
+UPDATES = (options.against(adversarial=0.5), options.UTILITY_AND_ADVERSARY)
 RISING = OptimizerConfig(kind="adam", lr=1e-3, warmup=5)
 PAPER = AdversarialRecipe(
     method="spact",
@@ -27,7 +28,7 @@ PAPER = AdversarialRecipe(
         Phase(  # eq. 6 and 7
             name="warmup",
             epochs=150,
-            updates=(options.LEARN_BOTH,),
+            updates=(options.UTILITY_AND_ADVERSARY,),
             stop=options.BOTH_LEARNED,
             optimizers={"utility": RISING, "adversary": RISING},
         ),

@@ -20,7 +20,7 @@ from masquerade.training.recipe import (
 from masquerade.training.recipes import options
 
 LR_OF_512 = 1e-3  # the highest learning rate of AdamW at a batch of 512
-RAW = replace(options.LEARN_BOTH, raw_clips=True)
+RAW = replace(options.UTILITY_AND_ADVERSARY, raw_clips=True)
 INITIALISE = UpdateStep(  # preprint, eq. 12
     learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0}
 )
@@ -35,7 +35,10 @@ PAPER = AdversarialRecipe(
         Phase(name="warmup", epochs=80, updates=(RAW,)),
         Phase(name="initialise", epochs=80, updates=(INITIALISE,)),
         Phase(
-            name="adversarial", epochs=40, updates=(AGAINST, options.LEARN_BOTH), same_batch=True
+            name="adversarial",
+            epochs=40,
+            updates=(AGAINST, options.UTILITY_AND_ADVERSARY),
+            same_batch=True,
         ),
     ),
     optimizers=dict.fromkeys(
@@ -77,12 +80,12 @@ TINY = AdversarialRecipe(
         Phase(name="warmup", epochs=5, updates=(RAW,)),
         Phase(name="select", epochs=2, updates=(SELECT,)),
         Phase(
-            name="initialise", epochs=12, updates=(LEARN, options.LEARN_ADVERSARY), same_batch=True
+            name="initialise", epochs=12, updates=(LEARN, options.ADVERSARY_ALONE), same_batch=True
         ),
         Phase(
             name="adversarial",
             epochs=10,
-            updates=(options.against(adversarial=1.0, ratio=8.0), options.LEARN_BOTH),
+            updates=(options.against(adversarial=1.0, ratio=8.0), options.UTILITY_AND_ADVERSARY),
             same_batch=True,
             optimizers={"anonymizer": replace(ADAMW, lr=3e-4)},
         ),

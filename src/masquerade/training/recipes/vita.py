@@ -27,7 +27,7 @@ PAPER = AdversarialRecipe(
         Phase(
             name="warmup",
             epochs=80,
-            updates=(options.LEARN_UTILITY, options.LEARN_ADVERSARY),
+            updates=(options.ANONYMIZER_AND_UTILITY, options.ADVERSARY_ALONE),
             same_batch=True,
             stop=options.BOTH_LEARNED,
         ),
@@ -36,8 +36,8 @@ PAPER = AdversarialRecipe(
             epochs=100,
             updates=(
                 AGAINST,
-                replace(options.LEARN_UTILITY, times=8, until_accuracy=0.7),
-                replace(options.LEARN_ADVERSARY, times=5),
+                replace(options.ANONYMIZER_AND_UTILITY, times=8, until_accuracy=0.7),
+                replace(options.ADVERSARY_ALONE, times=5),
             ),
         ),
     ),
@@ -56,7 +56,7 @@ TINY = AdversarialRecipe(
         Phase(  # an update each of the anonymizer and the utility network, two of the adversary
             name="adversarial",
             epochs=20,
-            updates=(AGAINST, options.LEARN_BOTH, options.LEARN_ADVERSARY),
+            updates=(AGAINST, options.UTILITY_AND_ADVERSARY, options.ADVERSARY_ALONE),
             same_batch=True,
         ),
     ),
