@@ -48,7 +48,7 @@ GAPS: dict[str, Gap] = {"free": FREE, "far": FAR, "near": NEAR}
 def frame_pairs(
     clip: Tensor, generator: torch.Generator, gap: Gap | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return two frames of each clip in either order, twice (B, 3, 1, H, W).
+    """Draw a pair of frames from each clip, in random order: two tensors (B, 3, 1, H, W).
 
     With a gap, clips have `gap.frames` frames, and what repeats the last one is left out; of a clip
     of one frame both are the same.

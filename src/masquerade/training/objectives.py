@@ -27,14 +27,14 @@ COUNTED_AT_ONCE = 4096  # clips
 
 
 class ObjectiveBatch(NamedTuple):
-    """Clips (B, 3, T, H, W), codes by private label, and the generator of pairs and rotations.
+    """What one objective is computed on: anonymized clips, their private labels and a generator.
 
-    Of several processes they are a share of a batch; losses are of the whole one, n samples.
+    With several processes each holds its share of the batch; losses are returned for all n samples.
     """
 
-    clip: Tensor
-    codes: Codes
-    generator: torch.Generator
+    clip: Tensor  # (B, 3, T, H, W)
+    codes: Codes  # by private label
+    generator: torch.Generator  # of pairs and rotations
     share: BatchShare = WHOLE_BATCH
     chance: float = math.inf  # `chance_loss` of all processes' clips
     halves: bool = False  # the two halves of each clip are a pair of runs of frames, cut before

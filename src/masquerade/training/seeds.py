@@ -6,7 +6,7 @@ WORD = 2**32  # above the largest number that takes one word of a SeedSequence
 
 
 def derive_seed(*numbers: int) -> int:
-    """Return one seed of up to four numbers of 64 bits; -1 stands for the last one of 32 bits."""
+    """Mix up to four numbers of up to 64 bits into one seed; -1 counts as 2**32 - 1."""
     low = [number % WORD for number in numbers]
     high = [max(number, 0) // WORD for number in numbers]
     # a key of its own, since lists of more words would be those of other numbers
