@@ -23,7 +23,7 @@ from masquerade.evaluation.published_start import from_published
 from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.training.run import clip_config, of_pairs, of_stills, training_rows
+from masquerade.training.run import clip_config, pair_recipe, still_recipe, training_rows
 
 
 def size_lines(
@@ -150,9 +150,9 @@ def _clips_of(job: Job) -> Iterator[tuple[Path, ExtractionConfig, Sequence[int]]
     if options.stills is not None:
         found = training_rows(read_manifest(options.stills), seed=options.seed)
         of = [*found.train.tolist(), *found.validation.tolist()]
-        yield options.stills, clip_config(of_stills(recipe)), of
+        yield options.stills, clip_config(still_recipe(recipe)), of
     elif recipe.gap is not None:
-        yield options.data, clip_config(of_pairs(recipe, recipe.gap)), read
+        yield options.data, clip_config(pair_recipe(recipe, recipe.gap)), read
 
 
 def _at_most(size: int, limit: float) -> str:

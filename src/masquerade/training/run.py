@@ -309,7 +309,7 @@ def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
     )
 
 
-def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
+def pair_recipe(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
     """Change a recipe so that its clips hold the frames from which pairs with a gap are drawn.
 
     Frames that are some stride apart come from as many places of the video as the recipe's clips.
@@ -318,7 +318,7 @@ def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
     return replace(recipe, frames=gap.frames, stride=gap.stride, windows=windows, padding="repeat")
 
 
-def of_stills(recipe: AdversarialRecipe) -> AdversarialRecipe:
+def still_recipe(recipe: AdversarialRecipe) -> AdversarialRecipe:
     """The recipe by whose clips pictures are cut; views keep all of one (docs/papers.md 2.5)."""
     return replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
 
@@ -403,7 +403,7 @@ def _load_data(
     pairs: ClipDataset | None = None
     pairs_validation: ClipDataset | None = None
     if gap is not None:
-        pairs, pairs_validation = extract(manifest, rows, of_pairs(recipe, gap))
+        pairs, pairs_validation = extract(manifest, rows, pair_recipe(recipe, gap))
         learn, pairs = _in_common(learn, pairs)
         held_out, pairs_validation = _in_common(held_out, pairs_validation)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
@@ -427,7 +427,7 @@ def _load_data(
     if stills is None:
         codes = {name: _learnable(manifest.targets(name), learn.rows) for name in names}
         return replace(data, targets={**data.targets, **codes})
-    learn, held_out = extract(*stills, of_stills(recipe))
+    learn, held_out = extract(*stills, still_recipe(recipe))
     codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
     return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
 

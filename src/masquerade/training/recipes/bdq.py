@@ -30,7 +30,7 @@ PAPER = AdversarialRecipe(
         ROLES, OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-5, cosine=True)
     ),
     # at this size eight windows of each video would be much to keep
-    **options.WHOLE_VIDEO | {"size": (224, 224), "windows": 4},
+    **options.WHOLE_VIDEO_FIELDS | {"size": (224, 224), "windows": 4},
     batch=256,
 )
 # The code publishes the output of its soft quantiser.
@@ -43,7 +43,7 @@ TINY = AdversarialRecipe(
     adversaries=(Adversary(network="tiny-2d", objective=Labels(anonymizer_loss="entropy")),),
     # In ten epochs the adversary learns nothing yet, and the limits stay where they began.
     phases=(options.WARMUP, replace(LAST, epochs=60)),
-    **options.TINY | {"optimizers": options.TINY["optimizers"] | {"anonymizer": SGD}},
+    **options.TINY_FIELDS | {"optimizers": options.TINY_FIELDS["optimizers"] | {"anonymizer": SGD}},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
@@ -59,4 +59,4 @@ def bdq(
         preset: Take the settings of tiny (minutes on two cores, with a warm-up), paper, or code
             (which publishes what its soft quantiser gives).
     """
-    return options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    return options.ablate(options.preset_recipe(PRESETS, preset), **ablations)

@@ -28,7 +28,7 @@ PAPER = AdversarialRecipe(
     optimizers=dict.fromkeys(ROLES, OptimizerConfig(kind="adam", lr=1e-4)),
     batch=24,
     augment=SPACT,
-    **options.PAPER,
+    **options.PAPER_FIELDS,
 )
 TINY = AdversarialRecipe(
     method="noise-features",
@@ -37,7 +37,7 @@ TINY = AdversarialRecipe(
     utility_modality="both",
     adversaries=(),
     phases=(replace(JOINT, epochs=20),),
-    **options.TINY,
+    **options.TINY_FIELDS,
 )
 PRESETS = {"tiny": TINY, "paper": PAPER}
 
@@ -52,4 +52,4 @@ def noise_features(
     Args:
         preset: Take the settings of tiny (minutes on two cores) or paper.
     """
-    return options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    return options.ablate(options.preset_recipe(PRESETS, preset), **ablations)

@@ -180,7 +180,7 @@ BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU)
 WARMUP = Phase(name="warmup", epochs=12, updates=(UTILITY_AND_ADVERSARY,), stop=BOTH_LEARNED)
 """Of the tiny presets."""
 
-TINY: dict[str, Any] = dict(
+TINY_FIELDS: dict[str, Any] = dict(
     widths=(16, 32, 64, 128),
     group_norm=True,
     optimizers=dict.fromkeys(ROLES, OptimizerConfig(kind="adam", lr=1e-3, clip=1.0)),
@@ -190,11 +190,11 @@ TINY: dict[str, Any] = dict(
     min_steps=24,
     augment=Augmentation(crop=(0.8, 1.0), flip=0.5),
 )
-"""What the tiny presets have in common."""
-WHOLE_VIDEO: dict[str, Any] = dict(size=(112, 112), aspect="crop", stride=2, windows=8)
-"""Clips that start anywhere in the video, of which eight are stored: 4.8 MB of 16 frames each."""
-PAPER: dict[str, Any] = WHOLE_VIDEO | dict(padding="palindrome")
-"""The same, of videos that are too short played back and forth, as SPAct has it."""
+"""Fields that the tiny presets have in common."""
+WHOLE_VIDEO_FIELDS: dict[str, Any] = dict(size=(112, 112), aspect="crop", stride=2, windows=8)
+"""Eight windows of 16 frames are stored of each video, 4.8 MB together; training draws one."""
+PAPER_FIELDS: dict[str, Any] = WHOLE_VIDEO_FIELDS | dict(padding="palindrome")
+"""The same; short videos are played back and forth (SPAct)."""
 
 
 def against(*, adversarial: float, utility: float = 1.0, **own: float) -> UpdateStep:
@@ -228,7 +228,7 @@ def pretrain(
     )
 
 
-def of_preset(presets: Mapping[str, AdversarialRecipe], preset: str) -> AdversarialRecipe:
+def preset_recipe(presets: Mapping[str, AdversarialRecipe], preset: str) -> AdversarialRecipe:
     """Return the recipe of one preset; refuse an unknown one."""
     if preset not in presets:
         method = next(iter(presets.values())).method
@@ -285,7 +285,7 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
     changes = {name: flags[name] for name in REPLACED if name in flags}
     if "stride" in flags and recipe.stride is None:  # else clips were of the first frames alone
-        changes["windows"] = WHOLE_VIDEO["windows"]
+        changes["windows"] = WHOLE_VIDEO_FIELDS["windows"]
     if "no_mirror" in flags:
         changes["augment"] = replace(recipe.augment, flip=0.0)
     if "image_weights" in flags:

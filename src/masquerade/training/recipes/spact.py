@@ -43,7 +43,7 @@ PAPER = AdversarialRecipe(
     still_batch=64,
     gap=FREE,
     augment=SPACT,
-    **options.PAPER,
+    **options.PAPER_FIELDS,
 )
 TINY = AdversarialRecipe(
     method="spact",
@@ -57,7 +57,7 @@ TINY = AdversarialRecipe(
         # With ten clips held out some epochs at chance are chance: it runs all its epochs.
         Phase(name="adversarial", epochs=20, updates=UPDATES),
     ),
-    **options.TINY,
+    **options.TINY_FIELDS,
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": options.ablate(PAPER, omega=1.0)}
 
@@ -75,7 +75,7 @@ def spact(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (the paper's code,
             where omega is 1).
     """
-    recipe = options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    recipe = options.ablate(options.preset_recipe(PRESETS, preset), **ablations)
     labelled = any(one.objective.needs_labels for one in recipe.adversaries)
     return _supervised(recipe) if labelled and preset != "tiny" else recipe
 

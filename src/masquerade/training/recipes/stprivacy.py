@@ -47,7 +47,7 @@ PAPER = AdversarialRecipe(
     ),
     batch=32,
     tolerance=0.05,
-    **options.WHOLE_VIDEO,
+    **options.WHOLE_VIDEO_FIELDS,
 )
 # The attention of the code, through which dropped tokens leak (docs/papers.md 1.5).
 CODE = PAPER.with_arguments({**PAPER.arguments, "softmax": "dynamicvit"})
@@ -91,7 +91,7 @@ TINY = AdversarialRecipe(
         ),
     ),
     tolerance=0.1,
-    **options.TINY
+    **options.TINY_FIELDS
     | {"optimizers": dict.fromkeys(ROLES, ADAMW), "size": (32, 32), "min_steps": 112},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
@@ -108,7 +108,7 @@ def stprivacy(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose attention
             leaks dropped tokens).
     """
-    recipe = options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    recipe = options.ablate(options.preset_recipe(PRESETS, preset), **ablations)
     if preset == "tiny":
         return recipe
     # 1e-3 x batch / 512 (docs/papers.md 1.10): a larger batch takes larger steps.

@@ -42,7 +42,7 @@ PAPER = AdversarialRecipe(
         ),
     ),
     batch=16,
-    **options.PAPER,
+    **options.PAPER_FIELDS,
 )
 TINY = AdversarialRecipe(
     method="vita",
@@ -60,7 +60,7 @@ TINY = AdversarialRecipe(
             same_batch=True,
         ),
     ),
-    **options.TINY,
+    **options.TINY_FIELDS,
 )
 # The code: the anonymizer wants every attribute to be called present.
 CODE = options.ablate(PAPER, adversarial_loss="ones")
@@ -80,4 +80,4 @@ def vita(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose anonymizer
             wants every attribute to be called present).
     """
-    return options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    return options.ablate(options.preset_recipe(PRESETS, preset), **ablations)
