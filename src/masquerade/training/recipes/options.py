@@ -139,7 +139,7 @@ class PretrainAblations(WarmupAblations, total=False):
 
     gap: Annotated[
         Literal["free", "far", "near"],
-        Doc("Pair any two frames (free), of the video over 64 apart (far) or under 8 (near)."),
+        Doc("Pair frames any distance apart (free), over 64 frames (far) or under 8 (near)."),
     ]
     anonymizer_norms: Annotated[
         Literal["running", "batch"],
