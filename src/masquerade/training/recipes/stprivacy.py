@@ -1,4 +1,4 @@
-"""STPrivacy's training: recognizers on raw video, an initialised anonymizer, then one against both.
+"""STPrivacy: recognizers learn raw video, the anonymizer is initialised, then trained against them.
 
 Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", ICCV 2023, section
 4.3, and its preprint; numbers: docs/papers.md 1.9, 1.10 and 8.1.
@@ -55,21 +55,14 @@ ADAMW = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, warmup=1, cosi
 KEEP = {"rebuilt": 1.0, "ratio": 4.0}
 SELECT = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "ratio": 4.0})
 LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **KEEP})
-# Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining: it begins by reproducing what
-# it keeps, since no network reads an action from random pixels. Recognizers warm up on what it
-# would give if it hid nothing. Pretraining leaves to chance what is dropped, and recognizers that
-# learn along get used to any choice (one seed in five dropped what moves), so that fixed ones first
-# lead it to what moves (`select`). Reconstruction has no say there: it shares features with the
-# predictors and would pull them back. Predictors need some 1,300 steps to find people, so that an
-# epoch of few clips goes through them several times. Against the adversary it steps more slowly: at
-# the others' rate and with `draw` gumbel one seed in two dropped all.
 TINY = AdversarialRecipe(
     method="stprivacy",
     arguments=METHODS["stprivacy"].presets["tiny"],
-    utility="tiny-3d",
+    utility="tiny-3d",  # a small CNN, as is the adversary (docs/papers.md 8.5)
     utility_modality="both",
     adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
     phases=(
+        # It begins by reproducing what it keeps: no network reads an action from random pixels.
         Phase(
             name="pretrain",
             epochs=3,
@@ -77,7 +70,12 @@ TINY = AdversarialRecipe(
             optimizers={"anonymizer": replace(ADAMW, lr=2e-3)},
             skip_if_started=True,
         ),
+        # Recognizers learn what it would give if it hid nothing.
         Phase(name="warmup", epochs=5, updates=(RAW,)),
+        # Pretraining leaves to chance what is dropped, and recognizers that learn along get used to
+        # any choice (one seed in five dropped what moves): fixed ones first lead it to what moves.
+        # Reconstruction has no say here: it shares features with the predictors and would pull them
+        # back.
         Phase(name="select", epochs=2, updates=(SELECT,)),
         Phase(
             name="initialise", epochs=12, updates=(LEARN, options.ADVERSARY_ALONE), same_batch=True
@@ -87,12 +85,17 @@ TINY = AdversarialRecipe(
             epochs=10,
             updates=(options.against(adversarial=1.0, ratio=8.0), options.UTILITY_AND_ADVERSARY),
             same_batch=True,
+            # At the others' rate and with `draw` gumbel one seed in two dropped all.
             optimizers={"anonymizer": replace(ADAMW, lr=3e-4)},
         ),
     ),
     tolerance=0.1,
     **options.TINY_FIELDS
-    | {"optimizers": dict.fromkeys(ROLES, ADAMW), "size": (32, 32), "min_steps": 112},
+    | {
+        "optimizers": dict.fromkeys(ROLES, ADAMW),
+        "size": (32, 32),
+        "min_steps": 112,  # predictors need some 1,300 steps to find people; few clips are repeated
+    },
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
