@@ -51,7 +51,7 @@ from masquerade.training.recipe import (
     UpdateStep,
 )
 from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY, ablate, at_chance
-from masquerade.training.seeds import derive_seed
+from masquerade.training.seeds import Stream, derive_seed
 
 painter = pytest.fixture(autouse=True)(register_painter)
 
@@ -323,7 +323,12 @@ def test_restarted_adversaries_have_fresh_weights(
     given = recipe(phases=(still,))
     train_adversarially(given, data(), device="cpu", resume=kept)
     held = torch.load(kept, weights_only=True)["models"]
-    fresh = build_adversary(given, given.adversaries[0], {"tint": 1}, seed=derive_seed(0, 2, 1, 0))
+    fresh = build_adversary(
+        given,
+        given.adversaries[0],
+        {"tint": 1},
+        seed=derive_seed(0, Stream.RESTARTED_ADVERSARIES, 1, 0),
+    )
     wanted = {f"adversary.0.{name}": value for name, value in fresh.state_dict().items()}
     assert same(wanted, held) == (catch_up == 0)
     assert steps.count(("adversary",)) == catch_up

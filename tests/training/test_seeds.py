@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from masquerade.training.seeds import derive_seed
+from masquerade.training.seeds import Stream, derive_seed
 
 
 def test_every_seed_that_may_be_given_draws_otherwise() -> None:
@@ -18,3 +18,8 @@ def test_every_seed_that_may_be_given_draws_otherwise() -> None:
 def test_a_seed_below_32_bits_draws_as_it_always_did() -> None:
     assert derive_seed(0, 0) == 3948308845846928943
     assert derive_seed(7, 1, -1) == 708337199399797650
+
+
+def test_what_a_training_draws_has_the_seeds_it_always_had() -> None:
+    """Else a run could not be made again by its seed."""
+    assert [derive_seed(7, one) for one in Stream] == [derive_seed(7, at) for at in range(10)]

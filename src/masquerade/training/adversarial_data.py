@@ -19,7 +19,7 @@ from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, codes_by_head
 from masquerade.training.objectives import Pairs, count_labels
 from masquerade.training.recipe import AdversarialRecipe
-from masquerade.training.seeds import derive_seed
+from masquerade.training.seeds import Stream, derive_seed
 from masquerade.training.views import random_windows, window_starts
 
 
@@ -166,7 +166,7 @@ class AdversarialBatches:
         Pictures of a second data set come as two views, augmented as those that are learned from.
         """
         data, stills = self.data, self.data.still_validation
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, 9))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, Stream.HELD_OUT_PAIRS))
         order = torch.split(torch.arange(len(data.validation)), self.recipe.batch)
         second_order = order
         if stills is not None:
@@ -212,7 +212,7 @@ class AdversarialBatches:
     def _order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of each batch of all processes, as often as an epoch wants."""
         for lap in range(self.laps):
-            seed = derive_seed(self.seed, 8, lap) if lap else self.seed
+            seed = derive_seed(self.seed, Stream.LAP_ORDER, lap) if lap else self.seed
             yield from epoch_batches(
                 len(self.data.train), self.recipe.batch, seed=seed, epoch=epoch
             )
@@ -221,7 +221,7 @@ class AdversarialBatches:
         """Rows of each batch of the second data set, repeated as often as the first one needs."""
         lap = 0
         while self.data.stills is not None:
-            seed = derive_seed(self.seed, 7, lap)
+            seed = derive_seed(self.seed, Stream.STILL_ORDER, lap)
             count, batch = len(self.data.stills), self.recipe.still_batch
             yield from epoch_batches(count, batch, seed=seed, epoch=epoch)
             lap += 1

@@ -17,7 +17,7 @@ from masquerade.models.recognizers import Recognizer, build_recognizer
 from masquerade.models.vit import VideoViT
 from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, Role
-from masquerade.training.seeds import derive_seed
+from masquerade.training.seeds import Stream, derive_seed
 
 
 class ClassToken(nn.Module):
@@ -103,7 +103,7 @@ def build_models(
 ) -> AdversarialModels:
     """Build fresh networks of a recipe, whose outputs are given by label."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, 0))
+        torch.manual_seed(derive_seed(seed, Stream.NETWORKS))
         anonymizer = build(recipe.method, **recipe.arguments)
         action = build_recognizer(
             recipe.utility,
@@ -121,7 +121,7 @@ def build_models(
     started = path is not None and anonymizer.init_from_image_weights(path) is not None
     started = _init_video_vit(action, path) or started
     adversaries = [
-        build_adversary(recipe, one, private, seed=derive_seed(seed, 1, at))
+        build_adversary(recipe, one, private, seed=derive_seed(seed, Stream.ADVERSARIES, at))
         for at, one in enumerate(recipe.adversaries)
     ]
     if path is not None and not started:

@@ -43,7 +43,7 @@ from masquerade.training.recipe import (
     Role,
     UpdateStep,
 )
-from masquerade.training.seeds import derive_seed
+from masquerade.training.seeds import Stream, derive_seed
 from masquerade.training.sharding import full_state, shard
 from masquerade.training.validation import accuracy, own_columns, validate, write_samples
 
@@ -206,8 +206,8 @@ class AdversarialTrainer(Trainer):
         self.updates = int(self.history[-1]["updates"]) if past else 0
         began = time.perf_counter()
         # The same in every process, which draws for the whole batch (`BatchShare.draws`).
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, 3, epoch, 0))
-        with self.seeded(derive_seed(self.seed, 4, epoch, 0)):
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, Stream.BATCHES, epoch, 0))
+        with self.seeded(derive_seed(self.seed, Stream.LAYERS, epoch, 0)):
             if phase.restart and past and past % phase.restart == 0:
                 self._restart_adversaries(phase, epoch, generator)
             measured = self._train_updates(phase, past, epoch, generator)
@@ -217,7 +217,7 @@ class AdversarialTrainer(Trainer):
             }
             self._check_finite(means)
             self.processes.broadcast(self.models.buffers())
-            seed = derive_seed(self.seed, 5)
+            seed = derive_seed(self.seed, Stream.VALIDATION)
             held_out = validate(self.models, self.recipe, self.batches, seed=seed, phase=phase)
         held_out = self.processes.broadcast_numbers(held_out)  # all must end a phase at once
         names = self._training_columns([*LOSSES, *measured], held_out)
@@ -381,13 +381,13 @@ class AdversarialTrainer(Trainer):
     def _restart_adversaries(self, phase: Phase, epoch: int, generator: torch.Generator) -> None:
         """Give the adversaries new weights and let them catch up alone (VITA, model restarting)."""
         for at, one in enumerate(self.recipe.adversaries):
-            seed = derive_seed(self.seed, 2, epoch, at)
+            seed = derive_seed(self.seed, Stream.RESTARTED_ADVERSARIES, epoch, at)
             fresh = build_adversary(self.recipe, one, self.data.private, seed=seed)
             self.models.adversary[at].load_state_dict(fresh.state_dict())
         self.optimizers["adversary"] = self._fresh_optimizers(phase)["adversary"]
         update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
         for lap in range(math.ceil(phase.catch_up / self.batches.steps)):
-            seed = derive_seed(self.seed, 6, epoch, lap)  # as an epoch: an order of its own
+            seed = derive_seed(self.seed, Stream.CATCH_UP, epoch, lap)  # taken as an epoch's number
             for at, batch in enumerate(self.batches.training(seed, generator)):
                 if lap * self.batches.steps + at < phase.catch_up:
                     self._update(phase, update, batch, generator)
