@@ -80,9 +80,9 @@ def test_an_output_that_shows_nothing_says_so() -> None:
     run = trained(rate=0.3, omega=100.0, objective="nt-xent", adversary=("tiny-2d",))
     last = run.history[-1]
     assert last["val_adversary_share"] > 0.95 and last["collapsed"] == 3
-    assert any("the same whatever comes in" in note for note in run.notes)
-    assert any("action is at chance" in note for note in run.notes)
-    assert any("shows nothing" in note for note in run.notes)
+    assert any("the same whatever comes in" in note for note in run.collapse)
+    assert any("action is at chance" in note for note in run.collapse)
+    assert any("shows nothing" in note for note in run.collapse)
     assert read_afresh(run.anonymizer, "tint") == pytest.approx(0.5, abs=0.01)
     assert read_afresh(run.anonymizer, "action") == pytest.approx(0.5, abs=0.01)
 
@@ -95,5 +95,5 @@ def test_an_adversary_that_stood_still_is_fooled_and_a_fresh_one_is_not() -> Non
     run = trained(rate=0.02, frozen=True)
     last = run.history[-1]
     assert last["val_adversary_share"] > 0.95 and last["val_tint"] < 0.6
-    assert last["val_utility"] > 0.9 and last["val_variety"] > 0.2 and run.notes == ()
+    assert last["val_utility"] > 0.9 and last["val_variety"] > 0.2 and run.collapse == ()
     assert read_afresh(run.anonymizer, "tint") > 0.9  # of who guesses .5

@@ -129,9 +129,9 @@ def test_a_recipe_without_adversaries_is_diagnosed_too() -> None:
     turn = UpdateStep(learns=("anonymizer", "utility"), losses={"reconstruction": 1.0})
     alone = recipe(adversaries=(), phases=(replace(WARMUP, epochs=1, updates=(turn,)),))
     trained = train_adversarially(alone, data(), device="cpu")
-    assert any("action is at chance" in note for note in trained.notes)
-    assert trained.history[-1]["collapsed"] == len(trained.notes)
-    said = [f"training collapsed: {note}" for note in trained.notes]
+    assert any("action is at chance" in note for note in trained.collapse)
+    assert trained.history[-1]["collapsed"] == len(trained.collapse)
+    said = [f"training collapsed: {note}" for note in trained.collapse]
     assert list(trained.anonymizer.warnings) == [*said, *trained.warnings]
 
 
@@ -148,7 +148,7 @@ def test_an_adversary_that_was_never_above_chance_leaves_a_warning() -> None:
         ),
     )
     trained = train_adversarially(blind, data(), device="cpu")
-    assert len(trained.history) < 10 and not trained.notes
+    assert len(trained.history) < 10 and not trained.collapse
     first, second = trained.warnings
     assert "no adversary was ever clearly better than chance" in first
     assert "phase pretrain ended" in second and "instead of at most 0.00" in second

@@ -167,12 +167,12 @@ def main(argv: list[str]) -> int:
     else:
         print(f"{escape(options.output)}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
         print(f"{escape(options.output / SAMPLES)} shows raw clips: give away {WEIGHTS} alone.")
-    for note in trained.notes:
+    for note in trained.collapse:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for warning in trained.warnings:
         print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
     # Claimed before torchrun ends the others, so that none of them reports a failure.
-    return 1 if trained.notes and claim_failure() else 0
+    return 1 if trained.collapse and claim_failure() else 0
 
 
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
@@ -266,7 +266,7 @@ def epoch_line(progress: TrainingProgress) -> str:
     )
     if not math.isnan(row["val_adversary_share"]):
         line += f", adversary loss {row['val_adversary_share']:.2f} \N{MULTIPLICATION SIGN} chance"
-    return "\n  ".join([line, *progress.notes])
+    return "\n  ".join([line, *progress.collapse])
 
 
 def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
@@ -286,4 +286,4 @@ def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
 def _as_json(trained: TrainedAnonymizer, folder: Path) -> dict[str, Any]:
     last = {k: None if math.isnan(v) else v for k, v in trained.history[-1].items()}
     found = {"run": str(folder), "epochs": len(trained.history), "seconds": trained.seconds}
-    return {**found, "last": last, "notes": [*trained.notes], "warnings": [*trained.warnings]}
+    return {**found, "last": last, "notes": [*trained.collapse], "warnings": [*trained.warnings]}

@@ -59,7 +59,7 @@ class TrainingProgress:
     epoch: int  # counted from 1, over all phases
     epochs: int  # at most
     row: Row
-    notes: tuple[str, ...]  # how the anonymizer has collapsed, in words
+    collapse: tuple[str, ...]  # how the anonymizer has collapsed, in words
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TrainedAnonymizer:
 
     anonymizer: Anonymizer
     history: list[Row]
-    notes: tuple[str, ...]  # how it had collapsed at the end, in words; empty is well
+    collapse: tuple[str, ...]  # how it had collapsed at the end, in words; empty is well
     warnings: tuple[str, ...]  # what the log leaves in doubt, in words
     seconds: float  # of the wall, since it was last resumed
 
@@ -185,11 +185,11 @@ class AdversarialTrainer(Trainer):
         anonymizer = anonymizer.eval().cpu()
         anonymizer.trained = True
         history, seconds = list(self.history), time.perf_counter() - self.began
-        notes = self._find_collapse(history[-1])
+        collapse = self._find_collapse(history[-1])
         warnings = find_warnings(history, self.recipe, self.data)
-        collapsed = tuple(f"training collapsed: {note}" for note in notes)
+        collapsed = tuple(f"training collapsed: {note}" for note in collapse)
         anonymizer.warnings = (*collapsed, *warnings)
-        return TrainedAnonymizer(anonymizer, history, notes, warnings, seconds)
+        return TrainedAnonymizer(anonymizer, history, collapse, warnings, seconds)
 
     def is_finished(self) -> bool:
         return self._next_phase() is None
@@ -240,8 +240,8 @@ class AdversarialTrainer(Trainer):
             write_samples(self.models.anonymizer, self.batches, folder, epoch)
         if self.progress is not None and is_main:
             most = sum(each.epochs for each in self.recipe.phases)
-            name, notes = self._phase_of(row).name, self._find_collapse(row)
-            self.progress(TrainingProgress(name, epoch, most, row, notes))
+            name, collapse = self._phase_of(row).name, self._find_collapse(row)
+            self.progress(TrainingProgress(name, epoch, most, row, collapse))
 
     def _rows(self, number: int) -> list[Row]:
         return [row for row in self.history if row["phase"] == number + 1]
