@@ -257,8 +257,8 @@ class AdversarialTrainer(Trainer):
     def _begin(self, phase: Phase, number: int) -> None:
         """Begin a phase with fresh optimizers."""
         self.optimizers = self._fresh_optimizers(phase)
-        before = [step for each in self.recipe.phases[:number] for step in each.updates]
-        if not phase.adversarial or not any("utility" in step.learns for step in before):
+        before = [update for each in self.recipe.phases[:number] for update in each.updates]
+        if not phase.adversarial or not any("utility" in update.learns for update in before):
             return
         last = self.history[-1]
         if not self.allow_chance and not has_learned_action(last, self.data):
@@ -297,8 +297,8 @@ class AdversarialTrainer(Trainer):
         if self.history:
             first = self.history[0]
             return [key.removeprefix("train_") for key in first if key.startswith("train_")]
-        steps = [step for phase in self.recipe.phases for step in phase.updates]
-        later = [name for step in steps for name in step.losses]
+        updates = [update for phase in self.recipe.phases for update in phase.updates]
+        later = [name for update in updates for name in update.losses]
         return list(dict.fromkeys([*names, *later, *own_columns(held_out, self.data)]))
 
     def _train_updates(
@@ -319,7 +319,7 @@ class AdversarialTrainer(Trainer):
 
     def _next_updates(self, phase: Phase, generator: torch.Generator) -> Iterator[UpdateStep]:
         """Yield a batch's updates: a whole round, or the next one; a round may outlast an epoch."""
-        round_ = [(step, left) for step in phase.updates for left in range(step.times, 0, -1)]
+        round_ = [(update, left) for update in phase.updates for left in range(update.times, 0, -1)]
         end = self.updates + len(round_)
         while self.updates < end:
             update, left = round_[self.updates % len(round_)]
@@ -345,10 +345,10 @@ class AdversarialTrainer(Trainer):
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Take one update step; gives its losses and metrics."""
-        step = AdversarialStep(recipe=self.recipe, update=update, generator=generator)
+        adversarial = AdversarialStep(recipe=self.recipe, update=update, generator=generator)
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
-                losses = step.compute(self.models, batch)
+                losses = adversarial.compute(self.models, batch)
                 missing = set(update.losses) - set(losses)
                 if missing:
                     raise UsageError(f"There is no loss named {', '.join(sorted(missing))}.")

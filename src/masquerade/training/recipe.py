@@ -107,16 +107,16 @@ class Phase:
     @property
     def adversarial(self) -> bool:
         """Whether the anonymizer works against the adversaries."""
-        return any("adversarial" in step.losses or step.reversal for step in self.updates)
+        return any("adversarial" in update.losses or update.reversal for update in self.updates)
 
     @property
     def raw_clips(self) -> bool:
         """Whether networks are given raw clips only."""
-        return all(step.raw_clips for step in self.updates)
+        return all(update.raw_clips for update in self.updates)
 
     @property
     def uses_auxiliary(self) -> bool:
-        return any("auxiliary" in step.learns for step in self.updates)
+        return any("auxiliary" in update.learns for update in self.updates)
 
     def is_over(self, rows: Sequence[Row]) -> bool:
         """Return whether the epochs of this phase, `rows`, suffice."""
@@ -169,12 +169,12 @@ class AdversarialRecipe:
     def __post_init__(self) -> None:
         if not self.phases or any(p.epochs < 1 or not p.updates for p in self.phases):
             raise UsageError("A recipe needs phases, each of at least one epoch and one update.")
-        steps = [step for phase in self.phases for step in phase.updates]
-        if any(step.times < 1 or not step.learns for step in steps):
+        updates = [update for phase in self.phases for update in phase.updates]
+        if any(update.times < 1 or not update.learns for update in updates):
             raise UsageError(
                 "An update step must train one role or more (learns), once or more (times)."
             )
-        if any(step.raw_clips and "anonymizer" in step.learns for step in steps):
+        if any(update.raw_clips and "anonymizer" in update.learns for update in updates):
             raise UsageError("An anonymizer learns nothing from raw clips.")
         if self.windows < 1 or (self.windows > 1 and self.stride is None):
             raise UsageError("windows must be 1 or more; more than one need a stride.")

@@ -318,7 +318,7 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
         )
     *before, last = recipe.phases
     if "frozen" in flags:
-        if not any("adversary" in step.learns for phase in before for step in phase.updates):
+        if not any("adversary" in update.learns for phase in before for update in phase.updates):
             raise UsageError(
                 f"{recipe.method} has no phase in which adversaries learn before the last one "
                 "under this preset, so that --frozen ones would know nothing."
@@ -372,22 +372,22 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
     asked = {"adversarial": flags.get("omega"), "utility": flags.get("action_weight")}
     weights = {loss: weight for loss, weight in asked.items() if weight is not None}
     updates, learned = [], set[Role]()
-    for step in phase.updates:
-        if "adversarial" in step.losses:
-            step = replace(step, losses={**step.losses, **weights})
-        elif "anonymizer" not in step.learns and "ratio" in flags:
-            if learned.issuperset(step.learns):  # they have had theirs, as in vita's tiny recipe
+    for update in phase.updates:
+        if "adversarial" in update.losses:
+            update = replace(update, losses={**update.losses, **weights})
+        elif "anonymizer" not in update.learns and "ratio" in flags:
+            if learned.issuperset(update.learns):  # they have had theirs, as in vita's tiny recipe
                 continue
-            step = replace(step, times=flags["ratio"])
-            learned.update(step.learns)
-        updates.append(step)
+            update = replace(update, times=flags["ratio"])
+            learned.update(update.learns)
+        updates.append(update)
     if "gate" in flags:
-        updates = [step for step in updates if step.until_accuracy is None]
-        at = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
+        updates = [update for update in updates if update.until_accuracy is None]
+        at = next(i for i, update in enumerate(updates) if "adversarial" in update.losses)
         gate = replace(ANONYMIZER_AND_UTILITY, times=8, until_accuracy=flags["gate"])
         updates.insert(at + 1, gate)  # right after the anonymizer's update (VITA)
     if "reversal" in flags:  # Ganin & Lempitsky, ICML 2015
-        losses = dict(next(step.losses for step in updates if "adversarial" in step.losses))
+        losses = dict(next(update.losses for update in updates if "adversarial" in update.losses))
         reversal = losses.pop("adversarial")
         roles: tuple[Role, ...] = ("anonymizer", "utility", "adversary")
         updates = [UpdateStep(learns=roles, losses={**losses, "adversary": 1.0}, reversal=reversal)]
@@ -397,10 +397,10 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
 def _without_losses(phase: Phase, dropped: set[str]) -> Phase:
     """Leave out these losses, updates of adversaries, and stops that wait for adversaries."""
     updates = []
-    for step in phase.updates:
-        losses = {name: weight for name, weight in step.losses.items() if name not in dropped}
-        learns = tuple(role for role in step.learns if role != "adversary")
+    for update in phase.updates:
+        losses = {name: weight for name, weight in update.losses.items() if name not in dropped}
+        learns = tuple(role for role in update.learns if role != "adversary")
         if losses and learns:
-            updates.append(replace(step, losses=losses, learns=learns))
+            updates.append(replace(update, losses=losses, learns=learns))
     stop = tuple(one for one in phase.stop if "adversary" not in one.column)
     return replace(phase, updates=tuple(updates), stop=stop)
