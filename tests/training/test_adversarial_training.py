@@ -266,6 +266,14 @@ def test_learning_rates_follow_the_batches_whichever_role_updates(
     assert rates["utility"] == [each for each in wanted for _ in range(2)]
 
 
+def test_without_a_cosine_the_rate_rises_over_the_whole_warmup_and_stays() -> None:
+    """Also where --epochs ends the phase before."""
+    rates = [
+        learning_rate(1.0, at / 2, epochs=2, warmup=3, step=1 / 2, cosine=False) for at in range(8)
+    ]
+    assert rates == pytest.approx([1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1, 1])
+
+
 @pytest.mark.parametrize("same_batch", [False, True])
 def test_once_the_gate_is_reached_its_update_is_skipped_for_the_round(
     monkeypatch: pytest.MonkeyPatch, same_batch: bool

@@ -396,14 +396,17 @@ class AdversarialTrainer(Trainer):
         for role in ROLES:
             if role not in self.optimizers:
                 continue
-            how, step = self._optimizer_config(phase, role), 1 / self.batches.steps
-            now = how.lr
-            if how.cosine:
-                now = learning_rate(how.lr, at, epochs=phase.epochs, warmup=how.warmup, step=step)
-            elif at < how.warmup:
-                now = how.lr * (at + step) / (how.warmup + step)
+            config = self._optimizer_config(phase, role)
+            rate = learning_rate(
+                config.lr,
+                at,
+                epochs=phase.epochs,
+                warmup=config.warmup,
+                step=1 / self.batches.steps,
+                cosine=config.cosine,
+            )
             for group in self.optimizers[role].param_groups:
-                group["lr"] = now
+                group["lr"] = rate
 
     def _digest(self, amp: bool, start: Anonymizer | None) -> str:
         started = [] if start is None else [value.cpu() for value in start.state_dict().values()]

@@ -19,11 +19,19 @@ def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Opti
     return kind(groups, lr=config.lr)
 
 
-def learning_rate(peak: float, at: float, *, epochs: int, warmup: int, step: float) -> float:
-    """Return the rate of a linear warm-up, then a cosine down to 0; all times are in epochs."""
-    warmup = min(warmup, epochs - 1)
+def learning_rate(
+    peak: float, at: float, *, epochs: int, warmup: int, step: float, cosine: bool = True
+) -> float:
+    """Return the rate of a linear warm-up, then a cosine down to 0, or the peak without a cosine.
+
+    All times are in epochs. A cosine has one epoch at least, by which a longer warm-up is cut.
+    """
+    if cosine:
+        warmup = min(warmup, epochs - 1)
     if at < warmup:
         return peak * (at + step) / (warmup + step)
+    if not cosine:
+        return peak
     share = (at - warmup) / max(epochs - warmup, 1)
     return peak * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
