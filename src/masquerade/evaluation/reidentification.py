@@ -40,7 +40,7 @@ from masquerade.metrics.reidentification import (
     retrieval_map,
     shuffled_map,
 )
-from masquerade.metrics.statistic import Floats, Statistic, average
+from masquerade.metrics.statistic import Floats, Statistic, average, mean_of_defined
 
 Features = Mapping[str, Floats]
 """Feature to (N, D), a row for each of the manifest; nan where there is no such clip."""
@@ -298,7 +298,7 @@ def _strengths(
             # a part of one recording has no pair, and tells nothing
             auc = linkage_auc(truth, s).value if (s > -np.inf).any() else np.nan
             found.setdefault(name, []).append(auc)
-    return {name: np.nan if (v := _mean(many)) is None else v for name, many in found.items()}
+    return {name: float(mean_of_defined(np.array(many))) for name, many in found.items()}
 
 
 def _similarities(
@@ -428,5 +428,5 @@ def _score(
 
 def _mean(values: Sequence[float]) -> float | None:
     """The mean of those that are defined; None: none is."""
-    known = [one for one in values if not np.isnan(one)]
-    return float(np.mean(known)) if known else None
+    mean = float(mean_of_defined(np.array(values, dtype=float)))
+    return None if np.isnan(mean) else mean

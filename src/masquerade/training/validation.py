@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
+from masquerade.metrics.statistic import mean_of_defined
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import atomic_write
 from masquerade.training.adversarial_data import AdversarialBatches, AdversarialData
@@ -83,7 +84,7 @@ def validate(
     def show(clip: Tensor) -> tuple[Tensor, Tensor | None]:
         return (anonymizer.unhidden(clip), None) if raw else inference_output(anonymizer, clip)
 
-    generator, found = torch.Generator().manual_seed(seed), _Predictions()
+    generator, found = torch.Generator().manual_seed(seed), _EpochOutputs()
     outputs, inputs = _Variety(), _Variety()
     objectives = [one.objective for one in recipe.adversaries]
     for batch in batches.held_out():
@@ -93,12 +94,12 @@ def validate(
         else:
             training = anonymizer.training_output(batch.clips)
         if training.class_token is not None:
-            found.add("auxiliary:", models.auxiliary(training.class_token), batch.utility)
-        found.add("", with_keep_mask(models.utility, keep)(clip), batch.utility)
+            found.add_logits("auxiliary:", models.auxiliary(training.class_token), batch.utility)
+        found.add_logits("", with_keep_mask(models.utility, keep)(clip), batch.utility)
         size = len(clip)
-        found.count(size, reconstruction=float((clip - batch.clips).abs().mean()))
-        found.count(size, **{name: float(loss) for name, loss in training.losses.items()})
-        found.count(size, **training.metrics)
+        found.add_means(size, reconstruction=float((clip - batch.clips).abs().mean()))
+        found.add_means(size, **{name: float(loss) for name, loss in training.losses.items()})
+        found.add_means(size, **training.metrics)
         outputs.add(clip)
         inputs.add(batch.clips)
         if batch.stills is not None:
@@ -108,12 +109,14 @@ def validate(
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)
             if isinstance(objective, Labels):
                 logits = adversary(clip)
-                found.add(f"{at}:", logits, given.codes)
+                found.add_logits(f"{at}:", logits, given.codes)
                 loss = objective.loss_of(logits, given)
             else:
                 loss = objective.loss(adversary, given)
             chance = objective.chance_loss(given.codes, len(clip), batches.seen)
-            found.count(len(clip), **{f"adversary{at}": float(loss.mean()), f"chance{at}": chance})
+            found.add_means(
+                len(clip), **{f"adversary{at}": float(loss.mean()), f"chance{at}": chance}
+            )
     utility = {label: found.score(label) for label in batches.data.utility}
     known = [label for label, score in utility.items() if not math.isnan(score)]
     chances = [_chance(*found.joined(label)) for label in known]
@@ -123,7 +126,7 @@ def validate(
     if recipe.uses_auxiliary:
         names = [f"auxiliary:{label}" for label in utility if f"auxiliary:{label}" in found.logits]
         row["val_auxiliary"] = _mean([found.score(name) for name in names])
-    own = [name for name in found.numbers if not name.startswith(("adversary", "chance"))]
+    own = [name for name in found.means if not name.startswith(("adversary", "chance"))]
     row |= {f"val_{name}": found.mean(name) for name in own}
     return row | {"val_variety": outputs.value / max(inputs.value, 1e-6)}
 
@@ -182,27 +185,28 @@ def accuracy(net: nn.Module, clip: Tensor, codes: Codes) -> float:
 
 
 @dataclass
-class _Predictions:
-    """Logits, codes and numbers by name, batch by batch."""
+class _EpochOutputs:
+    """Logits, codes and mean losses by name, batch by batch."""
 
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
     codes: dict[str, list[Tensor]] = field(default_factory=dict)
     # with the number of clips that each is the mean over: the last batch may have fewer
-    numbers: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    means: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
-    def add(self, prefix: str, logits: Mapping[str, Tensor], codes: Codes) -> None:
+    def add_logits(self, prefix: str, logits: Mapping[str, Tensor], codes: Codes) -> None:
         for name, code in codes.items():
             self.logits.setdefault(f"{prefix}{name}", []).append(logits[name].float().cpu())
             self.codes.setdefault(f"{prefix}{name}", []).append(code.cpu())
 
-    def count(self, clips: int, /, **numbers: float) -> None:
-        for name, number in numbers.items():
-            self.numbers.setdefault(name, []).append((float(number), clips))
+    def add_means(self, clips: int, /, **means: float) -> None:
+        """Add means over this number of clips."""
+        for name, mean in means.items():
+            self.means.setdefault(name, []).append((float(mean), clips))
 
     def mean(self, name: str) -> float:
-        """The mean over clips."""
-        total = sum(clips for _, clips in self.numbers[name])
-        return sum(number * clips for number, clips in self.numbers[name]) / total
+        """The mean over the clips of all batches."""
+        total = sum(clips for _, clips in self.means[name])
+        return sum(mean * clips for mean, clips in self.means[name]) / total
 
     def joined(self, name: str) -> tuple[Tensor, Tensor]:
         return torch.cat(self.logits[name]), torch.cat(self.codes[name])
@@ -211,7 +215,9 @@ class _Predictions:
         return _score(*self.joined(name))
 
 
-def _adversary_scores(found: _Predictions, recipe: AdversarialRecipe, labels: Sequence[str]) -> Row:
+def _adversary_scores(
+    found: _EpochOutputs, recipe: AdversarialRecipe, labels: Sequence[str]
+) -> Row:
     """Return the strongest adversary's loss, its loss over chance, and its scores."""
     row: Row = {"val_adversary": math.nan, "val_adversary_share": math.nan}
     if not recipe.adversaries:
@@ -255,5 +261,4 @@ def _chance(logits: Tensor, codes: Tensor) -> float:
 
 def _mean(scores: Sequence[float]) -> float:
     """The mean of the scores, without NaN, which labels have that no clip has."""
-    known = [score for score in scores if not math.isnan(score)]
-    return sum(known) / len(known) if known else math.nan
+    return float(mean_of_defined(np.array(scores, dtype=float)))
