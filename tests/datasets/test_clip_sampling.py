@@ -12,9 +12,9 @@ from masquerade.datasets.clip_sampling import (
     evenly_spaced,
     middle_crop,
     pad_indices,
+    segment_middles,
     strided,
-    uniform,
-    views,
+    window_indices,
 )
 from masquerade.errors import UsageError
 
@@ -23,8 +23,8 @@ strides = st.integers(1, 8)
 
 
 def test_indices_computed_by_hand() -> None:
-    assert uniform(100, 4).tolist() == [12, 37, 62, 87]
-    assert uniform(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
+    assert segment_middles(100, 4).tolist() == [12, 37, 62, 87]
+    assert segment_middles(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
     assert strided(100, 4, stride=3, start=5).tolist() == [5, 8, 11, 14]
     assert strided(4, 6).tolist() == [0, 1, 2, 3, 3, 3]
     assert strided(4, 9, padding="palindrome").tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
@@ -33,11 +33,11 @@ def test_indices_computed_by_hand() -> None:
 
 def test_five_views_start_as_videomae_starts_them() -> None:
     """Every second frame of 80 leaves 40; starts are int(i (40 - 16) / 4) of those."""
-    found = views(80, 16, stride=2)
+    found = window_indices(80, 16, stride=2)
     assert found.shape == (5, 16)
     assert found[:, 0].tolist() == [0, 12, 24, 36, 48]
     assert found[:, -1].tolist() == [30, 42, 54, 66, 78]
-    assert views(80, 16, stride=2, number=1)[0, 0] == 24
+    assert window_indices(80, 16, stride=2, number=1)[0, 0] == 24
 
 
 def test_a_crop_lies_in_the_middle() -> None:
@@ -49,15 +49,16 @@ def test_a_crop_lies_in_the_middle() -> None:
 
 
 def test_five_times_three_views_are_fifteen_clips() -> None:
-    assert len(views(80, 16, stride=2)) * len(aspect_crops(112, 149, (112, 112), number=3)) == 15
+    crops = aspect_crops(112, 149, (112, 112), number=3)
+    assert len(window_indices(80, 16, stride=2)) * len(crops) == 15
 
 
 @given(count=counts, frames=lengths, stride=strides)
 def test_every_index_lies_in_the_video_and_increases(count: int, frames: int, stride: int) -> None:
     for indices in (
-        uniform(count, frames),
+        segment_middles(count, frames),
         strided(count, frames, stride=stride),
-        *views(count, frames, stride=stride),
+        *window_indices(count, frames, stride=stride),
     ):
         assert indices.shape == (frames,) and indices.dtype == np.int64
         assert indices.min() >= 0 and indices.max() < count
@@ -68,7 +69,7 @@ def test_every_index_lies_in_the_video_and_increases(count: int, frames: int, st
 def test_a_clip_that_fits_is_never_padded(count: int, frames: int, stride: int) -> None:
     if count < (frames - 1) * stride + 1:
         return
-    for indices in views(count, frames, stride=stride):
+    for indices in window_indices(count, frames, stride=stride):
         assert (np.diff(indices) == stride).all()
 
 

@@ -29,8 +29,8 @@ def pad_indices(indices: IntArray, count: int, *, padding: Padding = "repeat") -
     return np.minimum(folded, turn - folded)
 
 
-def uniform(count: int, frames: int) -> IntArray:
-    """The middle frames of `frames` equal segments of the whole video."""
+def segment_middles(count: int, frames: int) -> IntArray:
+    """The middle frames of `frames` equal segments of the whole video (TSN, ECCV 2016)."""
     _check(count, frames)
     return ((np.arange(frames) + 0.5) * count / frames).astype(np.int64)
 
@@ -43,13 +43,13 @@ def strided(
     return pad_indices(start + stride * np.arange(frames), count, padding=padding)
 
 
-def views(
+def window_indices(
     count: int, frames: int, *, stride: int = 1, number: int = 5, padding: Padding = "repeat"
 ) -> IntArray:
-    """Multi-view testing: V = `number` clips of T frames, (V, T), with evenly spaced starts.
+    """Frame indices of V = `number` clips of one video, (V, T), with evenly spaced starts.
 
-    They are int(i (n - T) / (V - 1)), n being the frames left by the stride; a single clip lies in
-    the middle.
+    Starts are int(i (n - T) / (V - 1)), n being the frames left by the stride; a single clip lies
+    in the middle.
     """
     _check(count, frames, stride, number)
     kept = max(-(-count // stride), frames)  # n, counted in strides

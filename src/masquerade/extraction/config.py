@@ -15,7 +15,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.datasets.clip_sampling import Padding, strided, uniform, views
+from masquerade.datasets.clip_sampling import Padding, segment_middles, strided, window_indices
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction import flow_clip, packet_clip, stacked_clip
@@ -169,9 +169,9 @@ class ExtractionConfig:
             start = max(0, (count - self.frames - 1) // 2)
             return first + strided(count, self.frames + 1, start=start, padding="palindrome")
         if self.stride is None:
-            return first + uniform(count, self.frames)
+            return first + segment_middles(count, self.frames)
         if self.windows > 1 and self.content == "frames":
-            each = views(
+            each = window_indices(
                 count, self.frames, stride=self.stride, number=self.windows, padding=self.padding
             )
             return first + each.ravel()

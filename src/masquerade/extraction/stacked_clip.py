@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
-from masquerade.datasets.clip_sampling import strided, uniform
+from masquerade.datasets.clip_sampling import segment_middles, strided
 from masquerade.datasets.manifest import IntArray
 from masquerade.extraction.flow_clip import span
 from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
@@ -39,7 +39,7 @@ def windows(count: int, pictures: int) -> IntArray:
 
     The middles of the windows are spread over the video.
     """
-    starts = np.clip(uniform(count, pictures) - WINDOW // 2, 0, max(0, count - WINDOW))
+    starts = np.clip(segment_middles(count, pictures) - WINDOW // 2, 0, max(0, count - WINDOW))
     return np.stack(
         [strided(count, WINDOW, start=int(one), padding="palindrome") for one in starts]
     )
