@@ -28,11 +28,13 @@ class AttackerFamily:
     initialisation: Initialisation  # of its models
     uses: Callable[[AttackerModel], bool]  # which models of a preset belong to it
     ensemble: bool = False  # whether the mean of all its predictions is an attacker too
-    networks: Initialisation | None = None  # of its networks, where another
+    network_initialisation: Initialisation | None = None  # of its networks; None: the same
 
-    def start_of(self, model: AttackerModel) -> Initialisation:
+    def initialisation_of(self, model: AttackerModel) -> Initialisation:
         """The initialisation of one of its models."""
-        return self.networks if self.networks and model.network else self.initialisation
+        if model.network and self.network_initialisation is not None:
+            return self.network_initialisation
+        return self.initialisation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +89,7 @@ ATTACKERS = {
     # sees clips that a network restored, which learned from pairs of anonymized and raw training
     # clips: networks that know raw video alone, and kernel machines that learn restored clips
     "reconstruction": AttackerFamily(
-        "scratch", lambda model: model.content == "restored", networks="raw"
+        "scratch", lambda model: model.content == "restored", network_initialisation="raw"
     ),
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
@@ -142,7 +144,12 @@ def required_fits(
 ) -> tuple[Fit, ...]:
     """The models and initialisations that families need, each once."""
     families = [ATTACKERS[name] for name in names if not (raw and name in SAME_ON_RAW)]
-    fits = [(key, f.start_of(one)) for f in families for key, one in models.items() if f.uses(one)]
+    fits = [
+        (key, family.initialisation_of(model))
+        for family in families
+        for key, model in models.items()
+        if family.uses(model)
+    ]
     return tuple(dict.fromkeys(fits))
 
 
@@ -187,7 +194,7 @@ def attack_outputs(
     for name in names:
         family, plain = ATTACKERS[name], []
         for model in [key for key, one in models.items() if family.uses(one)]:
-            start = family.start_of(models[model])
+            start = family.initialisation_of(models[model])
             fits = predictions.select(attacker=model, initialisation=start)
             runs = sorted({(key.run, key.seed) for key in fits.blocks})
             seeds = {seed: fits.select(run=run, seed=seed) for run, seed in runs}
