@@ -13,7 +13,7 @@ from masquerade.models.recognizers.two_stream import flow_to_clip, with_flow
 def test_flow_is_measured_against_the_frame() -> None:
     flow = torch.zeros(1, 2, 1, 50, 100)
     flow[0, 0], flow[0, 1, :, :25] = 5, -2.5  # both a twentieth of the frame
-    clip = flow_to_clip(flow, limit=0.1)
+    clip = flow_to_clip(flow)
     assert torch.allclose(clip[0, 0], torch.tensor(0.75))
     assert torch.allclose(clip[0, 1, :, :25], torch.tensor(0.25))
     assert torch.allclose(clip[0, 1, :, 25:], torch.tensor(0.5))

@@ -217,13 +217,12 @@ def random_split(
     *,
     test: float = 0.4,
     seed: int,
-    name: str = "split",
     columns: Sequence[str] | None = None,
 ) -> Manifest:
     """Split by whole groups at random, for a dataset published without a split.
 
-    `test` is the share of the clips to test on, 0.4 as in the papers; `name` that of the new
-    column; `columns` link clips to groups as in `linked_groups`.
+    The new column is called split. `test` is the share of the clips to test on, 0.4 as in the
+    papers; `columns` link clips to groups as in `linked_groups`.
     """
     if not 0 < test < 1:
         raise UsageError(f"A test share of {test} is not between 0 and 1.")
@@ -235,7 +234,7 @@ def random_split(
         )
     drawn = set(_draw_groups(groups, test * len(manifest), seed))
     cells = ["test" if i in drawn else "train" for i in range(len(manifest))]
-    return manifest.with_cells(Column(name=name, role="split", kind="classes"), cells)
+    return manifest.with_cells(Column(name="split", role="split", kind="classes"), cells)
 
 
 def copy_split(manifest: Manifest, other: Manifest) -> Manifest:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+EPSILON = 1e-6  # of the softmax of DynamicViT's and STPrivacy's code
 MAX_LOG_ODDS = 30.0
 """Limit of a dropped score above the largest kept one in the gradient of the keep mask.
 
@@ -105,15 +106,15 @@ def _gather_rows(values: Tensor, own: Tensor) -> Tensor:
     return values.gather(2, own.expand(-1, values.shape[1], -1, values.shape[3]))
 
 
-def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """The softmax of the papers' code: dropped columns get a weight of about `eps / N` or more.
+def dynamicvit_softmax(scores: Tensor, keep: Tensor) -> Tensor:
+    """The softmax of the papers' code: dropped columns get a weight of about `EPSILON / N` or more.
 
     `scores` (B, heads, N, N) are queries by keys, `keep` is (B, N) in [0, 1].
     """
     mask = _columns(at_least_float32(keep), diagonal=1.0)
     scores = at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
-    return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
+    return (weights + EPSILON / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + EPSILON)
 
 
 def masked_mean(

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from masquerade.models.resnet3d import NETWORKS_3D
 
+# share of the frame; two-stream networks clip at 20 pixels of 224 (Simonyan & Zisserman, 2014)
+FLOW_LIMIT = 0.1
+
 
 class TwoStream(nn.Module):
     """An X3D (`name`) on RGB, one on flow, and a linear layer over the logits of both."""
@@ -42,15 +45,14 @@ class TwoStream(nn.Module):
         return {f"{s}.{n}": v for s in ("rgbstream", "flowstream") for n, v in weights.items()}
 
 
-def flow_to_clip(flow: Tensor, *, limit: float = 0.1) -> Tensor:
-    """Optical flow as a clip in [0, 1]: .5 is no motion, 0 and 1 are `limit` of the frame a step.
+def flow_to_clip(flow: Tensor) -> Tensor:
+    """Optical flow as a clip in [0, 1]: .5 is no motion, 0 and 1 are a tenth of the frame a step.
 
     `flow` (B, 2, T, H, W) is in pixels to the right and down from a frame to the next; faster
-    motion is clipped. Two-stream networks clip at 20 pixels of 224 (Simonyan & Zisserman, NeurIPS
-    2014), about a tenth.
+    motion is clipped.
     """
     size = flow.new_tensor([flow.shape[4], flow.shape[3]]).reshape(1, 2, 1, 1, 1)
-    return (0.5 + flow / (2 * limit * size)).clamp(0, 1)
+    return (0.5 + flow / (2 * FLOW_LIMIT * size)).clamp(0, 1)
 
 
 def with_flow(clip: Tensor, flow: Tensor) -> Tensor:
