@@ -76,7 +76,7 @@ def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
     frames = torch.arange(4) / 8 + torch.arange(48)[:, None] / 96
     apart = from_tensor(frames[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE))
     train, validation = apart.take(range(32)), apart.take(range(32, 48))
-    own_data = data(pairs=train, pairs_validation=validation)
+    own_data = data(pairs=train, pair_validation=validation)
     given = recipe(gap=near, adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=8)),))
     one = batches_of(given, own_data)
     held = list(one.held_out())
@@ -96,13 +96,13 @@ def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
     ).history
     assert history[-1]["train_adversary"] < history[2]["train_adversary"]
     with pytest.raises(UsageError, match="of the same rows"):
-        data(pairs=validation, pairs_validation=validation)
+        data(pairs=validation, pair_validation=validation)
 
 
 def test_both_frames_of_a_pair_are_augmented_apart() -> None:
     """A box erased from both, or one hue for both, would tell the pair whatever is anonymized."""
     grey = from_tensor(torch.full((48, 3, 4, SIDE, SIDE), 128, dtype=torch.uint8))
-    own_data = data(pairs=grey.take(range(32)), pairs_validation=grey.take(range(32, 48)))
+    own_data = data(pairs=grey.take(range(32)), pair_validation=grey.take(range(32, 48)))
     adversary = Adversary(network="tiny-2d", objective=NTXent(width=8))
     erasing = Augmentation(brightness=0.3, erase=0.5, box=(0.4, 0.6))
     given = recipe(gap=Gap(frames=4, stride=1), adversaries=(adversary,), augment=erasing)

@@ -131,7 +131,8 @@ def test_pairs_some_frames_apart_are_of_the_whole_video_too(gap: str, tmp_path: 
     assert torch.equal(found.pairs[0][:, -count:], whole[:, last::stride])
     pairs, batches = found.pairs.batch(torch.arange(4)), batches_of(recipe, found)
     two = [
-        batches._pairs(pairs, torch.Generator().manual_seed(at), augmented=False) for at in range(2)
+        batches._stills(pairs, torch.Generator().manual_seed(at), augmented=False)
+        for at in range(2)
     ]
     assert two[0] is not None and two[1] is not None and two[0].shape[2] == 2
     assert not torch.equal(two[0], two[1])

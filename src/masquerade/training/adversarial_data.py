@@ -39,14 +39,14 @@ class AdversarialData:
     still_targets: Mapping[str, IntArray] = field(default_factory=dict)
     # Frames of the same videos, from which a `Gap` takes its pairs.
     pairs: ClipDataset | None = None
-    pairs_validation: ClipDataset | None = None
+    pair_validation: ClipDataset | None = None
 
     def __post_init__(self) -> None:
         if len(self.train) < 2 or len(self.validation) < 2:
             raise UsageError("Adversarial training needs at least two clips and two held out.")
         if (self.stills is None) != (self.still_validation is None):
             raise UsageError("A second data set needs clips to learn from and clips held out.")
-        pairs = ((self.pairs, self.train), (self.pairs_validation, self.validation))
+        pairs = ((self.pairs, self.train), (self.pair_validation, self.validation))
         if any(a is not None and not np.array_equal(a.rows, clips.rows) for a, clips in pairs):
             raise UsageError(
                 "pairs must be of the same rows of the manifest as the clips, in the same order."
@@ -56,7 +56,7 @@ class AdversarialData:
     def datasets(self) -> list[ClipDataset]:
         """All that there are, in a fixed order."""
         every = [self.train, self.validation, self.stills, self.still_validation]
-        return [one for one in [*every, self.pairs, self.pairs_validation] if one is not None]
+        return [one for one in [*every, self.pairs, self.pair_validation] if one is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +100,12 @@ class AdversarialBatches:
         self.still_augment = SPACT if plain else recipe.augment
         own = data.targets if data.stills is None else data.still_targets
         self.codes = {}  # by part: of the utility's labels, and of private ones
-        for part, clips, second in (
+        for part, clips, labelled_clips in (
             ("train", data.train, data.stills or data.train),
             ("validation", data.validation, data.still_validation or data.validation),
         ):
             utility = codes_by_head(data.targets, clips.rows, data.utility)
-            self.codes[part] = utility, codes_by_head(own, second.rows, data.private)
+            self.codes[part] = utility, codes_by_head(own, labelled_clips.rows, data.private)
         private = self.codes["train"][1]
         self.seen = {name: count_labels(codes) for name, codes in private.items()}
         steps = -(-len(data.train) // recipe.batch)
@@ -114,28 +114,31 @@ class AdversarialBatches:
 
     def training(self, epoch: int, generator: torch.Generator) -> Iterator[AdversarialBatch]:
         """Yield the batches of one epoch, counted from 0."""
-        data, whole = self.data, list(self._order(epoch))
-        whole_second = list(islice(self._still_order(epoch), len(whole))) or whole
-        shares, second_shares = self._shares(whole), self._shares(whole_second)
-        order = [share.take(rows) for share, rows in zip(shares, whole, strict=True)]
-        second_order = [
-            share.take(rows) for share, rows in zip(second_shares, whole_second, strict=True)
+        data, whole_order = self.data, list(self._order(epoch))
+        whole_still_order = list(islice(self._still_order(epoch), len(whole_order))) or whole_order
+        shares, still_shares = self._shares(whole_order), self._shares(whole_still_order)
+        order = [share.take(rows) for share, rows in zip(shares, whole_order, strict=True)]
+        still_order = [
+            share.take(rows) for share, rows in zip(still_shares, whole_still_order, strict=True)
         ]
-        second = _load(data.stills or data.pairs, second_order)
-        loaded = zip(self._windows(order, shares, generator), second, strict=False)
-        for step, (clips, pictures) in enumerate(loaded):
-            share, still_share = shares[step], second_shares[step]
+        loaded = zip(
+            self._windows(order, shares, generator),
+            _load(data.stills or data.pairs, still_order),
+            strict=False,
+        )
+        for step, (clips, stored) in enumerate(loaded):
+            share, still_share = shares[step], still_shares[step]
             with share.draws():
                 clips = clips.to(self.device, non_blocking=True)
                 runs = segment_pairs(clips, generator) if self.halves else ()
                 clips = augment(clips, self.recipe.augment, generator)
             with still_share.draws():
-                two = self._pairs(pictures, generator, augmented=True)
+                stills = self._stills(stored, generator, augmented=True)
                 if runs:  # each by its own draw, as two frames
                     each = [augment(run, self.recipe.augment, generator) for run in runs]
-                    two = torch.cat(each, dim=2)
-            batch = self._batch(clips, "train", order[step], second_order[step], two)
-            chances = self._chances(whole_second[step])
+                    stills = torch.cat(each, dim=2)
+            batch = self._batch(clips, "train", order[step], still_order[step], stills)
+            chances = self._chances(whole_still_order[step])
             yield replace(
                 batch, share=share, still_share=still_share, halves=self.halves, chances=chances
             )
@@ -165,18 +168,23 @@ class AdversarialBatches:
 
         Pictures of a second data set come as two views, augmented as those that are learned from.
         """
-        data, stills = self.data, self.data.still_validation
+        data, dataset = self.data, self.data.still_validation
         generator = torch.Generator().manual_seed(derive_seed(self.seed, Stream.HELD_OUT_PAIRS))
         order = torch.split(torch.arange(len(data.validation)), self.recipe.batch)
-        second_order = order
-        if stills is not None:
-            count = min(self.recipe.still_batch, len(stills))  # none twice, as its own negative
-            second_order = torch.split(torch.arange(count * len(order)) % len(stills), count)
-        second = _load(stills or data.pairs_validation, second_order)
-        loaded = zip(order, second_order, clip_loader(data.validation, order), second, strict=False)
-        for rows, second_rows, clips, pictures in loaded:
-            two = self._pairs(pictures, generator, augmented=False)
-            yield self._batch(self._whole(clips), "validation", rows, second_rows, two)
+        still_order = order
+        if dataset is not None:
+            count = min(self.recipe.still_batch, len(dataset))  # none twice, as its own negative
+            still_order = torch.split(torch.arange(count * len(order)) % len(dataset), count)
+        loaded = zip(
+            order,
+            still_order,
+            clip_loader(data.validation, order),
+            _load(dataset or data.pair_validation, still_order),
+            strict=False,
+        )
+        for rows, still_rows, clips, stored in loaded:
+            stills = self._stills(stored, generator, augmented=False)
+            yield self._batch(self._whole(clips), "validation", rows, still_rows, stills)
 
     def random_held_out(self, generator: torch.Generator) -> AdversarialBatch:
         """Draw a random batch of validation clips, for an update step's `until_accuracy`."""
@@ -184,27 +192,27 @@ class AdversarialBatches:
         rows = torch.randint(len(data.validation), (self.recipe.batch,), generator=generator)
         return self._batch(self._whole(data.validation.batch(rows)), "validation", rows)
 
-    def _pairs(
-        self, pictures: Tensor | None, generator: torch.Generator, *, augmented: bool
+    def _stills(
+        self, stored: Tensor | None, generator: torch.Generator, *, augmented: bool
     ) -> Tensor | None:
         """(B, 3, 2, H, W): views of each picture, always augmented, or two frames of each video.
 
         Adversaries that learn labels get one view of each picture, as they will see it.
         """
-        if pictures is None:
+        if stored is None:
             return None
         if self.data.stills is None:
             gap = self.recipe.gap
             frames = None if gap is None else gap.frames
-            pictures = random_windows(pictures, frames, generator, step=frames or 1)
-            pair = [one.to(self.device) for one in frame_pairs(pictures, generator, gap)]
+            stored = random_windows(stored, frames, generator, step=frames or 1)
+            pair = [one.to(self.device) for one in frame_pairs(stored, generator, gap)]
             if not augmented:
                 return torch.cat(pair, dim=2).float() / 255
             # Each by its own draw: one hue or one erased box of both would tell the pair.
             pair = [augment(one, self.recipe.augment, generator) for one in pair]
             return torch.cat(pair, dim=2)
         views = [
-            augment(pictures.to(self.device), self.still_augment, generator)
+            augment(stored.to(self.device), self.still_augment, generator)
             for _ in range(self.still_views)
         ]
         return torch.cat([view[:, :, :1] for view in views], dim=2)

@@ -401,11 +401,11 @@ def _load_data(
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
     gap = recipe.gap if stills is None else None
     pairs: ClipDataset | None = None
-    pairs_validation: ClipDataset | None = None
+    pair_validation: ClipDataset | None = None
     if gap is not None:
-        pairs, pairs_validation = extract(manifest, rows, pair_recipe(recipe, gap))
+        pairs, pair_validation = extract(manifest, rows, pair_recipe(recipe, gap))
         learn, pairs = _in_common(learn, pairs)
-        held_out, pairs_validation = _in_common(held_out, pairs_validation)
+        held_out, pair_validation = _in_common(held_out, pair_validation)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
     targets = {name: manifest.targets(name) for name in actions}
     if not any((codes[held_out.rows] >= 0).any() for codes in targets.values()):
@@ -420,7 +420,7 @@ def _load_data(
         utility=utility,
         private=hidden,
         pairs=pairs,
-        pairs_validation=pairs_validation,
+        pair_validation=pair_validation,
     )
     if gap is not None and gap.stride is not None and pairs is not None:
         _check_lengths(pairs, gap)
