@@ -30,7 +30,8 @@ from masquerade.extraction.extract_dataset import clip_keys, store_name
 from masquerade.extraction.extract_video import VideoRows
 from masquerade.extraction.store import ClipStore
 from masquerade.methods.downsample import Downsample
-from masquerade.training.run import train, training_rows
+from masquerade.training.rows import training_rows
+from masquerade.training.run import train
 from masquerade.video.probe import video_digest
 
 FRAMES, SIDE, CHUNK = 4, 8, 2000

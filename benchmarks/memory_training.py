@@ -33,7 +33,8 @@ from masquerade.extraction.extract_video import VideoRows
 from masquerade.extraction.store import ClipStore, size_text
 from masquerade.training.recipe import AdversarialRecipe, Phase, UpdateStep
 from masquerade.training.recipes.bdq import bdq
-from masquerade.training.run import train, training_rows
+from masquerade.training.rows import training_rows
+from masquerade.training.run import train
 from masquerade.video.probe import video_digest
 
 FRAMES, SIDE = 16, 32

@@ -32,7 +32,8 @@ from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
 from masquerade.evaluation.results import Row
 from masquerade.training.recipes import RECIPES
-from masquerade.training.run import LOG, train, training_rows
+from masquerade.training.rows import training_rows
+from masquerade.training.run import LOG, train
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -26,8 +26,9 @@ from masquerade.evaluation import EvaluationConfig, from_json
 from masquerade.evaluation.attackers import clip_bytes
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.models.recognizers import build_recognizer
+from masquerade.training.clips import clip_config
 from masquerade.training.recipes import recipe_function
-from masquerade.training.run import clip_config, training_rows
+from masquerade.training.rows import training_rows
 
 SMALL = "--width 2 --short 16 --epochs 1 --batch 8"
 SUITE = """

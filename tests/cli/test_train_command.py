@@ -33,10 +33,12 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.file_locks import LOCK, take_lock
+from masquerade.training.clips import extract_training_clips
 from masquerade.training.distributed import is_main_process
 from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact
-from masquerade.training.run import _check_lengths, extract_training_clips, training_rows
+from masquerade.training.rows import training_rows
+from masquerade.training.run import _check_lengths
 from masquerade.training.views import random_windows
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "1", "--batch", "8"]
@@ -394,7 +396,7 @@ def test_labels_to_hide_that_nobody_learns_are_refused(
 def test_networks_that_cannot_be_used_are_refused_before_videos_are_read(
     asked: list[str], mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("masquerade.training.run.extract_clips", None)
+    monkeypatch.setattr("masquerade.training.clips.extract_clips", None)
     line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu", *asked]
     with pytest.raises(MasqueradeError, match=r"(?i)flow|given"):
         main(line)

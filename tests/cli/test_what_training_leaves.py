@@ -20,7 +20,8 @@ from masquerade.extraction.dataset import from_tensor
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import TrainedAnonymizer
 from masquerade.training.recipes.spact import spact
-from masquerade.training.run import _provenance, training_rows
+from masquerade.training.rows import training_rows
+from masquerade.training.run import _provenance
 
 
 def test_what_is_given_away_names_no_clip_and_no_folder(

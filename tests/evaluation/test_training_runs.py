@@ -23,7 +23,8 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.training_runs import check_unseen, run_warnings
 from masquerade.methods import build
-from masquerade.training.run import TrainingRows, learned_fingerprints
+from masquerade.training.rows import TrainingRows
+from masquerade.training.run import learned_fingerprints
 
 DULL = "the output is the same whatever comes in"
 

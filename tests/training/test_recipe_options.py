@@ -14,6 +14,7 @@ from masquerade.cli.train import parse
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.adversarial_training import train_adversarially
+from masquerade.training.clips import clip_config
 from masquerade.training.frame_pairs import FAR, FREE
 from masquerade.training.objectives import Labels, MoCo, NTXent
 from masquerade.training.recipe import Stop, UpdateStep
@@ -21,7 +22,6 @@ from masquerade.training.recipes import RECIPES, recipe_function
 from masquerade.training.recipes.options import ablate
 from masquerade.training.recipes.spact import spact
 from masquerade.training.recipes.vita import vita
-from masquerade.training.run import clip_config
 
 painter = pytest.fixture(autouse=True)(register_painter)
 

@@ -20,16 +20,12 @@ from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
 from masquerade.training.adversarial_training import TrainingProgress, train_adversarially
+from masquerade.training.clips import extract_training_clips
 from masquerade.training.frame_pairs import FREE, frame_pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
-from masquerade.training.run import (
-    _load_data,
-    check_inputs,
-    extract_training_clips,
-    train,
-    training_rows,
-)
+from masquerade.training.rows import training_rows
+from masquerade.training.run import _load_data, check_inputs, train
 
 painter = pytest.fixture(autouse=True)(register_painter)
 

@@ -23,7 +23,8 @@ from masquerade.evaluation.published_start import from_published
 from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.training.run import clip_config, pair_recipe, still_recipe, training_rows
+from masquerade.training.clips import clip_config, pair_recipe, still_recipe
+from masquerade.training.rows import training_rows
 
 
 def size_lines(

@@ -32,7 +32,7 @@ from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
 if TYPE_CHECKING:
     from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
     from masquerade.training.recipe import AdversarialRecipe
-    from masquerade.training.run import TrainingRows
+    from masquerade.training.rows import TrainingRows
 
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 BOXES = {
@@ -232,7 +232,7 @@ def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
 def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
     """The rows that a run may use."""
     from masquerade.evaluation.protocols import protocols
-    from masquerade.training.run import hold_out_validation, training_rows
+    from masquerade.training.rows import hold_out_validation, training_rows
 
     if not options.folds:
         return training_rows(manifest, column=options.split, seed=options.seed)
@@ -272,7 +272,7 @@ def epoch_line(progress: TrainingProgress) -> str:
 def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
     if options.stills is None:
         return None
-    from masquerade.training.run import training_rows
+    from masquerade.training.rows import training_rows
 
     manifest = read_manifest(options.stills)
     if not manifest.of_role("split"):

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,8 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, write_weights
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.overlap import UNKNOWN, fingerprints
-from masquerade.datasets.splits import (
-    carve_validation,
-    note_on_share,
-    people_columns,
-    shares_people,
-)
-from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.config import ExtractionConfig
+from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.file_locks import claim_folder
 from masquerade.methods import METHODS, method_name
@@ -37,25 +29,22 @@ from masquerade.training.adversarial_training import (
     TrainingProgress,
     train_adversarially,
 )
+from masquerade.training.clips import (
+    count_skipped,
+    describe_skipped,
+    extract_training_clips,
+    pair_recipe,
+    still_recipe,
+)
 from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
 from masquerade.training.frame_pairs import FREE, Gap, frames_on_grid
 from masquerade.training.objectives import ObjectiveBatch, Pairs
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.rows import TrainingRows
 from masquerade.training.step_time import StepTimer
 
-VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
-LEAST_VALIDATION = 2  # clips, as adversarial training wants
 LOG, SAMPLES = "log.csv", "samples"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRows:
-    """Rows of a manifest to learn from and to end phases by; test rows are in neither."""
-
-    train: IntArray
-    validation: IntArray
-    note: str | None = None  # that validation is far from the share that was to be held out
 
 
 def train(
@@ -255,121 +244,6 @@ def _refuse_others_files(folder: Path) -> None:
         named = LOG
     if named is not None:
         raise UsageError(f"{folder} holds a {named} that no training wrote; choose another -o.")
-
-
-def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> TrainingRows:
-    """Return the rows that are train in every split column, so that no test split is used.
-
-    Of one split column where it is named. Where the manifest has no validation split, whole groups
-    of people are held out by the seed.
-    """
-    names = [column] if column else [one.name for one in manifest.of_role("split")]
-    if not names:
-        raise UsageError(
-            "The manifest has no split column: what is tested must not be learned from; add one, "
-            "or leave out a fold with --folds and --fold."
-        )
-    cells = np.array([manifest.cells(name) for name in names])  # (columns, rows)
-    learn = np.flatnonzero((cells == "train").all(axis=0))
-    held_out = np.flatnonzero((cells == "val").any(axis=0) & (cells != "test").all(axis=0))
-    if not len(learn):
-        raise UsageError(f"No clip is in train of {' and '.join(names)}; name one with --split.")
-    if len(held_out) > 1:
-        return TrainingRows(train=learn, validation=held_out)
-    # the people of validation are others where one of the columns holds people apart
-    people = [manifest.column(name) for name in people_columns(manifest)]
-    apart = [name for name in names if not any(shares_people(name, one) for one in people)]
-    return hold_out_validation(manifest, learn, (apart or names)[0], seed=seed)
-
-
-def hold_out_validation(
-    manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0
-) -> TrainingRows:
-    """Hold out whole groups of people of some rows, which are all train in a split column."""
-    mine = carve_validation(
-        manifest.take(rows), name=column, fraction=VALIDATION, least=LEAST_VALIDATION, seed=seed
-    )
-    cells = np.array(mine.cells(column))
-    return TrainingRows(
-        train=rows[cells == "train"],
-        validation=rows[cells == "val"],
-        note=note_on_share(mine, "val", VALIDATION, name=column, of=("train", "val")),
-    )
-
-
-def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
-    """How a recipe's clips are cut."""
-    return ExtractionConfig(
-        frames=recipe.frames,
-        size=recipe.size,
-        aspect=recipe.aspect,
-        stride=recipe.stride,
-        windows=recipe.windows,
-        padding=recipe.padding,
-    )
-
-
-def pair_recipe(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
-    """Change a recipe so that its clips hold the frames from which pairs with a gap are drawn.
-
-    Frames that are some stride apart come from as many places of the video as the recipe's clips.
-    """
-    windows = 1 if gap.stride is None else recipe.windows
-    return replace(recipe, frames=gap.frames, stride=gap.stride, windows=windows, padding="repeat")
-
-
-def still_recipe(recipe: AdversarialRecipe) -> AdversarialRecipe:
-    """The recipe by whose clips pictures are cut; views keep all of one (docs/papers.md 2.5)."""
-    return replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
-
-
-def extract_training_clips(
-    manifest: Manifest,
-    rows: TrainingRows,
-    recipe: AdversarialRecipe,
-    *,
-    workers: int = 1,
-    cache: Path | ClipCache | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[ClipDataset, ClipDataset]:
-    """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
-    every = np.sort(np.concatenate([rows.train, rows.validation]))
-    found = extract_clips(
-        manifest.take(every), clip_config(recipe), workers=workers, cache=cache, progress=progress
-    )
-    skipped = {int(every[row]): why for row, why in found.skipped.items()}
-    dataset = replace(found, rows=every[found.rows], skipped=skipped)
-    learn, held_out = dataset.of_rows(rows.train), dataset.of_rows(rows.validation)
-    if min(len(learn), len(held_out)) < LEAST_VALIDATION:
-        unread = describe_skipped(manifest, dataset)
-        raise MasqueradeError(
-            f"Training needs two clips and two others held out; there are {len(learn)} and "
-            f"{len(held_out)}{f': {unread}' if unread else ''}. Give more clips."
-        )
-    return learn, held_out
-
-
-def describe_skipped(manifest: Manifest, dataset: ClipDataset) -> str | None:
-    """How many of a manifest's clips could not be read, and why the first; None: all were."""
-    if not dataset.skipped:
-        return None
-    row, why = next(iter(dataset.skipped.items()))
-    return (
-        f"{len(dataset.skipped)} clips could not be read and are left out, such as "
-        f"{manifest.clips[row].path}: {why.rstrip('.')}"
-    )
-
-
-def count_skipped(learn: ClipDataset, held_out: ClipDataset) -> str | None:
-    """How many clips could not be read, for what is given away; None: all were.
-
-    A clip's name may tell who is in it, and weights, receipts and exported files are for others.
-    """
-    if not learn.skipped:
-        return None
-    count = len(learn.skipped)  # of both
-    of = len(learn) + len(held_out) + count
-    return f"{count} of {of} clips could not be read and were left out"
 
 
 def _load_data(
