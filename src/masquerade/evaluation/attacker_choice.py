@@ -86,14 +86,14 @@ class ScoringInput:
             self,
             validation=self.validation.at(on_validation),
             test=self.test.at(on_test),
-            tests=tuple(one.at(on_test) for one in self.tests),
+            tests=tuple(truth.at(on_test) for truth in self.tests),
             outputs=tuple(
                 replace(
-                    one,
-                    validation=_select_clips(one.validation, on_validation),
-                    test=tuple(_select_clips(seed, on_test) for seed in one.test),
+                    attacker,
+                    validation=_select_clips(attacker.validation, on_validation),
+                    test=tuple(_select_clips(predicted, on_test) for predicted in attacker.test),
                 )
-                for one in self.outputs
+                for attacker in self.outputs
             ),
             clips=clips,
         )
@@ -111,10 +111,10 @@ class ScoringInput:
         out, and those with fewer runs than seeds.
         """
         same = (
-            np.array_equal(one.clips, two.clips)
-            for one, two in ((self.validation, other.validation), (self.test, other.test))
+            np.array_equal(truth.clips, other_truth.clips)
+            for truth, other_truth in ((self.validation, other.validation), (self.test, other.test))
         )
-        runs = {len(one.test) for one in (*self.outputs, *other.outputs)}
+        runs = {len(attacker.test) for attacker in (*self.outputs, *other.outputs)}
         if len(runs) > 1 or not all(same):
             return self
         behind = transformed(other.outputs, method)
@@ -122,9 +122,9 @@ class ScoringInput:
 
     def with_outputs(self, outputs: Sequence[AttackOutputs], *, prior: bool) -> ScoringInput:
         """The same clips with other attackers; the scores of one in both are computed once."""
-        found = replace(self, outputs=tuple(outputs), prior=prior)
-        found._computed.attackers = self._computed.attackers
-        return found
+        inputs = replace(self, outputs=tuple(outputs), prior=prior)
+        inputs._computed.attackers = self._computed.attackers
+        return inputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,27 +143,29 @@ class ScoredAttacker:
 
 
 def strengths(
-    every: Sequence[Mapping[str, ScoringInput]], specs: Mapping[str, Sequence[MetricSpec]]
+    joined: Sequence[Mapping[str, ScoringInput]], specs: Mapping[str, Sequence[MetricSpec]]
 ) -> Strengths:
     """The mean validation score of each attacker over a table's rows, by which ties are broken.
 
     For each test fold by clips of that fold's training part alone, as in the choice itself.
     """
-    found: dict[tuple[str, str], Strength] = {}
-    for protocol, several in specs.items():
-        for spec in several:
+    by_label: dict[tuple[str, str], Strength] = {}
+    for protocol, protocol_specs in specs.items():
+        for spec in protocol_specs:
             by_name: list[dict[str, list[float]]] = []
-            for inputs in every:
-                for one in score_attackers(spec, inputs[protocol]) if protocol in inputs else ():
-                    by_name.extend({} for _ in one.by_fold[len(by_name) :])
-                    for known, value in zip(by_name, one.by_fold, strict=True):
+            for inputs in joined:
+                for attacker in (
+                    score_attackers(spec, inputs[protocol]) if protocol in inputs else ()
+                ):
+                    by_name.extend({} for _ in attacker.by_fold[len(by_name) :])
+                    for of_fold, value in zip(by_name, attacker.by_fold, strict=True):
                         if not math.isnan(value):
-                            known.setdefault(one.outputs.name, []).append(value)
-            found[protocol, spec.name] = [
+                            of_fold.setdefault(attacker.outputs.name, []).append(value)
+            by_label[protocol, spec.name] = [
                 {name: float(np.mean(values)) for name, values in known.items()}
                 for known in by_name
             ]
-    return found
+    return by_label
 
 
 Joined = Sequence[Mapping[str, ScoringInput]]
@@ -174,8 +176,8 @@ def join_table(attacked: Sequence[tuple[str, Mapping[str, ScoringInput]]]) -> Jo
     """All rows of a table, and raw video, the first, attacked behind each method as well."""
     raw = dict(attacked[0][1])
     for name, inputs in attacked[1:]:
-        for protocol, one in inputs.items():
-            raw[protocol] = raw[protocol].with_transformed(name, one)
+        for protocol, protocol_inputs in inputs.items():
+            raw[protocol] = raw[protocol].with_transformed(name, protocol_inputs)
     return [raw, *(inputs for _, inputs in attacked[1:])]
 
 
@@ -183,15 +185,15 @@ def score_attackers(spec: MetricSpec, inputs: ScoringInput) -> list[ScoredAttack
     """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
     if spec in inputs._computed.scored:
         return inputs._computed.scored[spec]
-    each = inputs._computed.attackers
-    for one in inputs.outputs:
-        if (spec, one) not in each:
-            each[spec, one] = score_attacker(spec, inputs, one)
-    found = [each[spec, one] for one in inputs.outputs]
-    if inputs.prior and spec.use == "private" and found:
-        found.append(_informed_by_action(spec, inputs, found))
-    inputs._computed.scored[spec] = found
-    return found
+    cache = inputs._computed.attackers
+    for attacker in inputs.outputs:
+        if (spec, attacker) not in cache:
+            cache[spec, attacker] = score_attacker(spec, inputs, attacker)
+    scored = [cache[spec, attacker] for attacker in inputs.outputs]
+    if inputs.prior and spec.use == "private" and scored:
+        scored.append(_informed_by_action(spec, inputs, scored))
+    inputs._computed.scored[spec] = scored
+    return scored
 
 
 def choose(
@@ -213,7 +215,7 @@ def choose(
         _select_ensemble(spec, inputs, choosable, fold, strength[fold] if strength else None, most)
         for fold in range(len(choosable[0].by_fold))
     ]
-    key = spec, tuple(tuple(one.outputs for one in several) for several in by_fold)
+    key = spec, tuple(tuple(attacker.outputs for attacker in attackers) for attackers in by_fold)
     if key not in inputs._computed.chosen:
         inputs._computed.chosen[key] = _score_chosen(spec, inputs, by_fold)
     return inputs._computed.chosen[key]
@@ -223,10 +225,10 @@ def _score_chosen(
     spec: MetricSpec, inputs: ScoringInput, by_fold: Sequence[Sequence[ScoredAttacker]]
 ) -> ScoredAttacker:
     """Score what the attackers of each fold predict together for it."""
-    names = tuple(tuple(one.outputs.name for one in several) for several in by_fold)
+    names = tuple(tuple(attacker.outputs.name for attacker in attackers) for attackers in by_fold)
     by_names = {
-        name: average_attackers(spec, inputs, several)
-        for name, several in zip(names, by_fold, strict=True)
+        name: average_attackers(spec, inputs, attackers)
+        for name, attackers in zip(names, by_fold, strict=True)
     }
     if len(by_names) == 1:
         return replace(score_attacker(spec, inputs, by_names[names[0]]), chosen=names)
@@ -236,36 +238,38 @@ def _score_chosen(
 
 
 def average_attackers(
-    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, attackers: Sequence[ScoredAttacker]
 ) -> AttackOutputs:
     """One attacker that averages what several predict.
 
     Of what is ranked these are log odds beyond the training rate, of which each attacker is made
     as sure as the others; else they are probabilities.
     """
-    every = [one.outputs for one in several]
-    if len(every) == 1:
-        return every[0]
+    outputs = [attacker.outputs for attacker in attackers]
+    if len(outputs) == 1:
+        return outputs[0]
 
     def average_of(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
         def make(label: str) -> Floats:
             total = None
-            for one, given in zip(every, predicted, strict=True):
-                total = _add(total, _to_average(spec, inputs, one, truth, label, given[label]))
+            for attacker, probabilities in zip(outputs, predicted, strict=True):
+                total = _add(
+                    total, _to_average(spec, inputs, attacker, truth, label, probabilities[label])
+                )
             assert total is not None
-            return _averaged(spec, truth, label, total / len(every))
+            return _averaged(spec, truth, label, total / len(outputs))
 
         return ByLabel(predicted[0], make)
 
     return AttackOutputs(
         family=TOGETHER,
         name=TOGETHER_NAME,
-        validation=average_of(inputs.validation, [one.validation for one in every]),
+        validation=average_of(inputs.validation, [attacker.validation for attacker in outputs]),
         test=tuple(
-            average_of(inputs.of_seed(run), [one.test[run] for one in every])
-            for run in range(len(every[0].test))
+            average_of(inputs.of_seed(run), [attacker.test[run] for attacker in outputs])
+            for run in range(len(outputs[0].test))
         ),
-        channels=frozenset().union(*(one.channels for one in every)),
+        channels=frozenset().union(*(attacker.channels for attacker in outputs)),
     )
 
 
@@ -282,7 +286,7 @@ def _select_ensemble(
     As many as score the highest together on validation clips of that fold.
     """
     ranked = _ranked(choosable, fold, strength)[:most_together]
-    key = spec, fold, tuple(one.outputs for one in ranked)
+    key = spec, fold, tuple(attacker.outputs for attacker in ranked)
     if key not in inputs._computed.counts:
         inputs._computed.counts[key] = _best_ensemble_size(spec, inputs, ranked, fold)
     return ranked[: inputs._computed.counts[key]]
@@ -294,10 +298,10 @@ def _best_ensemble_size(
     """How many of sorted attackers score the highest together on a fold's validation clips."""
     count, most, truth = 1, ranked[0].by_fold[fold], inputs.validation
     sums: dict[str, Floats] = {}
-    for number, one in enumerate(ranked, 1):
+    for number, attacker in enumerate(ranked, 1):
         for label in spec.columns:
-            p = one.outputs.validation[label]
-            part = _to_average(spec, inputs, one.outputs, truth, label, p)
+            p = attacker.outputs.validation[label]
+            part = _to_average(spec, inputs, attacker.outputs, truth, label, p)
             sums[label] = _add(sums.get(label), part)
             del p, part  # before the next attacker's are read
         if number == 1:
@@ -366,8 +370,8 @@ def score_on_test(
     """One attacker's score on test, and those of single training runs where there are several."""
     if not inputs.per_run:
         return measure(spec, inputs.test, _mean_predictions(inputs, attacker)), ()
-    each = score_seeds(spec, inputs, attacker)
-    return average(each), each if len(each) > 1 else ()
+    scores = score_seeds(spec, inputs, attacker)
+    return average(scores), scores if len(scores) > 1 else ()
 
 
 def score_seeds(
@@ -390,14 +394,14 @@ def _mean_predictions(inputs: ScoringInput, attacker: AttackOutputs) -> Probabil
     def unless_learned(seed: int, label: str) -> Floats:
         truth, p = inputs.of_seed(seed), attacker.test[seed][label]
         rates = truth.rates_by_fold(label)
-        several = rates.shape[1] == 2 or truth.labels[label].ndim == 2
-        if not several or is_learned(rates).all():
+        two_valued = rates.shape[1] == 2 or truth.labels[label].ndim == 2
+        if not two_valued or is_learned(rates).all():
             return p
-        found = np.array(p)
+        filled = np.array(p)
         for fold, rate in enumerate(rates):
             at = np.ix_(truth.fold == fold, ~is_learned(rate))
-            found[at] = rate[~is_learned(rate)]
-        return found
+            filled[at] = rate[~is_learned(rate)]
+        return filled
 
     return mean_probabilities(
         [
@@ -421,20 +425,20 @@ def _validation_of_fold(
     that are not in this test fold.
     """
     truth = inputs.validation
-    own = truth.fold % len(_folds(inputs)) == fold
-    if own.all():
+    in_fold = truth.fold % len(_folds(inputs)) == fold
+    if in_fold.all():
         return validation_score(spec, truth, predicted)
-    value = validation_score(spec, truth.at(own), _select_clips(predicted, own))
+    value = validation_score(spec, truth.at(in_fold), _select_clips(predicted, in_fold))
     if not math.isnan(value):
         return value
-    others = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold == fold])
-    return validation_score(spec, truth.at(others), _select_clips(predicted, others))
+    not_in_test = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold == fold])
+    return validation_score(spec, truth.at(not_in_test), _select_clips(predicted, not_in_test))
 
 
 def choosable_attackers(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
     """Return the attackers that may be chosen as the strongest on a label."""
-    choosable = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
-    return rival_attackers(spec, choosable)
+    choosable = [attacker for attacker in scored if attacker.outputs.eligible and attacker.by_fold]
+    return rival_attackers(spec, choosable or list(scored))
 
 
 def rival_attackers(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
@@ -444,7 +448,8 @@ def rival_attackers(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[
     are right by chance.
     """
     if spec.of_people:
-        return [one for one in scored if one.outputs.channels != {"place"}] or list(scored)
+        rivals = [attacker for attacker in scored if attacker.outputs.channels != {"place"}]
+        return rivals or list(scored)
     return list(scored)
 
 
@@ -453,11 +458,11 @@ def _ranked(
 ) -> list[ScoredAttacker]:
     """Attackers sorted by validation score for a test fold, highest first; strength breaks ties."""
 
-    def order(one: ScoredAttacker) -> tuple[float, float]:
-        value = one.by_fold[fold]
+    def order(attacker: ScoredAttacker) -> tuple[float, float]:
+        value = attacker.by_fold[fold]
         return (
             -math.inf if math.isnan(value) else round(value, 12),
-            (strength or {}).get(one.outputs.name, -math.inf),
+            (strength or {}).get(attacker.outputs.name, -math.inf),
         )
 
     return sorted(scored, key=order, reverse=True)  # equals keep their order
@@ -473,12 +478,12 @@ def _join_chosen(
 
         def make(label: str) -> Floats:
             joined = np.array(predicted[0][label])
-            for fold, one in enumerate(by_fold):
+            for fold, attacker in enumerate(by_fold):
                 at = fold_of == fold
                 p = predicted[fold][label][at]
                 if _is_ranked(spec, truth, label) or truth.labels[label].ndim == 2:
                     rates = truth.rates_by_fold(label)[truth.fold[at]]
-                    p = _standardize_log_odds(inputs, one, label, rates, p)
+                    p = _standardize_log_odds(inputs, attacker, label, rates, p)
                 joined[at] = p
             return joined
 
@@ -486,12 +491,12 @@ def _join_chosen(
 
     return replace(
         by_fold[0],
-        validation=join(inputs.validation, [one.validation for one in by_fold]),
+        validation=join(inputs.validation, [attacker.validation for attacker in by_fold]),
         test=tuple(
-            join(inputs.of_seed(run), [one.test[run] for one in by_fold])
+            join(inputs.of_seed(run), [attacker.test[run] for attacker in by_fold])
             for run in range(len(by_fold[0].test))
         ),
-        channels=frozenset().union(*(one.channels for one in by_fold)),
+        channels=frozenset().union(*(attacker.channels for attacker in by_fold)),
     )
 
 
@@ -510,23 +515,24 @@ def _standardize_log_odds(
     Of each class, and beyond the training rates: so clips of several attackers can be ranked
     together.
     """
-    truth, on_validation, found = inputs.validation, attacker.validation[label], np.empty(p.shape)
+    truth, on_validation = inputs.validation, attacker.validation[label]
+    standardized = np.empty(p.shape)
     for first in range(0, p.shape[1], COLUMNS):
-        some = slice(first, first + COLUMNS)
-        rate = truth.rates_by_fold(label)[truth.fold, some]
-        beyond, learned = beyond_rate(on_validation[:, some], rate), is_learned(rate)
+        block = slice(first, first + COLUMNS)
+        rate = truth.rates_by_fold(label)[truth.fold, block]
+        beyond, learned = beyond_rate(on_validation[:, block], rate), is_learned(rate)
         count = np.maximum(learned.sum(axis=0), 1)
         mean = beyond.sum(axis=0) / count
         sd = np.sqrt((np.where(learned, beyond - mean, 0.0) ** 2).sum(axis=0) / count)
-        above = (beyond_rate(p[:, some], rates[:, some]) - mean) / np.where(
+        above = (beyond_rate(p[:, block], rates[:, block]) - mean) / np.where(
             sd > LEAST_SPREAD, sd, 1.0
         )
-        found[:, some] = sigmoid(above + log_odds(rates[:, some]))
-    return found
+        standardized[:, block] = sigmoid(above + log_odds(rates[:, block]))
+    return standardized
 
 
-def _select_clips(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
-    return ByLabel(predicted, lambda label: predicted[label][kept])
+def _select_clips(predicted: Probabilities, selected: NDArray[np.bool_]) -> Probabilities:
+    return ByLabel(predicted, lambda label: predicted[label][selected])
 
 
 def _informed_by_action(
@@ -537,16 +543,18 @@ def _informed_by_action(
     folds = range(len(choosable[0].by_fold))
     strongest = [_ranked(choosable, fold)[0] for fold in folds]
     informed = {
-        one.outputs.name: [
-            score_attacker(spec, inputs, _with_action(inputs, one.outputs, weight))
+        attacker.outputs.name: [
+            score_attacker(spec, inputs, _with_action(inputs, attacker.outputs, weight))
             for weight in PRIOR_WEIGHTS
         ]
-        for one in strongest
+        for attacker in strongest
     }
-    found = [_ranked(informed[strongest[fold].outputs.name], fold)[0] for fold in folds]
-    if all(one is found[0] for one in found):
-        return found[0]
-    return score_attacker(spec, inputs, _join_chosen(spec, inputs, [one.outputs for one in found]))
+    informed_best = [_ranked(informed[strongest[fold].outputs.name], fold)[0] for fold in folds]
+    if all(attacker is informed_best[0] for attacker in informed_best):
+        return informed_best[0]
+    return score_attacker(
+        spec, inputs, _join_chosen(spec, inputs, [attacker.outputs for attacker in informed_best])
+    )
 
 
 def _with_action(inputs: ScoringInput, attacker: AttackOutputs, weight: float) -> AttackOutputs:
@@ -570,5 +578,5 @@ def strongest_of(
     strength: Strength | None = None,
 ) -> ScoredAttacker | None:
     """Choose one attacker of these families for each test fold; None: there is none."""
-    some = [one for one in scored if one.outputs.family in families]
-    return choose(spec, inputs, some, strength, most=1) if some else None
+    members = [attacker for attacker in scored if attacker.outputs.family in families]
+    return choose(spec, inputs, members, strength, most=1) if members else None

@@ -73,29 +73,29 @@ def scoring_inputs(
     Clips without predictions are left out of the folds. `families` are in ATTACKERS, and `models`
     those of the preset; `per_run` and `learned` are as in ScoringInput.
     """
-    found = {}
+    inputs = {}
     for name in truth.protocols:
-        own = predictions.select(protocol=name)
-        known = truth.of_clips(own.clips)
-        seeds = sorted({key.seed for key in own.blocks})
-        tests = {seed: known.split(name, "test", seed=seed) for seed in seeds}
-        found[name] = ScoringInput(
+        selected = predictions.select(protocol=name)
+        clip_truth = truth.of_clips(selected.clips)
+        seeds = sorted({key.seed for key in selected.blocks})
+        tests = {seed: clip_truth.split(name, "test", seed=seed) for seed in seeds}
+        inputs[name] = ScoringInput(
             validation=join_validation(
-                [known.split(name, "validation", seed=seed) for seed in seeds]
+                [clip_truth.split(name, "validation", seed=seed) for seed in seeds]
             ),
             test=join_test(list(tests.values())),
             tests=tuple(tests.values()),
-            outputs=attack_outputs(families, models, own, tests),
+            outputs=attack_outputs(families, models, selected, tests),
             prior="prior" in families,
-            clips=own.clips,
+            clips=selected.clips,
             per_run=per_run,
             learned=learned,
         )
-    return found
+    return inputs
 
 
 def score_table(
-    every: Joined,
+    joined: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
     *,
@@ -107,7 +107,7 @@ def score_table(
     """What is reported of all rows of a table, raw video first.
 
     Args:
-        every: of each row, as `join_table` returns them; none where it was not run.
+        joined: predictions of each row, as `join_table` returns them; none where it was not run.
         truth: of all clips.
         specs: what is measured, by protocol.
         void: of labels, why their numbers are void.
@@ -115,7 +115,7 @@ def score_table(
         means_of: attackers by name, over whose networks means are reported; None: no means.
         lambdas: weights of privacy at which f_lambda of each private label is reported.
     """
-    raw, strength = every[0], strengths(every, specs)
+    raw, strength = joined[0], strengths(joined, specs)
     return [
         score_method(
             inputs,
@@ -128,33 +128,35 @@ def score_table(
             means_of=means_of,
             lambdas=lambdas,
         )
-        for at, inputs in enumerate(every)
+        for at, inputs in enumerate(joined)
     ]
 
 
 def with_transforming_attackers(
     alone: Sequence[LabelResult],
-    every: Joined,
+    joined: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> tuple[LabelResult, ...]:
     """Raw video's findings, with scores and floors by attackers who may anonymize it first."""
-    strength, found = strengths(every, specs), []
-    for name, one in every[0].items():
-        actions = predict_actions(truth, name, one, strength.get((name, truth.action)))
-        for spec in specs[name]:
-            mine = next(each for each in alone if each.label == spec.name)
-            best = choose(spec, one, score_attackers(spec, one), strength[name, spec.name])
-            groups = one.test.groups
-            floors = compute_floors(spec, one.test, actions)
-            found.append(
+    strength, results = strengths(joined, specs), []
+    for protocol, inputs in joined[0].items():
+        actions = predict_actions(truth, protocol, inputs, strength.get((protocol, truth.action)))
+        for spec in specs[protocol]:
+            finding = next(result for result in alone if result.label == spec.name)
+            best = choose(
+                spec, inputs, score_attackers(spec, inputs), strength[protocol, spec.name]
+            )
+            groups = inputs.test.groups
+            floors = compute_floors(spec, inputs.test, actions)
+            results.append(
                 replace(
-                    mine,
+                    finding,
                     score=score_over_runs(best.test, best.runs, clusters=groups),
                     floors={key: score(floor, clusters=groups) for key, floor in floors.items()},
                 )
             )
-    return tuple(found)
+    return tuple(results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,16 +185,16 @@ def score_method(
     `inputs` and `specs` are by protocol; `raw` is of raw video, None where the method is that;
     `void` says of labels why their numbers are void, `unread` why a method cannot be said to hold.
     """
-    action, found = _Action(), []
-    for protocol, one in inputs.items():
+    action, findings = _Action(), []
+    for protocol, protocol_inputs in inputs.items():
         predicted = predict_actions(
-            truth, protocol, one, (strength or {}).get((protocol, truth.action))
+            truth, protocol, protocol_inputs, (strength or {}).get((protocol, truth.action))
         )
         for spec in specs[protocol]:
             ties = (strength or {}).get((protocol, spec.name))
             finding = score_label(
                 spec,
-                one,
+                protocol_inputs,
                 None if raw is None else raw[protocol],
                 predicted_actions=predicted,
                 utility=action.value,
@@ -200,11 +202,11 @@ def score_method(
                 strength=ties,
                 unread=(unread or {}).get(spec.name),
             )
-            means = _means(spec, one, means_of)
+            means = _means(spec, protocol_inputs, means_of)
             if spec.use == "utility":  # the action is the first label
                 action = _Action(
                     value=finding.score.value,
-                    chosen=_chosen(spec, one, ties) if lambdas else None,
+                    chosen=_chosen(spec, protocol_inputs, ties) if lambdas else None,
                     means={mean.family: scored for mean, scored in means if mean.reads == "clips"},
                 )
                 finding = replace(finding, means=tuple(mean for mean, _ in means))
@@ -212,10 +214,10 @@ def score_method(
                 finding = replace(
                     finding,
                     means=_means_beside(action, means, spec, lambdas),
-                    trade_offs=_trade_offs(action, spec, one, ties, lambdas),
+                    trade_offs=_trade_offs(action, spec, protocol_inputs, ties, lambdas),
                 )
-            found.append(finding)
-    return tuple(found)
+            findings.append(finding)
+    return tuple(findings)
 
 
 def _means(
@@ -298,14 +300,14 @@ def score_label(
         use=spec.use,
         metric=spec.metric,
         protocol=spec.protocol,
-        floors={name: score(one, clusters=label.groups) for name, one in floors.items()},
+        floors={name: score(floor, clusters=label.groups) for name, floor in floors.items()},
         attacks=_attacks(label, chosen),
         strongest=chosen.most_common(1)[0][0],
         chosen=best.chosen,
         score=result,
         highest=label.highest.outputs.name,
         highest_score=label.score_of(label.highest),
-        runs_sd=_spread([one.value for one in best.runs]),
+        runs_sd=_spread([run.value for run in best.runs]),
         leakage=leaked.leakage,
         undecided=leaked.undecided,
         pooled=leaked.pooled,
@@ -324,9 +326,9 @@ def _attacks(label: AttackedLabel, chosen: Collection[str]) -> tuple[Attack, ...
     """Every attacker that is reported; of those that do what a method does, who was chosen."""
     named = (*chosen, label.highest.outputs.name)
     return tuple(
-        _attack(label, one)
-        for one in (*label.scored, *label.together)
-        if one.outputs.family != TRANSFORMED or one.outputs.name in named
+        _attack(label, attacker)
+        for attacker in (*label.scored, *label.together)
+        if attacker.outputs.family != TRANSFORMED or attacker.outputs.name in named
     )
 
 
@@ -377,33 +379,35 @@ def predict_actions(
     )
     best = choose(spec, inputs, score_attackers(spec, inputs), strength).outputs
     runs = best.test if inputs.per_run else (mean_probabilities(best.test),)
-    return tuple(np.asarray(one[action].argmax(axis=1), np.int64) for one in runs)
+    return tuple(np.asarray(predicted[action].argmax(axis=1), np.int64) for predicted in runs)
 
 
 def channel_scores(
     spec: MetricSpec, inputs: ScoringInput, channels: Collection[Channel]
 ) -> dict[Channel, Score]:
     """What attackers of one of these channels alone read, chosen among themselves, by channel."""
-    found: dict[Channel, Score] = {}
-    single = [one for one in inputs.outputs if one.eligible and len(one.channels) == 1]
-    every = [one for one in single if one.channels <= set(channels)]
-    for channel in dict.fromkeys(next(iter(one.channels)) for one in every):
-        mine = [one for one in every if one.channels == {channel}]
-        some = inputs.with_outputs(mine, prior=False)
-        best = choose(spec, some, score_attackers(spec, some))
-        found[channel] = score_over_runs(best.test, best.runs, clusters=some.test.groups)
-    return found
+    scores: dict[Channel, Score] = {}
+    single = [
+        attacker for attacker in inputs.outputs if attacker.eligible and len(attacker.channels) == 1
+    ]
+    candidates = [attacker for attacker in single if attacker.channels <= set(channels)]
+    for channel in dict.fromkeys(next(iter(attacker.channels)) for attacker in candidates):
+        attackers = [attacker for attacker in candidates if attacker.channels == {channel}]
+        channel_inputs = inputs.with_outputs(attackers, prior=False)
+        best = choose(spec, channel_inputs, score_attackers(spec, channel_inputs))
+        scores[channel] = score_over_runs(best.test, best.runs, clusters=channel_inputs.test.groups)
+    return scores
 
 
-def _attack(label: AttackedLabel, one: ScoredAttacker) -> Attack:
-    single = one.runs or score_seeds(label.spec, label.inputs, one.outputs)
+def _attack(label: AttackedLabel, attacker: ScoredAttacker) -> Attack:
+    single = attacker.runs or score_seeds(label.spec, label.inputs, attacker.outputs)
     return Attack(
-        family=one.outputs.family,
-        name=one.outputs.name,
-        validation=None if math.isnan(one.validation) else one.validation,
-        test=label.score_of(one),
-        seed_sd=_spread([each.value for each in single]),
-        counts=one in label.rivals,
+        family=attacker.outputs.family,
+        name=attacker.outputs.name,
+        validation=None if math.isnan(attacker.validation) else attacker.validation,
+        test=label.score_of(attacker),
+        seed_sd=_spread([run.value for run in single]),
+        counts=attacker in label.rivals,
     )
 
 
