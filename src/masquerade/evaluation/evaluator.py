@@ -133,7 +133,7 @@ def evaluate(
     Raises:
         OutputError: `anonymize` would not publish videos of a method, and nothing leaves it out.
     """
-    names = [RAW.name, *(one.name for one in methods)]
+    names = [RAW.name, *(method.name for method in methods)]
     if twice := [name for name in names if names.count(name) > 1]:  # their blocks would be mixed up
         raise UsageError(f"two methods are called {twice[-1]}: give each a name of its own.")
     with ExitStack() as stack:
@@ -148,15 +148,21 @@ def evaluate(
         methods = [evaluator.extract_or_leave_out(method, leave_out) for method in methods]
         attacked = [evaluator.raw, *map(evaluator.predict, methods)]
         if folder is not None:  # before minutes of scoring
-            tables = [one.predictions for one in attacked if one.predictions is not None]
-            joined = tables[0].merge(tables[1:])
-            if joined.size_in_memory(evaluator.truth.classes) <= JOINED_BYTES:
-                joined.save(folder / PREDICTIONS)
+            tables = [
+                attacked_method.predictions
+                for attacked_method in attacked
+                if attacked_method.predictions is not None
+            ]
+            predictions = tables[0].merge(tables[1:])
+            if predictions.size_in_memory(evaluator.truth.classes) <= JOINED_BYTES:
+                predictions.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
-        every = join_table([(one.method.name, one.inputs) for one in attacked])
-        checked = evaluator.controls(every)
-        rows = evaluator.score(attacked, every, checked)
+        joined = join_table(
+            [(attacked_method.method.name, attacked_method.inputs) for attacked_method in attacked]
+        )
+        checked = evaluator.controls(joined)
+        rows = evaluator.score(attacked, joined, checked)
         rows, why_not_reidentified = evaluator.reidentify(attacked, rows)
     on_means = notes_on_means(attacked, checked.specs)
     notes = (*evaluator.notes, *checked.notes, *on_means, *why_not_reidentified)
@@ -196,13 +202,17 @@ class Evaluator:
         check_weights(config.lambdas)
         preset, sampling = preset_of(config)
         self.preset, starts = from_published(preset, config.attacker_weights, config.image_weights)
-        found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
-        self.truth, unlearned = GroundTruth.of(manifest, found).without_unlearned(config.seeds)
-        found = tuple(self.truth.protocols.values())
-        self.specs = metric_specs(manifest, found, config.metrics)
+        used_protocols = protocols(
+            manifest, folds=config.folds, seed=config.seed, labels=config.labels
+        )
+        self.truth, unlearned = GroundTruth.of(manifest, used_protocols).without_unlearned(
+            config.seeds
+        )
+        used_protocols = tuple(self.truth.protocols.values())
+        self.specs = metric_specs(manifest, used_protocols, config.metrics)
         unasked = label_columns(manifest, config.labels)[2]
-        left_out = (*unasked, *unlearned, *notes_on_unreported(found))
-        self.held_out, on_people = describe_held_out(manifest, found)
+        left_out = (*unasked, *unlearned, *notes_on_unreported(used_protocols))
+        self.held_out, on_people = describe_held_out(manifest, used_protocols)
         self.models, too_large = models_within_limit(self.preset.attackers, self.truth)
         asked = get_families(config.attackers, self.models)
         self.families, missing = self._without_missing_networks(asked)
@@ -239,11 +249,11 @@ class Evaluator:
 
     def plan(self, methods: Sequence[EvaluatedMethod]) -> str:
         """What is about to be done, in words."""
-        raw, each = self.attackers_of(RAW), max(map(self.attackers_of, methods), default=0)
+        on_raw, on_method = self.attackers_of(RAW), max(map(self.attackers_of, methods), default=0)
         return (
             f"About to anonymize {len(self.manifest)} videos by "
-            f"{', '.join(method.name for method in methods)}, to train {raw} attackers on raw "
-            f"video and {each} on each method's, and a few on shuffled labels, as a control; "
+            f"{', '.join(method.name for method in methods)}, to train {on_raw} attackers on raw "
+            f"video and {on_method} on each method's, and a few on shuffled labels, as a control; "
             "then all are scored."
         )
 
@@ -253,15 +263,15 @@ class Evaluator:
 
     def networks_of(self, method: EvaluatedMethod) -> int:
         """How many of these are networks, which take nearly all of the time."""
-        mine = [self.models[name] for name, _ in self._trained_on(method)]
-        return sum(one.network is not None for one in mine) * self._seeds_and_folds()
+        models = [self.models[name] for name, _ in self._trained_on(method)]
+        return sum(model.network is not None for model in models) * self._seeds_and_folds()
 
     def _trained_on(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
         return () if method.not_applicable else self._fits(method)
 
     def _seeds_and_folds(self) -> int:
-        every = self.truth.protocols.values()
-        return self.config.seeds * sum(len(protocol.folds) for protocol in every)
+        all_protocols = self.truth.protocols.values()
+        return self.config.seeds * sum(len(protocol.folds) for protocol in all_protocols)
 
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a row, to be attacked later."""
@@ -284,16 +294,22 @@ class Evaluator:
 
     def _check_clips(self, method: EvaluatedMethod) -> None:
         """Refuse a row whose attackers would see different clips; without poses it may go on."""
-        each = [one for one in self._extractable(method) if one not in POSE_CONTENTS]
+        contents = [
+            content for content in self._extractable(method) if content not in POSE_CONTENTS
+        ]
         kinds: list[ClipKind] = [
-            (one, how) for one in each for how in self._by_sampling(method, one)
+            (content, sampling)
+            for content in contents
+            for sampling in self._by_sampling(method, content)
         ]
         self.clips.check_same(method, kinds)
 
     def _kinds(self, method: EvaluatedMethod, contents: Sequence[Content]) -> list[ClipKind]:
         """The contents and samplings in which attackers see a row's clips."""
         kinds = [
-            (content, one) for content in contents for one in self._by_sampling(method, content)
+            (content, sampling)
+            for content in contents
+            for sampling in self._by_sampling(method, content)
         ]
         return list(dict.fromkeys([("frames", None), *kinds]))
 
@@ -329,10 +345,12 @@ class Evaluator:
             )
             unrestored = restoration.why_not(method, raw)
             if unrestored is None:
-                found, restored = restoration.restore(method, raw, self._fits(method))
-                predictions = predictions.merge(found)
+                on_restored, restored = restoration.restore(method, raw, self._fits(method))
+                predictions = predictions.merge(on_restored)
         if not predictions.blocks:
-            why = "; ".join(filter(None, [*(one.left_out for one in poses), unrestored]))
+            why = "; ".join(
+                filter(None, [*(poses_seen.left_out for poses_seen in poses), unrestored])
+            )
             return AttackedMethod(method=replace(method, not_applicable=why), poses=tuple(poses))
         how = {"per_run": bool(method.runs), "learned": has_learned(method)}
         inputs = scoring_inputs(predictions, self.truth, self._names(method), self.models, **how)
@@ -393,12 +411,12 @@ class Evaluator:
         self, method: EvaluatedMethod, content: Seen
     ) -> dict[ClipSampling | None, list[Fit]]:
         """What attacks a row's clips of one content, by the sampling that it sees."""
-        found: dict[ClipSampling | None, list[Fit]] = {}
+        fits: dict[ClipSampling | None, list[Fit]] = {}
         for fit in self._fits(method):
             model = self.models[fit[0]]
             if model.content == content:
-                found.setdefault(model.sampling, []).append(fit)
-        return found
+                fits.setdefault(model.sampling, []).append(fit)
+        return fits
 
     def _predict(
         self, method: EvaluatedMethod, raw: ClipDataset | None, content: Content
@@ -408,7 +426,10 @@ class Evaluator:
         Attackers with a sampling of their own see other clips of that content.
         """
         fits = {None: list[Fit](), **self._by_sampling(method, content)}
-        both = [self._predict_sampled(method, raw, (content, one), fits[one]) for one in fits]
+        both = [
+            self._predict_sampled(method, raw, (content, sampling), fits[sampling])
+            for sampling in fits
+        ]
         return both[0][0], both[0][1].merge([predictions for _, predictions in both[1:]])
 
     def _predict_sampled(
@@ -434,7 +455,7 @@ class Evaluator:
                 left_out = "not every clip has poses"
         if seen < LEAST_SEEN * frames:
             left_out = f"the pose networks see somebody in {seen:,} of {frames:,} frames only"
-        elif method is not RAW and all(one.left_out for one in self.raw.poses):
+        elif method is not RAW and all(poses_seen.left_out for poses_seen in self.raw.poses):
             left_out = f"on raw video {self.raw.poses[0].left_out}"
         return PosesSeen(content=content, seen=seen, frames=frames, left_out=left_out)
 
@@ -473,32 +494,35 @@ class Evaluator:
             )
         if len(method.runs) > self.config.seeds:
             raise UsageError(f"{method.name} has {len(method.runs)} seeds; give as many --seeds.")
-        datasets, found = [], []
+        datasets, predictions = [], []
         for seed, run in enumerate(method.runs):
-            for fold, one in enumerate(run):
-                datasets.append(self.clips.of(method, one, *kind))
+            for fold, anonymizer in enumerate(run):
+                datasets.append(self.clips.of(method, anonymizer, *kind))
                 attack = partial(self.executor.predict, run=seed, seeds=[seed], folds=[fold])
-                found.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
+                predictions.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
         if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
             raise MasqueradeError(f"{method.name}: not every trained anonymizer got every clip.")
-        return datasets[0], found[0].merge(found[1:])
+        return datasets[0], predictions[0].merge(predictions[1:])
 
     def score(
-        self, attacked: Sequence[AttackedMethod], every: Joined, checked: CheckedControls
+        self, attacked: Sequence[AttackedMethod], joined: Joined, checked: CheckedControls
     ) -> tuple[Row, ...]:
         """The rows of the table, of what `controls` says is to be scored."""
         findings = score_table(
-            every,
+            joined,
             self.truth,
             checked.specs,
             void=void_labels(checked.controls),
-            unread=[why_undecided(one, checked, self.manifest) for one in attacked],
+            unread=[
+                why_undecided(attacked_method, checked, self.manifest)
+                for attacked_method in attacked
+            ],
             means_of=self.models if self.config.average else None,
             lambdas=self.config.lambdas,
         )
         return tuple(
-            table_row(one, found, self.manifest)
-            for one, found in zip(attacked, findings, strict=True)
+            table_row(attacked_method, row_findings, self.manifest)
+            for attacked_method, row_findings in zip(attacked, findings, strict=True)
         )
 
     def reidentify(
@@ -511,33 +535,35 @@ class Evaluator:
         people = PeopleAcrossClips(
             clips=self.clips, truth=self.truth, models=self.models, fits=self._fits
         )
-        found, note = people.reidentify(attacked, rows)
-        return found, () if note is None else (note,)
+        reidentified, note = people.reidentify(attacked, rows)
+        return reidentified, () if note is None else (note,)
 
-    def controls(self, every: Joined) -> CheckedControls:
+    def controls(self, joined: Joined) -> CheckedControls:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
-        positive = positive_controls(self.raw.inputs, every, self.truth, self.specs)
+        positive = positive_controls(self.raw.inputs, joined, self.truth, self.specs)
         specs, channels = positive.specs, learned_channels(self.families, self.models)
-        found = raw_controls(positive, self.raw.inputs, channels)
-        people = {name: one for name, one in self.models.items() if not one.background}
-        pixels = {name: one for name, one in people.items() if one.content == "frames"}
-        kernels = [name for name, one in pixels.items() if one.network is None][:1]
-        networks = [name for name, one in pixels.items() if one.network is not None][:1]
+        controls = raw_controls(positive, self.raw.inputs, channels)
+        people = {name: model for name, model in self.models.items() if not model.background}
+        pixels = {name: model for name, model in people.items() if model.content == "frames"}
+        kernels = [name for name, model in pixels.items() if model.network is None][:1]
+        networks = [name for name, model in pixels.items() if model.network is not None][:1]
         poses = [
-            name for name, one in people.items() if one.content == "poses" and one.network is None
+            name
+            for name, model in people.items()
+            if model.content == "poses" and model.network is None
         ]
-        if not any(one.left_out is None for one in self.raw.poses):
+        if not any(poses_seen.left_out is None for poses_seen in self.raw.poses):
             poses = []
         for protocol in self.truth.protocols:
             for attacker in (*networks, *kernels, *poses[:1]):
-                found += self._negative_controls(protocol, attacker, specs[protocol])
-        read = {name: self.truth.of_clips(one.clips) for name, one in self.raw.inputs.items()}
+                controls += self._negative_controls(protocol, attacker, specs[protocol])
+        read = {name: self.truth.of_clips(inputs.clips) for name, inputs in self.raw.inputs.items()}
         rows = [truth.protocols[name].clips for name, truth in read.items()]
         sizes = clip_sizes(self.manifest, np.unique(np.concatenate(rows)))
         for name, truth in read.items():
-            found += clip_size_controls(sizes, truth, name, specs[name])
-        notes = (*positive.notes, *notes_on_places(found, specs))
-        return CheckedControls(specs=specs, controls=tuple(found), notes=notes)
+            controls += clip_size_controls(sizes, truth, name, specs[name])
+        notes = (*positive.notes, *notes_on_places(controls, specs))
+        return CheckedControls(specs=specs, controls=tuple(controls), notes=notes)
 
     def _negative_controls(
         self, protocol: str, attacker: str, specs: Sequence[MetricSpec]
@@ -546,14 +572,14 @@ class Evaluator:
 
         Those whose shuffled test clips are of one class measure nothing, and are left out.
         """
-        found: list[Control] = []
+        controls: list[Control] = []
         for shuffle in range(1, SHUFFLES + 1):
             test, predicted = self._attack_shuffled(protocol, attacker, shuffle)
-            each = [negative_control(spec, test, predicted) for spec in specs]
-            found = list(map(least_above_chance, found or each, each))
-            if all(control.passed for control in found):
+            of_shuffle = [negative_control(spec, test, predicted) for spec in specs]
+            controls = list(map(least_above_chance, controls or of_shuffle, of_shuffle))
+            if all(control.passed for control in controls):
                 break
-        return [one for one in found if one.passed is not None]
+        return [control for control in controls if control.passed is not None]
 
     def _attack_shuffled(
         self, protocol: str, attacker: str, shuffle: int

@@ -164,11 +164,12 @@ class Executor:
                 fold = protocol.folds[at].for_seed(seed)
                 seen = clips if restored is None else restored[protocol.name, seed, at]
                 plain = attacker.removesuffix(RESTORED)  # whose raw-trained weights it has
-                known, mine = (self.preset.attackers[name] for name in (plain, attacker))
+                plain_model, own_model = (self.preset.attackers[name] for name in (plain, attacker))
                 if start in ("scratch", "finetuned"):  # the others start from published weights
-                    known, mine = (replace(one, published=None) for one in (known, mine))
-                weights = _fit_name(f"{plain} {known}", seed, shuffle, fold, digest)
-                model = f"{attacker} {mine}"
+                    plain_model = replace(plain_model, published=None)
+                    own_model = replace(own_model, published=None)
+                weights = _fit_name(f"{plain} {plain_model}", seed, shuffle, fold, digest)
+                model = f"{attacker} {own_model}"
                 model += "" if restored is None else f" {seen.digest}"
                 name = _fit_name(model, seed, shuffle, fold, digest)
                 task = FitTask(
@@ -205,12 +206,12 @@ class Executor:
         A few seeds share a network, which has seen no clip that one of them holds out.
         """
         folder = self.folder_of(method, clips)
-        every = list(range(self.seeds) if seeds is None else seeds)
+        all_seeds = list(range(self.seeds) if seeds is None else seeds)
         tasks: list[tuple[Path, RestorationTask]] = []
         files: dict[FoldSeed, Path] = {}
         for protocol in truth.protocols.values():
             for at in range(len(protocol.folds)) if folds is None else folds:
-                for group, rows in shared_train(protocol.folds[at], every, clips.rows):
+                for group, rows in shared_train(protocol.folds[at], all_seeds, clips.rows):
                     pair = clips.of_rows(rows), raw.of_rows(rows)
                     name = hashlib.sha256(f"{group[0]} {pair[1].digest}".encode() + rows.tobytes())
                     file = folder / f"{name.hexdigest()[:16]}.restoration"
@@ -230,7 +231,7 @@ class Executor:
         }
         if len(shown) * len(clips) * math.prod(clips.shape) <= RESTORED_BYTES:
             scratch = TemporaryFolder(self._shared)
-            copies = {file: (scratch.path / file.stem, one) for file, one in shown.items()}
+            copies = {file: (scratch.path / file.stem, dataset) for file, dataset in shown.items()}
             self._run_missing(copies.values(), write_clips, f"{method}: {RESTORING}")
             shown = {file: mapped_clips(*copy, owner=scratch) for file, copy in copies.items()}
         return {key: shown[file] for key, file in files.items()}
@@ -254,7 +255,7 @@ class Executor:
                 kernels.append((file, task, clips))
             # The longest first, so that no process waits for the last one; and apart from kernel
             # regressions, of which one takes a hundredth of the time, so that the pace says more.
-            networks.sort(key=lambda one: one[1].key.initialisation not in ("scratch", "published"))
+            networks.sort(key=lambda fit: fit[1].key.initialisation not in ("scratch", "published"))
             self._run_missing(networks, run, f"{method}: {TRAINING}")
             doing = f"{method}: computing features for attackers"
             self._run_missing(features.values(), save_features, doing)
@@ -269,17 +270,19 @@ class Executor:
         if self.fits_here or not missing:
             return tasks
         files: dict[int, Path] = {}  # by the identity of the array, which protocols share
-        found = []
+        with_files = []
         for file, task, clips in tasks:
-            large = {n: one for n, one in task.labels.items() if one.nbytes >= LARGE_LABELS}
-            for one in large.values():
-                if id(one) not in files:
-                    files[id(one)] = folder / f"labels-{len(files)}.npy"
-                    np.save(files[id(one)], one)
-            kept = {name: one for name, one in task.labels.items() if name not in large}
-            named = {name: files[id(one)] for name, one in large.items()}
-            found.append((file, replace(task, labels=kept, label_files=named), clips))
-        return found
+            large = {
+                name: codes for name, codes in task.labels.items() if codes.nbytes >= LARGE_LABELS
+            }
+            for codes in large.values():
+                if id(codes) not in files:
+                    files[id(codes)] = folder / f"labels-{len(files)}.npy"
+                    np.save(files[id(codes)], codes)
+            small = {name: codes for name, codes in task.labels.items() if name not in large}
+            named = {name: files[id(codes)] for name, codes in large.items()}
+            with_files.append((file, replace(task, labels=small, label_files=named), clips))
+        return with_files
 
     def _run_missing(
         self, tasks: Collection[tuple[Any, ...]], run: Callable[..., None], what: str
@@ -305,8 +308,8 @@ class Executor:
                 waiting.add(self._pool.submit(run, *task))
                 if len(waiting) >= SUBMITTED * self.workers:  # each holds what its task is given
                     ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield from (one.result() for one in ended)
-            yield from (one.result() for one in as_completed(waiting))
+                    yield from (future.result() for future in ended)
+            yield from (future.result() for future in as_completed(waiting))
         else:
             with self.opened():
                 yield from self._each(run, tasks)
@@ -329,7 +332,7 @@ def _fit_name(model: str, seed: int, shuffle: int, fold: Fold, labels: str) -> s
 
 
 def _run(file: Path, task: FitTask, clips: ClipDataset, *, preset: Preset, device: str) -> None:
-    mapped = {name: np.load(one, mmap_mode="c") for name, one in task.label_files.items()}
+    mapped = {name: np.load(path, mmap_mode="c") for name, path in task.label_files.items()}
     task = replace(task, labels={**task.labels, **mapped}, label_files={})
     with torch.random.fork_rng():  # networks draw their first weights from the global generator
         blocks = fit_predict(task, clips, preset, device=device)
