@@ -48,12 +48,12 @@ SHUFFLES = 2
 """A sound evaluation fails one in forty times; only one that fails twice counts."""
 
 
-def positive_control(found: LabelResult) -> Control:
+def positive_control(result: LabelResult) -> Control:
     """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
-    floor = _highest_floor(found)
-    passed = found.score.low is not None and found.score.low > floor
+    floor = _highest_floor(result)
+    passed = result.score.low is not None and result.score.low > floor
     return Control(
-        kind="positive", label=found.label, score=found.score, floor=floor, passed=passed
+        kind="positive", label=result.label, score=result.score, floor=floor, passed=passed
     )
 
 
@@ -81,36 +81,41 @@ class CheckedControls:
 
 def positive_controls(
     raw: Mapping[str, ScoringInput],
-    every: Joined,
+    joined: Joined,
     truth: GroundTruth,
     specs: Mapping[str, Sequence[MetricSpec]],
 ) -> PositiveControls:
     """Whether attackers succeed on raw video, including those who may anonymize it first.
 
-    `every` are the rows of the table, raw video first.
+    `joined` are the rows of the table, raw video first.
     """
 
     def check(
         of: Mapping[str, Sequence[MetricSpec]],
     ) -> tuple[tuple[LabelResult, ...], tuple[LabelResult, ...], tuple[Control, ...]]:
         alone = score_method(raw, truth, of)
-        rescored = with_transforming_attackers(alone, every, truth, of)
+        rescored = with_transforming_attackers(alone, joined, truth, of)
         return alone, rescored, tuple(map(positive_control, rescored))
 
-    mine = {name: tuple(several) for name, several in specs.items()}
-    alone, rescored, controls = check(mine)
-    left, notes = without_void(mine, [one.label for one in controls if not one.passed])
-    if left != mine:
+    all_specs = {name: tuple(protocol_specs) for name, protocol_specs in specs.items()}
+    alone, rescored, controls = check(all_specs)
+    left, notes = without_void(
+        all_specs, [control.label for control in controls if not control.passed]
+    )
+    if left != all_specs:
         alone, rescored, controls = check(left)
-    failed = {one.label for one in controls if not one.passed}
+    failed = {control.label for control in controls if not control.passed}
     # a mean over labels of which none is read by itself: all would be left out of it
     void = {
         spec.name
-        for several in left.values()
-        for spec in several
+        for protocol_specs in left.values()
+        for spec in protocol_specs
         if len(spec.columns) > 1 and failed.issuperset(spec.columns)
     }
-    controls = tuple(replace(one, passed=one.passed and one.label not in void) for one in controls)
+    controls = tuple(
+        replace(control, passed=control.passed and control.label not in void)
+        for control in controls
+    )
     return PositiveControls(
         specs=left, notes=notes, alone=alone, rescored=rescored, controls=controls
     )
@@ -120,24 +125,24 @@ def raw_controls(
     positive: PositiveControls, raw: Mapping[str, ScoringInput], channels: Collection[Channel]
 ) -> list[Control]:
     """The positive controls of all attackers, of each channel alone and of poses alone."""
-    found = list(positive.controls)
+    controls = list(positive.controls)
     for name, inputs in raw.items():
         for spec in positive.specs[name]:
-            read = next(one for one in positive.rescored if one.label == spec.name)
-            found += channel_controls(channel_scores(spec, inputs, channels), read)
+            read = next(result for result in positive.rescored if result.label == spec.name)
+            controls += channel_controls(channel_scores(spec, inputs, channels), read)
     poses = map(pose_control, positive.alone)
-    return [*found, *(one for one in poses if one is not None)]
+    return [*controls, *(control for control in poses if control is not None)]
 
 
-def pose_control(found: LabelResult) -> Control | None:
+def pose_control(result: LabelResult) -> Control | None:
     """Whether attackers that see poses only succeed on raw video; None: there are none."""
-    best = found.best("pose")
+    best = result.best("pose")
     if best is None:
         return None
-    return replace(positive_control(replace(found, score=best.test)), kind="poses")
+    return replace(positive_control(replace(result, score=best.test)), kind="poses")
 
 
-def channel_controls(scores: Mapping[Channel, Score], found: LabelResult) -> list[Control]:
+def channel_controls(scores: Mapping[Channel, Score], result: LabelResult) -> list[Control]:
     """Check on raw video that attackers who see one channel alone succeed, channel by channel.
 
     They do where they surely read more than counts as held, a tenth of the way from the guess to
@@ -146,26 +151,28 @@ def channel_controls(scores: Mapping[Channel, Score], found: LabelResult) -> lis
 
     Args:
         scores: what attackers of each channel read.
-        found: what all of them read of the label on raw video, after a method too, by which is
+        result: what all of them read of the label on raw video, after a method too, by which is
             judged what counts as held.
     """
-    floor, raw = _highest_floor(found), found.score.value
+    floor, raw = _highest_floor(result), result.score.value
     least = floor if raw is None else held_limit(floor, max(floor, raw))
     return [
         Control(
             kind=CHANNEL + channel,
-            label=found.label,
-            score=one,
+            label=result.label,
+            score=channel_score,
             floor=floor,
-            passed=one.low is not None and one.low > least,
+            passed=channel_score.low is not None and channel_score.low > least,
         )
-        for channel, one in scores.items()
+        for channel, channel_score in scores.items()
     ]
 
 
-def _highest_floor(found: LabelResult) -> float:
+def _highest_floor(result: LabelResult) -> float:
     """The score of the best guess; of labels without any, 1, which nothing is above."""
-    return max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
+    return max(
+        (floor.value for floor in result.floors.values() if floor.value is not None), default=1.0
+    )
 
 
 def attacked_channels(inputs: Mapping[str, ScoringInput]) -> frozenset[Channel]:
@@ -173,12 +180,16 @@ def attacked_channels(inputs: Mapping[str, ScoringInput]) -> frozenset[Channel]:
 
     Those of poses may be left out of some rows of a table, and attack others.
     """
-    outputs = [one for each in inputs.values() for one in each.outputs]
+    outputs = [
+        attacker for protocol_inputs in inputs.values() for attacker in protocol_inputs.outputs
+    ]
     return frozenset(
         channel
-        for one in outputs
-        if one.eligible and len(one.channels) == 1 and ATTACKERS[one.family].initialisation != "raw"
-        for channel in one.channels
+        for attacker in outputs
+        if attacker.eligible
+        and len(attacker.channels) == 1
+        and ATTACKERS[attacker.family].initialisation != "raw"
+        for channel in attacker.channels
     )
 
 
@@ -195,13 +206,13 @@ def unread_channels(
     that they tell nothing on raw video is a result. Its attackers have tests (docs/attackers.md).
     """
     gone = method.removed_channels if method is not None else ()
-    left = [one for one in OF_PICTURES if one not in gone]
+    left = [channel for channel in OF_PICTURES if channel not in gone]
     passed: dict[str, dict[str, bool]] = {}  # by label and channel
-    for one in controls:
-        mine = passed.setdefault(one.label, {})
-        if one.kind.startswith(CHANNEL):
-            mine[one.kind.removeprefix(CHANNEL)] = bool(one.passed)
-    found = {}
+    for control in controls:
+        by_channel = passed.setdefault(control.label, {})
+        if control.kind.startswith(CHANNEL):
+            by_channel[control.kind.removeprefix(CHANNEL)] = bool(control.passed)
+    why = {}
     for label, of_channels in passed.items():
         failed = [name for name in left if of_channels.get(name) is False]
         absent = [
@@ -216,23 +227,23 @@ def unread_channels(
         if absent:
             reasons.append(f"no attacker of {' or '.join(absent)} alone was used")
         if reasons:
-            found[label] = "; ".join(reasons)
-    return found
+            why[label] = "; ".join(reasons)
+    return why
 
 
 def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:
     """Whether one attacker is at chance with shuffled labels; None: they are of one class."""
-    found = score(measure(spec, truth, predicted), clusters=truth.groups)
+    result = score(measure(spec, truth, predicted), clusters=truth.groups)
     chance = chance_score(spec, truth)
-    passed = None if found.value is None else found.low is None or found.low <= chance
-    return Control(kind="negative", label=spec.name, score=found, floor=chance, passed=passed)
+    passed = None if result.value is None else result.low is None or result.low <= chance
+    return Control(kind="negative", label=spec.name, score=result, floor=chance, passed=passed)
 
 
 def least_above_chance(first: Control, second: Control) -> Control:
     """Choose between the controls of two shuffles: the less above chance of those measured."""
 
-    def above(one: Control) -> tuple[bool, float]:
-        return one.passed is None, (one.score.low or 0.0) - one.floor
+    def above(control: Control) -> tuple[bool, float]:
+        return control.passed is None, (control.score.low or 0.0) - control.floor
 
     return min(first, second, key=above)
 
@@ -257,21 +268,22 @@ def clip_size_controls(
     These are found once by width and height, and once by the number of frames too. `sizes`
     are those of `clip_sizes`, of all clips of the protocol.
     """
-    mine, test = truth.protocols[protocol], truth.split(protocol, "test")
-    found = []
+    protocol_folds, test = truth.protocols[protocol], truth.split(protocol, "test")
+    controls = []
     for spec in specs:
         floor = _best_constant(spec, test)
         for kind, facts in SIZES.items():
             predicted = {
-                name: _predict_by_size(sizes[:, :facts], truth, name, mine) for name in spec.columns
+                name: _predict_by_size(sizes[:, :facts], truth, name, protocol_folds)
+                for name in spec.columns
             }
             result = score(measure(spec, test, predicted), clusters=test.groups)
             if result.value is None:
                 continue
-            found.append(
+            controls.append(
                 Control(kind=kind, label=spec.name, score=result, floor=floor, passed=None)
             )
-    return found
+    return controls
 
 
 def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
@@ -282,7 +294,7 @@ def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
         facts = [float(clip.cells.get(name) or 0) for name in SIZE_FACTS]
         ranged = clip.first is not None and clip.last is not None
         if not all(facts):
-            facts = [float(one) for one in of_file(manifest.path(clip), not ranged)]
+            facts = [float(fact) for fact in of_file(manifest.path(clip), not ranged)]
         if clip.first is not None and clip.last is not None:
             facts[2] = clip.last - clip.first + 1
         sizes[row] = np.log(np.maximum(1.0, facts))
@@ -290,7 +302,7 @@ def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
 
 
 def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
-    return max(one.value for one in constant_floors(spec, truth).values())
+    return max(floor.value for floor in constant_floors(spec, truth).values())
 
 
 def _file_size(path: Path, counted: bool) -> tuple[int, int, int]:
@@ -325,19 +337,21 @@ def _shares_of_nearest(
     sd = sizes[train].std(axis=0)
     scaled = sizes / np.where(sd > 0, sd, 1.0)
     known, group = np.unique(scaled[train], axis=0, return_inverse=True)
-    shares = np.stack([hot[group.ravel() == one].mean(axis=0) for one in range(len(known))])
+    shares = np.stack([hot[group.ravel() == number].mean(axis=0) for number in range(len(known))])
     # One size at a time: few differ, and all distances at once would need much memory.
-    different, which = np.unique(scaled[test], axis=0, return_inverse=True)
+    different, index = np.unique(scaled[test], axis=0, return_inverse=True)
     nearest = []
-    for one in different:
-        distance = ((one - known) ** 2).sum(axis=1)
+    for size in different:
+        distance = ((size - known) ** 2).sum(axis=1)
         nearest.append(shares[distance == distance.min()].mean(axis=0))
-    return np.stack(nearest)[which.ravel()]
+    return np.stack(nearest)[index.ravel()]
 
 
 def void_labels(controls: Sequence[Control]) -> dict[str, str]:
     """The reason why numbers are void, for each label that no attacker reads in raw video."""
-    failed = [one.label for one in controls if one.kind == "positive" and not one.passed]
+    failed = [
+        control.label for control in controls if control.kind == "positive" and not control.passed
+    ]
     return dict.fromkeys(failed, "the attacker does not succeed on raw video")
 
 
@@ -348,10 +362,10 @@ def notes_on_places(
 
     It does not count of traits of people, and a label of the place may be taken for one.
     """
-    void, told = void_labels(controls), CHANNEL + "place"
-    read = {one.label for one in controls if one.kind == told and one.passed}
-    every = [spec for several in specs.values() for spec in several]
-    traits = [one.name for one in every if one.of_people and one.columns == (one.name,)]
+    void, of_place = void_labels(controls), CHANNEL + "place"
+    read = {control.label for control in controls if control.kind == of_place and control.passed}
+    all_specs = [spec for protocol_specs in specs.values() for spec in protocol_specs]
+    traits = [spec.name for spec in all_specs if spec.of_people and spec.columns == (spec.name,)]
     return tuple(
         f"{name} is void as a label of people, though the background alone tells it in raw video: "
         f"if it is of the place, rename the column to place_{name}."
@@ -366,10 +380,14 @@ STRONGER: Mapping[str, str] = {"tiny": "many, paper", "many": "paper"}
 
 def void_reason(controls: Sequence[Control], utility: str, preset: str) -> str | None:
     """Why a whole evaluation with this preset is void, and what to do; None: it is not."""
-    found = [one.label for one in controls if one.kind == "negative" and one.passed is False]
-    if found:
+    failed = [
+        control.label
+        for control in controls
+        if control.kind == "negative" and control.passed is False
+    ]
+    if failed:
         return (
-            f"labels that were shuffled were found all the same ({', '.join(found)}): "
+            f"labels that were shuffled were found all the same ({', '.join(failed)}): "
             "rows of the manifest are in train and in test, or labels of test clips reach "
             "attackers otherwise. Copies of a clip in other rows are not found so, as each row is "
             "shuffled by itself: `masquerade data check` looks for them."
@@ -378,7 +396,7 @@ def void_reason(controls: Sequence[Control], utility: str, preset: str) -> str |
     advice = "give more clips or more --seeds"
     if names is not None:
         advice = f"give more clips, a --preset of stronger attackers ({names}) or more --seeds"
-    passed = {one.label: one.passed for one in controls if one.kind == "positive"}
+    passed = {control.label: control.passed for control in controls if control.kind == "positive"}
     if not passed.pop(utility, True):  # it is not among them where no unseen people can be tested
         return f"the recognizer does not learn {utility} even from raw video: {advice}."
     if passed and not any(passed.values()):

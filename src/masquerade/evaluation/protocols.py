@@ -66,8 +66,8 @@ class Fold:
         Each seed holds another part of the training people out, so that with several seeds the
         strongest attacker is chosen on more people: repeated grouped cross-validation.
         """
-        every = ((self.train, self.validation), *self.others)
-        train, validation = every[seed % len(every)]
+        parts = ((self.train, self.validation), *self.others)
+        train, validation = parts[seed % len(parts)]
         return Fold(train=train, validation=validation, test=self.test)
 
 
@@ -94,9 +94,9 @@ class Protocol:
 
 def action_column(manifest: Manifest) -> str:
     """The one column of actions: with one a clip, or else with several."""
-    every = manifest.of_role("action")
+    columns = manifest.of_role("action")
     for kind in ("classes", "multi-label"):
-        names = [column.name for column in every if column.kind == kind]
+        names = [column.name for column in columns if column.kind == kind]
         if len(names) == 1:
             return names[0]
         if names:
@@ -108,8 +108,8 @@ def action_column(manifest: Manifest) -> str:
 
 def split_column(manifest: Manifest, protocol: str) -> str | None:
     """The column of the manifest's own split for a protocol; None: it has none."""
-    there = {column.name for column in manifest.of_role("split")}
-    return next((name for name in SPLIT_COLUMNS[protocol] if name in there), None)
+    columns = {column.name for column in manifest.of_role("split")}
+    return next((name for name in SPLIT_COLUMNS[protocol] if name in columns), None)
 
 
 def label_columns(
@@ -133,8 +133,8 @@ def label_columns(
             if _recurs(manifest, column):
                 same.append(column.name)
                 if elsewhere:
-                    said = f"{elsewhere}, {_WRONG}: this is undecided or leaks, and never held"
-                    notes.append(f"{column.name}: {said}. {_TO_JUDGE}")
+                    doubt = f"{elsewhere}, {_WRONG}: this is undecided or leaks, and never held"
+                    notes.append(f"{column.name}: {doubt}. {_TO_JUDGE}")
             else:
                 apart = f" of different {' and '.join(sources)}" if sources else ""
                 alone = f" by this column, but {elsewhere}. {_TO_JUDGE}" if elsewhere else "."
@@ -193,15 +193,15 @@ def protocols(
 
 def _why_not_attacked(manifest: Manifest, column: Column) -> str:
     """Why a column of several people a clip is no label, and what to do to have it attacked."""
-    several = next((cell for cell in manifest.cells(column.name) if "|" in cell), "p1|p2")
-    why = f"{column.name} names several people in one clip ({several}): it links clips, and"
-    if any(one.kind == "identity" for one in manifest.of_role("attribute")):
+    people = next((cell for cell in manifest.cells(column.name) if "|" in cell), "p1|p2")
+    why = f"{column.name} names several people in one clip ({people}): it links clips, and"
+    if any(attribute.kind == "identity" for attribute in manifest.of_role("attribute")):
         return f"{why} is not attacked itself."
     rename = "call it people and " if column.name.lower() == "identity" else ""
     return (
         f"{why} who they are is not attacked, nor are they looked for in other clips. To have "
         f"both, {rename}add a column identity of one value a clip: of a pair "
-        f"{several.replace('|', '+')}, or nothing where it is not to be asked."
+        f"{people.replace('|', '+')}, or nothing where it is not to be asked."
     )
 
 
@@ -214,9 +214,9 @@ _TO_JUDGE = (
 
 def counted_wrong(manifest: Manifest) -> dict[str, str]:
     """Why columns of identities are never held, by name: some right answers count as wrong."""
-    every = [one for one in manifest.of_role("attribute") if one.kind == "identity"]
-    found = {one.name: _named_elsewhere(manifest, one) for one in every}
-    return {name: f"{where}, {_WRONG}" for name, where in found.items() if where}
+    identities = [column for column in manifest.of_role("attribute") if column.kind == "identity"]
+    elsewhere = {column.name: _named_elsewhere(manifest, column) for column in identities}
+    return {name: f"{where}, {_WRONG}" for name, where in elsewhere.items() if where}
 
 
 def _named_elsewhere(manifest: Manifest, column: Column) -> str | None:
@@ -239,25 +239,25 @@ def _named_elsewhere(manifest: Manifest, column: Column) -> str | None:
     where: set[str] = set()
     count = 0
     for value, clip in zip(cells, manifest.clips, strict=True):
-        mine = {
+        differing = {
             name
             for name in others
             if any(values_of[v] - {value, ""} for v in clip.cells[name].split("|"))
         }
-        where |= mine if value else set()
-        count += bool(value and mine)
+        where |= differing if value else set()
+        count += bool(value and differing)
     if not count:
         return None
     by = " or ".join(name for name in others if name in where)
     return f"{count} of {len(cells)} clips name in {by} somebody of another {column.name}"
 
 
-def notes_on_unreported(found: Sequence[Protocol]) -> tuple[str, ...]:
+def notes_on_unreported(used_protocols: Sequence[Protocol]) -> tuple[str, ...]:
     """Notes on labels that networks learn and that are not reported."""
-    reported = {name for protocol in found for name in protocol.labels}
+    reported = {name for protocol in used_protocols for name in protocol.labels}
     return tuple(
         f"{name} has one value only among the test clips: there is nothing to find out."
-        for protocol in found
+        for protocol in used_protocols
         for name in protocol.heads
         if name not in reported
     )
@@ -340,11 +340,11 @@ def _hold_out(
     links: str,
 ) -> Fold:
     """Cut validation out of train, whole groups of it; `links`: what links clips."""
-    mine = groups[train]
-    parts = min(VALIDATION_PARTS, len(set(mine.tolist())))
+    train_groups = groups[train]
+    parts = min(VALIDATION_PARTS, len(set(train_groups.tolist())))
     if parts < 2:
         raise UsageError(f"Train is one group of people: nothing is left for validation. {links}")
-    fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
+    fold_of = grouped_folds(train_groups, parts, seed=seed + 1, strata=strata[train])
     held_out = [fold_of == part for part in range(parts)]
     if name == SAME:
         held_out = _keep_everybody(held_out, strata[train], seed=seed + 1)
@@ -362,12 +362,12 @@ def _keep_everybody(
     """
 
     def known(parts: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
-        found = [part & np.isin(people, people[~part]) for part in parts]
-        return [part for part in found if part.any()]
+        reduced = [part & np.isin(people, people[~part]) for part in parts]
+        return [part for part in reduced if part.any()]
 
-    kept = known(held_out)
-    if kept:
-        return kept
+    remaining = known(held_out)
+    if remaining:
+        return remaining
     clips = np.arange(len(people))
     fold_of = grouped_folds(clips, min(VALIDATION_PARTS, len(clips)), seed=seed, strata=people)
     return known([fold_of == part for part in range(fold_of.max() + 1)]) or held_out
