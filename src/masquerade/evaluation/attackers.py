@@ -117,9 +117,9 @@ def get_families(
         names: in ATTACKERS.
         models: of the preset, of which they must have one.
     """
-    from_files = any(one.published for one in models.values())
-    every = tuple(ATTACKERS) if from_files else WITHOUT_FILES
-    wanted = list(every if names is None else names)
+    from_files = any(model.published for model in models.values())
+    available = tuple(ATTACKERS) if from_files else WITHOUT_FILES
+    wanted = list(available if names is None else names)
     for name in wanted:
         if name not in ATTACKERS:
             raise UsageError(f"There is no attacker {name!r}; choose of {', '.join(ATTACKERS)}.")
@@ -169,10 +169,13 @@ def clip_bytes(preset: Preset, names: Sequence[str] | None = None) -> int:
     fits = required_fits(tuple(ATTACKERS) if names is None else names, preset.attackers, raw=False)
     cut: list[tuple[Seen, Preset]] = [("frames", preset)]
     seen = [preset.attackers[name] for name, _ in fits]
-    cut += [(one.content, preset.sampled(one.sampling)) for one in seen]
+    cut += [(model.content, preset.sampled(model.sampling)) for model in seen]
     total = 0
     # a network's own sampling may be that of others, whose clips it shares
-    kinds = [(content, mine.frames_of(content), mine.stride, mine.size) for content, mine in cut]
+    kinds = [
+        (content, sampled.frames_of(content), sampled.stride, sampled.size)
+        for content, sampled in cut
+    ]
     for content, frames, _, size in dict.fromkeys(kinds):
         if content != "restored" and content != "joints":  # computed anew, and of few methods
             views = math.prod(preset.views) if content == "frames" else 1
@@ -190,35 +193,43 @@ def attack_outputs(
 
     `tests` are the test clips by seed, with the rates of what that seed's attackers learned from.
     """
-    found: list[AttackOutputs] = []
+    attackers: list[AttackOutputs] = []
     for name in names:
         family, plain = ATTACKERS[name], []
-        for model in [key for key, one in models.items() if family.uses(one)]:
+        for model in [key for key, attacker_model in models.items() if family.uses(attacker_model)]:
             start = family.initialisation_of(models[model])
             fits = predictions.select(attacker=model, initialisation=start)
             runs = sorted({(key.run, key.seed) for key in fits.blocks})
             seeds = {seed: fits.select(run=run, seed=seed) for run, seed in runs}
-            for seed, one in seeds.items():
-                _check_clips(model, one, tests[seed])
+            for seed, predicted in seeds.items():
+                _check_clips(model, predicted, tests[seed])
             if seeds:
                 raw, channel = start == "raw", models[model].channel
-                every = list(seeds.values())
-                plain.append(_join_folds(name, f"{name} {model}", every, channel, eligible=not raw))
+                seed_predictions = list(seeds.values())
+                plain.append(
+                    _join_folds(
+                        name, f"{name} {model}", seed_predictions, channel, eligible=not raw
+                    )
+                )
                 if raw:
-                    right = [_recalibrate(one, tests[seed]) for seed, one in seeds.items()]
-                    found.append(_join_folds(name, f"{name} {model}, recalibrated", right, channel))
-        found += plain
-    return (*_ensembles(names, found), *found)  # of equals the first is chosen
+                    right = [
+                        _recalibrate(predicted, tests[seed]) for seed, predicted in seeds.items()
+                    ]
+                    attackers.append(
+                        _join_folds(name, f"{name} {model}, recalibrated", right, channel)
+                    )
+        attackers += plain
+    return (*_ensembles(names, attackers), *attackers)  # of equals the first is chosen
 
 
-def _check_clips(model: str, one: Predictions, test: SplitTruth) -> None:
+def _check_clips(model: str, predictions: Predictions, test: SplitTruth) -> None:
     """Refuse predictions that are not of the test clips: they would be scored as those of others.
 
     Raises:
         MasqueradeError: they are not.
     """
-    blocks = one.select(split="test").blocks
-    clips = [block.clips for _, block in sorted(blocks.items(), key=lambda each: each[0].fold)]
+    blocks = predictions.select(split="test").blocks
+    clips = [block.clips for _, block in sorted(blocks.items(), key=lambda item: item[0].fold)]
     if not np.array_equal(np.concatenate(clips), test.clips):
         raise MasqueradeError(
             f"{model} predicts other clips than the others: nothing can be scored from that; run "
@@ -229,26 +240,28 @@ def _check_clips(model: str, one: Predictions, test: SplitTruth) -> None:
 def transformed(outputs: Sequence[AttackOutputs], method: str) -> tuple[AttackOutputs, ...]:
     """Attackers of a method's output as attackers of raw video, which they first transform so."""
     return tuple(
-        replace(one, family=TRANSFORMED, name=f"{one.name}, behind {method}")
-        for one in outputs
-        if ATTACKERS[one.family].initialisation != "raw" and one.eligible
+        replace(attacker, family=TRANSFORMED, name=f"{attacker.name}, behind {method}")
+        for attacker in outputs
+        if ATTACKERS[attacker.family].initialisation != "raw" and attacker.eligible
     )
 
 
-def _ensembles(names: Sequence[str], found: Sequence[AttackOutputs]) -> list[AttackOutputs]:
+def _ensembles(names: Sequence[str], attackers: Sequence[AttackOutputs]) -> list[AttackOutputs]:
     """The mean of a family's predictions; motion's networks join those from scratch."""
     ensembles = []
     for name in names:
         members = ("scratch", "motion") if name == "scratch" else (name,)
-        mine = [one for one in found if one.family in members]
-        if ATTACKERS[name].ensemble and len(mine) > 1:
+        averaged = [attacker for attacker in attackers if attacker.family in members]
+        if ATTACKERS[name].ensemble and len(averaged) > 1:
             ensembles.append(
                 AttackOutputs(
                     family=name,
                     name=f"{name} ensemble",
-                    validation=mean_probabilities([one.validation for one in mine]),
-                    test=_means([one.test for one in mine]),
-                    channels=frozenset[Channel]().union(*(one.channels for one in mine)),
+                    validation=mean_probabilities([attacker.validation for attacker in averaged]),
+                    test=_means([attacker.test for attacker in averaged]),
+                    channels=frozenset[Channel]().union(
+                        *(attacker.channels for attacker in averaged)
+                    ),
                 )
             )
     return ensembles
@@ -276,9 +289,9 @@ def _join_folds(
     )
 
 
-def _concatenate(one: Predictions) -> Probabilities:
+def _concatenate(predictions: Predictions) -> Probabilities:
     """The folds one after another; one without clips has no predictions."""
-    folds = {key.fold: block.probabilities for key, block in one.blocks.items()}
+    folds = {key.fold: block.probabilities for key, block in predictions.blocks.items()}
     return _join([folds[fold] for fold in sorted(folds) if folds[fold]])
 
 
@@ -286,11 +299,11 @@ def _join(parts: Sequence[Probabilities]) -> Probabilities:
     return ByLabel(parts[0], lambda label: np.concatenate([part[label] for part in parts]))
 
 
-def _recalibrate(one: Predictions, test: SplitTruth) -> Predictions:
+def _recalibrate(predictions: Predictions, test: SplitTruth) -> Predictions:
     """Each fold with the bias that makes its mean prediction in train the training rate."""
-    train = {key.fold: block for key, block in one.select(split="train").blocks.items()}
+    train = {key.fold: block for key, block in predictions.select(split="train").blocks.items()}
     blocks = {}
-    for key, block in one.select(split=("validation", "test")).blocks.items():
+    for key, block in predictions.select(split=("validation", "test")).blocks.items():
         right = {
             label: recalibrate(
                 p,
@@ -301,4 +314,4 @@ def _recalibrate(one: Predictions, test: SplitTruth) -> Predictions:
             for label, p in block.probabilities.items()
         }
         blocks[key] = replace(block, probabilities=right)
-    return replace(one, blocks=blocks)
+    return replace(predictions, blocks=blocks)

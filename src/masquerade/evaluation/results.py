@@ -110,12 +110,12 @@ class LabelResult:
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""
-        return best_on_validation([one for one in self.attacks if one.family == family])
+        return best_on_validation([attack for attack in self.attacks if attack.family == family])
 
 
 def best_on_validation(attacks: Sequence[Attack]) -> Attack | None:
     """The attacker with the best score on validation clips; None: there is none."""
-    scores = [-1.0 if one.validation is None else one.validation for one in attacks]
+    scores = [-1.0 if attack.validation is None else attack.validation for attack in attacks]
     return attacks[scores.index(max(scores))] if attacks else None
 
 
@@ -180,8 +180,8 @@ class Restored:
         pairs = ((self.published_psnr, self.psnr), (self.published_ssim, self.ssim))
         return all(
             a is not None and b is not None and abs(a - b) < ROUNDING
-            for one, other in pairs
-            for a, b in zip(_numbers(one), _numbers(other), strict=True)
+            for published, restored in pairs
+            for a, b in zip(_numbers(published), _numbers(restored), strict=True)
         )
 
 
@@ -209,7 +209,7 @@ class Row:
 
     def finding(self, label: str) -> LabelResult | None:
         """The result of a label; None: it was not measured."""
-        return next((found for found in self.findings if found.label == label), None)
+        return next((finding for finding in self.findings if finding.label == label), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,11 +269,11 @@ def from_json(text: str) -> Evaluation:
     """Read the evaluation that `to_json` wrote; anything else is refused with a UsageError."""
     try:
         plain = json.loads(text)
-        found = plain.get("schema")
-        if found != SCHEMA:
-            earlier = str(found).startswith(SCHEMA.partition("/")[0])
+        schema = plain.get("schema")
+        if schema != SCHEMA:
+            earlier = str(schema).startswith(SCHEMA.partition("/")[0])
             raise UsageError(
-                f"This is {f'a {found} file of another version' if earlier else 'no result'}, and "
+                f"This is {f'a {schema} file of another version' if earlier else 'no result'}, and "
                 f"{SCHEMA} is wanted; make it anew with `masquerade evaluate -o`."
             )
         return _as(Evaluation, plain)
@@ -281,42 +281,42 @@ def from_json(text: str) -> Evaluation:
         raise UsageError(f"This is no result of `masquerade evaluate`: {error}.") from error
 
 
-def _numbers(one: Score) -> tuple[float | None, float | None, float | None]:
-    return one.value, one.low, one.high
+def _numbers(score: Score) -> tuple[float | None, float | None, float | None]:
+    return score.value, score.low, score.high
 
 
-def _key(one: Field[Any]) -> str:
+def _key(item: Field[Any]) -> str:
     """The key of a field in JSON: its name, or the one that earlier results have for it."""
-    return one.metadata.get("json", one.name)
+    return item.metadata.get("json", item.name)
 
 
-def _has_default(one: Field[Any]) -> bool:
-    return one.default is not MISSING or one.default_factory is not MISSING
+def _has_default(item: Field[Any]) -> bool:
+    return item.default is not MISSING or item.default_factory is not MISSING
 
 
-def _plain(found: Any) -> dict[str, Any]:
-    every = ((one, getattr(found, one.name)) for one in fields(found))
+def _plain(instance: Any) -> dict[str, Any]:
+    pairs = ((item, getattr(instance, item.name)) for item in fields(instance))
     return {
-        _key(one): value
-        for one, value in every
-        if "left out" not in one.metadata or value != one.metadata["left out"]
+        _key(item): value
+        for item, value in pairs
+        if "left out" not in item.metadata or value != item.metadata["left out"]
     }
 
 
 def _as(kind: type[T], plain: Mapping[str, Any]) -> T:
     hints = get_type_hints(kind)
-    every = fields(kind)  # type: ignore[arg-type]
-    present = [one for one in every if _key(one) in plain or not _has_default(one)]
-    return kind(**{one.name: _value(hints[one.name], plain[_key(one)]) for one in present})
+    items = fields(kind)  # type: ignore[arg-type]
+    present = [item for item in items if _key(item) in plain or not _has_default(item)]
+    return kind(**{item.name: _value(hints[item.name], plain[_key(item)]) for item in present})
 
 
 def _value(hint: Any, plain: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        rest = [one for one in inner if one is not type(None)]
+        rest = [member for member in inner if member is not type(None)]
         return None if plain is None else _value(rest[0], plain)
     if origin is tuple:
-        return tuple(_value(inner[0], one) for one in plain)
+        return tuple(_value(inner[0], item) for item in plain)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _value(inner[1], one) for key, one in plain.items()}
+        return {key: _value(inner[1], item) for key, item in plain.items()}
     return _as(hint, plain) if is_dataclass(hint) and isinstance(hint, type) else plain
