@@ -60,9 +60,11 @@ class AttackedLabel:
         """The chosen attackers' score; its interval is not widened to hold for all attackers."""
         return score_over_runs(self.best.test, self.best.runs, clusters=self.groups)
 
-    def score_of(self, one: ScoredAttacker) -> Score:
+    def score_of(self, attacker: ScoredAttacker) -> Score:
         """The score of an attacker, with an interval that holds for all at once."""
-        return score_over_runs(one.test, one.runs, clusters=self.groups, quantiles=self.quantiles)
+        return score_over_runs(
+            attacker.test, attacker.runs, clusters=self.groups, quantiles=self.quantiles
+        )
 
 
 def attack_label(
@@ -86,11 +88,14 @@ def attack_label(
         together=together,
         rivals=rivals,
         highest=max(
-            rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
+            rivals,
+            key=lambda attacker: (
+                -math.inf if math.isnan(attacker.test.value) else attacker.test.value
+            ),
         ),
         quantiles=max_t(
-            [one.test for one in rivals],
-            [one.runs for one in rivals],
+            [attacker.test for attacker in rivals],
+            [attacker.runs for attacker in rivals],
             clusters=inputs.test.groups,
         ),
         floors=compute_floors(spec, inputs.test, predicted_actions),

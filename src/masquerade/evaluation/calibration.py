@@ -24,11 +24,11 @@ def recalibrate(
     does not need.
     """
     logit, probability = link_functions(multi_label)
-    logits, wanted = logit(on_train), logit(rate)
+    logits, target = logit(on_train), logit(rate)
     bias = np.zeros(on_train.shape[1])
     for _ in range(50):
         mean = probability(logits + bias).mean(axis=0)
-        bias = np.clip(bias + wanted - logit(mean), -MAX_BIAS, MAX_BIAS)
+        bias = np.clip(bias + target - logit(mean), -MAX_BIAS, MAX_BIAS)
     return probability(logit(probabilities) + bias)
 
 
@@ -38,17 +38,17 @@ def add_action_prior(
     """Predictions of an attacker that knows the true action too: the prior's log odds are added."""
 
     def add(label: str) -> Floats:
-        given = probabilities[label]
+        p = probabilities[label]
         logit, probability = link_functions(truth.labels[label].ndim == 2)
-        found = np.empty(given.shape)
-        for start in range(0, len(given), ROWS):
+        informed = np.empty(p.shape)
+        for start in range(0, len(p), ROWS):
             rows = slice(start, start + ROWS)
-            some = truth if len(given) <= ROWS else truth.at(rows)  # whose priors are kept
-            rate = some.rates[label]
+            block = truth if len(p) <= ROWS else truth.at(rows)  # whose priors are kept
+            rate = block.rates[label]
             # Few clips of an action: what was never seen with it is rare, not impossible.
-            prior = (1 - SMOOTHING) * some.priors[label] + SMOOTHING * rate
-            found[rows] = probability(logit(given[rows]) + weight * (logit(prior) - logit(rate)))
-        return found
+            prior = (1 - SMOOTHING) * block.priors[label] + SMOOTHING * rate
+            informed[rows] = probability(logit(p[rows]) + weight * (logit(prior) - logit(rate)))
+        return informed
 
     return ByLabel(probabilities, add)
 
@@ -59,8 +59,8 @@ def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
     # Summed one at a time: predictions of thousands of classes are a gigabyte each.
     def mean(label: str) -> Floats:
         total = np.array(parts[0][label], np.float64)
-        for one in parts[1:]:
-            total += one[label]
+        for part in parts[1:]:
+            total += part[label]
         total /= len(parts)
         return total
 

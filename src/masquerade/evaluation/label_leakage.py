@@ -51,12 +51,12 @@ def measure_label_leakage(
     if void is not None or highest_value(label.floors) is None:  # all clips are of one class
         return LabelLeakage(None, None, pooled, pooled_floor)
     leaked = _leakage(label, raw)
-    each = [label.score_of(one) for one in label.rivals]
-    ends = [one.high for one in each]
+    scores = [label.score_of(attacker) for attacker in label.rivals]
+    ends = [attacker_score.high for attacker_score in scores]
     ends += [_highest_of_run(label, run) for run in range(len(label.best.runs))]
     holds, undecided = _holds(leaked, ends), None
     if holds:
-        undecided = _too_few_runs(label) or unread or _below_chance(label, each)
+        undecided = _too_few_runs(label) or unread or _below_chance(label, scores)
         if undecided is None and pooled is not None:
             undecided = _pooled_above_limit(leaked, pooled, pooled_floor, pooled_ends(label))
         holds = None if undecided else True
@@ -97,8 +97,8 @@ def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
 def _highest_of_run(label: AttackedLabel, run: int) -> float | None:
     """The upper end of the strongest attacker of one training run."""
     ends = [
-        score(one.runs[run], clusters=label.groups, quantiles=label.quantiles).high
-        for one in label.rivals
+        score(attacker.runs[run], clusters=label.groups, quantiles=label.quantiles).high
+        for attacker in label.rivals
     ]
     return None if any(end is None for end in ends) else max(end or 0.0 for end in ends)
 
@@ -119,12 +119,12 @@ def _too_few_runs(label: AttackedLabel) -> str | None:
 def _below_chance(label: AttackedLabel, scores: Sequence[Score]) -> str | None:
     """A sentence on an attacker whose score is surely below chance; None: there is none."""
     metric, chance = label.spec.metric, _chance(label)
-    for one, found in zip(label.rivals, scores, strict=True):
-        if found.high is not None and found.high < chance:
+    for attacker, attacker_score in zip(label.rivals, scores, strict=True):
+        if attacker_score.high is not None and attacker_score.high < chance:
             return (
-                f"what {one.outputs.name} says is surely below chance ({metric} "
-                f"{found.value:.2f}, at most {found.high:.2f}): turned round, it would tell more "
-                "than a guess"
+                f"what {attacker.outputs.name} says is surely below chance ({metric} "
+                f"{attacker_score.value:.2f}, at most {attacker_score.high:.2f}): turned round, "
+                "it would tell more than a guess"
             )
     return None
 
@@ -135,7 +135,7 @@ def _chance(label: AttackedLabel) -> float:
     if metric == "cMAP":
         return label.floors["constant"].value
     rates = label.inputs.test.rates
-    if metric == "top-1" and all(rates[one].shape[1] == 2 for one in label.spec.columns):
+    if metric == "top-1" and all(rates[column].shape[1] == 2 for column in label.spec.columns):
         return 1 - floor
     return least_counted(metric)
 
@@ -151,11 +151,11 @@ def _pooled_above_limit(
     if pooled.value is None or floor is None or raw is None:
         return None
     limit = held_limit(floor, max(floor, raw))
-    every = [pooled.high, *ends]
-    known = [end for end in every if end is not None]
-    if len(known) == len(every) and max(known) <= limit:
+    all_ends = [pooled.high, *ends]
+    known = [end for end in all_ends if end is not None]
+    if len(known) == len(all_ends) and max(known) <= limit:
         return None
-    most = "more" if len(known) < len(every) else f"{max(known):.2f}"
+    most = "more" if len(known) < len(all_ends) else f"{max(known):.2f}"
     return (
         f"all clips of a person together may tell {most}, where a guess has {floor:.2f}: more "
         "people would tell"
@@ -166,4 +166,6 @@ def _is_above(label: AttackedLabel) -> bool:
     """Whether a score is surely above all guesses."""
     floor = highest_value(label.floors)
     scores = (label.score_of_best, *map(label.score_of, label.rivals))
-    return any((one.low or 0.0) > (1.0 if floor is None else floor) for one in scores)
+    return any(
+        (attacker_score.low or 0.0) > (1.0 if floor is None else floor) for attacker_score in scores
+    )

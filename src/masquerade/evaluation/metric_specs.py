@@ -71,7 +71,7 @@ def protocol_specs(
     """What is reported under a protocol."""
     action = action_column(manifest)
     kinds = {name: manifest.column(name).kind for name in protocol.labels}
-    found: list[tuple[str, tuple[str, ...], str]] = [
+    reported: list[tuple[str, tuple[str, ...], str]] = [
         (name, (name,), KIND_METRICS.get(kind, "top-1")) for name, kind in kinds.items()
     ]
     binary = tuple(name for name, kind in kinds.items() if kind == "binary")
@@ -79,7 +79,7 @@ def protocol_specs(
     means += [(mean_name(metric), binary, metric) for metric in more if binary]
     named = {name for name in kinds if is_of_people(manifest.column(name))}
     at = 1 if action in kinds else 0  # the action comes first
-    found[at:at] = means
+    reported[at:at] = means
     return tuple(
         MetricSpec(
             name=name,
@@ -89,7 +89,7 @@ def protocol_specs(
             protocol=protocol.name,
             of_people=not any(map(_is_of_place, columns)) and not {action, *named} & set(columns),
         )
-        for name, columns, metric in found
+        for name, columns, metric in reported
     )
 
 
@@ -104,31 +104,35 @@ def metric_specs(
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"There is no metric {name!r}; choose of {', '.join(METRICS)}.")
-    for name in (name for one in protocols for name in one.labels):
+    for name in (name for protocol in protocols for name in protocol.labels):
         if name == MEAN or name.startswith(mean_name("")):
             raise UsageError(
                 f"Rename the column {name!r}, or leave it out with --labels: means over attributes "
                 "are called so."
             )
     more = tuple(METRICS[name] for name in METRICS if name in metrics and name != "auroc")
-    found = {one.name: protocol_specs(manifest, one, more=more) for one in protocols}
-    if more and not any(_is_requested_mean(spec) for specs in found.values() for spec in specs):
+    by_protocol = {
+        protocol.name: protocol_specs(manifest, protocol, more=more) for protocol in protocols
+    }
+    if more and not any(
+        _is_requested_mean(spec) for specs in by_protocol.values() for spec in specs
+    ):
         raise UsageError(
             f"{' and '.join(more)} would be of binary attributes, and there is none to report: "
             "leave out --metrics."
         )
-    return found
+    return by_protocol
 
 
 def without_void(
     specs: Mapping[str, Sequence[MetricSpec]], failed: Sequence[str]
 ) -> tuple[dict[str, tuple[MetricSpec, ...]], tuple[str, ...]]:
     """Means over the labels that attackers read in raw video, and notes on those left out."""
-    found: dict[str, tuple[MetricSpec, ...]] = {}
+    by_protocol: dict[str, tuple[MetricSpec, ...]] = {}
     notes: list[str] = []
-    for protocol, several in specs.items():
-        some = []
-        for spec in several:
+    for protocol, old_specs in specs.items():
+        new_specs = []
+        for spec in old_specs:
             left = tuple(name for name in spec.columns if name not in failed)
             if len(spec.columns) > 1 and left and left != spec.columns:
                 gone = ", ".join(name for name in spec.columns if name in failed)
@@ -137,9 +141,9 @@ def without_void(
                     f"reads it in raw video: {gone}."
                 )
                 spec = replace(spec, columns=left)
-            some.append(spec)
-        found[protocol] = tuple(some)
-    return found, tuple(notes)
+            new_specs.append(spec)
+        by_protocol[protocol] = tuple(new_specs)
+    return by_protocol, tuple(notes)
 
 
 def mean_name(metric: str) -> str:
@@ -183,7 +187,9 @@ def measure(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> St
 
 def highest_value(floors: Mapping[str, Statistic]) -> float | None:
     """The score of the best guess; None: none is defined."""
-    return max((one.value for one in floors.values() if not math.isnan(one.value)), default=None)
+    return max(
+        (floor.value for floor in floors.values() if not math.isnan(floor.value)), default=None
+    )
 
 
 def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> float:
@@ -204,18 +210,18 @@ def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabiliti
 
 def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]:
     """Floors of attackers who say the same of all clips of a fold."""
-    found = {"constant": measure(spec, truth, truth.rates)}
+    floors = {"constant": measure(spec, truth, truth.rates)}
     if spec.metric == "top-1":  # what is common in train is rare in the test of the same people
-        found["uniform guess"] = _uniform_guess(truth, spec.columns[0])
+        floors["uniform guess"] = _uniform_guess(truth, spec.columns[0])
     if spec.metric == "cMAP":  # scores without ties do better in any order than one score for all
         parts = [
             _over_known(truth, name, partial(_random_cmap, truth, name)) for name in spec.columns
         ]
-        found["random order"] = average(parts)
+        floors["random order"] = average(parts)
     if spec.metric in F1_THRESHOLDS:  # rates below the threshold say no to all: F1 has a better one
         yes = {name: np.tile([0.0, 1.0], (len(truth.clips), 1)) for name in spec.columns}
-        found["all positive"] = measure(spec, truth, yes)
-    return found
+        floors["all positive"] = measure(spec, truth, yes)
+    return floors
 
 
 def compute_floors(
@@ -226,18 +232,18 @@ def compute_floors(
     `predicted_actions` (n,) are what a recognizer reads behind each training run: the guesses from
     them are averaged like an attacker's scores. Empty: there is no such guess.
     """
-    found = constant_floors(spec, truth)
+    floors = constant_floors(spec, truth)
     if spec.use == "utility":
-        return found
-    found["action prior"] = measure(spec, truth, truth.priors)
-    found |= tuned_floors(spec, truth, truth.priors)
+        return floors
+    floors["action prior"] = measure(spec, truth, truth.priors)
+    floors |= tuned_floors(spec, truth, truth.priors)
     if predicted_actions:
         guesses = [
-            measure(spec, truth, {name: truth.prior_of(name, one) for name in spec.columns})
-            for one in predicted_actions
+            measure(spec, truth, {name: truth.prior_of(name, actions) for name in spec.columns})
+            for actions in predicted_actions
         ]
-        found["predicted action"] = average(guesses)
-    return found
+        floors["predicted action"] = average(guesses)
+    return floors
 
 
 def tuned_floors(
@@ -297,8 +303,8 @@ def _random_cmap(truth: SplitTruth, name: str, known: IntArray) -> Statistic:
 
     def columns() -> Iterator[Floats]:
         labels = truth.labels[name]
-        for one in labels.T if labels.ndim == 2 else (labels,):
-            yield one[known].astype(np.float64)
+        for column in labels.T if labels.ndim == 2 else (labels,):
+            yield column[known].astype(np.float64)
 
     return random_order(len(known), columns)
 
@@ -309,9 +315,9 @@ def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArra
     def columns() -> Iterator[tuple[Floats, Floats]]:
         labels, p, rates = truth.labels[name], predicted[name], truth.rates_by_fold(name)
         for first in range(0, labels.shape[1], COLUMNS):
-            some = slice(first, first + COLUMNS)
-            above = beyond_rate(p[known, some], rates[truth.fold[known], some]).round(ROUNDED)
-            yield from zip(labels[known, some].T.astype(np.float64), above.T, strict=True)
+            block = slice(first, first + COLUMNS)
+            above = beyond_rate(p[known, block], rates[truth.fold[known], block]).round(ROUNDED)
+            yield from zip(labels[known, block].T.astype(np.float64), above.T, strict=True)
 
     positives = truth.labels[name][known].sum(axis=0, dtype=np.float64)
     return cmap_of_columns(len(known), columns, positives)
@@ -325,10 +331,10 @@ def of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
         rarest = np.isin(np.arange(count), known[inner.rarest])
 
     def left_out(codes: IntArray) -> Floats:
-        mine = codes[known]
-        each, numbers = np.unique(mine, return_inverse=True)
+        known_codes = codes[known]
+        present, numbers = np.unique(known_codes, return_inverse=True)
         values = np.full(int(codes.max()) + 1, inner.value)  # without who is not in it
-        values[each] = values_left_out(inner, numbers.astype(np.int64))
+        values[present] = values_left_out(inner, numbers.astype(np.int64))
         return values
 
     return replace(

@@ -40,26 +40,36 @@ class PairedScores:
         Intervals are so wide that 95 % of the time all of them hold at once (max-T): one method in
         twenty would otherwise seem to differ where none does.
         """
-        gaps = [difference(self.scores[one], self.scores[other]) for one, other in pairs]
+        gaps = [difference(self.scores[first], self.scores[second]) for first, second in pairs]
         runs = [self._runs(*pair) for pair in pairs]
-        between = [self._between_runs(*pair, own) for pair, own in zip(pairs, runs, strict=True)]
-        unpaired = [one for one, own in zip(between, runs, strict=True) if one and not own]
-        at_once = [t_quantile(one.freedom, 0.05 / len(pairs)) for one in unpaired]  # Bonferroni
+        between = [
+            self._between_runs(*pair, by_run) for pair, by_run in zip(pairs, runs, strict=True)
+        ]
+        unpaired = [
+            variance
+            for variance, by_run in zip(between, runs, strict=True)
+            if variance and not by_run
+        ]
+        at_once = [
+            t_quantile(variance.freedom, 0.05 / len(pairs)) for variance in unpaired
+        ]  # Bonferroni
         quantiles = max_t(gaps, runs, clusters=self.groups)
         quantiles = quantiles._replace(runs=max([quantiles.runs, *at_once]))
         return tuple(
-            score(gap, clusters=self.groups, quantiles=quantiles, between=one)
-            for gap, one in zip(gaps, between, strict=True)
+            score(gap, clusters=self.groups, quantiles=quantiles, between=variance)
+            for gap, variance in zip(gaps, between, strict=True)
         )
 
-    def _runs(self, one: str, other: str) -> list[Statistic]:
+    def _runs(self, first: str, second: str) -> list[Statistic]:
         """Return the difference of two methods in each run; empty if their run counts differ."""
-        runs = self.runs.get(one, ()), self.runs.get(other, ())
+        runs = self.runs.get(first, ()), self.runs.get(second, ())
         if len(runs[0]) != len(runs[1]):
             return []
-        return [difference(mine, its) for mine, its in zip(*runs, strict=True)]
+        return [
+            difference(first_run, second_run) for first_run, second_run in zip(*runs, strict=True)
+        ]
 
-    def _between_runs(self, one: str, other: str, both: Sequence[Statistic]) -> Variance | None:
+    def _between_runs(self, first: str, second: str, both: Sequence[Statistic]) -> Variance | None:
         """The variance of a difference over training runs, given that of each run.
 
         Without one (`both` is empty) the two rows have unlike numbers of runs, as raw video has
@@ -67,15 +77,15 @@ class PairedScores:
         """
         if both:
             return variance_between_runs(both, clusters=self.groups)
-        runs = [self.runs.get(name, ()) for name in (one, other)]
-        each = [variance_between_runs(some, clusters=self.groups) for some in runs]
-        known = [one for one in each if one is not None]
+        runs = [self.runs.get(name, ()) for name in (first, second)]
+        variances = [variance_between_runs(row_runs, clusters=self.groups) for row_runs in runs]
+        known = [variance for variance in variances if variance is not None]
         if not known:
             return None
         return Variance(
-            sum(one.value for one in known),
-            min(one.freedom for one in known),
-            sum(one.shared for one in known),
+            sum(variance.value for variance in known),
+            min(variance.freedom for variance in known),
+            sum(variance.shared for variance in known),
         )
 
 
@@ -100,28 +110,32 @@ def paired_scores(
     evaluator.clips.people = regions_with_poses(methods)
     specs, _ = without_void(evaluator.specs, void)
     attacked = [evaluator.raw, *map(evaluator.predict, methods)]
-    names = [one.method.name for one in attacked]
+    names = [attacked_method.method.name for attacked_method in attacked]
     per_run = any(method.runs for method in methods)
-    every = join_table([(one.method.name, one.inputs) for one in attacked])
-    strength = strengths(every, specs)
-    found = {}
+    joined = join_table(
+        [(attacked_method.method.name, attacked_method.inputs) for attacked_method in attacked]
+    )
+    strength = strengths(joined, specs)
+    paired = {}
     for protocol in evaluator.truth.protocols:
-        read = {name: row[protocol] for name, row in zip(names, every, strict=True) if row}
+        read = {name: row[protocol] for name, row in zip(names, joined, strict=True) if row}
         inputs = {  # those that stay keep the scores that were computed of them
-            name: one if one.per_run == per_run else replace(one, per_run=per_run)
-            for name, one in read.items()
+            name: row_inputs
+            if row_inputs.per_run == per_run
+            else replace(row_inputs, per_run=per_run)
+            for name, row_inputs in read.items()
         }
-        clips = reduce(np.intersect1d, [one.clips for one in inputs.values()])
-        shared = {name: one.of_clips(clips) for name, one in inputs.items()}
+        clips = reduce(np.intersect1d, [row_inputs.clips for row_inputs in inputs.values()])
+        shared = {name: row_inputs.of_clips(clips) for name, row_inputs in inputs.items()}
         for spec in specs[protocol]:
             ties = strength[protocol, spec.name]
             best = {
-                name: choose(spec, one, score_attackers(spec, one), ties)
-                for name, one in shared.items()
+                name: choose(spec, row_inputs, score_attackers(spec, row_inputs), ties)
+                for name, row_inputs in shared.items()
             }
-            found[spec.name] = PairedScores(
-                scores={name: one.test for name, one in best.items()},
+            paired[spec.name] = PairedScores(
+                scores={name: attacker.test for name, attacker in best.items()},
                 groups=shared["raw"].test.groups,
-                runs={name: one.runs for name, one in best.items()},
+                runs={name: attacker.runs for name, attacker in best.items()},
             )
-    return found
+    return paired

@@ -41,23 +41,27 @@ def score_pooled(label: AttackedLabel) -> tuple[Score, float | None] | None:
     floors |= tuned_floors(spec, truth, of_actions)
     if label.predicted_actions:
         priors = [
-            {name: truth.prior_of(name, one) for name in spec.columns}
-            for one in label.predicted_actions
+            {name: truth.prior_of(name, actions) for name in spec.columns}
+            for actions in label.predicted_actions
         ]
-        floors["predicted action"] = average([measure(spec, truth, pooled(one)) for one in priors])
-    found = score_over_runs(test, runs, clusters=label.groups)
-    return found, highest_value(floors)
+        floors["predicted action"] = average(
+            [measure(spec, truth, pooled(prior)) for prior in priors]
+        )
+    result = score_over_runs(test, runs, clusters=label.groups)
+    return result, highest_value(floors)
 
 
 def pooled_ends(label: AttackedLabel) -> list[float | None]:
     """The upper ends of all attackers who know which clips show one person, at once."""
-    every = _pool_attackers(label.spec, label.inputs, label.rivals)
+    pooled_scores = _pool_attackers(label.spec, label.inputs, label.rivals)
     quantiles = max_t(
-        [test for test, _ in every], [runs for _, runs in every], clusters=label.groups
+        [test for test, _ in pooled_scores],
+        [runs for _, runs in pooled_scores],
+        clusters=label.groups,
     )
     return [
         score_over_runs(test, runs, clusters=label.groups, quantiles=quantiles).high
-        for test, runs in every
+        for test, runs in pooled_scores
     ]
 
 
@@ -74,26 +78,29 @@ def _pooling(
     unseen = np.where(test.people < 0, -1 - test.groups, test.people)
     who = test.labels[spec.columns[0]] if spec.protocol == SAME else unseen
     pairs = np.stack([test.fold, who], axis=1)
-    _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    _, pool_index, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     if counts.max(initial=0) < 2:
         return None
 
-    def pool(p: Floats, *, several: bool) -> Floats:
-        logit, probability = link_functions(several or p.shape[1] == 2)
+    def pool(p: Floats, *, multi_label: bool) -> Floats:
+        logit, probability = link_functions(multi_label or p.shape[1] == 2)
         sums = np.zeros((len(counts), p.shape[1]))
-        np.add.at(sums, which.ravel(), logit(p))
-        return probability((sums / counts[:, None])[which.ravel()])
+        np.add.at(sums, pool_index.ravel(), logit(p))
+        return probability((sums / counts[:, None])[pool_index.ravel()])
 
     return lambda predicted: ByLabel(
-        predicted, lambda label: pool(predicted[label], several=test.labels[label].ndim == 2)
+        predicted, lambda label: pool(predicted[label], multi_label=test.labels[label].ndim == 2)
     )
 
 
 def _pool_attackers(
-    spec: MetricSpec, inputs: ScoringInput, several: Sequence[ScoredAttacker]
+    spec: MetricSpec, inputs: ScoringInput, attackers: Sequence[ScoredAttacker]
 ) -> list[tuple[Statistic, tuple[Statistic, ...]]]:
     """Score attackers on predictions pooled over a person's test clips, and each of their runs."""
     pooled = _pooling(spec, inputs)
     assert pooled is not None
-    outputs = [replace(one.outputs, test=tuple(map(pooled, one.outputs.test))) for one in several]
-    return [score_on_test(spec, inputs, one) for one in outputs]
+    outputs = [
+        replace(attacker.outputs, test=tuple(map(pooled, attacker.outputs.test)))
+        for attacker in attackers
+    ]
+    return [score_on_test(spec, inputs, attacker) for attacker in outputs]

@@ -47,67 +47,74 @@ def trade_offs(
     """
     rows, first = np.unique(np.concatenate([action.rows, private.rows]), return_index=True)
     groups = np.concatenate([action.groups, private.groups])[first]
-    told, read = (
-        score_over_runs(one.test, one.runs, clusters=one.groups) for one in (action, private)
+    action_score, private_score = (
+        score_over_runs(scored.test, scored.runs, clusters=scored.groups)
+        for scored in (action, private)
     )
-    kept, leaked = (_of_rows(one, rows) for one in (action, private))
+    joint_action, joint_private = (_of_rows(scored, rows) for scored in (action, private))
     least = least_counted(metric)
-    spread = np.abs(jackknife([kept.test, leaked.test], clusters=groups).influence).max(axis=1)
+    spread = np.abs(
+        jackknife([joint_action.test, joint_private.test], clusters=groups).influence
+    ).max(axis=1)
 
     def over_runs(weight: float) -> Score:
         if weight == 0:
-            return told
-        if weight == 1 and read.value is not None and read.value >= least:
-            return _one_minus(read, least)
+            return action_score
+        if weight == 1 and private_score.value is not None and private_score.value >= least:
+            return _one_minus(private_score, least)
         # the mean private score counts as no less than chance, but that of a single run as it is:
         # runs below chance would all count as chance, and seem to agree
-        both = zip(kept.runs, leaked.runs, strict=True)
-        runs = [_f(weight, *each, 0.0) for each in both]
+        both = zip(joint_action.runs, joint_private.runs, strict=True)
+        runs = [_f(weight, *pair, 0.0) for pair in both]
         counted, plain = (
-            score_over_runs(_f(weight, kept.test, leaked.test, one), runs, clusters=groups)
-            for one in (least, 0.0)
+            score_over_runs(
+                _f(weight, joint_action.test, joint_private.test, lowest), runs, clusters=groups
+            )
+            for lowest in (least, 0.0)
         )
         # a score below chance counts as chance whoever is left out of the jackknife, which would
         # give an interval of no width: the lower end is that of the score as it is, if lower
-        low = min((one.low for one in (counted, plain) if one.low is not None), default=None)
-        found = replace(counted, low=low)
+        low = min((s.low for s in (counted, plain) if s.low is not None), default=None)
+        result = replace(counted, low=low)
         if (spread <= ROUNDING).any():  # the jackknife takes it for known exactly
-            found = _with_own_ends(found, told, _one_minus(read, least), weight)
+            result = _with_own_ends(result, action_score, _one_minus(private_score, least), weight)
         highest = 1 - weight * least  # of an action that is always told
-        return replace(found, high=None if found.high is None else min(found.high, highest))
+        return replace(result, high=None if result.high is None else min(result.high, highest))
 
     return tuple(TradeOff(weight=weight, score=over_runs(weight)) for weight in weights)
 
 
-def _of_rows(one: Scored, rows: IntArray) -> Scored:
+def _of_rows(scored: Scored, rows: IntArray) -> Scored:
     """The same scores as statistics of all rows, whose values without a group are kept."""
-    places = np.searchsorted(rows, one.rows)
+    places = np.searchsorted(rows, scored.rows)
 
     def of_rows(statistic: Statistic) -> Statistic:
-        found = of_known(statistic, places, len(rows))
-        return replace(found, left_out=partial(values_left_out, found))
+        of_all = of_known(statistic, places, len(rows))
+        return replace(of_all, left_out=partial(values_left_out, of_all))
 
-    return one._replace(test=of_rows(one.test), runs=tuple(map(of_rows, one.runs)))
+    return scored._replace(test=of_rows(scored.test), runs=tuple(map(of_rows, scored.runs)))
 
 
-def _f(weight: float, kept: Statistic, leaked: Statistic, least: float) -> Statistic:
+def _f(weight: float, action_score: Statistic, private_score: Statistic, least: float) -> Statistic:
     """f_lambda of two statistics of the same rows, a private score counting as no less."""
 
     def f(action: Floats, private: Floats) -> Floats:
         return (1 - weight) * action + weight * (1 - np.maximum(private, least))
 
     return Statistic(
-        kept.n,
-        lambda w: f(kept.weighted(w), leaked.weighted(w)),
-        left_out=lambda codes: f(values_left_out(kept, codes), values_left_out(leaked, codes)),
-        labelled=any_labelled([kept, leaked]),
+        action_score.n,
+        lambda w: f(action_score.weighted(w), private_score.weighted(w)),
+        left_out=lambda codes: f(
+            values_left_out(action_score, codes), values_left_out(private_score, codes)
+        ),
+        labelled=any_labelled([action_score, private_score]),
     )
 
 
 def _one_minus(read: Score, least: float) -> Score:
     """1 minus a private score, which counts as `least` (chance) where it is less."""
     value, high, low = (
-        None if one is None else 1 - max(one, least) for one in (read.value, read.low, read.high)
+        None if x is None else 1 - max(x, least) for x in (read.value, read.low, read.high)
     )
     return replace(read, value=value, low=low, high=high)
 
@@ -119,17 +126,17 @@ def _margins(score: Score) -> tuple[float, float]:
     return score.value - score.low, score.high - score.value
 
 
-def _with_own_ends(found: Score, told: Score, hidden: Score, weight: float) -> Score:
+def _with_own_ends(result: Score, action_score: Score, hidden: Score, weight: float) -> Score:
     """An interval of f_lambda that reaches at least as far as those of its two parts together.
 
     A part at 0 or 1 has an interval, though no spread from group to group. So it does not go with
     the other part, and the squares of both margins are added.
     """
-    if found.value is None or found.low is None or found.high is None:
-        return found
+    if result.value is None or result.low is None or result.high is None:
+        return result
     below, above = (
         math.hypot((1 - weight) * action, weight * private)
-        for action, private in zip(_margins(told), _margins(hidden), strict=True)
+        for action, private in zip(_margins(action_score), _margins(hidden), strict=True)
     )
-    low, high = min(found.low, found.value - below), max(found.high, found.value + above)
-    return replace(found, low=max(0.0, low), high=high)
+    low, high = min(result.low, result.value - below), max(result.high, result.value + above)
+    return replace(result, low=max(0.0, low), high=high)
