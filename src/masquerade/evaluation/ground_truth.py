@@ -51,10 +51,10 @@ class SplitTruth:
 
     def prior_of(self, label: str, actions: IntArray) -> Floats:
         """(n, C) training rates of a label within these actions of the clips."""
-        found = np.empty((len(self.clips), self.rates_by_fold(label).shape[1]))
+        rates = np.empty((len(self.clips), self.rates_by_fold(label).shape[1]))
         for fold, prior in enumerate(self.fold_priors[label]):
-            found[self.fold == fold] = prior.scores(actions[self.fold == fold])
-        return found
+            rates[self.fold == fold] = prior.scores(actions[self.fold == fold])
+        return rates
 
     def tuned_guess(self, label: str, rates: Floats) -> Floats:
         """(n, 2) of 0 and 1, the guess at a binary label from its `rates` (n, 2) of the clips.
@@ -62,24 +62,24 @@ class SplitTruth:
         It is yes where a rate is above the threshold that has the best F1 on train, where clips are
         guessed from the label's rate within their action.
         """
-        found = np.empty((len(self.clips), 2))
+        guesses = np.empty((len(self.clips), 2))
         for fold, prior in enumerate(self.fold_priors[label]):
-            mine = self.fold == fold
+            in_fold = self.fold == fold
             assert prior.thresholds is not None
-            yes = (rates[mine] > prior.thresholds)[:, 1]
-            found[mine] = np.stack([~yes, yes], axis=1)
-        return found
+            yes = (rates[in_fold] > prior.thresholds)[:, 1]
+            guesses[in_fold] = np.stack([~yes, yes], axis=1)
+        return guesses
 
-    def at(self, kept: NDArray[np.bool_] | slice) -> SplitTruth:
+    def at(self, selected: NDArray[np.bool_] | slice) -> SplitTruth:
         """The clips of a mask or a slice."""
         return replace(
             self,
-            clips=self.clips[kept],
-            fold=self.fold[kept],
-            people=self.people[kept],
-            groups=self.groups[kept],
-            labels=ByLabel(self.labels, lambda label: self.labels[label][kept]),
-            actions=self.actions[kept],
+            clips=self.clips[selected],
+            fold=self.fold[selected],
+            people=self.people[selected],
+            groups=self.groups[selected],
+            labels=ByLabel(self.labels, lambda label: self.labels[label][selected]),
+            actions=self.actions[selected],
         )
 
 
@@ -107,7 +107,7 @@ class GroundTruth:
     @classmethod
     def of(cls, manifest: Manifest, protocols: tuple[Protocol, ...]) -> GroundTruth:
         """Of a manifest and the folds of its labels."""
-        names = dict.fromkeys(name for one in protocols for name in one.heads)
+        names = dict.fromkeys(name for protocol in protocols for name in protocol.heads)
         columns = [manifest.column(name) for name in names]
         return cls(
             labels={name: manifest.targets(name) for name in names},
@@ -115,7 +115,7 @@ class GroundTruth:
             action=action_column(manifest),
             shown=shown_people(manifest),
             groups=linked_groups(manifest),
-            protocols={one.name: one for one in protocols},
+            protocols={protocol.name: protocol for protocol in protocols},
         )
 
     @cached_property
@@ -127,20 +127,21 @@ class GroundTruth:
     def of_clips(self, clips: IntArray) -> GroundTruth:
         """The folds without clips that are not among these."""
         return replace(
-            self, protocols={name: one.of_clips(clips) for name, one in self.protocols.items()}
+            self,
+            protocols={name: protocol.of_clips(clips) for name, protocol in self.protocols.items()},
         )
 
     def needed_clips(self, seeds: int) -> Iterator[NeededClips]:
         """Each set of clips of which attackers of so many seeds need one at least."""
-        for name, one in self.protocols.items():
-            known = {label: is_known(self.labels[label]) for label in one.heads}
-            of = f" of fold {{}} of {len(one.folds)}" if len(one.folds) > 1 else ""
+        for name, protocol in self.protocols.items():
+            known = {label: is_known(self.labels[label]) for label in protocol.heads}
+            of = f" of fold {{}} of {len(protocol.folds)}" if len(protocol.folds) > 1 else ""
             for seed in range(seeds):
-                folds = [fold.for_seed(seed) for fold in one.folds]
+                folds = [fold.for_seed(seed) for fold in protocol.folds]
                 for split in ("validation", "test"):
                     clips = np.concatenate([fold.rows(split) for fold in folds])
                     yield NeededClips(protocol=name, what=f"{split} clip", clips=clips)
-                for label, (at, fold) in product(one.heads, enumerate(folds, 1)):
+                for label, (at, fold) in product(protocol.heads, enumerate(folds, 1)):
                     what = f"training clip{of.format(at)} with a value of {label}"
                     clips = fold.train[known[label][fold.train]]
                     yield NeededClips(protocol=name, what=what, clips=clips, label=label)
@@ -156,20 +157,20 @@ class GroundTruth:
         """
         gone, notes = self._find_unlearned(seeds)
         todo = "give more clips a value, or choose other --folds"
-        found = {}
-        for name, one in self.protocols.items():
+        protocols = {}
+        for name, protocol in self.protocols.items():
             if (name, self.action) in gone:
                 raise UsageError(f"{gone[name, self.action]}, which attackers must learn: {todo}.")
             labels, heads = (
-                tuple(label for label in some if (name, label) not in gone)
-                for some in (one.labels, one.heads)
+                tuple(label for label in columns if (name, label) not in gone)
+                for columns in (protocol.labels, protocol.heads)
             )
             if labels:
-                found[name] = replace(one, labels=labels, heads=heads)
+                protocols[name] = replace(protocol, labels=labels, heads=heads)
         left_out = [f"{what}, so that label is left out: {todo}." for what in gone.values()]
-        if not found:
+        if not protocols:
             raise UsageError(left_out[0])
-        return replace(self, protocols=found), (*left_out, *notes)
+        return replace(self, protocols=protocols), (*left_out, *notes)
 
     def _find_unlearned(self, seeds: int) -> tuple[dict[tuple[str, str], str], list[str]]:
         """Find why labels cannot be learned, by (protocol, label), and note people not in train."""
@@ -199,18 +200,18 @@ class GroundTruth:
         a clip in another row gets other labels, so that the control does not find it.
         """
         order = np.random.default_rng(seed).permutation(len(self.groups))
-        found = {}
+        labels = {}
         for name, codes in self.labels.items():
             known = is_known(codes)
-            found[name] = codes.copy()
-            found[name][known] = codes[order[known[order]]]
-        return replace(self, labels=found)
+            labels[name] = codes.copy()
+            labels[name][known] = codes[order[known[order]]]
+        return replace(self, labels=labels)
 
     def split(self, protocol: str, split: Split, *, seed: int = 0) -> SplitTruth:
         """The clips of one split of all folds of a protocol, as attackers of a seed see them."""
-        one = self.protocols[protocol]
-        folds = tuple(fold.for_seed(seed) for fold in one.folds)
-        one = replace(one, folds=folds)
+        protocol_of_seed = self.protocols[protocol]
+        folds = tuple(fold.for_seed(seed) for fold in protocol_of_seed.folds)
+        protocol_of_seed = replace(protocol_of_seed, folds=folds)
         parts = [fold.rows(split) for fold in folds]
         clips = np.concatenate(parts)
         return SplitTruth(
@@ -218,9 +219,14 @@ class GroundTruth:
             fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             people=self.people[clips],
             groups=self.groups[clips],
-            labels=ByLabel(one.heads, lambda label: self._codes(protocol, label, split)[clips]),
+            labels=ByLabel(
+                protocol_of_seed.heads, lambda label: self._codes(protocol, label, split)[clips]
+            ),
             actions=self.labels[self.action][clips],
-            fold_priors={label: self._fold_priors(one, label, seed) for label in one.heads},
+            fold_priors={
+                label: self._fold_priors(protocol_of_seed, label, seed)
+                for label in protocol_of_seed.heads
+            },
         )
 
     def _codes(self, protocol: str, label: str, split: Split) -> IntArray:
@@ -234,11 +240,11 @@ class GroundTruth:
     def _unlearned(self, identity: str) -> IntArray:
         """Test clips of people who are in no training clip of the clip's fold."""
         codes = self.labels[identity]
-        found = []
+        unlearned = []
         for fold in self.protocols[SAME].folds:
             known = fold.test[is_known(codes[fold.test])]
-            found.append(known[~np.isin(codes[known], codes[fold.train])])
-        return np.concatenate(found)
+            unlearned.append(known[~np.isin(codes[known], codes[fold.train])])
+        return np.concatenate(unlearned)
 
     @cached_property
     def _priors(self) -> dict[tuple[str, int, str], tuple[ActionPrior, ...]]:
@@ -254,15 +260,15 @@ class GroundTruth:
 
     def _count_priors(self, protocol: Protocol, label: str) -> tuple[ActionPrior, ...]:
         codes, actions = self.labels[label], self.labels[self.action]
-        found = []
+        priors = []
         for fold in protocol.folds:
             clips = fold.train[is_known(codes[fold.train])]
-            mine = codes[clips]
-            hot = mine if mine.ndim == 2 else multi_hot(mine, self.classes[label])
+            fold_codes = codes[clips]
+            hot = fold_codes if fold_codes.ndim == 2 else multi_hot(fold_codes, self.classes[label])
             prior = ActionPrior.fit(hot, actions[clips])
-            is_binary = mine.ndim == 1 and self.classes[label] == 2
-            found.append(prior.tuned(hot, actions[clips]) if is_binary else prior)
-        return tuple(found)
+            is_binary = fold_codes.ndim == 1 and self.classes[label] == 2
+            priors.append(prior.tuned(hot, actions[clips]) if is_binary else prior)
+        return tuple(priors)
 
 
 def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
@@ -272,16 +278,16 @@ def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
     """
     count = len(next(iter(parts[0].fold_priors.values())))
     return SplitTruth(
-        clips=np.concatenate([one.clips for one in parts]),
-        fold=np.concatenate([k * count + one.fold for k, one in enumerate(parts)]),
-        people=np.concatenate([one.people for one in parts]),
-        groups=np.concatenate([one.groups for one in parts]),
+        clips=np.concatenate([part.clips for part in parts]),
+        fold=np.concatenate([k * count + part.fold for k, part in enumerate(parts)]),
+        people=np.concatenate([part.people for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
         labels=ByLabel(
-            parts[0].labels, lambda label: np.concatenate([one.labels[label] for one in parts])
+            parts[0].labels, lambda label: np.concatenate([part.labels[label] for part in parts])
         ),
-        actions=np.concatenate([one.actions for one in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
         fold_priors={
-            label: tuple(prior for one in parts for prior in one.fold_priors[label])
+            label: tuple(prior for part in parts for prior in part.fold_priors[label])
             for label in parts[0].fold_priors
         },
     )
@@ -297,7 +303,9 @@ def join_test(tests: Sequence[SplitTruth]) -> SplitTruth:
         tests[0],
         fold_priors={
             label: tuple(
-                map(ActionPrior.mean, zip(*(one.fold_priors[label] for one in tests), strict=True))
+                map(
+                    ActionPrior.mean, zip(*(test.fold_priors[label] for test in tests), strict=True)
+                )
             )
             for label in tests[0].fold_priors
         },

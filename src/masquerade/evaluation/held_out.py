@@ -23,19 +23,21 @@ from masquerade.evaluation.protocols import (
 
 
 def describe_held_out(
-    manifest: Manifest, found: tuple[Protocol, ...]
+    manifest: Manifest, used_protocols: tuple[Protocol, ...]
 ) -> tuple[str, tuple[str, ...]]:
     """Return what is held out for testing, as a table calls it, and notes on it.
 
     People are held out where more than half of the clips name theirs, and a split that the
     manifest has keeps them apart; else source videos, groups, or no more than clips.
     """
-    folds = [fold for protocol in found if protocol.name == UNSEEN for fold in protocol.folds]
+    folds = [
+        fold for protocol in used_protocols if protocol.name == UNSEEN for fold in protocol.folds
+    ]
     columns = group_columns(manifest)
     notes = (
         *notes_on_people(manifest),
         *_notes_on_actions(manifest, folds),
-        *_notes_on_recordings(manifest, found),
+        *_notes_on_recordings(manifest, used_protocols),
     )
     groups = linked_groups(manifest)
     for fold in folds:
@@ -64,10 +66,14 @@ def _in_most_clips(manifest: Manifest, columns: Sequence[str]) -> bool:
     return 2 * count > len(manifest)
 
 
-def _notes_on_recordings(manifest: Manifest, found: tuple[Protocol, ...]) -> tuple[str, ...]:
+def _notes_on_recordings(
+    manifest: Manifest, used_protocols: tuple[Protocol, ...]
+) -> tuple[str, ...]:
     """That test clips, by which people are recognised, are cut from recordings of train."""
     files = source_files(manifest)
-    for fold in (fold for one in found if one.name == SAME for fold in one.folds):
+    for fold in (
+        fold for protocol in used_protocols if protocol.name == SAME for fold in protocol.folds
+    ):
         shared = fold.shared(files)
         if len(shared):
             return (

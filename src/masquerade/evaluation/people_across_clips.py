@@ -37,46 +37,46 @@ def revise_identity_verdicts(row: Row, why: str = "its clips were not compared")
     """
     if any(map(_surely_found, row.reidentification)):
         return replace(row, findings=tuple(map(_leaking, row.findings)))
-    found = [one.not_applicable or _doubt_found(one) for one in row.reidentification] or [why]
-    reason = next(filter(None, found), None)
+    doubts = [result.not_applicable or _doubt_found(result) for result in row.reidentification]
+    reason = next(filter(None, doubts or [why]), None)
     if reason is None:
         return row
     undecided = f"whether clips of one person are found among others is not known: {reason}"
     findings = tuple(
-        replace(one, leakage=replace(one.leakage, protects=None), undecided=undecided)
-        if one.protocol == SAME and one.leakage is not None and one.leakage.protects
-        else one
-        for one in row.findings
+        replace(finding, leakage=replace(finding.leakage, protects=None), undecided=undecided)
+        if finding.protocol == SAME and finding.leakage is not None and finding.leakage.protects
+        else finding
+        for finding in row.findings
     )
     return replace(row, findings=findings)
 
 
-def _surely_found(one: Reidentification) -> bool:
+def _surely_found(result: Reidentification) -> bool:
     """Whether people are surely found again, by one clip or by several pooled."""
     names = (RANK, MULTI)
-    return any(exceeds_held_limit(one.scores.get(n), one.floors.get(n), 1.0) for n in names)
+    return any(exceeds_held_limit(result.scores.get(n), result.floors.get(n), 1.0) for n in names)
 
 
-def _leaking(one: LabelResult) -> LabelResult:
+def _leaking(finding: LabelResult) -> LabelResult:
     """Return a finding as leaking, if it is of identity and was held or undecided."""
-    if one.protocol != SAME or one.leakage is None:
-        return one
-    if not one.leakage.protects and one.undecided is None:
-        return one
-    return replace(one, leakage=replace(one.leakage, protects=False), undecided=None)
+    if finding.protocol != SAME or finding.leakage is None:
+        return finding
+    if not finding.leakage.protects and finding.undecided is None:
+        return finding
+    return replace(finding, leakage=replace(finding.leakage, protects=False), undecided=None)
 
 
-def _doubt_found(one: Reidentification) -> str | None:
+def _doubt_found(result: Reidentification) -> str | None:
     """Return why people may be found again, so that identity is not `held`; None: they are not.
 
     Upper ends count: of one clip by every feature, of several pooled by the chosen ones.
     """
     for name, probe in ((RANK, ""), (MULTI, " to several of one person")):
-        rank, guess = one.scores.get(name), one.floors.get(name)
+        rank, guess = result.scores.get(name), result.floors.get(name)
         if rank is None or rank.value is None or guess is None:
             return f"nothing is known of the most similar clip{probe}"
-        every = (rank, one.highest_score) if name == RANK else (rank,)
-        ends = [each.high for each in every if each is not None]
+        scores = (rank, result.highest_score) if name == RANK else (rank,)
+        ends = [score.high for score in scores if score is not None]
         known = [end for end in ends if end is not None]
         if len(known) < len(ends) or max(known) > held_limit(guess, 1.0):
             most = "more" if len(known) < len(ends) else f"{max(known):.2f}"
@@ -110,8 +110,12 @@ class PeopleAcrossClips:
         if not identity or not config.reidentification or not asked:
             left_out = "re-identification was left out"
             return tuple(revise_identity_verdicts(row, left_out) for row in rows), None
-        there = [one.clips.rows for one in attacked if one.clips is not None]
-        clips = reduce(np.intersect1d, there)
+        clip_rows = [
+            attacked_method.clips.rows
+            for attacked_method in attacked
+            if attacked_method.clips is not None
+        ]
+        clips = reduce(np.intersect1d, clip_rows)
         comparison, why = compare_people(
             self.truth, source_files(manifest), clips, seed=config.seed
         )
@@ -120,14 +124,14 @@ class PeopleAcrossClips:
             why = why or "the attackers that were asked for have no features to compare clips by"
             doubted = tuple(revise_identity_verdicts(row, why) for row in rows)
             return doubted, f"Re-identification across clips is left out: {why}."
-        found: list[Row] = []
-        for one, row in zip(attacked, rows, strict=True):
+        compared: list[Row] = []
+        for attacked_method, row in zip(attacked, rows, strict=True):
             if self.clips.progress:
                 what = "finding people again in other clips"
-                self.clips.progress(what, len(found), len(rows))
-            again = self._reidentify(one, comparison, raw, clips)
-            found.append(replace(row, reidentification=again))
-        return tuple(map(revise_identity_verdicts, against_raw(found))), None
+                self.clips.progress(what, len(compared), len(rows))
+            again = self._reidentify(attacked_method, comparison, raw, clips)
+            compared.append(replace(row, reidentification=again))
+        return tuple(map(revise_identity_verdicts, against_raw(compared))), None
 
     def _reidentify(
         self, attacked: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray
@@ -135,42 +139,42 @@ class PeopleAcrossClips:
         method, folds = attacked.method, len(comparison.folds)
         if attacked.clips is None:
             return ()
-        every: list[list[Anonymizer | None]] = [list(run) for run in method.runs]
-        every = every or [[method.anonymizer] * folds]
-        different = {id(one): one for run in every for one in run}
+        anonymizers: list[list[Anonymizer | None]] = [list(run) for run in method.runs]
+        anonymizers = anonymizers or [[method.anonymizer] * folds]
+        different = {id(anonymizer): anonymizer for run in anonymizers for anonymizer in run}
         held = {
-            key: raw if method is RAW else self._features(attacked, one, clips)
-            for key, one in different.items()
+            key: raw if method is RAW else self._features(attacked, anonymizer, clips)
+            for key, anonymizer in different.items()
         }
-        runs = [[held[id(one)] for one in run] for run in every]
+        runs = [[held[id(anonymizer)] for anonymizer in run] for run in anonymizers]
         if not all(runs[0]):
             why = "its clips have no features to be compared by"
             return (Reidentification(gallery="anonymized", not_applicable=why),)
-        found = reidentify(comparison, runs)
+        among_anonymized = reidentify(comparison, runs)
         if method is RAW:
-            return (found,)
+            return (among_anonymized,)
         known = {name: raw[shown] for name in runs[0][0] if (shown := self._shown(name)) in raw}
-        both = [[{name: one[name] for name in known} for one in run] for run in runs]
-        return (found, *([reidentify(comparison, both, raw=known)] if known else []))
+        both = [[{name: features[name] for name in known} for features in run] for run in runs]
+        return (among_anonymized, *([reidentify(comparison, both, raw=known)] if known else []))
 
     def _shown(self, name: str) -> str:
         """The attacker of raw video that reads what this one reads: poses instead of joints."""
         model = self.models[name]
         plain = replace(model, content="poses") if model.content == "joints" else model
-        return next(other for other, one in self.models.items() if one == plain)
+        return next(other for other, candidate in self.models.items() if candidate == plain)
 
     def _features(
-        self, attacked: AttackedMethod, anonymizer: Anonymizer | None, wanted: IntArray
+        self, attacked: AttackedMethod, anonymizer: Anonymizer | None, rows: IntArray
     ) -> Features:
         """What the clips of a row are compared by, for each of its attackers without a network."""
-        gone = {one.content for one in attacked.poses if one.left_out}
-        found = {}
+        gone = {poses_seen.content for poses_seen in attacked.poses if poses_seen.left_out}
+        by_name = {}
         for name in dict.fromkeys(name for name, _ in self.fits(attacked.method)):
             model, content = self.models[name], self.models[name].content
             if model.network is None and content != "restored" and content not in gone:
                 clips = self.clips.of(attacked.method, anonymizer, content)
                 clips = kernel_clips(clips, model, self.clips.preset)
-                if np.isin(wanted, clips.rows).all():
+                if np.isin(rows, clips.rows).all():
                     features = extract_features(clips, model)
-                    found[name] = by_row(features, clips.rows, len(self.clips.manifest))
-        return found
+                    by_name[name] = by_row(features, clips.rows, len(self.clips.manifest))
+        return by_name

@@ -36,16 +36,16 @@ class PersonMetric:
         self._mean = features.mean(axis=0)
         basis = principal_axes(features - self._mean)
         coordinates = (features - self._mean) @ basis
-        names, which = np.unique(people, return_inverse=True)
-        means = np.stack([coordinates[which == i].mean(axis=0) for i in range(len(names))])
-        self._map = basis @ _discriminants(coordinates - means[which], means)
+        names, person_index = np.unique(people, return_inverse=True)
+        means = np.stack([coordinates[person_index == i].mean(axis=0) for i in range(len(names))])
+        self._map = basis @ _discriminants(coordinates - means[person_index], means)
 
     def project(self, features: Floats) -> Floats:
         """(n, d) of length 1, or 0 where nothing is known of a clip, from (n, D)."""
-        found = (features - self._mean) @ self._map
-        length = np.linalg.norm(found, axis=1, keepdims=True)
+        projected = (features - self._mean) @ self._map
+        length = np.linalg.norm(projected, axis=1, keepdims=True)
         return np.where(
-            length > MIN_SINGULAR_VALUE, found / np.maximum(length, MIN_SINGULAR_VALUE), 0.0
+            length > MIN_SINGULAR_VALUE, projected / np.maximum(length, MIN_SINGULAR_VALUE), 0.0
         )
 
 
@@ -59,11 +59,11 @@ def principal_axes(centred: Floats) -> Floats:
     wide = centred.shape[1] > len(centred)
     values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     spread = np.sqrt(np.maximum(values[::-1], 0.0))
-    kept = np.flatnonzero(spread > MIN_SINGULAR_VALUE * max(1.0, float(spread.max(initial=0.0))))[
-        :COMPONENTS
-    ]
-    axes = vectors[:, ::-1][:, kept]
-    return np.asarray(centred.T @ axes / spread[kept] if wide else axes)
+    largest = np.flatnonzero(
+        spread > MIN_SINGULAR_VALUE * max(1.0, float(spread.max(initial=0.0)))
+    )[:COMPONENTS]
+    axes = vectors[:, ::-1][:, largest]
+    return np.asarray(centred.T @ axes / spread[largest] if wide else axes)
 
 
 def _discriminants(within: Floats, means: Floats) -> Floats:

@@ -70,11 +70,11 @@ class Comparison:
     def tested(self) -> tuple[IntArray, ...]:
         """The clips that are compared, by fold: people's who are in two recordings or more."""
         rng = np.random.default_rng(self.seed)
-        every = np.concatenate([self._recurring(fold.test) for fold in self.folds])
+        recurring = np.concatenate([self._recurring(fold.test) for fold in self.folds])
         left: set[int] = set()
         count = 0
-        for person in rng.permutation(np.unique(self.people[every])):
-            size = int((self.people[every] == person).sum())
+        for person in rng.permutation(np.unique(self.people[recurring])):
+            size = int((self.people[recurring] == person).sum())
             if not left or count + size <= MOST_CLIPS:
                 left.add(int(person))
                 count += size
@@ -95,16 +95,16 @@ class Comparison:
 
     def alike(self, rows: IntArray) -> NDArray[np.bool_]:
         """(n, n): which pairs of these clips show somebody in common."""
-        each = self.shown[rows].T
-        found = np.zeros((len(rows), len(rows)), bool)
-        for mine, other in product(each, each):
-            found |= pairs_alike(mine, other) & (mine >= 0)[:, None]
-        return found
+        slots = self.shown[rows].T
+        same = np.zeros((len(rows), len(rows)), bool)
+        for first, second in product(slots, slots):
+            same |= pairs_alike(first, second) & (first >= 0)[:, None]
+        return same
 
     def learned(self, fold: int) -> IntArray:
         """The clips that a metric for a fold is learned on, and a feature chosen."""
-        one = self.folds[fold]
-        rows = np.union1d(one.train, one.validation)
+        fold_clips = self.folds[fold]
+        rows = np.union1d(fold_clips.train, fold_clips.validation)
         return np.asarray(rows[self.people[rows] >= 0], np.int64)
 
     def why_not(self) -> str | None:
@@ -124,8 +124,8 @@ class Comparison:
         sources = np.repeat(self.sources[rows], shown.shape[1])
         pairs = np.unique(np.stack([shown.ravel(), sources], axis=1), axis=0)
         people, counts = np.unique(pairs[:, 0], return_counts=True)
-        kept = people[(counts > 1) & (people >= 0)]
-        return np.asarray(rows[np.isin(shown, kept).any(axis=1)], np.int64)
+        recurring = people[(counts > 1) & (people >= 0)]
+        return np.asarray(rows[np.isin(shown, recurring).any(axis=1)], np.int64)
 
 
 def reidentify(
@@ -147,21 +147,22 @@ def reidentify(
     names = list(matches[0].similarity)
     groups = comparison.groups[comparison.clips]
     linked = {
-        name: [linkage_auc(scenario.truth, one.similarity[name]) for one in matches]
+        name: [linkage_auc(scenario.truth, match.similarity[name]) for match in matches]
         for name in names
     }
     ranked = {
-        name: [rank_k(scenario.truth, one.similarity[name]) for one in matches] for name in names
+        name: [rank_k(scenario.truth, match.similarity[name]) for match in matches]
+        for name in names
     }
-    every = [average(mine) for mine in ranked.values()]
-    wide = max_t(every, list(ranked.values()), clusters=groups)
-    chosen = [name for one in matches for name in one.chosen]
-    some = [ranked[name] for name in dict.fromkeys(chosen)]
-    rivals = max_t(list(map(average, some)), some, clusters=groups)
-    mine = [scenario.statistics(one.picked) for one in matches]
+    averages = [average(ranks) for ranks in ranked.values()]
+    wide = max_t(averages, list(ranked.values()), clusters=groups)
+    chosen = [name for match in matches for name in match.chosen]
+    chosen_ranks = [ranked[name] for name in dict.fromkeys(chosen)]
+    rivals = max_t(list(map(average, chosen_ranks)), chosen_ranks, clusters=groups)
+    statistics = [scenario.statistics(match.picked) for match in matches]
     scores = {
-        name: _score([one[name] for one in mine], scenario.clusters[name], rivals)
-        for name in mine[0]
+        name: _score([run[name] for run in statistics], scenario.clusters[name], rivals)
+        for name in statistics[0]
     }
     highest = max(names, key=lambda name: average(ranked[name]).value)
     return Reidentification(
@@ -176,7 +177,7 @@ def reidentify(
         attacks=tuple(
             ReidentificationAttack(
                 name=name,
-                validation=_mean([one.validation[name] for one in matches]),
+                validation=_mean([match.validation[name] for match in matches]),
                 linkage=_score(linked[name], groups),
                 rank_1=_score(ranked[name], groups, wide),
             )
@@ -192,7 +193,7 @@ def compare_people(
     if UNSEEN not in truth.protocols:
         return None, "no people are held out of training"
     folds = truth.of_clips(clips).protocols[UNSEEN].folds
-    found = Comparison(
+    comparison = Comparison(
         people=truth.people,
         shown=truth.shown,
         sources=sources,
@@ -200,23 +201,23 @@ def compare_people(
         folds=folds,
         seed=seed,
     )
-    why = found.why_not()
-    return (found, None) if why is None else (None, why)
+    why = comparison.why_not()
+    return (comparison, None) if why is None else (None, why)
 
 
 def by_row(features: Floats, rows: IntArray, count: int) -> Floats:
     """(N, D), nan where a row of the manifest has no clip, from (n, D) of these rows."""
-    found = np.full((count, features.shape[1]), np.nan)
-    found[rows] = features
-    return found
+    filled = np.full((count, features.shape[1]), np.nan)
+    filled[rows] = features
+    return filled
 
 
-def succeeds(found: Reidentification) -> bool:
+def succeeds(result: Reidentification) -> bool:
     """Whether people are surely found again: the positive control, on raw video."""
-    if RANK not in found.scores:
+    if RANK not in result.scores:
         return False
-    one, floor = found.scores[RANK], found.floors[RANK]
-    return one.low is not None and floor is not None and one.low > floor
+    rank, floor = result.scores[RANK], result.floors[RANK]
+    return rank.low is not None and floor is not None and rank.low > floor
 
 
 def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -230,13 +231,13 @@ def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
     why = "on raw video people are not surely found again either, so a low score says nothing"
     out = [rows[0]]
     for row in rows[1:]:
-        mine = tuple(
-            one
-            if succeeds(one) or one.not_applicable
-            else Reidentification(gallery=one.gallery, not_applicable=why)
-            for one in row.reidentification
+        checked = tuple(
+            result
+            if succeeds(result) or result.not_applicable
+            else Reidentification(gallery=result.gallery, not_applicable=why)
+            for result in row.reidentification
         )
-        out.append(replace(row, reidentification=mine))
+        out.append(replace(row, reidentification=checked))
     return tuple(out)
 
 
@@ -257,24 +258,26 @@ class _Match:
 def _match(comparison: Comparison, run: Sequence[Features], raw: Features | None) -> _Match:
     count = len(comparison.clips)
     names = [*run[0], *([FUSION] if len(run[0]) > 1 else [])]
-    every = {name: np.full((count, count), -np.inf) for name in names}
+    similarity = {name: np.full((count, count), -np.inf) for name in names}
     picked, chosen, strengths, start = np.full((count, count), -np.inf), [], [], 0
     for fold, rows in enumerate(comparison.tested):
         learned = comparison.learned(fold)
         strength = _strengths(comparison, run[fold], raw, learned)
         best = max(names, key=lambda name: np.nan_to_num(strength[name], nan=-1.0))
         similarities = _similarities(comparison, run[fold], raw, learned, rows)
-        found = {name: _normalized(s) for name, s in similarities.items()}
+        normalized = {name: _normalized(s) for name, s in similarities.items()}
         here = slice(start, start + len(rows))
         for name in names:
-            every[name][here, here] = found[name]
-        picked[here, here] = found[best]
+            similarity[name][here, here] = normalized[name]
+        picked[here, here] = normalized[best]
         chosen.append(best)
         strengths.append(strength)
         start += len(rows)
-    validation = {name: _mean([one[name] for one in strengths]) for name in names}
+    validation = {
+        name: _mean([fold_strength[name] for fold_strength in strengths]) for name in names
+    }
     return _Match(
-        similarity=every,
+        similarity=similarity,
         validation={name: np.nan if v is None else v for name, v in validation.items()},
         chosen=tuple(chosen),
         picked=picked,
@@ -288,7 +291,7 @@ def _strengths(
     groups = comparison.groups[rows]
     parts = 2 if len(np.unique(groups)) < 2 * PARTS else PARTS
     part_of = grouped_folds(groups, parts, seed=comparison.seed)
-    found: dict[str, list[float]] = {}
+    aucs: dict[str, list[float]] = {}
     for part in range(parts):
         held = rows[part_of == part]
         truth = comparison.alike(held)
@@ -297,8 +300,8 @@ def _strengths(
         ).items():
             # a part of one recording has no pair, and tells nothing
             auc = linkage_auc(truth, s).value if (s > -np.inf).any() else np.nan
-            found.setdefault(name, []).append(auc)
-    return {name: float(mean_of_defined(np.array(many))) for name, many in found.items()}
+            aucs.setdefault(name, []).append(auc)
+    return {name: float(mean_of_defined(np.array(values))) for name, values in aucs.items()}
 
 
 def _similarities(
@@ -315,9 +318,9 @@ def _similarities(
     """
     apart = comparison.sources[rows][:, None] != comparison.sources[rows][None, :]
     people = comparison.people[learned]
-    found = {}
-    for name, mine in features.items():
-        train, probes = mine[learned], mine[rows]
+    similarities = {}
+    for name, feature in features.items():
+        train, probes = feature[learned], feature[rows]
         if raw is None:
             metric = PersonMetric(train, people)
             a = b = metric.project(probes)
@@ -327,10 +330,10 @@ def _similarities(
             both = np.concatenate([train - middle, raw_train - raw_middle])
             metric = PersonMetric(both, np.concatenate([people, people]))
             a, b = metric.project(probes - middle), metric.project(raw[name][rows] - raw_middle)
-        found[name] = np.where(apart, cosine(a, b), -np.inf)
-    if len(found) > 1:
-        found[FUSION] = np.mean([_normalized(s) for s in found.values()], axis=0)
-    return found
+        similarities[name] = np.where(apart, cosine(a, b), -np.inf)
+    if len(similarities) > 1:
+        similarities[FUSION] = np.mean([_normalized(s) for s in similarities.values()], axis=0)
+    return similarities
 
 
 def _normalized(similarity: Floats) -> Floats:
@@ -357,8 +360,8 @@ class _Scenario:
             for place, person in enumerate(rng.permutation(np.unique(people[fold == k]))):
                 part[people == person] = place % OPEN_PARTS
         for person in np.unique(people):
-            mine = rng.permutation(np.flatnonzero(people == person))
-            half[mine] = np.arange(len(mine)) % 2
+            clips = rng.permutation(np.flatnonzero(people == person))
+            half[clips] = np.arange(len(clips)) % 2
         self._part = part
         # each half of a person's clips against the other halves of all
         halves = [
@@ -371,10 +374,10 @@ class _Scenario:
         self._pooled_truth = np.stack([self.truth[members[0]] for _, members in self._pooled])
         groups = comparison.groups[comparison.clips]
         pooled_groups = np.array([groups[members[0]] for _, members in self._pooled])
-        several = np.tile(groups, OPEN_PARTS)
+        part_groups = np.tile(groups, OPEN_PARTS)
         self.clusters: dict[str, NDArray[np.generic]] = dict.fromkeys(
             (RANK, MAP, LINKAGE, EER, SINGLE), groups
-        ) | {MULTI: pooled_groups, KNOWN: several, IDENTIFIED: several}
+        ) | {MULTI: pooled_groups, KNOWN: part_groups, IDENTIFIED: part_groups}
 
     def statistics(self, similarity: Floats) -> dict[str, Statistic]:
         """Every number of similarities (n, n) with -inf where clips are not compared."""
@@ -394,9 +397,9 @@ class _Scenario:
     def floors(self) -> dict[str, float | None]:
         """What a similarity that tells nothing scores."""
         constant = np.where(self._compared, 0.0, -np.inf)
-        found = self.statistics(constant)
-        found[MAP] = shuffled_map(self.truth, constant)
-        return {name: _mean([one.value]) for name, one in found.items()}
+        scores = self.statistics(constant)
+        scores[MAP] = shuffled_map(self.truth, constant)
+        return {name: _mean([statistic.value]) for name, statistic in scores.items()}
 
     def _open(self, similarity: Floats) -> Floats:
         """(parts * n, n): in turn, each part of the people is not in the gallery."""
@@ -410,9 +413,9 @@ class _Scenario:
         """(2 * people, n): the mean similarity of half of a person's clips to other halves."""
         rows = []
         for half, members in self._pooled:
-            mine = similarity[members]
-            known = mine > -np.inf
-            total, count = np.where(known, mine, 0.0).sum(axis=0), known.sum(axis=0)
+            similarities = similarity[members]
+            known = similarities > -np.inf
+            total, count = np.where(known, similarities, 0.0).sum(axis=0), known.sum(axis=0)
             mean = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
             rows.append(np.where(self._half != half, mean.round(9), -np.inf))
         return np.stack(rows)
