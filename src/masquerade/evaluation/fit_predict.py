@@ -83,11 +83,11 @@ def _views(model: AttackerModel, preset: Preset) -> tuple[Views, int | None]:
     """The views of a clip that are predicted, and the frames of each; None: all of the clip."""
     number = math.prod(preset.views)
     # the background is not mirrored where it is learned (`_augmentation`)
-    one = MIRRORED if preset.augment.flip and not model.background else ONE_VIEW
+    single_view = MIRRORED if preset.augment.flip and not model.background else ONE_VIEW
     if model.content != "frames":
-        return ONE_VIEW if model.content == "flow" else one, None
+        return ONE_VIEW if model.content == "flow" else single_view, None
     # several as the papers have them: without mirror images
-    views = Views(times=number) if number > 1 else one
+    views = Views(times=number) if number > 1 else single_view
     if _is_cropped(model, preset):  # stills are not, as in SPAct's code (docs/papers.md 2.5)
         views = replace(views, crop=preset.test_crop, size=preset.test_side, whole_stills=True)
     return views, preset.frames if number > 1 else None
@@ -179,8 +179,8 @@ def _predict(
 ) -> dict[str, Floats]:
     if not len(part):
         return {}
-    several = tuple(label for label in task.classes if task.labels[label].ndim == 2)
-    predicted = predict(net, part, views=views, frames=frames, multi_label=several)
+    multi_label = tuple(label for label in task.classes if task.labels[label].ndim == 2)
+    predicted = predict(net, part, views=views, frames=frames, multi_label=multi_label)
     return {label: np.asarray(p, np.float64) for label, p in predicted.items()}
 
 
@@ -220,17 +220,19 @@ def _fit_kernel(
         known = is_known(labels[names[0]])
         hot = {label: multi_hot(labels[label][known], task.classes[label]) for label in names}
         machines.append(KernelRidge(features[known], hot))
-    found: dict[Split, dict[str, Floats]] = {}
+    predictions: dict[Split, dict[str, Floats]] = {}
     for split in _predicted(task):
-        each: dict[str, list[Floats]] = {label: [] for label in task.classes}
+        by_label: dict[str, list[Floats]] = {label: [] for label in task.classes}
         for batch in batches(split):
             for machine in machines:
                 for label, p in machine.predict(batch).items():
-                    several = labels[label].ndim == 2
-                    p = np.minimum(p, 1 - 1e-3) if several else p / p.sum(axis=1, keepdims=True)
-                    each[label].append(p)
-        found[split] = {label: np.concatenate(many) for label, many in each.items() if many}
-    return found
+                    multi_label = labels[label].ndim == 2
+                    p = np.minimum(p, 1 - 1e-3) if multi_label else p / p.sum(axis=1, keepdims=True)
+                    by_label[label].append(p)
+        predictions[split] = {
+            label: np.concatenate(blocks) for label, blocks in by_label.items() if blocks
+        }
+    return predictions
 
 
 def _seed(task: FitTask) -> int:

@@ -79,8 +79,8 @@ def extract_features(clips: ClipDataset, model: AttackerModel) -> Floats:
 
 def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats]:
     """(n, D) of some clips after one another."""
-    for some in torch.split(torch.arange(len(clips)), QUERIES_AT_ONCE):
-        yield torch.cat(list(_computed(clips, model, some))).double().numpy()
+    for indices in torch.split(torch.arange(len(clips)), QUERIES_AT_ONCE):
+        yield torch.cat(list(_computed(clips, model, indices))).double().numpy()
 
 
 def _computed(clips: ClipDataset, model: AttackerModel, places: Tensor) -> Iterator[Tensor]:
@@ -142,6 +142,6 @@ class KernelRidge:
 
 def _squared_distances(a: Floats, b: Floats) -> Floats:
     """(n, m)."""
-    found = (-2 * a) @ b.T
-    found += (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)
-    return np.maximum(found, 0.0, out=found)
+    distances = (-2 * a) @ b.T
+    distances += (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)
+    return np.maximum(distances, 0.0, out=distances)

@@ -41,10 +41,12 @@ class InvertedNoise(Anonymizer):
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
         """The states of the method, and of the same method as the attacker runs it."""
-        mine = self.of.init_state(seed=seed, source=source)
+        method_state = self.of.init_state(seed=seed, source=source)
         if self.known:
-            return mine, mine
-        return mine, self.of.init_state(seed=None if seed is None else seed + GUESS, source=source)
+            return method_state, method_state
+        return method_state, self.of.init_state(
+            seed=None if seed is None else seed + GUESS, source=source
+        )
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Invert one clip by way of bytes, since that is what is published."""
@@ -59,14 +61,14 @@ class InvertedNoise(Anonymizer):
     def on_bytes(
         self, frames: U8, *, mask: U8 | None = None, state: Any = None
     ) -> tuple[Pixels, Any]:
-        mine, theirs = self.init_state() if state is None else state
-        published, mine = self.of.on_bytes(frames, mask=mask, state=mine)
+        method_state, attacker_state = self.init_state() if state is None else state
+        published, method_state = self.of.on_bytes(frames, mask=mask, state=method_state)
         hidden = np.full(frames.shape[:3], 255, np.uint8) if mask is None else mask
         # the same region replaced wholly is the noise itself
         whole = np.where(hidden > 0, 255, 0).astype(np.uint8)
-        noise, theirs = self.of.on_bytes(frames, mask=whole, state=theirs)
+        noise, attacker_state = self.of.on_bytes(frames, mask=whole, state=attacker_state)
         strength = self.of.strengths()[hidden][..., None] / 255  # (T, H, W, 1)
-        return invert(published, noise, strength), (mine, theirs)
+        return invert(published, noise, strength), (method_state, attacker_state)
 
 
 def invert(published: U8, noise: U8, strength: NDArray[np.floating[Any]]) -> U8:

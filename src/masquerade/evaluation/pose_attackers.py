@@ -28,8 +28,8 @@ def count_seen(poses: ClipDataset) -> tuple[int, int]:
     """In how many of the frames of pose sequences somebody is, and the frames in all."""
     seen = frames = 0
     for batch in clip_loader(poses, torch.split(torch.arange(len(poses)), 256)):
-        there = (batch[:, VISIBILITY] > 0).any(dim=3).any(dim=2)  # (B, T)
-        seen, frames = seen + int(there.sum()), frames + there.numel()
+        visible = (batch[:, VISIBILITY] > 0).any(dim=3).any(dim=2)  # (B, T)
+        seen, frames = seen + int(visible.sum()), frames + visible.numel()
     return seen, frames
 
 
@@ -57,11 +57,11 @@ def bone_ratios(poses: Tensor) -> Tensor:
     """
     places, world, seen = poses[:, :2], poses[:, 3:6], poses[:, 2] > 0  # (B, C, T, V, M)
     a, b = (list(ends) for ends in zip(*MEASURED_BONES, strict=True))
-    there = seen[:, :, a] & seen[:, :, b]  # (B, T, bones, M)
+    visible = seen[:, :, a] & seen[:, :, b]  # (B, T, bones, M)
     ratios = []
     for joints in (world, places):
         length = (joints[:, :, :, a] - joints[:, :, :, b]).norm(dim=1)  # (B, T, bones, M)
-        length = length.masked_fill(~there, torch.nan)
+        length = length.masked_fill(~visible, torch.nan)
         trunk = length[:, :, TRUNK].nanmean(dim=2, keepdim=True).clamp(min=1e-6)
         ratios.append((length / trunk).nanmedian(dim=1).values.nan_to_num(0.0))  # (B, bones, M)
     people = torch.cat(ratios, dim=1).sort(dim=2).values

@@ -75,8 +75,8 @@ def fit_restoration_net(task: RestorationTask, *, device: str = "cpu") -> Restor
     """Train a network on pairs of frames."""
     count, frames = len(task.published), task.published.shape[1]
     clips = torch.linspace(0, count - 1, min(count, MOST_PAIRS)).round().long()
-    each = max(1, min(frames, MOST_PAIRS // max(1, count)))
-    at = torch.linspace(0, frames - 1, each).round().long()
+    per_clip = max(1, min(frames, MOST_PAIRS // max(1, count)))
+    at = torch.linspace(0, frames - 1, per_clip).round().long()
     places = torch.split(clips, CLIPS_AT_ONCE)
     inputs, raws = [], []
     for published, raw in zip(
@@ -84,11 +84,11 @@ def fit_restoration_net(task: RestorationTask, *, device: str = "cpu") -> Restor
     ):
         inputs.append(_with_mean(published)[:, at].flatten(0, 1))
         raws.append(raw.transpose(1, 2)[:, at].flatten(0, 1))
-    shown, wanted = torch.cat(inputs), torch.cat(raws)  # (N, 6, H, W) and (N, 3, H, W), bytes
+    shown, targets = torch.cat(inputs), torch.cat(raws)  # (N, 6, H, W) and (N, 3, H, W), bytes
 
     def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        some = torch.randint(len(shown), (BATCH,), generator=generator)
-        return shown[some].float() / 255, wanted[some].float() / 255
+        batch = torch.randint(len(shown), (BATCH,), generator=generator)
+        return shown[batch].float() / 255, targets[batch].float() / 255
 
     config = RestorationConfig(steps=task.steps)
     return fit_restoration(sample, config=config, seed=task.seed, device=device)
@@ -128,8 +128,8 @@ class RestoredClipSource:
 
     def digests(self, places: IntArray) -> Digests:
         """Of the clips that these are made from, and of the network."""
-        each = [hashlib.sha256(d.tobytes() + self._about) for d in self._source.digests(places)]
-        return np.frombuffer(b"".join(one.digest() for one in each), np.uint8).reshape(-1, 32)
+        digests = [hashlib.sha256(d.tobytes() + self._about) for d in self._source.digests(places)]
+        return np.frombuffer(b"".join(d.digest() for d in digests), np.uint8).reshape(-1, 32)
 
 
 def _with_mean(clips: Tensor) -> Tensor:
@@ -146,14 +146,14 @@ def clip_quality(clips: ClipDataset, raw: ClipDataset) -> Quality:
     """How near clips are to the raw ones, which must hold all of their rows."""
     beside = raw.of_rows(clips.rows)
     places = torch.split(torch.arange(len(clips)), CLIPS_AT_ONCE)
-    found: dict[int, tuple[float, float]] = {}
+    quality: dict[int, tuple[float, float]] = {}
     rows = iter(clips.rows.tolist())
     for batch, truth in zip(clip_loader(clips, places), clip_loader(beside, places), strict=True):
         for a, b in zip(batch, truth, strict=True):
-            one, other = (x.permute(1, 2, 3, 0).contiguous().numpy() for x in (a, b))
-            alike = np.mean([ssim(x, y) for x, y in zip(one, other, strict=True)])
-            found[next(rows)] = psnr(one, other), float(alike)
-    return found
+            frames, raw_frames = (x.permute(1, 2, 3, 0).contiguous().numpy() for x in (a, b))
+            alike = np.mean([ssim(x, y) for x, y in zip(frames, raw_frames, strict=True)])
+            quality[next(rows)] = psnr(frames, raw_frames), float(alike)
+    return quality
 
 
 def compare(
@@ -177,8 +177,8 @@ def compare(
     rows = sorted(restored)
     clusters = groups[rows]
 
-    def values(quality: Quality, which: int) -> Floats:
-        return np.array([quality[row][which] for row in rows])
+    def values(quality: Quality, index: int) -> Floats:
+        return np.array([quality[row][index] for row in rows])
 
     def statistics(before: Quality, after: Quality) -> dict[str, Statistic]:
         # a gain is one number a clip, so that its interval is that of a mean: a difference of two
@@ -193,26 +193,27 @@ def compare(
             "ssim": mean(values(after, 1), low=-1.0),
         }
 
-    each = [statistics(*run) for run in runs]
+    run_statistics = [statistics(*run) for run in runs]
     scores = {
-        name: score_over_runs(one, [run[name] for run in each], clusters=clusters)
-        for name, one in statistics(published, restored).items()
+        name: score_over_runs(statistic, [run[name] for run in run_statistics], clusters=clusters)
+        for name, statistic in statistics(published, restored).items()
     }
     return Restored(attacker=attacker, **scores)
 
 
-def mean_of_both(several: Sequence[tuple[Quality, Quality]]) -> tuple[Quality, Quality]:
+def mean_of_both(pairs: Sequence[tuple[Quality, Quality]]) -> tuple[Quality, Quality]:
     """`mean_quality` of what was published, and of what was restored."""
-    return mean_quality([one for one, _ in several]), mean_quality([one for _, one in several])
+    published, restored = [before for before, _ in pairs], [after for _, after in pairs]
+    return mean_quality(published), mean_quality(restored)
 
 
-def mean_quality(several: Sequence[Quality]) -> Quality:
+def mean_quality(qualities: Sequence[Quality]) -> Quality:
     """The mean of each row over all that have it: of several seeds or training runs."""
     values: dict[int, list[tuple[float, float]]] = {}
-    for one in several:
-        for row, found in one.items():
-            values.setdefault(row, []).append(found)
+    for quality in qualities:
+        for row, value in quality.items():
+            values.setdefault(row, []).append(value)
     return {
-        row: (float(np.mean([a for a, _ in found])), float(np.mean([b for _, b in found])))
-        for row, found in values.items()
+        row: (float(np.mean([a for a, _ in pairs])), float(np.mean([b for _, b in pairs])))
+        for row, pairs in values.items()
     }

@@ -35,8 +35,8 @@ class RestorationAttack:
 
     def why_not(self, method: EvaluatedMethod, raw: ClipDataset) -> str | None:
         """Why a row's clips cannot be restored and compared with raw ones; None: they can."""
-        each = (why_not_comparable(clips, raw) for clips in self.clips.of_each(method))
-        return next(filter(None, each), None)
+        reasons = (why_not_comparable(clips, raw) for clips in self.clips.of_each(method))
+        return next(filter(None, reasons), None)
 
     def restore(
         self, method: EvaluatedMethod, raw: ClipDataset, fits: Sequence[Fit]
@@ -46,34 +46,36 @@ class RestorationAttack:
         `fits` are all that attack the row, of which those that see restored clips are done.
         """
         fits = [fit for fit in fits if self.models[fit[0]].content == "restored"]
-        found: list[Predictions] = []
+        predictions: list[Predictions] = []
         by_run: dict[int, list[tuple[Quality, Quality]]] = {}  # published and restored
         preset, first = self.clips.preset, next(iter(self.truth.protocols.values()))
         per_seed = len(method.runs[0]) if method.runs else 1
         for number, clips in enumerate(self.clips.of_each(method)):
             run, fold = divmod(number, per_seed)
             done: dict[str, Any] = {"seeds": [run], "folds": [fold]} if method.runs else {}
-            shown, wanted = preset.middle_view(clips), preset.middle_view(raw)
-            restored = self.executor.restore(method.name, shown, self.truth, raw=wanted, **done)
+            shown, raw_view = preset.middle_view(clips), preset.middle_view(raw)
+            restored = self.executor.restore(method.name, shown, self.truth, raw=raw_view, **done)
             how = {**done, "raw": raw, "run": run, "restored": restored}
-            found.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
+            predictions.append(self.executor.predict(method.name, clips, fits, self.truth, **how))
             known: dict[tuple[int, int], tuple[Quality, Quality]] = {}  # several seeds share clips
-            for (protocol, _, at), one in restored.items():
+            for (protocol, _, at), restored_clips in restored.items():
                 if protocol != first.name or not self.measure_quality:
                     continue
-                if (id(one), at) not in known:
+                if (id(restored_clips), at) not in known:
                     test = first.folds[at].of_clips(clips.rows).test
-                    before, after = (clip_quality(c.of_rows(test), wanted) for c in (shown, one))
-                    known[id(one), at] = before, after
-                by_run.setdefault(run, []).append(known[id(one), at])
+                    before, after = (
+                        clip_quality(c.of_rows(test), raw_view) for c in (shown, restored_clips)
+                    )
+                    known[id(restored_clips), at] = before, after
+                by_run.setdefault(run, []).append(known[id(restored_clips), at])
         if not self.measure_quality:
-            return found, ()
+            return predictions, ()
         runs, groups = list(map(mean_of_both, by_run.values())), self.truth.groups
         published, nearer = mean_of_both(runs)
         quality = [compare("network", published, nearer, groups, runs=runs)]
         for attacker, inverse in inversions(method):
             clips = self.clips.of(inverse, inverse.anonymizer, "frames")
-            shown, wanted = preset.middle_view(clips), preset.middle_view(raw)
-            tested = clip_quality(shown.of_rows(list(published)), wanted)
+            shown, raw_view = preset.middle_view(clips), preset.middle_view(raw)
+            tested = clip_quality(shown.of_rows(list(published)), raw_view)
             quality.append(compare(attacker, published, tested, groups))
-        return found, tuple(quality)
+        return predictions, tuple(quality)

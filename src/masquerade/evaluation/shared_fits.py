@@ -50,13 +50,13 @@ def share_fits(run: Run, tasks: Tasks) -> Iterator[None]:
     """Run tasks, shared with the other processes; yields once for each task that is done."""
     store, key = torchrun_store(), f"{LISTS}/{next(_numbers)}"
     store.set(f"{key}/tasks", b64encode(pickle.dumps((run, tasks))).decode())
-    mine, told = _take(key, run, tasks), 0
-    while told < len(tasks):
-        if next(mine, NO_MORE) == NO_MORE:  # the last ones are done by the others
+    taken, reported = _take(key, run, tasks), 0
+    while reported < len(tasks):
+        if next(taken, NO_MORE) == NO_MORE:  # the last ones are done by the others
             time.sleep(POLL)
         done = store.add(f"{key}/done", 0)
-        yield from [None] * (done - told)
-        told = done
+        yield from [None] * (done - reported)
+        reported = done
 
 
 def end_sharing() -> None:
@@ -73,10 +73,10 @@ def help_with_fits() -> None:
         key = f"{LISTS}/{number}"
         while not store.check([f"{key}/tasks"]):
             time.sleep(POLL)
-        given = store.get(f"{key}/tasks")
-        if given == NO_MORE.encode():
+        message = store.get(f"{key}/tasks")
+        if message == NO_MORE.encode():
             return
-        for _ in _take(key, *pickle.loads(b64decode(given))):
+        for _ in _take(key, *pickle.loads(b64decode(message))):
             pass
 
 
