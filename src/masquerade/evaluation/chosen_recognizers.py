@@ -37,9 +37,9 @@ def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
         padding=config.padding,
         test_crop=config.test_crop,
     )
-    preset, own = with_own_sampling(preset, config.clip_sampling)
+    preset, own_notes = with_own_sampling(preset, config.clip_sampling)
     mirrored = () if config.mirror else (UNMIRRORED,)
-    return preset, (*notes, *own, *mirrored)
+    return preset, (*notes, *own_notes, *mirrored)
 
 
 def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:
@@ -54,26 +54,28 @@ def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:
     """
     if names is None:
         return preset
-    own = {name: one for name, one in preset.attackers.items() if one.network is not None}
+    networks = {
+        name: model for name, model in preset.attackers.items() if model.network is not None
+    }
     if not names:
         raise UsageError("--recognizers wants a name or more, such as resnet-50,i3d-r50.")
     for name in names:
-        if name not in own and name not in RECOGNIZERS:
-            known = ", ".join(dict.fromkeys([*own, *RECOGNIZERS]))
-            raise UsageError(f"There is no recognizer {name!r}; choose of {known}.")
-    chosen = {name: own.get(name) or recognizer(name) for name in dict.fromkeys(names)}
-    kernels = {name: one for name, one in preset.attackers.items() if one.network is None}
+        if name not in networks and name not in RECOGNIZERS:
+            choices = ", ".join(dict.fromkeys([*networks, *RECOGNIZERS]))
+            raise UsageError(f"There is no recognizer {name!r}; choose of {choices}.")
+    chosen = {name: networks.get(name) or recognizer(name) for name in dict.fromkeys(names)}
+    kernels = {name: model for name, model in preset.attackers.items() if model.network is None}
     return replace(preset, attackers={**chosen, **kernels})
 
 
 def recognizer(name: str) -> AttackerModel:
     """An attacker that is a network in RECOGNIZERS, fed what that network reads."""
-    one = RECOGNIZERS[name]
+    entry = RECOGNIZERS[name]
     return AttackerModel(
-        modality=one.modality,
-        content="poses" if one.poses else "frames",
+        modality=entry.modality,
+        content="poses" if entry.poses else "frames",
         network=name,
-        motion=one.channels == 2,
+        motion=entry.channels == 2,
     )
 
 
@@ -81,7 +83,7 @@ def models_within_limit(
     models: Mapping[str, AttackerModel], truth: GroundTruth
 ) -> tuple[dict[str, AttackerModel], tuple[str, ...]]:
     """The attackers without kernel machines where these are too many clips, and a note on them."""
-    most = max(len(fold.train) for one in truth.protocols.values() for fold in one.folds)
+    most = max(len(fold.train) for protocol in truth.protocols.values() for fold in protocol.folds)
     # A finetuned kernel machine learns raw and anonymized clips together.
     if 2 * most <= kernel_ridge.MOST_CLIPS:
         return dict(models), ()
@@ -113,23 +115,25 @@ def network_means(
         if model.network is None or model.background:
             continue
         reads: Reads = "stills" if RECOGNIZERS[model.network].per_frame else "clips"
-        for one in scored:
-            family = one.outputs.family
-            if family in ATTACKERS and one.outputs.name == f"{family} {name}":
-                members.setdefault((family, reads), {})[name] = one
-    for (family, reads), mine in members.items():
+        for attacker in scored:
+            family = attacker.outputs.family
+            if family in ATTACKERS and attacker.outputs.name == f"{family} {name}":
+                members.setdefault((family, reads), {})[name] = attacker
+    for (family, reads), networks in members.items():
         if family == "published":
-            members[family, reads] = members.get(("scratch", reads), {}) | mine
-    found = []
-    for (family, reads), mine in members.items():
-        every = list(mine.values())
-        runs = [average(each) for each in zip(*(one.runs for one in every), strict=True)]
-        mean = average([one.test for one in every])
+            members[family, reads] = members.get(("scratch", reads), {}) | networks
+    means = []
+    for (family, reads), networks in members.items():
+        attackers = list(networks.values())
+        runs = [
+            average(run) for run in zip(*(attacker.runs for attacker in attackers), strict=True)
+        ]
+        mean = average([attacker.test for attacker in attackers])
         about = NetworkMean(
             family=family,
             reads=reads,
-            networks=tuple(mine),
+            networks=tuple(networks),
             score=score_over_runs(mean, runs, clusters=clusters),
         )
-        found.append((about, mean, runs))
-    return found
+        means.append((about, mean, runs))
+    return means

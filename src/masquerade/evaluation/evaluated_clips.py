@@ -83,7 +83,7 @@ class EvaluatedClips:
 
     def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
         """The clips of each anonymizer of a row."""
-        return [self.of(method, one, content) for one in _anonymizers(method)]
+        return [self.of(method, anonymizer, content) for anonymizer in _anonymizers(method)]
 
     def poses_in_sample(
         self, method: EvaluatedMethod, kinds: Sequence[ClipKind]
@@ -96,11 +96,11 @@ class EvaluatedClips:
         anonymizer = _anonymizers(method)[0]
         if step < 2 or anonymizer is None:
             return None
-        some = self.manifest.take(range(0, len(self.manifest), step))
-        self._store(some, method, anonymizer, kinds)
+        sample = self.manifest.take(range(0, len(self.manifest), step))
+        self._store(sample, method, anonymizer, kinds)
         config = self._config(method, anonymizer, ("poses", None))
         return extract_clips(
-            some,
+            sample,
             # whether enough was found is judged over all videos, by `extract`
             replace(config, allow_empty=True, allow_gaps=True),
             cache=self.cache,
@@ -125,12 +125,14 @@ class EvaluatedClips:
             UsageError: there is one.
         """
         for anonymizer in _anonymizers(method):
-            every = [self.of(method, anonymizer, *kind) for kind in kinds]
-            for one, kind in zip(every, kinds, strict=True):
-                lacking = [row for other in every for row in np.setdiff1d(other.rows, one.rows)]
+            datasets = [self.of(method, anonymizer, *kind) for kind in kinds]
+            for dataset, kind in zip(datasets, kinds, strict=True):
+                lacking = [
+                    row for other in datasets for row in np.setdiff1d(other.rows, dataset.rows)
+                ]
                 if lacking:
                     first = int(min(lacking))
-                    why = one.skipped.get(first, "it was left out.")
+                    why = dataset.skipped.get(first, "it was left out.")
                     raise UsageError(
                         f"{self.manifest.clips[first].path} cannot be attacked by all that attack "
                         f"{method.name}, for want of its {kind[0]}; mend it or take it out of the "
@@ -139,14 +141,14 @@ class EvaluatedClips:
 
     def _store(
         self,
-        some: Manifest,
+        manifest: Manifest,
         method: EvaluatedMethod,
         anonymizer: Anonymizer | None,
         kinds: Sequence[ClipKind],
     ) -> None:
         """Store clips of all contents but joints, for which no frame is made."""
         store_contents(
-            some,
+            manifest,
             [self._config(method, anonymizer, kind) for kind in kinds if kind[0] != "joints"],
             cache=self.cache,
             workers=self.workers,
@@ -227,8 +229,8 @@ class EvaluatedClips:
 
 def _anonymizers(method: EvaluatedMethod) -> list[Anonymizer | None]:
     """Those of a row: one of each training, or the method as it is."""
-    every: list[Anonymizer | None] = [one for run in method.runs for one in run]
-    return every or [method.anonymizer]
+    anonymizers: list[Anonymizer | None] = [anonymizer for run in method.runs for anonymizer in run]
+    return anonymizers or [method.anonymizer]
 
 
 def example_of(method: EvaluatedMethod) -> Anonymizer | None:
@@ -240,17 +242,17 @@ def has_learned(method: EvaluatedMethod) -> bool:
     """Whether a row is of a method that was trained, or of the mask of one."""
     example = example_of(method)
     parts = [] if example is None else example.modules()
-    return any(isinstance(one, Anonymizer) and one.learned for one in parts)
+    return any(isinstance(module, Anonymizer) and module.learned for module in parts)
 
 
 def finds_poses(regions: RegionFactory | str | None) -> bool:
     """Whether a region factory makes a source that finds the poses of all people."""
-    name, given = describe_factory(regions)
-    chosen = given.get("keep_visible") or given.get("hide_only")
-    plain = given.get("detector", "pose") == "pose" and not chosen
+    name, arguments = describe_factory(regions)
+    chosen = arguments.get("keep_visible") or arguments.get("hide_only")
+    plain = arguments.get("detector", "pose") == "pose" and not chosen
     return name == describe_factory(People)[0] and plain
 
 
 def regions_with_poses(methods: Sequence[EvaluatedMethod]) -> RegionFactory | str | None:
     """The first region factory of the methods whose source finds all people's poses."""
-    return next((one.regions for one in methods if finds_poses(one.regions)), None)
+    return next((method.regions for method in methods if finds_poses(method.regions)), None)

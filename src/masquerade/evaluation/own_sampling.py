@@ -37,19 +37,21 @@ def with_own_sampling(preset: Preset, choice: SamplingChoice) -> tuple[Preset, t
             "out, or give --clip-sampling own-frames."
         )
     # clips of the preset's sampling are restored, for which raw video trained no such network
-    gone = [n for n, one in preset.attackers.items() if one.network and one.content == "restored"]
+    gone = [
+        n for n, model in preset.attackers.items() if model.network and model.content == "restored"
+    ]
     attackers = {
         name: _with_own(model, preset, choice) if model.is_frame_network else model
         for name, model in preset.attackers.items()
         if name not in gone
     }
     preset = replace(preset, attackers=attackers, sample_first=False)
-    each = "; ".join(_words(one) for one in sampling_of_networks(preset))
+    listed = "; ".join(_words(sampling) for sampling in sampling_of_networks(preset))
     height, width = preset.size
     apart = "spread over the video" if preset.stride is None else f"{preset.stride} apart"
     note = (
         "Networks of frames see clips as their published weights were trained, as was asked for "
-        f"(frames x stride, pixels): {each or 'none'}. Networks of single frames see some frames "
+        f"(frames x stride, pixels): {listed or 'none'}. Networks of single frames see some frames "
         f"of the preset's clips; all else that sees frames sees {preset.frames} frames, {apart}, "
         f"of {width} x {height} pixels. Videos are anonymized whole, and then sampled."
     )
@@ -82,16 +84,16 @@ def _with_own(model: AttackerModel, preset: Preset, choice: SamplingChoice) -> A
 
     A network of single frames keeps the frames and the stride of the preset.
     """
-    one = RECOGNIZERS[model.network or ""]
-    frames, stride, side = one.sampling
+    entry = RECOGNIZERS[model.network or ""]
+    frames, stride, side = entry.sampling
     sampling = ClipSampling(
-        frames=preset.frames if one.per_frame else frames,
-        stride=preset.stride if one.per_frame else stride,
+        frames=preset.frames if entry.per_frame else frames,
+        stride=preset.stride if entry.per_frame else stride,
         size=(side, side) if choice == "own" else preset.size,
     )
     return replace(model, sampling=sampling, side=None if choice == "own" else model.side)
 
 
-def _words(one: NetworkSampling) -> str:
-    stride = "over the video" if one.stride is None else one.stride
-    return f"{one.attacker} {one.frames} x {stride}, {one.width} x {one.height}"
+def _words(sampling: NetworkSampling) -> str:
+    stride = "over the video" if sampling.stride is None else sampling.stride
+    return f"{sampling.attacker} {sampling.frames} x {stride}, {sampling.width} x {sampling.height}"

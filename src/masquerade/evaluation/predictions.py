@@ -106,18 +106,20 @@ class Predictions:
 
     def select(self, **fields: Any) -> Predictions:
         """The blocks whose key has these values, or one of these where several are in a tuple."""
-        wanted = {k: v if isinstance(v, tuple) else (v,) for k, v in fields.items()}
-        found = {
+        allowed = {k: v if isinstance(v, tuple) else (v,) for k, v in fields.items()}
+        blocks = {
             key: block
             for key, block in self.blocks.items()
-            if all(getattr(key, name) in values for name, values in wanted.items())
+            if all(getattr(key, name) in values for name, values in allowed.items())
         }
-        return replace(self, blocks=found)
+        return replace(self, blocks=blocks)
 
     def merge(self, others: Iterable[Predictions]) -> Predictions:
         """One table of this one and others of the same clips; of equal keys the last counts."""
-        every = [self, *others]
-        return replace(self, blocks={k: block for one in every for k, block in one.blocks.items()})
+        tables = [self, *others]
+        return replace(
+            self, blocks={k: block for table in tables for k, block in table.blocks.items()}
+        )
 
     @property
     def clips(self) -> IntArray:
@@ -127,7 +129,7 @@ class Predictions:
     @property
     def cpu_seconds(self) -> float:
         """Of all fits."""
-        fits = {key._replace(split="test"): one.cpu_seconds for key, one in self.blocks.items()}
+        fits = {key._replace(split="test"): block.cpu_seconds for key, block in self.blocks.items()}
         return sum(fits.values())
 
     def size_in_memory(self, classes: Mapping[str, int]) -> int:

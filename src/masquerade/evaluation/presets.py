@@ -173,7 +173,9 @@ POSE_KERNELS = {
 }
 POSES = {"st-gcn": AttackerModel(modality="poses", content="poses", network="st-gcn")}
 POSES |= POSE_KERNELS
-POSES |= {f"{name}, drawn joints": replace(one, content="joints") for name, one in POSES.items()}
+POSES |= {
+    f"{name}, drawn joints": replace(model, content="joints") for name, model in POSES.items()
+}
 """What sees sequences of poses only."""
 
 GAIT = {
@@ -190,7 +192,9 @@ GAIT = {
 
 def restored(models: Mapping[str, AttackerModel]) -> dict[str, AttackerModel]:
     """The same models, to read clips that a network restored; see `restoration`."""
-    return {f"{name}{RESTORED}": replace(one, content="restored") for name, one in models.items()}
+    return {
+        f"{name}{RESTORED}": replace(model, content="restored") for name, model in models.items()
+    }
 
 
 RESTORED_KERNELS = restored(
@@ -354,7 +358,7 @@ def _with_test_crop(preset: Preset, share: float) -> Preset:
     height, width = preset.size
     if not 0.5 < share <= 1:
         raise UsageError(f"--test-crop is a share above .5, up to 1, such as .8, not {share:g}.")
-    if height != width or any(one.side for one in preset.attackers.values()):
+    if height != width or any(model.side for model in preset.attackers.values()):
         raise UsageError("--test-crop wants square frames that no network shrinks: --preset paper.")
     if preset.views[1] > 1:
         raise UsageError("--test-crop is the middle of a frame: give --views without crops, as 5.")

@@ -35,7 +35,7 @@ def from_published(
     Raises:
         UsageError: no such attacker, or a file that is not there or does not fit.
     """
-    able = {name: one for name, one in preset.attackers.items() if one.is_frame_network}
+    able = {name: model for name, model in preset.attackers.items() if model.is_frame_network}
     files = dict(files)
     for name in files:
         if name not in able:
@@ -43,7 +43,7 @@ def from_published(
             why = "starts from no weights" if name in preset.attackers else "is not in the preset"
             raise UsageError(f"The attacker {name!r} {why}: {choice}.")
     if image_file is not None:
-        videos = [name for name, one in able.items() if _is_video_vit(one)]
+        videos = [name for name, model in able.items() if _is_video_vit(model)]
         if not videos:
             raise UsageError("--image-weights is of video ViTs, as preset paper has them.")
         files |= {name: image_file for name in videos if name not in files}
@@ -54,9 +54,9 @@ def from_published(
         for name, path in files.items()
     }
     starts = [
-        f"{name} from {files[name].name} (SHA-256 {one.published.digest[:SHOWN]})"
-        for name, one in started.items()
-        if one.published is not None
+        f"{name} from {files[name].name} (SHA-256 {model.published.digest[:SHOWN]})"
+        for name, model in started.items()
+        if model.published is not None
     ]
     note = (
         f"Attackers of the family published start from files: {', '.join(starts)}. What these "
@@ -68,9 +68,9 @@ def from_published(
 def starts(preset: Preset) -> str:
     """What the networks of a preset from `from_published` start from, in words."""
     files = [
-        f"{name} from {one.published.path.name}"
-        for name, one in preset.attackers.items()
-        if one.published is not None
+        f"{name} from {model.published.path.name}"
+        for name, model in preset.attackers.items()
+        if model.published is not None
     ]
     return "random weights" + (f", and besides {', '.join(files)}" if files else "")
 
@@ -110,9 +110,9 @@ def _digest_of_fitting(model: AttackerModel, path: Path, signature: tuple[int, .
 
     A file that changed has another `signature`, and is read again.
     """
-    found = WeightsFile(path=path, digest=file_digest(path))
-    load_published(_build(model), replace(model, published=found))
-    return found.digest
+    weights_file = WeightsFile(path=path, digest=file_digest(path))
+    load_published(_build(model), replace(model, published=weights_file))
+    return weights_file.digest
 
 
 def _build(model: AttackerModel) -> nn.Module:

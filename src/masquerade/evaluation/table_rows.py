@@ -66,10 +66,10 @@ def notes_on_means(
     """How many attributes are in the means that were asked for, row by row."""
     return tuple(
         note
-        for one in attacked
-        for protocol, inputs in one.inputs.items()
+        for attacked_method in attacked
+        for protocol, inputs in attacked_method.inputs.items()
         for spec in specs[protocol]
-        for note in notes_on_mean(one.method.name, spec, inputs.test)
+        for note in notes_on_mean(attacked_method.method.name, spec, inputs.test)
     )
 
 
@@ -88,8 +88,8 @@ def arguments_as_json(method: Anonymizer) -> dict[str, Any]:
         if isinstance(value, Anonymizer):
             plain[key] = {"method": class_or_method_name(value), **arguments_as_json(value)}
         else:
-            given = without_folder(key, value)
-            plain[key] = json.loads(json.dumps(given, default=_name_or_text))
+            argument = without_folder(key, value)
+            plain[key] = json.loads(json.dumps(argument, default=_name_or_text))
     return plain
 
 

@@ -35,12 +35,15 @@ def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
     hidden = private.of_role("attribute")
     if not hidden:
         raise UsageError("The manifest of --private-data has no column with an attribute.")
-    first = {one.name: one.name for one in actions.of_role("action")}
+    first = {column.name: column.name for column in actions.of_role("action")}
     first |= {f"group_first_{name}": name for name in group_columns(actions)}
-    second = {one.name: one.name for one in hidden}
-    second |= {f"group_second_{one.name}": one.name for one in private.of_role("group")}
+    second = {column.name: column.name for column in hidden}
+    second |= {f"group_second_{column.name}": column.name for column in private.of_role("group")}
     return concatenate(
-        [(one, names | split_columns(one)) for one, names in ((actions, first), (private, second))]
+        [
+            (manifest, names | split_columns(manifest))
+            for manifest, names in ((actions, first), (private, second))
+        ]
     )
 
 
@@ -64,8 +67,8 @@ def concatenate(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest
 
 def split_columns(manifest: Manifest) -> dict[str, str]:
     """The split column that `--folds 0` uses for each protocol, by the name looked for first."""
-    found = {columns[0]: split_column(manifest, name) for name, columns in SPLIT_COLUMNS.items()}
-    return {new: old for new, old in found.items() if old}
+    renamed = {columns[0]: split_column(manifest, name) for name, columns in SPLIT_COLUMNS.items()}
+    return {new: old for new, old in renamed.items() if old}
 
 
 def _with_validation(manifest: Manifest) -> Manifest:

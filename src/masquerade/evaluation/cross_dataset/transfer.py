@@ -34,20 +34,23 @@ def transfer_dataset(
     """
     target, action = _scored_clips(scored), action_column(learned[1])
     sources = [learned] if private is None else [learned, private]
-    there = scored[0], target
-    parts, left_out = zip(*(_learned_clips(of, there) for of in sources), strict=True)
-    _check_action(action, (learned[0], parts[0]), there)
+    scored_clips = scored[0], target
+    parts, left_out = zip(*(_learned_clips(of, scored_clips) for of in sources), strict=True)
+    _check_action(action, (learned[0], parts[0]), scored_clips)
     last = sources[-1][0], parts[-1]
-    labels, notes = _shared_labels(last, there, wanted=private is not None)
+    labels, notes = _shared_labels(last, scored_clips, wanted=private is not None)
     shown = target.cells(action)
     target = _without_unseen(target, action, parts[0])
     for name in labels:
         target = _without_unseen(target, name, parts[-1])
-    own = [[action], *([] for _ in sources[1:]), [action, *labels]]
-    own[len(sources) - 1] += labels
-    sides = zip((*parts, target), own, strict=True)
+    side_labels = [[action], *([] for _ in sources[1:]), [action, *labels]]
+    side_labels[len(sources) - 1] += labels
+    sides = zip((*parts, target), side_labels, strict=True)
     whole = concatenate(
-        [(one, _new_names(one, names, at)) for at, (one, names) in enumerate(sides, 1)]
+        [
+            (manifest, _new_names(manifest, names, at))
+            for at, (manifest, names) in enumerate(sides, 1)
+        ]
     )
     new = sum(a != b for a, b in zip(shown, target.cells(action), strict=True))
     if new:
@@ -84,17 +87,18 @@ def _learned_clips(of: NamedDataset, scored: NamedDataset) -> tuple[Manifest, st
     column = split_column(manifest, UNSEEN)
     cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
     here = np.flatnonzero(np.isin(cells, ("train", "val")))
-    known = find_overlap(manifest, scored[1])  # of all: two may be related through a third in test
-    mine = manifest.with_cells(SPLIT, cells).take(np.setdiff1d(here, known.rows).tolist())
-    same, kin = (len(np.intersect1d(here, rows)) for rows in (known.same_frames, known.related))
-    if "train" not in mine.cells(SPLIT.name):
+    # of all: two may be related through a third in test
+    overlap = find_overlap(manifest, scored[1])
+    clips = manifest.with_cells(SPLIT, cells).take(np.setdiff1d(here, overlap.rows).tolist())
+    same, kin = (len(np.intersect1d(here, rows)) for rows in (overlap.same_frames, overlap.related))
+    if "train" not in clips.cells(SPLIT.name):
         raise UsageError(
             f"Nothing of {title} is left to learn from: give other clips than those that are "
             "scored, some of them with split train."
         )
-    if "val" not in mine.cells(SPLIT.name):
-        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / VALIDATION_PARTS, seed=0)
-    return mine, (
+    if "val" not in clips.cells(SPLIT.name):
+        clips = carve_validation(clips, name=SPLIT.name, fraction=1 / VALIDATION_PARTS, seed=0)
+    return clips, (
         f"Not learned from, of {title}: {same} that {scored[0]} has too, and {kin} "
         f"that share people, a source or a file with clips of it."
     )
@@ -104,22 +108,28 @@ def _shared_labels(
     source: NamedDataset, scored: NamedDataset, *, wanted: bool
 ) -> tuple[list[str], list[str]]:
     """Attributes that can be learned and scored, one or more if wanted, and notes on the others."""
-    (title, mine), (other, target) = source, scored
-    known, there = ({one.name: one.kind for one in _attributes(each)} for each in (mine, target))
-    both = [name for name in known if name in there]
-    alike = [name for name in both if known[name] == there[name]]
-    train = mine.where(SPLIT.name, "train")
+    (title, manifest), (scored_title, target) = source, scored
+    learned_kinds, scored_kinds = (
+        {column.name: column.kind for column in _attributes(dataset)}
+        for dataset in (manifest, target)
+    )
+    both = [name for name in learned_kinds if name in scored_kinds]
+    alike = [name for name in both if learned_kinds[name] == scored_kinds[name]]
+    train = manifest.where(SPLIT.name, "train")
     labels = [name for name in alike if _values(train, name) > 1]
-    if not labels and (known or wanted):
+    if not labels and (learned_kinds or wanted):
         raise UsageError(
-            f"No private attribute can be learned from {title} and scored on {other} (the one has "
-            f"{', '.join(known) or 'none'}, the other {', '.join(there) or 'none'}): give both a "
-            "column of the same name and kind, with two values to learn."
+            f"No private attribute can be learned from {title} and scored on {scored_title} (the "
+            f"one has {', '.join(learned_kinds) or 'none'}, the other "
+            f"{', '.join(scored_kinds) or 'none'}): give both a column of the same name and kind, "
+            "with two values to learn."
         )
     reasons = {
-        f"Not attacked, since {other} does not have them": [n for n in known if n not in there],
+        f"Not attacked, since {scored_title} does not have them": [
+            n for n in learned_kinds if n not in scored_kinds
+        ],
         f"Not attacked, since they cannot be learned from {title}": [
-            *(name for name in there if name not in known),
+            *(name for name in scored_kinds if name not in learned_kinds),
             *(name for name in alike if name not in labels),
         ],
         "Not attacked, since their values are of two kinds": [n for n in both if n not in alike],
@@ -128,8 +138,8 @@ def _shared_labels(
 
 
 def _attributes(manifest: Manifest) -> list[Column]:
-    every = manifest.of_role("attribute")
-    return [one for one in every if one.kind != "fact" and not is_of_people(one)]
+    columns = manifest.of_role("attribute")
+    return [column for column in columns if column.kind != "fact" and not is_of_people(column)]
 
 
 def _values(manifest: Manifest, name: str) -> int:
@@ -139,18 +149,18 @@ def _values(manifest: Manifest, name: str) -> int:
 
 
 def _check_action(action: str, learned: NamedDataset, scored: NamedDataset) -> None:
-    (title, mine), (other, target) = learned, scored
-    kinds = {one.name: one.kind for one in target.of_role("action")}
-    wanted = mine.column(action).kind
-    if kinds.get(action) != wanted:
+    (title, manifest), (scored_title, target) = learned, scored
+    kinds = {column.name: column.kind for column in target.of_role("action")}
+    kind = manifest.column(action).kind
+    if kinds.get(action) != kind:
         raise UsageError(
-            f"{other} has no column {action} of {wanted}, so that what was learned from {title} "
-            "cannot be scored there: name the actions' column alike in both."
+            f"{scored_title} has no column {action} of {kind}, so that what was learned from "
+            f"{title} cannot be scored there: name the actions' column alike in both."
         )
-    if not any(_without_unseen(target, action, mine).cells(action)):
+    if not any(_without_unseen(target, action, manifest).cells(action)):
         raise UsageError(
-            f"No clip of {other} shows an action that {title} has clips of: spell the actions "
-            "alike in both."
+            f"No clip of {scored_title} shows an action that {title} has clips of: spell the "
+            "actions alike in both."
         )
 
 
