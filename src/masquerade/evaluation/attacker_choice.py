@@ -121,7 +121,7 @@ class ScoringInput:
         return self.with_outputs((*self.outputs, *behind), prior=self.prior)
 
     def with_outputs(self, outputs: Sequence[AttackOutputs], *, prior: bool) -> ScoringInput:
-        """The same clips with other attackers; the scores of one in both are computed once."""
+        """The same clips with other attackers; an attacker in both is scored once."""
         inputs = replace(self, outputs=tuple(outputs), prior=prior)
         inputs._computed.attackers = self._computed.attackers
         return inputs
@@ -385,7 +385,7 @@ def score_seeds(
 
 
 def _mean_predictions(inputs: ScoringInput, attacker: AttackOutputs) -> Probabilities:
-    """Average the predictions of the seeds; one that learned nothing gives its training rate.
+    """Average the predictions of the seeds; where a seed learned nothing, its training rate.
 
     Nothing was learned where all training clips had one value. That rate is part of the mean rate:
     the bound of a prediction would stand out in that fold.

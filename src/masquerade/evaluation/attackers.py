@@ -290,7 +290,7 @@ def _join_folds(
 
 
 def _concatenate(predictions: Predictions) -> Probabilities:
-    """The folds one after another; one without clips has no predictions."""
+    """The folds one after another; a fold without clips has no predictions."""
     folds = {key.fold: block.probabilities for key, block in predictions.blocks.items()}
     return _join([folds[fold] for fold in sorted(folds) if folds[fold]])
 

@@ -375,7 +375,7 @@ def notes_on_places(
 
 
 STRONGER: Mapping[str, str] = {"tiny": "many, paper", "many": "paper"}
-"""The presets of stronger attackers than those of one; the others have none."""
+"""By preset, the presets with stronger attackers; a preset that is not here has none."""
 
 
 def void_reason(controls: Sequence[Control], utility: str, preset: str) -> str | None:

@@ -122,7 +122,7 @@ class EvaluatedClips:
         Attackers who see other clips cannot be scored together.
 
         Raises:
-            UsageError: there is one.
+            UsageError: there is such a clip.
         """
         for anonymizer in _anonymizers(method):
             datasets = [self.of(method, anonymizer, *kind) for kind in kinds]
@@ -228,7 +228,7 @@ class EvaluatedClips:
 
 
 def _anonymizers(method: EvaluatedMethod) -> list[Anonymizer | None]:
-    """Those of a row: one of each training, or the method as it is."""
+    """The anonymizers of a row: one of each training, or the method as it is."""
     anonymizers: list[Anonymizer | None] = [anonymizer for run in method.runs for anonymizer in run]
     return anonymizers or [method.anonymizer]
 

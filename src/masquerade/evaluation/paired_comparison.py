@@ -72,8 +72,8 @@ class PairedScores:
     def _between_runs(self, first: str, second: str, both: Sequence[Statistic]) -> Variance | None:
         """The variance of a difference over training runs, given that of each run.
 
-        Without one (`both` is empty) the two rows have unlike numbers of runs, as raw video has
-        one for each seed and a single training has none: their variances are added.
+        Where `both` is empty, the two rows have unlike numbers of runs, as raw video has one for
+        each seed and a single training has none: their variances are added.
         """
         if both:
             return variance_between_runs(both, clusters=self.groups)

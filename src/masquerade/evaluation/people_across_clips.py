@@ -158,7 +158,7 @@ class PeopleAcrossClips:
         return (among_anonymized, *([reidentify(comparison, both, raw=known)] if known else []))
 
     def _shown(self, name: str) -> str:
-        """The attacker of raw video that reads what this one reads: poses instead of joints."""
+        """The attacker of raw video that reads what `name` reads: poses instead of joints."""
         model = self.models[name]
         plain = replace(model, content="poses") if model.content == "joints" else model
         return next(other for other, candidate in self.models.items() if candidate == plain)

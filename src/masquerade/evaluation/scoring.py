@@ -412,6 +412,6 @@ def _attack(label: AttackedLabel, attacker: ScoredAttacker) -> Attack:
 
 
 def _spread(values: Sequence[float]) -> float | None:
-    """The standard deviation of several numbers; None of one, or where one is undefined."""
+    """The standard deviation of numbers; None of a single one, or where one is undefined."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return None if math.isnan(sd) else sd
