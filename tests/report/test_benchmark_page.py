@@ -34,6 +34,7 @@ from masquerade.report.ablations import (
     stated_ablations,
 )
 from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
+from masquerade.report.differences import differences_markdown
 from masquerade.report.embedded_clips import Clip, embed_clips
 from masquerade.report.numbers_and_columns import number
 from masquerade.report.printed_tables import Beside, printed_lines
@@ -183,6 +184,18 @@ def test_headings_say_who_is_held_out_as_the_table_does(table: Evaluation) -> No
     page = render_benchmark([replace(table, held_out="clips")], title="Ward")
     assert "top-1, clips unseen;" in page and "top-1, same people, other clips;" in page
     assert "same clips" not in page
+
+
+def test_nothing_is_said_of_people_where_they_are_not_held_out(table: Evaluation) -> None:
+    """Page, notes and differences said that intervals and tests are over people all the same."""
+    clips = replace(table, held_out="clips")
+    page = render_benchmark([clips], title="Ward")
+    for claim in ("groups of people", "people whom no attacker", "over people"):
+        assert claim not in page
+    assert "20 independent groups of clips," in page and "over clips and over runs" in page
+    assert "Intervals hold for clips and" in differences_markdown(clips, {}, [])
+    page = render_benchmark([replace(table, held_out="groups")], title="Ward")
+    assert "20 independent groups," in page
 
 
 def test_a_void_evaluation_says_so_first(table: Evaluation) -> None:

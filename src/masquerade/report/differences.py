@@ -10,8 +10,8 @@ from masquerade.report.verdicts import headline_columns
 
 HOW = (
     "Score of the first less that of the second, each read by the attacker that is strongest on "
-    "validation clips. Intervals hold for people and, of methods that were trained several times, "
-    "for training runs, and 95 % of the time for all lines of a column at once."
+    "validation clips. Intervals hold for {people} and, of methods that were trained several "
+    "times, for training runs, and 95 % of the time for all lines of a column at once."
 )
 
 
@@ -35,7 +35,8 @@ def differences_markdown(
         if any(line)
     ]
     head = ["", *headings(columns, evaluation.held_out)[1:]]
-    return "\n".join(["## On the same clips", "", HOW, "", *markdown_table(head, body), ""])
+    how = HOW.format(people=evaluation.held_out)
+    return "\n".join(["## On the same clips", "", how, "", *markdown_table(head, body), ""])
 
 
 def _column(

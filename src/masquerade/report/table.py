@@ -47,7 +47,7 @@ HOW_TO_READ = (
 )
 RUNS = (
     "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
-    "alone; intervals are over people and over runs. Each run is attacked by one network of a "
+    "alone; intervals are over {people} and over runs. Each run is attacked by one network of a "
     "kind; lines without training by the mean of all seeds, which scores a little higher. Leakage "
     "of trained lines is measured against single networks on raw video."
 )
@@ -177,7 +177,7 @@ def notes(evaluation: Evaluation) -> list[str]:
             found.append(f"{row.name}: {len(row.skipped)} clips left out, as {path}: {why}")
         found += _covered(row)
     if any(row.runs > 1 for row in evaluation.rows):
-        found.append(RUNS)
+        found.append(RUNS.format(people=evaluation.held_out))
     folds = f"{evaluation.folds}-fold cross-validation" if evaluation.folds else "Manifest's splits"
     files = "exported, re-decoded files" if evaluation.through_file else "frames before encoding"
     found.append(
