@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import av
 import numpy as np
 import pytest
-from made_rows import HOSTILE, score
+from made_rows import HOSTILE, private, score
 
 from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
@@ -196,6 +196,19 @@ def test_nothing_is_said_of_people_where_they_are_not_held_out(table: Evaluation
     assert "Intervals hold for clips and" in differences_markdown(clips, {}, [])
     page = render_benchmark([replace(table, held_out="groups")], title="Ward")
     assert "20 independent groups," in page
+
+
+def test_the_claim_has_the_colour_of_what_it_says(table: Evaluation) -> None:
+    """It was green where one column of people holds, though another one leaks."""
+    raw, held, *_ = table.rows
+    assert 'class="claim held"' in render_benchmark([replace(table, rows=(raw, held))], title="W")
+    rows = tuple(
+        replace(row, findings=(*row.findings, replace(person, label="person_b")))
+        for row, person in ((raw, raw.findings[1]), (held, private("identity", 0.5)))
+    )
+    page = render_benchmark([replace(table, rows=rows)], title="Ward")
+    assert "No method of this table hides who people are." in page
+    assert 'class="claim leaks"' in page and 'class="claim held"' not in page
 
 
 def test_a_void_evaluation_says_so_first(table: Evaluation) -> None:

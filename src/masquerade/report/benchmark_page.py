@@ -63,6 +63,7 @@ from masquerade.report.verdicts import (
     row_verdict,
     title_of,
     verdict,
+    verdict_on_all,
     void_mark,
 )
 from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
@@ -162,7 +163,7 @@ class Section(NamedTuple):
     grids: tuple[tuple[str, tuple[EmbeddedClip, ...]], ...]  # of videos, by what they show
     left_out: tuple[str, ...]  # sentences about videos that are not shown
     headline: Headline
-    tone: str  # CSS class: the best verdict that any method has on the first private label
+    tone: str  # CSS class: the best verdict that any method has on what the headline is of
     columns: tuple[LabelResult, ...]
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -403,8 +404,10 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
 
 
 def _tone(evaluation: Evaluation, private: Sequence[LabelResult]) -> str:
-    found = [(row, row.finding(one.label)) for row in evaluation.rows for one in private[:1]]
-    words = {verdict(row, one).word for row, one in found if one and row.method is not None}
+    first = private[0].label if private else ""
+    methods = [row for row in evaluation.rows if row.method is not None]
+    findings = [(row, row.finding(first)) for row in methods]
+    words = {verdict_on_all(row, finding).word for row, finding in findings if finding}
     best = next((word for word in ("held", "undecided", "leaks") if word in words), "n/a")
     return "void" if evaluation.void else best.replace("/", "")
 

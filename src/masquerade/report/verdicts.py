@@ -254,6 +254,15 @@ def row_verdict(row: Row, columns: Sequence[LabelResult], *, void: str | None = 
     return Verdict(word, f"{names}: {reasons[0]}" if len(reasons) == 1 else names)
 
 
+def verdict_on_all(row: Row, found: LabelResult) -> Verdict:
+    """The worst verdict of a row's columns of people, or another label's own verdict."""
+    if not is_identity(found):
+        return verdict(row, found)
+    said = [verdict(row, one) for one in row.findings if is_identity(one)]
+    telling = [one for one in said if one.word in ("leaks", "undecided", "held")]
+    return min(telling or said, key=lambda one: WORDS.index(one.word))
+
+
 def headline(evaluation: Evaluation) -> Headline:
     """The result of a whole table in three sentences."""
     if evaluation.void:
@@ -270,7 +279,7 @@ def headline(evaluation: Evaluation) -> Headline:
     ]
     if private is None or not found:
         return Headline("No method was measured.", "There is nothing to compare.")
-    said = [(row, _verdict_on_all(row, one)) for row, one in found]
+    said = [(row, verdict_on_all(row, one)) for row, one in found]
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
     held = [row.name for row, one in found if _is_hidden(row, one)]
     open_ = [row.name for row, one in said if one.word == "undecided"]
@@ -371,16 +380,7 @@ def _hidden_by(rows: Sequence[Row], column: LabelResult) -> str:
 
 def _is_hidden(row: Row, found: LabelResult) -> bool:
     """Whether a label holds; of who somebody is, in all columns of people."""
-    return _verdict_on_all(row, found).word == "held"
-
-
-def _verdict_on_all(row: Row, found: LabelResult) -> Verdict:
-    """The worst verdict of a row's columns of people, or another label's own verdict."""
-    if not is_identity(found):
-        return verdict(row, found)
-    said = [verdict(row, one) for one in row.findings if is_identity(one)]
-    telling = [one for one in said if one.word in ("leaks", "undecided", "held")]
-    return min(telling or said, key=lambda one: WORDS.index(one.word))
+    return verdict_on_all(row, found).word == "held"
 
 
 def _is_attribute(found: LabelResult) -> bool:
