@@ -140,8 +140,8 @@ def headings(columns: Sequence[LabelResult], held_out: str = "people") -> list[s
 def lines(evaluation: Evaluation, columns: Sequence[LabelResult]) -> list[list[str]]:
     """The table's cells: floors, the clips' size, then a line a method."""
     body = _floor_lines(columns)
-    sized = [one for one in evaluation.controls if one.passed is None]
-    sizes = {(one.kind, one.label): number(one.score.value) for one in sized}
+    sized = [control for control in evaluation.controls if control.passed is None]
+    sizes = {(control.kind, control.label): number(control.score.value) for control in sized}
     for kind in dict.fromkeys(kind for kind, _ in sizes):
         body.append([f"control: {kind}", *(sizes.get((kind, c.label), "") for c in columns)])
     for row in evaluation.rows:
@@ -162,7 +162,7 @@ def _floor_lines(columns: Sequence[LabelResult]) -> list[list[str]]:
             f"floor: {'predicted action of raw video' if name == 'predicted action' else name}",
             *(number(c.floors[name].value) if name in c.floors else "" for c in columns),
         ]
-        for name in dict.fromkeys(name for found in columns for name in found.floors)
+        for name in dict.fromkeys(name for column in columns for name in column.floors)
     ]
 
 
@@ -223,13 +223,19 @@ def markdown(evaluation: Evaluation) -> str:
         "",
     ]
     parts += [f"- {note}" for note in notes(evaluation)]
-    rest = [one for one in all_columns(evaluation) if one not in columns]
+    rest = [column for column in all_columns(evaluation) if column not in columns]
     if rest:
         parts += ["", "## Each attribute", ""]
         parts += markdown_table(headings(rest, evaluation.held_out), lines(evaluation, rest))
     controls = [
-        [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
-        for one in evaluation.controls
+        [
+            control.kind,
+            control.label,
+            with_interval(control.score),
+            number(control.floor),
+            YES_NO[control.passed],
+        ]
+        for control in evaluation.controls
     ]
     if evaluation.rows and evaluation.rows[0].poses:
         parts += ["", "## Poses alone", "", POSES, ""]
@@ -266,32 +272,32 @@ def markdown(evaluation: Evaluation) -> str:
 
 
 def _cell(row: Row, label: str, void: str | None) -> str:
-    found = row.finding(label)
-    if found is None:
+    finding = row.finding(label)
+    if finding is None:
         return "n/a" if row.not_applicable else ""
-    text = with_interval(found.score) + _between_runs(row, found)
-    if found.use == "utility":
+    text = with_interval(finding.score) + _between_runs(row, finding)
+    if finding.use == "utility":
         return text
-    if found.void:
+    if finding.void:
         return f"{text} void"
-    background = _background(found) if found.protocol == SAME else ""
-    leakage = number(None if found.leakage is None else found.leakage.value)
-    said = "" if row.method is None else verdict(row, found, void=void).word
-    word = f", {said}" if said in ("held", "undecided", "void") else ""
-    return f"{text}{_at_most(row, found)} leakage {leakage}{word}{background}"
+    background = _background(finding) if finding.protocol == SAME else ""
+    leakage = number(None if finding.leakage is None else finding.leakage.value)
+    word = "" if row.method is None else verdict(row, finding, void=void).word
+    suffix = f", {word}" if word in ("held", "undecided", "void") else ""
+    return f"{text}{_at_most(row, finding)} leakage {leakage}{suffix}{background}"
 
 
-def _at_most(row: Row, found: LabelResult) -> str:
-    most = highest_upper_end(row, found)
+def _at_most(row: Row, finding: LabelResult) -> str:
+    most = highest_upper_end(row, finding)
     return "" if most is None else f" at most {number(most)}"
 
 
-def _between_runs(row: Row, found: LabelResult) -> str:
-    return f" ± {number(found.runs_sd)}" if row.runs > 1 and found.runs_sd is not None else ""
+def _between_runs(row: Row, finding: LabelResult) -> str:
+    return f" ± {number(finding.runs_sd)}" if row.runs > 1 and finding.runs_sd is not None else ""
 
 
-def _background(found: LabelResult) -> str:
-    best = found.best("background")
+def _background(finding: LabelResult) -> str:
+    best = finding.best("background")
     return "" if best is None else f", background {number(best.test.value)}"
 
 
@@ -299,17 +305,17 @@ def _controls(evaluation: Evaluation) -> str:
     together, alone = judged_controls(evaluation.controls)
     if not together:
         return "No controls were run: a low score may mean only that attackers are weak."
-    failed = [one for one in together if not one.passed]
+    failed = [control for control in together if not control.passed]
     if failed:
-        names = "; ".join(f"{one.kind} control of {one.label}" for one in failed)
+        names = "; ".join(f"{control.kind} control of {control.label}" for control in failed)
         says = f"{len(failed)} of {len(together)} controls failed: {names}. What rests on them is "
         says += "void."
     else:
         says = f"All {len(together)} controls passed: attackers succeed on raw video, and are at "
         says += "chance where labels were shuffled."
-    if unread := [one for one in alone if not one.passed]:
+    if unread := [control for control in alone if not control.passed]:
         says += f" {len(unread)} of {len(alone)} controls of one kind of attacker alone failed: "
-        says += "; ".join(f"{one.kind}, {one.label}" for one in unread)
+        says += "; ".join(f"{control.kind}, {control.label}" for control in unread)
         says += ". Where one fails, a low score of that kind says nothing."
     return says
 
@@ -317,13 +323,17 @@ def _controls(evaluation: Evaluation) -> str:
 def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
     """Table lines of what poses alone tell: the floors of each label, then a line a method."""
     columns = all_columns(evaluation)
-    told = {one.label for one in evaluation.controls if one.kind == "poses" and one.passed}
+    labels = {
+        control.label
+        for control in evaluation.controls
+        if control.kind == "poses" and control.passed
+    }
     body = [[*line, ""] for line in _floor_lines(columns)]
     for row in evaluation.rows:
         cells = []
         for column in columns:
-            found = row.finding(column.label)
-            pose = None if found is None or column.label not in told else found.best("pose")
+            finding = row.finding(column.label)
+            pose = None if finding is None or column.label not in labels else finding.best("pose")
             cells.append(with_interval(None if pose is None else pose.test))
         body.append([row.name, *cells, "; ".join(map(_seen, row.poses))])
     return body
@@ -331,28 +341,30 @@ def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
 
 def _reidentification_lines(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     """The heading, then of each line and gallery the floors and the scores."""
-    every = [(row, one) for row in evaluation.rows for one in row.reidentification]
-    scored = dict.fromkeys(name for _, one in every for name in one.scores)
+    results = [(row, result) for row in evaluation.rows for result in row.reidentification]
+    scored = dict.fromkeys(name for _, result in results for name in result.scores)
     names = [name for name in scored if name != RANK]
     body = []
     floors = dict.fromkeys(
-        (one.gallery, tuple(one.floors.items())) for _, one in every if one.floors
+        (result.gallery, tuple(result.floors.items())) for _, result in results if result.floors
     )
     for gallery, items in floors:
         floor = dict(items)
         cells = (number(floor.get(name)) for name in names)
         body.append(["floor", gallery, "", number(floor.get(RANK)), "", *cells])
-    for row, one in every:
-        if one.not_applicable:
+    for row, result in results:
+        if result.not_applicable:
             empty = ["n/a"] * len(names)
-            body.append([row.name, one.gallery, "", f"n/a: {one.not_applicable}", "", *empty])
+            body.append([row.name, result.gallery, "", f"n/a: {result.not_applicable}", "", *empty])
             continue
-        most = "" if one.highest_score is None else f" at most {number(one.highest_score.high)}"
-        cells = (with_interval(one.scores.get(name)) for name in names)
-        chosen = ", ".join(dict.fromkeys(one.chosen))
-        highest = f"{one.highest} {with_interval(one.highest_score)}"
-        rank = with_interval(one.scores.get(RANK)) + most
-        body.append([row.name, one.gallery, chosen, rank, highest, *cells])
+        most = (
+            "" if result.highest_score is None else f" at most {number(result.highest_score.high)}"
+        )
+        cells = (with_interval(result.scores.get(name)) for name in names)
+        chosen = ", ".join(dict.fromkeys(result.chosen))
+        highest = f"{result.highest} {with_interval(result.highest_score)}"
+        rank = with_interval(result.scores.get(RANK)) + most
+        body.append([row.name, result.gallery, chosen, rank, highest, *cells])
     return [*REIDENTIFICATION_HEAD, *names], body
 
 
@@ -360,15 +372,15 @@ def _feature_lines(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             row.name,
-            one.gallery,
+            result.gallery,
             feature.name,
             number(feature.validation),
             with_interval(feature.linkage),
             with_interval(feature.rank_1),
         ]
         for row in evaluation.rows
-        for one in row.reidentification
-        for feature in one.attacks
+        for result in row.reidentification
+        for feature in result.attacks
     ]
 
 
@@ -383,11 +395,13 @@ def _restored_lines(evaluation: Evaluation) -> list[list[str]]:
     """How near each attacker of each method comes to the raw picture."""
     body = []
     for row in evaluation.rows:
-        for one in row.restored:
-            gained = "restored nothing" if one.restored_nothing else _decibels(one.gained_psnr)
-            decibels = (*map(_decibels, (one.published_psnr, one.psnr)), gained)
-            alike = map(with_interval, (one.published_ssim, one.ssim))
-            body.append([row.name, one.attacker, *decibels, *alike])
+        for restored in row.restored:
+            gained = (
+                "restored nothing" if restored.restored_nothing else _decibels(restored.gained_psnr)
+            )
+            decibels = (*map(_decibels, (restored.published_psnr, restored.psnr)), gained)
+            alike = map(with_interval, (restored.published_ssim, restored.ssim))
+            body.append([row.name, restored.attacker, *decibels, *alike])
         if row.unrestored:
             body.append([row.name, f"n/a: {row.unrestored}", *[""] * 5])
     return body
@@ -403,15 +417,15 @@ def _decibels(score: Score) -> str:
 def _reidentified(row: Row, people: str) -> list[str]:
     """How well people are found again in other clips, in a line for each gallery."""
     return [
-        f"{row.name}, re-identification of {people} unseen across clips, gallery {one.gallery}: "
+        f"{row.name}, re-identification of {people} unseen across clips, gallery {result.gallery}: "
         + (
-            f"n/a: {one.not_applicable}."
-            if one.not_applicable
-            else f"{RANK} {with_interval(one.scores.get(RANK))} beside a guess's "
-            f"{number(one.floors.get(RANK))}, {LINKAGE} "
-            f"{with_interval(one.scores.get(LINKAGE))} beside .50."
+            f"n/a: {result.not_applicable}."
+            if result.not_applicable
+            else f"{RANK} {with_interval(result.scores.get(RANK))} beside a guess's "
+            f"{number(result.floors.get(RANK))}, {LINKAGE} "
+            f"{with_interval(result.scores.get(LINKAGE))} beside .50."
         )
-        for one in row.reidentification
+        for result in row.reidentification
     ]
 
 
@@ -427,20 +441,22 @@ def _covered(row: Row) -> list[str]:
         f"{counts.filled_whole:,} were hidden whole because nothing could be told apart in them."
     ]
     if left:
-        each = [f"{path}: {why}" for path, why in left.items()]
+        reasons = [f"{path}: {why}" for path, why in left.items()]
         found.append(
             f"{row.name}: {len(left)} of these videos `anonymize` would not publish, and they are "
-            f"measured all the same: {name_some(each, MOST_NAMES, separator='; ')}."
+            f"measured all the same: {name_some(reasons, MOST_NAMES, separator='; ')}."
         )
     return found
 
 
 def _retrained(rows: Sequence[Row]) -> str:
-    pairs = [(row, found) for row in rows for found in row.findings]
-    known = [(row, found) for row, found in pairs if found.retrained_holds is not None]
+    pairs = [(row, finding) for row in rows for finding in row.findings]
+    known = [(row, finding) for row, finding in pairs if finding.retrained_holds is not None]
     if not known:
         return ""
-    weaker = [f"{row.name}: {found.label}" for row, found in known if not found.retrained_holds]
+    weaker = [
+        f"{row.name}: {finding.label}" for row, finding in known if not finding.retrained_holds
+    ]
     if not weaker:
         return (
             "Attackers trained on anonymized video are at least as strong as those trained on raw "
@@ -456,61 +472,70 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             row.name,
-            found.label,
-            "void" if found.void and found.leakage is None else with_interval(found.leakage),
-            number(found.f_half),
-            with_interval(found.beyond_action),
-            pooled(found),
-            with_interval(found.retrained_gain) if found.retrained_gain else "",
-            YES_NO[found.retrained_holds],
+            finding.label,
+            "void" if finding.void and finding.leakage is None else with_interval(finding.leakage),
+            number(finding.f_half),
+            with_interval(finding.beyond_action),
+            pooled(finding),
+            with_interval(finding.retrained_gain) if finding.retrained_gain else "",
+            YES_NO[finding.retrained_holds],
         ]
         for row in evaluation.rows
-        for found in row.findings
-        if found.use == "private"
+        for finding in row.findings
+        if finding.use == "private"
     ]
 
 
-def pooled(found: LabelResult) -> str:
+def pooled(finding: LabelResult) -> str:
     """What all clips of a person tell together, beside a guess from as many."""
-    if found.pooled is None:
+    if finding.pooled is None:
         return ""
-    floor = found.pooled_floor
+    floor = finding.pooled_floor
     beside = "" if floor is None else f", a guess {number(floor)}"
-    return f"{with_interval(found.pooled)}{beside}"
+    return f"{with_interval(finding.pooled)}{beside}"
 
 
 def _sweep_lines(evaluation: Evaluation) -> list[list[str]]:
     """The heading, then f_lambda of each line and private label; nothing if unasked for."""
     swept: list[tuple[list[str], tuple[TradeOff, ...]]] = []
     for row in evaluation.rows:
-        for found in row.findings:
-            label = found.label + (" (void)" if found.void else "")
-            swept.append(([row.name, label, "the strongest"], found.trade_offs))
+        for finding in row.findings:
+            label = finding.label + (" (void)" if finding.void else "")
+            swept.append(([row.name, label, "the strongest"], finding.trade_offs))
             swept += [
-                ([row.name, label, f"mean of {one.reads} networks, {one.family}"], one.trade_offs)
-                for one in found.means
+                (
+                    [row.name, label, f"mean of {mean.reads} networks, {mean.family}"],
+                    mean.trade_offs,
+                )
+                for mean in finding.means
             ]
-    swept = [(words, each) for words, each in swept if each]
+    swept = [(words, trade_offs) for words, trade_offs in swept if trade_offs]
     if not swept:
         return []
     head = ["video", "label", "attackers"]
-    head += [f"lambda {one.weight:g}" for one in swept[0][1]]
-    return [head, *([*words, *(with_interval(one.score) for one in each)] for words, each in swept)]
+    head += [f"lambda {trade_off.weight:g}" for trade_off in swept[0][1]]
+    return [
+        head,
+        *(
+            [*words, *(with_interval(trade_off.score) for trade_off in trade_offs)]
+            for words, trade_offs in swept
+        ),
+    ]
 
 
 def _mean_lines(evaluation: Evaluation) -> list[list[str]]:
-    every = [(row, found) for row in evaluation.rows for found in row.findings]
+    findings = [(row, finding) for row in evaluation.rows for finding in row.findings]
     return [
         [
             row.name,
-            found.label,
-            one.family,
-            one.reads,
-            ", ".join(one.networks),
-            f"{with_interval(one.score)}{' void' if found.void else ''}",
+            finding.label,
+            mean.family,
+            mean.reads,
+            ", ".join(mean.networks),
+            f"{with_interval(mean.score)}{' void' if finding.void else ''}",
         ]
-        for row, found in every
-        for one in found.means
+        for row, finding in findings
+        for mean in finding.means
     ]
 
 
@@ -519,14 +544,14 @@ def _best_on_test_lines(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             row.name,
-            found.label,
-            with_interval(found.score),
-            found.highest,
-            with_interval(found.highest_score),
+            finding.label,
+            with_interval(finding.score),
+            finding.highest,
+            with_interval(finding.highest_score),
         ]
         for row in evaluation.rows
-        for found in row.findings
-        if found.highest_score is not None
+        for finding in row.findings
+        if finding.highest_score is not None
     ]
 
 
@@ -534,28 +559,28 @@ def _attacker_lines(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             row.name,
-            found.label,
-            _marked(one.name, found),
-            number(one.validation),
-            with_interval(one.test),
-            "" if one.seed_sd is None else number(one.seed_sd),
+            finding.label,
+            _marked(attack.name, finding),
+            number(attack.validation),
+            with_interval(attack.test),
+            "" if attack.seed_sd is None else number(attack.seed_sd),
         ]
         for row in evaluation.rows
-        for found in row.findings
-        for one in found.attacks
+        for finding in row.findings
+        for attack in finding.attacks
     ]
 
 
-def _marked(name: str, found: LabelResult) -> str:
+def _marked(name: str, finding: LabelResult) -> str:
     """An attacker's name, bold where some test fold chose it, and how many did where not all."""
-    chosen = found.chosen or ((found.strongest,),)
+    chosen = finding.chosen or ((finding.strongest,),)
     count = sum(name in names for names in chosen)
     out = f"**{name}**" if count else name
     out += f" ({count} of {len(chosen)} folds)" if 0 < count < len(chosen) else ""
-    return f"{out}, best on test" if name == found.highest else out
+    return f"{out}, best on test" if name == finding.highest else out
 
 
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    first, *others = [f"| {' | '.join(map(markdown_cell, line))} |" for line in (head, *body)]
-    return [first, f"|{'|'.join(['---'] * len(head))}|", *others]
+    first, *rest = [f"| {' | '.join(map(markdown_cell, line))} |" for line in (head, *body)]
+    return [first, f"|{'|'.join(['---'] * len(head))}|", *rest]
