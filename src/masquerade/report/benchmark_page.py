@@ -208,11 +208,13 @@ def _sections(
 ) -> list[Section]:
     if not evaluations:
         raise UsageError("A page of benchmarks needs the results of one evaluation or more.")
-    limit //= max(1, sum(bool(one.videos) for one in contexts))
-    given = list(contexts) or [TableContext()] * len(evaluations)
+    limit //= max(1, sum(bool(context.videos) for context in contexts))
+    section_contexts = list(contexts) or [TableContext()] * len(evaluations)
     return [
-        _section(one, context, f"data-{i}", limit)
-        for i, (one, context) in enumerate(zip(evaluations, given, strict=True), 1)
+        _section(evaluation, context, f"data-{i}", limit)
+        for i, (evaluation, context) in enumerate(
+            zip(evaluations, section_contexts, strict=True), 1
+        )
     ]
 
 
@@ -244,7 +246,7 @@ def _page(
     return environment.get_template("benchmark_page.html").render(
         title=title,
         sections=sections,
-        published=[(one, printed_lines(one)) for one in published],
+        published=[(beside, printed_lines(beside)) for beside in published],
         about=about or {},
         files=files,
         charts=charts,
@@ -279,7 +281,7 @@ def write_report(
     tables = {
         "table.csv": csv_table(evaluations),
         "table.tex": latex_table(evaluations),
-        **{name: one.to_json() + "\n" for name, one in new.items()},
+        **{name: evaluation.to_json() + "\n" for name, evaluation in new.items()},
     }
     try:
         page_before = read_own_page(folder / "index.html")
@@ -288,7 +290,7 @@ def write_report(
     except OSError as error:
         raise _unwritable(folder, error) from error
     sections = _sections(evaluations, contexts, LIMIT)
-    charts = chart_files(chart for one in sections for chart in _charts(one))
+    charts = chart_files(chart for section in sections for chart in _charts(section))
     page = _page(
         sections,
         title=title,
@@ -358,14 +360,14 @@ def _charts(section: Section) -> Iterator[tuple[str, Markup]]:
 def _json_names(evaluations: Sequence[Evaluation]) -> list[str]:
     if len(evaluations) == 1:
         return ["results.json"]
-    slugs = [file_words(one.data) for one in evaluations]
+    slugs = [file_words(evaluation.data) for evaluation in evaluations]
     return [f"results-{i}{f'-{slug[:40]}' if slug else ''}.json" for i, slug in enumerate(slugs, 1)]
 
 
 def _section(evaluation: Evaluation, context: TableContext, name: str, limit: int) -> Section:
     clips, left_out = embed_clips(context.videos, limit=limit)
     columns = headline_columns(evaluation)
-    private = [one for one in columns if one.use == "private"]
+    private = [column for column in columns if column.use == "private"]
     return Section(
         id=name,
         evaluation=evaluation,
@@ -381,20 +383,22 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
         headline=headline(evaluation),
         tone=_tone(evaluation, private),
         columns=tuple(columns),
-        floors=tuple(_floor(one) for one in columns),
+        floors=tuple(_floor(column) for column in columns),
         lines=tuple(
             _table_line(evaluation, row, columns, f"{name}-row-{i}")
             for i, row in enumerate(evaluation.rows)
         ),
-        plots=tuple(_plot(evaluation, one, name) for one in trade_off_labels(evaluation)),
-        sweeps=tuple(one for label in private[:2] for one in weight_sweeps(evaluation, label)),
+        plots=tuple(_plot(evaluation, label, name) for label in trade_off_labels(evaluation)),
+        sweeps=tuple(sweep for label in private[:2] for sweep in weight_sweeps(evaluation, label)),
         means=_means(evaluation, columns),
-        attributes=tuple((one, _bars(evaluation, one)) for one in _each_attribute(evaluation)),
+        attributes=tuple(
+            (label, _bars(evaluation, label)) for label in _each_attribute(evaluation)
+        ),
         heat=tuple(
-            _heat(evaluation, one)
-            for one in sorted(
+            _heat(evaluation, label)
+            for label in sorted(
                 (*columns, *other_columns(evaluation)),
-                key=lambda one: (one not in columns, one.use == "utility"),
+                key=lambda label: (label not in columns, label.use == "utility"),
             )
         ),
         panels=tuple(ablation_panels(evaluation, context.ablations)),
@@ -412,8 +416,8 @@ def _tone(evaluation: Evaluation, private: Sequence[LabelResult]) -> str:
     return "void" if evaluation.void else best.replace("/", "")
 
 
-def _floor(found: LabelResult) -> str:
-    best = best_floor(found)
+def _floor(finding: LabelResult) -> str:
+    best = best_floor(finding)
     return "n/a" if best is None else f"{number(best[1].value)} ({best[0]})"
 
 
@@ -421,7 +425,7 @@ def _table_line(
     evaluation: Evaluation, row: Row, columns: Sequence[LabelResult], name: str
 ) -> Line:
     is_raw = row.method is None and bool(row.findings)
-    told = [row.finding(one.label) for one in (*columns, *other_columns(evaluation))]
+    findings = [row.finding(column.label) for column in (*columns, *other_columns(evaluation))]
     return Line(
         id=name,
         row=row,
@@ -429,37 +433,37 @@ def _table_line(
         verdict=None
         if is_raw
         else row_verdict(row, main_columns(evaluation), void=evaluation.void),
-        cells=tuple(_cell(evaluation, row, one) for one in columns),
+        cells=tuple(_cell(evaluation, row, column) for column in columns),
         details=tuple(
-            (title_of(one), one, verdict(row, one, void=evaluation.void))
-            for one in told
-            if one and one.use == "private"
+            (title_of(finding), finding, verdict(row, finding, void=evaluation.void))
+            for finding in findings
+            if finding and finding.use == "private"
         ),
     )
 
 
 def _cell(evaluation: Evaluation, row: Row, column: LabelResult) -> Cell | None:
-    found = row.finding(column.label)
-    if found is None:
+    finding = row.finding(column.label)
+    if finding is None:
         return None
-    score, beyond = found.score, beyond_chosen(row, found)
-    floor, raw = floor_value(found), raw_beside(evaluation, found)
+    score, beyond = finding.score, beyond_chosen(row, finding)
+    floor, raw = floor_value(finding), raw_beside(evaluation, finding)
     raw_value = None if raw is None else raw.value
-    hides = found.use == "private" and row.method is not None
-    said = verdict(row, found, void=evaluation.void) if hides else None
-    kind = said.word.replace("/", "") if said else "plain"
+    hides = finding.use == "private" and row.method is not None
+    label_verdict = verdict(row, finding, void=evaluation.void) if hides else None
+    kind = label_verdict.word.replace("/", "") if label_verdict else "plain"
     beside = f"guess\N{NO-BREAK SPACE}{number(floor)}"  # which may break after the comma alone
     if row.method is not None:
         beside += f", raw\N{NO-BREAK SPACE}{number(raw_value)}"
     title = f"{row.name}: {with_interval(score)}, {beside}"
-    spread = row.runs > 1 and found.runs_sd is not None
+    spread = row.runs > 1 and finding.runs_sd is not None
     return Cell(
         title=title_of(column),
         value=score.value,
         main=number(score.value),
-        void=bool(found.void) or (said is not None and said.word == "void"),
+        void=bool(finding.void) or (label_verdict is not None and label_verdict.word == "void"),
         interval="" if score.low is None else f"[{number(score.low)}, {number(score.high)}]",
-        spread=f"± {number(found.runs_sd)}" if spread else "",
+        spread=f"± {number(finding.runs_sd)}" if spread else "",
         most="" if beyond is None else f"{beyond[0]} {number(beyond[1])}",
         beside=beside,
         strip=strip(
@@ -470,7 +474,7 @@ def _cell(evaluation: Evaluation, row: Row, column: LabelResult) -> Cell | None:
             kind=kind,
             title=title,
         ),
-        verdict=said,
+        verdict=label_verdict,
     )
 
 
@@ -482,14 +486,14 @@ def _plot(evaluation: Evaluation, label: LabelResult, section: str) -> Markup:
         private = row.finding(label.label)
         if action is None or private is None:
             continue
-        said = None if row.method is None else verdict(row, private, void=evaluation.void)
-        word = "raw video" if said is None else said.word
+        label_verdict = None if row.method is None else verdict(row, private, void=evaluation.void)
+        word = "raw video" if label_verdict is None else label_verdict.word
         points.append(
             Point(
                 name=row.name,
                 x=private.score,
                 y=action.score,
-                kind="raw" if said is None else word.replace("/", ""),
+                kind="raw" if label_verdict is None else word.replace("/", ""),
                 shape="diamond"
                 if row.method is None
                 else "square"
@@ -511,7 +515,7 @@ def _plot(evaluation: Evaluation, label: LabelResult, section: str) -> Markup:
         f"{void_mark(evaluation)}",
         across=f"{title_of(label)}: {label.metric} of attackers, less is better",
         up="Action: more is better" if utility is None else f"Action kept: {utility.metric}",
-        least=axis_start(label, [one.x.value for one in points if one.x.value is not None]),
+        least=axis_start(label, [point.x.value for point in points if point.x.value is not None]),
         vertical=vertical,
         horizontal=[Guide(value=base, kind="floor", name="best guess")] if base is not None else [],
     )
@@ -524,13 +528,13 @@ def _means(evaluation: Evaluation, columns: Sequence[LabelResult]) -> MeanTable 
     for row in evaluation.rows:
         cells = []
         for column in columns:
-            found = row.finding(column.label)
-            mean = None if found is None else network_mean(row, found)
+            finding = row.finding(column.label)
+            mean = None if finding is None else network_mean(row, finding)
             cells.append("" if mean is None else with_interval(mean.score))
             if mean is not None:
                 names, kind = ", ".join(mean.networks), READS[mean.reads]
-                said = f"{title_of(column)}: {len(mean.networks)} networks of {kind}: {names}"
-                averaged[said] = None
+                described = f"{title_of(column)}: {len(mean.networks)} networks of {kind}: {names}"
+                averaged[described] = None
         if any(cells):
             rows.append((row.name, tuple(cells)))
     return MeanTable(tuple(columns), tuple(rows), tuple(averaged)) if rows else None
@@ -538,19 +542,21 @@ def _means(evaluation: Evaluation, columns: Sequence[LabelResult]) -> MeanTable 
 
 def _each_attribute(evaluation: Evaluation) -> list[LabelResult]:
     columns = (*headline_columns(evaluation), *other_columns(evaluation))
-    return [one for one in columns if one.use == "private"]
+    return [column for column in columns if column.use == "private"]
 
 
 def _bars(evaluation: Evaluation, label: LabelResult) -> Markup:
     entries = []
     for row in evaluation.rows:
-        found = row.finding(label.label)
-        if found is None or row.method is None:
+        finding = row.finding(label.label)
+        if finding is None or row.method is None:
             continue
-        said = verdict(row, found, void=evaluation.void)
-        title = f"{row.name}: {with_interval(found.score)}: {said.word}, {said.why}"
-        kind = said.word.replace("/", "")
-        entries.append(Bar(name=row.name, score=found.score, kind=kind, title=title))
+        label_verdict = verdict(row, finding, void=evaluation.void)
+        title = (
+            f"{row.name}: {with_interval(finding.score)}: {label_verdict.word}, {label_verdict.why}"
+        )
+        kind = label_verdict.word.replace("/", "")
+        entries.append(Bar(name=row.name, score=finding.score, kind=kind, title=title))
     raw = raw_score(evaluation, label.label)
     return bars(
         entries,
@@ -561,19 +567,19 @@ def _bars(evaluation: Evaluation, label: LabelResult) -> Markup:
 
 
 def _heat(evaluation: Evaluation, label: LabelResult) -> HeatTable:
-    found = [(row, one) for row in evaluation.rows if (one := row.finding(label.label))]
-    ran = {one.family for _, each in found for one in each.attacks}
+    findings = [(row, finding) for row in evaluation.rows if (finding := row.finding(label.label))]
+    ran = {attack.family for _, finding in findings for attack in finding.attacks}
     known = (*(name for name in FAMILIES if name in ran), *sorted(ran - FAMILIES.keys()))
     raw = raw_score(evaluation, label.label)
     rows = []
-    for row, each in found:
-        floor = floor_value(each)
-        names = {each.strongest}.union(*each.chosen)
-        chosen = {one.family for one in each.attacks if one.name in names}
+    for row, finding in findings:
+        floor = floor_value(finding)
+        names = {finding.strongest}.union(*finding.chosen)
+        chosen = {attack.family for attack in finding.attacks if attack.name in names}
         cells = []
         for family in known:
-            mine = [one for one in each.attacks if one.family == family]
-            best = max(mine, key=lambda one: one.test.value or 0.0, default=None)
+            attacks = [attack for attack in finding.attacks if attack.family == family]
+            best = max(attacks, key=lambda attack: attack.test.value or 0.0, default=None)
             if best is None or best.test.value is None:
                 cells.append(("", "this attacker was not run", 0, False))
                 continue
@@ -581,7 +587,7 @@ def _heat(evaluation: Evaluation, label: LabelResult) -> HeatTable:
             if raw is not None and raw.value is not None and floor is not None:
                 share = normalised(best.test.value, raw.value, floor)
             heat = round(100 * min(1.0, share or 0.0))
-            said = f"{best.name}: {with_interval(best.test)}"
-            cells.append((number(best.test.value), said, heat, family in chosen))
+            shown = f"{best.name}: {with_interval(best.test)}"
+            cells.append((number(best.test.value), shown, heat, family in chosen))
         rows.append((row.name, tuple(cells)))
     return HeatTable(label, known, tuple(rows))

@@ -89,7 +89,7 @@ def scatter(
         return height - bottom - value * (height - top - bottom)
 
     shapes: list[Markup] = []
-    for limit in (one for one in vertical if one.kind == "limit"):
+    for limit in (guide for guide in vertical if guide.kind == "limit"):
         shapes.append(
             _rect(px(least), top, px(limit.value) - px(least), height - top - bottom, "zone")
         )
@@ -131,7 +131,7 @@ def bars(
 ) -> Markup:
     """Horizontal bars in [0, 1] with 95 % intervals, a floor and raw video as lines."""
     width, step, top = 360.0, 21.0, 20.0
-    names = max((text_width(one.name, 12) for one in entries), default=0.0)
+    names = max((text_width(bar.name, 12) for bar in entries), default=0.0)
     left, right = min(132.0, names + 10), 36.0
     height = top + step * len(entries) + 6
 
@@ -139,21 +139,21 @@ def bars(
         return left + min(max(value, 0.0), 1.0) * (width - left - right)
 
     shapes: list[Markup] = []
-    for index, one in enumerate(entries):
+    for index, bar in enumerate(entries):
         y = top + step * index
-        inner = [_text(left - 6, y + 13, _shortened(one.name, left - 8, 12), "name", "end")]
-        if one.score.value is None:
+        inner = [_text(left - 6, y + 13, _shortened(bar.name, left - 8, 12), "name", "end")]
+        if bar.score.value is None:
             inner.append(_text(left + 4, y + 13, "n/a", "note", "start"))
         else:
-            x = px(one.score.value)
+            x = px(bar.score.value)
             inner.append(_rect(left, y + 3, max(x - left, 1.5), step - 8, "bar"))
-            if one.score.low is not None and one.score.high is not None:
-                low, high, middle = px(one.score.low), px(one.score.high), y + step / 2 - 1
+            if bar.score.low is not None and bar.score.high is not None:
+                low, high, middle = px(bar.score.low), px(bar.score.high), y + step / 2 - 1
                 inner.append(_line(low, middle, high, middle, "whisker"))
             inner.append(
-                _text(width - right + 5, y + 13, number(one.score.value), "value", "start")
+                _text(width - right + 5, y + 13, number(bar.score.value), "value", "start")
             )
-        shapes.append(_group(one.kind, one.title, inner))
+        shapes.append(_group(bar.kind, bar.title, inner))
     for value, kind, word in ((floor, "floor", "guess"), (raw, "raw", "raw")):
         if value is not None:
             shapes.append(
@@ -189,9 +189,11 @@ def lines(
         named: series whose name is written at their end; a legend tells the others.
     """
     wanted = set(named)
-    room = max((text_width(one.name, 12) + 12 for one in series if one.name in wanted), default=14)
+    room = max(
+        (text_width(line.name, 12) + 12 for line in series if line.name in wanted), default=14
+    )
     left, right, top, bottom = 34.0, min(room, 0.35 * width), 10.0, 42.0
-    numbers = [float(one) for one in places if not isinstance(one, str)]
+    numbers = [float(place) for place in places if not isinstance(place, str)]
     joined = len(numbers) == len(places) and len(places) > 0
     span = (max(numbers) - min(numbers)) if joined else 0.0
 
@@ -218,12 +220,12 @@ def lines(
             last = px(index)
     shapes.append(_text((left + width - right) / 2, height - 8, across, "axis", "middle"))
     ends: list[tuple[float, Series]] = []
-    for number_of, one in enumerate(series):
+    for number_of, line in enumerate(series):
         aside = 0.0 if joined else (number_of - (len(series) - 1) / 2) * 9
-        known = [(i, s) for i, s in enumerate(one.values) if s is not None and s.value is not None]
+        known = [(i, s) for i, s in enumerate(line.values) if s is not None and s.value is not None]
         inner: list[Markup] = []
-        if one.floor is not None:
-            inner.append(_line(left, py(one.floor), width - right, py(one.floor), "floor"))
+        if line.floor is not None:
+            inner.append(_line(left, py(line.floor), width - right, py(line.floor), "floor"))
         if joined and len(known) > 1:
             path = " ".join(f"{_n(px(i))},{_n(py(s.value or 0.0))}" for i, s in known)
             inner.append(Markup('<polyline class="path" points="{}"/>').format(path))
@@ -231,17 +233,17 @@ def lines(
             x, y = px(i) + aside, py(s.value or 0.0)
             if s.low is not None and s.high is not None:
                 inner.append(_line(x, py(s.low), x, py(s.high), "whisker"))
-            if one.shape:
-                inner.append(_mark(x, y, one.shape, 3.6))
-        told = ", ".join(
+            if line.shape:
+                inner.append(_mark(x, y, line.shape, 3.6))
+        scores = ", ".join(
             f"{places[i] if isinstance(places[i], str) else format(places[i], 'g')}: "
             f"{with_interval(s) if s.low is not None else number(s.value)}"
             for i, s in known
         )
-        guess = "" if one.floor is None else f"; a guess: {number(one.floor)}"
-        shapes.append(_group(f"series {one.kind}", f"{one.name}: {told}{guess}", inner))
-        if known and one.name in wanted:
-            ends.append((py(known[-1][1].value or 0.0), one))
+        guess = "" if line.floor is None else f"; a guess: {number(line.floor)}"
+        shapes.append(_group(f"series {line.kind}", f"{line.name}: {scores}{guess}", inner))
+        if known and line.name in wanted:
+            ends.append((py(known[-1][1].value or 0.0), line))
     shapes += _end_names(ends, width - right - 8, height - bottom)
     return _svg(width, height, title, shapes, "lines")
 
@@ -279,27 +281,27 @@ def _placed(
     area: Box,
 ) -> list[Markup]:
     """Intervals below, then marks, then names where they cover neither."""
-    known = [one for one in points if one.x.value is not None and one.y.value is not None]
-    at = [(px(one.x.value or 0.0), py(one.y.value or 0.0)) for one in known]
-    sizes = [(text_width(one.name, 12) + 4, 14.0) for one in known]
-    found = place_labels(at, sizes, area)
+    known = [point for point in points if point.x.value is not None and point.y.value is not None]
+    at = [(px(point.x.value or 0.0), py(point.y.value or 0.0)) for point in known]
+    sizes = [(text_width(point.name, 12) + 4, 14.0) for point in known]
+    places = place_labels(at, sizes, area)
     shapes = []
-    for one, (x, y), place in zip(known, at, found, strict=True):
+    for point, (x, y), place in zip(known, at, places, strict=True):
         inner = []
-        if one.x.low is not None and one.x.high is not None:
-            inner.append(_line(px(one.x.low), y, px(min(one.x.high, 1.03)), y, "whisker"))
-        if one.y.low is not None and one.y.high is not None:
-            inner.append(_line(x, py(one.y.low), x, py(one.y.high), "whisker"))
+        if point.x.low is not None and point.x.high is not None:
+            inner.append(_line(px(point.x.low), y, px(min(point.x.high, 1.03)), y, "whisker"))
+        if point.y.low is not None and point.y.high is not None:
+            inner.append(_line(x, py(point.y.low), x, py(point.y.high), "whisker"))
         if place.far:
             inner.append(_line(x, y, place.x, place.y, "leader"))
-        inner.append(_mark(x, y, one.shape, 5.2))
+        inner.append(_mark(x, y, point.shape, 5.2))
         end = "end" if place.leftwards else "start"
         aside = place.x + (-2 if place.leftwards else 2)
-        inner.append(_text(aside, place.y + 4, one.name, "name halo", end))
-        group = _group(f"point {one.kind}", one.title, inner)
+        inner.append(_text(aside, place.y + 4, point.name, "name halo", end))
+        group = _group(f"point {point.kind}", point.title, inner)
         shapes.append(
-            Markup('<a href="#{}" aria-label="{}">{}</a>').format(one.link, one.title, group)
-            if one.link
+            Markup('<a href="#{}" aria-label="{}">{}</a>').format(point.link, point.title, group)
+            if point.link
             else group
         )
     return shapes
@@ -308,9 +310,9 @@ def _placed(
 def _end_names(ends: Sequence[tuple[float, Series]], x: float, low: float) -> list[Markup]:
     """Names at the ends of lines, pushed apart where they would overlap."""
     shapes, last = [], low + 14
-    for y, one in sorted(ends, key=lambda pair: -pair[0]):
+    for y, line in sorted(ends, key=lambda pair: -pair[0]):
         last = min(y, last - 13)
-        shapes.append(_text(x, last + 4, one.name, f"name halo {one.kind}", "start"))
+        shapes.append(_text(x, last + 4, line.name, f"name halo {line.kind}", "start"))
     return shapes
 
 
