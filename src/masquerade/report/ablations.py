@@ -44,27 +44,27 @@ def find_ablations(rows: Sequence[Row]) -> list[ComparedRows]:
         prefix, value = split_name(row.name)
         if prefix:
             groups.setdefault(prefix, []).append((value, row))
-    found = []
+    ablations = []
     for prefix, members in groups.items():
         plain = [row for row in measured if row.name == prefix]
         numbers = [(v, row) for v, row in members if isinstance(v, float)]
         if len(numbers) == len(members) > 1 and len({v for v, _ in numbers}) == len(numbers):
             numbers.sort(key=lambda pair: pair[0])
-            found.append(
+            ablations.append(
                 ComparedRows(prefix, tuple(v for v, _ in numbers), tuple(row for _, row in numbers))
             )
         elif len(members) + len(plain) > 1:
             names = (*("as it is" for _ in plain), *(str(v) for v, _ in members))
-            found.append(ComparedRows(prefix, names, (*plain, *(row for _, row in members))))
-    return found
+            ablations.append(ComparedRows(prefix, names, (*plain, *(row for _, row in members))))
+    return ablations
 
 
 def stated_ablations(rows: Sequence[Row], stated: Sequence[Ablation]) -> list[ComparedRows]:
     """The groups that a suite states, of which two rows or more were measured."""
     measured = {row.name: row for row in rows if row.findings}
-    found = []
-    for one in stated:
-        pairs = [(v, measured[name]) for v, name in one.rows.items() if name in measured]
+    ablations = []
+    for ablation in stated:
+        pairs = [(v, measured[name]) for v, name in ablation.rows.items() if name in measured]
         if len(pairs) < 2:
             continue
         values: tuple[float, ...] | tuple[str, ...] = tuple(v for v, _ in pairs)
@@ -72,8 +72,8 @@ def stated_ablations(rows: Sequence[Row], stated: Sequence[Ablation]) -> list[Co
             if all(math.isfinite(float(v)) for v, _ in pairs):
                 pairs.sort(key=lambda pair: float(pair[0]))
                 values = tuple(float(v) for v, _ in pairs)
-        found.append(ComparedRows(one.parameter, values, tuple(row for _, row in pairs)))
-    return found
+        ablations.append(ComparedRows(ablation.parameter, values, tuple(row for _, row in pairs)))
+    return ablations
 
 
 def split_name(name: str) -> tuple[str, float | str]:
@@ -82,8 +82,8 @@ def split_name(name: str) -> tuple[str, float | str]:
     if number:
         return number["prefix"], float(number["number"])
     for separator in (", ", " "):
-        prefix, found, value = name.rpartition(separator)
-        if found:
+        prefix, matched, value = name.rpartition(separator)
+        if matched:
             return prefix, value
     return "", ""
 
@@ -94,16 +94,18 @@ def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> 
     Of the main table's labels, each with 95 % intervals and a guess's score.
     """
     columns, rows = headline_columns(evaluation)[: len(COLOURS)], evaluation.rows
-    found = stated_ablations(rows, stated) if stated else find_ablations(rows)
-    return [_panel(one, columns, void_mark(evaluation)) for one in found]
+    ablations = stated_ablations(rows, stated) if stated else find_ablations(rows)
+    return [_panel(ablation, columns, void_mark(evaluation)) for ablation in ablations]
 
 
 def _panel(ablation: ComparedRows, columns: Sequence[LabelResult], mark: str) -> Panel:
     series = []
     for index, column in enumerate(columns):
-        found = [row.finding(column.label) for row in ablation.rows]
-        void = all(one is None or one.void for one in found)
-        scores = tuple(None if one is None or one.void else one.score for one in found)
+        findings = [row.finding(column.label) for row in ablation.rows]
+        void = all(finding is None or finding.void for finding in findings)
+        scores = tuple(
+            None if finding is None or finding.void else finding.score for finding in findings
+        )
         shape = SHAPES[index % len(SHAPES)]
         series.append(
             Series(

@@ -23,10 +23,10 @@ def render_attack_page(report: AttackReport, *, pictures: bool = True) -> str:
     environment.filters["picture"] = lambda pixels, parts: embedded(
         pixels, width=PROOF_WIDTH * parts
     )
-    called = unique_names([*(one.path for one in report.videos), *report.passed_over])
+    called = unique_names([*(video.path for video in report.videos), *report.passed_over])
     environment.filters["called"] = called.__getitem__
-    every = [*report.folder, *(found for video in report.videos for found in video.findings)]
-    tried = {found.attack for found in every}
+    findings = [*report.folder, *(finding for video in report.videos for finding in video.findings)]
+    tried = {finding.attack for finding in findings}
     return environment.get_template("attack_page.html").render(
         report=report,
         called=called,

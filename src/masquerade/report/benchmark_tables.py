@@ -62,15 +62,17 @@ def csv_table(evaluations: Iterable[Evaluation]) -> str:
     writer.writerow(COLUMNS)
     for evaluation in evaluations:
         for row in evaluation.rows:
-            each = [_line(evaluation, row, found) for found in row.findings]
-            for line in each or [_unmeasured(evaluation, row)]:
+            lines = [_line(evaluation, row, finding) for finding in row.findings]
+            for line in lines or [_unmeasured(evaluation, row)]:
                 writer.writerow(["" if c is None else c for c in line])
     return out.getvalue()
 
 
 def latex_table(evaluations: Iterable[Evaluation]) -> str:
     """A booktabs table for each evaluation: the action, who it is, and the attributes."""
-    return TEX_HEAD + "\n".join(_latex(one, i) for i, one in enumerate(evaluations, 1))
+    return TEX_HEAD + "\n".join(
+        _latex(evaluation, i) for i, evaluation in enumerate(evaluations, 1)
+    )
 
 
 def escape_latex(text: str) -> str:
@@ -78,31 +80,31 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in text)
 
 
-def _line(evaluation: Evaluation, row: Row, found: LabelResult) -> tuple[object, ...]:
-    score, leaked, best = found.score, found.leakage, found.highest_score
-    floor, raw = best_floor(found), raw_beside(evaluation, found)
-    private = found.use == "private" and row.method is not None
-    said = verdict(row, found, void=evaluation.void) if private else None
+def _line(evaluation: Evaluation, row: Row, finding: LabelResult) -> tuple[object, ...]:
+    score, leaked, best = finding.score, finding.leakage, finding.highest_score
+    floor, raw = best_floor(finding), raw_beside(evaluation, finding)
+    private = finding.use == "private" and row.method is not None
+    label_verdict = verdict(row, finding, void=evaluation.void) if private else None
     return (
         *(evaluation.data, row.name, row.method, row.regions, row.runs),
-        *(found.label, found.use, found.metric, protocol_title(found, evaluation.held_out)),
+        *(finding.label, finding.use, finding.metric, protocol_title(finding, evaluation.held_out)),
         *(score.n, score.clusters),
-        *(score.value, score.low, score.high, highest_upper_end(row, found)),
+        *(score.value, score.low, score.high, highest_upper_end(row, finding)),
         *((None, None) if floor is None else (floor[1].value, floor[0])),
         *((None, None, None) if raw is None else (raw.value, raw.low, raw.high)),
         *((None, None, None) if leaked is None else (leaked.value, leaked.low, leaked.high)),
-        *(found.f_half, found.runs_sd),
-        *((None, None) if said is None else (said.word, said.why)),
-        *(found.strongest, found.highest or None),
+        *(finding.f_half, finding.runs_sd),
+        *((None, None) if label_verdict is None else (label_verdict.word, label_verdict.why)),
+        *(finding.strongest, finding.highest or None),
         *((None, None, None) if best is None else (best.value, best.low, best.high)),
     )
 
 
 def _unmeasured(evaluation: Evaluation, row: Row) -> tuple[object, ...]:
     """The line of a method that has no score of any label."""
-    said = row_verdict(row, main_columns(evaluation), void=evaluation.void)
+    worst = row_verdict(row, main_columns(evaluation), void=evaluation.void)
     known = {"data": evaluation.data, "video": row.name, "method": row.method}
-    known |= {"regions": row.regions, "verdict": said.word, "why": said.why}
+    known |= {"regions": row.regions, "verdict": worst.word, "why": worst.why}
     return tuple(known.get(column) for column in COLUMNS)
 
 
@@ -116,18 +118,19 @@ def _latex(evaluation: Evaluation, index: int) -> str:
     for row in evaluation.rows:
         cells = []
         for column in columns:
-            found = row.finding(column.label)
+            finding = row.finding(column.label)
             cells.append(
                 r"\textit{n/a}"
-                if found is None
-                else _cell(found.score, highest_upper_end(row, found)) + " void" * bool(found.void)
+                if finding is None
+                else _cell(finding.score, highest_upper_end(row, finding))
+                + " void" * bool(finding.void)
             )
-        said = (
+        word = (
             ""
             if row.method is None and row.findings
             else row_verdict(row, main_columns(evaluation), void=evaluation.void).word
         )
-        body.append([escape_latex(row.name), *cells, said])
+        body.append([escape_latex(row.name), *cells, word])
     label = re.sub(r"[^a-z0-9]+", "-", evaluation.data.lower()).strip("-") or "data"
     void = f" Void: {escape_latex(evaluation.void)}" if evaluation.void else ""
     lines = [

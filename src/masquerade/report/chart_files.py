@@ -48,7 +48,7 @@ def _with_style(chart: Markup, style: str) -> str:
     start, title, rest = str(chart).partition("<title>")
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', start)
     assert size
-    width, height = (float(one) + 2 * MARGIN for one in size.groups())
+    width, height = (float(length) + 2 * MARGIN for length in size.groups())
     box = f'viewBox="{-MARGIN} {-MARGIN} {width:g} {height:g}"'
     own = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
     start = start.replace(size[0], box).replace("<svg ", own, 1)

@@ -16,22 +16,22 @@ HOW = (
 
 
 def differences_markdown(
-    evaluation: Evaluation, found: Mapping[str, PairedScores], references: Sequence[str]
+    evaluation: Evaluation, paired: Mapping[str, PairedScores], references: Sequence[str]
 ) -> str:
     """Every line less each of the references, on the same clips, as Markdown.
 
     Args:
         evaluation: whose lines and main labels are compared.
-        found: the scores by label, as `evaluation.paired_comparison.paired_scores` gives them.
+        paired: the scores by label, as `evaluation.paired_comparison.paired_scores` gives them.
         references: names of lines; `raw` is raw video.
     """
-    columns = [one for one in headline_columns(evaluation) if one.label in found]
+    columns = [column for column in headline_columns(evaluation) if column.label in paired]
     names = [row.name for row in evaluation.rows if row.name != "raw"]
-    pairs = [(one, other) for one in names for other in references if one != other]
-    cells = [_column(evaluation, found[one.label], one.label, pairs) for one in columns]
+    pairs = [(name, reference) for name in names for reference in references if name != reference]
+    cells = [_column(evaluation, paired[column.label], column.label, pairs) for column in columns]
     body = [
-        [f"{one} less {other}", *line]
-        for (one, other), *line in zip(pairs, *cells, strict=True)
+        [f"{name} less {reference}", *line]
+        for (name, reference), *line in zip(pairs, *cells, strict=True)
         if any(line)
     ]
     head = ["", *headings(columns, evaluation.held_out)[1:]]
@@ -40,13 +40,13 @@ def differences_markdown(
 
 
 def _column(
-    evaluation: Evaluation, found: PairedScores, label: str, pairs: Sequence[tuple[str, str]]
+    evaluation: Evaluation, paired: PairedScores, label: str, pairs: Sequence[tuple[str, str]]
 ) -> list[str]:
     """Each pair's difference as -.21 [-.30, -.12]; nothing where a line has no score."""
-    scored = [pair for pair in pairs if set(pair) <= set(found.scores)]
-    gaps = dict(zip(scored, found.differences(scored), strict=True)) if scored else {}
+    scored = [pair for pair in pairs if set(pair) <= set(paired.scores)]
+    gaps = dict(zip(scored, paired.differences(scored), strict=True)) if scored else {}
     findings = {row.name: row.finding(label) for row in evaluation.rows}
-    void = {name for name, one in findings.items() if one is not None and one.void}
+    void = {name for name, finding in findings.items() if finding is not None and finding.void}
     return [
         _signed(gaps[pair]) + " void" * bool(void & set(pair)) if pair in gaps else ""
         for pair in pairs

@@ -52,7 +52,7 @@ def embed_clips(
         UsageError: a file is missing or of another type.
         VideoError: a video cannot be decoded.
     """
-    found: list[EmbeddedClip] = []
+    shown: list[EmbeddedClip] = []
     left_out: list[Clip] = []
     for clip in clips:
         kind = TYPES.get(clip.path.suffix.lower())
@@ -70,12 +70,12 @@ def embed_clips(
             left_out.append(clip)
             continue
         limit -= len(url) + len(poster)
-        found.append(EmbeddedClip(clip.name, clip.shows, url, is_video, poster))
-    return found, left_out
+        shown.append(EmbeddedClip(clip.name, clip.shows, url, is_video, poster))
+    return shown, left_out
 
 
 def _poster(path: Path) -> str:
     """A frame near the beginning: the first one of a frame difference is black."""
     with Reader(path, force_8bit=True) as reader:
-        frames = [one for one in islice(reader, POSTER) if isinstance(one, Frame)]
+        frames = [frame for frame in islice(reader, POSTER) if isinstance(frame, Frame)]
     return embedded(frames[-1].rgb()) if frames else ""

@@ -54,7 +54,7 @@ def place_labels(
     """
     taken = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
     crowd = [sum(math.dist(a, b) < 40 for b in points) for a in points]
-    found: dict[int, Place] = {}
+    places: dict[int, Place] = {}
     # who stands alone is placed first and keeps the nearest place; of a crowd the outer ones
     for index in sorted(range(len(points)), key=lambda i: (crowd[i], -points[i][1], points[i][0])):
         best: tuple[float, Place, Box] | None = None
@@ -67,9 +67,9 @@ def place_labels(
             if covered <= 0:
                 break
         assert best is not None
-        found[index] = best[1]
+        places[index] = best[1]
         taken.append(best[2])
-    return [found[index] for index in range(len(points))]
+    return [places[index] for index in range(len(points))]
 
 
 def _candidate(

@@ -21,8 +21,8 @@ def linked_clips(row: Row) -> LinkedClips | None:
     Its interval lies above a tenth of the way from a guess to always, the limit of `held`.
     """
     for name, probe in ((RANK, "clips"), (MULTI, "several clips of one person together")):
-        for one in row.reidentification:
-            rank, guess = one.scores.get(name), one.floors.get(name)
+        for result in row.reidentification:
+            rank, guess = result.scores.get(name), result.floors.get(name)
             if rank is None or rank.value is None or guess is None:
                 continue
             if exceeds_held_limit(rank, guess, 1.0):

@@ -29,28 +29,33 @@ def judged_controls(controls: Sequence[Control]) -> tuple[list[Control], list[Co
 
     Where one of the first fails, what rests on it is void; of the second, it is undecided at most.
     """
-    judged = [one for one in controls if one.passed is not None]
+    judged = [control for control in controls if control.passed is not None]
     together = ("positive", "negative")
-    alone = [one for one in judged if one.kind not in together]
-    return [one for one in judged if one.kind in together], alone
+    alone = [control for control in judged if control.kind not in together]
+    return [control for control in judged if control.kind in together], alone
 
 
-def highest_upper_end(row: Row, found: LabelResult) -> float | None:
+def highest_upper_end(row: Row, finding: LabelResult) -> float | None:
     """The highest upper end of all attackers that count.
 
     None for raw video, for the action, and where an end is unknown.
     """
-    ends = [one.test.high for one in found.attacks if one.counts]
-    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
+    ends = [attack.test.high for attack in finding.attacks if attack.counts]
+    if (
+        row.method is None
+        or finding.use != "private"
+        or finding.highest_score is None
+        or None in ends
+    ):
         return None
     return max((end for end in ends if end is not None), default=None)
 
 
-def protocol_title(found: LabelResult, held_out: str) -> str:
+def protocol_title(finding: LabelResult, held_out: str) -> str:
     """The test protocol of a finding as tables print it, such as `clips unseen`."""
-    if found.protocol == SAME and held_out in (TAKES, *NOT_OF_PEOPLE):
+    if finding.protocol == SAME and held_out in (TAKES, *NOT_OF_PEOPLE):
         return f"{SAME}, other {held_out}"
-    return found.protocol.replace("people", held_out)
+    return finding.protocol.replace("people", held_out)
 
 
 def all_columns(evaluation: Evaluation) -> list[LabelResult]:
@@ -60,7 +65,7 @@ def all_columns(evaluation: Evaluation) -> list[LabelResult]:
 
 def main_columns(evaluation: Evaluation) -> list[LabelResult]:
     """The columns of the table: of several binary attributes only their mean."""
-    found = all_columns(evaluation)
-    if not any(one.label == MEAN for one in found):
-        return found
-    return [one for one in found if one.metric != "AUROC" or one.label == MEAN]
+    columns = all_columns(evaluation)
+    if not any(column.label == MEAN for column in columns):
+        return columns
+    return [column for column in columns if column.metric != "AUROC" or column.label == MEAN]

@@ -20,13 +20,13 @@ def read_own_page(path: Path) -> str | None:
     if not path.exists():
         return None
     page = path.read_text("utf-8", "replace")  # one that somebody else wrote need not be in UTF-8
-    return page if any(one in page for one in OWN) else None
+    return page if any(mark in page for mark in OWN) else None
 
 
 def linked_files(page: str) -> set[str]:
     """The files of a page's folder, and of those below it, that the page links to."""
     links = {unquote(link) for link in re.findall(r'<a href="([^"#?:]+)"', page)}
-    return {one for one in links if not one.startswith("/") and ".." not in one.split("/")}
+    return {link for link in links if not link.startswith("/") and ".." not in link.split("/")}
 
 
 def linked_charts(page: str) -> set[str]:

@@ -34,40 +34,46 @@ class PrintedLine(NamedTuple):
     cells: tuple[PrintedCell, ...]
 
 
-def printed_lines(one: Beside) -> list[PrintedLine]:
+def printed_lines(beside: Beside) -> list[PrintedLine]:
     """The lines of a printed table, each of ours under the printed one of its name."""
-    table, ours = one.table, _joined(one.ours)
-    floors = list(dict.fromkeys(floor for mine in one.ours for floor in mine.floors))
+    table, ours = beside.table, _joined(beside.ours)
+    floors = list(dict.fromkeys(floor for scores in beside.ours for floor in scores.floors))
     beaten = beaten_by_guessing(table, more=floors)
-    reached = {(each.row, each.column): each.floors for each in beaten}
-    found = []
+    reached = {(cell.row, cell.column): cell.floors for cell in beaten}
+    lines = []
     for i, row in enumerate(table.rows):
         cells = []
         for j, (text, column) in enumerate(zip(row.printed, table.columns, strict=True)):
-            said = ""
+            reached_by = ""
             if reaching := reached.get((i, j)):
                 best, least = format_score(reaching[0].value, column), reaching[0]
-                said = f"{least.guess} scores {best} and knows {least.knows} of a video"
-            cells.append(PrintedCell(format_printed(text, column), said))
-        found.append(PrintedLine(row.name, row.note, False, tuple(cells)))
-        found += [_of_ours(*line, table) for line in ours if line[0] == row.name]
+                reached_by = f"{least.guess} scores {best} and knows {least.knows} of a video"
+            cells.append(PrintedCell(format_printed(text, column), reached_by))
+        lines.append(PrintedLine(row.name, row.note, False, tuple(cells)))
+        lines += [_of_ours(*line, table) for line in ours if line[0] == row.name]
     names = {row.name for row in table.rows}
-    return found + [_of_ours(*line, table) for line in ours if line[0] not in names]
+    return lines + [_of_ours(*line, table) for line in ours if line[0] not in names]
 
 
-def _joined(every: Sequence[OurScores]) -> list[tuple[str, dict[int, str], bool]]:
+def _joined(tables: Sequence[OurScores]) -> list[tuple[str, dict[int, str], bool]]:
     """Our lines as (row, cells, void): tables of other columns share one line for each row."""
-    found: list[tuple[str, dict[int, str], bool]] = []
-    for one in every:
-        for row, cells in one.cells.items():
-            void = one.void is not None
-            same = (mine for name, mine, other in found if (name, other) == (row, void))
-            free = next((mine for mine in same if mine.keys().isdisjoint(cells)), None)
+    lines: list[tuple[str, dict[int, str], bool]] = []
+    for table in tables:
+        for row, cells in table.cells.items():
+            void = table.void is not None
+            same = (
+                line_cells
+                for name, line_cells, line_void in lines
+                if (name, line_void) == (row, void)
+            )
+            free = next(
+                (line_cells for line_cells in same if line_cells.keys().isdisjoint(cells)), None
+            )
             if free is None:
-                found.append((row, dict(cells), void))
+                lines.append((row, dict(cells), void))
             else:
                 free.update(cells)
-    return found
+    return lines
 
 
 def _of_ours(name: str, cells: Mapping[int, str], void: bool, table: PublishedTable) -> PrintedLine:

@@ -39,16 +39,17 @@ def is_learned(row: Row) -> bool:
 
 def trade_off_labels(evaluation: Evaluation) -> list[LabelResult]:
     """The private labels of the headline that are drawn, who it is first."""
-    return [one for one in headline_columns(evaluation) if one.use == "private"][:DRAWN_LABELS]
+    private = [column for column in headline_columns(evaluation) if column.use == "private"]
+    return private[:DRAWN_LABELS]
 
 
-def axis_start(found: LabelResult, values: Iterable[float]) -> float:
+def axis_start(finding: LabelResult, values: Iterable[float]) -> float:
     """The left end of a private label's axis.
 
     .35 of AUROC, else 0, or left of the least value where that is lower.
     """
-    least = 0.35 if found.metric == "AUROC" else 0.0
-    return min([least, *(one - MARGIN for one in values)])
+    least = 0.35 if finding.metric == "AUROC" else 0.0
+    return min([least, *(value - MARGIN for value in values)])
 
 
 def trade_off_figure(
@@ -60,7 +61,7 @@ def trade_off_figure(
         evaluations: whose first labels of the headline are drawn.
         aims: for each evaluation values of labels that are wanted, drawn as green lines.
     """
-    drawn = [(one, trade_off_labels(one)) for one in evaluations]
+    drawn = [(evaluation, trade_off_labels(evaluation)) for evaluation in evaluations]
     columns = max(1, *(len(labels) for _, labels in drawn))
     layout = ConstrainedLayoutEngine(w_pad=BESIDE)
     figure = Figure(figsize=(6.5 * columns, 5.6 * len(drawn)), layout=layout)
@@ -78,7 +79,11 @@ def trade_off_figure(
                 heading = readable(f"{evaluation.data}{void_mark(evaluation)}")
                 axes.set_title(heading, fontsize=9, loc="left", color="#444444", parse_math=False)
     aim = "; green: the aim" if any(aims) else ""
-    trained = TRAINED if any(is_learned(row) for one in evaluations for row in one.rows) else ""
+    trained = (
+        TRAINED
+        if any(is_learned(row) for evaluation in evaluations for row in evaluation.rows)
+        else ""
+    )
     title = f"Action kept against what attackers read: {trained}{HOW_TO_READ}{aim}"
     figure.suptitle(textwrap.fill(title, TITLE_WIDTH * columns), fontsize=10)
     figure.canvas.draw()  # the layout decides where points come to lie
@@ -100,12 +105,12 @@ def _panel(
         if action is not None and private is not None and _spot(axes, row, action, private):
             points.append((private.score.value or 0.0, action.score.value or 0.0, row.name))
     guides = ((label, axes.axvline), (utility, axes.axhline))
-    for found, line in guides:
-        floor = floor_value(found)
+    for column, line in guides:
+        floor = floor_value(column)
         if floor is not None:
             line(floor, color="grey", linewidth=0.8, linestyle=":")
-        if found is not None and label.label in aims and found.label in aims:
-            line(aims[found.label], color=AIM, linewidth=0.8)
+        if column is not None and label.label in aims and column.label in aims:
+            line(aims[column.label], color=AIM, linewidth=0.8)
     whose = f"{label.label}, {label.metric}: {_held_out(label, evaluation)}"
     axes.set_xlabel(f"{whose} (less is better)", parse_math=False)
     if utility is not None:
@@ -129,9 +134,9 @@ def _scale_action(
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color="grey")
 
 
-def _held_out(found: LabelResult, evaluation: Evaluation) -> str:
+def _held_out(finding: LabelResult, evaluation: Evaluation) -> str:
     who = evaluation.held_out
-    if is_identity(found):
+    if is_identity(finding):
         return f"{'people' if who in (TAKES, *NOT_OF_PEOPLE) else who} in train, other clips"
     return f"{who} not in train"
 
@@ -171,9 +176,9 @@ def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
         sizes.append((box.width + 2, box.height))
     area = Box(axes.bbox.x0 + 2, axes.bbox.y0 + 2, figure.bbox.x1 - 2, axes.bbox.y1)
     area = area._replace(right=min(area.right, axes.bbox.x1 + BESIDE * figure.dpi))
-    found = place_labels(at, sizes, area, radius=5.0)
+    places = place_labels(at, sizes, area, radius=5.0)
     points_per_pixel = 72 / figure.dpi
-    for (x, y, name), (px, py), place in zip(points, at, found, strict=True):
+    for (x, y, name), (px, py), place in zip(points, at, places, strict=True):
         axes.annotate(
             name,
             (x, y),

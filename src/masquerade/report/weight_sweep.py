@@ -51,31 +51,31 @@ def weight_sweeps(evaluation: Evaluation, label: LabelResult) -> Iterator[Weight
         yield _sweep(evaluation, label, curves, _networks(evaluation, utility, label))
 
 
-def network_mean(row: Row, found: LabelResult) -> NetworkMean | None:
+def network_mean(row: Row, finding: LabelResult) -> NetworkMean | None:
     """The mean over networks that the paper prints of a label; None: none was asked for.
 
     Of the action it is that over networks of clips, of privacy over networks of single frames, if
     there are any, and as they attack after training on raw video alone, which those of raw video
     itself are that learned from published weights, if there are any, or from scratch.
     """
-    reads = ("clips",) if found.use == "utility" else ("stills", "clips")
+    reads = ("clips",) if finding.use == "utility" else ("stills", "clips")
     order = ("published", "scratch", *TRAINED) if row.method is None else TRAINED
     wanted = [(kind, family) for kind in reads for family in order]
-    means = {(one.reads, one.family): one for one in found.means}
+    means = {(mean.reads, mean.family): mean for mean in finding.means}
     return next((means[key] for key in wanted if key in means), None)
 
 
-def _strongest(row: Row, found: LabelResult) -> float | None:
-    return privacy_value(found) if found.use == "private" else found.score.value
+def _strongest(row: Row, finding: LabelResult) -> float | None:
+    return privacy_value(finding) if finding.use == "private" else finding.score.value
 
 
-def _mean(row: Row, found: LabelResult) -> float | None:
-    mean = network_mean(row, found)
+def _mean(row: Row, finding: LabelResult) -> float | None:
+    mean = network_mean(row, finding)
     if mean is None or mean.score.value is None:
         return None
     return (
-        at_least_chance(mean.score.value, found.metric)
-        if found.use == "private"
+        at_least_chance(mean.score.value, finding.metric)
+        if finding.use == "private"
         else mean.score.value
     )
 
@@ -93,9 +93,9 @@ def _curves(
         private, action = row.finding(label.label), row.finding(utility.label)
         if private is None or action is None or private.void or action.void:
             continue
-        kept, told = read(row, action), read(row, private)
-        if kept is not None and told is not None:
-            curves[row.name] = list(f_lambda_sweep(kept, told, steps=STEPS))
+        action_value, private_value = read(row, action), read(row, private)
+        if action_value is not None and private_value is not None:
+            curves[row.name] = list(f_lambda_sweep(action_value, private_value, steps=STEPS))
             methods += row.method is not None
     return curves if methods else {}
 
@@ -104,12 +104,12 @@ def _networks(evaluation: Evaluation, utility: LabelResult, label: LabelResult) 
     """Say how many networks are averaged, and whether they see clips or single frames."""
     counts = []
     for column, task in ((utility, "action"), (label, "privacy")):
-        one = next(
+        first_mean = next(
             mean
             for row in evaluation.rows
-            if (found := row.finding(column.label)) and (mean := network_mean(row, found))
+            if (finding := row.finding(column.label)) and (mean := network_mean(row, finding))
         )
-        counts.append(f"{len(one.networks)} of {READS[one.reads]} ({task})")
+        counts.append(f"{len(first_mean.networks)} of {READS[first_mean.reads]} ({task})")
     return f"the mean over networks: {' and '.join(counts)}"
 
 
