@@ -137,15 +137,15 @@ def cmap_of_columns(
                 for hits, total in counts(whole)
             ]
             return np.full(len(weights), mean_of_defined(np.stack(plain)))
-        each = (average_precision(y, s, undefined=undefined) for y, s in columns())
-        return mean_of_defined(np.stack([one.weighted(weights) for one in each]))
+        precisions = (average_precision(y, s, undefined=undefined) for y, s in columns())
+        return mean_of_defined(np.stack([precision.weighted(weights) for precision in precisions]))
 
     def left_out(codes: Ints) -> Floats:
-        each = [
+        areas = [
             precision_area(_others_above(hits), _others_above(total), undefined=undefined)
             for hits, total in counts(codes)
         ]
-        return mean_of_defined(np.stack(each))
+        return mean_of_defined(np.stack(areas))
 
     def counts(codes: Ints) -> Iterator[tuple[Floats, Floats]]:
         for y, s in columns():

@@ -73,9 +73,9 @@ class ActionPrior:
         `actions` are (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
         and 1 for several actions a clip, which then counts once for each of them.
         """
-        every, a = np.asarray(labels), np.asarray(actions)
-        same_length(every, a)
-        if not len(every):
+        all_labels, a = np.asarray(labels), np.asarray(actions)
+        same_length(all_labels, a)
+        if not len(all_labels):
             raise UsageError("A floor needs training labels to count; there are none.")
         clips: Any = slice(None)
         if a.ndim == 2:
@@ -85,8 +85,8 @@ class ActionPrior:
             names, codes = np.unique(a, return_inverse=True)
         counts = np.bincount(codes, minlength=len(names))[:, None]
         overall, rates = [], []
-        for first in range(0, every.shape[-1], _COLUMNS):
-            y = binary_labels(every[..., first : first + _COLUMNS], dimensions=2)
+        for first in range(0, all_labels.shape[-1], _COLUMNS):
+            y = binary_labels(all_labels[..., first : first + _COLUMNS], dimensions=2)
             overall.append(y.mean(axis=0))
             y = y[clips]
             unseen = y.mean(axis=0) if a.ndim == 2 and len(y) else overall[-1]
@@ -100,10 +100,11 @@ class ActionPrior:
         """The mean of priors that were counted on different clips of the same attributes."""
         if len(several) == 1:
             return several[0]
-        names = np.unique(np.concatenate([one.actions for one in several]))
-        rates = [one.scores(names) for one in several]  # the overall ones where it is not in train
-        overall = np.mean([one.overall for one in several], axis=0)
-        tuned = [one.thresholds for one in several if one.thresholds is not None]
+        names = np.unique(np.concatenate([prior.actions for prior in several]))
+        # the overall rates where an action is not in train
+        rates = [prior.scores(names) for prior in several]
+        overall = np.mean([prior.overall for prior in several], axis=0)
+        tuned = [prior.thresholds for prior in several if prior.thresholds is not None]
         thresholds = np.mean(tuned, axis=0) if len(tuned) == len(several) else None
         return cls(names, np.mean(rates, axis=0), overall, thresholds)
 
@@ -259,8 +260,8 @@ def class_floors(
         Floor("uniform guess", "top-1", 1 / size),
         Floor("coin at train rates", "top-1", float(train.mean(axis=0) @ test.mean(axis=0))),
     ]
-    majority, given = constant_scores(train, len(t)), prior.scores(test_actions)
-    for name, scores in (("train majority", majority), ("action prior", given)):
+    majority, by_action = constant_scores(train, len(t)), prior.scores(test_actions)
+    for name, scores in (("train majority", majority), ("action prior", by_action)):
         balanced = balanced_accuracy(t, scores.argmax(axis=1)).value
         rows.append(Floor(name, "top-1", top_k(t, scores).value))
         rows.append(Floor(name, "balanced accuracy", balanced))
@@ -400,8 +401,10 @@ def _f1(t: Floats, scores: Floats, threshold: Floats | float = 0.5) -> Floats:
 
 
 def _floor(name: str, metric: str, values: Floats, sd: float | None = None) -> Floor:
-    each = tuple(_defined(float(value)) for value in values)
-    return Floor(name, metric, _defined(float(mean_of_defined(values[:, None])[0])), each, sd)
+    per_attribute = tuple(_defined(float(value)) for value in values)
+    return Floor(
+        name, metric, _defined(float(mean_of_defined(values[:, None])[0])), per_attribute, sd
+    )
 
 
 def _defined(value: float) -> float | None:

@@ -150,7 +150,9 @@ def max_t_quantile(statistics: Sequence[Statistic], *, clusters: ArrayLike | Non
     each divided by the root of a chi-square with the statistic's own degrees of freedom. With one
     statistic it is about the quantile of Student's t. Draws are the same each time.
     """
-    defined = [one for one in statistics if one.n and not math.isnan(one.value)]
+    defined = [
+        statistic for statistic in statistics if statistic.n and not math.isnan(statistic.value)
+    ]
     if not defined or len(np.unique(cluster_numbers(defined[0].n, clusters))) < 2:
         return 0.0
     influence = jackknife(defined, clusters=clusters).influence
@@ -174,8 +176,14 @@ def max_t_quantile_of_runs(runs: Sequence[Sequence[Statistic]]) -> float:
     intervals at once may hold too rarely.
     """
     quantile = 0.0
-    for count in {len(each) for each in runs if len(each) > 1}:
-        values = np.array([[one.value for one in each] for each in runs if len(each) == count])
+    for count in {len(statistic_runs) for statistic_runs in runs if len(statistic_runs) > 1}:
+        values = np.array(
+            [
+                [run.value for run in statistic_runs]
+                for statistic_runs in runs
+                if len(statistic_runs) == count
+            ]
+        )
         apart = values - values.mean(axis=1, keepdims=True)  # (S, R)
         spread = np.sqrt((apart**2).sum(axis=1))
         varied = ~np.isnan(spread) & (spread > ROUNDING)
@@ -212,9 +220,9 @@ def variance_between_runs(
     already, is `shared` (the components of variance of Gallas 2006).
     """
     count = len(runs)
-    if count < 2 or any(math.isnan(one.value) for one in runs):
+    if count < 2 or any(math.isnan(run.value) for run in runs):
         return None
-    between = float(np.var([one.value for one in runs], ddof=1))
+    between = float(np.var([run.value for run in runs], ddof=1))
     influence = jackknife(list(runs), clusters=clusters).influence  # (R, G)
     own = influence - influence.mean(axis=0)
     groups = own.shape[1]
@@ -256,7 +264,7 @@ def bootstrap(
 def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None) -> Jackknife:
     """Jackknife statistics of the same videos, leaving out one labelled cluster at a time."""
     codes = _blocks(cluster_numbers(statistics[0].n, clusters))
-    left = np.stack([values_left_out(one, codes) for one in statistics])  # (S, G)
+    left = np.stack([values_left_out(statistic, codes) for statistic in statistics])  # (S, G)
     known = any_labelled(statistics)
     if known is not None:  # clusters without a label would look like many that agree
         left = left[:, np.unique(codes[known])]

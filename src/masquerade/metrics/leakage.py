@@ -124,24 +124,24 @@ def leakage(
     name = max(defined, key=lambda key: defined[key])
     floor = floors[name]
     s = score(strongest, clusters=clusters, between=between)
-    r, f = (score(one, clusters=clusters) for one in (raw, floor))
+    r, f = (score(statistic, clusters=clusters) for statistic in (raw, floor))
     verdict = protects(s, r, f)
-    found = None if verdict is None else _ends(strongest, raw, floor, s, clusters, between)
-    if found is None:
+    interval = None if verdict is None else _ends(strongest, raw, floor, s, clusters, between)
+    if interval is None:
         return Leakage(None, None, None, None, s, r, f, name)
-    low, high = found
-    for other in defined.keys() - {name}:
-        if _is_as_good(floors[other], floor, clusters):
-            ends = _ends(strongest, raw, floors[other], s, clusters, between)
+    low, high = interval
+    for other_name in defined.keys() - {name}:
+        if _is_as_good(floors[other_name], floor, clusters):
+            ends = _ends(strongest, raw, floors[other_name], s, clusters, between)
             high = high if ends is None else max(high, ends[1])
     value = normalised(strongest.value, raw.value, floor.value)
     return Leakage(value, max(0.0, low), max(0.0, high), verdict, s, r, f, name)
 
 
-def _is_as_good(other: Statistic, best: Statistic, clusters: ArrayLike | None) -> bool:
+def _is_as_good(floor: Statistic, best: Statistic, clusters: ArrayLike | None) -> bool:
     """Whether a trivial attacker is not surely worse than the best one on these videos."""
-    error, t = jackknife([best, other], clusters=clusters).error([1.0, -1.0])
-    return best.value - other.value <= t * error
+    error, t = jackknife([best, floor], clusters=clusters).error([1.0, -1.0])
+    return best.value - floor.value <= t * error
 
 
 def _ends(
@@ -178,14 +178,14 @@ def _widened_by_own_interval(
     squares. Where the score is that of raw video or of the guess, clip by clip, the leakage is
     known exactly.
     """
-    strongest, raw, floor = (one.value for one in statistics)
+    strongest, raw, floor = (statistic.value for statistic in statistics)
     jack = jackknife(statistics, clusters=clusters)
     error, t = jack.error([1.0, 0.0, 0.0])
-    if error > ROUNDING >= min(jack.error(one)[0] for one in ([1, -1, 0], [1, 0, -1])):
+    if error > ROUNDING >= min(jack.error(contrast)[0] for contrast in ([1, -1, 0], [1, 0, -1])):
         return ends
     span = raw - floor
     value = (strongest - floor) / span
-    below, above = (math.sqrt(max(0.0, one**2 - (t * error) ** 2)) / span for one in margins)
+    below, above = (math.sqrt(max(0.0, margin**2 - (t * error) ** 2)) / span for margin in margins)
     return value - math.hypot(value - ends[0], below), value + math.hypot(ends[1] - value, above)
 
 

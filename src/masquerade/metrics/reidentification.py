@@ -57,8 +57,10 @@ def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     scored = np.any(t, axis=1)
     values = np.zeros(len(t))
     for i in np.flatnonzero(scored):
-        kept = s[i] > -np.inf
-        values[i] = average_precision(t[i, kept] * 1.0, s[i, kept], undefined="sklearn").value
+        compared = s[i] > -np.inf
+        values[i] = average_precision(
+            t[i, compared] * 1.0, s[i, compared], undefined="sklearn"
+        ).value
     return _mean_over_probes(values, scored)
 
 
@@ -68,8 +70,8 @@ def shuffled_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     It lies above that of a constant similarity, whose ties are one group; see `floors.random_ap`.
     """
     t, s = _pairs(truth, similarity)
-    right, every = t.sum(axis=1), (s > -np.inf).sum(axis=1)
-    return _mean_over_probes(random_ap(right, every), right > 0)
+    right, entries = t.sum(axis=1), (s > -np.inf).sum(axis=1)
+    return _mean_over_probes(random_ap(right, entries), right > 0)
 
 
 def known_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
@@ -102,11 +104,11 @@ def identification_rate(
         w = weights[:, order]
         alarms = _shares(np.cumsum(w * unknown, axis=1)[:, ends])
         total = (w * (1 - unknown)).sum(axis=1, keepdims=True)
-        found = np.cumsum(w * right, axis=1)[:, ends]
-        found = np.hstack(
-            [np.zeros((len(w), 1)), ratio(found, np.broadcast_to(total, found.shape))]
+        rates = np.cumsum(w * right, axis=1)[:, ends]
+        rates = np.hstack(
+            [np.zeros((len(w), 1)), ratio(rates, np.broadcast_to(total, rates.shape))]
         )
-        values = [np.interp(false_alarms, *curve) for curve in zip(alarms, found, strict=True)]
+        values = [np.interp(false_alarms, *curve) for curve in zip(alarms, rates, strict=True)]
         return np.where(np.isnan(alarms[:, -1]), np.nan, values)
 
     return Statistic(len(t), weighted, rarest=known if known.sum() <= len(t) / 2 else ~known)

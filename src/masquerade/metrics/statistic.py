@@ -72,8 +72,8 @@ def average(parts: Sequence[Statistic]) -> Statistic:
         return mean_of_defined(np.stack([part.weighted(weights) for part in parts]))  # (B,)
 
     def left_out(codes: Ints) -> Floats:
-        each = [values_left_out(part, codes) for part in parts]
-        return mean_of_defined(np.stack(each))
+        values = [values_left_out(part, codes) for part in parts]
+        return mean_of_defined(np.stack(values))
 
     low, high = min(p.low for p in parts), max(p.high for p in parts)
     rare = [p.rarest for p in parts if p.rarest is not None and p.rarest.any()]
