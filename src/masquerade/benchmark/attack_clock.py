@@ -68,7 +68,9 @@ class AttackClock:
     def begin(self, table: TableWork) -> None:
         """The attacks of a table begin; its lines may be others than were planned."""
         if self.works is not None:
-            self.works = [table if one.name == table.name else one for one in self.works]
+            self.works = [
+                table if planned.name == table.name else planned for planned in self.works
+            ]
         self._table, self._step = table, None
         self._began, self._counted = self.now(), 0.0
 
@@ -115,10 +117,10 @@ class AttackClock:
                 continue
             for line in table.lines:
                 for kind, many in self._left_of(table, line):
-                    each = self._rate(kind) if many else 0.0
-                    if each is None:
+                    rate = self._rate(kind) if many else 0.0
+                    if rate is None:
                         return TimeLeft(None)
-                    seconds += many * each
+                    seconds += many * rate
             scoring = self.durations.mean(_score(table))
             scored = scored and scoring is not None
             rest = (scoring or 0.0) * len(table.lines)
@@ -143,23 +145,29 @@ class AttackClock:
             return seconds / many
         known = self.durations.mean(kind)
         if known is None and kind.startswith("anonymize "):
-            others = [one for one in self.durations.seconds if one.startswith("anonymize ")]
-            others += [one for one in self._rates if one.startswith("anonymize ")]
-            means = [self._rate(one) for one in dict.fromkeys(others)]
-            found = [one for one in means if one is not None]
-            return sum(found) / len(found) if found else None
+            other_kinds = [
+                other_kind
+                for other_kind in self.durations.seconds
+                if other_kind.startswith("anonymize ")
+            ]
+            other_kinds += [
+                other_kind for other_kind in self._rates if other_kind.startswith("anonymize ")
+            ]
+            means = [self._rate(other_kind) for other_kind in dict.fromkeys(other_kinds)]
+            measured = [mean for mean in means if mean is not None]
+            return sum(measured) / len(measured) if measured else None
         return known
 
     def _line_of(self, what: str) -> tuple[LineWork | None, str]:
         """The line that a step is of, and what it does there."""
-        found: tuple[LineWork | None, str] = None, what
+        best: tuple[LineWork | None, str] = None, what
         for line in () if self._table is None else self._table.lines:
             for name, control in ((line.name, ""), (f"{line.name}, labels shuffled", "control, ")):
                 doing = control + what.removeprefix(f"{name}: ")
-                if what.startswith(f"{name}: ") and len(doing) < len(found[1]) + len(control):
-                    found = line, doing
+                if what.startswith(f"{name}: ") and len(doing) < len(best[1]) + len(control):
+                    best = line, doing
         # of restored clips nothing is kept: it is done again each time
-        return (None, what) if found[1] == RESTORING else found
+        return (None, what) if best[1] == RESTORING else best
 
     def _begin_step(self, line: LineWork, doing: str, lacking: int, done: int) -> None:
         """What comes before a step is over; what of it was there already is done."""
@@ -167,11 +175,11 @@ class AttackClock:
         lines, spent = self._table.lines, self.spent.of(line.key)
         if doing in (ANONYMIZING, READING):  # raw video, the first line, is read after all others
             before = lines[1:] if doing == READING else lines[1 : lines.index(line)]
-            self._anonymized |= {one.key for one in before}
+            self._anonymized |= {work.key for work in before}
             spent.videos = min(spent.videos, max(0, line.videos - lacking))
             return
-        self._anonymized |= {one.key for one in lines}
-        self._over |= {one.key for one in lines[: lines.index(line)]}
+        self._anonymized |= {work.key for work in lines}
+        self._over |= {work.key for work in lines[: lines.index(line)]}
         if doing == line.fitting:
             spent.fits = min(spent.fits, max(0, line.fits - lacking))
             self._note_fits(line, done)

@@ -56,7 +56,7 @@ class LocalCommands:
         with self._lock:
             if self._stopped:
                 return None
-            gpu = min(self.gpus, key=lambda one: self._used[one], default=None)
+            gpu = min(self.gpus, key=lambda name: self._used[name], default=None)
             process = _start(words, log, threads, os.getcwd(), gpu)
             self._running.append(process)
             self._used[gpu or ""] += 1
@@ -118,8 +118,8 @@ class RayCommands:
 
     def _most_cores(self) -> int:
         """The cores of the machine that has most of them: a task that asks for more never runs."""
-        alive = [one["Resources"] for one in self.ray.nodes() if one["Alive"]]
-        return max((int(one.get("CPU", 0)) for one in alive), default=0)
+        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return max((int(resources.get("CPU", 0)) for resources in alive), default=0)
 
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
         """Run `masquerade` as a task on the cluster; see `Commands.run`."""
@@ -146,8 +146,8 @@ class RayCommands:
         with self._lock:
             self._stopped = True
             running = list(self._running)
-        for one in running:
-            self.ray.cancel(one)
+        for task in running:
+            self.ray.cancel(task)
         if running:
             self.ray.wait(running, num_returns=len(running), timeout=ENDED_AFTER)
 
@@ -172,8 +172,8 @@ def reason_in(printed: str) -> str:
     if not any(line.startswith("For full helptext") for line in lines):
         return lines[-1].removeprefix("masquerade: ") if lines else ""
     under = dropwhile(lambda line: not line.startswith(("╭", "---")), lines)
-    said = takewhile(lambda line: line.strip("─-"), islice(under, 1, None))
-    return f"{' '.join(said).rstrip('.')}."
+    message = takewhile(lambda line: line.strip("─-"), islice(under, 1, None))
+    return f"{' '.join(message).rstrip('.')}."
 
 
 def visible_gpus(device: str) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def visible_gpus(device: str) -> tuple[str, ...]:
     if chosen.type != "cuda" or chosen.index is not None:
         return ()
     count = torch.cuda.device_count()
-    named = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return tuple(named[:count]) if named else tuple(map(str, range(count)))
 
 
@@ -198,13 +198,13 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "masquerade", *words],
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env=os.environ
             | {"OMP_NUM_THREADS": str(threads)}
             | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}),

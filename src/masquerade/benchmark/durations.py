@@ -59,7 +59,7 @@ class Durations:
         with suppress(TypeError, ValueError):
             plain = _read(self.path)
             self.seconds = {
-                kind: [_measured(one) for one in known] for kind, known in plain.items()
+                kind: [_measured(value) for value in known] for kind, known in plain.items()
             }
 
     def add(self, kind: str, seconds: float) -> None:
@@ -71,7 +71,7 @@ class Durations:
 
     def put(self, seconds: Mapping[str, float]) -> None:
         """Record how many seconds one of each kind takes, in place of what was known."""
-        self.seconds |= {kind: [_rounded(one)] for kind, one in seconds.items()}
+        self.seconds |= {kind: [_rounded(value)] for kind, value in seconds.items()}
         _write(self.path, self.seconds)
 
     def mean(self, kind: str) -> float | None:
@@ -82,12 +82,12 @@ class Durations:
     def left(self, jobs: Sequence[OpenJob], *, side_by_side: int) -> float | None:
         """Seconds until jobs are done; None: it is not known yet how long one of them takes."""
         left = [self.left_of(job, jobs) for job in jobs]
-        known = [one for one in left if one is not None]
+        known = [seconds for seconds in left if seconds is not None]
         if len(known) < len(left):
             return None
         return max(sum(known) / side_by_side, *known, 0.0)
 
-    def left_of(self, job: OpenJob, others: Sequence[OpenJob] = ()) -> float | None:
+    def left_of(self, job: OpenJob, other_jobs: Sequence[OpenJob] = ()) -> float | None:
         """Seconds until a job is done; None: they are not known yet.
 
         They follow from jobs of its kind that are done or, as long as none is, from its own steps
@@ -97,9 +97,13 @@ class Durations:
         """
         mean = self.mean(job.kind)
         if mean is None:
-            like = [one for one in others if one.kind == job.kind and one.left is not None]
-            each = [one.spent + (one.left or 0.0) for one in like]
-            mean = sum(each) / len(each) if each else None
+            like = [
+                other_job
+                for other_job in other_jobs
+                if other_job.kind == job.kind and other_job.left is not None
+            ]
+            totals = [other_job.spent + (other_job.left or 0.0) for other_job in like]
+            mean = sum(totals) / len(totals) if totals else None
         if job.left is None:
             return None if mean is None else max(0.0, mean - job.spent)
         if mean is None or mean <= job.spent:
@@ -126,7 +130,7 @@ class SpentTimes:
     def __post_init__(self) -> None:
         with suppress(TypeError, ValueError):
             plain = _read(self.path)
-            self.each = {name: _spent(**one) for name, one in plain.items()}
+            self.each = {name: _spent(**numbers) for name, numbers in plain.items()}
 
     def of(self, name: str) -> Spent:
         """What was spent on a piece of work; of one that was not begun, nothing."""
@@ -138,8 +142,8 @@ class SpentTimes:
 
     def save(self) -> None:
         """Write the file."""
-        kept = {name: asdict(one) for name, one in self.each.items() if one != Spent()}
-        _write(self.path, kept)
+        plain = {name: asdict(spent) for name, spent in self.each.items() if spent != Spent()}
+        _write(self.path, plain)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -151,11 +155,11 @@ def _read(path: Path) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _measured(one: float) -> float:
+def _measured(value: float) -> float:
     """Return a number that is finite and not negative; of another raise ValueError."""
-    if not (math.isfinite(one) and one >= 0):
-        raise ValueError(f"{one} was not measured")
-    return one
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{value} was not measured")
+    return value
 
 
 def _spent(*, seconds: float, videos: int, fits: int) -> Spent:

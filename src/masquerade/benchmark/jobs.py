@@ -129,8 +129,8 @@ class Places:
         source = suite.data[name]
         if source.manifest is None:
             words = shlex.split(source.draw or source.convert or "")
-            others = named_data(suite, source.convert or "")
-            known = [words, *(self.data_digest(suite, other) for other in others)]
+            needed_data = named_data(suite, source.convert or "")
+            known = [words, *(self.data_digest(suite, needed_name) for needed_name in needed_data)]
             made_by = (DRAWING_CODE,) if source.draw is not None else CONVERSION_CODE
             known.append(code_digest(*made_by))
             if source.convert is not None:
@@ -194,14 +194,17 @@ class Places:
         if self._starts_from_image(row):
             known.append(self._image_digest)
         if row.start is not None:
-            other, first = first_of(suite, row.start)
-            known += [self._digest(suite, other, first), cut_of(other, other.folds)]
+            start_table, start_row = first_of(suite, row.start)
+            known += [
+                self._digest(suite, start_table, start_row),
+                cut_of(start_table, start_table.folds),
+            ]
         return short_digest(known)
 
     def start_words(self, row: SuiteRow) -> tuple[str, ...]:
         """The flags of a training that starts from the image weights."""
-        given = ("--image-weights", str(self.image_weights))
-        return given if self._starts_from_image(row) else ()
+        words = ("--image-weights", str(self.image_weights))
+        return words if self._starts_from_image(row) else ()
 
     def _starts_from_image(self, row: SuiteRow) -> bool:
         words = shlex.split(row.train or "")
@@ -233,26 +236,26 @@ class MissingData:
 
 def with_needed(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
     """Datasets and those that they are made with, as by `--without {NAME}`, which come first."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for name in wanted:
-        others = named_data(suite, suite.data[name].convert or "")
-        found |= dict.fromkeys([*with_needed(suite, others), name])
-    return tuple(found)
+        inputs = named_data(suite, suite.data[name].convert or "")
+        names |= dict.fromkeys([*with_needed(suite, inputs), name])
+    return tuple(names)
 
 
 def lacking_data(suite: Suite, places: Places, wanted: Sequence[str]) -> tuple[MissingData, ...]:
     """What is not there of the files that datasets need; of one that is made already, nothing."""
-    found = []
+    lacking = []
     for name in with_needed(suite, wanted):
         source, manifest = suite.data[name], places.whole(suite, name)
-        needed = [places.given / one for one in source.needs]
+        needed = [places.given / path for path in source.needs]
         if source.manifest is not None:
             needed.append(manifest)
         elif manifest.exists():
             continue
         paths = tuple(path for path in needed if not path.exists())
-        found += [MissingData(data=name, paths=paths, about=source.about)] if paths else []
-    return tuple(found)
+        lacking += [MissingData(data=name, paths=paths, about=source.about)] if paths else []
+    return tuple(lacking)
 
 
 def data_jobs(suite: Suite, places: Places, wanted: Sequence[str]) -> list[Job]:
@@ -267,9 +270,11 @@ def data_jobs(suite: Suite, places: Places, wanted: Sequence[str]) -> list[Job]:
             words = ("data", "mimes", str(manifest.parent), *source.words(places.given))
         else:
             text = source.convert or ""
-            for other in named_data(suite, text):
-                after += [_making(other)] if suite.data[other].manifest is None else []
-                text = text.replace(f"{{{other}}}", shlex.quote(str(places.whole(suite, other))))
+            for input_name in named_data(suite, text):
+                after += [_making(input_name)] if suite.data[input_name].manifest is None else []
+                text = text.replace(
+                    f"{{{input_name}}}", shlex.quote(str(places.whole(suite, input_name)))
+                )
             words = ("data", "convert", *split_words(text, places.given), "-o", str(manifest))
         jobs.append(
             Job(
@@ -291,11 +296,11 @@ def check_lacking(lacking: Sequence[MissingData]) -> None:
         UsageError: the message says which, and where they come from.
     """
     if lacking:
-        one, more = lacking[0], len(lacking) - 1
-        others = f" {more} more datasets lack files; --list says which." if more else ""
+        first, more = lacking[0], len(lacking) - 1
+        hint = f" {more} more datasets lack files; --list says which." if more else ""
         raise UsageError(
-            f"{one.data} needs {', '.join(map(str, one.paths))}, which is not there: give its "
-            f"folder by --data. {one.about}{others}".rstrip()
+            f"{first.data} needs {', '.join(map(str, first.paths))}, which is not there: give its "
+            f"folder by --data. {first.about}{hint}".rstrip()
         )
 
 
@@ -343,12 +348,13 @@ def _training_job(
     named = dict.fromkeys([data, *named_data(suite, train)])
     after = [_making(name) for name in named]
     if row.start is not None:
-        other, first = first_of(suite, row.start)
-        cut = cut_of(other, other.folds)
-        same = other.learned == data and cut == run.folds  # without the clips of the same fold
+        start_table, start_row = first_of(suite, row.start)
+        cut = cut_of(start_table, start_table.folds)
+        # whether it learned without the clips of the same fold
+        same = start_table.learned == data and cut == run.folds
         begun = TrainingRun(run.seed, run.fold if same else 0, cut)
-        words += ("--start", str(places.run(suite, other, first, begun)))
-        after.append(_training(suite, other, first, begun))
+        words += ("--start", str(places.run(suite, start_table, start_row, begun)))
+        after.append(_training(suite, start_table, start_row, begun))
     return Job(
         name=_training(suite, table, row, run),
         kind=f"train {train} on {data}",
@@ -429,8 +435,9 @@ class JobRunner:
             left = self.durations.left(unfinished, side_by_side=self.workers)
             until = ""
             if left is None:
-                each = [self.durations.left_of(job, at_work) for job in at_work]
-                left, until = min((one for one in each if one is not None), default=None), NEXT
+                times = [self.durations.left_of(job, at_work) for job in at_work]
+                left = min((seconds for seconds in times if seconds is not None), default=None)
+                until = NEXT
             total = len(jobs) + len(others)
             self.report(what, total - len(unfinished), total, TimeLeft(left, until))
 
@@ -443,7 +450,7 @@ class JobRunner:
                         if failed:
                             self.failures[waiting.pop(job.name).name] = f"{failed[0]} failed."
                             continue
-                        undone = {*waiting, *(one.name for one, _ in running.values())}
+                        undone = {*waiting, *(active.name for active, _ in running.values())}
                         if len(running) < self.workers and undone.isdisjoint(job.after):
                             shared = self._share_time(running, shared)
                             if not job.done.parent.exists():  # else what was stopped goes on
@@ -454,9 +461,9 @@ class JobRunner:
                         continue
                     done = wait(running, timeout=TOLD_EVERY, return_when=FIRST_COMPLETED).done
                     shared = self._share_time(running, shared)
-                    for one in done:
-                        job, _ = running.pop(one)
-                        if (why := one.result()) is not None:
+                    for finished in done:
+                        job, _ = running.pop(finished)
+                        if (why := finished.result()) is not None:
                             self.failures[job.name] = why
                         tell(job.name)
                     if not done:
@@ -491,7 +498,7 @@ class JobRunner:
                 self.durations.add(job.kind, time.monotonic() - began)
             return None
         try:
-            said = reason_in(job.log.read_text("utf-8", "replace"))
+            reason = reason_in(job.log.read_text("utf-8", "replace"))
         except OSError:  # a machine of a cluster that lacks the folder begins no log either
             return "it left no log: do all machines see this folder, and that of -o?"
-        return said or f"it ended with {code} and said nothing."
+        return reason or f"it ended with {code} and said nothing."

@@ -73,8 +73,8 @@ class Source:
     @property
     def about(self) -> str:
         """Where the files come from and what may be done with them, in sentences."""
-        said = f"It comes from {self.origin.removesuffix('.')}." if self.origin else ""
-        return f"{said} {self.licence}".strip()
+        origin = f"It comes from {self.origin.removesuffix('.')}." if self.origin else ""
+        return f"{origin} {self.licence}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +142,8 @@ class SuiteTable:
     @property
     def attacked(self) -> tuple[str, ...]:
         """The datasets that its methods are attacked on."""
-        each = (self.data, self.private_data, self.score_on)
-        return tuple(name for name in each if name is not None)
+        names = (self.data, self.private_data, self.score_on)
+        return tuple(name for name in names if name is not None)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class Suite:
 
     def table(self, name: str) -> SuiteTable:
         """A table by its name."""
-        return next(one for one in self.tables if one.name == name)
+        return next(table for table in self.tables if table.name == name)
 
 
 def suite_names() -> tuple[str, ...]:
@@ -208,17 +208,17 @@ def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
         where = f"table {table.get('name', '')}"
         rows = tuple(_as(SuiteRow, row, name, where) for row in _list(table, "rows", name))
         ablations = tuple(
-            _as(Ablation, one, name, where) for one in _list(table, "ablations", name)
+            _as(Ablation, ablation, name, where) for ablation in _list(table, "ablations", name)
         )
         lines = tuple(
-            _as(NetworkLine, one, name, where) for one in _list(table, "network_lines", name)
+            _as(NetworkLine, line, name, where) for line in _list(table, "network_lines", name)
         )
-        given = {**table, "rows": rows, "ablations": ablations, "network_lines": lines}
-        tables.append(_as(SuiteTable, given, name, where))
+        record = {**table, "rows": rows, "ablations": ablations, "network_lines": lines}
+        tables.append(_as(SuiteTable, record, name, where))
     sources = plain.get("data", {})
     if not isinstance(sources, Mapping):
         raise UsageError(f"{name}: data is to be tables, as [data.mimes].")
-    data = {key: _source(one, name, f"data {key}") for key, one in sources.items()}
+    data = {key: _source(source, name, f"data {key}") for key, source in sources.items()}
     suite = _as(Suite, {**plain, "data": data, "tables": tuple(tables), "name": name}, name, "it")
     _check(suite)
     return replace(suite, tables=tuple(map(_with_raw, suite.tables)))
@@ -229,10 +229,12 @@ def _with_raw(table: SuiteTable) -> SuiteTable:
     named = {row.name: "raw" for row in table.rows if row.raw}
     return replace(
         table,
-        compared_with=tuple(dict.fromkeys(named.get(one, one) for one in table.compared_with)),
+        compared_with=tuple(dict.fromkeys(named.get(name, name) for name in table.compared_with)),
         ablations=tuple(
-            replace(one, rows={value: named.get(row, row) for value, row in one.rows.items()})
-            for one in table.ablations
+            replace(
+                ablation, rows={value: named.get(row, row) for value, row in ablation.rows.items()}
+            )
+            for ablation in table.ablations
         ),
     )
 
@@ -298,7 +300,9 @@ def _check_table(suite: Suite, table: SuiteTable, fail: Fail) -> None:
         if data not in suite.data:
             fail(f"table {table.name} is of {data}, which is not in its data.")
     if table.published is not None:
-        printed = dict.fromkeys(one.dataset for one in load_published(table.published).columns)
+        printed = dict.fromkeys(
+            column.dataset for column in load_published(table.published).columns
+        )
         scored = table.attacked if table.score_on is None else (table.score_on,)
         if all(suite.data[name].dataset not in printed for name in scored):
             fail(
@@ -312,9 +316,9 @@ def _check_table(suite: Suite, table: SuiteTable, fail: Fail) -> None:
     rows = [row.name for row in table.rows]
     if not rows or len(set(rows)) < len(rows):
         fail(f"table {table.name} is to have rows, each of another name.")
-    for other in table.compared_with:
-        if other not in ("raw", *rows):
-            fail(f"table {table.name} is compared with {other}, which is none of its rows.")
+    for reference in table.compared_with:
+        if reference not in ("raw", *rows):
+            fail(f"table {table.name} is compared with {reference}, which is none of its rows.")
     for line in table.network_lines:
         if line.row not in rows:
             fail(f"line {line.name} of {table.name} is of {line.row}, which is none of its rows.")
@@ -390,16 +394,16 @@ def _check_seen(suite: Suite, fail: Fail) -> None:
         for row in table.rows:
             start, each_fold = row.start, cut_of(table, cut) == cut
             while start is not None:
-                other, begun = first_of(suite, start)
-                like = cut_of(other, other.folds) == cut
-                each_fold = each_fold and like and other.learned == table.learned
-                if other.learned in table.attacked and not (each_fold if cut else like):
+                start_table, start_row = first_of(suite, start)
+                like = cut_of(start_table, start_table.folds) == cut
+                each_fold = each_fold and like and start_table.learned == table.learned
+                if start_table.learned in table.attacked and not (each_fold if cut else like):
                     fail(
                         f"row {row.name} of {table.name} starts from {start}, which learned from "
-                        f"clips of {other.learned} that {table.name} is tested on: give both "
+                        f"clips of {start_table.learned} that {table.name} is tested on: give both "
                         "tables the same data and --folds."
                     )
-                start = begun.start
+                start = start_row.start
 
 
 def cut_of(table: SuiteTable, folds: int) -> int:
@@ -424,17 +428,17 @@ def _is_no_name(name: str) -> bool:
 
 def _check_words(suite: Suite, fail: Fail) -> None:
     """Refuse quotes that are not closed, empty commands, and flags that the benchmark sets."""
-    given = [("convert", f"data {key}", one.convert) for key, one in suite.data.items()]
-    given += [("draw", f"data {key}", one.draw) for key, one in suite.data.items()]
+    commands = [("convert", f"data {key}", source.convert) for key, source in suite.data.items()]
+    commands += [("draw", f"data {key}", source.draw) for key, source in suite.data.items()]
     for table in suite.tables:
-        given.append(("table", f"table {table.name}", table.evaluate))
+        commands.append(("table", f"table {table.name}", table.evaluate))
         for row in table.rows:
             where = f"row {row.name} of {table.name}"
-            given += [("method", where, row.method), ("train", where, row.train)]
-            given.append(("evaluate", where, row.evaluate))
+            commands += [("method", where, row.method), ("train", where, row.train)]
+            commands.append(("evaluate", where, row.evaluate))
             if row.start is not None and "--start" in (row.train or ""):
                 fail(f"{where} has a start: leave --start out of its train.")
-    for kind, where, text in given:
+    for kind, where, text in commands:
         key = "evaluate" if kind == "table" else kind
         try:
             words = shlex.split(text or "")
@@ -486,26 +490,28 @@ def split_words(words: str, folder: Path) -> tuple[str, ...]:
 
 
 def _list(plain: Mapping[str, Any], key: str, name: str) -> Sequence[Mapping[str, Any]]:
-    found = plain.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    tables = plain.get(key, [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         raise UsageError(f"{name}: {key} is to be a list of tables, as [[{key}]].")
-    return found
+    return tables
 
 
 def _as(kind: type[T], plain: Mapping[str, Any], name: str, where: str) -> T:
     """A dataclass from a TOML table; keys that it lacks, and values of other types, are refused."""
     hints = get_type_hints(kind)
-    every = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    known_fields = {known_field.name: known_field for known_field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(plain, Mapping):
         raise UsageError(f"{name}: {where} is to be a table of keys and values.")
     for key in plain:
-        if key not in every:
-            raise UsageError(f"{name}: {where} has no key {key!r}; choose of {', '.join(every)}.")
-    for key, one in every.items():
-        needed = one.default is MISSING and one.default_factory is MISSING
+        if key not in known_fields:
+            raise UsageError(
+                f"{name}: {where} has no key {key!r}; choose of {', '.join(known_fields)}."
+            )
+    for key, known_field in known_fields.items():
+        needed = known_field.default is MISSING and known_field.default_factory is MISSING
         if needed and key not in plain:
             raise UsageError(f"{name}: {where} lacks its {key}.")
-    given = {}
+    values = {}
     for key, value in plain.items():
         several = get_origin(hints[key]) is tuple
         if several and isinstance(value, list):
@@ -518,5 +524,5 @@ def _as(kind: type[T], plain: Mapping[str, Any], name: str, where: str) -> T:
             raise UsageError(f"{name}: {key} of {where} is to be text.")
         if hints[key] is bool and not isinstance(value, bool):
             raise UsageError(f"{name}: {key} of {where} is to be true or false.")
-        given[key] = value
-    return kind(**given)
+        values[key] = value
+    return kind(**values)

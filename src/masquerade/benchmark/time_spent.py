@@ -59,8 +59,8 @@ def time_spent(
     """
 
     def of(jobs: Sequence[Job]) -> float | None:
-        each = {job.done: spent.of_job(job.done).seconds for job in jobs}
-        return sum(each.values()) if all(each.values()) else None
+        seconds = {job.done: spent.of_job(job.done).seconds for job in jobs}
+        return sum(seconds.values()) if all(seconds.values()) else None
 
     return TimeSpent(
         rows=tuple(

@@ -39,18 +39,20 @@ def small_suite(suite: Suite) -> Suite:
         name: source if source.draw is None else replace(source, draw=_at_most(source.draw, DRAWN))
         for name, source in suite.data.items()
     }
-    tables = tuple(replace(one, evaluate=_at_most(one.evaluate, FOLDS)) for one in suite.tables)
+    tables = tuple(
+        replace(table, evaluate=_at_most(table.evaluate, FOLDS)) for table in suite.tables
+    )
     return replace(suite, data=drawn, tables=tables)
 
 
 def _at_most(words: str, most: Mapping[str, int]) -> str:
     """Lower the numbers of some flags to at most these, and add the flags that are not there."""
     for flag, limit in most.items():
-        given = re.search(rf"{flag}[ =]+(\d+)", words)
-        if given is None:
+        match = re.search(rf"{flag}[ =]+(\d+)", words)
+        if match is None:
             words = f"{words} {flag} {limit}"
-        elif int(given[1]) > limit:
-            words = f"{words[: given.start(1)]}{limit}{words[given.end(1) :]}"
+        elif int(match[1]) > limit:
+            words = f"{words[: match.start(1)]}{limit}{words[match.end(1) :]}"
     return words
 
 
@@ -64,18 +66,20 @@ def attacked_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ..
     return _instead(words, ATTACKS, without=LARGE) if tried else tuple(words)
 
 
-def _instead(words: Sequence[str], other: str, *, without: Collection[str] = ()) -> tuple[str, ...]:
-    """Words with the flags of `other` instead of the same ones, and without some others."""
-    new = shlex.split(other)
+def _instead(
+    words: Sequence[str], replacement: str, *, without: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Words with the flags of `replacement` instead of the same ones, and without some others."""
+    new = shlex.split(replacement)
     flags = {*without, *(word for word in new if word.startswith("--"))}
-    kept: list[str] = []
+    rest: list[str] = []
     dropping = False
     for word in words:
         if word.startswith("--"):
             dropping = word.partition("=")[0] in flags
         if not dropping:
-            kept.append(word)
-    return (*kept, *new)
+            rest.append(word)
+    return (*rest, *new)
 
 
 def write_tried(whole: Path, out: Path) -> None:
