@@ -53,22 +53,22 @@ class _Line:
     private: str | None  # the one that reads private labels
 
 
-def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores | None:
+def our_scores(suite: Suite, table: SuiteTable, evaluation: Evaluation) -> OurScores | None:
     """Our scores beside the printed table; None: there is none."""
     if table.published is None:
         return None
     return OurScores(
         title=table.title,
         attackers=_attackers(table),
-        cells=our_cells(suite, table, found),
-        void=found.void,
-        floors=() if found.void else our_floors(suite, table, found),
+        cells=our_cells(suite, table, evaluation),
+        void=evaluation.void,
+        floors=() if evaluation.void else our_floors(suite, table, evaluation),
     )
 
 
-def our_floors(suite: Suite, table: SuiteTable, found: Evaluation) -> tuple[GuessFloor, ...]:
+def our_floors(suite: Suite, table: SuiteTable, evaluation: Evaluation) -> tuple[GuessFloor, ...]:
     """Compute floors of the printed table's columns from the labels that our own table has."""
-    line = next((row for row in found.rows if row.findings), None)
+    line = next((row for row in evaluation.rows if row.findings), None)
     if table.published is None or line is None:
         return ()
     floors = []
@@ -137,37 +137,42 @@ def _attackers(table: SuiteTable) -> str:
     )
 
 
-def our_cells(suite: Suite, table: SuiteTable, found: Evaluation) -> dict[str, dict[int, str]]:
+def our_cells(suite: Suite, table: SuiteTable, evaluation: Evaluation) -> dict[str, dict[int, str]]:
     """Our scores as the paper prints its own, by row and by column of the printed table."""
     if table.published is None:
         return {}
     printed = load_published(table.published)
     cells: dict[str, dict[int, str]] = {}
-    for line in _lines(suite.table(table.name), found):
-        mine = {
+    for line in _lines(suite.table(table.name), evaluation):
+        row_cells = {
             at: cell
             for at, column in enumerate(printed.columns)
             if _is_of(suite, table, column) and (cell := _cell(table, line, column))
         }
-        if mine:
-            cells[line.name] = mine
+        if row_cells:
+            cells[line.name] = row_cells
     return cells
 
 
-def _lines(table: SuiteTable, found: Evaluation) -> list[_Line]:
+def _lines(table: SuiteTable, evaluation: Evaluation) -> list[_Line]:
     """The lines of ours that may stand beside the paper's."""
-    measured = {row.name: row for row in found.rows}
-    raw = found.rows[0] if found.rows else None
+    measured = {row.name: row for row in evaluation.rows}
+    raw = evaluation.rows[0] if evaluation.rows else None
     lines = [
-        _Line(name=row.name, row=row, found=one, action=row.network, private=row.network)
+        _Line(name=row.name, row=row, found=measured_row, action=row.network, private=row.network)
         for row in table.rows
-        if (one := raw if row.raw else measured.get(row.name)) is not None
+        if (measured_row := raw if row.raw else measured.get(row.name)) is not None
     ]
     by_name = {line.name: line for line in lines}
     return lines + [
-        replace(by_name[one.row], name=one.name, action=one.action, private=one.private)
-        for one in table.network_lines
-        if one.row in by_name
+        replace(
+            by_name[network_line.row],
+            name=network_line.name,
+            action=network_line.action,
+            private=network_line.private,
+        )
+        for network_line in table.network_lines
+        if network_line.row in by_name
     ]
 
 
@@ -203,44 +208,53 @@ def _has_fewer_attributes(line: Row, column: PublishedColumn) -> bool:
         for floor in guess_floors()
         if floor.dataset == column.dataset and floor.label == ALL and floor.per_attribute
     ]
-    ours = {one.label for one in line.findings if one.use == "private" and one.metric == "AUROC"}
+    ours = {
+        finding.label
+        for finding in line.findings
+        if finding.use == "private" and finding.metric == "AUROC"
+    }
     return len(ours - {MEAN, "identity"}) < max(known, default=0)
 
 
 def _void_attributes(line: Row) -> list[str]:
     """Return the attributes that are void, and so left out of means over attributes."""
     return [
-        one.label
-        for one in line.findings
-        if one.use == "private" and one.metric == "AUROC" and one.void and one.label != MEAN
+        finding.label
+        for finding in line.findings
+        if finding.use == "private"
+        and finding.metric == "AUROC"
+        and finding.void
+        and finding.label != MEAN
     ]
 
 
 def _finding(line: Row, column: PublishedColumn) -> LabelResult | None:
     """Our result of a printed column's label in its metric; None: there is none."""
     if column.measures == "action":
-        mine = [one for one in line.findings if one.use == "utility"]
+        findings = [finding for finding in line.findings if finding.use == "utility"]
     elif column.label == ALL:
         names = [mean_name(column.metric)]
         if column.metric == "F1":
             names = [mean_name(metric) for metric in F1_THRESHOLDS]
-        return next((one for name in names if (one := line.finding(name))), None)
+        return next((finding for name in names if (finding := line.finding(name))), None)
     else:
-        one = line.finding(LABELS.get(column.label, column.label))
-        mine = [] if one is None else [one]
-    return next((one for one in mine if one.metric == column.metric), None)
+        finding = line.finding(LABELS.get(column.label, column.label))
+        findings = [] if finding is None else [finding]
+    return next((finding for finding in findings if finding.metric == column.metric), None)
 
 
 def _score(table: SuiteTable, line: _Line, finding: LabelResult) -> Score | None:
     """The score that stands beside the paper's."""
     network = line.action if finding.use == "utility" else line.private
     if network is not None:
-        attacks = {one.name: one.test for one in finding.attacks}
+        attacks = {attack.name: attack.test for attack in finding.attacks}
         names = (f"{family} {network}" for family in _families(table, line.row))
         return next((attacks[name] for name in names if name in attacks), None)
     if finding.means:
-        means = {one.family: one.score for one in finding.means if one.reads == _reads(finding)}
-        return next((means[one] for one in _families(table, line.row) if one in means), None)
+        means = {mean.family: mean.score for mean in finding.means if mean.reads == _reads(finding)}
+        return next(
+            (means[family] for family in _families(table, line.row) if family in means), None
+        )
     if table.published_attackers is None or line.row.raw or line.row.train is not None:
         return _seen(finding)
     best = finding.best(table.published_attackers)
@@ -249,7 +263,7 @@ def _score(table: SuiteTable, line: _Line, finding: LabelResult) -> Score | None
 
 def _seen(finding: LabelResult) -> Score:
     """The score of the best attacker on validation clips among those that see only the video."""
-    seeing = [one for one in finding.attacks if one.counts and one.family not in TOLD]
+    seeing = [attack for attack in finding.attacks if attack.counts and attack.family not in TOLD]
     best = None if finding.use == "utility" else best_on_validation(seeing)
     return finding.score if best is None else best.test
 
@@ -270,12 +284,12 @@ def _reads(finding: LabelResult) -> str:
 def _trade_off(table: SuiteTable, line: _Line, column: PublishedColumn) -> str:
     """f of the two scores that stand beside the paper's, action and privacy in equal parts."""
     label = LABELS[column.label.removeprefix("action and ")]
-    action = next((one for one in line.found.findings if one.use == "utility"), None)
+    action = next((finding for finding in line.found.findings if finding.use == "utility"), None)
     private = line.found.finding(label)
     if action is None or private is None:
         return ""
-    scores = [_score(table, line, one) for one in (action, private)]
-    values = [None if one is None else one.value for one in scores]
+    scores = [_score(table, line, finding) for finding in (action, private)]
+    values = [None if score is None else score.value for score in scores]
     if values[0] is None or values[1] is None:
         return ""
     f_half = f_lambda(values[0], at_least_chance(values[1], private.metric))

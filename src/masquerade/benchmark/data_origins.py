@@ -21,7 +21,7 @@ class DataOrigin:
 
 def data_origins(suite: Suite, names: Sequence[str]) -> tuple[DataOrigin, ...]:
     """The origin and the terms of some of a suite's datasets, each once."""
-    found = []
+    origins = []
     for name in dict.fromkeys(names):
         source, of = suite.data[name], published_datasets().get(suite.data[name].dataset or "")
         origin, terms = source.origin, source.licence
@@ -29,7 +29,7 @@ def data_origins(suite: Suite, names: Sequence[str]) -> tuple[DataOrigin, ...]:
             command = f"masquerade data mimes {source.draw}".strip()
             origin = origin or f"drawn by `{command}`: it shows no real people"
             terms = terms or "none: whoever draws it may use it as they like"
-        found.append(
+        origins.append(
             DataOrigin(
                 name=of.name if of else name,
                 holds=of.holds if of else "",
@@ -37,16 +37,16 @@ def data_origins(suite: Suite, names: Sequence[str]) -> tuple[DataOrigin, ...]:
                 terms=terms or UNKNOWN,
             )
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(origins))
 
 
 def origins_markdown(origins: Sequence[DataOrigin]) -> str:
     """The section of a results file about its data."""
     lines = ["## Data", ""]
-    for one in origins:
-        holds = f" {one.holds}" if one.holds else ""
-        lines.append(f"- **{one.name}**:{holds} Origin: {_sentence(one.origin)}")
-        lines.append(f"  **Terms:** {_sentence(one.terms)}")
+    for origin in origins:
+        holds = f" {origin.holds}" if origin.holds else ""
+        lines.append(f"- **{origin.name}**:{holds} Origin: {_sentence(origin.origin)}")
+        lines.append(f"  **Terms:** {_sentence(origin.terms)}")
     return "\n".join(lines) + "\n"
 
 

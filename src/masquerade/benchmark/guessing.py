@@ -87,7 +87,7 @@ def beaten_by_guessing(
     if floors is None:
         floors = [floor for floor in guess_floors() if floor.split in ("", "1")]
     floors = [*floors, *more]
-    found = []
+    beaten = []
     for i, row in enumerate(table.rows):
         for j, column in enumerate(table.columns):
             score = row.values[j]
@@ -100,8 +100,8 @@ def beaten_by_guessing(
             ]
             if reach:
                 reach.sort(key=lambda floor: (KNOWS.index(floor.knows), -floor.value))
-                found.append(Beaten(row=i, column=j, score=score, floors=tuple(reach)))
-    return tuple(found)
+                beaten.append(Beaten(row=i, column=j, score=score, floors=tuple(reach)))
+    return tuple(beaten)
 
 
 @cache
@@ -116,13 +116,13 @@ def parse_floors(text: str, datasets: Mapping[str, PublishedDataset]) -> list[Gu
     Raises:
         MasqueradeError: something in it is wrong; the message says which floor.
     """
-    given = take(parse_toml(text, "floors"), "floors", {"floor": list})["floor"]
-    return [_floor(each, i, datasets) for i, each in enumerate(given, 1)]
+    floors = take(parse_toml(text, "floors"), "floors", {"floor": list})["floor"]
+    return [_floor(plain, i, datasets) for i, plain in enumerate(floors, 1)]
 
 
 def _same(floor: GuessFloor, column: PublishedColumn) -> bool:
-    mine = (floor.dataset, floor.label, floor.metric)
-    return mine == (column.dataset, column.label, column.metric)
+    floor_key = (floor.dataset, floor.label, floor.metric)
+    return floor_key == (column.dataset, column.label, column.metric)
 
 
 def _applies(floor: GuessFloor, table: PublishedTable, row: PublishedRow) -> bool:
@@ -138,11 +138,11 @@ def _applies(floor: GuessFloor, table: PublishedTable, row: PublishedRow) -> boo
     )
 
 
-def _floor(given: Any, number: int, datasets: Mapping[str, PublishedDataset]) -> GuessFloor:
+def _floor(plain: Any, number: int, datasets: Mapping[str, PublishedDataset]) -> GuessFloor:
     where = f"floor {number}"
     texts = {"dataset": str, "split": str, "label": str, "metric": str, "guess": str, "knows": str}
     record = take(
-        given,
+        plain,
         where,
         {**texts, "value": float, "how": str, "assumes": str},
         {"per_attribute": list, "accuracy": float},
@@ -152,12 +152,12 @@ def _floor(given: Any, number: int, datasets: Mapping[str, PublishedDataset]) ->
             raise MasqueradeError(f"{where} has the unknown {key} {record[key]!r}.")
     if (record["knows"] == "a recognized action") != ("accuracy" in record):
         raise MasqueradeError(f"{where}: a recognized action needs its accuracy, nothing else.")
-    each = record.pop("per_attribute", None)
+    per_attribute = record.pop("per_attribute", None)
     highest = 100.0 if UNITS[record["metric"]] == "%" else 1.0
-    if not all(0 <= value <= highest for value in (record["value"], *(each or ()))):
+    if not all(0 <= value <= highest for value in (record["value"], *(per_attribute or ()))):
         raise MasqueradeError(f"{where} has a score out of 0 to {highest:g}.")
     return GuessFloor(
-        per_attribute=None if each is None else tuple(each),
+        per_attribute=None if per_attribute is None else tuple(per_attribute),
         accuracy=record.pop("accuracy", None),
         **record,
     )

@@ -67,37 +67,39 @@ def kept_tables(
     folder: Path, *, report: Callable[[str], None]
 ) -> list[tuple[KeptTable, Evaluation]]:
     """All tables of a folder, suite by suite; `report` is told of files that cannot be read."""
-    found = []
+    tables = []
     for path in _kept_files(folder):
         name = path.name.removesuffix(ABOUT)
         try:
             result = from_json(path.with_name(f"{name}.json").read_text("utf-8"))
-            found.append((_read(json.loads(path.read_text("utf-8"))), result))
+            tables.append((_read(json.loads(path.read_text("utf-8"))), result))
         except (OSError, ValueError, TypeError, LookupError, AttributeError, UsageError) as error:
             report(f"{path.with_name(name)} is not on the page: {error}")
-    return sorted(found, key=lambda pair: (pair[0].suite, pair[0].place, pair[0].name))
+    return sorted(tables, key=lambda pair: (pair[0].suite, pair[0].place, pair[0].name))
 
 
 def _read(plain: dict[str, Any]) -> KeptTable:
     ours, shown = plain.pop("ours"), plain.pop("shown")
     if ours is not None:
         cells = {
-            row: {int(column): text for column, text in mine.items()}
-            for row, mine in ours.pop("cells").items()
+            row: {int(column): text for column, text in texts.items()}
+            for row, texts in ours.pop("cells").items()
         }
-        floors = [GuessFloor(**{**one, "per_attribute": None}) for one in ours.pop("floors", ())]
+        floors = [
+            GuessFloor(**{**floor, "per_attribute": None}) for floor in ours.pop("floors", ())
+        ]
         ours = OurScores(cells=cells, floors=tuple(floors), **ours)
     time = plain.pop("time", None)
     if time is not None:
-        time = TimeSpent(rows=tuple(RowTime(**one) for one in time.pop("rows")), **time)
+        time = TimeSpent(rows=tuple(RowTime(**row) for row in time.pop("rows")), **time)
     return KeptTable(
         time=time,
         ours=ours,
-        origins=tuple(DataOrigin(**one) for one in plain.pop("origins")),
+        origins=tuple(DataOrigin(**origin) for origin in plain.pop("origins")),
         shown=ShownClips(
-            clips=tuple(ShownClip(**one) for one in shown["clips"]),
+            clips=tuple(ShownClip(**clip) for clip in shown["clips"]),
             left_out=tuple(shown["left_out"]),
         ),
-        ablations=tuple(Ablation(**one) for one in plain.pop("ablations")),
+        ablations=tuple(Ablation(**ablation) for ablation in plain.pop("ablations")),
         **plain,
     )

@@ -24,14 +24,14 @@ def label_digest(words: Sequence[str], folder: Path) -> str:
         words: the dataset, and paths with {data} for the folder or without.
         folder: of --data, which may be moved.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for before, word in pairwise(words):  # the first one is the reader's name
         flag, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         if value and flag != VIDEOS:
             for name, path in _files(Path(value.replace("{data}", str(folder)))):
                 content = _content(path) if path.suffix.lower() in LABELS else ""
-                found.update(f"{word} {name} {content}\n".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+                digest.update(f"{word} {name} {content}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -41,8 +41,8 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
-            one = Path(folder) / name
-            yield one.relative_to(path).as_posix(), one
+            file = Path(folder) / name
+            yield file.relative_to(path).as_posix(), file
 
 
 def _content(path: Path) -> str:

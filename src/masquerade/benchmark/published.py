@@ -141,11 +141,11 @@ def read_packaged(stem: str) -> str:
 
 def parse_datasets(text: str) -> dict[str, PublishedDataset]:
     """Datasets from the text of `datasets.toml`."""
-    found = {}
-    for name, given in parse_toml(text, "datasets").items():
+    datasets = {}
+    for name, plain in parse_toml(text, "datasets").items():
         where = f"dataset {name}"
         record = take(
-            given,
+            plain,
             where,
             {"holds": str, "videos": str, "labels": str, "terms": str, "urls": list},
             {"convert": str},
@@ -154,8 +154,8 @@ def parse_datasets(text: str) -> dict[str, PublishedDataset]:
         if not all(isinstance(url, str) and url.startswith("https://") for url in urls):
             raise MasqueradeError(f"{where}: every address of urls has to start with https://.")
         convert = record.pop("convert", None)
-        found[name] = PublishedDataset(name=name, urls=urls, convert=convert, **record)
-    return found
+        datasets[name] = PublishedDataset(name=name, urls=urls, convert=convert, **record)
+    return datasets
 
 
 def parse_tables(
@@ -167,12 +167,14 @@ def parse_tables(
         MasqueradeError: something in it is wrong; the message says which table and row.
     """
     plain = parse_toml(text, paper, number=_Written)
-    given = take(plain, paper, {"citation": str, "methods": dict, "table": list})
-    methods = {name: _method(each, f"{paper}, {name}") for name, each in given["methods"].items()}
+    record = take(plain, paper, {"citation": str, "methods": dict, "table": list})
+    methods = {
+        name: _method(method, f"{paper}, {name}") for name, method in record["methods"].items()
+    }
     tables: list[PublishedTable] = []
-    for each in given["table"]:
-        table = _table(each, paper, given["citation"], methods, datasets)
-        if table.name in {other.name for other in tables}:
+    for plain_table in record["table"]:
+        table = _table(plain_table, paper, record["citation"], methods, datasets)
+        if table.name in {earlier.name for earlier in tables}:
             raise MasqueradeError(f"{table.name} is there twice; rename one of the two tables.")
         tables.append(table)
     used = {row.name for table in tables for row in table.rows}
@@ -194,32 +196,32 @@ def parse_toml(text: str, where: str, *, number: Callable[[str], float] = float)
 
 
 def take(
-    given: Any, where: str, needed: Mapping[str, type], optional: Mapping[str, type] | None = None
+    plain: Any, where: str, needed: Mapping[str, type], optional: Mapping[str, type] | None = None
 ) -> dict[str, Any]:
     """A copy of a TOML table after its keys and their types were checked.
 
     Raises:
         MasqueradeError: a key is missing, unknown or of another type.
     """
-    if not isinstance(given, dict):
+    if not isinstance(plain, dict):
         raise MasqueradeError(f"{where} has to be a table of keys and values.")
     known = {**needed, **(optional or {})}
     for key in needed:
-        if key not in given:
+        if key not in plain:
             raise MasqueradeError(f"{where} lacks {key!r}.")
-    for key, value in given.items():
+    for key, value in plain.items():
         if key not in known:
             raise MasqueradeError(f"{where} has an unknown key {key!r}; known: {', '.join(known)}.")
         number = known[key] is float and type(value) is int
         if type(value) is not known[key] and not number:
             raise MasqueradeError(f"{where}: {key!r} has to be a {known[key].__name__}.")
-    return dict(given)
+    return dict(plain)
 
 
-def _method(given: Any, where: str) -> dict[str, Any]:
+def _method(plain: Any, where: str) -> dict[str, Any]:
     """Read which of our methods a row of a paper is: all fields of a PublishedRow but scores."""
     optional = {"raw": bool, "method": str, "preset": str, "arguments": dict}
-    record = take(given, where, {}, {**optional, "regions": str, "note": str})
+    record = take(plain, where, {}, {**optional, "regions": str, "note": str})
     if record.get("raw") and "method" in record:
         raise MasqueradeError(f"{where} is raw video and a method; leave one out.")
     if "method" not in record and record.keys() & {"preset", "arguments"}:
@@ -231,12 +233,12 @@ def _method(given: Any, where: str) -> dict[str, Any]:
 
 def _argument(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_argument(one) for one in value)
+        return tuple(_argument(item) for item in value)
     return float(value) if isinstance(value, float) else value
 
 
 def _table(
-    given: Any,
+    plain: Any,
     paper: str,
     citation: str,
     methods: Mapping[str, dict[str, Any]],
@@ -244,17 +246,17 @@ def _table(
 ) -> PublishedTable:
     texts = {"name": str, "where": str, "title": str, "protocol": str, "source": str}
     needed = {**texts, "columns": list, "rows": list}
-    record = take(given, f"a table of {paper}", needed, {"learned_from": list})
+    record = take(plain, f"a table of {paper}", needed, {"learned_from": list})
     name = record["name"]
     learned_from = tuple(record.pop("learned_from", ()))
-    if unknown := ", ".join(str(each) for each in learned_from if each not in datasets):
+    if unknown := ", ".join(str(dataset) for dataset in learned_from if dataset not in datasets):
         raise MasqueradeError(f"{name} learns from the unknown dataset {unknown}.")
     if not name.startswith(f"{paper}-"):
         raise MasqueradeError(f"{name}: a table's name has to start with {paper}-.")
-    columns = tuple(_column(each, name, datasets) for each in record.pop("columns"))
+    columns = tuple(_column(column, name, datasets) for column in record.pop("columns"))
     if not columns:
         raise MasqueradeError(f"{name} has no columns.")
-    rows = tuple(_row(each, name, columns, methods) for each in record.pop("rows"))
+    rows = tuple(_row(row, name, columns, methods) for row in record.pop("rows"))
     if len({row.name for row in rows}) < len(rows):
         raise MasqueradeError(f"{name} has two rows of the same name.")
     return PublishedTable(
@@ -267,9 +269,9 @@ def _table(
     )
 
 
-def _column(given: Any, table: str, datasets: Mapping[str, PublishedDataset]) -> PublishedColumn:
+def _column(plain: Any, table: str, datasets: Mapping[str, PublishedDataset]) -> PublishedColumn:
     where = f"{table}, a column"
-    record = take(given, where, {"dataset": str, "metric": str, "label": str, "measures": str})
+    record = take(plain, where, {"dataset": str, "metric": str, "label": str, "measures": str})
     for key, known in (
         ("dataset", tuple(datasets)),
         ("metric", tuple(UNITS)),
@@ -283,14 +285,14 @@ def _column(given: Any, table: str, datasets: Mapping[str, PublishedDataset]) ->
 
 
 def _row(
-    given: Any,
+    plain: Any,
     table: str,
     columns: tuple[PublishedColumn, ...],
     methods: Mapping[str, dict[str, Any]],
 ) -> PublishedRow:
-    if not isinstance(given, list) or not given or not isinstance(given[0], str):
+    if not isinstance(plain, list) or not plain or not isinstance(plain[0], str):
         raise MasqueradeError(f"{table}: a row has to be a list that starts with a name.")
-    name, *cells = given
+    name, *cells = plain
     if name not in methods:
         raise MasqueradeError(f"{table}: the row {name!r} is not among the file's methods.")
     if len(cells) != len(columns):

@@ -30,8 +30,8 @@ def markdown(
     lines += [f"{table.protocol} {table.source}", ""]
     if not table.rows and not here:
         return "\n".join(lines)
-    found = beaten_by_guessing(table, more=floors)
-    beaten = {(each.row, each.column): each for each in found}
+    beaten_cells = beaten_by_guessing(table, more=floors)
+    beaten = {(cell.row, cell.column): cell for cell in beaten_cells}
     lines.append("| | " + " | ".join(_heading(column) for column in table.columns) + " |")
     lines.append("| --- |" + " --- |" * len(table.columns))
     for i, row in enumerate(table.rows):
@@ -66,9 +66,9 @@ def _legend(table: PublishedTable, beaten: Sequence[Beaten]) -> list[str]:
     lines = []
     for knows in KNOWS:
         for column in range(len(table.columns)):
-            mine = [each for each in beaten if each.column == column]
-            reach = {f for each in mine for f in each.floors if f.knows == knows}
-            shown = any(each.knows == knows for each in mine)
+            in_column = [cell for cell in beaten if cell.column == column]
+            reach = {f for cell in in_column for f in cell.floors if f.knows == knows}
+            shown = any(cell.knows == knows for cell in in_column)
             if not reach or not shown:
                 continue
             best = max(reach, key=lambda floor: floor.value)

@@ -78,7 +78,7 @@ def show_clips(
     """
     chosen = choose_clips(manifest, config, number)
     rows = [line for line in (*([RAW] * drawn), *lines) if not line.not_applicable]
-    found: list[ShownClip] = []
+    clips: list[ShownClip] = []
     left_out: list[str] = []
     if chosen:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +94,14 @@ def show_clips(
             except MasqueradeError as error:  # it may fail on one clip; the table stands
                 left_out.append(f"{line.name}, {shows}: {error}")
                 continue
-            found.append(ShownClip(row=line.name, file=file, shows=shows))
+            clips.append(ShownClip(row=line.name, file=file, shows=shows))
         if progress:
             progress("clips for the page", at + 1, len(rows))
-    kept = {one.file for one in found}
+    files = {clip.file for clip in clips}
     for old in folder.glob("*.mp4"):
-        if old.name not in kept:
+        if old.name not in files:
             old.unlink()
-    return ShownClips(clips=tuple(found), left_out=tuple(left_out))
+    return ShownClips(clips=tuple(clips), left_out=tuple(left_out))
 
 
 def choose_clips(
@@ -117,14 +117,14 @@ def choose_clips(
     for row in first.folds[0].test.tolist():
         if actions[row]:
             waiting.setdefault(actions[row].replace("|", ", "), []).append(row)
-    found: list[tuple[int, str]] = []
+    chosen: list[tuple[int, str]] = []
     turn = 0
-    while len(found) < number and any(len(mine) > turn for mine in waiting.values()):
-        for action, mine in waiting.items():
-            if len(mine) > turn and len(found) < number:
-                found.append((mine[turn], f"{action} ({turn + 1})" if turn else action))
+    while len(chosen) < number and any(len(rows) > turn for rows in waiting.values()):
+        for action, rows in waiting.items():
+            if len(rows) > turn and len(chosen) < number:
+                chosen.append((rows[turn], f"{action} ({turn + 1})" if turn else action))
         turn += 1
-    return found
+    return chosen
 
 
 def _extraction(
@@ -160,13 +160,13 @@ def _extraction(
 
 
 def _write(
-    one: Manifest, make: Callable[..., ExtractionConfig], path: Path, cache: ClipCache
+    manifest: Manifest, make: Callable[..., ExtractionConfig], path: Path, cache: ClipCache
 ) -> None:
-    info = probe_in_process(one.path(one.clips[0]), rate=FOLDER_RATE)
+    info = probe_in_process(manifest.path(manifest.clips[0]), rate=FOLDER_RATE)
     scale = min(1.0, LONGEST / max(info.width, info.height))
     size = (_even(info.height * scale), _even(info.width * scale))
     stride = max(1, round(info.rate / RATE))
-    clips = extract_clips(one, make(size=size, stride=stride), cache=cache)
+    clips = extract_clips(manifest, make(size=size, stride=stride), cache=cache)
     video = clips[0].float().div(255)[None]
     write_video(path, video, rate=info.rate / stride, encoding=ENCODING, overwrite=True)
 
