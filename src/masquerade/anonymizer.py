@@ -61,22 +61,22 @@ class Anonymized(NamedTuple):
     state: Any = None
 
 
-def check_anonymizer(given: Any) -> "Anonymizer":
+def check_anonymizer(method: Any) -> "Anonymizer":
     """Give back a method that was built; raise UsageError if it is a name, a class or none."""
-    if isinstance(given, Anonymizer):
-        return given
-    what, made = type(given).__name__, "masquerade.build('blur')"
-    if isinstance(given, type):
-        what, made = f"the class {given.__name__}", f"{given.__name__}(...)"
-    elif isinstance(given, str):
-        what, made = reprlib.repr(given), f"masquerade.build({reprlib.repr(given)})"
-    raise UsageError(f"a method must be built before it is used; give {made}, not {what}.")
+    if isinstance(method, Anonymizer):
+        return method
+    what, example = type(method).__name__, "masquerade.build('blur')"
+    if isinstance(method, type):
+        what, example = f"the class {method.__name__}", f"{method.__name__}(...)"
+    elif isinstance(method, str):
+        what, example = reprlib.repr(method), f"masquerade.build({reprlib.repr(method)})"
+    raise UsageError(f"a method must be built before it is used; give {example}, not {what}.")
 
 
 def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
     """Check that a method returned a valid `Anonymized` for this clip."""
-    found = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
-    if not found or out.clip.shape != clip.shape or not in_unit_range(out.clip):
+    has_clip = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
+    if not has_clip or out.clip.shape != clip.shape or not in_unit_range(out.clip):
         raise MasqueradeError(
             f"the method gave no clip {tuple(clip.shape)} in [0, 1]; {CHOOSE_ANOTHER_METHOD}"
         )
@@ -88,30 +88,30 @@ def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
     return out
 
 
-def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
+def check_pixels(returned: Any, frames: Pixels) -> tuple[Pixels, Any]:
     """Return what `on_pixels` made of frames; raise MasqueradeError if it is nothing like them."""
-    out = found[0] if isinstance(found, tuple) and len(found) == 2 else None
+    out = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else None
     if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (frames.shape, frames.dtype):
         raise MasqueradeError(
             f"the method gave no frames {frames.shape} of {frames.dtype}; {CHOOSE_ANOTHER_METHOD}"
         )
-    return found
+    return returned
 
 
-def check_planes(found: Any, planes: Planes) -> Planes:
+def check_planes(returned: Any, planes: Planes) -> Planes:
     """Return what `on_planes` made of a frame; raise MasqueradeError if it is nothing like it.
 
     Planes that share memory with the source are refused: they were not hidden.
     """
-    if not isinstance(found, Planes) or found.full_range != planes.full_range:
+    if not isinstance(returned, Planes) or returned.full_range != planes.full_range:
         raise MasqueradeError(f"the method gave no planes; {CHOOSE_ANOTHER_METHOD}")
-    for made, given in zip(found[:3], planes[:3], strict=True):
-        like = isinstance(made, np.ndarray) and made.shape == given.shape
-        if not like or made.dtype != given.dtype or np.may_share_memory(made, given):
+    for plane, source in zip(returned[:3], planes[:3], strict=True):
+        like = isinstance(plane, np.ndarray) and plane.shape == source.shape
+        if not like or plane.dtype != source.dtype or np.may_share_memory(plane, source):
             raise MasqueradeError(
-                f"the method made no new plane {given.shape}; {CHOOSE_ANOTHER_METHOD}"
+                f"the method made no new plane {source.shape}; {CHOOSE_ANOTHER_METHOD}"
             )
-    return found
+    return returned
 
 
 def first_state(
@@ -305,8 +305,8 @@ class Anonymizer(nn.Module):
     presets: ClassVar[Presets] = MappingProxyType({})
     """Named arguments of the constructor, such as those of a paper."""
 
-    def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 

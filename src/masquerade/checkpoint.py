@@ -28,17 +28,17 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
     Raises:
         UsageError: an argument has no such attribute.
     """
-    kind, found = type(anonymizer).__name__, dict[str, Any]()
-    for name, one in inspect.signature(type(anonymizer).__init__).parameters.items():
+    kind, values = type(anonymizer).__name__, dict[str, Any]()
+    for name, parameter in inspect.signature(type(anonymizer).__init__).parameters.items():
         if name == "self":
             continue
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            given = one.replace(annotation=one.empty)
-            raise UsageError(f"{kind} takes {given}, which names no arguments; name each of them.")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            bare = parameter.replace(annotation=parameter.empty)
+            raise UsageError(f"{kind} takes {bare}, which names no arguments; name each of them.")
         if not hasattr(anonymizer, name):
             raise UsageError(f"{kind} keeps no attribute {name}; set self.{name} to that argument.")
-        found[name] = getattr(anonymizer, name)
-    return found
+        values[name] = getattr(anonymizer, name)
+    return values
 
 
 def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
@@ -46,8 +46,10 @@ def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
 
     Of a file of weights only the name: they are given away, and a folder may tell whose it is.
     """
-    found = {name: without_folder(name, one) for name, one in arguments(anonymizer).items()}
-    for name, value in found.items():
+    recorded = {
+        name: without_folder(name, argument) for name, argument in arguments(anonymizer).items()
+    }
+    for name, value in recorded.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
@@ -55,7 +57,7 @@ def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
                 f"the argument {name} of {type(anonymizer).__name__} is a {type(value).__name__} "
                 "that JSON does not hold; take numbers, text, or lists of them."
             ) from error
-    return found
+    return recorded
 
 
 def without_folder(argument: str, value: Any) -> Any:
@@ -65,8 +67,8 @@ def without_folder(argument: str, value: Any) -> Any:
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:
     """Return what a receipt says of an anonymizer: its name, arguments and, if learned, weights."""
-    given = _recorded_arguments(anonymizer)
-    about: dict[str, Any] = {"name": method_name(anonymizer), "arguments": given}
+    recorded = _recorded_arguments(anonymizer)
+    about: dict[str, Any] = {"name": method_name(anonymizer), "arguments": recorded}
     if anonymizer.learned:
         weights = weights_digest(anonymizer.state_dict())
         about |= {"weights_sha256": weights, "warnings": list(anonymizer.warnings)}
@@ -130,19 +132,19 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     about, weights = _read(path)
     if about.get("weights_sha256") not in (None, weights_digest(weights)):
         raise UsageError(f"the weights in {path} were changed since then; get the file anew.")
-    if not all(torch.isfinite(one).all() for one in weights.values()):
+    if not all(torch.isfinite(weight).all() for weight in weights.values()):
         raise UsageError(f"the weights in {path} are not all finite numbers; train it anew.")
-    given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
-    if given.get("key") == RECORDED_KEY:
+    recorded = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
+    if recorded.get("key") == RECORDED_KEY:
         if inference_args.get("key") is None:
             raise UsageError(
                 f"{path.name} is of a method with a key, which is not in it; give it as --key, or "
                 "as key= in Python."
             )
-    elif given.get("key") is not None:
+    elif recorded.get("key") is not None:
         raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
     provenance = _json(about, "provenance", path)
-    make = partial(build, about["method"], **{**given, **inference_args})
+    make = partial(build, about["method"], **{**recorded, **inference_args})
     with torch.device("meta"):  # which takes no memory: a few bytes may ask for a network of 50 GB
         shell = make()
     fixed = sorted(set(inference_args) - set(shell.inference_args))
@@ -193,13 +195,15 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
 def _json(about: dict[str, str], name: str, path: Path) -> dict[str, Any]:
     """An entry of the metadata that is a JSON object, with lists of texts where it has some."""
     try:
-        found = json.loads(about.get(name, "{}"))
+        entry = json.loads(about.get(name, "{}"))
     except (ValueError, RecursionError):
-        found = None
-    lists = [found.get(key, []) for key in TEXTS] if isinstance(found, dict) else [None]
-    if not all(isinstance(one, list) and all(isinstance(i, str) for i in one) for one in lists):
+        entry = None
+    lists = [entry.get(key, []) for key in TEXTS] if isinstance(entry, dict) else [None]
+    if not all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists
+    ):
         raise UsageError(f"{path.name} holds a damaged {name}; give the file as it was written.")
-    return found
+    return entry
 
 
 def _weights_file(path: str | Path) -> Path:

@@ -80,8 +80,8 @@ def as_masquerade_error(error: Exception) -> Exception:
         place = f"{error.filename}: " if error.filename else ""
         return MasqueradeError(f"{place}{error.strerror or error}.")
     # torch says so in words, and on a GPU by a class of its own
-    said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    if said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    no_memory = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    if no_memory or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return MasqueradeError(
             "there was not enough memory; close other programs, or ask for less at once."
         )

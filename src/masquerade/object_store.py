@@ -88,14 +88,14 @@ def path_of(text: str) -> Path:
 
 def scheme_of(text: str) -> str:
     """The scheme of any address, such as rtsp; "" where a text is none."""
-    found = _SCHEME.match(text)
-    return found[1].lower() if found else ""
+    match = _SCHEME.match(text)
+    return match[1].lower() if match else ""
 
 
-def refuse_no_store(given: str | Path, error: type[MasqueradeError] = UsageError) -> None:
+def refuse_no_store(place: str | Path, error: type[MasqueradeError] = UsageError) -> None:
     """Refuse an address, also as a path, by its scheme alone: the rest may hold a password."""
     # a path has one slash of two
-    text = str(given).replace(":/", "://", 1) if isinstance(given, Path) else given
+    text = str(place).replace(":/", "://", 1) if isinstance(place, Path) else place
     if scheme := scheme_of(text):
         raise error(
             f"no file is read or written at {scheme}://: download it and name the file, or use "
@@ -119,32 +119,34 @@ def refuse_address(path: Path, flag: str) -> None:
         raise UsageError(f"{flag} is a file of this machine, and no address: give another name.")
 
 
-def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
+def find_remote(address: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
     """The files that an address, a folder or a pattern names, each with its folder below that."""
-    with _translated_errors(given):
-        (files, key), text = _filesystem_and_key(given), str(given)
+    with _translated_errors(address):
+        (files, key), text = _filesystem_and_key(address), str(address)
         if files.isfile(key):  # whose name may hold what a pattern does
-            yield given, Path()
+            yield address, Path()
             return
         if not glob.has_magic(text):
             base = key.rstrip("/")
             keys = sorted(files.find(base, maxdepth=None if recursive else 1))
         else:
-            while glob.has_magic(str(given)):
-                given = given.parent
-            base = _key(files, given).rstrip("/")
+            while glob.has_magic(str(address)):
+                address = address.parent
+            base = _key(files, address).rstrip("/")
             keys = sorted(files.glob(key))
     # an empty object by which a store's own tools show a folder
-    keys = [one for one in keys if not one.endswith("/")]
-    if not keys and given.suffix:
-        yield given, Path()  # which fails when its turn comes
+    keys = [k for k in keys if not k.endswith("/")]
+    if not keys and address.suffix:
+        yield address, Path()  # which fails when its turn comes
     for key in keys:
         below = posixpath.relpath(key, base)
         if _is_changed(key):  # it would be written above the output folder, or be another file
-            raise UsageError(f"{given} holds a file with '..', '.' or '//' in its name; rename it.")
-        found = given / below
-        assert isinstance(found, RemotePath)
-        yield found, Path() if glob.has_magic(text) else Path(below).parent
+            raise UsageError(
+                f"{address} holds a file with '..', '.' or '//' in its name; rename it."
+            )
+        path = address / below
+        assert isinstance(path, RemotePath)
+        yield path, Path() if glob.has_magic(text) else Path(below).parent
 
 
 def fetch(path: RemotePath, folder: Path) -> Path:
@@ -221,9 +223,9 @@ def _send(files: Any, file: Path, key: str, **more: Any) -> None:
         await sending[0]
 
     async def end() -> None:
-        for one in sending:
-            one.cancel()
-            await asyncio.wait([one], timeout=ENDED_WITHIN)
+        for future in sending:
+            future.cancel()
+            await asyncio.wait([future], timeout=ENDED_WITHIN)
 
     try:  # around all of it: the interruption may come as soon as it is begun
         asyncio.run_coroutine_threadsafe(send(), files.loop).result()
@@ -276,8 +278,8 @@ def remote_digest(path: RemotePath) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """The scheme of an address, such as s3, and the rest; "" and the text where it is none."""
-    found = _ADDRESS.match(text)
-    return (found[1].lower(), text[found.end() :]) if found else ("", text)
+    match = _ADDRESS.match(text)
+    return (match[1].lower(), text[match.end() :]) if match else ("", text)
 
 
 def _may_hold_password(scheme: str, rest: str) -> bool:

@@ -204,7 +204,7 @@ def worker_start(
     """
     with environment_with(ONE_BLAS_THREAD):
         environment = dict(os.environ)
-    ignored = [one for one in END_SIGNALS if signal.getsignal(one) is signal.SIG_IGN]
+    ignored = [number for number in END_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
     return partial(_start_worker, initializer, environment, ignored, blocked)
 
 

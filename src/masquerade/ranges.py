@@ -94,25 +94,29 @@ def _refusal(hint: Any, value: Any) -> str | None:
     if origin is Annotated:
         plain, *marks = inside
         ranges = [mark for mark in marks if isinstance(mark, Allowed)]
-        words = " and ".join(each.words for each in ranges)
+        words = " and ".join(allowed.words for allowed in ranges)
         wrong = _refusal(plain, value)
-        if wrong is None and value is not None and not all(each.test(value) for each in ranges):
+        if (
+            wrong is None
+            and value is not None
+            and not all(allowed.test(value) for allowed in ranges)
+        ):
             return words
         return wrong if wrong == FEWER_DIGITS else wrong and (words or wrong)
     if origin in (Union, UnionType):
-        found = [_refusal(each, value) for each in inside]
-        kept = (each for each in found if each not in (None, "left out"))
-        return None if None in found else next(kept, "left out")
+        refusals = [_refusal(option, value) for option in inside]
+        reasons = (refusal for refusal in refusals if refusal not in (None, "left out"))
+        return None if None in refusals else next(reasons, "left out")
     if origin is Literal:
         return None if value in inside else "one of " + ", ".join(map(str, inside))
     if origin is tuple:
         if not isinstance(value, tuple | list):
             return "a list"
-        each = inside[:1] * len(value) if inside[-1] is ... else inside
-        if len(each) != len(value):
-            return f"{len(each)} values"
-        found = [_refusal(one, item) for one, item in zip(each, value, strict=True)]
-        return next((wrong for wrong in found if wrong is not None), None)
+        hints = inside[:1] * len(value) if inside[-1] is ... else inside
+        if len(hints) != len(value):
+            return f"{len(hints)} values"
+        refusals = [_refusal(item_hint, item) for item_hint, item in zip(hints, value, strict=True)]
+        return next((wrong for wrong in refusals if wrong is not None), None)
     if hint in (None, NoneType):
         return None if value is None else "left out"
     if hint is bool:

@@ -116,31 +116,31 @@ class RayExecutor(Executor):
         self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=tries - 1)(call_in)
         self._made: dict[Future[Any], Any] = {}  # those that have not ended
 
-    def submit(self, call: Any, /, *given: Any, **named: Any) -> Future[Any]:
+    def submit(self, call: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
         """Make a call on some machine."""
-        found: Future[Any] = Future()
+        future: Future[Any] = Future()
         folder = None if self._anywhere else os.getcwd()
-        self._made[found] = made = self._task.remote(folder, call, given, named)
-        made.future().add_done_callback(lambda done: self._settle(found, done))
-        return found
+        self._made[future] = reference = self._task.remote(folder, call, arguments, named)
+        reference.future().add_done_callback(lambda done: self._settle(future, done))
+        return future
 
-    def _settle(self, found: Future[Any], done: Future[Any]) -> None:
+    def _settle(self, future: Future[Any], done: Future[Any]) -> None:
         """Give a future a task's outcome, which the cluster then need not keep any more.
 
         A task that Ray gave up raises BrokenProcessPool, and one that its worker cannot load, as
         where masquerade is not installed, MissingError.
         """
-        self._made.pop(found, None)
+        self._made.pop(future, None)
         if (error := done.exception()) is not None:
             # not of the call itself, whose errors come back as its outcome
             unloaded = isinstance(error, self._ray.exceptions.RayTaskError)
-            found.set_exception(not_loaded(error) if unloaded else BrokenProcessPool(str(error)))
+            future.set_exception(not_loaded(error) if unloaded else BrokenProcessPool(str(error)))
             return
         value, raised = done.result()
         if raised is not None:
-            found.set_exception(raised)
+            future.set_exception(raised)
         else:
-            found.set_result(value)
+            future.set_result(value)
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         """Leave what was not begun, and end what was: in time, so that it removes what it made.
@@ -151,22 +151,22 @@ class RayExecutor(Executor):
             return
         try:
             self._cancel(force=False)
-            if made := list(self._made.values()):
-                every = {"num_returns": len(made), "fetch_local": False}
+            if references := list(self._made.values()):
+                options = {"num_returns": len(references), "fetch_local": False}
                 with suppress(self._ray.exceptions.RayError):  # it was interrupted, and says so
-                    self._ray.wait(made, timeout=ENDS_WITHIN, **every)
+                    self._ray.wait(references, timeout=ENDS_WITHIN, **options)
         finally:  # also where somebody does not wait for that
             self._cancel(force=True)
 
     def _cancel(self, *, force: bool) -> None:
         """End all calls: by an interruption, or with `force` by the ends of their processes."""
-        for made in list(self._made.values()):
+        for reference in list(self._made.values()):
             with suppress(self._ray.exceptions.RayError):
-                self._ray.cancel(made, force=force)
+                self._ray.cancel(reference, force=force)
 
 
 def call_in(
-    folder: str | None, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
+    folder: str | None, call: Callable[..., Any], arguments: Sequence[Any], named: dict[str, Any]
 ) -> tuple[Any, Exception | None]:
     """Make a call in a folder; returns its result and None, or None and the error that it raised.
 
@@ -181,7 +181,7 @@ def call_in(
     keep_freed_memory()
     try:
         with chdir(folder or "."):
-            return call(*given, **named), None
+            return call(*arguments, **named), None
     except Exception as error:  # whatever it is, it is raised where the result is awaited
         return None, error
 

@@ -202,8 +202,8 @@ class TemporaryFolder:
 
 def file_signature(path: Path) -> tuple[int, ...]:
     """A file's device, inode, size and times, which change once it is replaced or written to."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def file_digest(path: Path) -> str:

@@ -91,10 +91,10 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
     folder = next(iter(parts)).parent
     steps = []
     for destination, part in parts.items():
-        kept = hidden_path(destination.parent, KEPT)
+        older = hidden_path(destination.parent, KEPT)
         new = _identity(part)
         assert new is not None
-        steps.append(_Step(os.path.abspath(destination), os.path.abspath(kept), new))
+        steps.append(_Step(os.path.abspath(destination), os.path.abspath(older), new))
     with _lock_folder_if_possible(folder):
         journal, lock = hidden_path(folder, JOURNAL), None
         try:
@@ -147,8 +147,8 @@ def _keep(step: _Step) -> None:
 def _undo(steps: list[_Step]) -> None:
     """Put the older files back in place of the new ones."""
     for step in steps:
-        found = _identity(step.destination)
-        if found is None or found == step.new:
+        present = _identity(step.destination)
+        if present is None or present == step.new:
             try:
                 os.replace(step.kept, step.destination)
             except FileNotFoundError:
@@ -180,8 +180,8 @@ def _read(journal: Path) -> list[_Step]:
     try:
         steps = []
         for *paths, new in json.loads(journal.read_text()):
-            destination, kept = (os.path.abspath(journal.parent / path) for path in paths)
-            steps.append(_Step(destination, kept, new))
+            destination, older = (os.path.abspath(journal.parent / path) for path in paths)
+            steps.append(_Step(destination, older, new))
         if not all(map(_is_own, steps)):
             return []
         return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
@@ -193,8 +193,8 @@ def _is_own(step: _Step) -> bool:
     """Whether an older file is kept beside its destination, under such a name as we give."""
     if b"\0" in os.fsencode(step.destination + step.kept):  # no file has such a name
         return False
-    kept = Path(step.kept)
-    return kept.parent == Path(step.destination).parent and bool(KEPT_NAME.fullmatch(kept.name))
+    older = Path(step.kept)
+    return older.parent == Path(step.destination).parent and bool(KEPT_NAME.fullmatch(older.name))
 
 
 def _identity(path: str | Path) -> list[int] | None:
