@@ -28,7 +28,7 @@ def check_folder(suite: Suite, file: Path, places: Places) -> None:
     read = [file]
     for name, source in suite.data.items():
         read += [] if source.manifest is None else [places.whole(suite, name)]
-        read += [places.given / one for one in source.needs]
+        read += [places.given / need for need in source.needs]
         read += map(Path, source.words(places.given))
     ours = has_tables(places.folder)
     for name in PAGE_FILES:
@@ -48,9 +48,9 @@ def check_rows(suite: Suite, planned: Sequence[PlannedTable]) -> None:
     Raises:
         MissingError: there is one.
     """
-    for one in planned:
-        for name, why in one.lacking.items():
-            raise MissingError(f"{suite.name}: row {name} of table {one.table.name}: {why}")
+    for table_plan in planned:
+        for name, why in table_plan.lacking.items():
+            raise MissingError(f"{suite.name}: row {name} of table {table_plan.table.name}: {why}")
 
 
 def check_data(
@@ -60,10 +60,10 @@ def check_data(
     for name in wanted:
         if (path := places.whole(suite, name)).exists():
             read_manifest(path)
-    for one in planned:
-        if all(places.manifest(suite, name).exists() for name in one.table.attacked):
-            with naming(f"{suite.name}: table {one.table.name}"):
-                check_table(one, places)
+    for table_plan in planned:
+        if all(places.manifest(suite, name).exists() for name in table_plan.table.attacked):
+            with naming(f"{suite.name}: table {table_plan.table.name}"):
+                check_table(table_plan, places)
 
 
 def check_table(planned: PlannedTable, places: Places) -> None:

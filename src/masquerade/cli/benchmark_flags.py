@@ -21,15 +21,15 @@ from masquerade.training.run import check_inputs
 @contextmanager
 def naming(whose: str) -> Iterator[None]:
     """Say whose flags they are that are refused, in one sentence and without a box."""
-    told = StringIO()
+    printed = StringIO()
     try:
-        with redirect_stdout(told), redirect_stderr(told):
+        with redirect_stdout(printed), redirect_stderr(printed):
             yield
     except SystemExit as end:
-        raise UsageError(f"{whose}: {reason_in(told.getvalue())}") from end
+        raise UsageError(f"{whose}: {reason_in(printed.getvalue())}") from end
     except MasqueradeError as error:
         raise type(error)(f"{whose}: {error}") from error
-    sys.stderr.write(told.getvalue())
+    sys.stderr.write(printed.getvalue())
 
 
 def read_training(words: Sequence[str]) -> AdversarialRecipe:

@@ -61,7 +61,12 @@ def plan(
 
 def trainings_of(planned: Sequence[PlannedTable]) -> list[Job]:
     """The training jobs of tables, each once."""
-    jobs = [job for one in planned for mine in one.trainings.values() for job in mine]
+    jobs = [
+        job
+        for table_plan in planned
+        for row_jobs in table_plan.trainings.values()
+        for job in row_jobs
+    ]
     return list({job.done: job for job in reversed(jobs)}.values())[::-1]
 
 
@@ -69,66 +74,70 @@ def choose(suite: Suite, options: Options) -> list[SuiteTable]:
     """The tables that were asked for, with the rows that were asked for."""
     tables = list(suite.tables)
     if options.tables is not None:
-        wanted = _names(options.tables, [one.name for one in tables], "table")
-        tables = [one for one in tables if one.name in wanted]
+        wanted = _names(options.tables, [table.name for table in tables], "table")
+        tables = [table for table in tables if table.name in wanted]
     if options.rows is not None:
-        wanted = _names(options.rows, [row.name for one in tables for row in one.rows], "row")
+        wanted = _names(options.rows, [row.name for table in tables for row in table.rows], "row")
         tables = [
-            replace(one, rows=rows)
-            for one in tables
-            if (rows := tuple(row for row in one.rows if row.name in wanted))
+            replace(table, rows=rows)
+            for table in tables
+            if (rows := tuple(row for row in table.rows if row.name in wanted))
         ]
     return tables
 
 
 def _names(text: str, known: Sequence[str], what: str) -> list[str]:
     """Split a list of names at its commas, but not at those inside a known name."""
-    words, found = split_commas(text), []
+    words, names = split_commas(text), []
     if not words:
-        every = ", ".join(dict.fromkeys(known))
-        raise UsageError(f"--{what}s names no {what}: choose of {every}, or leave it out.")
+        choices = ", ".join(dict.fromkeys(known))
+        raise UsageError(f"--{what}s names no {what}: choose of {choices}, or leave it out.")
     split = {name: split_commas(name) for name in known}
     while words:
         many = next((n for n in range(len(words), 0, -1) if words[:n] in split.values()), 0)
         if not many:
-            every = ", ".join(dict.fromkeys(known))
-            raise UsageError(f"There is no {what} {words[0]}; choose of {every}.")
-        found += [name for name, parts in split.items() if parts == words[:many]]
+            choices = ", ".join(dict.fromkeys(known))
+            raise UsageError(f"There is no {what} {words[0]}; choose of {choices}.")
+        names += [name for name, parts in split.items() if parts == words[:many]]
         words = words[many:]
-    return found
+    return names
 
 
 def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:
     """Tables with the rows whose trainings others go on from, and which were not asked for."""
-    there = {f"{one.table.name}/{row.name}" for one in planned for row in one.table.rows}
-    starts = {f"{one.name}/{row.name}": row.start for one in suite.tables for row in one.rows}
+    there = {
+        f"{table_plan.table.name}/{row.name}"
+        for table_plan in planned
+        for row in table_plan.table.rows
+    }
+    starts = {f"{table.name}/{row.name}": row.start for table in suite.tables for row in table.rows}
     lacking: set[str] = set()
     for name in there:
         start = starts[name]
         while start is not None:
             lacking |= {start} - there
             start = starts[start]
-    found = []
+    lacking_tables = []
     for table in suite.tables:
         rows = tuple(row for row in table.rows if f"{table.name}/{row.name}" in lacking)
         if rows:
-            found.append(replace(table, rows=rows))
-    return found
+            lacking_tables.append(replace(table, rows=rows))
+    return lacking_tables
 
 
 def check_seeds(suite: Suite, planned: Sequence[PlannedTable]) -> None:
     """Refuse rows of which each seed goes on from that of another row, which has fewer."""
-    seeds = {one.table.name: one.options.seeds for one in planned}
-    for one in planned:
-        for row in one.table.rows:
+    seeds = {table_plan.table.name: table_plan.options.seeds for table_plan in planned}
+    for table_plan in planned:
+        for row in table_plan.table.rows:
             if row.start is None:
                 continue
-            others = seeds[first_of(suite, row.start)[0].name]
-            if others < one.options.seeds:
+            start_seeds = seeds[first_of(suite, row.start)[0].name]
+            if start_seeds < table_plan.options.seeds:
                 raise UsageError(
-                    f"{suite.name}: row {row.name} of {one.table.name} has {one.options.seeds} "
-                    f"seeds and starts from {row.start}, which has {others}: give both tables the "
-                    "same --seeds."
+                    f"{suite.name}: row {row.name} of {table_plan.table.name} has "
+                    f"{table_plan.options.seeds} seeds and starts from {row.start}, which has "
+                    f"{start_seeds}: give both tables the same --seeds."
                 )
 
 
@@ -150,11 +159,13 @@ def places_of(suite: Suite, options: Options) -> Places:
 
 def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
     """The names of all datasets of some tables, with those that their flags name."""
-    found: list[str] = []
-    for one in tables:
-        found += one.datasets
-        found += named_data(suite, " ".join([one.evaluate, *(row.train or "" for row in one.rows)]))
-    return list(with_needed(suite, found))
+    names: list[str] = []
+    for table in tables:
+        names += table.datasets
+        names += named_data(
+            suite, " ".join([table.evaluate, *(row.train or "" for row in table.rows)])
+        )
+    return list(with_needed(suite, names))
 
 
 def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options) -> PlannedTable:
@@ -213,11 +224,11 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
     )
 
 
-def _lacks(whose: str, given: evaluation.Options, anonymizer: Anonymizer) -> str | None:
+def _lacks(whose: str, options: evaluation.Options, anonymizer: Anonymizer) -> str | None:
     """What a row needs that is not here, such as a template; None: nothing."""
     with naming(whose):
         try:
-            evaluation.method_row("", anonymizer, evaluation.pipeline_config(given))
+            evaluation.method_row("", anonymizer, evaluation.pipeline_config(options))
         except MissingError as error:
             return str(error)
     return None
@@ -238,9 +249,9 @@ def read_row(
     table, key = planned.table, "evaluate" if row.method is None else "method"
     words = [*planned.words, *row_words(suite, table, row, places)]
     with naming(f"{suite.name}: {key} of row {row.name} of {table.name}"):
-        given, anonymizer = evaluation.parse(words)
-    check_protocol(suite, planned, row, given)
-    return given, anonymizer
+        options, anonymizer = evaluation.parse(words)
+    check_protocol(suite, planned, row, options)
+    return options, anonymizer
 
 
 def check_training(suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places) -> None:
@@ -251,8 +262,8 @@ def check_training(suite: Suite, planned: PlannedTable, row: SuiteRow, places: P
         recipe = read_training(first.words[1:])
     words = [*planned.words, *row_words(suite, table, row, places)]
     with naming(f"{suite.name}: evaluate of row {row.name} of {table.name}"):
-        given = read_untrained(words, recipe)
-    check_protocol(suite, planned, row, given)
+        options = read_untrained(words, recipe)
+    check_protocol(suite, planned, row, options)
 
 
 def _check_folds(
@@ -271,19 +282,19 @@ def _check_folds(
         for words in (training, planned.words)
     )
     if learned != tested or table.private_data is not None:
-        other = "--actions" if learned != tested else "private_data"
+        own = "--actions" if learned != tested else "private_data"
         raise UsageError(
             f"{suite.name}: row {row.name} of {table.name} is trained on folds that are cut of "
-            f"other clips than the table's, which has {other} of its own: give evaluate --folds 0, "
+            f"other clips than the table's, which has {own} of its own: give evaluate --folds 0, "
             "and a manifest with a column split."
         )
 
 
 def check_protocol(
-    suite: Suite, planned: PlannedTable, row: SuiteRow, given: evaluation.Options
+    suite: Suite, planned: PlannedTable, row: SuiteRow, options: evaluation.Options
 ) -> None:
     """Refuse a row with another protocol than its table, whose rows are compared."""
-    if evaluation.config_of(given) != evaluation.config_of(planned.options):
+    if evaluation.config_of(options) != evaluation.config_of(planned.options):
         raise UsageError(
             f"{suite.name}: row {row.name} has another protocol than its table "
             f"{planned.table.name}: put flags such as --folds into the table's evaluate."

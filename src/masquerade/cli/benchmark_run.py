@@ -99,7 +99,7 @@ def run(options: Options, argv: Sequence[str]) -> int:
         raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
     places = places_of(suite, options)
     begun, planned = plan(suite, places, options)
-    wanted = datasets(suite, [one.table for one in (*begun, *planned)])
+    wanted = datasets(suite, [table_plan.table for table_plan in (*begun, *planned)])
     lacking = lacking_data(suite, places, wanted)
     making = data_jobs(suite, places, wanted)
     training = trainings_of([*begun, *planned])
@@ -136,8 +136,8 @@ def run(options: Options, argv: Sequence[str]) -> int:
         )
 
         def report(what: str, done: int, of: int, left: TimeLeft) -> None:
-            said = str(left.then(clock.left())) if done < of else ""
-            progress.follow("data and training", done, of, now=what, left=said)
+            remaining = str(left.then(clock.left())) if done < of else ""
+            progress.follow("data and training", done, of, now=what, left=remaining)
 
         runner = JobRunner(
             workers=options.workers or cores,
@@ -151,22 +151,22 @@ def run(options: Options, argv: Sequence[str]) -> int:
             """The tables whose data could be made, and have what they ask for."""
             failed = {name for name in wanted if f"data {name}" in runner.failures}
             return [
-                one
-                for one in planned
-                if failed.isdisjoint(datasets(suite, [one.table]))
-                and f"table {one.table.name}" not in runner.failures
+                table_plan
+                for table_plan in planned
+                if failed.isdisjoint(datasets(suite, [table_plan.table]))
+                and f"table {table_plan.table.name}" not in runner.failures
             ]
 
         clock.works = works_of(suite, attacked(), places)
         runner.run(making, others=training)
         if places.tried:
-            for name in (one for one in wanted if f"data {one}" not in runner.failures):
+            for name in (dataset for dataset in wanted if f"data {dataset}" not in runner.failures):
                 with noting(f"data {name}", runner.failures):
                     write_tried(places.whole(suite, name), places.manifest(suite, name))
         begun, planned = plan(suite, places, options)  # runs are named after what was made
-        for mine in attacked():
-            with noting(f"table {mine.table.name}", runner.failures):
-                check_table(mine, places)
+        for table_plan in attacked():
+            with noting(f"table {table_plan.table.name}", runner.failures):
+                check_table(table_plan, places)
         training = trainings_of([*begun, *attacked()])
         if not known:  # it is now
             lines, _ = size_lines(suite, attacked(), training, places, options.store_limit)
@@ -180,7 +180,11 @@ def run(options: Options, argv: Sequence[str]) -> int:
         errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
         def page() -> None:
-            missing = [one.table.name for one in planned if one.table.name not in results]
+            missing = [
+                table_plan.table.name
+                for table_plan in planned
+                if table_plan.table.name not in results
+            ]
             write_page(
                 places.folder,
                 command,
@@ -188,13 +192,13 @@ def run(options: Options, argv: Sequence[str]) -> int:
                 report=partial(errors.print, markup=False),
             )
 
-        for mine in attacked():
+        for table_plan in attacked():
             if results:  # so that an interrupted run has one of what is done
                 page()
-            with noting(f"table {mine.table.name}", runner.failures):
-                results[mine.table.name] = run_table(
+            with noting(f"table {table_plan.table.name}", runner.failures):
+                results[table_plan.table.name] = run_table(
                     suite,
-                    mine,
+                    table_plan,
                     places,
                     runner.failures,
                     command,
@@ -204,15 +208,16 @@ def run(options: Options, argv: Sequence[str]) -> int:
                     on=made_on(cores, options.device),
                     report=progress.print_line,
                 )
-            clock.leave(mine.table.name)
+            clock.leave(table_plan.table.name)
     page()
     for name, why in runner.failures.items():
         errors.print(f"masquerade: {name}: {why}", markup=False)
     if options.json:
-        print(json.dumps([json.loads(one.to_json()) for one in results.values()], indent=1))
+        print(json.dumps([json.loads(result.to_json()) for result in results.values()], indent=1))
     elif results:
         print_results(list(results.values()), places.folder, time.monotonic() - began, console)
-    void = any(one.void for one in results.values()) and not places.tried  # a try-out always is
+    # a try-out always is void
+    void = any(result.void for result in results.values()) and not places.tried
     return 1 if runner.failures or void else 0
 
 
@@ -235,19 +240,19 @@ def print_plan(
         say(f"{mark} masquerade {shlex.join(job.words)}")
     for line in size_lines(suite, planned, training, places, options.store_limit)[0]:
         say(line)
-    for each in planned:
-        for name, why in each.left_out.items():
-            say(f"{each.table.name} leaves out {name}: {why}")
-        for name, why in each.lacking.items():
-            say(f"{each.table.name} lacks what {name} needs: {why}")
+    for table_plan in planned:
+        for name, why in table_plan.left_out.items():
+            say(f"{table_plan.table.name} leaves out {name}: {why}")
+        for name, why in table_plan.lacking.items():
+            say(f"{table_plan.table.name} lacks what {name} needs: {why}")
 
 
 def print_results(
     results: Sequence[Evaluation], folder: Path, seconds: float, console: Console
 ) -> None:
     """Print the tables, and where the page with all of them lies."""
-    for one in results:
-        show(one, console)
+    for result in results:
+        show(result, console)
     where = escape(folder / "index.html")
     console.print(f"{where} shows all of it; {seconds / 60:.0f} min.", markup=False)
 
@@ -258,11 +263,11 @@ def noting(part: str, failures: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = as_masquerade_error(error)
+        failure = as_masquerade_error(error)
         # An interruption may be why it failed.
-        if INTERRUPTED.is_set() or not isinstance(said, MasqueradeError):
+        if INTERRUPTED.is_set() or not isinstance(failure, MasqueradeError):
             raise
-        failures[part] = str(said)
+        failures[part] = str(failure)
 
 
 @contextmanager
@@ -310,24 +315,26 @@ def run_table(
         open_executor = commands.open_executor
     manifest, limits = evaluation.read_clips(options)
     by_row: list[tuple[SuiteRow, list[EvaluatedMethod]]] = []
-    for row in (one for one in table.rows if not one.raw):
+    for row in (r for r in table.rows if not r.raw):
         if (why := planned.left_out.get(row.name)) is not None:
             by_row.append((row, [EvaluatedMethod(name=row.name, not_applicable=why)]))
             continue
-        mine = planned.trainings.get(row.name, ())
-        failed = [failures[job.name] for job in mine if job.name in failures]
+        jobs = planned.trainings.get(row.name, ())
+        failed = [failures[job.name] for job in jobs if job.name in failures]
         if failed:
             why = f"training: {failed[0]}"
             by_row.append((row, [EvaluatedMethod(name=row.name, not_applicable=why)]))
             continue
         if row.name in planned.methods:
-            given, anonymizer = planned.methods[row.name]
+            row_options, anonymizer = planned.methods[row.name]
         else:
-            given, anonymizer = read_row(suite, planned, row, places)
-        found, notes = evaluation.method_rows(given, anonymizer, manifest, config, name=row.name)
+            row_options, anonymizer = read_row(suite, planned, row, places)
+        methods, notes = evaluation.method_rows(
+            row_options, anonymizer, manifest, config, name=row.name
+        )
         limits += notes
-        by_row.append((row, found))
-    lines = [line for _, each in by_row for line in each]
+        by_row.append((row, methods))
+    lines = [line for _, row_lines in by_row for line in row_lines]
     folder = folder_of_attacks(places, table)
     make_private(folder.parent)
     work = table_work(suite, planned, places, by_row, (manifest, config))
@@ -349,19 +356,20 @@ def run_table(
     )
     failures |= {f"row {row} of table {table.name}": why for row, why in unpublished.items()}
     lines = [
-        replace(one, not_applicable=unpublished.get(one.name, one.not_applicable)) for one in lines
+        replace(line, not_applicable=unpublished.get(line.name, line.not_applicable))
+        for line in lines
     ]
     result = replace(result, void=VOID) if places.tried else result
     ours, origins = our_scores(suite, table, result), data_origins(suite, datasets(suite, [table]))
     more = [origins_markdown(origins), beside_paper(table, ours)]
     known = [row.name for row in result.rows]
-    if others := [name for name in table.compared_with if name in known]:
+    if compared := [name for name in table.compared_with if name in known]:
         unread = [c.label for c in result.controls if c.kind == "positive" and not c.passed]
         paired = paired_scores(
             manifest, lines, config, folder=folder, void=unread, progress=clock.follow
         )
-        more.append(differences_markdown(result, paired, others))
-    shown = show_clips(
+        more.append(differences_markdown(result, paired, compared))
+    shown_clips = show_clips(
         manifest,
         lines,
         config,
@@ -374,16 +382,16 @@ def run_table(
     clock.end()
     time = time_spent(clock.spent, work, planned.trainings, on=on)
     more.insert(0, time.markdown())
-    kept = KeptTable(
+    kept_table = KeptTable(
         name=table.name,
         suite=suite.name,
         title=suite.title,
-        place=[one.name for one in suite.tables].index(table.name),
+        place=[suite_table.name for suite_table in suite.tables].index(table.name),
         masquerade=__version__,
         published=table.published,
         ours=ours,
         origins=origins,
-        shown=shown,
+        shown=shown_clips,
         ablations=table.ablations,
         time=time,
         versions=library_versions(),
@@ -393,7 +401,7 @@ def run_table(
         results_folder(places.folder, suite.name),
         table.name,
         more="\n".join(filter(None, more)),
-        others={f"{table.name}{ABOUT}": kept.to_json()},
+        others={f"{table.name}{ABOUT}": kept_table.to_json()},
     )
     return result
 
@@ -401,17 +409,17 @@ def run_table(
 def own_limits(table: SuiteTable, config: EvaluationConfig, places: Places) -> list[str]:
     """The notes of a suite on a table, and what networks start from."""
     preset, _ = from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
-    found = [note.replace("{starts}", starts(preset)) for note in table.limits]
+    notes = [note.replace("{starts}", starts(preset)) for note in table.limits]
     if config.seeds > 1 and any(row.train is not None for row in table.rows):
-        found.append(
+        notes.append(
             "Rows of trained methods are means over runs of several seeds, each attacked by "
             "networks of its own: no attacker gets two anonymized versions of one clip."
         )
-    begun = [one.name for one in table.rows if one.train is not None and places.start_words(one)]
+    begun = [row.name for row in table.rows if row.train is not None and places.start_words(row)]
     if begun and places.image_weights is not None:
         file = places.image_weights.name
-        found.append(f"Trainings of {', '.join(begun)} start from {file}, those of others do not.")
-    return found
+        notes.append(f"Trainings of {', '.join(begun)} start from {file}, those of others do not.")
+    return notes
 
 
 def write_page(
@@ -426,53 +434,53 @@ def write_page(
     `failed` are suites and tables of which there is no newer result; without any table there is no
     page.
     """
-    kept = kept_tables(folder, report=report)
-    if not kept:
+    tables = kept_tables(folder, report=report)
+    if not tables:
         return
-    titles = list(dict.fromkeys(one.title for one, _ in kept))
-    made = [
-        ", ".join(f"{name} {version}" for name, version in one.versions.items())
-        for one, _ in kept
-        if one.versions
+    titles = list(dict.fromkeys(table.title for table, _ in tables))
+    versions = [
+        ", ".join(f"{name} {version}" for name, version in table.versions.items())
+        for table, _ in tables
+        if table.versions
     ]
     printed: dict[str, list[OurScores]] = {}
-    for one, _ in kept:
-        if one.published is not None and one.ours is not None:
-            printed.setdefault(one.published, []).append(one.ours)
+    for table, _ in tables:
+        if table.published is not None and table.ours is not None:
+            printed.setdefault(table.published, []).append(table.ours)
     write_report(
         folder,
-        [result for _, result in kept],
+        [result for _, result in tables],
         title=titles[0] if len(titles) == 1 else f"Tables of {len(titles)} benchmarks",
         published=[Beside(table=load_published(name), ours=ours) for name, ours in printed.items()],
         contexts=[
             replace(
-                _context(folder, one, several=len(titles) > 1),
-                outdated=(one.suite, one.name) in failed,
+                _context(folder, table, several=len(titles) > 1),
+                outdated=(table.suite, table.name) in failed,
             )
-            for one, _ in kept
+            for table, _ in tables
         ],
         about={
-            "masquerade": ", ".join(dict.fromkeys(one.masquerade for one, _ in kept)),
-            **({"made with": "; ".join(dict.fromkeys(made))} if made else {}),
+            "masquerade": ", ".join(dict.fromkeys(table.masquerade for table, _ in tables)),
+            **({"made with": "; ".join(dict.fromkeys(versions))} if versions else {}),
             "last command": command,
         },
-        results=[f"{results_folder(Path(), one.suite) / one.name}.json" for one, _ in kept],
+        results=[f"{results_folder(Path(), table.suite) / table.name}.json" for table, _ in tables],
     )
 
 
-def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
-    clips = clips_folder(folder, kept.suite, kept.name)
+def _context(folder: Path, table: KeptTable, *, several: bool) -> TableContext:
+    clips = clips_folder(folder, table.suite, table.name)
     return TableContext(
-        suite=kept.title if several else "",
-        origins=kept.origins,
+        suite=table.title if several else "",
+        origins=table.origins,
         videos=[
-            Clip(one.row, clips / one.file, one.shows)
-            for one in kept.shown.clips
-            if (clips / one.file).exists()  # people may remove what they do not want to be shown
+            Clip(clip.row, clips / clip.file, clip.shows)
+            for clip in table.shown.clips
+            if (clips / clip.file).exists()  # people may remove what they do not want to be shown
         ],
-        left_out=kept.shown.left_out,
-        ablations=kept.ablations,
-        time=kept.time,
+        left_out=table.shown.left_out,
+        ablations=table.ablations,
+        time=table.time,
     )
 
 
@@ -487,20 +495,22 @@ def works_of(
     suite: Suite, planned: Sequence[PlannedTable], places: Places
 ) -> list[TableWork] | None:
     """What the attacks of tables take; None: that cannot be told before their data are made."""
-    found = []
-    for one in planned:
-        if not all(places.manifest(suite, name).exists() for name in one.table.attacked):
+    works = []
+    for table_plan in planned:
+        if not all(places.manifest(suite, name).exists() for name in table_plan.table.attacked):
             return None
-        config = evaluation.config_of(one.options)
+        config = evaluation.config_of(table_plan.options)
         try:
-            manifest, _ = evaluation.read_clips(one.options)
+            manifest, _ = evaluation.read_clips(table_plan.options)
             lines: Lines = [
-                (row, lines_of(row, one, manifest)) for row in one.table.rows if not row.raw
+                (row, lines_of(row, table_plan, manifest))
+                for row in table_plan.table.rows
+                if not row.raw
             ]
-            found.append(table_work(suite, one, places, lines, (manifest, config)))
+            works.append(table_work(suite, table_plan, places, lines, (manifest, config)))
         except MasqueradeError:  # it is said when the table is attacked
             return None
-    return found
+    return works
 
 
 def lines_of(row: SuiteRow, planned: PlannedTable, manifest: Manifest) -> list[EvaluatedMethod]:

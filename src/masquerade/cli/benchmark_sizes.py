@@ -41,30 +41,35 @@ def size_lines(
     most = STORE_LIMIT_GB if limit is None else limit
     lines: list[str] = []
     stores: dict[Path, list[int | None]] = {}  # by folder, which is held to the limit
-    for one in planned:
-        made = [places.manifest(suite, name) for name in one.table.attacked]
-        anonymized = sum(_times_anonymized(one, row) for row in one.table.rows)
-        inverted = sum(_times_inverted(one, row) for row in one.table.rows)
-        with naming(f"{suite.name}: table {one.table.name}"):  # as of an attacker there is not
-            said, size = attacks_line(
-                one.table.name, made, anonymized, one.options, inverted=inverted
+    for table_plan in planned:
+        manifests = [places.manifest(suite, name) for name in table_plan.table.attacked]
+        anonymized = sum(_times_anonymized(table_plan, row) for row in table_plan.table.rows)
+        inverted = sum(_times_inverted(table_plan, row) for row in table_plan.table.rows)
+        # as of an attacker there is not
+        with naming(f"{suite.name}: table {table_plan.table.name}"):
+            line, size = attacks_line(
+                table_plan.table.name, manifests, anonymized, table_plan.options, inverted=inverted
             )
-        lines.append(said)
-        stores.setdefault(folder_of_attacks(places, one.table), []).append(size)
+        lines.append(line)
+        stores.setdefault(folder_of_attacks(places, table_plan.table), []).append(size)
     if training:
-        said, size = trainings_line(training, limit)
-        lines.append(said)
+        line, size = trainings_line(training, limit)
+        lines.append(line)
         stores[places.folder] = [size]
-    known = [sum(each) for sizes in stores.values() if len(each := _known(sizes)) == len(sizes)]
+    known = [
+        sum(known_sizes)
+        for sizes in stores.values()
+        if len(known_sizes := _known(sizes)) == len(sizes)
+    ]
     unknown = len(stores) - len(known)
-    size = sum(min(one, round(most * 1e9)) for one in known) + round(unknown * most * 1e9)
-    there = next(one for one in (places.folder, *places.folder.parents) if one.exists())
+    size = sum(min(total, round(most * 1e9)) for total in known) + round(unknown * most * 1e9)
+    there = next(folder for folder in (places.folder, *places.folder.parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    said = f"size: at most {_gigabytes(size)} of copies in {escape(places.folder)}"
-    said += ", as --store-limit lets them take; what they need is known later" if unknown else ""
-    said += f"; {_gigabytes(free)} are free, beside what lies there already"
-    said += ": a smaller --store-limit needs less" if size > free and not unknown else ""
-    return [*lines, f"{said}."], not unknown
+    line = f"size: at most {_gigabytes(size)} of copies in {escape(places.folder)}"
+    line += ", as --store-limit lets them take; what they need is known later" if unknown else ""
+    line += f"; {_gigabytes(free)} are free, beside what lies there already"
+    line += ": a smaller --store-limit needs less" if size > free and not unknown else ""
+    return [*lines, f"{line}."], not unknown
 
 
 def _times_anonymized(planned: PlannedTable, row: SuiteRow) -> int:
@@ -86,7 +91,7 @@ def _times_inverted(planned: PlannedTable, row: SuiteRow) -> int:
 
 
 def _known(sizes: Sequence[int | None]) -> list[int]:
-    return [one for one in sizes if one is not None]
+    return [size for size in sizes if size is not None]
 
 
 def attacks_line(
@@ -149,8 +154,8 @@ def _clips_of(job: Job) -> Iterator[tuple[Path, ExtractionConfig, Sequence[int]]
     read = [*rows.train.tolist(), *rows.validation.tolist()]
     yield options.data, clip_config(recipe), read
     if options.stills is not None:
-        found = training_rows(read_manifest(options.stills), seed=options.seed)
-        of = [*found.train.tolist(), *found.validation.tolist()]
+        still_rows = training_rows(read_manifest(options.stills), seed=options.seed)
+        of = [*still_rows.train.tolist(), *still_rows.validation.tolist()]
         yield options.stills, clip_config(still_recipe(recipe)), of
     elif recipe.gap is not None:
         yield options.data, clip_config(pair_recipe(recipe, recipe.gap)), read

@@ -54,24 +54,24 @@ def count_work(
         here = str(places.folder)  # which may be moved
         own = [] if row is None else [word.replace(here, "") for word in row_words[row.name]]
         several = 1 if row is None else len(trainings.get(row.name, ())) or 1
-        made = "reading" if row is None else row.method or row.train
+        method = "reading" if row is None else row.method or row.train
         networks = evaluator.networks_of(line)
         return LineWork(
             name=line.name,
             key=f"{suite.name}/{table.name}/{line.name} {short_digest([protocol, own])}",
-            method=f"{made} on {on}",
+            method=f"{method} on {on}",
             videos=0 if line.not_applicable else videos * several,
             fits=networks or evaluator.attackers_of(line),
             fitting=TRAINING if networks else REGRESSING,
         )
 
-    found = [work(RAW, None)]
-    found += [work(line, row) for row, each in lines for line in each]
+    works = [work(RAW, None)]
+    works += [work(line, row) for row, row_lines in lines for line in row_lines]
     return TableWork(
         name=table.name,
-        key=f"{suite.name}/{table.name} {short_digest([protocol, [one.key for one in found]])}",
+        key=f"{suite.name}/{table.name} {short_digest([protocol, [w.key for w in works]])}",
         kind=f"by {table.evaluate} on {on}",
-        lines=tuple(found),
+        lines=tuple(works),
     )
 
 
