@@ -91,9 +91,9 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             if _reports():
-                said = "interrupted; nothing half-made was left"
+                notice = "interrupted; nothing half-made was left"
                 hint = ": run the same command again to resume" if _resumes(words) else ""
-                print(f"masquerade: {said}{hint}.", file=sys.stderr)
+                print(f"masquerade: {notice}{hint}.", file=sys.stderr)
             return 130
         error = as_masquerade_error(error)
         if not isinstance(error, MasqueradeError):

@@ -153,8 +153,8 @@ def _with_templates(regions: str | None, names: str) -> str:
         raise UsageError(
             f"--hide and --regions {regions} both name something, and only one can: choose one."
         )
-    *others, last = plain.split("+")  # whose name is behind the colon
-    return "+".join([*others, wanted, f"{last}:{named}"])
+    *leading, last = plain.split("+")  # whose name is behind the colon
+    return "+".join([*leading, wanted, f"{last}:{named}"])
 
 
 def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
@@ -180,9 +180,9 @@ def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
     )
     shorts = {"--audio": ("-k", options.keep_audio), "--metadata": ("-m", options.keep_metadata)}
     for flag, (short, keep) in shorts.items():
-        said = flag_value(argv, (flag,))
-        if keep and said not in (None, "keep"):
-            raise UsageError(f"{short} is short for {flag} keep; leave it or {flag} {said} out.")
+        value = flag_value(argv, (flag,))
+        if keep and value not in (None, "keep"):
+            raise UsageError(f"{short} is short for {flag} keep; leave it or {flag} {value} out.")
     return options, anonymizer
 
 
@@ -266,7 +266,7 @@ def _plan(options: Options, config: PipelineConfig) -> _Plan:
         beside=[path for path in (config.report, config.export_boxes, config.export_masks) if path],
     )
     named = {task.src for task in tasks}
-    return _Plan(tasks, unread, [one for one in dict.fromkeys(passed_over) if one not in named])
+    return _Plan(tasks, unread, [path for path in dict.fromkeys(passed_over) if path not in named])
 
 
 def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Options:
@@ -276,8 +276,8 @@ def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Op
     words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in EXPORT_SUFFIXES}
     named: dict[str, Any] = {
         key: named_after(task, getattr(options, key), key)
-        for key, said in words.items()
-        if said and said.endswith("/")
+        for key, value in words.items()
+        if value and value.endswith("/")
     }
     return replace(options, **named)
 
@@ -431,8 +431,8 @@ def _print_json(
     outcomes: list["FileOutcome"], left_out: list[Path], config: PipelineConfig
 ) -> None:
     """Print what became of each file, with its receipt as it is written, as JSON."""
-    others = [_entry(path, None, "left out") for path in left_out]
-    print(json.dumps([*(_as_json(one, config) for one in outcomes), *others], indent=1))
+    entries = [_entry(path, None, "left out") for path in left_out]
+    print(json.dumps([*(_as_json(outcome, config) for outcome in outcomes), *entries], indent=1))
 
 
 def _build(options: Options, anonymizer: "Anonymizer") -> Pipeline:
@@ -525,10 +525,10 @@ def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
         people = find_people(task.src, pipeline, progress.start_file(task))
     missing = write_sheet(people, path, overwrite=options.overwrite)
     if options.json:
-        print(json.dumps([{"id": one.id, "frames": one.frames} for one in people], indent=1))
+        print(json.dumps([{"id": seen.id, "frames": seen.frames} for seen in people], indent=1))
     elif not quiet:
-        for one in people:
-            print(f"ID {one.id}: {when(one)}")
+        for person in people:
+            print(f"ID {person.id}: {when(person)}")
         if not people:
             print(f"Nobody was found in {escape(task.src)}, whom an ID could name.")
     if not options.quiet:
@@ -554,12 +554,12 @@ def _sheet_path(task: "FileTask", options: Options) -> Path:
     return path
 
 
-def _left_out(others: list[Path]) -> str:
+def _left_out(files: list[Path]) -> str:
     """Return a sentence that names the files of folders that are not anonymized."""
-    names = name_some([escape(path.name) for path in others], MOST_NAMED)
-    few = ("is", "its name") if len(others) == 1 else ("are", "their names")
+    names = name_some([escape(path.name) for path in files], MOST_NAMED)
+    few = ("is", "its name") if len(files) == 1 else ("are", "their names")
     return (
-        f"{len(others)} of the folder's files {few[0]} left out, as no video or image by {few[1]}: "
+        f"{len(files)} of the folder's files {few[0]} left out, as no video or image by {few[1]}: "
         f"{names}; a file is taken that is named by itself."
     )
 

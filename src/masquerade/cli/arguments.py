@@ -109,12 +109,12 @@ def load_trained(path: str | Path, name: str | None = None, **inference_args: An
     from masquerade.checkpoint import load, read_method
     from masquerade.methods import METHODS
 
-    found = read_method(path)
-    if found in METHODS and not METHODS[found].learned:  # `load` may ask for its key first
-        raise UsageError(f"{path} holds {found}, which learns nothing: give --method {found}.")
+    method = read_method(path)
+    if method in METHODS and not METHODS[method].learned:  # `load` may ask for its key first
+        raise UsageError(f"{path} holds {method}, which learns nothing: give --method {method}.")
     trained = load(path, **inference_args)
-    if name not in (None, found):
-        raise UsageError(f"{path} holds {found}, not {name}.")
+    if name not in (None, method):
+        raise UsageError(f"{path} holds {method}, not {name}.")
     return trained
 
 
@@ -122,8 +122,8 @@ def run_command(argv: list[str], commands: Mapping[str, Callable[..., int]], *, 
     """Run the function that the first word names, with the flags that follow as its arguments."""
     if not argv or argv[0] in HELP | {"help"}:
         console, table = Console(highlight=False), Table.grid("", "", padding=(0, 2))
-        for name, one in commands.items():
-            table.add_row(f"  {name}", (inspect.getdoc(one) or "").splitlines()[0])
+        for name, function in commands.items():
+            table.add_row(f"  {name}", (inspect.getdoc(function) or "").splitlines()[0])
         console.print(f"usage: {verb} COMMAND ...\n")
         console.print(table)
         console.print(f"\n`{verb} COMMAND --help` lists its options.")

@@ -106,13 +106,13 @@ def _print_report(report: AttackReport, options: Options) -> None:
         says = f"{escape(video.path)} could not be attacked{end}: {escape(str(video.error))}"
         print(says, file=sys.stderr)
     if options.verbose:
-        every = (*(one.traceback for one in report.videos), *report.tracebacks)
-        print("".join(f"{one}\n" for one in every if one), file=sys.stderr, end="")
+        tracebacks = (*(attacked.traceback for attacked in report.videos), *report.tracebacks)
+        print("".join(f"{text}\n" for text in tracebacks if text), file=sys.stderr, end="")
     for video in report.without_raw:
         says = f"{escape(video.path)} was not compared with a raw video: {video.without_raw}"
         print(says, file=sys.stderr)
     if report.passed_over:
-        listed = name_some([escape(one) for one in report.passed_over], MOST_NAMED)
+        listed = name_some([escape(path) for path in report.passed_over], MOST_NAMED)
         print(f"Not attacked, as they are no videos by their names: {listed}", file=sys.stderr)
 
 
@@ -140,9 +140,9 @@ def _print(report: AttackReport, options: Options) -> None:
 
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
-    for found in findings:
-        console.print(f"  {MARKS[found.level]}{' ' * (10 - len(found.level))}", end="")
-        console.print(found.says, markup=False)
+    for finding in findings:
+        console.print(f"  {MARKS[finding.level]}{' ' * (10 - len(finding.level))}", end="")
+        console.print(finding.says, markup=False)
 
 
 def _verdict(video: VideoAttack) -> str:

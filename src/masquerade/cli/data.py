@@ -195,7 +195,7 @@ def convert(
         manifest = without_overlap(manifest, read_manifest(without))
     notes: list[str | None] = []
     if test_share is not None:
-        if own := [one.name for one in manifest.of_role("split") if one.name != "split"]:
+        if own := [column.name for column in manifest.of_role("split") if column.name != "split"]:
             raise UsageError(
                 f"{dataset} has splits of its own ({', '.join(own)}), which are tested on in place "
                 "of a drawn one: leave out --test-share."
@@ -203,7 +203,7 @@ def convert(
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
         notes.append(note_on_share(manifest, "test", test_share, of=("train", "test")))
     if val_share is not None:
-        without_val = [one for one in manifest.of_role("split") if "val" not in one.values]
+        without_val = [column for column in manifest.of_role("split") if "val" not in column.values]
         if not without_val:
             why = "has val already" if manifest.of_role("split") else "has no train to take val of"
             raise UsageError(
@@ -220,8 +220,8 @@ def convert(
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
-    said = "".join(f" {note}" for note in notes if note)
-    line = _plain(f"{out}: {len(manifest)} clips.{more}{said}")
+    remarks = "".join(f" {note}" for note in notes if note)
+    line = _plain(f"{out}: {len(manifest)} clips.{more}{remarks}")
     Console(stderr=True).print(line, soft_wrap=True)
     return 0
 
@@ -276,8 +276,10 @@ def mimes(
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    every = (check, vote, floors, convert, mimes)
-    return run_command(argv, {each.__name__: each for each in every}, verb="masquerade data")
+    commands = (check, vote, floors, convert, mimes)
+    return run_command(
+        argv, {command.__name__: command for command in commands}, verb="masquerade data"
+    )
 
 
 def _refuse_list(out: Path, *folders: Path | None) -> None:
@@ -327,19 +329,19 @@ def _print_check(result: CheckResult) -> None:
     console.print(f"{result.clips} clips in {result.files} files")
     findings = {
         "missing": list(result.missing),
-        "unreadable": [f"{each.path}: {each.why}" for each in result.unreadable],
+        "unreadable": [f"{file.path}: {file.why}" for file in result.unreadable],
         "range past the last frame": list(result.past_end),
         "equal content": [" = ".join(group) for group in result.duplicates],
         "in several parts of a split": [
-            f"{each.split}: {each.by} {each.value} in {', '.join(each.parts)} ({each.clips} clips)"
-            for each in result.split_leaks
+            f"{leak.split}: {leak.by} {leak.value} in {', '.join(leak.parts)} ({leak.clips} clips)"
+            for leak in result.split_leaks
         ],
     }
     for title, lines in findings.items():
         if lines:
             console.print(f"\n[bold red]{title}: {len(lines)}[/]")
-            shown = "\n".join(_plain(line) for line in lines[:_SHOWN])
-            console.print(shown, highlight=False, soft_wrap=True)
+            listed = "\n".join(_plain(line) for line in lines[:_SHOWN])
+            console.print(listed, highlight=False, soft_wrap=True)
         if len(lines) > _SHOWN:
             console.print(f"... and {len(lines) - _SHOWN} more; --json has them all")
     if result.not_compared:
@@ -388,8 +390,8 @@ def _print_floors(result: FloorsResult) -> None:
         shape = Table(*heads, title=_plain(title + left_out))
         for row in table.floors:
             sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
-            each = [format_score(row, value) for value in row.per_attribute or () if several]
-            shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *each)
+            texts = [format_score(row, value) for value in row.per_attribute or () if several]
+            shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *texts)
         for column in shape.columns:
             column.overflow = "fold"
         whole = Measurement.get(console, console.options.update(width=_WIDE), shape).maximum
@@ -397,7 +399,7 @@ def _print_floors(result: FloorsResult) -> None:
         Console(width=width).print(shape)
     metrics = {row.metric for table in result.tables for row in table.floors}
     for metric, meaning in _METRICS.items():
-        if any(one.startswith(metric) for one in metrics):
+        if any(name.startswith(metric) for name in metrics):
             console.print(f"{metric}: {meaning}.", soft_wrap=True, highlight=False)
     console.print(_ATTACKERS, soft_wrap=True, highlight=False)
     for note in result.notes:

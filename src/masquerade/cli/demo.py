@@ -52,12 +52,12 @@ def main(argv: list[str]) -> int:
     if source is None:
         source = options.output / "demo.mp4"
         compose(source)
-    made = options.output / f"{source.stem}_anonymized.mp4"
+    anonymized = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
-    check_earlier(made, beside, about)
+    check_earlier(anonymized, beside, about)
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
-        bar = progress.start_file(FileTask(source, made))
+        bar = progress.start_file(FileTask(source, anonymized))
         config = PipelineConfig(
             overwrite=True, allow_empty=options.allow_empty, allow_gaps=options.allow_gaps
         )
@@ -65,21 +65,21 @@ def main(argv: list[str]) -> int:
         def show(receipt: Receipt, appear: Appear) -> None:
             frames = receipt.source.frames
             raw = appear(beside, private=True)
-            stills = side_by_side(source, appear(made), raw, frames=frames)
+            stills = side_by_side(source, appear(anonymized), raw, frames=frames)
             page = readable(render_page(receipt, stills=stills))
             appear(about).write_text(page, "utf-8")
 
         pipeline = build_pipeline(build(options.method), config)
-        receipt = run_file(source, made, pipeline, progress=bar, also=show)
+        receipt = run_file(source, anonymized, pipeline, progress=bar, also=show)
     for warning in receipt.warnings:
         print(f"warning: {escape(warning)}")
-    print(f"result:  {escape(made)}  ({summary(receipt)})")
+    print(f"result:  {escape(anonymized)}  ({summary(receipt)})")
     print(f"before and after: {escape(beside)}  (shows the original: not for release)")
     print(f"report:  {escape(about)}")
     return 0
 
 
-def check_earlier(made: Path, beside: Path, about: Path) -> None:
+def check_earlier(anonymized: Path, beside: Path, about: Path) -> None:
     """Refuse to replace an output, a comparison or a report that no demo wrote.
 
     A demo's report names the digest of its output.
@@ -89,11 +89,13 @@ def check_earlier(made: Path, beside: Path, about: Path) -> None:
 
     page = about.read_text("utf-8", "replace") if about.exists() else ""
     if "anonymized</title>" not in page or "SHA-256" not in page:
-        foreign = [one for one in (about, made, beside) if one.exists()]
+        foreign = [path for path in (about, anonymized, beside) if path.exists()]
     else:
-        foreign = [made] if made.exists() and file_digest(made) not in page else []
-    for one in foreign:
-        raise UsageError(f"{one} is of no demo and would be replaced; choose another -o.")
+        foreign = (
+            [anonymized] if anonymized.exists() and file_digest(anonymized) not in page else []
+        )
+    for path in foreign:
+        raise UsageError(f"{path} is of no demo and would be replaced; choose another -o.")
 
 
 def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:
@@ -114,10 +116,10 @@ def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[P
         info = left.info
         wide = replace(right.info, width=2 * info.width, time_base=info.time_base, start=info.start)
         with Writer(dst, info=wide, container="mp4", encoding=Encoding()) as writer:
-            for one, other in zip(left, right, strict=True):
-                assert isinstance(one, Frame) and isinstance(other, Frame)
-                pixels = other.rgb()
-                if one.index in wanted:
+            for left_frame, right_frame in zip(left, right, strict=True):
+                assert isinstance(left_frame, Frame) and isinstance(right_frame, Frame)
+                pixels = right_frame.rgb()
+                if left_frame.index in wanted:
                     stills.append(pixels)
-                writer.write(np.hstack((one.rgb(), pixels)).astype(np.uint8), one)
+                writer.write(np.hstack((left_frame.rgb(), pixels)).astype(np.uint8), left_frame)
     return stills

@@ -76,7 +76,7 @@ def _packages() -> list[Check]:
     from masquerade.pipeline.receipt import library_versions
     from masquerade.regions.litert import LITERT_INSTALL
 
-    found = [Check(name, True, version) for name, version in library_versions().items()]
+    checks = [Check(name, True, version) for name, version in library_versions().items()]
     zoo = importlib.util.find_spec("torchvision") is not None
     install = 'pip install -e ".[zoo]"  # replaces a CPU build of torch'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
@@ -99,7 +99,7 @@ def _packages() -> list[Check]:
             )
         ),
     ]
-    return [*found, litert, Check("torchvision", zoo, detail, install), *more]
+    return [*checks, litert, Check("torchvision", zoo, detail, install), *more]
 
 
 def _models() -> list[Check]:
@@ -111,17 +111,17 @@ def _models() -> list[Check]:
         (partial(model_file, name), file.name, "Apache-2.0", file.install, name in NEEDED)
         for name, file in MODEL_FILES.items()
     ]
-    found = []
+    checks = []
     for name, (file, model, licence, install, needed) in zip(
         ["face model", *MODEL_FILES], [face, *poses], strict=True
     ):
         try:
             size = file().stat().st_size
         except MasqueradeError as error:
-            found.append(Check(name, False, str(error), install, needed=needed))
+            checks.append(Check(name, False, str(error), install, needed=needed))
         else:
-            found.append(Check(name, True, f"{model}, {size / 1e6:.1f} MB, {licence} licence"))
-    return found
+            checks.append(Check(name, True, f"{model}, {size / 1e6:.1f} MB, {licence} licence"))
+    return checks
 
 
 def _devices() -> list[Check]:
@@ -140,16 +140,16 @@ def _codecs() -> list[Check]:
 
     encodings = {f"encode {codec}": Encoding(codec=codec) for codec in CODECS}
     encodings["encode h264 on a GPU"] = Encoding(hwaccel="cuda")
-    found = []
+    checks = []
     for name, encoding in encodings.items():
         try:
             check_encoder(encoding, width=256, height=256, deep=False)
-            found.append(Check(name, True, "works"))
+            checks.append(Check(name, True, "works"))
         except MasqueradeError as error:
             driver = "an NVIDIA GPU with an encoder"
             install = driver if "GPU" in name else "pip install --upgrade av"
-            found.append(Check(name, False, str(error), install, needed=name == "encode h264"))
+            checks.append(Check(name, False, str(error), install, needed=name == "encode h264"))
     gpu = decodes_on_gpu("h264")
     detail = "works" if gpu else "h264 is decoded on the CPU"
-    found.append(Check("decode h264 on a GPU", gpu, detail, "an NVIDIA GPU with a decoder"))
-    return found
+    checks.append(Check("decode h264 on a GPU", gpu, detail, "an NVIDIA GPU with a decoder"))
+    return checks

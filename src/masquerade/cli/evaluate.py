@@ -179,10 +179,10 @@ class Options(RegionConfig, FileConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.through_file and (given := file_flags(self).split(" ", 1)[0]):
+        if not self.through_file and (named := file_flags(self).split(" ", 1)[0]):
             raise UsageError(
-                f"{given} is of files, and without --through-file attackers see frames before they "
-                f"are encoded: give --through-file too, or leave {given} out."
+                f"{named} is of files, and without --through-file attackers see frames before they "
+                f"are encoded: give --through-file too, or leave {named} out."
             )
 
 
@@ -319,9 +319,9 @@ def method_rows(
         notes += tuple(f"{row.name}: {note}" for note in unchecked)
         notes += run_warnings(row.name, paths)
         if is_template(str(options.weights)):
-            given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
+            arguments = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
             runs = tuple(
-                tuple(load_trained(path, method, **given) for path in folds) for folds in paths
+                tuple(load_trained(path, method, **arguments) for path in folds) for folds in paths
             )
             check_different(paths, runs)
             row = replace(row, anonymizer=None, runs=runs)
@@ -338,35 +338,35 @@ def config_of(options: Options) -> EvaluationConfig:
     from masquerade.evaluation import EvaluationConfig
 
     known = {field.name for field in fields(EvaluationConfig)}
-    given = {name: value for name, value in vars(options).items() if name in known}
+    values = {name: value for name, value in vars(options).items() if name in known}
     for name in ("attackers", "labels", "metrics", "recognizers"):
-        if given[name] is not None:
-            given[name] = tuple(dict.fromkeys(split_commas(given[name])))
-            if not given[name]:
+        if values[name] is not None:
+            values[name] = tuple(dict.fromkeys(split_commas(values[name])))
+            if not values[name]:
                 raise UsageError(f"--{name} names none; name some, or leave it out.")
-    given["lambdas"] = parse_lambdas(options.lambdas)
-    given["attacker_weights"] = parse_attacker_weights(options.attacker_weights)
-    given["views"] = None if options.views is None else parse_views(options.views)
-    return EvaluationConfig(**given)
+    values["lambdas"] = parse_lambdas(options.lambdas)
+    values["attacker_weights"] = parse_attacker_weights(options.attacker_weights)
+    values["views"] = None if options.views is None else parse_views(options.views)
+    return EvaluationConfig(**values)
 
 
 def parse_views(words: str) -> tuple[int, int]:
     """Parse the value of --views: 5x3 is 5 windows of 3 crops, 5 is 5 windows of one."""
-    found = re.fullmatch(r"([1-9]\d{0,2})(?:x([1-9]\d?))?", words)
-    if found is None:
+    match = re.fullmatch(r"([1-9]\d{0,2})(?:x([1-9]\d?))?", words)
+    if match is None:
         raise UsageError(
             f"--views wants windows in time, or windows x crops, such as 5 or 5x3, not {words!r}."
         )
-    return int(found[1]), int(found[2] or 1)
+    return int(match[1]), int(match[2] or 1)
 
 
 def parse_lambdas(words: str | None) -> tuple[float, ...]:
     """The weights of privacy in a list such as 0,0.5,1."""
-    given = () if words is None else split_commas(words)
-    if words is not None and not given:
+    parts = () if words is None else split_commas(words)
+    if words is not None and not parts:
         raise UsageError("--lambdas names none; name some, or leave it out.")
     try:
-        return tuple(dict.fromkeys(float(word) for word in given))
+        return tuple(dict.fromkeys(float(word) for word in parts))
     except ValueError:
         raise UsageError(
             f"--lambdas wants numbers from 0 to 1, such as 0,0.5,1, not {words!r}."
@@ -375,17 +375,17 @@ def parse_lambdas(words: str | None) -> tuple[float, ...]:
 
 def parse_attacker_weights(words: Sequence[str]) -> dict[str, Path]:
     """The files of weights by attacker, of words NAME=FILE."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for word in words:
         name, _, path = word.partition("=")
         if not name or not path:
             raise UsageError(
                 f"--attacker-weights wants NAME=FILE, such as resnet-50=resnet50.pth, not {word!r}."
             )
-        if name in found:
+        if name in files:
             raise UsageError(f"--attacker-weights names {name} twice: give it one file.")
-        found[name] = Path(path)
-    return found
+        files[name] = Path(path)
+    return files
 
 
 def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
@@ -411,8 +411,8 @@ def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
         return manifest, (*limits, *notes)
     if private is None:
         return manifest, limits
-    for path, one in ((options.data, manifest), (options.private_data, private[1])):
-        if not options.folds and not split_columns(one):
+    for path, dataset in ((options.data, manifest), (options.private_data, private[1])):
+        if not options.folds and not split_columns(dataset):
             raise UsageError(
                 f"{path} has no split column, so nothing of it can be held out: add one, with "
                 "train and test, or use --folds 5."
@@ -426,16 +426,16 @@ def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
 
 def data_name(options: Options) -> str:
     """The name of the data, for the title of the table."""
-    given = [one for one in (options.data, options.private_data) if one is not None]
+    paths = [path for path in (options.data, options.private_data) if path is not None]
     scored = "" if options.score_on is None else f", scored on {dataset_name(options.score_on)}"
-    return " and ".join(dataset_name(one) for one in given) + scored
+    return " and ".join(dataset_name(path) for path in paths) + scored
 
 
 def _older_command(folder: Path) -> str | None:
     """The command whose results lie in a folder, "" of a script; None: there are none to read."""
     try:
-        found = json.loads((folder / "results.json").read_text("utf-8"))
-        return escape(found["command"] or "")
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        return escape(results["command"] or "")
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -461,10 +461,10 @@ def _check_folder(folder: Path) -> None:
 def pipeline_config(options: Options) -> PipelineConfig:
     """What `anonymize` would be told about regions, masks and files."""
     names = [field.name for kind in (RegionConfig, FileConfig) for field in fields(kind)]
-    given = {name: getattr(options, name) for name in ("level", "region", *names)}
+    values = {name: getattr(options, name) for name in ("level", "region", *names)}
     if options.level is not None:  # which names them
-        given["regions"] = None
-    return PipelineConfig(**given, device=options.device)
+        values["regions"] = None
+    return PipelineConfig(**values, device=options.device)
 
 
 def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
@@ -479,9 +479,9 @@ def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Eva
     config = with_default_regions(config, anonymizer)
     if file_flags(config):  # a missing encoder is known before any work
         check_encoder(encoding_for(config), width=256, height=256, deep=False)
-    parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
+    parts = [partial(REGIONS[kind], **arguments) for kind, arguments in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else UnionFactory(tuple(parts))
-    made = source()  # a missing model is known before any work
+    regions = source()  # a missing model is known before any work
     within = None if config.region is None else read_region_image(config.region)
     chosen = config.shape, config.mask_scale, config.feather
     default = chosen == (None, RegionConfig.mask_scale, RegionConfig.feather) and within is None
@@ -489,7 +489,7 @@ def method_row(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> Eva
         name=name,
         anonymizer=anonymizer,
         regions=source,
-        cover=None if default else cover_of(config, made, within=within),
+        cover=None if default else cover_of(config, regions, within=within),
         outside=config.outside,
         file=config.file,
     )
@@ -507,8 +507,10 @@ def mask_only_rows(row: EvaluatedMethod) -> list[EvaluatedMethod]:
     from masquerade.methods.stprivacy import STPrivacy
 
     runs = row.runs or ((row.anonymizer,),)
-    if not all(isinstance(one, STPrivacy) for folds in runs for one in folds):
-        everywhere = any(one is None or one.full_frame for folds in runs for one in folds)
+    if not all(isinstance(anonymizer, STPrivacy) for folds in runs for anonymizer in folds):
+        everywhere = any(
+            anonymizer is None or anonymizer.full_frame for folds in runs for anonymizer in folds
+        )
         if everywhere or "frame" in region_names(row.regions):
             raise UsageError(
                 "--mask-only is of stprivacy, which drops tubelets, and of methods that hide "
@@ -516,15 +518,21 @@ def mask_only_rows(row: EvaluatedMethod) -> list[EvaluatedMethod]:
             )
         name = f"{row.name}, {REGION_MASK}"
         return [replace(row, name=name, anonymizer=Silhouette(), runs=(), outside="keep")]
-    found = []
+    rows = []
     for source, name in NAMES.items():
         masks = tuple(
-            tuple(KeepMask(of=one, source=source) for one in folds if isinstance(one, STPrivacy))
+            tuple(
+                KeepMask(of=anonymizer, source=source)
+                for anonymizer in folds
+                if isinstance(anonymizer, STPrivacy)
+            )
             for folds in runs
         )
-        one = EvaluatedMethod(name=f"{row.name}, {name}", file=row.file)
-        found.append(replace(one, runs=masks) if row.runs else replace(one, anonymizer=masks[0][0]))
-    return found
+        method = EvaluatedMethod(name=f"{row.name}, {name}", file=row.file)
+        rows.append(
+            replace(method, runs=masks) if row.runs else replace(method, anonymizer=masks[0][0])
+        )
+    return rows
 
 
 def write_results(
@@ -546,7 +554,7 @@ def write_results(
             path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
             text = "\n".join([markdown(result), *([more] if more else [])])
             path(folder / f"{name}.md").write_text(readable(text), "utf-8")
-            for other, text in (others or {}).items():
-                path(folder / other).write_text(readable(text), "utf-8")
+            for file, text in (others or {}).items():
+                path(folder / file).write_text(readable(text), "utf-8")
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

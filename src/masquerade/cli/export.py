@@ -86,11 +86,11 @@ def main(argv: list[str]) -> int:
             "for trying out, and neither hides nor reads anything.",
             file=sys.stderr,
         )
-    made = export(graph, options.output, format=format_of(options), overwrite=options.overwrite)
+    exported = export(graph, options.output, format=format_of(options), overwrite=options.overwrite)
     if options.json:
-        print(json.dumps({**asdict(made), "tolerance": TOLERANCE}, indent=1))
+        print(json.dumps({**asdict(exported), "tolerance": TOLERANCE}, indent=1))
     else:
-        print("\n".join(_lines(made)))
+        print("\n".join(_lines(exported)))
     return 0
 
 
@@ -122,12 +122,12 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
             f"there is no method or network {name!r}; choose one of {', '.join(known)}."
         )
     make = _constructor(name, argv) if name in METHODS else None
-    mine = set() if make is None else {*inspect.signature(make).parameters}
+    parameters = set() if make is None else {*inspect.signature(make).parameters}
     boxes = {  # --frames is of recognizers, and of stprivacy, which then has it alone
-        title: Box(box.make, [field for field in box.names or () if field not in mine])
+        title: Box(box.make, [field for field in box.names or () if field not in parameters])
         for title, box in boxes.items()
     }
-    own = {name: Box(make)} if make is not None and mine else {}
+    own = {name: Box(make)} if make is not None and parameters else {}
     parsed = parse_boxes(
         argv,
         {**boxes, **own},
@@ -144,7 +144,7 @@ def parse(argv: list[str]) -> tuple[Options, Graph]:
     size = None if options.size is None else parse_size(options.size)
     tables = {"recognizers": {*RECOGNIZERS}, "key networks": {*NETWORKS}}
     for whose, fields_of in OF_NETWORKS.items():
-        for field in {*fields_of} - mine if name not in tables[whose] else ():
+        for field in {*fields_of} - parameters if name not in tables[whose] else ():
             if flag_value(argv, (f"--{field}",)) is not None:
                 raise UsageError(f"--{field} is of {whose}; {name} is none, so leave it out.")
     if make is None:
@@ -164,7 +164,7 @@ def format_of(options: Options) -> Format:
     suffix = options.output.suffix.lower()
     format = options.format or FORMATS.get(suffix, "onnx")
     if FORMATS.get(suffix, format) != format:
-        ending = next(one for one, of in FORMATS.items() if of == format)
+        ending = next(end for end, of in FORMATS.items() if of == format)
         raise UsageError(
             f"{options.output} is named as another format than --format {format}: end its name in "
             f"{ending}, or leave --format out."
@@ -174,10 +174,10 @@ def format_of(options: Options) -> Format:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width of 240x320."""
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if found is None or 0 in map(int, found.groups()):
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None or 0 in map(int, match.groups()):
         raise UsageError(f"--size is a height and a width in pixels, as 240x320, not {text!r}.")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _constructor(name: str, argv: list[str]) -> Callable[..., Anonymizer]:
@@ -212,23 +212,25 @@ def _network(options: Options, size: tuple[int, int] | None) -> Graph:
     )
 
 
-def _lines(made: Exported) -> list[str]:
+def _lines(exported: Exported) -> list[str]:
     """What was written, in words."""
     from masquerade.export.write import TOLERANCE
 
     lines = []
     for title in ("inputs", "outputs"):
-        for name, port in made.about[title].items():
+        for name, port in exported.about[title].items():
             shape = ", ".join(map(str, port["shape"]))
             lines.append(f"  {title[:-1]} {name} ({shape}): {port['meaning']}")
-    for warning in made.about.get("warnings", ()):
+    for warning in exported.about.get("warnings", ()):
         lines.append(f"  its training said: {escape(warning)}")
     off = (
-        f"{made.difference:.1e}" if made.jumped == 0 else f"a level in {made.jumped:.3%} of values"
+        f"{exported.difference:.1e}"
+        if exported.jumped == 0
+        else f"a level in {exported.jumped:.3%} of values"
     )
     return [
-        f"{escape(made.path)}: {made.about['name']}",
+        f"{escape(exported.path)}: {exported.about['name']}",
         *lines,
-        f"  {made.comparisons} outputs compared with PyTorch: at most {off} apart "
+        f"  {exported.comparisons} outputs compared with PyTorch: at most {off} apart "
         f"(allowed: {TOLERANCE:.0e})",
     ]

@@ -59,7 +59,7 @@ class Options(LiveConfig):
 
     def config(self) -> LiveConfig:
         """The part of the options that configures the run."""
-        return LiveConfig(**{one.name: getattr(self, one.name) for one in fields(LiveConfig)})
+        return LiveConfig(**{field.name: getattr(self, field.name) for field in fields(LiveConfig)})
 
 
 def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
@@ -136,8 +136,8 @@ class _EndedBySignals:
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        for signal_number, handler in self._before.items():
+            signal.signal(signal_number, handler)
         self.early = not self._session.opened
         self._session.stop()
 

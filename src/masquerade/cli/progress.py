@@ -106,7 +106,7 @@ class BatchProgress(Progress):
         if self._together:
             self._number += 1
             self._together(self._number, self._files)
-        source, made = escape(outcome.task.src), escape(outcome.task.dst)
+        source, output = escape(outcome.task.src), escape(outcome.task.dst)
         if outcome.status == "failed":
             named = f"{source}: " if self._files > 1 else ""  # names recur between folders
             self._stderr.print(f"masquerade: {named}{outcome.error}", style="red", markup=False)
@@ -118,8 +118,8 @@ class BatchProgress(Progress):
             for warning in outcome.receipt.warnings:
                 self._stderr.print(f"{source}: {warning}", style="yellow", markup=False)
             if not self._quiet:
-                made = made if outcome.receipt.output else "nothing written"
-                print(f"{source} -> {made}: {summary(outcome.receipt)}")
+                output = output if outcome.receipt.output else "nothing written"
+                print(f"{source} -> {output}: {summary(outcome.receipt)}")
             if self._verbose and not self._quiet:
                 self._print_details(outcome.receipt)
             if self._profile:
@@ -214,15 +214,17 @@ def summary(receipt: Receipt) -> str:
         words = dict.fromkeys(f"{int(1000 * share) / 1000:.1%}" for share in ends)
         return f"{' to '.join(words)} of the area of {frames} frames hidden by {method}"
     if receipt.left_visible:
-        name += f" (all but ID {name_some([str(one) for one in receipt.left_visible], MOST_IDS)})"
-    found = len(coverage.share) - coverage.empty - coverage.filled_whole
-    hidden = f"hidden by {method} in {found} of {frames} frames"
+        name += (
+            f" (all but ID {name_some([str(track) for track in receipt.left_visible], MOST_IDS)})"
+        )
+    covered = len(coverage.share) - coverage.empty - coverage.filled_whole
+    hidden = f"hidden by {method} in {covered} of {frames} frames"
     if coverage.filled_whole:
         hidden += f", {coverage.filled_whole} frames hidden whole, as nothing could be told apart,"
     if name == "templates":
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
     mode = _detector_rates(
-        {one.name: n for one in receipt.regions if (n := one.arguments.get("every"))}
+        {region.name: n for region in receipt.regions if (n := region.arguments.get("every"))}
     )
     seen = _count_finds(coverage)
     missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
@@ -242,16 +244,18 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _detector_rates(every: Mapping[str, int]) -> str:
+def _detector_rates(intervals: Mapping[str, int]) -> str:
     """Say how often detectors run, by the names of their region sources; "" if on every frame.
 
     Sources without such an interval are not in `every`: they detect nothing, or choose their
     keyframes by what moves.
     """
-    rates = set(every.values())
+    rates = set(intervals.values())
     if rates <= {1}:
         return ""
     if len(rates) == 1:
         return f"detector run on one frame in {rates.pop()}; "
-    words = [f"{name} on {'every frame' if n == 1 else f'one in {n}'}" for name, n in every.items()]
+    words = [
+        f"{name} on {'every frame' if n == 1 else f'one in {n}'}" for name, n in intervals.items()
+    ]
     return f"detectors run: {', '.join(words)}; "

@@ -58,13 +58,13 @@ class Box:
         self.make, self.names = make, names
         self.__doc__ = None if names is not None else inspect.getdoc(make)
 
-    def __call__(self, **given: Any) -> Any:
-        return self.make(**given) if self.names is None else given
+    def __call__(self, **values: Any) -> Any:
+        return self.make(**values) if self.names is None else values
 
 
-def boxes_of(options: type, shown: Mapping[str, str]) -> dict[str, Box]:
+def boxes_of(options: type, titled: Mapping[str, str]) -> dict[str, Box]:
     """The boxes of a dataclass's options, by their titles; those not named come last."""
-    named = {title: names.split() for title, names in shown.items()}
+    named = {title: names.split() for title, names in titled.items()}
     known = {name for names in named.values() for name in names}
     named["other"] = [field.name for field in fields(options) if field.name not in known]
     return {title: Box(options, names) for title, names in named.items() if names}
@@ -86,8 +86,8 @@ def parse_boxes(
     if short is None:
         argv = ["--help" if word == "--help-all" else word for word in argv]
         short = boxes
-    every: Any = Annotated[bool, arg(help="list all options, in groups.", help_behavior_hint="")]
-    more = [] if short is boxes else [("help_all", every, False)]
+    help_all: Any = Annotated[bool, arg(help="list all options, in groups.", help_behavior_hint="")]
+    more = [] if short is boxes else [("help_all", help_all, False)]
     if {"-h", "--help"} & set(argv) and "--help-all" not in argv:
         boxes, argv = short, ["--help"]
     groups: list[Any] = [
@@ -124,11 +124,11 @@ def _value(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if kind in KINDS:
         metavar, words = KINDS[kind]
 
-        def read(given: list[str]) -> Any:
+        def read(texts: list[str]) -> Any:
             try:
-                return kind(given[0])
+                return kind(texts[0])
             except ValueError:
-                raise ValueError(f"{given[0]!r} is not {words}.") from None
+                raise ValueError(f"{texts[0]!r} is not {words}.") from None
 
         return PrimitiveConstructorSpec(
             nargs=1,
@@ -139,10 +139,10 @@ def _value(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
                 f"{value:g}" if value.__class__ is float else str(value)
             ],
         )
-    given = [each for each in inside if each is not NoneType]
-    if origin in (Union, UnionType) and len(given) == 1:
+    hints = [hint for hint in inside if hint is not NoneType]
+    if origin in (Union, UnionType) and len(hints) == 1:
         spec = ConstructorRegistry.get_primitive_spec(
-            PrimitiveTypeInfo.make(given[0], info.markers)
+            PrimitiveTypeInfo.make(hints[0], info.markers)
         )
         return spec if isinstance(spec, PrimitiveConstructorSpec) else None
     return None
@@ -168,20 +168,20 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
             _asked.pop()
     if not isinstance(spec, StructConstructorSpec):
         return None
-    every = {each.name: each for each in spec.fields}
-    named = every if box is None or box.names is None else box.names
-    found = tuple(_spelled(every[name], unset=is_typeddict(kind)) for name in named)
+    by_name = {field.name: field for field in spec.fields}
+    named = by_name if box is None or box.names is None else box.names
+    spelled = tuple(_spelled(by_name[name], unset=is_typeddict(kind)) for name in named)
     if box is not None and box.names is not None:
-        return StructConstructorSpec(box, found)
-    return replace(spec, fields=found)
+        return StructConstructorSpec(box, spelled)
+    return replace(spec, fields=spelled)
 
 
 @cache
-def _of_dataclass(made: type) -> Any:
+def _of_dataclass(cls: type) -> Any:
     """The options that are a dataclass's fields, which all of its boxes are made of."""
-    _asked.append(made)
+    _asked.append(cls)
     try:
-        info = StructTypeInfo.make(made, MISSING_NONPROP, in_union_context=False)
+        info = StructTypeInfo.make(cls, MISSING_NONPROP, in_union_context=False)
         return ConstructorRegistry.get_struct_spec(info)
     finally:
         _asked.pop()
@@ -192,9 +192,9 @@ def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
     inner: Any = make.func if isinstance(make, partial) else make
     names = inspect.signature(make).parameters
     about = docstring_parser.parse(inspect.getdoc(inner) or "").params
-    helps = {each.arg_name: _as_flags(each.description or "", names) for each in about}
+    helps = {entry.arg_name: _as_flags(entry.description or "", names) for entry in about}
     hints = get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
-    found, several = [], None
+    specs, several = [], None
     for name, parameter in names.items():
         default = MISSING_NONPROP if parameter.default is parameter.empty else parameter.default
         hint = hints[name]
@@ -202,13 +202,13 @@ def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
             several, hint = name, Annotated[get_args(hint)[0], arg(name="")]
         if words := range_words(hint):
             hint = Annotated[hint, arg(help_behavior_hint=f"(default: {{}}; {words})".format)]
-        found.append(StructFieldSpec(name, hint, default, helps.get(name)))
+        specs.append(StructFieldSpec(name, hint, default, helps.get(name)))
 
-    def call(**given: Any) -> Any:
-        more = given.pop(several) if several else {}
-        return make(**given, **more)
+    def call(**values: Any) -> Any:
+        more = values.pop(several) if several else {}
+        return make(**values, **more)
 
-    return StructConstructorSpec(call, tuple(found))
+    return StructConstructorSpec(call, tuple(specs))
 
 
 def _as_flags(text: str, names: Collection[str]) -> str:

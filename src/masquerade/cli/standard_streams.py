@@ -49,17 +49,17 @@ def keep_standard_streams() -> None:
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
     for number, name in ((1, "stdout"), (2, "stderr")):
-        given = getattr(sys, name)
-        if given is None:
+        original = getattr(sys, name)
+        if original is None:
             nothing = io.BufferedWriter(io.FileIO(number, "wb", closefd=False))
             setattr(sys, name, _OutputText(nothing, "utf-8"))
-        elif type(given) is io.TextIOWrapper:  # none of another kind, put in its place
+        elif type(original) is io.TextIOWrapper:  # none of another kind, put in its place
             stream = _OutputText(
-                given.buffer,
-                given.encoding,
+                original.buffer,
+                original.encoding,
                 errors="backslashreplace",
-                line_buffering=given.line_buffering,
-                write_through=given.write_through,
+                line_buffering=original.line_buffering,
+                write_through=original.write_through,
             )
             setattr(sys, name, stream)
 

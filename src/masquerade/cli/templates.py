@@ -72,24 +72,24 @@ def add(
     points = [parse_point(point) for point in at]
     if not points:
         raise UsageError(f"say where {name} is with --at X,Y, or FRAME:X,Y of a video.")
-    made = []
+    templates = []
     held = Library(folder=library)
     with Reader(image, force_8bit=True) as reader:
         frames = {frame for frame, _, _ in points}
-        for each in reader:
-            if isinstance(each, Frame) and each.index in frames:
-                own = [(x, y) for frame, x, y in points if frame == each.index]
-                which = None if reader.info.frames == 1 else each.index
-                picture = _upright(each)
-                made.append(
+        for item in reader:
+            if isinstance(item, Frame) and item.index in frames:
+                own = [(x, y) for frame, x, y in points if frame == item.index]
+                which = None if reader.info.frames == 1 else item.index
+                picture = _upright(item)
+                templates.append(
                     make_template(name, picture, own, features, image=image.name, frame=which)
                 )
-                frames.discard(each.index)
+                frames.discard(item.index)
             if not frames:
                 break
     if frames:
         raise UsageError(f"{image.name} has no frame {min(frames)}; frames are counted from 0.")
-    for template in made:
+    for template in templates:
         held.add(template)
     count = len(held.load(name).picks)
     print(f"{name}: {count} point(s), keys {features.fingerprint}.", file=sys.stderr)
@@ -140,7 +140,7 @@ def show(
         Reader(video, force_8bit=True) as reader,
         atomic_write(output, overwrite=overwrite, private=True) as part,
     ):
-        frames, pictures = tee(each for each in reader if isinstance(each, Frame))
+        frames, pictures = tee(item for item in reader if isinstance(item, Frame))
         regions = source(cast(Iterable[Any], pictures))
         info = replace(reader.info, has_alpha=False)
         container = container_for(output, encoding)
@@ -164,31 +164,31 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     from masquerade.regions.template_library import Library
 
     held = Library(folder=library)
-    every, damaged = [], False
+    templates, damaged = [], False
     for name in held.names():
         try:
-            every.append(held.load(name))
+            templates.append(held.load(name))
         except UsageError as error:
             damaged = True
             print(f"masquerade: {error}", file=sys.stderr)
     if json:
-        found = [
+        entries = [
             {"name": t.name, "keys": t.extractor, "picks": [p.image for p in t.picks]}
-            for t in every
+            for t in templates
         ]
-        print(jsons.dumps(found, indent=1))
+        print(jsons.dumps(entries, indent=1))
         return int(damaged)
     table = Table()
     table.add_column("template", no_wrap=True)  # cut off, it could not be given to --regions
     for title in ("points", "pictures", "keys"):
         table.add_column(title, overflow="fold")
-    for one in every:
-        pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
+    for template in templates:
+        pictures = ", ".join(dict.fromkeys(pick.image for pick in template.picks))
         # both are of a file that may come from somebody else
-        said = Text(escape(pictures)), Text(escape(one.extractor))
-        table.add_row(one.name, str(len(one.picks)), *said)
+        cells = Text(escape(pictures)), Text(escape(template.extractor))
+        table.add_row(template.name, str(len(template.picks)), *cells)
     empty = "There are none yet: masquerade templates add --help"
-    Console().print(table if every or damaged else empty)
+    Console().print(table if templates or damaged else empty)
     return int(damaged)
 
 

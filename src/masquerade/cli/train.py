@@ -155,8 +155,8 @@ def main(argv: list[str]) -> int:
         # Of several processes one may find another gone before it hears of the interruption.
         if not (INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt)):
             raise
-        kept = (options.output / STATE).exists()
-        hint = "run the same command again to resume" if kept else "no epoch was done yet"
+        has_state = (options.output / STATE).exists()
+        hint = "run the same command again to resume" if has_state else "no epoch was done yet"
         if claim_failure():
             print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
@@ -182,12 +182,12 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
 
     def words(method: str) -> dict[str, Any]:
         about = "`masquerade train METHOD --help-all` lists another's."
-        told = f"{EXAMPLE}\n\n{Options.__doc__}\n\nThese are the flags of {method}; {about}"
-        return {"verb": "masquerade train", "description": told}
+        description = f"{EXAMPLE}\n\n{Options.__doc__}\n\nThese are the flags of {method}; {about}"
+        return {"verb": "masquerade train", "description": description}
 
     if not name and "--help-all" not in argv and {"-h", "--help"} & set(argv):
-        shown = {"": boxes[""], "recipe": Box(_RecipeOptions, ["preset"])}
-        parse_boxes(argv, {**boxes, **shown}, **words("spact"), short=shown)
+        short = {"": boxes[""], "recipe": Box(_RecipeOptions, ["preset"])}
+        parse_boxes(argv, {**boxes, **short}, **words("spact"), short=short)
     from masquerade.checkpoint import arguments
     from masquerade.methods import METHODS
     from masquerade.training.recipes import RECIPES, recipe_function
@@ -219,13 +219,13 @@ def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     """`parse` under torchrun: one process alone prints the help or the usage error."""
     from masquerade.training.distributed import claim_failure
 
-    told = StringIO()
+    printed = StringIO()
     try:
-        with redirect_stderr(told), redirect_stdout(told):
+        with redirect_stderr(printed), redirect_stdout(printed):
             return parse(argv)
     except SystemExit:
         if claim_failure():
-            print(told.getvalue(), end="", file=sys.stderr)
+            print(printed.getvalue(), end="", file=sys.stderr)
         raise
 
 
@@ -236,8 +236,8 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
 
     if not options.folds:
         return training_rows(manifest, column=options.split, seed=options.seed)
-    found = protocols(manifest, folds=options.folds)
-    tested = np.concatenate([protocol.folds[options.fold].test for protocol in found])
+    all_protocols = protocols(manifest, folds=options.folds)
+    tested = np.concatenate([protocol.folds[options.fold].test for protocol in all_protocols])
     rows = np.setdiff1d(np.arange(len(manifest)), tested)
     column = Column(name="split", role="split", kind="classes")
     split = manifest.with_cells(column, ["train"] * len(manifest))
@@ -247,7 +247,7 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
 def plan_line(recipe: AdversarialRecipe, rows: TrainingRows, private: Sequence[str]) -> str:
     """What is about to be done, in words."""
     phases = [f"{phase.name} (at most {phase.epochs})" for phase in recipe.phases]
-    labelled = any(one.objective.needs_labels for one in recipe.adversaries)
+    labelled = any(adversary.objective.needs_labels for adversary in recipe.adversaries)
     hidden = f" to hide {', '.join(private)}" if private and labelled else ""
     return (
         f"About to train {recipe.method}{hidden} on {len(rows.train)} clips, with "
@@ -285,5 +285,5 @@ def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
 
 def _as_json(trained: TrainedAnonymizer, folder: Path) -> dict[str, Any]:
     last = {k: None if math.isnan(v) else v for k, v in trained.history[-1].items()}
-    found = {"run": str(folder), "epochs": len(trained.history), "seconds": trained.seconds}
-    return {**found, "last": last, "notes": [*trained.collapse], "warnings": [*trained.warnings]}
+    facts = {"run": str(folder), "epochs": len(trained.history), "seconds": trained.seconds}
+    return {**facts, "last": last, "notes": [*trained.collapse], "warnings": [*trained.warnings]}
