@@ -250,8 +250,8 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
         return
-    for one in broken:  # any of them may have been the one
-        yield from _run_in_processes([one], 1)
+    for pair in broken:  # any of them may have been the one
+        yield from _run_in_processes([pair], 1)
 
 
 def _start_worker() -> None:

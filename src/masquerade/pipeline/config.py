@@ -149,7 +149,7 @@ class FileConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.codec is None and (self.crf or 0) > max(one.max_crf for one in CODECS.values()):
+        if self.codec is None and (self.crf or 0) > max(codec.max_crf for codec in CODECS.values()):
             raise UsageError(
                 f"No codec has a crf of {self.crf}: those of h264 and h265 go from 0 to 51, those "
                 "of vp9 and av1 to 63."
@@ -214,27 +214,27 @@ class PipelineConfig(RegionConfig, FileConfig):
     @property
     def file(self) -> FileConfig:
         """How the output is sized and encoded."""
-        return FileConfig(**{one.name: getattr(self, one.name) for one in fields(FileConfig)})
+        return FileConfig(**{field.name: getattr(self, field.name) for field in fields(FileConfig)})
 
     @property
     def exports(self) -> dict[str, Path]:
         """What is written beside the output, by what it holds."""
-        given = {"boxes": self.export_boxes, "masks": self.export_masks}
-        return {kind: path for kind, path in given.items() if path}
+        paths = {"boxes": self.export_boxes, "masks": self.export_masks}
+        return {kind: path for kind, path in paths.items() if path}
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
         left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite", "edits"}
-        kept = {name: value for name, value in asdict(self).items() if name not in left_out}
-        kept["region"] = self.region and self.region.name
+        record = {name: value for name, value in asdict(self).items() if name not in left_out}
+        record["region"] = self.region and self.region.name
         for name in FILES:
-            kept[name] = kept[name] and kept[name].name
+            record[name] = record[name] and record[name].name
         name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
-        kept["regions"] = f"{name}:{Path(file).name}" if file else name
-        return kept
+        record["regions"] = f"{name}:{Path(file).name}" if file else name
+        return record
 
 
-EDITS_FIELDS = {one.name for one in fields(RegionConfig)}.difference(FILES) | {
+EDITS_FIELDS = {field.name for field in fields(RegionConfig)}.difference(FILES) | {
     *("level", "keep_visible", "hide_only", "at"),
 }
 """Fields that a file of edits decides, and no flag beside it."""
@@ -272,8 +272,8 @@ class Pipeline(NamedTuple):
         sources = getattr(self.regions, "sources", (self.regions,))
         return {
             "found by": [
-                [getattr(one, name, None) for name in ("model_sha256", "content")]
-                for one in sources
+                [getattr(source, name, None) for name in ("model_sha256", "content")]
+                for source in sources
             ],
             "inside": self.config.region and _digest_if_read(self.config.region),
         }
@@ -334,11 +334,11 @@ def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> P
         raise UsageError("a file of edits names its method; leave --method out, or --edits.")
     anonymizer = edits.anonymizer()
     config = with_default_regions(with_edits(config, edits), anonymizer)
-    others = edits.track_methods(followed_label(config))
-    if others:
-        check_track_methods(anonymizer, (one.anonymizer for one in others))
+    track_methods = edits.track_methods(followed_label(config))
+    if track_methods:
+        check_track_methods(anonymizer, (track_method.anonymizer for track_method in track_methods))
     return with_region_source(
-        Pipeline(anonymizer, config, None, edits=edits, track_methods=tuple(others))
+        Pipeline(anonymizer, config, None, edits=edits, track_methods=tuple(track_methods))
     )
 
 
@@ -489,19 +489,19 @@ def region_arguments(
     values["at"] = tuple(parse_point(point) for point in config.at) or None
     for key in CHOICE_FIELDS:
         values[key] = parse_ids(values[key])
-    given = {key: value for key, value in values.items() if value is not None}
-    if any(key in given for key in CHOICE_FIELDS):
+    chosen = {key: value for key, value in values.items() if value is not None}
+    if any(key in chosen for key in CHOICE_FIELDS):
         _check_choice(config, names)
-    if "scale" in given:
-        given["scale"] = parse_scale(given["scale"])
+    if "scale" in chosen:
+        chosen["scale"] = parse_scale(chosen["scale"])
     drawn = anonymizer is not None and anonymizer.needs_people and anonymizer.regions_only
     exported = config.export_boxes or config.export_masks
-    found = []
+    sources = []
     for name in names:
         own = dict(inspect.signature(REGIONS[name]).parameters)
         if name == "people" and config.detector == "motion":
             del own["threshold"]  # what moves has no score
-        taken = {key: value for key, value in given.items() if key in own}
+        taken = {key: value for key, value in chosen.items() if key in own}
         check_ranges(REGIONS[name], taken)
         extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}
         if name in ("templates", "parts"):
@@ -512,12 +512,12 @@ def region_arguments(
         if name == "people" and drawn and not exported:
             extra["poses_only"] = True
         defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
-        found.append((name, {**defaults, **taken, **extra}))
-    unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
+        sources.append((name, {**defaults, **taken, **extra}))
+    unknown = [key for key in chosen if not any(key in arguments for _, arguments in sources)]
     if unknown:
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
         raise UsageError(f"--regions {plain} does not take {flags}; leave it out.")
-    return found
+    return sources
 
 
 def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ class FrameCounts:
 
     def __add__(self, other: "FrameCounts") -> "FrameCounts":
         """The counts of several videos together."""
-        names = [one.name for one in fields(FrameCounts)]
+        names = [f.name for f in fields(FrameCounts)]
         return FrameCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
@@ -158,19 +158,19 @@ def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
 
     A frame counts as found where anything was: who is lost while another is found is not noticed.
     """
-    found = []
+    gaps = []
     # Gaps in a file of boxes are its author's word; a region source's are misses.
     if set(sources) != {"boxes"} and counts.missed > MAX_MISSED * counts.span:
-        found.append(
+        gaps.append(
             f"nothing was found in {counts.missed} of the {counts.span} frames between the "
             "first and the last sighting"
         )
     if counts.filled_whole:
-        found.append(
+        gaps.append(
             f"{counts.filled_whole} frames were hidden whole because nothing could be told apart "
             "in them"
         )
-    return found
+    return gaps
 
 
 def coverage_warnings(
@@ -195,7 +195,9 @@ def coverage_warnings(
             f"no box hides anything in {counts.empty} of {counts.frames} frames: look whether the "
             "file of boxes is of this video."
         )
-    ends = [getattr(one, "last_frame", None) for one in getattr(regions, "sources", (regions,))]
+    ends = [
+        getattr(source, "last_frame", None) for source in getattr(regions, "sources", (regions,))
+    ]
     last = max((end for end in ends if end is not None), default=0)
     if last >= counts.frames > 0:
         gaps.append(
@@ -213,8 +215,8 @@ def template_warnings(sources: Sequence[str], anonymizer: Any, *, outside: str) 
         anonymizer: the run's.
         outside: what becomes of all else, keep or black.
     """
-    shown = outside == "keep" and not anonymizer.shows_nobody
-    return [TEMPLATES_ALONE] if set(sources) == {"templates"} and shown else []
+    visible = outside == "keep" and not anonymizer.shows_nobody
+    return [TEMPLATES_ALONE] if set(sources) == {"templates"} and visible else []
 
 
 def check_file_coverage(
@@ -250,11 +252,13 @@ def check_dataset_coverage(
     Raises:
         OutputError: `anonymize` would not publish some of them, and they are not allowed.
     """
-    empty = {name: "nothing to hide was found" for name, one in videos.items() if one.hid_nothing}
+    empty = {
+        name: "nothing to hide was found" for name, counts in videos.items() if counts.hid_nothing
+    }
     gaps = {
-        name: " and ".join(found)
-        for name, one in videos.items()
-        if (found := find_gaps(one, sources))
+        name: " and ".join(sentences)
+        for name, counts in videos.items()
+        if (sentences := find_gaps(counts, sources))
     }
     refused = []
     if empty and not allow_empty:
@@ -277,7 +281,7 @@ def check_dataset_coverage(
         videos=len(videos),
         counts=sum(videos.values(), FrameCounts()),
         unpublished={
-            name: " and ".join(one[name] for one in (empty, gaps) if name in one)
+            name: " and ".join(reasons[name] for reasons in (empty, gaps) if name in reasons)
             for name in sorted(empty | gaps)
         },
     )

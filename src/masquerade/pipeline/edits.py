@@ -110,7 +110,7 @@ class Edits:
 
     def _with_same(self, tracks: Sequence[int]) -> set[int]:
         """Tracks and all that are joined to them."""
-        return {one for track in tracks for one in self.tracks_of_person(track)}
+        return {same for track in tracks for same in self.tracks_of_person(track)}
 
     def config_fields(self) -> dict[str, Any]:
         """The fields of `PipelineConfig` that the edits decide."""
@@ -161,7 +161,7 @@ class Edits:
         Raises:
             UsageError: there are some.
         """
-        if unseen := [str(one.track) for one in self.drawn if one.track not in hidden]:
+        if unseen := [str(region.track) for region in self.drawn if region.track not in hidden]:
             raise UsageError(
                 f"these edits draw regions that hide nothing in {name}: they lie outside its "
                 "picture, after its end or where --region is black; correct or remove "
@@ -185,10 +185,11 @@ class Edits:
             "joined": self.joined,
             "methods": {str(track): name for track, name in self.methods.items()},
             "drawn": [
-                {"track": one.track, "keys": one.keys, "boxes": one.boxes} for one in self.drawn
+                {"track": region.track, "keys": region.keys, "boxes": region.boxes}
+                for region in self.drawn
             ],
             "numbered_by": self.numbered_by,
-            "log": [vars(one) for one in self.log],
+            "log": [vars(decision) for decision in self.log],
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -251,32 +252,32 @@ def _parse(document: Any) -> Edits:
     _expect(isinstance(arguments, dict), "a method's arguments are no object")
     _expect(isinstance(names, dict), "methods are no object")
     _expect(all(isinstance(name, str) for name in names.values()), "a method is named by a text")
-    found = Edits(
+    edits = Edits(
         source=_parse_source(source),
         settings={key: _tuples(value) for key, value in settings.items()},
         method=method["name"],
         arguments={key: _tuples(value) for key, value in arguments.items()},
         visible=_tracks(document.get("visible", [])),
         only=_tracks(document.get("only", [])),
-        joined=tuple(_tracks(one) for one in document.get("joined", [])),
+        joined=tuple(_tracks(tracks) for tracks in document.get("joined", [])),
         methods=by_number("track", names),
-        drawn=tuple(_parse_drawn(one) for one in document.get("drawn", [])),
+        drawn=tuple(_parse_drawn(region) for region in document.get("drawn", [])),
         numbered_by=document.get("numbered_by"),
         log=tuple(map(_parse_decision, document.get("log", []))),
     )
-    joined = [track for tracks in found.joined for track in tracks]
+    joined = [track for tracks in edits.joined for track in tracks]
     _expect(len(joined) == len(set(joined)), "a track is joined twice")
-    _expect(not (found.visible and found.only), "visible and only exclude each other")
-    _expect(isinstance(found.numbered_by, str | None), "numbered_by is no text")
-    drawn = [one.track for one in found.drawn]
+    _expect(not (edits.visible and edits.only), "visible and only exclude each other")
+    _expect(isinstance(edits.numbered_by, str | None), "numbered_by is no text")
+    drawn = [region.track for region in edits.drawn]
     _expect(len(drawn) == len(set(drawn)), "two drawn regions have one number")
-    level = found.settings.get("level")
-    return found if level is None else replace(found, method=level_of(level).method)
+    level = edits.settings.get("level")
+    return edits if level is None else replace(edits, method=level_of(level).method)
 
 
 def _parse_source(source: dict[str, Any]) -> EditedSource:
     _expect(
-        set(source) == {one.name for one in fields(EditedSource)},
+        set(source) == {f.name for f in fields(EditedSource)},
         "source has other keys than name, sha256, width and height",
     )
     sizes = source["width"], source["height"]
@@ -285,18 +286,18 @@ def _parse_source(source: dict[str, Any]) -> EditedSource:
     return EditedSource(**{**source, "name": str(source["name"])})
 
 
-def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
+def _parse_drawn(region: dict[str, Any]) -> DrawnRegion:
     _expect(
-        isinstance(one, dict) and set(one) == {"track", "keys", "boxes"},
+        isinstance(region, dict) and set(region) == {"track", "keys", "boxes"},
         "a drawn region has other keys than track, keys and boxes",
     )
-    (track,), keys = _tracks([one["track"]]), _tracks(one["keys"])
+    (track,), keys = _tracks([region["track"]]), _tracks(region["keys"])
     _expect(
         track >= DRAWN_TRACKS, f"a drawn region's track is below {DRAWN_TRACKS}, the lowest allowed"
     )
-    _expect(isinstance(one["boxes"], dict), "a drawn region's boxes are no object")
+    _expect(isinstance(region["boxes"], dict), "a drawn region's boxes are no object")
     boxes = {}
-    for frame, edges in by_number("frame", one["boxes"]).items():
+    for frame, edges in by_number("frame", region["boxes"]).items():
         numbers = isinstance(edges, list) and len(edges) == 4
         numbers = numbers and all(type(x) in (int, float) and abs(x) <= FARTHEST for x in edges)
         _expect(numbers, "a box has four numbers, x0, y0, x1, y1")
@@ -310,8 +311,8 @@ def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
     return DrawnRegion(track, boxes, keys)
 
 
-def _parse_decision(one: dict[str, Any]) -> Decision:
-    return Decision(**{key: str(value) for key, value in one.items()})
+def _parse_decision(decision: dict[str, Any]) -> Decision:
+    return Decision(**{key: str(value) for key, value in decision.items()})
 
 
 def _tracks(numbers: Any) -> tuple[int, ...]:

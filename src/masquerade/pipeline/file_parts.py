@@ -86,7 +86,7 @@ def check_parts(pipeline: Pipeline) -> None:
     for name, flag in REFUSED.items():
         if getattr(pipeline.config, name):
             raise UsageError(f"{flag} needs one run over the whole video; leave --parts out.")
-    main, others = pipeline.anonymizer, [one.anonymizer for one in pipeline.track_methods]
+    main, others = pipeline.anonymizer, [method.anonymizer for method in pipeline.track_methods]
     if isinstance(main, DrawnPeople) and not main.resumable:
         raise UsageError(
             f"{method_name(main)} carries pictures of the scene from frame to frame here, so it "
@@ -191,7 +191,7 @@ class PartedRun(FileRun):
                 load = loader_of(pool, self._for_workers())
 
                 def begin() -> None:
-                    running.difference_update([one for one in running if one.done()])
+                    running.difference_update([f for f in running if f.done()])
                     while waiting and (most is None or len(running) < most):
                         part = waiting.popleft()
                         future = pool.submit(run_part, self.src, self.dst, load, part)
@@ -278,8 +278,8 @@ class PartedRun(FileRun):
     ) -> Iterator[tuple[Frame, Region, Any, Any]]:
         """Each frame, its region, its mask, and the method's state before it if that is needed."""
         if _state_is_followed(self.anonymizer):
-            given = paired, self.anonymizer, state, self.cover, self.timer
-            yield from states_before(*given, amp=self.config.amp)
+            arguments = paired, self.anonymizer, state, self.cover, self.timer
+            yield from states_before(*arguments, amp=self.config.amp)
         else:
             size = {"width": self.info.width, "height": self.info.height}
             with closing_if_possible(paired):
@@ -323,13 +323,13 @@ class PartedRun(FileRun):
         if copied or heard:
             threads = self.config.threads
             options: dict[str, Any] = {"copy": copied, "sound": heard, "threads": threads}
-            with Reader(self.src, info=self.info, **options) as others:
-                for item in within_preview(others, self.config.preview):
+            with Reader(self.src, info=self.info, **options) as other_streams:
+                for item in within_preview(other_streams, self.config.preview):
                     if not isinstance(item, Frame):
                         writer.copy(item)
                     elif (packet := next(packets, None)) is not None:
                         writer.write_encoded(packet)
-                self._repaired_beside = others.repaired_timestamps
+                self._repaired_beside = other_streams.repaired_timestamps
         for packet in packets:
             writer.write_encoded(packet)
 
@@ -338,12 +338,12 @@ class PartedRun(FileRun):
 
     def _packets(self, parts: Sequence[tuple[_Part, _Done]]) -> Iterator[Packet[Any]]:
         """All packets in coding order, with decoding times that run through."""
-        shown = list(chain.from_iterable(done.shown_pts for _, done in parts))
+        shown_pts = list(chain.from_iterable(done.shown_pts for _, done in parts))
         delay, number, last = max(done.reordered for _, done in parts), 0, None
         for part, _ in parts:
             for packet in read_packets(part.packets):
                 if number >= delay:
-                    packet.dts = shown[number - delay]
+                    packet.dts = shown_pts[number - delay]
                 when, number = packet.dts, number + 1
                 late = packet.pts is None or when is None or when > packet.pts
                 if late or (last is not None and when <= last):  # type: ignore[operator]
@@ -377,7 +377,7 @@ class PacketWriter(Writer):
             raise OutputError("a packet without a time cannot be joined; leave --parts out.")
         self.times.append(packet.pts)
         self.decoded.append(packet.dts)
-        pickle.dump((plain, b"".join(bytes(one) for one in data)), self._file)
+        pickle.dump((plain, b"".join(bytes(buffer) for buffer in data)), self._file)
 
 
 def read_packets(path: Path) -> Iterator[Packet[Any]]:
@@ -421,7 +421,7 @@ class _PartRun(FileRun):
             state, source_pts = part.state, list[int]()
             if part.start:
                 # All frames are read up to here, whatever the method needs of them.
-                before = next((one for one in decoded if one.index == part.start - 1), None)
+                before = next((frame for frame in decoded if frame.index == part.start - 1), None)
                 if before is not None:
                     with torch.no_grad(), precision_of(self.anonymizer, amp=self.config.amp):
                         state = self.anonymizer.attach_state(state, before.rgb())
@@ -448,12 +448,12 @@ class _PartRun(FileRun):
                 for item, picture in pictures:
                     with self.timer.measure("encode"):
                         writer.write(picture, item.frame)
-            shown = sorted(writer.times)
+            shown_pts = sorted(writer.times)
             judged = self.detail.hand_over(part.found)
             return _Done(
-                shown_pts=shown,
+                shown_pts=shown_pts,
                 source_pts=source_pts,
-                reordered=sum(time < shown[0] for time in writer.decoded),
+                reordered=sum(time < shown_pts[0] for time in writer.decoded),
                 extradata=writer.extradata,
                 judged=judged,
                 seconds=self.timer.seconds,

@@ -39,13 +39,13 @@ class FoundRegionsFile:
         self._width, self._height = size
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
 
-    def append(self, found: FoundRegions) -> None:
+    def append(self, regions: FoundRegions) -> None:
         """Add what was found in the next frame."""
         packed = b""
-        if found.silhouette is not None:
-            packed = zlib.compress(np.packbits(found.silhouette).tobytes(), 1)
-        head = np.array([len(found.boxes), len(packed), found.full_frame], np.int64)
-        for part in (head, found.tracks, found.boxes):
+        if regions.silhouette is not None:
+            packed = zlib.compress(np.packbits(regions.silhouette).tobytes(), 1)
+        head = np.array([len(regions.boxes), len(packed), regions.full_frame], np.int64)
+        for part in (head, regions.tracks, regions.boxes):
             self._file.write(part.tobytes())
         self._file.write(packed)
 

@@ -113,7 +113,7 @@ def measured_of(config: PipelineConfig, anonymizer: Anonymizer) -> str | None:
 
     if config.level is None or arguments(anonymizer) != arguments(build_level(config.level)):
         return None
-    own = {one.name: one.default for one in fields(RegionConfig) if one.name != "regions"}
+    own = {field.name: field.default for field in fields(RegionConfig) if field.name != "regions"}
     own |= dict.fromkeys((*CHOICE_FIELDS, "region"))
     as_measured = all(getattr(config, name) == value for name, value in own.items())
     return level_of(config.level).measured if as_measured else None

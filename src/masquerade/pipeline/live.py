@@ -104,24 +104,26 @@ class LiveJudge:
 
     def refuses(self, regions: Iterable[RegionDetail], after: Any) -> bool:
         """Whether a frame may not be shown, given its regions and the luma (h, w) of its copy."""
-        found = [(track, remaining_detail(own, after[place])) for track, place, own in regions]
+        by_track = [(track, remaining_detail(own, after[place])) for track, place, own in regions]
         # All of them, also behind one that is refused.
-        return any([self._refuses(track, one) for track, one in found if one.detailed])
+        return any(
+            [self._refuses(track, remains) for track, remains in by_track if remains.detailed]
+        )
 
-    def _refuses(self, track: int, found: Remains) -> bool:
+    def _refuses(self, track: int, remains: Remains) -> bool:
         before = self._tracks.pop(track, _Track())
-        if track == UNTRACKED and found.detailed >= MIN_PIXELS:
-            refused = _too_much_left(found)
+        if track == UNTRACKED and remains.detailed >= MIN_PIXELS:
+            refused = _too_much_left(remains)
             self._tracks[track] = before._replace(refused=before.refused or refused)
             return refused
-        detailed, left = before.detailed + found.detailed, before.left + found.left_surely
-        if found.detailed >= LARGE:
-            now = _Track(refused=_too_much_left(found))
+        detailed, left = before.detailed + remains.detailed, before.left + remains.left_surely
+        if remains.detailed >= LARGE:
+            now = _Track(refused=_too_much_left(remains))
         elif detailed >= MIN_PIXELS:
             now = _Track(refused=left > MAX_LEFT * detailed)
         else:
             now = _Track(detailed, left, before.refused)
-        if found.detailed >= ALONE and found.left_surely > MOST_ALONE * found.detailed:
+        if remains.detailed >= ALONE and remains.left_surely > MOST_ALONE * remains.detailed:
             now = now._replace(refused=True)
         self._tracks[track] = now
         if len(self._tracks) > MOST_POOLS:
@@ -194,9 +196,11 @@ class LiveRun:
             threads=False,
         )
         with closing(stream):  # type: ignore[type-var]
-            for made in stream:
-                if self._may_be_shown(made):
-                    yield LiveFrame(made.pixels, made.frame, self._age(made.frame))
+            for anonymized in stream:
+                if self._may_be_shown(anonymized):
+                    yield LiveFrame(
+                        anonymized.pixels, anonymized.frame, self._age(anonymized.frame)
+                    )
 
     def sent(self, shown: LiveFrame, *, taken: bool = True) -> None:
         """Record the latency of a frame once it is encoded and sent on, or that nobody took it."""
@@ -240,16 +244,16 @@ class LiveRun:
         inside = box.clip(*self._size)
         return inside is not None and (box in drawn or _hides(mask[box_pixels(inside)]))
 
-    def _watch(self, made: AnonymizedFrame, source: Pixels) -> None:
+    def _watch(self, anonymized: AnonymizedFrame, source: Pixels) -> None:
         """Compare a frame with its source (H, W, 3) before anybody sees it."""
-        before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
-        found = self._detail.found_in(made.region)
-        self._refused = self._judge.refuses(self._detail.of_source(before, found), after)
+        before, after = (self._detail.luma(pixels) for pixels in (source, anonymized.pixels))
+        regions = self._detail.found_in(anonymized.region)
+        self._refused = self._judge.refuses(self._detail.of_source(before, regions), after)
 
-    def _may_be_shown(self, made: AnonymizedFrame) -> bool:
-        counts, region = self.counts, made.region
+    def _may_be_shown(self, anonymized: AnonymizedFrame) -> bool:
+        counts, region = self.counts, anonymized.region
         # What is drawn decides, whatever was found.
-        empty = not self._draws and made.mask is not None and not _hides(made.mask)
+        empty = not self._draws and anonymized.mask is not None and not _hides(anonymized.mask)
         if self._refused or (empty and not self.pipeline.config.allow_empty):
             counts.refused += 1
             self._in_a_row += 1
@@ -260,7 +264,7 @@ class LiveRun:
                 )
             return False
         self._in_a_row = 0
-        if self._age(made.frame) > self._max_latency:
+        if self._age(anonymized.frame) > self._max_latency:
             counts.late += 1
             return False
         counts.shown += 1
@@ -270,10 +274,10 @@ class LiveRun:
         return True
 
 
-def _too_much_left(found: Remains) -> bool:
+def _too_much_left(remains: Remains) -> bool:
     """Whether a region that is judged alone may not be shown."""
-    left = found.left if found.detailed >= LARGE else found.left_surely
-    return left > MAX_LEFT * found.detailed
+    left = remains.left if remains.detailed >= LARGE else remains.left_surely
+    return left > MAX_LEFT * remains.detailed
 
 
 def _hides(mask: Any) -> bool:

@@ -49,7 +49,9 @@ class LiveConfig(RegionConfig, EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
+        if named := [
+            name for name in ("every", "gap", "lookback") if getattr(self, name) is not None
+        ]:
             raise UsageError(
                 f"--{named[0]} needs later frames, which live video does not have; leave it out."
             )
@@ -63,6 +65,8 @@ class LiveConfig(RegionConfig, EncoderConfig):
 
     def for_pipeline(self) -> PipelineConfig:
         """The settings that a run over a file has, too."""
-        shared = {one.name for one in fields(PipelineConfig)}
-        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name in shared}
+        shared = {field.name for field in fields(PipelineConfig)}
+        chosen = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name in shared
+        }
         return PipelineConfig(**chosen)

@@ -233,10 +233,10 @@ class LiveSession:
             "--bitrate": config.bitrate,
             "--hwaccel": config.hwaccel if config.hwaccel != "none" else None,
         }
-        if self.source.kind != "camera" and (given := _given(camera)):
-            raise UsageError(f"{given} is asked of a camera such as /dev/video0; leave it out.")
-        if self.destination.kind == "camera" and (given := _given(encoder)):
-            raise UsageError(f"nothing is encoded for a virtual camera; leave {given} out.")
+        if self.source.kind != "camera" and (flag := _given(camera)):
+            raise UsageError(f"{flag} is asked of a camera such as /dev/video0; leave it out.")
+        if self.destination.kind == "camera" and (flag := _given(encoder)):
+            raise UsageError(f"nothing is encoded for a virtual camera; leave {flag} out.")
 
     def _in_time(self, source: LiveSource) -> Iterator[Any]:
         until = self.config.duration
@@ -260,13 +260,13 @@ class LiveSession:
 
     def _watched(self, pictures: Iterator[Any], counts: LiveCounts) -> Iterator[Any]:
         """The same pictures; it is said, once each time, that for long none of them was shown."""
-        shown, dropped, since, said = -1, 0, 0.0, False
+        shown, dropped, since, warned = -1, 0, 0.0, False
         for picture in pictures:
             now = time.monotonic()
             if counts.shown != shown:
-                shown, dropped, since, said = counts.shown, _dropped(counts), now, False
-            elif not said and now - since > self.config.stall and _dropped(counts) > dropped:
-                said = True
+                shown, dropped, since, warned = counts.shown, _dropped(counts), now, False
+            elif not warned and now - since > self.config.stall and _dropped(counts) > dropped:
+                warned = True
                 why = " ".join(self._warnings(counts))
                 self._say(f"nothing has been shown for {self.config.stall:g} s: {why}")
             yield picture
@@ -327,12 +327,12 @@ class LiveSession:
     ) -> None:
         first: int | None = None
         step = max(1, round(TICKS / self._input.info.rate))
-        for one in frames:
-            first = one.frame.pts if first is None else first
-            at = FrameTime(one.frame.pts - first, step, one.frame.time_base)
-            run.sent(one, taken=write(one.pixels, at))
+        for live_frame in frames:
+            first = live_frame.frame.pts if first is None else first
+            at = FrameTime(live_frame.frame.pts - first, step, live_frame.frame.time_base)
+            run.sent(live_frame, taken=write(live_frame.pixels, at))
             if on_frame is not None:
-                on_frame(one, run.counts, self._input.pictures)
+                on_frame(live_frame, run.counts, self._input.pictures)
 
     def _reason(self, run: LiveRun) -> str:
         """Why no frame was shown, in a sentence."""

@@ -59,10 +59,10 @@ def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask])
 
     In a batch, and where an existing folder is given, these are files in the folder that is given.
     """
-    given = {key: getattr(config, key) for key in EXPORT_SUFFIXES}
+    paths = {key: getattr(config, key) for key in EXPORT_SUFFIXES}
     named: dict[str, Any] = {
         key: named_after(task, path, key)
-        for key, path in given.items()
+        for key, path in paths.items()
         if path and (len(tasks) > 1 or os.path.isdir(path))
     }
     return replace(config, **named)
@@ -109,7 +109,7 @@ def check_outputs(
         flag = "--report" if config.report else "--public-receipt"
         raise UsageError(f"--no-receipt writes no receipt; leave it or {flag} out.")
     if config.sequence is not None and (
-        files := [one.src for one in tasks if os.path.isfile(one.src)]
+        files := [task.src for task in tasks if os.path.isfile(task.src)]
     ):
         raise UsageError(
             f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."

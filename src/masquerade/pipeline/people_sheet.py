@@ -84,33 +84,33 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
             for box in boxes:
                 if box.track is not None:
                     _add(seen, frame, box, [other for other in boxes if other is not box])
-            pictured = [one for one in seen.values() if one.thumbnail is not None]
+            pictured = [person for person in seen.values() if person.thumbnail is not None]
             if len(pictured) > 2 * MOST:  # who is seen again gets a new one
-                for one in _by_frames(pictured)[MOST:]:
-                    one.thumbnail = None
-    return sorted(seen.values(), key=lambda one: one.id)
+                for person in _by_frames(pictured)[MOST:]:
+                    person.thumbnail = None
+    return sorted(seen.values(), key=lambda person: person.id)
 
 
 def _by_frames(people: Iterable[SeenPerson]) -> list[SeenPerson]:
     """Who was seen longest comes first."""
-    return sorted(people, key=lambda one: -one.frames)
+    return sorted(people, key=lambda person: -person.frames)
 
 
 def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box]) -> None:
     """Count a sighting, and take a new thumbnail if it shows more of this person alone."""
     assert box.track is not None
-    one = seen.setdefault(box.track, SeenPerson(box.track, frame.time, frame.time))
-    one.frames, one.last = one.frames + 1, frame.time
+    person = seen.setdefault(box.track, SeenPerson(box.track, frame.time, frame.time))
+    person.frames, person.last = person.frames + 1, frame.time
     inside = box.clip(frame.width, frame.height)
     if inside is None or box.source != "detected":
         return
     shared = max((covered_share(inside, other) for other in others), default=0.0)
     size = inside.width * inside.height * (1 - shared) ** 4
     x0, y0, x1, y1 = map(round, (inside.x0, inside.y0, inside.x1, inside.y1))
-    if x1 > x0 and y1 > y0 and (one.thumbnail is None or size > LARGER * one.size):
-        one.size = size
+    if x1 > x0 and y1 > y0 and (person.thumbnail is None or size > LARGER * person.size):
+        person.size = size
         pixels = np.asarray(frame.rgb((frame.width, frame.height)), np.uint8)
-        one.thumbnail = fit(pixels[y0:y1, x0:x1])
+        person.thumbnail = fit(pixels[y0:y1, x0:x1])
 
 
 def fit(picture: Pixels) -> Pixels:
@@ -130,18 +130,18 @@ def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> int
 
     Returns how many people are not on it, as there are too many for one picture.
     """
-    shown = sorted(_by_frames(people)[:MOST], key=lambda one: one.id)
-    rows = max(1, -(-len(shown) // COLUMNS))
+    listed = sorted(_by_frames(people)[:MOST], key=lambda person: person.id)
+    rows = max(1, -(-len(listed) // COLUMNS))
     sheet = np.full((30 + rows * (SIDE + TEXT), COLUMNS * (SIDE + 10), 3), 255, np.uint8)
-    missing = len(people) - len(shown)
+    missing = len(people) - len(listed)
     more = f" {missing} more people are not on it." if missing else ""
     _write(sheet, PRIVATE + more, 6, 20, colour=(200, 0, 0))
-    for number, one in enumerate(shown):
+    for number, person in enumerate(listed):
         x, y = number % COLUMNS * (SIDE + 10) + 5, 30 + number // COLUMNS * (SIDE + TEXT)
-        if one.thumbnail is not None:
-            sheet[y : y + SIDE, x : x + SIDE] = one.thumbnail
-        _write(sheet, f"ID {one.id}", x, y + SIDE + 16)
-        _write(sheet, f"{when(one)}", x, y + SIDE + 34, scale=0.4)
+        if person.thumbnail is not None:
+            sheet[y : y + SIDE, x : x + SIDE] = person.thumbnail
+        _write(sheet, f"ID {person.id}", x, y + SIDE + 16)
+        _write(sheet, f"{when(person)}", x, y + SIDE + 34, scale=0.4)
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     assert done
     with atomic_write(path, overwrite=overwrite, private=True) as part:
@@ -149,10 +149,12 @@ def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> int
     return missing
 
 
-def when(one: SeenPerson) -> str:
+def when(person: SeenPerson) -> str:
     """When a person is seen, in words."""
-    clock = [f"{int(t) // 60}:{int(t) % 60:02d}" for t in (max(0, one.first), max(0, one.last))]
-    return f"{clock[0]} to {clock[1]}, {one.frames} frames"
+    clock = [
+        f"{int(t) // 60}:{int(t) % 60:02d}" for t in (max(0, person.first), max(0, person.last))
+    ]
+    return f"{clock[0]} to {clock[1]}, {person.frames} frames"
 
 
 def _write(

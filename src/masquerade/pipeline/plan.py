@@ -53,7 +53,7 @@ def plan_tasks(
     """
     refuse_standard_output(output or "")
     unread = {} if unread is None else unread
-    others = [] if passed_over is None else passed_over
+    skipped = [] if passed_over is None else passed_over
     folder_or_file = None if output is None else path_of(output)
     names_file = folder_or_file is not None and not (
         os.path.isdir(folder_or_file) or str(output).endswith("/") or folder_or_file.suffix == ""
@@ -61,11 +61,11 @@ def plan_tasks(
     if suffix and not {os.sep, "/", "\0"}.isdisjoint(suffix):
         raise UsageError("--suffix is put behind names, and names no folder: leave / and NUL out.")
     into = None if names_file else folder_or_file
-    found = list(
+    files = list(
         _expand(
             inputs,
             unread,
-            others,
+            skipped,
             recursive=recursive,
             sequence=sequence,
             output=into,
@@ -73,23 +73,23 @@ def plan_tasks(
             beside=beside,
         )
     )
-    if unread and not found:
+    if unread and not files:
         raise VideoError("; ".join(f"{path}: {why.rstrip('.')}" for path, why in unread.items()))
-    if not found:
+    if not files:
         raise UsageError("there is no video or image among the inputs; name one.")
     if folder_or_file is not None:
-        if names_file and len(found) == 1:
+        if names_file and len(files) == 1:
             if suffix is not None or name != "keep":
                 flag = "--suffix" if suffix is not None else "--name"
                 raise UsageError(f"-o {output} names the file: leave {flag} out, or name a folder.")
-            return [FileTask(found[0][0], folder_or_file)]
+            return [FileTask(files[0][0], folder_or_file)]
         if folder_or_file.is_file():
-            raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
+            raise UsageError(f"{output} is one file for {len(files)} inputs; name a folder.")
         if names_file:
-            raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
+            raise UsageError(f"{output} names one file for {len(files)} inputs; name a folder.")
     tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
     tasks, equal = [], Counter[tuple[Path, str]]()
-    for number, (src, below) in enumerate(found, 1):
+    for number, (src, below) in enumerate(files, 1):
         place = src if src.name not in ("", "..") else Path(os.path.abspath(src))
         folder = place.parent if folder_or_file is None else folder_or_file / below
         stem = f"{number:06d}"
@@ -117,23 +117,23 @@ def _expand(
     beside: Collection[Path],
 ) -> Iterator[tuple[Path, Path]]:
     """Each file once, with its folder below the input that named it."""
-    made = {Path(os.path.realpath(path)) for path in (output, *beside) if path is not None}
+    outputs = {Path(os.path.realpath(path)) for path in (output, *beside) if path is not None}
     seen: set[Path] = set()
     for text in inputs:
-        given = path_of(text)
-        if isinstance(given, RemotePath):
+        input_path = path_of(text)
+        if isinstance(input_path, RemotePath):
             if sequence:
                 raise UsageError(f"{text} is an address, and --sequence reads files: download it.")
             yield from _expand_remote(
-                given, seen, passed_over, recursive=recursive, output=output, suffix=suffix
+                input_path, seen, passed_over, recursive=recursive, output=output, suffix=suffix
             )
             continue
-        paths, root = [given], str(given)
+        paths, root = [input_path], str(input_path)
         if not os.path.exists(root) and glob.has_magic(root):
             paths = [Path(match) for match in sorted(glob.glob(root, recursive=True))]
             root = os.path.dirname(root[: glob.magic_check.search(root).start()])  # type: ignore[attr-defined]
         whole = Path(os.path.realpath(root))
-        apart = made - {whole, *whole.parents}
+        apart = outputs - {whole, *whole.parents}
         for path in paths:
             entries = [(path, Path())]
             if os.path.isdir(path) and not sequence:
@@ -141,20 +141,21 @@ def _expand(
                 inside = list(files_inside(path, lost, recursive=recursive))
                 itself = output is not None and os.path.realpath(output) == os.path.realpath(path)
                 earlier = _made_before(inside, suffix, beside, into_itself=itself)
-                sources = [one for one in inside if _is_input(one) and one not in earlier]
+                sources = [file for file in inside if _is_input(file) and file not in earlier]
                 files = _without_links_to_others(sources, path)
-                places = {one: Path(os.path.realpath(one.parent)) for one in inside}
+                places = {file: Path(os.path.realpath(file.parent)) for file in inside}
                 passed_over += [
-                    one
-                    for one, place in places.items()
-                    if not _is_known(one) and apart.isdisjoint((place, *place.parents))
+                    file
+                    for file, place in places.items()
+                    if not _is_known(file) and apart.isdisjoint((place, *place.parents))
                 ]
                 entries = [(file, file.parent.relative_to(path)) for file in files]
-                for one, why in lost.items():
-                    place = Path(os.path.realpath(one.parent))
-                    wanted = _is_input(one) or not has_video_name(one)  # or it is a folder
+                for lost_path, why in lost.items():
+                    place = Path(os.path.realpath(lost_path.parent))
+                    # What has no video's name may be a folder.
+                    wanted = _is_input(lost_path) or not has_video_name(lost_path)
                     if wanted and apart.isdisjoint((place, *place.parents)):
-                        unread[one] = why
+                        unread[lost_path] = why
             for file, below in entries:
                 key = Path(os.path.realpath(file))  # a link to a file already listed adds nothing
                 if not apart.isdisjoint(key.parents):  # what an earlier run wrote there
@@ -165,7 +166,7 @@ def _expand(
 
 
 def _expand_remote(
-    given: RemotePath,
+    address: RemotePath,
     seen: set[Path],
     passed_over: list[Path],
     *,
@@ -174,14 +175,14 @@ def _expand_remote(
     suffix: str | None,
 ) -> Iterator[tuple[Path, Path]]:
     """`_expand` of an address; files in `seen` were named before, and those here are added."""
-    ours = output if output and given in output.parents else None  # of an earlier run
-    listed = list(find_remote(given, recursive=recursive))
-    itself = output == given
-    earlier = _made_before([one for one, _ in listed], suffix, into_itself=itself)
+    ours = output if output and address in output.parents else None  # of an earlier run
+    listed = list(find_remote(address, recursive=recursive))
+    itself = output == address
+    earlier = _made_before([file for file, _ in listed], suffix, into_itself=itself)
     for there, below in listed:
-        if there != given and there in earlier:
+        if there != address and there in earlier:
             continue
-        wanted = there == given or _is_input(there)
+        wanted = there == address or _is_input(there)
         if not wanted and ours not in there.parents and not _is_known(there):
             passed_over.append(there)
         if wanted and there not in seen and ours not in there.parents:
@@ -220,8 +221,8 @@ def _made_before(
     def held(file: Path) -> list[Path]:
         beside = file.with_name(file.name + RECEIPT_SUFFIX)
         elsewhere = [folder / beside.name for folder in receipts]
-        found = [path for path in elsewhere if path.exists()]
-        return [beside, *found] if beside in there else found
+        existing = [path for path in elsewhere if path.exists()]
+        return [beside, *existing] if beside in there else existing
 
     def is_made(file: Path) -> bool:
         for end in {OWN_SUFFIX, suffix or OWN_SUFFIX}:
@@ -285,18 +286,18 @@ def _distinct(tasks: list[FileTask], tail: str) -> list[FileTask]:
     Raises:
         UsageError: two outputs would have one name all the same.
     """
-    given, keys = tasks, place_keys(task.dst for task in tasks)
+    planned, keys = tasks, place_keys(task.dst for task in tasks)
     counts = Counter(keys)
     tasks = [
         replace(task, dst=_with_ending_of_source(task, tail)) if counts[key] > 1 else task
         for task, key in zip(tasks, keys, strict=True)
     ]
     first: dict[str, FileTask] = {}
-    for task, key in zip(given, place_keys(task.dst for task in tasks), strict=True):
-        other = first.setdefault(key, task)
-        if other is not task:
+    for task, key in zip(planned, place_keys(task.dst for task in tasks), strict=True):
+        earlier = first.setdefault(key, task)
+        if earlier is not task:
             raise UsageError(
-                f"{other.src} and {task.src} would both become {task.dst}; "
+                f"{earlier.src} and {task.src} would both become {task.dst}; "
                 "give --name sequential, or do them apart."
             )
     return tasks

@@ -119,10 +119,10 @@ class Receipt:
             exports={},
             settings_sha256="",
             regions=tuple(
-                replace(one, arguments={**one.arguments, "templates": None})
-                if "templates" in one.arguments
-                else one
-                for one in self.regions
+                replace(record, arguments={**record.arguments, "templates": None})
+                if "templates" in record.arguments
+                else record
+                for record in self.regions
             ),
         )
 
@@ -138,12 +138,12 @@ class Receipt:
 def _without_files(method: dict[str, Any]) -> dict[str, Any]:
     """What is said of a method, less the files that its arguments name, such as weights of flow."""
     arguments = method.get("arguments", {})
-    kept = {key: None if "weights" in key else value for key, value in arguments.items()}
-    return {**method, "arguments": kept} if arguments else method
+    plain = {key: None if "weights" in key else value for key, value in arguments.items()}
+    return {**method, "arguments": plain} if arguments else method
 
 
 def region_records(
-    given: Sequence[tuple[str, dict[str, Any]]], source: Any
+    named: Sequence[tuple[str, dict[str, Any]]], source: Any
 ) -> tuple[RegionRecord, ...]:
     """The records of one region source or of several together; paths are left out.
 
@@ -154,14 +154,14 @@ def region_records(
         RegionRecord(
             name=name,
             arguments={
-                k: getattr(one, k, v) if k == "scale" else v  # which HOG has of its own
+                k: getattr(region, k, v) if k == "scale" else v  # which HOG has of its own
                 for k, v in arguments.items()
                 if not isinstance(v, Path)
             },
-            model_sha256=one.model_sha256,
-            keys=getattr(one, "fingerprint", None),
+            model_sha256=region.model_sha256,
+            keys=getattr(region, "fingerprint", None),
         )
-        for (name, arguments), one in zip(given, sources, strict=True)
+        for (name, arguments), region in zip(named, sources, strict=True)
     )
 
 

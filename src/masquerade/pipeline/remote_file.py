@@ -43,11 +43,11 @@ def run_remote_file(
             (folder / name).mkdir()
         src = fetch(task.src, folder / "source") if isinstance(task.src, RemotePath) else task.src
         dst = folder / "output" / task.dst.name if isinstance(task.dst, RemotePath) else task.dst
-        made = FileTask(src, dst).outputs(config)
+        local = FileTask(src, dst).outputs(config)
         store = _Store(folder / "older", overwrite=config.overwrite)
 
         def put_outputs(receipt: Receipt, appear: Appear) -> None:
-            pairs = zip(made, outputs, strict=True)
+            pairs = zip(local, outputs, strict=True)
             store.put([(appear(file), path) for file, path in pairs if is_remote(path)])
 
         try:

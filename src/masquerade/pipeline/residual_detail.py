@@ -91,15 +91,15 @@ class RegionJudge:
         self.measured = self.without_detail = 0
         self._pools: dict[int, _Pool] = {}
 
-    def add(self, track: int, frame: int, found: Remains) -> None:
+    def add(self, track: int, frame: int, remains: Remains) -> None:
         """Judge a region; one with too few pixels waits for the next ones of its track."""
-        if not found.detailed:
+        if not remains.detailed:
             self.without_detail += 1
-        elif found.detailed >= LARGE:
-            self._judge(_Pool(1, found.detailed, found.left), frame)
+        elif remains.detailed >= LARGE:
+            self._judge(_Pool(1, remains.detailed, remains.left), frame)
         else:
             waiting = self._pools.pop(track, _Pool())
-            pool = _sum([waiting, _Pool(1, found.detailed, found.left_surely)])
+            pool = _sum([waiting, _Pool(1, remains.detailed, remains.left_surely)])
             if pool.detailed >= MIN_PIXELS:
                 self._judge(pool, frame)
             else:
@@ -168,11 +168,11 @@ class FrameDetail:
         if within is not None:
             self._within = self._shrink(within) > 0
 
-    def of_source(self, before: F32, found: FoundRegions) -> list[RegionDetail]:
+    def of_source(self, before: F32, regions: FoundRegions) -> list[RegionDetail]:
         """The detail of each region that was found in a frame, given the luma of its copy."""
         return [
-            (track, place, source_detail(before[place], mask, full_frame=found.full_frame))
-            for track, place, mask in self._regions(found)
+            (track, place, source_detail(before[place], mask, full_frame=regions.full_frame))
+            for track, place, mask in self._regions(regions)
         ]
 
     @staticmethod
@@ -183,19 +183,19 @@ class FrameDetail:
 
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
-        found = drawn_boxes(region.boxes, shape=self._shape, mask=region.mask)
+        region_boxes = drawn_boxes(region.boxes, shape=self._shape, mask=region.mask)
         full_frame = self._full_frame or region.full_frame
         drawn = region.strength
         if region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
         silhouette = None if drawn is None or full_frame else self._shrink(drawn) >= HIDDEN
         if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
-            faces = [box for box in found if box.label == "face"]  # hidden beside people
+            faces = [box for box in region_boxes if box.label == "face"]  # hidden beside people
             frame = region.mask.shape[1], region.mask.shape[0]
             silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
-            found = [box for box in found if box.label != "face"]
-        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in found], np.float32)
-        tracks = np.array([track_key(box) for box in found], np.int64)
+            region_boxes = [box for box in region_boxes if box.label != "face"]
+        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in region_boxes], np.float32)
+        tracks = np.array([track_key(box) for box in region_boxes], np.int64)
         return FoundRegions(
             boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, full_frame
         )
@@ -218,17 +218,17 @@ class FrameDetail:
         return np.asarray(small if full_range else cv2.LUT(small, FULL_RANGE), np.float32)
 
     def _regions(
-        self, found: FoundRegions
+        self, regions: FoundRegions
     ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
         """The track of each region, where it lies, and its pixels there."""
         width, height = self.size
         everywhere = slice(0, height), slice(0, width)
-        if found.full_frame:
+        if regions.full_frame:
             yield ALL_TRACKS, everywhere, self._within
             return
-        if found.silhouette is not None:
-            yield ALL_TRACKS, everywhere, found.silhouette & self._within
-        for track, (x0, y0, x1, y1) in zip(found.tracks.tolist(), found.boxes, strict=True):
+        if regions.silhouette is not None:
+            yield ALL_TRACKS, everywhere, regions.silhouette & self._within
+        for track, (x0, y0, x1, y1) in zip(regions.tracks.tolist(), regions.boxes, strict=True):
             left, top = max(0, int(x0)), max(0, int(y0))
             right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
             if left >= right or top >= bottom:
@@ -276,7 +276,7 @@ class DetailCheck:
         """Forget what was found."""
         self._found.close()
 
-    def watch(self, made: AnonymizedFrame, source: Pixels | Planes) -> None:
+    def watch(self, anonymized: AnonymizedFrame, source: Pixels | Planes) -> None:
         """Compare the next frame with its source, and remember what was found in it.
 
         Args:
@@ -286,14 +286,14 @@ class DetailCheck:
         Raises:
             OutputError: detail that should have gone is still there.
         """
-        found, index = self._detail.found_in(made.region), made.frame.index
-        self._found.append(found)
-        if found.empty:
+        regions, index = self._detail.found_in(anonymized.region), anonymized.frame.index
+        self._found.append(regions)
+        if regions.empty:
             before = after = self._blank
         else:
-            shown = made.pixels if made.planes is None else made.planes
+            shown = anonymized.pixels if anonymized.planes is None else anonymized.planes
             before, after = (self._detail.luma(pixels) for pixels in (source, shown))
-        detail = self._detail.of_source(before, found)
+        detail = self._detail.of_source(before, regions)
         sources = self._sources  # another thread may forget them
         if sources is not None:
             sources[index] = detail
@@ -319,7 +319,7 @@ class DetailCheck:
         """
         assert self._sources is not None
         index = self._written[self._compared]
-        for before in [one for one in list(self._sources) if one < index]:  # others add to it
+        for before in [i for i in list(self._sources) if i < index]:  # others add to it
             del self._sources[before]
         self._compared += 1
         after = self._detail.scaled(luma, full_range=full_range)
@@ -362,7 +362,7 @@ class DetailCheck:
         """
         judge, at = RegionJudge(), -1
         before: F32 | None = None
-        found: FoundRegions | None = None
+        frame_regions: FoundRegions | None = None
         regions = self._found.read()
         with (
             closing(prefetch(self._copies(source))) as sources,  # type: ignore[type-var]
@@ -371,20 +371,20 @@ class DetailCheck:
             for index in self._written:
                 after = next(outputs, None)
                 while at < index:
-                    before, found, at = next(sources, None), next(regions, None), at + 1
-                if before is None or after is None or found is None:
+                    before, frame_regions, at = next(sources, None), next(regions, None), at + 1
+                if before is None or after is None or frame_regions is None:
                     raise OutputError(f"{self._name} holds fewer frames than were written to it.")
-                self._judge(judge, index, self._detail.of_source(before, found), after)
+                self._judge(judge, index, self._detail.of_source(before, frame_regions), after)
             if next(outputs, None) is not None:
                 raise OutputError(f"{self._name} holds more frames than were written to it.")
         return self._result(judge, at)
 
     def _result(self, judge: RegionJudge, at: int) -> ResidualDetail:
         """Join both comparisons into what is reported; the last frame was `at`."""
-        for each in (self._made, judge):
-            each.end(at)
-            self._refuse(each)
-        most = max(self._made, judge, key=lambda one: one.left)
+        for comparison in (self._made, judge):
+            comparison.end(at)
+            self._refuse(comparison)
+        most = max(self._made, judge, key=lambda comparison: comparison.left)
         return ResidualDetail(
             left=round(most.left, 4),
             frame=most.frame,
@@ -457,7 +457,7 @@ def remaining_detail(source: SourceDetail | None, after: F32) -> Remains:
     both = np.sqrt(np.maximum(aa * bb, 0))
     left = ab > MIN_CORRELATION * both
     surely = (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
-    return Remains(count, *(int(np.count_nonzero(one)) * step**2 for one in (left, surely)))
+    return Remains(count, *(int(np.count_nonzero(mask)) * step**2 for mask in (left, surely)))
 
 
 def _detail(luma: F32, inside: F32 | None) -> F32:

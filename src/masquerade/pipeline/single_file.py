@@ -214,7 +214,7 @@ class FileRun:
         self.contents = pipeline.contents()  # before these can be changed for the next run
         self.frames = self.written = 0
         self.hidden_ids: set[int] = set()
-        self.drawn = {one.track for one in pipeline.edits.drawn} if pipeline.edits else set()
+        self.drawn = {region.track for region in pipeline.edits.drawn} if pipeline.edits else set()
         self.left_visible: Counter[int] = Counter()
         self.total = expected_frames(self.info, config.preview)
         if config.export_masks:
@@ -273,8 +273,8 @@ class FileRun:
             )
 
     def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
-        kept, shifted = (self.sound, ()) if self.config.audio == "keep" else ((), self.sound)
-        reader.copy, reader.sound = frozenset((*self.metadata.streams, *kept)), frozenset(shifted)
+        copied, shifted = (self.sound, ()) if self.config.audio == "keep" else ((), self.sound)
+        reader.copy, reader.sound = frozenset((*self.metadata.streams, *copied)), frozenset(shifted)
         part = self.appear(self.dst)
         with ExitStack() as stack:
             stack.enter_context(self.encoded)
@@ -433,11 +433,11 @@ class FileRun:
 
     def _has_same_planes(self) -> bool:
         """Whether the output's pictures may have planes of the source's size and meaning."""
-        config, made = self.config, self._output_info()
-        size = {"width": made.width, "height": made.height}
-        deep = made.bit_depth > 8 and not config.force_8bit
+        config, output = self.config, self._output_info()
+        size = {"width": output.width, "height": output.height}
+        deep = output.bit_depth > 8 and not config.force_8bit
         format = pixel_format(self.encoding, self.container, **size, deep=deep)
-        return made == self._at_output_rate() and has_same_planes(made, format)
+        return output == self._at_output_rate() and has_same_planes(output, format)
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame that is not dropped."""
@@ -462,8 +462,8 @@ class FileRun:
         kind = followed_label(self.config)
         hidden = {box.track for box in item.region.boxes if box.label == kind}
         self.hidden_ids |= {track for track in hidden if track is not None}
-        shown = {box.track for box in item.region.visible if box.track is not None}
-        self.left_visible.update(shown)
+        visible = {box.track for box in item.region.visible if box.track is not None}
+        self.left_visible.update(visible)
         if boxes:
             size = {"width": self.info.width, "height": self.info.height}
             boxes.add(item.frame.index, exported_boxes(item.region, **size))
@@ -474,10 +474,10 @@ class FileRun:
         """Refuse IDs that nobody has, and drawn regions that hid nothing: others would be seen."""
         if (edits := self.pipeline.edits) and self.config.preview is None:
             edits.check_drawn(self.coverage.drawn, self.src.name)
-        asked = [one for key in CHOICE_FIELDS for one in parse_ids(getattr(self.config, key)) or ()]
-        asked += [one for method in self.pipeline.track_methods for one in sorted(method.tracks)]
+        named = [t for key in CHOICE_FIELDS for t in parse_ids(getattr(self.config, key)) or ()]
+        named += [t for method in self.pipeline.track_methods for t in sorted(method.tracks)]
         there = sorted(self.hidden_ids | set(self.left_visible))
-        unknown = [str(one) for one in asked if one not in {*there, *self.drawn}]
+        unknown = [str(track) for track in named if track not in {*there, *self.drawn}]
         if unknown:
             known = f"there are {', '.join(map(str, there))}" if there else "nobody was found"
             raise UsageError(
@@ -508,19 +508,19 @@ class FileRun:
         config, info, method = self.config, self.info, self.method
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
-        given = self.pipeline.regions if config.preview is None else None
-        warned += coverage_warnings(coverage, self.coverage.sources, regions=given)
+        regions = self.pipeline.regions if config.preview is None else None
+        warned += coverage_warnings(coverage, self.coverage.sources, regions=regions)
         warned += template_warnings(self.coverage.sources, self.anonymizer, outside=config.outside)
         verified = output is not None and self.pipeline.check_output is not None
         if verified and info.kind == "sequence":
             warned.append("--verify looked at the output alone, and not at its folder of images.")
-        others = [one.anonymizer for one in self.pipeline.track_methods]
-        warned += dict.fromkeys(filter(None, (one.caution for one in (self.anonymizer, *others))))
+        others = [track_method.anonymizer for track_method in self.pipeline.track_methods]
+        warned += dict.fromkeys(filter(None, (a.caution for a in (self.anonymizer, *others))))
         if self.left_visible:
-            shown = ", ".join(
+            listed = ", ".join(
                 f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
             )
-            warned.append(f"left visible on purpose: ID {shown}.")
+            warned.append(f"left visible on purpose: ID {listed}.")
         repaired, gpu = self._repaired_timestamps(reader), config.decoder == "cuda"
         warned += source_warnings(reader, frames=self.frames, gpu=gpu, repaired=repaired)
         return Receipt(
@@ -541,8 +541,8 @@ class FileRun:
             warnings=tuple(warned),
             left_visible=dict(sorted(self.left_visible.items())),
             other_methods={
-                method_name(one.anonymizer): tuple(sorted(one.tracks))
-                for one in self.pipeline.track_methods
+                method_name(track_method.anonymizer): tuple(sorted(track_method.tracks))
+                for track_method in self.pipeline.track_methods
             },
             drawn=len(self.drawn & self.coverage.drawn),
             exports={kind: file_digest(self.appear(path)) for kind, path in config.exports.items()},
@@ -569,7 +569,7 @@ def within_preview(reader: Reader, seconds: float | None) -> Iterator[Any]:
         elif isinstance(item, Frame):
             if first is None:
                 first = item.time
-                yield from (one for one in early if _begins(one) < first + seconds)
+                yield from (packet for packet in early if _begins(packet) < first + seconds)
             if item.time - first >= seconds:
                 return
             yield item

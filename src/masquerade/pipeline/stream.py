@@ -289,10 +289,10 @@ def hides_in_planes(anonymizer: Anonymizer) -> bool:
     kind = type(anonymizer)
 
     def depth(name: str) -> int:
-        return next(i for i, one in enumerate(kind.__mro__) if name in vars(one))
+        return next(i for i, cls in enumerate(kind.__mro__) if name in vars(cls))
 
-    others = map(depth, ("forward", "on_bytes", "on_pixels"))
-    own = kind.on_planes is not Anonymizer.on_planes and depth("on_planes") <= min(others)
+    depths = map(depth, ("forward", "on_bytes", "on_pixels"))
+    own = kind.on_planes is not Anonymizer.on_planes and depth("on_planes") <= min(depths)
     return is_stateless(anonymizer) and own
 
 
@@ -410,9 +410,9 @@ def _anonymize_windows(
             if not window.frames:
                 continue
             if in_planes and (both := _hide_in_planes(window, anonymizer, cover, timer)):
-                whole, given = both
+                whole, planes = both
                 if watch is not None:
-                    watch(whole, given)
+                    watch(whole, planes)
                 yield whole
                 continue
             with timer.measure("anonymize"), torch.no_grad(), precision:
@@ -425,14 +425,14 @@ def _anonymize_windows(
                 if masks is not None and cover.outside == "black":
                     out = black_outside(out, masks)
             for i in range(count):
-                one, rest, frame = None if mask is None else mask[i], None, window.frames[i]
-                if one is not None and keeps:
+                frame_mask, rest, frame = None if mask is None else mask[i], None, window.frames[i]
+                if frame_mask is not None and keeps:
                     with timer.measure("anonymize"):
-                        rest = unhidden(frame.picture, pixels[i], out[i], one)
-                made = AnonymizedFrame(frame, out[i], window.regions[i], one, rest)
+                        rest = unhidden(frame.picture, pixels[i], out[i], frame_mask)
+                anonymized = AnonymizedFrame(frame, out[i], window.regions[i], frame_mask, rest)
                 if watch is not None:
-                    watch(made, pixels[i])
-                yield made
+                    watch(anonymized, pixels[i])
+                yield anonymized
 
 
 def _hide_in_planes(
@@ -446,16 +446,16 @@ def _hide_in_planes(
         both = hide_planes(anonymizer, frame)
     if both is None:
         return None
-    made, given = both
-    return AnonymizedFrame(frame, NO_PIXELS, region, None, None, made), given
+    hidden, source = both
+    return AnonymizedFrame(frame, NO_PIXELS, region, None, None, hidden), source
 
 
 def hide_planes(anonymizer: Anonymizer, frame: Any) -> tuple[Planes, Planes] | None:
     """A frame's planes hidden whole by a method that can, and as they were; None: it has none."""
-    given: Planes | None = frame.planes()
-    if given is None:
+    source: Planes | None = frame.planes()
+    if source is None:
         return None
-    return check_planes(anonymizer.on_planes(given), given), given
+    return check_planes(anonymizer.on_planes(source), source), source
 
 
 def precision_of(anonymizer: Anonymizer, *, amp: bool) -> AbstractContextManager[Any]:
@@ -472,8 +472,8 @@ def _anonymize_window(
     if anonymizer.needs_people:
         at = _pad_to_window(np.arange(len(regions)), anonymizer.window)
         poses["people"] = [regions[i].people for i in at]
-    found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
-    return check_pixels(found, pixels)
+    returned = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
+    return check_pixels(returned, pixels)
 
 
 def states_before(
@@ -497,15 +497,15 @@ def states_before(
             yield frame, region, mask, state
             with timer.measure("anonymize"), torch.no_grad(), precision:
                 masks = None if mask is None else mask[None]
-                given = frame.rgb()[None], masks, [region], state
-                _, state = _anonymize_window(anonymizer, *given)
+                arguments = frame.rgb()[None], masks, [region], state
+                _, state = _anonymize_window(anonymizer, *arguments)
 
 
 def black_outside(pixels: Pixels, mask: U8) -> Pixels:
     """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
     if pixels.dtype == np.uint8:
-        each = zip(pixels, mask, strict=True)
-        black = [cv2.multiply(one, cv2.merge((own,) * 3), scale=1 / 255) for one, own in each]
+        pairs = zip(pixels, mask, strict=True)
+        black = [cv2.multiply(frame, cv2.merge((own,) * 3), scale=1 / 255) for frame, own in pairs]
         return _stack(black)
     share = mask[..., None].astype(np.uint32)
     return ((pixels * share + 127) // 255).astype(pixels.dtype)  # type: ignore[return-value]
@@ -592,6 +592,6 @@ def _clip_digest(clip: Tensor, mask: Tensor | None) -> bytes:
     """
     both = (clip,) if mask is None else (clip, mask)
     digest = hashlib.sha256()
-    for one in both:
-        digest.update(tensor_bytes(one))
+    for tensor in both:
+        digest.update(tensor_bytes(tensor))
     return digest.digest()

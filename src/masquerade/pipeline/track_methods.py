@@ -48,11 +48,12 @@ def check_track_methods(main: Anonymizer, others: Iterable[Anonymizer]) -> None:
     Raises:
         UsageError: one draws people, shows regions alone, rewrites whole frames or was trained.
     """
-    for one in (main, *others):
-        if not hides_alone(one):
+    for method in (main, *others):
+        if not hides_alone(method):
             raise UsageError(
-                f"{method_name(one)} changes more than the people that it hides, so others cannot "
-                "be hidden by another method beside it; choose such as blur, pixelate or selective."
+                f"{method_name(method)} changes more than the people that it hides, so others "
+                "cannot be hidden by another method beside it; choose such as blur, pixelate or "
+                "selective."
             )
 
 
@@ -64,9 +65,9 @@ class TrackMethods:
     ) -> None:
         self._methods = methods
         self._states: list[Any] = []
-        for number, one in enumerate(methods, 1):
+        for number, method in enumerate(methods, 1):
             own = None if seed is None else seed + number  # else two would draw the same noise
-            self._states.append(first_state(one.anonymizer, seed=own, digest=digest))
+            self._states.append(first_state(method.anonymizer, seed=own, digest=digest))
 
     def apply(
         self, out: Pixels, pixels: Pixels, masks: U8 | None, regions: Sequence[Region]
@@ -80,13 +81,13 @@ class TrackMethods:
             regions: of each frame.
         """
         height, width = pixels.shape[1:3]
-        for number, one in enumerate(self._methods):
+        for number, method in enumerate(self._methods):
             own = np.stack(
-                [_drawn(filter(one.hides, r.boxes), width=width, height=height) for r in regions]
+                [_drawn(filter(method.hides, r.boxes), width=width, height=height) for r in regions]
             )
             own = own if masks is None else np.minimum(own, masks)
-            found = one.anonymizer.on_pixels(pixels, mask=own, state=self._states[number])
-            hidden, self._states[number] = check_pixels(found, pixels)
+            returned = method.anonymizer.on_pixels(pixels, mask=own, state=self._states[number])
+            hidden, self._states[number] = check_pixels(returned, pixels)
             out = np.where(own[..., None] > 0, hidden, out)
         return out
 

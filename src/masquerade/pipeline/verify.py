@@ -39,11 +39,11 @@ def _as_text(title: bytes) -> bytes:
 def _chapter_texts(path: Path) -> list[bytes]:
     """What the one stream of chapters in an MP4 holds; nothing: there is none, or another one."""
     with open_container(path) as container, path.open("rb") as file:
-        found = [s for s in container.streams if stream_info(s).codec == CHAPTER_TRACK]
-        if len(found) != 1:
+        chapters = [s for s in container.streams if stream_info(s).codec == CHAPTER_TRACK]
+        if len(chapters) != 1:
             return []
         texts = []
-        for entry in found[0].index_entries:
+        for entry in chapters[0].index_entries:
             file.seek(entry.pos)
             texts.append(file.read(entry.size))
         return texts
@@ -59,7 +59,7 @@ def file_facts(
     return FileFacts(
         name=named.name,
         sha256=sha256 or video_digest(path),
-        bytes=sum(one.stat().st_size for one in (images_in(path) if path.is_dir() else [path])),
+        bytes=sum(file.stat().st_size for file in (images_in(path) if path.is_dir() else [path])),
         container=info.container,
         codec=info.codec,
         width=info.width,
