@@ -93,11 +93,11 @@ class Camera:
             self._given.put(CameraFrame(pixels, time=time.monotonic(), index=self._count))
             self._count += 1
             newest: LiveFrame | None = None
-            while (made := self._done.get()) is not None:
-                if isinstance(made, MasqueradeError):
+            while (outcome := self._done.get()) is not None:
+                if isinstance(outcome, MasqueradeError):
                     self._closed = True
-                    raise made
-                newest = made
+                    raise outcome
+                newest = outcome
             return newest
 
     def close(self) -> None:
@@ -138,9 +138,9 @@ class Camera:
 
     def _work(self, run: LiveRun) -> None:
         try:
-            for shown in run(self._frames()):
-                self._done.put(shown)
-                run.sent(shown)
+            for live_frame in run(self._frames()):
+                self._done.put(live_frame)
+                run.sent(live_frame)
         except MasqueradeError as error:
             self._done.put(error)
         except Exception:  # a library's, whatever it is: the page must not wait for ever

@@ -99,12 +99,12 @@ def add_camera_routes(app: FastAPI) -> None:
 
     @app.post("/api/camera/{number}/frames", response_class=Response)
     async def frame(number: str, data: Annotated[bytes, Body(media_type="image/jpeg")]) -> Response:
-        shown = await run_in_threadpool(cameras.of(number).offer, data)
-        if shown is None:
+        live_frame = await run_in_threadpool(cameras.of(number).offer, data)
+        if live_frame is None:
             return Response(status_code=204)
-        picture = await run_in_threadpool(jpeg, np.asarray(shown.pixels, np.uint8))
-        picture.headers["x-frame"] = str(shown.frame.index)
-        picture.headers["x-latency"] = f"{shown.latency:.3f}"
+        picture = await run_in_threadpool(jpeg, np.asarray(live_frame.pixels, np.uint8))
+        picture.headers["x-frame"] = str(live_frame.frame.index)
+        picture.headers["x-latency"] = f"{live_frame.latency:.3f}"
         return picture
 
     @app.delete("/api/camera/{number}", status_code=204)

@@ -55,12 +55,12 @@ class Child:
         self._stdout, stdout = multiprocessing.Pipe(duplex=False)
         self._errors, stderr = multiprocessing.Pipe(duplex=False)
         self._exit_code, exit_code = multiprocessing.Pipe(duplex=False)
-        theirs = stdin, stdout, stderr, exit_code
+        pipes = stdin, stdout, stderr, exit_code
         with environment_with({}):  # no other thread changes it meanwhile
             environment = dict(os.environ)
         self._forked = may_fork()
         self._process = worker_context().Process(
-            target=_run, args=(module, arguments, environment, theirs)
+            target=_run, args=(module, arguments, environment, pipes)
         )
         self._begun = threading.Event()  # or it could not be
         self._sending = threading.Lock()
@@ -68,7 +68,7 @@ class Child:
         self._stderr = ""
         atexit.register(self._stdin.close)  # multiprocessing waits for it at exit
         # in a thread: what it is forked from may still be importing
-        self._thread = threading.Thread(target=self._work, args=(theirs, on_line, on_end))
+        self._thread = threading.Thread(target=self._work, args=(pipes, on_line, on_end))
         self._thread.daemon = True
         self._thread.start()
 
@@ -95,22 +95,22 @@ class Child:
 
     def _work(
         self,
-        theirs: Pipes,
+        pipes: Pipes,
         on_line: Callable[[dict[str, Any]], None],
         on_end: Callable[[int, str], None],
     ) -> None:
         errors = threading.Thread(target=self._read_stderr, daemon=True)
         code = -1
         try:
-            self._start(theirs)
+            self._start(pipes)
             errors.start()
             with open(self._stdout.fileno(), encoding="utf-8", errors="backslashreplace",
                       closefd=False) as lines:  # fmt: skip
                 for line in lines:
                     with suppress(ValueError):  # a line that a library printed
-                        found = json.loads(line)
-                        if isinstance(found, dict):
-                            on_line(found)
+                        message = json.loads(line)
+                        if isinstance(message, dict):
+                            on_line(message)
             code = self._wait()
         except Exception as error:  # of this process, such as too many open files
             self._stderr += f"\n{error}"
@@ -124,7 +124,7 @@ class Child:
                 pipe.close()
             on_end(code, self._stderr)
 
-    def _start(self, theirs: Pipes) -> None:
+    def _start(self, pipes: Pipes) -> None:
         try:
             prepare_children()
             with nullcontext() if self._forked else children_without(TERMINAL):
@@ -133,7 +133,7 @@ class Child:
             raise OSError(f"it could not be started: {error.strerror or error}.") from error
         finally:
             self._begun.set()
-            for pipe in theirs:
+            for pipe in pipes:
                 pipe.close()
 
     def _wait(self) -> int:

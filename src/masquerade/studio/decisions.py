@@ -39,9 +39,9 @@ def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[i
     )
     if choice == "only" or (choice == "hidden" and edits.only):
         named = {*only, track}
-        hidden = {one for each in named for one in edits.tracks_of_person(each)}
-        every = choice == "hidden" and hidden.issuperset(everybody)
-        return replace(edits, visible=(), only=() if every else tuple(sorted(named)))
+        hidden = {k for person in named for k in edits.tracks_of_person(person)}
+        hides_all = choice == "hidden" and hidden.issuperset(everybody)
+        return replace(edits, visible=(), only=() if hides_all else tuple(sorted(named)))
     if choice == "visible" and edits.only:
         if not only:
             raise UsageError("then nobody would be hidden; hide all again first.")
@@ -68,13 +68,13 @@ def join(edits: Edits, tracks: tuple[int, ...]) -> Edits:
     together = {k for track in tracks for k in edits.tracks_of_person(track)}
     if len(together) < 2:
         raise UsageError("name two different people to be joined.")
-    others = tuple(one for one in edits.joined if not together & set(one))
-    shown = {k for track in edits.visible for k in edits.tracks_of_person(track)}
+    groups = tuple(group for group in edits.joined if not together & set(group))
+    visible = {k for track in edits.visible for k in edits.tracks_of_person(track)}
     only = edits.only
     if only and together & {k for track in only for k in edits.tracks_of_person(track)}:
         only = tuple(sorted({*only, *together}))
-    joined = replace(edits, joined=(*others, tuple(sorted(together))), only=only)
-    if together <= shown:
+    joined = replace(edits, joined=(*groups, tuple(sorted(together))), only=only)
+    if together <= visible:
         return joined
     return replace(joined, visible=tuple(k for k in edits.visible if k not in together))
 
@@ -83,13 +83,13 @@ def split(edits: Edits, track: int) -> Edits:
     """Take back that tracks are one person; whoever was hidden as one stays hidden."""
     same = set(edits.tracks_of_person(track))
     only = (*edits.only, *same) if same & set(edits.only) else edits.only
-    left = tuple(one for one in edits.joined if track not in one)
+    left = tuple(group for group in edits.joined if track not in group)
     return replace(edits, joined=left, only=tuple(sorted(set(only))))
 
 
 def replace_drawn(edits: Edits, track: int, new: DrawnRegion | None) -> Edits:
     """Put another region in the place of a drawn one; None: remove it."""
-    drawn = [new if one.track == track else one for one in edits.drawn]
+    drawn = [new if region.track == track else region for region in edits.drawn]
     methods = {k: m for k, m in edits.methods.items() if new is not None or k != track}
     return replace(edits, drawn=tuple(o for o in drawn if o is not None), methods=methods)
 
@@ -117,7 +117,7 @@ def check(edits: Edits) -> None:
     """
     anonymizer = edits.anonymizer()
     if edits.methods:
-        check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods(None)))
+        check_track_methods(anonymizer, (method.anonymizer for method in edits.track_methods(None)))
     config = edited_config(edits)
     if unknown := sorted(set(edits.settings) - {"level", "keys", *SHOWN}):
         raise UsageError(f"the page has no setting {unknown[0]!r}; use the command for it.")
@@ -146,12 +146,12 @@ def check_named(edits: Edits, before: Edits) -> None:
         raise UsageError(f"there is no template {unknown[0]!r}; point at it in the picture first.")
 
 
-def settled(edits: Edits, given: Mapping[str, Any]) -> Edits:
+def settled(edits: Edits, changed: Mapping[str, Any]) -> Edits:
     """Edits with changed settings; a level sets method and regions, and these clear a level.
 
     Who was chosen is forgotten where people get other numbers by it, or nobody can be chosen.
     """
-    after = _with_settings(edits, given)
+    after = _with_settings(edits, changed)
     if after.anonymizer().shows_nobody:
         after = replace(after, visible=(), only=(), methods={})
     return without_choices(after) if _tracks_key(after) != _tracks_key(edits) else after
@@ -163,8 +163,8 @@ def without_choices(edits: Edits) -> Edits:
     return replace(edits, visible=(), only=(), joined=(), methods=drawn, numbered_by=None)
 
 
-def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:
-    settings, changes = dict(edits.settings), dict(given)
+def _with_settings(edits: Edits, changed: Mapping[str, Any]) -> Edits:
+    settings, changes = dict(edits.settings), dict(changed)
     level = changes.pop("level", None)
     if level is not None:
         settings = {k: v for k, v in settings.items() if k == "audio"}
@@ -217,8 +217,8 @@ def with_keys(edits: Edits, kind: str | None) -> Edits:
 
 def with_templates(edits: Edits, names: list[str], *, plain: bool = True) -> Edits:
     """Edits with other templates beside the other regions; `plain` False: in their place."""
-    found = source_names(edited_config(edits)) if plain else []
-    others = [one for one in found if one != "templates"]
+    sources = source_names(edited_config(edits)) if plain else []
+    others = [source for source in sources if source != "templates"]
     if not set(others) <= {"faces", "people", "hands", "text"}:
         raise UsageError("templates stand beside faces, people, hands or text.")
     regions = "+".join([*others, *(["templates"] if names else [])])

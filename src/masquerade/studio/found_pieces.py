@@ -63,13 +63,13 @@ class FoundReader:
     def read(self, frame: int) -> Region | None:
         """What was found in a frame, its masks at the copy's size; None: not yet known."""
         number, place = divmod(frame, LENGTH)
-        found = self._piece(number)
-        return found.region(place) if found is not None and place < len(found.regions) else None
+        loaded = self._piece(number)
+        return loaded.region(place) if loaded is not None and place < len(loaded.regions) else None
 
     def read_piece(self, number: int) -> Iterator[Region] | None:
         """The regions of each frame of one piece, in order; None: not yet searched."""
-        found = self._piece(number)
-        return None if found is None else map(found.region, range(len(found.regions)))
+        loaded = self._piece(number)
+        return None if loaded is None else map(loaded.region, range(len(loaded.regions)))
 
     def _piece(self, number: int) -> _Piece | None:
         with self._lock:
@@ -88,10 +88,10 @@ class FoundReader:
 class _Piece:
     """The regions of one piece of a video, with their masks compressed."""
 
-    def __init__(self, found: dict[str, Any], size: tuple[int, int]) -> None:
-        self.regions, self._size = _regions(found), size
+    def __init__(self, arrays: dict[str, Any], size: tuple[int, int]) -> None:
+        self.regions, self._size = _regions(arrays), size
         self._packed = {
-            name: found[name] for name in found if name.startswith(("mask", "strength"))
+            name: arrays[name] for name in arrays if name.startswith(("mask", "strength"))
         }
 
     def region(self, place: int) -> Region:
@@ -115,8 +115,8 @@ def piece(folder: Path, number: int) -> Path:
 
 def _arrays(regions: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
     boxes = [(t, box) for t, region in enumerate(regions) for box in region.boxes]
-    people = [(t, one) for t, region in enumerate(regions) for one in region.people]
-    found: dict[str, Any] = {
+    people = [(t, person) for t, region in enumerate(regions) for person in region.people]
+    arrays: dict[str, Any] = {
         "flags": [(r.full_frame, r.cut, r.detected) for r in regions],
         "boxes": np.array(
             [(t, b.x0, b.y0, b.x1, b.y1, b.score) for t, b in boxes], np.float64
@@ -131,28 +131,28 @@ def _arrays(regions: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
     }
     for t, region in enumerate(regions):
         if region.mask is not None:
-            found[f"mask {t}"] = _packed(np.packbits(resize_mask(region.mask, *size) > 0))
+            arrays[f"mask {t}"] = _packed(np.packbits(resize_mask(region.mask, *size) > 0))
         if region.strength is not None:
             strength = cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA)
-            found[f"strength {t}"] = _packed(strength)
-    return found
+            arrays[f"strength {t}"] = _packed(strength)
+    return arrays
 
 
 def _packed(values: Any) -> Any:
     return np.frombuffer(zlib.compress(values.tobytes(), level=1), np.uint8)
 
 
-def _regions(found: dict[str, Any]) -> list[Region]:
-    boxes: list[list[Box]] = [[] for _ in found["flags"]]
-    people: list[list[Person]] = [[] for _ in found["flags"]]
-    given = (found[name] for name in ("boxes", "tracks", "labels", "sources", "whole"))
-    for (t, x0, y0, x1, y1, score), track, label, source, drawn in zip(*given, strict=True):
+def _regions(arrays: dict[str, Any]) -> list[Region]:
+    boxes: list[list[Box]] = [[] for _ in arrays["flags"]]
+    people: list[list[Person]] = [[] for _ in arrays["flags"]]
+    columns = (arrays[name] for name in ("boxes", "tracks", "labels", "sources", "whole"))
+    for (t, x0, y0, x1, y1, score), track, label, source, drawn in zip(*columns, strict=True):
         own = None if track < 0 else int(track)
         edges = Box(float(x0), float(y0), float(x1), float(y1), float(score), own)
         boxes[int(t)].append(
             replace(edges, source=SOURCES[source], label=str(label), always_drawn=bool(drawn))
         )
-    poses = zip(found["people"], found["landmarks"], found["world"], strict=True)
+    poses = zip(arrays["people"], arrays["landmarks"], arrays["world"], strict=True)
     for (t, track, score, *edges), landmarks, world in poses:
         left, top, right, bottom = map(float, edges)
         box = (left, top, right, bottom)
@@ -165,5 +165,5 @@ def _regions(found: dict[str, Any]) -> list[Region]:
             cut=bool(cut),
             detected=bool(detected),
         )
-        for t, (full, cut, detected) in enumerate(found["flags"])
+        for t, (full, cut, detected) in enumerate(arrays["flags"])
     ]

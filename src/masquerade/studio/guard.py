@@ -85,8 +85,8 @@ class Guard:
         if not self._from_here(headers, host, scope["method"]):
             await _refuse(send, 403, "this request comes from another page.")
             return
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and given and self._is_token(given):
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and token and self._is_token(token):
             cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
             # No redirection: a browser would not send the cookie where a file or a mail led here.
             page = (
@@ -104,8 +104,8 @@ class Guard:
         larger = LARGER_VIDEO.format(most / 2**30) if upload else LARGER.format(most)
         answer = _Answer(send)
         try:
-            told = headers.get("content-length", "")
-            if told.isdecimal() and int(told) > most:
+            length = headers.get("content-length", "")
+            if length.isdecimal() and int(length) > most:
                 raise TooLargeError(larger)
             await self._app(scope, _limited(receive, most, larger), answer)
         except TooLargeError as error:
@@ -115,8 +115,8 @@ class Guard:
             if not answer.begun:
                 await _refuse(send, 503, "the studio has ended.")
 
-    def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._token.encode())
+    def _is_token(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self._token.encode())
 
     def _from_here(self, headers: dict[str, str], host: str, method: str) -> bool:
         site = headers.get("sec-fetch-site")
@@ -186,7 +186,7 @@ async def _refuse(send: Send, status: int, sentence: str) -> None:
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    every = {**HEADERS, "content-length": str(len(body)), **headers}
-    raw = [(name.encode(), value.encode()) for name, value in every.items()]
+    all_headers = {**HEADERS, "content-length": str(len(body)), **headers}
+    raw = [(name.encode(), value.encode()) for name, value in all_headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

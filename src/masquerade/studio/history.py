@@ -211,12 +211,12 @@ class History:
 
     def _hold(self, edits: Edits) -> None:
         self.edits = edits
-        self.last_drawn = max([self.last_drawn, *(one.track for one in edits.drawn)])
+        self.last_drawn = max([self.last_drawn, *(region.track for region in edits.drawn)])
 
 
-def _with_log(edits: Edits, other: Edits, what: str, by: str) -> Edits:
-    """Edits with the log of others, and a line more: the log is never taken back."""
-    return with_decision(replace(edits, log=other.log), what, at=_now(), by=by)
+def _with_log(edits: Edits, logged: Edits, what: str, by: str) -> Edits:
+    """Edits with the log of `logged`, and a line more: the log is never taken back."""
+    return with_decision(replace(edits, log=logged.log), what, at=_now(), by=by)
 
 
 def _now() -> str:

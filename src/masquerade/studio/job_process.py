@@ -41,19 +41,19 @@ def anonymize(words: list[str]) -> None:
         parser.add_argument(flag, action="store_true")
     for option in ("--key-weights", "--templates"):
         parser.add_argument(option, type=Path)
-    given = vars(parser.parse_args(words))
-    video, result, templates = (given.pop(name) for name in ("video", "result", "templates"))
+    settings = vars(parser.parse_args(words))
+    video, result, templates = (settings.pop(name) for name in ("video", "result", "templates"))
     if templates is not None:  # as they were when the run was asked for
         os.environ["MASQUERADE_TEMPLATES"] = str(templates)
-    config = PipelineConfig(**given)
+    config = PipelineConfig(**settings)
     try:
         receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
     finally:
         if templates is not None:  # they describe what was pointed at, and are of no more use
             shutil.rmtree(templates, ignore_errors=True)
-    made = receipt.output and receipt.output.sha256
+    sha256 = receipt.output and receipt.output.sha256
     warned = list(receipt.warnings)
-    say(summary=told(receipt), warnings=warned, facts=facts(receipt), result_sha256=made)
+    say(summary=told(receipt), warnings=warned, facts=facts(receipt), result_sha256=sha256)
 
 
 def attack(result: Path, page: Path, video: Path) -> None:
@@ -62,43 +62,43 @@ def attack(result: Path, page: Path, video: Path) -> None:
     report = attack_files([result], AttackConfig(), raw=video, progress=progress.step)
     with atomic_write(page, overwrite=True, private=True) as part:
         part.write_text(render_attack_page(report), encoding="utf-8")
-    (one,) = report.videos
-    if one.error and not one.recovered:
-        raise MasqueradeError(f"the result could not be attacked: {one.error}")
+    (attacked,) = report.videos
+    if attacked.error and not attacked.recovered:
+        raise MasqueradeError(f"the result could not be attacked: {attacked.error}")
     verdict = "These attacks recovered nothing; others may."
-    if one.recovered:
+    if attacked.recovered:
         verdict = "Something was recovered: look at the frames before the result is released."
-    said = [f"{LEVELS[found.level]}{found.says}" for found in one.findings]
-    warned = [f"It could not be attacked to its end: {one.error}"] if one.error else []
-    if one.without_raw:
-        warned.append(f"It was not compared with the raw video: {one.without_raw}")
-    made, code = file_digest(page), report.exit_code
-    say(summary=[verdict, *said], warnings=warned, exit_code=code, result_sha256=made)
+    sentences = [f"{LEVELS[finding.level]}{finding.says}" for finding in attacked.findings]
+    warned = [f"It could not be attacked to its end: {attacked.error}"] if attacked.error else []
+    if attacked.without_raw:
+        warned.append(f"It was not compared with the raw video: {attacked.without_raw}")
+    sha256, code = file_digest(page), report.exit_code
+    say(summary=[verdict, *sentences], warnings=warned, exit_code=code, result_sha256=sha256)
 
 
 def told(receipt: Receipt) -> list[str]:
     """A receipt in sentences."""
     coverage, method = receipt.coverage, receipt.hidden_by
     hidden = coverage.frames - coverage.empty
-    said = [
+    sentences = [
         f"{hidden:,} of {coverage.frames:,} frames have something hidden by {method}; on average "
         f"{100 * sum(coverage.share) / max(1, coverage.frames):.0f} % of the picture."
     ]
     if coverage.missed:
-        said.append(f"Nothing was found in {coverage.missed} frames between.")
+        sentences.append(f"Nothing was found in {coverage.missed} frames between.")
     if coverage.tracks:
-        said.append(
+        sentences.append(
             f"People or faces followed: {coverage.tracks}; somebody and their face count as two, "
             "and so does one who was lost and found again."
         )
     if receipt.left_visible:
-        said.append(f"Left visible on purpose: {len(receipt.left_visible)}.")
+        sentences.append(f"Left visible on purpose: {len(receipt.left_visible)}.")
     if receipt.measured:
-        said.append(f"What was measured of this level: {receipt.measured}.")
+        sentences.append(f"What was measured of this level: {receipt.measured}.")
     if receipt.removed:
-        said.append(f"Removed besides: {', '.join(receipt.removed)}.")
-    said.append(f"Sound: {receipt.audio}.")
-    return said
+        sentences.append(f"Removed besides: {', '.join(receipt.removed)}.")
+    sentences.append(f"Sound: {receipt.audio}.")
+    return sentences
 
 
 def facts(receipt: Receipt) -> dict[str, str]:
@@ -107,8 +107,8 @@ def facts(receipt: Receipt) -> dict[str, str]:
     names = [str(receipt.method["name"]), *receipt.other_methods]
     share = 100 * sum(coverage.share) / max(1, coverage.frames)
     hidden = f"{coverage.frames - coverage.empty:,} of {coverage.frames:,} frames"
-    regions = " and ".join(one.name for one in receipt.regions)
-    found = {
+    regions = " and ".join(region.name for region in receipt.regions)
+    lines = {
         "What is hidden": f"{regions}, by {receipt.hidden_by}",
         "Frames with something hidden": f"{hidden}; {share:.0f} % of the picture on average",
     }
@@ -118,17 +118,17 @@ def facts(receipt: Receipt) -> dict[str, str]:
             if output.bytes >= 1e6
             else f"{output.bytes / 1e3:.0f} kB"
         )
-        found["Size"] = f"{size}, {output.width} x {output.height}, {output.codec}"
+        lines["Size"] = f"{size}, {output.width} x {output.height}, {output.codec}"
     if detail is not None and detail.measured:
-        found["Fine detail left, measured in this run"] = (
+        lines["Fine detail left, measured in this run"] = (
             f"{100 * detail.left:.0f} % where most is left, in frame {detail.frame}"
         )
-    found["Measured of this setting before"] = receipt.measured or "nothing; try to undo it"
+    lines["Measured of this setting before"] = receipt.measured or "nothing; try to undo it"
     undo = {name: METHODS[name].card.undo for name in names if name in METHODS}
     if undo:
         several = [f"{name}: {says}" for name, says in undo.items()]
-        found["Can it be undone?"] = "; ".join(several if len(undo) > 1 else undo.values())
-    return found
+        lines["Can it be undone?"] = "; ".join(several if len(undo) > 1 else undo.values())
+    return lines
 
 
 class Progress:

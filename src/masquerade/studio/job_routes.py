@@ -29,20 +29,20 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/api/videos/{id}/comparisons", status_code=201)
     def compare(id: str, asked: NewComparison, seen: Number | None = None) -> list[dict[str, Any]]:
-        sides = [one.model_dump(exclude_none=True) for one in (asked.first, asked.second)]
+        sides = [side.model_dump(exclude_none=True) for side in (asked.first, asked.second)]
         if any(len(side) > 1 for side in sides):
             raise UsageError("a side is a level or a method, and not both.")
         empty, gaps = asked.allow_empty, asked.allow_gaps
         looked = asked.looked_at
-        found = studio.compare(
+        added = studio.compare(
             id, sides, allow_empty=empty, allow_gaps=gaps, seen=seen, looked_at=looked
         )
-        return [job.shown() for job in found]
+        return [job.shown() for job in added]
 
     @app.get("/api/jobs/{id}/pictures")
     def pictures(id: str) -> dict[str, Any]:
-        found = studio.pictures(id)
-        return {"frames": found.frames, "done": found.done, "error": found.error}
+        stills = studio.pictures(id)
+        return {"frames": stills.frames, "done": stills.done, "error": stills.error}
 
     @app.get("/api/jobs/{id}/frames/{frame}.jpg", response_class=Response)
     def frame_picture(id: str, frame: Number) -> Response:

@@ -58,7 +58,7 @@ class Job:
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""
-        found = {key: value for key, value in asdict(self).items() if key not in HIDDEN}
+        values = {key: value for key, value in asdict(self).items() if key not in HIDDEN}
         files = {}
         if self.state == "done" and self.result:
             address = f"/api/jobs/{self.id}"
@@ -67,7 +67,7 @@ class Job:
             else:
                 files = {"result": f"{address}/result", "receipt": f"{address}/receipt"}
         return {
-            **found,
+            **values,
             "files": {**files, **({"saved": readable(self.saved)} if self.saved else {})},
         }
 
@@ -181,9 +181,9 @@ class Jobs:
         """Cancel a job; False: it is finished, and stays."""
         job = self.get(id)
         with self._lock:
-            waiting = [one for one in self._waiting if one[0] is job]
+            waiting = [entry for entry in self._waiting if entry[0] is job]
             running = self._running if self._running and self._running[0] is job else None
-            self._waiting = [one for one in self._waiting if one[0] is not job]
+            self._waiting = [entry for entry in self._waiting if entry[0] is not job]
             if waiting or running is not None:
                 job.state = "cancelled"
             if waiting:
@@ -277,7 +277,7 @@ class Jobs:
         self._next()
 
     def _hear(self, job: Job, line: dict[str, Any]) -> None:
-        known = {one.name for one in fields(Job)} & {
+        known = {f.name for f in fields(Job)} & {
             *("done", "total", "error", "exit_code", "summary", "warnings", "facts"),
             "result_sha256",
         }
@@ -300,10 +300,10 @@ class Jobs:
         self._next()
 
     def _keep(self, job: Job) -> None:
-        kept = {key: value for key, value in asdict(job).items() if key != "video"}
+        values = {key: value for key, value in asdict(job).items() if key != "video"}
         try:
             with atomic_write(self.folder(job) / FILE, private=True) as part:
-                part.write_text(json.dumps(kept, ensure_ascii=False), "utf-8", "backslashreplace")
+                part.write_text(json.dumps(values, ensure_ascii=False), "utf-8", "backslashreplace")
         except (OSError, MasqueradeError) as error:
             job.warnings = [*job.warnings, f"save it now, it cannot be kept: {error}"]
 
@@ -329,7 +329,7 @@ def _read(file: Path) -> Job | None:
         job.result_sha256 or "",
         job.edits or "",
     )
-    usable = all(isinstance(one, str) for one in texts) and job.state in get_args(State)
+    usable = all(isinstance(text, str) for text in texts) and job.state in get_args(State)
     if job.id != file.parent.name or not usable:
         raise ValueError("it tells of another job, or says something that no job says")
     return job

@@ -87,6 +87,6 @@ class KeptEdits:
                 decisions.check(Edits.read(path))
                 self._reasons[path] = "it was damaged, or of another version"
             except UsageError as error:
-                said = re.sub(r"^\S+ is not a file of edits: ", "", str(error))
-                self._reasons[path] = said.rstrip(".")
+                reason = re.sub(r"^\S+ is not a file of edits: ", "", str(error))
+                self._reasons[path] = reason.rstrip(".")
         return self._reasons[path]

@@ -71,9 +71,9 @@ class FrameDetectors:
                 _drop_oldest(self._sources, KEPT_SOURCES)
             info = pictures.info
             picture = ArrayFrame(pictures.read(frame), size=(info.width, info.height))
-            found = next(iter(self._sources[own]([picture])))
-            alone = tuple(replace(box, track=None) for box in found.boxes)  # numbers of no track
-            self._found[key] = replace(_at_size(found, pictures.size), boxes=alone)
+            region = next(iter(self._sources[own]([picture])))
+            alone = tuple(replace(box, track=None) for box in region.boxes)  # numbers of no track
+            self._found[key] = replace(_at_size(region, pictures.size), boxes=alone)
             _drop_oldest(self._found, KEPT_FOUND)
             return self._found[key]
 
@@ -114,11 +114,11 @@ class Preview:
             state = first_state(anonymizer, digest=NO_DIGEST)
             out, _ = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
             if edits.methods:
-                others = TrackMethods(
+                track_methods = TrackMethods(
                     edits.track_methods(followed_label(config)), seed=None, digest=NO_DIGEST
                 )
                 scaled = [scaled_region(region, self._scale) for region in regions]
-                out = others.apply(out, pixels, masks, scaled)
+                out = track_methods.apply(out, pixels, masks, scaled)
         if masks is not None and config.outside == "black":
             out = black_outside(out, masks)
         return np.asarray(out[at.index(frame)], np.uint8)
@@ -128,10 +128,10 @@ class Preview:
 
         Before a frame's people have numbers, all of them are hidden, whoever was chosen.
         """
-        found, numbered = self._find(edits, frame)
+        region, numbered = self._find(edits, frame)
         if not numbered:
             edits = replace(edits, visible=(), only=(), methods={})
-        return chosen_region(found, edits, frame, self._scale)
+        return chosen_region(region, edits, frame, self._scale)
 
     @property
     def _scale(self) -> tuple[float, float]:
@@ -150,7 +150,7 @@ class Preview:
         found_by = [REGIONS[name] for name in source_names(config)]
         cover = cover_of(replace(config, shape=config.shape or default_shape(found_by)))
         width, height = self._pictures.size
-        scaled = [scaled_region(one, self._scale) for one in regions]
+        scaled = [scaled_region(region, self._scale) for region in regions]
         return window_masks(scaled, cover, width=width, height=height)
 
     def _method(self, edits: Edits) -> Anonymizer:
@@ -167,33 +167,31 @@ def chosen_region(region: Region, edits: Edits, frame: int, scale: tuple[float, 
 
     Its masks are at the copy's size, which is `scale` (across, down) of the video's.
     """
-    named = {
-        one for track in (*edits.visible, *edits.only) for one in edits.tracks_of_person(track)
-    }
+    named = {k for track in (*edits.visible, *edits.only) for k in edits.tracks_of_person(track)}
     if named:
         kind = followed_label(edited_config(edits))
-        mine = [box for box in region.boxes if box.label == kind]
+        people = [box for box in region.boxes if box.label == kind]
         besides = [box for box in region.boxes if box.label != kind]
-        inside = [box for box in mine if box.track in named]
-        outside = [box for box in mine if box.track not in named]
-        hidden, shown = (inside, outside) if edits.only else (outside, inside)
-        kept = hidden if edits.only else []
-        faces = [box for box in besides if _lies_in(box, kept) or not _lies_in(box, shown)]
+        inside = [box for box in people if box.track in named]
+        outside = [box for box in people if box.track not in named]
+        hidden, visible = (inside, outside) if edits.only else (outside, inside)
+        chosen = hidden if edits.only else []
+        faces = [box for box in besides if _lies_in(box, chosen) or not _lies_in(box, visible)]
         region = replace(
             region,
             boxes=(*hidden, *faces),
-            visible=tuple(shown),
-            mask=_cut(region.mask, hidden, shown, scale, only=bool(edits.only)),
+            visible=tuple(visible),
+            mask=_cut(region.mask, hidden, visible, scale, only=bool(edits.only)),
             people=tuple(p for p in region.people if (p.track in named) == bool(edits.only)),
         )
-    drawn = tuple(box for one in edits.drawn if (box := one.box(frame)) is not None)
+    drawn = tuple(box for drawing in edits.drawn if (box := drawing.box(frame)) is not None)
     return replace(region, boxes=(*region.boxes, *drawn)) if drawn else region
 
 
 def _cut(
     mask: Mask | None,
     hidden: Sequence[Box],
-    shown: Sequence[Box],
+    visible: Sequence[Box],
     scale: tuple[float, float],
     *,
     only: bool,
@@ -202,7 +200,7 @@ def _cut(
     if mask is None:
         return None
     height, width = mask.shape
-    own, others = (
+    own, rest = (
         rasterize(
             [scaled_box(box, scale) for box in boxes if box.label != "drawn"],
             width=width,
@@ -210,16 +208,16 @@ def _cut(
             shape="box",
             scale=NEAR,
         )
-        for boxes in (hidden, shown)
+        for boxes in (hidden, visible)
     )
-    gone = own == 0 if only else (others > 0) & (own == 0)
+    gone = own == 0 if only else (rest > 0) & (own == 0)
     return np.where(gone, 0, mask).astype(np.uint8)
 
 
-def _lies_in(box: Box, others: Sequence[Box]) -> bool:
+def _lies_in(box: Box, boxes: Sequence[Box]) -> bool:
     """Whether the middle of a box lies in one of others."""
     x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    return any(one.x0 <= x <= one.x1 and one.y0 <= y <= one.y1 for one in others)
+    return any(other.x0 <= x <= other.x1 and other.y0 <= y <= other.y1 for other in boxes)
 
 
 def scaled_region(region: Region, scale: tuple[float, float]) -> Region:
@@ -231,11 +229,11 @@ def scaled_people(region: Region, scale: tuple[float, float]) -> list[Any]:
     """The people of a region in pixels of the copy."""
     x, y = scale
     return [
-        one._replace(
-            box=(one.box[0] * x, one.box[1] * y, one.box[2] * x, one.box[3] * y),
-            landmarks=one.landmarks * [x, y, x, 1, 1],
+        person._replace(
+            box=(person.box[0] * x, person.box[1] * y, person.box[2] * x, person.box[3] * y),
+            landmarks=person.landmarks * [x, y, x, 1, 1],
         )
-        for one in region.people
+        for person in region.people
     ]
 
 
@@ -251,6 +249,6 @@ def _at_size(region: Region, size: tuple[int, int]) -> Region:
     )
 
 
-def _drop_oldest(kept: OrderedDict[Any, Any], most: int) -> None:
-    while len(kept) > most:
-        kept.popitem(last=False)
+def _drop_oldest(cache: OrderedDict[Any, Any], most: int) -> None:
+    while len(cache) > most:
+        cache.popitem(last=False)

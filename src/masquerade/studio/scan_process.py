@@ -53,12 +53,12 @@ def scan(
     source = build_region_source(config)  # faces and poses alike, whatever the method shows
     say(numbered_by=numbering(config, source))
     with Reader(video, force_8bit=True) as reader:
-        found = FoundWriter(folder, copy_size(reader.info.width, reader.info.height))
+        writer = FoundWriter(folder, copy_size(reader.info.width, reader.info.height))
         for done, region in enumerate(source(_frames(reader, pauses)), 1):
-            found.add(region)
+            writer.add(region)
             if done % LENGTH == 0:
                 say(done=done)
-        found.flush()
+        writer.flush()
     say(end=True)
 
 

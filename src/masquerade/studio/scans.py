@@ -163,9 +163,11 @@ class Scan:
             if not missed and self.filled.get(box.track, 0) >= LONG:
                 self.gaps.append((frame - self.filled[box.track], frame - 1))
             self.filled[box.track] = missed
-            same = (one for one in region.boxes if one is not box and one.label == box.label)
-            others = sum(covered_share(box, one) for one in same)
-            size = box.width * box.height / (1 + OVERLAP_PENALTY * others)
+            same = (
+                other for other in region.boxes if other is not box and other.label == box.label
+            )
+            overlap = sum(covered_share(box, other) for other in same)
+            size = box.width * box.height / (1 + OVERLAP_PENALTY * overlap)
             if box.source == "detected" and size > 1.1 * seen.size:
                 edges = (box.x0, box.y0, box.x1, box.y1)
                 seen.size, seen.best, seen.box = size, frame, edges
@@ -179,23 +181,23 @@ class Scan:
         A drawn region may be off its place where it was followed. Marks that ask about it have the
         digest of its `boxes`: once they are others, the mark is another one.
         """
-        by_hand = {t for one in drawn for t in one.keys}
-        moved = {t for one in drawn for t in one.boxes}
+        by_hand = {t for region in drawn for t in region.keys}
+        moved = {t for region in drawn for t in region.boxes}
         nothing = [t for t, n in enumerate(self.found) if not n and t not in by_hand]
         alone = [t for t in nothing if t in moved]
         nothing = [t for t in nothing if t not in moved]
-        found = [_mark(run, "nothing", "Nothing was found here.") for run in frame_spans(nothing)]
+        marks = [_mark(run, "nothing", "Nothing was found here.") for run in frame_spans(nothing)]
         text = "Only your own region hides something here: look whether it is still in its place."
-        found += [
+        marks += [
             {**_mark(run, "unsure", text), "boxes": _boxes_digest(drawn, run)}
             for run in frame_spans(alone)
         ]
         text = "Somebody was not seen here for a while, and was filled in."
-        found += [_mark(run, "gap", text) for run in self.gaps]
+        marks += [_mark(run, "gap", text) for run in self.gaps]
         text = "Somebody was found here with little confidence."
-        found += [_mark(run, "unsure", text) for run in frame_spans(self.unsure)]
-        found += [_mark((cut, cut), "cut", "A new scene begins.") for cut in self.cuts]
-        return sorted(found, key=lambda mark: (mark["first"], mark["kind"]))
+        marks += [_mark(run, "unsure", text) for run in frame_spans(self.unsure)]
+        marks += [_mark((cut, cut), "cut", "A new scene begins.") for cut in self.cuts]
+        return sorted(marks, key=lambda mark: (mark["first"], mark["kind"]))
 
 
 class ScanQueue:
@@ -244,13 +246,13 @@ class ScanQueue:
 
 def frame_spans(frames: Sequence[int], *, step: int = 2) -> list[tuple[int, int]]:
     """Spans of a sorted list of frames, first and last, without a gap above a step."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for frame in frames:
-        if found and frame <= found[-1][1] + step:
-            found[-1] = found[-1][0], frame
+        if spans and frame <= spans[-1][1] + step:
+            spans[-1] = spans[-1][0], frame
         else:
-            found.append((frame, frame))
-    return found
+            spans.append((frame, frame))
+    return spans
 
 
 def only_settings(edits: Edits) -> Edits:
@@ -263,21 +265,21 @@ def scan_key(edits: Edits) -> str:
     """Equal for settings under which the same is found."""
     plain = only_settings(edits)
     config = edited_config(plain)
-    given = [
+    sources = [
         (name, {key: str(value) for key, value in sorted(arguments.items())})
         for name, arguments in region_arguments(config)
     ]
-    library, kept = Library(), []
+    library, digests = Library(), []
     for name in named_templates(edits):
         with suppress(MasqueradeError):  # one that is missing is said where it is looked for
-            kept.append(library.load(name).digest())
-    return hashlib.sha256(json.dumps([given, kept]).encode()).hexdigest()[:16]
+            digests.append(library.load(name).digest())
+    return hashlib.sha256(json.dumps([sources, digests]).encode()).hexdigest()[:16]
 
 
 def named_templates(edits: Edits) -> list[str]:
     """The templates by which something is found under the settings of edits."""
-    given = region_arguments(edited_config(only_settings(edits)))
-    return [name for _, arguments in given for name in arguments.get("templates") or ()]
+    sources = region_arguments(edited_config(only_settings(edits)))
+    return [name for _, arguments in sources for name in arguments.get("templates") or ()]
 
 
 def _share(region: Region, area: float) -> float:
@@ -296,6 +298,9 @@ def _mark(run: tuple[int, int], kind: str, text: str) -> dict[str, Any]:
 def _boxes_digest(drawn: Sequence[DrawnRegion], run: tuple[int, int]) -> str:
     """A digest of where drawn regions lie in these frames, which changes once one is moved."""
     inside = [
-        [(t, box) for t, box in sorted(one.boxes.items()) if run[0] <= t <= run[1]] for one in drawn
+        [(t, box) for t, box in sorted(region.boxes.items()) if run[0] <= t <= run[1]]
+        for region in drawn
     ]
-    return hashlib.sha256(json.dumps([one for one in inside if one]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([boxes for boxes in inside if boxes]).encode()).hexdigest()[
+        :16
+    ]

@@ -149,28 +149,28 @@ def _add_about(app: FastAPI, studio: Studio) -> None:
 
 def missing_models() -> list[str]:
     """What the levels need and this machine lacks, with what to do, in sentences."""
-    found = []
+    missing = []
     looks: list[Callable[[], Path]] = [centerface_file]
     looks += [partial(model_file, name) for name in NEEDED]
     for look in looks:
         try:
             look()
         except MissingError as error:
-            found.append(_sentence(error))
-    return found
+            missing.append(_sentence(error))
+    return missing
 
 
 def method_arguments(name: str) -> list[dict[str, Any]]:
     """The arguments of a method that a form can ask for."""
     method = METHODS[name]
     hints = get_type_hints(method.__init__, include_extras=True)
-    found = []
+    arguments = []
     for key, parameter in inspect.signature(method).parameters.items():
         kind, choices = _form_field(hints.get(key))
         if kind is not None:
             about = {"name": key, "kind": kind, "default": parameter.default}
-            found.append({**about, **({"choices": choices} if choices else {})})
-    return found
+            arguments.append({**about, **({"choices": choices} if choices else {})})
+    return arguments
 
 
 def _form_field(hint: Any) -> tuple[str | None, list[Any]]:
@@ -179,7 +179,7 @@ def _form_field(hint: Any) -> tuple[str | None, list[Any]]:
         hint = get_args(hint)[0]
     if get_origin(hint) is Literal:
         return "choice", list(get_args(hint))
-    options = [one for one in get_args(hint) if one is not NoneType]
+    options = [option for option in get_args(hint) if option is not NoneType]
     if options and NoneType in get_args(hint) and len(options) == 1:
         return _form_field(options[0])
     kinds = {bool: "flag", int: "integer", float: "number", str: "text"}

@@ -77,8 +77,8 @@ class Run:
 
     def __init__(self, edits: Edits) -> None:
         self.edits = edits
-        self.templates: list[Template] = [Library().load(one) for one in named_templates(edits)]
-        keys = [one.digest() for one in self.templates]
+        self.templates: list[Template] = [Library().load(name) for name in named_templates(edits)]
+        keys = [template.digest() for template in self.templates]
         text = json.dumps([edits.digest(), keys])
         self.digest = hashlib.sha256(text.encode()).hexdigest()
 
@@ -148,10 +148,10 @@ class Studio:
         Raises:
             ClosedError: none has this id.
         """
-        found = self._videos.get(id)
-        if found is None:
+        session = self._videos.get(id)
+        if session is None:
             raise ClosedError
-        return found
+        return session
 
     async def upload(self, name: str, parts: AsyncIterator[bytes]) -> VideoSession:
         """Take a video that comes in parts.
@@ -237,8 +237,8 @@ class Studio:
         """
         path = self._under_root(place)
         assert self.root is not None
-        folders = [one for one in path.parents if one.is_relative_to(self.root)]
-        if not _is_report(path) and not any(_links(one / PAGE, path) for one in folders):
+        folders = [folder for folder in path.parents if folder.is_relative_to(self.root)]
+        if not _is_report(path) and not any(_links(folder / PAGE, path) for folder in folders):
             raise UsageError(f"there is no report {place!r}.")
         return path
 
@@ -308,16 +308,16 @@ class Studio:
             UsageError: both are the same, or one is none.
         """
         video, now = self._checked(id, seen)
-        edits = [video.with_setting(one, now) for one in settings]
-        if len({one.digest() for one in edits}) < len(edits):
+        edits = [video.with_setting(setting, now) for setting in settings]
+        if len({edited.digest() for edited in edits}) < len(edits):
             raise UsageError("both sides are the same; choose another level or method for one.")
-        runs = [Run(one) for one in edits]
+        runs = [Run(edited) for edited in edits]
         self._refuse_not_looked_at(looked_at, runs)
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
         group, added = secrets.token_hex(8), list[Job]()
-        for place, given, run in zip(("first", "second"), settings, runs, strict=True):
-            label = _label(given, run.edits)
-            about = {"group": group, "place": place, "label": label, "setting": dict(given)}
+        for place, setting, run in zip(("first", "second"), settings, runs, strict=True):
+            label = _label(setting, run.edits)
+            about = {"group": group, "place": place, "label": label, "setting": dict(setting)}
             named = f"{_stem(video.name)}_{label.replace(', ', '_').replace(' ', '_')}"
             try:
                 job = self._add_run(video, run, flags, named + _suffix(video.name), compared=about)
@@ -410,13 +410,13 @@ class Studio:
 
     def _refuse_not_looked_at(self, jobs: Sequence[str], runs: Sequence[Run]) -> None:
         """Refuse a repeated run whose earlier runs named no frames, or had other decisions."""
-        before = [self.jobs.get(one) for one in jobs]
-        if not all((one.state, one.exit_code) in LOOKED_AT for one in before):
+        before = [self.jobs.get(job_id) for job_id in jobs]
+        if not all((job.state, job.exit_code) in LOOKED_AT for job in before):
             raise UsageError(
                 "a run that was looked at named no frames, as it is not finished, was cancelled or "
                 "failed for another reason; run the video again."
             )
-        if before and [one.edits for one in before] != [one.digest for one in runs]:
+        if before and [job.edits for job in before] != [run.digest for run in runs]:
             raise UsageError(
                 "something was decided since that run, whose frames alone were looked at; run the "
                 "video again, and look at those that are named then."
@@ -550,13 +550,13 @@ def _is_report(path: Path) -> bool:
 def _links(page: Path, file: Path) -> bool:
     """Whether a page is a report, and links to a file."""
     text = read_own_page(page) if page.is_file() else None
-    return text is not None and any(page.parent / one == file for one in linked_files(text))
+    return text is not None and any(page.parent / link == file for link in linked_files(text))
 
 
 def _suffix(name: str) -> str:
     """The ending of the result of a video."""
-    found = Path(name).suffix.lower()
-    return found if found in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
 
 
 def _stem(name: str) -> str:
@@ -574,8 +574,8 @@ def _label(setting: Mapping[str, str], edits: Edits) -> str:
 def plain_name(name: str) -> str:
     """The last part of a name that somebody gave, without what no file's name should have."""
     last = re.split(r"[/\\]", name)[-1]
-    kept = "".join(char if char.isprintable() else "_" for char in last).strip(". ")
-    return kept[-120:] or "video"
+    cleaned = "".join(char if char.isprintable() else "_" for char in last).strip(". ")
+    return cleaned[-120:] or "video"
 
 
 def _free(folder: Path, stem: str, suffix: str, root: Path, taken: Sequence[str]) -> Path:

@@ -81,11 +81,11 @@ class TemplateKeys:
             UsageError: they were made with different ones.
         """
         names = set(decisions.template_names(edits))
-        kinds = {one: kind for one, kind in template_kinds().items() if one in names}
+        kinds = {name: kind for name, kind in template_kinds().items() if name in names}
         if len(set(kinds.values())) > 1:
-            told = ", ".join(f"{name} with {kind}" for name, kind in sorted(kinds.items()))
+            listed = ", ".join(f"{name} with {kind}" for name, kind in sorted(kinds.items()))
             raise UsageError(
-                f"parts that are hidden together are compared by one kind of keys ({told}): turn "
+                f"parts that are hidden together are compared by one kind of keys ({listed}): turn "
                 "off those of one kind first."
             )
         kind = next(iter(kinds.values()), COLOURS)

@@ -80,15 +80,15 @@ def _add_videos(app: FastAPI, studio: Studio) -> None:
 
     @app.put("/api/videos/{id}/settings")
     def settings(id: str, given: Settings) -> dict[str, Any]:
-        found = studio.video(id)
-        found.set(given.model_dump(exclude_unset=True))
-        return shown(found)
+        session = studio.video(id)
+        session.set(given.model_dump(exclude_unset=True))
+        return shown(session)
 
     @app.post("/api/videos/{id}/search")
     def search(id: str) -> dict[str, Any]:
-        found = studio.video(id)
-        found.scan_anew()
-        return shown(found)
+        session = studio.video(id)
+        session.scan_anew()
+        return shown(session)
 
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
@@ -162,7 +162,7 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
             "choosable": not anonymizer.shows_nobody,
             "methods": hides_alone(anonymizer),  # whether somebody may be hidden by another one
             "listed": video.scan().kind is not None,  # whether whoever is found has a number
-            "tracks": [_track(one, video.edits) for one in video.tracks()],
+            "tracks": [_track(track, video.edits) for track in video.tracks()],
         }
 
     @app.get("/api/videos/{id}/found")
@@ -210,22 +210,22 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
         return shown(video)
 
 
-def _track(one: SeenTrack, edits: Edits) -> dict[str, Any]:
-    same = edits.tracks_of_person(one.id)
+def _track(seen: SeenTrack, edits: Edits) -> dict[str, Any]:
+    same = edits.tracks_of_person(seen.id)
     chosen = {k for track in (*edits.visible, *edits.only) for k in edits.tracks_of_person(track)}
-    hidden = one.id in chosen if edits.only else one.id not in chosen
+    hidden = seen.id in chosen if edits.only else seen.id not in chosen
     methods = (name for track, name in edits.methods.items() if track in same)
     return {
-        "id": one.id,
+        "id": seen.id,
         "ids": list(same),
-        "label": one.label,
-        "first": one.frames[0],
-        "last": one.frames[-1],
-        "frames": len(one.frames),
-        "best": one.best,
-        "choice": "hidden" if hidden or one.id >= DRAWN_TRACKS else "visible",
+        "label": seen.label,
+        "first": seen.frames[0],
+        "last": seen.frames[-1],
+        "frames": len(seen.frames),
+        "best": seen.best,
+        "choice": "hidden" if hidden or seen.id >= DRAWN_TRACKS else "visible",
         "method": next(methods, None),
-        "spans": one.spans(),
+        "spans": seen.spans(),
     }
 
 
@@ -358,13 +358,13 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "redo": history.redo_name,
         "drawn": [
             {
-                "id": str(one.track),
-                "first": min(one.boxes),
-                "last": max(one.boxes),
-                "lost": video.lost(one.track),
-                "keys": list(one.keys),
+                "id": str(region.track),
+                "first": min(region.boxes),
+                "last": max(region.boxes),
+                "lost": video.lost(region.track),
+                "keys": list(region.keys),
             }
-            for one in edits.drawn
+            for region in edits.drawn
         ],
         "templates": [
             {"id": name, "name": name, "on": name in chosen, "keys": kinds.get(name)}
@@ -374,7 +374,7 @@ def shown(video: VideoSession) -> dict[str, Any]:
     }
 
 
-def template_name(given: str) -> str:
+def template_name(typed: str) -> str:
     """A name as the library takes it, of one that a person typed; empty: it has no such letters."""
-    plain = re.sub("[^a-z0-9_]+", "-", given.lower()).strip("-_")
+    plain = re.sub("[^a-z0-9_]+", "-", typed.lower()).strip("-_")
     return plain[:64]

@@ -106,10 +106,10 @@ class VideoSession:
         with self._lock:
             edits = self.edits
             key = scan_key(edits)
-            others: list[Scan] = []
+            unfinished: list[Scan] = []
             if key not in self._scans:
-                others = [one for one in self._scans.values() if one.unfinished]
-                self._scans = {k: one for k, one in self._scans.items() if one not in others}
+                unfinished = [old for old in self._scans.values() if old.unfinished]
+                self._scans = {k: old for k, old in self._scans.items() if old not in unfinished}
                 folder = self._folder / f"scan-{key}-{next(self._numbers)}"
                 folder.mkdir(mode=0o700)
                 size = self.pictures.size
@@ -118,18 +118,18 @@ class VideoSession:
                 self._scans[key] = scan
                 self._queue.add(scan)
             scan = self._scans[key]
-        for other in others:  # which waits until it has ended: nobody waits for that meanwhile
-            self._queue.remove(other)
-            other.discard()
+        for old in unfinished:  # which waits until it has ended: nobody waits for that meanwhile
+            self._queue.remove(old)
+            old.discard()
         return scan
 
     def _forget_others(self) -> None:
         """Forget who was chosen by numbers that people do not have, and say so."""
         before = self.edits
         with suppress(ChangedError):  # asked again once what the file says is taken over
-            told = "forget who was chosen, as people have other numbers now"
+            decision = "forget who was chosen, as people have other numbers now"
             # No step: taken back, it would be done again, and Undo would lead no further.
-            self.history.amend(told, self._by_present_numbers)
+            self.history.amend(decision, self._by_present_numbers)
         if before.chooses and not self.edits.chooses:
             self.notice = (
                 "People have other numbers now than when they were chosen, so everybody is hidden "
@@ -146,36 +146,42 @@ class VideoSession:
     def scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
         with self._lock:
-            failed = [one for one in self._scans.values() if one.state == "failed"]
-            self._scans = {k: one for k, one in self._scans.items() if one not in failed}
-        for one in failed:
-            one.discard()
+            failed = [scan for scan in self._scans.values() if scan.state == "failed"]
+            self._scans = {k: scan for k, scan in self._scans.items() if scan not in failed}
+        for scan in failed:
+            scan.discard()
         self.scan()
         self._forget_others()  # where their numbers were known before
 
     def _find(self, edits: Edits, frame: int) -> tuple[Region, bool]:
         scan = self._scans.get(scan_key(edits))
-        found = scan.region(frame) if scan is not None else None
-        if found is not None:
-            return found, True
+        region = scan.region(frame) if scan is not None else None
+        if region is not None:
+            return region, True
         return self._detectors.find(edits, self.id, self.pictures, frame), False
 
     def tracks(self) -> list[SeenTrack]:
         """Everybody found so far, and what was drawn, by number."""
         drawn = [
-            SeenTrack(one.track, "drawn", sorted(one.boxes), one.keys[0], one.boxes[one.keys[0]])
-            for one in self.edits.drawn
+            SeenTrack(
+                region.track,
+                "drawn",
+                sorted(region.boxes),
+                region.keys[0],
+                region.boxes[region.keys[0]],
+            )
+            for region in self.edits.drawn
         ]
-        return sorted([*self.scan().tracks.values(), *drawn], key=lambda one: one.id)
+        return sorted([*self.scan().tracks.values(), *drawn], key=lambda track: track.id)
 
     def thumbnail(self, track: int) -> Picture:
         """The picture of somebody, where they are seen best."""
-        one = next((one for one in self.tracks() if one.id == track), None)
-        if one is None:
+        seen_track = next((seen for seen in self.tracks() if seen.id == track), None)
+        if seen_track is None:
             raise UsageError(f"there is nobody with number {track}.")
         across, down = self._scale
-        x0, y0, x1, y1 = one.box
-        picture = self.pictures.read(min(one.best, self.pictures.frames - 1))
+        x0, y0, x1, y1 = seen_track.box
+        picture = self.pictures.read(min(seen_track.best, self.pictures.frames - 1))
         rows = slice(max(0, round(y0 * down)), max(1, round(y1 * down)))
         columns = slice(max(0, round(x0 * across)), max(1, round(x1 * across)))
         part = picture[rows, columns]
@@ -195,16 +201,16 @@ class VideoSession:
         """What is hidden and left visible in a frame, in pixels of the video."""
         return self._preview.region(self.edits, frame)
 
-    def with_setting(self, given: Mapping[str, str], edits: Edits | None = None) -> Edits:
+    def with_setting(self, setting: Mapping[str, str], edits: Edits | None = None) -> Edits:
         """Edits, the present ones by default, at a level, by a method with its defaults, or as is.
 
         Who is chosen stays where the level can show them.
         """
         edits = edits or self.edits
-        if "level" in given:
-            return self._settled(edits, {"level": given["level"]})
-        if "method" in given:
-            return self._settled(edits, {"method": given["method"], "arguments": {}})
+        if "level" in setting:
+            return self._settled(edits, {"level": setting["level"]})
+        if "method" in setting:
+            return self._settled(edits, {"method": setting["method"], "arguments": {}})
         return edits
 
     # --- what is decided ---
@@ -227,14 +233,14 @@ class VideoSession:
         edits.check_source(self.edits.source.sha256, self.name)
         decisions.check(edits)
 
-    def set(self, given: Mapping[str, Any]) -> None:
+    def set(self, changed: Mapping[str, Any]) -> None:
         """Change settings: any of level, method, arguments and the fields of `decisions.SHOWN`."""
-        told = ", ".join(
+        listed = ", ".join(
             f"{key.replace('_', ' ')} {'as by default' if value is None else value}"
-            for key, value in given.items()
+            for key, value in changed.items()
         )
         before = self.edits
-        self._decide(f"set {told}", lambda edits: self._settled(edits, given))
+        self._decide(f"set {listed}", lambda edits: self._settled(edits, changed))
         if before.chooses and not self.edits.chooses:
             self.notice = FORGOTTEN
         self.scan_anew()
@@ -249,10 +255,10 @@ class VideoSession:
         """
         self.history.check_seen(seen)
         self._known(track)
-        said = [f"{decisions.CHOICES[choice]} {decisions.name_of(track)}"] if choice else []
+        sentences = [f"{decisions.CHOICES[choice]} {decisions.name_of(track)}"] if choice else []
         if method is not False:
             by = method or "the method of all"
-            said.append(f"hide {decisions.name_of(track)} by {by}")
+            sentences.append(f"hide {decisions.name_of(track)} by {by}")
 
         # Not in the change: who begins a search may wait for one that waits for the decisions.
         scan = self.scan()
@@ -262,7 +268,7 @@ class VideoSession:
             after = replace(after, numbered_by=scan.numbered_by or edits.numbered_by)
             return after if method is False else decisions.hide_by(after, track, str(method or ""))
 
-        self._decide(", ".join(said), change, seen)
+        self._decide(", ".join(sentences), change, seen)
 
     def hide_all(self) -> None:
         """Hide everybody again, whoever was found so far."""
@@ -307,7 +313,7 @@ class VideoSession:
 
         def change(edits: Edits) -> Edits:
             self._lost[track] = lost
-            old = next((one for one in edits.drawn if one.track == track), new)
+            old = next((region for region in edits.drawn if region.track == track), new)
             return decisions.replace_drawn(edits, track, decisions.corrected(old, new))
 
         self._decide(f"correct a region in frame {frame}", change, seen)
@@ -342,10 +348,10 @@ class VideoSession:
         if name in hidden and name in kinds:  # else Undo would take back neither, or both
             raise UsageError(f"{name} is hidden already; choose another name, or delete it first.")
         name = name or _free_name({*hidden, *kinds})
-        if other := next((one for one in hidden if kinds.get(one, kind) != kind), None):
+        if clash := next((n for n in hidden if kinds.get(n, kind) != kind), None):
             raise UsageError(
-                f"{other} is hidden by {kinds[other]} keys, and all parts that are hidden together "
-                f"have one kind: turn it off, or point by {kinds[other]}."
+                f"{clash} is hidden by {kinds[clash]} keys, and all parts that are hidden together "
+                f"have one kind: turn it off, or point by {kinds[clash]}."
             )
         across, down = self._scale
         picture = self.pictures.read(frame)
@@ -370,7 +376,7 @@ class VideoSession:
         """Hide what looks like a template, or do not."""
 
         def change(edits: Edits) -> Edits:
-            names = [one for one in decisions.template_names(edits) if one != name] + [name] * on
+            names = [t for t in decisions.template_names(edits) if t != name] + [name] * on
             after = self._keys.fitted(decisions.with_templates(edits, names))
             if on and name in (kinds := template_kinds()):
                 extractor = self._keys.extractor(kinds[name])
@@ -384,9 +390,9 @@ class VideoSession:
         """A picture with how strongly each place looks like a template."""
         alone = replace(self.edits, settings={}, method="blur", arguments={})
         alone = self._keys.fitted(decisions.with_templates(alone, [name], plain=False))
-        found = self._detectors.find(alone, self.id, self.pictures, frame)
-        assert found.strength is not None
-        return draw_heatmap(self.pictures.read(frame), found.strength)
+        region = self._detectors.find(alone, self.id, self.pictures, frame)
+        assert region.strength is not None
+        return draw_heatmap(self.pictures.read(frame), region.strength)
 
     def undo(self, seen: int | None = None) -> None:
         """Take the last decision back; refused where `seen` is not the present revision."""
@@ -424,8 +430,8 @@ class VideoSession:
         info, (width, height) = self.pictures.info, self.pictures.size
         return width / info.width, height / info.height
 
-    def _settled(self, edits: Edits, given: Mapping[str, Any]) -> Edits:
-        return self._keys.fitted(decisions.settled(edits, given))
+    def _settled(self, edits: Edits, changed: Mapping[str, Any]) -> Edits:
+        return self._keys.fitted(decisions.settled(edits, changed))
 
     def _decide(self, what: str, change: Callable[[Edits], Edits], seen: int | None = None) -> None:
         def checked(edits: Edits) -> Edits:
@@ -438,14 +444,14 @@ class VideoSession:
         self.notice = None  # of what was decided before
 
     def _known(self, track: int) -> None:
-        if not any(one.id == track for one in self.tracks()):
+        if not any(seen.id == track for seen in self.tracks()):
             raise UsageError(f"there is nobody with number {track}.")
 
     def _drawn(self, track: int) -> DrawnRegion:
-        found = next((one for one in self.edits.drawn if one.track == track), None)
-        if found is None:
+        region = next((drawn for drawn in self.edits.drawn if drawn.track == track), None)
+        if region is None:
             raise UsageError(f"no region with number {track} was drawn.")
-        return found
+        return region
 
     def _followed(self, frame: int, box: Edges) -> tuple[dict[int, Edges], list[str]]:
         """Where a box is in the frames around, in pixels of the video, and why it ends there."""
@@ -461,20 +467,20 @@ class VideoSession:
         across, down = self._scale
         small = (x0 * across, y0 * down, x1 * across, y1 * down)
         last = self.pictures.frames - 1
-        found, lost = {frame: (x0, y0, x1, y1)}, []
+        boxes, lost = {frame: (x0, y0, x1, y1)}, []
         for step, words in ((1, "behind"), (-1, "before")):
             end = min(last, frame + MOST_FOLLOWED) if step > 0 else max(0, frame - MOST_FOLLOWED)
             numbers = range(frame, end + step, step)
             went = follow((self.pictures.read(t) for t in numbers), small)
             for t, (a, b, c, d) in zip(numbers[1:], went.boxes, strict=False):
-                found[t] = (a / across, b / down, c / across, d / down)
+                boxes[t] = (a / across, b / down, c / across, d / down)
             reached = frame + step * len(went.boxes)
             if reached != (last if step > 0 else 0):
                 why = went.lost or "it was followed no further"
                 lost.append(f"{words} frame {reached}: {why}.")
-        return found, lost
+        return boxes, lost
 
 
 def _free_name(taken: Container[str]) -> str:
     """A name for a part that was given none."""
-    return next(one for n in count(1) if (one := f"part-{n}" if n > 1 else "part") not in taken)
+    return next(name for n in count(1) if (name := f"part-{n}" if n > 1 else "part") not in taken)
