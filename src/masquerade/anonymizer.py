@@ -249,7 +249,7 @@ class Anonymizer(nn.Module):
     B `People`, one for each clip, and regions must come from a source that finds poses."""
 
     trained: bool = False
-    """Of a learned one: whether it was; `load` sets it, and so does training."""
+    """Whether a method that learns was trained; `load` sets it, and so does training."""
 
     warnings: tuple[str, ...] = ()
     """What its training said against itself, in words; `load` sets it, and so does training."""
@@ -262,7 +262,7 @@ class Anonymizer(nn.Module):
     """What a user is told at every use of the method, and its receipts say."""
 
     inference_args: ClassVar[tuple[str, ...]] = ()
-    """The arguments that may be changed on a trained one."""
+    """The arguments that may be changed on a trained method."""
 
     learned: ClassVar[bool] = False
     """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""

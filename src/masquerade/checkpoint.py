@@ -42,9 +42,10 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
 
 
 def _recorded_arguments(anonymizer: Anonymizer) -> dict[str, Any]:
-    """`arguments`, for receipts and checkpoints; raises UsageError where JSON does not hold one.
+    """`arguments`, for receipts and checkpoints; raises UsageError where JSON cannot hold a value.
 
-    Of a file of weights only the name: they are given away, and a folder may tell whose it is.
+    Of a file of weights only the name is recorded: receipts and checkpoints are given away, and a
+    folder may tell whose it is.
     """
     recorded = {
         name: without_folder(name, argument) for name, argument in arguments(anonymizer).items()

@@ -20,7 +20,7 @@ def escape(text: object) -> str:
 
 
 def readable(text: str) -> str:
-    """Text of which all can be written as UTF-8; bytes of names that are none are escaped.
+    """Text of which all can be written as UTF-8; bytes of names that are not UTF-8 are escaped.
 
     So the name n\\xe9.mp4 in Latin-1 becomes `n\\udce9.mp4`.
     """

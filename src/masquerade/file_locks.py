@@ -61,7 +61,7 @@ def claim_folder(folder: Path, refusal: str) -> Iterator[None]:
     everybody in.
 
     Raises:
-        UsageError: `refusal`, where another one holds it.
+        UsageError: `refusal`, where another process holds it.
         MasqueradeError: it cannot be written.
     """
     with ExitStack() as held:

@@ -87,7 +87,7 @@ def path_of(text: str) -> Path:
 
 
 def scheme_of(text: str) -> str:
-    """The scheme of any address, such as rtsp; "" where a text is none."""
+    """The scheme of any address, such as rtsp; "" where a text is no address."""
     match = _SCHEME.match(text)
     return match[1].lower() if match else ""
 
@@ -277,7 +277,7 @@ def remote_digest(path: RemotePath) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The scheme of an address, such as s3, and the rest; "" and the text where it is none."""
+    """The scheme of an address, such as s3, and the rest; "" and the text where it has no scheme."""
     match = _ADDRESS.match(text)
     return (match[1].lower(), text[match.end() :]) if match else ("", text)
 
@@ -295,7 +295,7 @@ def _may_hold_password(scheme: str, rest: str) -> bool:
 
 
 def _is_changed(key: str) -> bool:
-    """Whether a path made of a key would name another one, as by `//`, `.` or `..`."""
+    """Whether a path made of a key would name another key, as by `//`, `.` or `..`."""
     return "//" in key.strip("/") or bool({".", ".."}.intersection(key.split("/")))
 
 

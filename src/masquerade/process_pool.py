@@ -131,8 +131,8 @@ def environment_with(values: Mapping[str, str]) -> Iterator[None]:
 def _deferred(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Signals wait until this is over: a child that is half started would be forgotten and stay.
 
-    Blocking them is not enough, since another thread takes one and Python tells the main one.
-    Those that are ignored, as nohup sets it, stay so, which a child inherits.
+    Blocking them is not enough, since another thread takes a signal and Python tells the main
+    thread. Those that are ignored, as nohup sets it, stay so, which a child inherits.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -200,7 +200,7 @@ def worker_start(
     """Return what a new worker process calls first: it sets it up, then calls the initializer.
 
     A forked worker has the settings of the process that it was forked from. It is given those of
-    this one: the environment and the signals that are ignored. `blocked` signals wait in it.
+    this process: the environment and the signals that are ignored. `blocked` signals wait in it.
     """
     with environment_with(ONE_BLAS_THREAD):
         environment = dict(os.environ)

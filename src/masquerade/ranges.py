@@ -86,7 +86,7 @@ def _hints(owner: Any) -> dict[str, Any]:
 
 
 def _refusal(hint: Any, value: Any) -> str | None:
-    """What a value of this type is in words, if it is none; None: it is one, or of no checked type.
+    """Say what a value of this type is, where `value` is not; None: it is, or is not checked.
 
     Of a sequence each element is checked.
     """

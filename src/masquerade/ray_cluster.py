@@ -108,7 +108,7 @@ class RayExecutor(Executor):
         ray: the module, joined to a cluster.
         gpus: that each task is given.
         tries: of a call whose worker dies each time.
-        anywhere: whether calls are made in whatever folder a worker is in, and not in this one's.
+        anywhere: whether calls are made in a worker's own folder, and not in this process's.
     """
 
     def __init__(self, ray: Any, gpus: int, *, tries: int = TRIES, anywhere: bool = False) -> None:

@@ -200,7 +200,7 @@ def _is_own(step: _Step) -> bool:
 def _identity(path: str | Path) -> list[int] | None:
     """What tells a file from another one of its folder, also after a reboot; None: there is none.
 
-    The number of its device may be another one then.
+    The number of its device may differ then.
     """
     try:
         about = os.stat(path)

@@ -297,7 +297,7 @@ def method_rows(
     *,
     name: str | None = None,
 ) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
-    """Build the methods to evaluate, one a row of the table, and notes on trained ones.
+    """Build the methods to evaluate, one a row of the table, and notes on trained methods.
 
     All of them are named after `name`; None: after the method.
     """

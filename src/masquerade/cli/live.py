@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
 class _EndedBySignals:
     """While it is entered, the first signal ends the session as it should end.
 
-    A second one interrupts it: nothing is left then.
+    A second signal interrupts the session: nothing is left then.
     """
 
     def __init__(self, session: "LiveSession") -> None:

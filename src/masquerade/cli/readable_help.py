@@ -227,8 +227,8 @@ def _as_flags(text: str, names: Collection[str]) -> str:
 def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
     """Describe an option for the help, without a default that tells nothing, such as None.
 
-    Of one that is on unless --no-NAME is given, the help says what --no-NAME does. With `unset` no
-    default is shown.
+    Of an option that is on unless --no-NAME is given, the help says what --no-NAME does. With
+    `unset` no default is shown.
     """
     kind: Any = option.type
     if option.name in METAVARS:

@@ -38,8 +38,8 @@ class _OutputText(io.TextIOWrapper):
 def keep_standard_streams() -> None:
     """Make the standard streams usable, also closed ones and those whose reader leaves.
 
-    A closed one is opened on nothing, so that no file gets its number, into which a library would
-    print; `refuse_closed` still knows.
+    A closed stream is opened on nothing, so that no file gets its number, into which a library
+    would print; `refuse_closed` still knows.
     """
     for number in range(3):
         try:

@@ -250,7 +250,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
         return
-    for pair in broken:  # any of them may have been the one
+    for pair in broken:  # any of these files may have ended the process
         yield from _run_in_processes([pair], 1)
 
 

@@ -283,8 +283,8 @@ class Pipeline(NamedTuple):
     ) -> str:
         """The SHA-256 of the method, the configuration, and the files that they name.
 
-        Equal ones make equal outputs, but for noise. Of a seed it tells only that there is one: a
-        number can be guessed by its hash.
+        Equal fingerprints make equal outputs, but for noise. Of a seed it tells only that there
+        is one: a number can be guessed by its hash.
 
         Args:
             method: as `describe` has it, which takes a digest of all weights; None: described here.
@@ -548,10 +548,10 @@ def build_region_source(
 ) -> Any:
     """Build the region source, with its model loaded; see `region_arguments`.
 
-    `online` ones read one frame ahead at most, as live video needs it.
+    With `online` it reads one frame ahead at most, as live video needs it.
 
     Raises:
-        UsageError: one of them cannot be online.
+        UsageError: one of its sources cannot be online.
         MissingError: a model is not here.
     """
     from masquerade.regions import REGIONS, Union

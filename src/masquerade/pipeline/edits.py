@@ -101,7 +101,7 @@ class Edits:
         return bool(self.visible or self.only or self.joined or named)
 
     def tracks_of_person(self, track: int) -> tuple[int, ...]:
-        """All tracks of the person of one."""
+        """All tracks of the person whom one track shows."""
         return next((tracks for tracks in self.joined if track in tracks), (track,))
 
     def ids(self, tracks: Sequence[int]) -> str | None:

@@ -56,7 +56,7 @@ class FoundRegionsFile:
             shutil.copyfileobj(self._file, file)
 
     def append_saved(self, path: Path) -> None:
-        """Add what another one saved, of the frames that follow."""
+        """Add what another such file saved, of the frames that follow."""
         with path.open("rb") as file:
             shutil.copyfileobj(file, self._file)
 

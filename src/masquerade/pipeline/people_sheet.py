@@ -1,7 +1,7 @@
 """A sheet of who is in a video, with the IDs by which people are kept visible or hidden.
 
 It shows people as they are, and is not for release. IDs are the numbers of tracks: the same video
-with the same settings has the same ones, whoever is then left visible.
+with the same settings has the same IDs, whoever is then left visible.
 """
 
 from collections.abc import Iterable

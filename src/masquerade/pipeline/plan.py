@@ -208,8 +208,8 @@ def _made_before(
 ) -> set[Path]:
     """The files that an earlier run made of others among them.
 
-    Called _anonymized, they lie beside one of that name, or have a receipt, beside them or in the
-    folders `receipts`. With another suffix it takes both: by its name alone a source, such as
+    Called _anonymized, they lie beside a file of that name, or have a receipt, beside them or in
+    the folders `receipts`. With another suffix it takes both: by its name alone a source, such as
     cam_2.mp4 beside cam.mp4, could be taken for one, and be replaced. Where the folder of outputs
     is that of the sources (`into_itself`), receipts that name another of the files tell it.
     """
@@ -240,8 +240,8 @@ def _names_source(
 ) -> bool:
     """Whether a receipt says that a file was made from another file of its folder.
 
-    It counts if it has the size of the file. A public one names no source, which is then another
-    file of the same name with another ending.
+    It counts if it has the size of the file. A public receipt names no source, which is then
+    another file of the same name with another ending.
     """
     try:
         content = json.loads(receipt.read_text("utf-8"))

@@ -50,7 +50,7 @@ def check_shared(tasks: Sequence[FileTask]) -> None:
     """Refuse files in parts that the cluster's machines cannot all see.
 
     Raises:
-        UsageError: one is at an address, whose copy lies on one machine.
+        UsageError: a file is at an address, whose copy lies on one machine.
     """
     for task in tasks:
         if is_remote(task.src) or is_remote(task.dst):
@@ -86,7 +86,7 @@ def run_parts_on_ray(
 def gpus_of(ray: Any, pipeline: Pipeline) -> int:
     """The GPUs that a file is given: one where it is asked for, or would be used.
 
-    With one that it does not use, files would wait for one another.
+    If each were given a GPU that it does not use, files would wait for one another.
     """
     device = pipeline.config.device
     return int(wants_gpu(ray, device) and (device != "auto" or pipeline.uses_gpu()))

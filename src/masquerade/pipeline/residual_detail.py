@@ -108,7 +108,7 @@ class RegionJudge:
                 self.end(frame)
 
     def add_judged(self, other: "RegionJudge", frame: int) -> None:
-        """Add what another one judged of the frames that follow, up to a frame."""
+        """Add what another judge found of the frames that follow, up to a frame."""
         self.measured += other.measured
         self.without_detail += other.without_detail
         if other.left > self.left:

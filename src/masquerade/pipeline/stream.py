@@ -438,7 +438,7 @@ def _anonymize_windows(
 def _hide_in_planes(
     window: _Window, anonymizer: Anonymizer, cover: Cover, timer: StageTimer
 ) -> tuple[AnonymizedFrame, Planes] | None:
-    """The frame of a window of one, hidden whole, and its source; None: it is to be RGB."""
+    """The only frame of a window, hidden whole, and its source; None: it is to be RGB."""
     (frame,), (region,) = window.frames, window.regions
     if not region.full_frame or cover.within is not None:
         return None
@@ -545,7 +545,7 @@ def anonymize(
 
     Raises:
         MissingError: the method is a learned one that was not trained.
-        UsageError: the clip, the mask or the seed is none, or the method draws people by their
+        UsageError: the clip, the mask or the seed is not valid, or the method draws people by their
             poses.
     """
     check_anonymizer(anonymizer).check_trained()

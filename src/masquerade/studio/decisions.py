@@ -95,7 +95,7 @@ def replace_drawn(edits: Edits, track: int, new: DrawnRegion | None) -> Edits:
 
 
 def corrected(old: DrawnRegion, new: DrawnRegion) -> DrawnRegion:
-    """A drawn region with what was drawn in another frame, nearest to which it is the new one's."""
+    """A drawn region that takes the boxes of a new one in the frames nearest to the new drawing."""
     (frame,) = new.keys
     before = max((k for k in old.keys if k < frame), default=None)
     after = min((k for k in old.keys if k > frame), default=None)

@@ -139,7 +139,7 @@ class Preview:
         return size[0] / info.width, size[1] / info.height
 
     def _window(self, anonymizer: Anonymizer, frame: int) -> list[int]:
-        """The frames that a method is given, so that it can show this one."""
+        """The frames that a method is given, so that it can show this frame."""
         if anonymizer.framewise or anonymizer.needs_people:
             return [frame]
         length = anonymizer.window or 2
@@ -215,7 +215,7 @@ def _cut(
 
 
 def _lies_in(box: Box, boxes: Sequence[Box]) -> bool:
-    """Whether the middle of a box lies in one of others."""
+    """Whether the middle of a box lies in any of these boxes."""
     x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
     return any(other.x0 <= x <= other.x1 and other.y0 <= y <= other.y1 for other in boxes)
 

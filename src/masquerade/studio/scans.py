@@ -179,7 +179,7 @@ class Scan:
         """The frames that somebody should look at, such as those in which nothing was found.
 
         A drawn region may be off its place where it was followed. Marks that ask about it have the
-        digest of its `boxes`: once they are others, the mark is another one.
+        digest of its `boxes`: once they change, the mark counts as a new one.
         """
         by_hand = {t for region in drawn for t in region.keys}
         moved = {t for region in drawn for t in region.boxes}

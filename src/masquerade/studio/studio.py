@@ -305,7 +305,7 @@ class Studio:
         stay in the studio, also those of a video under the root.
 
         Raises:
-            UsageError: both are the same, or one is none.
+            UsageError: both settings are the same, or one is not valid.
         """
         video, now = self._checked(id, seen)
         edits = [video.with_setting(setting, now) for setting in settings]

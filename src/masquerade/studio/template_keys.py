@@ -71,14 +71,14 @@ class TemplateKeys:
         )
 
     def weights_of(self, edits: Edits) -> Path | None:
-        """The file of weights for the templates of edits; None: the fetched one, or none."""
+        """The file of weights for the templates of edits; None: the fetched file, or no file."""
         return self._weights.get(str(edits.settings.get("keys")))
 
     def fitted(self, edits: Edits) -> Edits:
         """Edits that name the keys which their templates were made with.
 
         Raises:
-            UsageError: they were made with different ones.
+            UsageError: they were made with different keys.
         """
         names = set(decisions.template_names(edits))
         kinds = {name: kind for name, kind in template_kinds().items() if name in names}

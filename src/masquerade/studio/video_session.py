@@ -250,8 +250,9 @@ class VideoSession:
     ) -> None:
         """Hide somebody, leave them visible, or hide only them; or by another method.
 
-        `method` False leaves it as it is, and None takes another one back. All that is decided by
-        a number is refused where `seen` is not the present revision: it may be another's then.
+        `method` False leaves the method as it is, and None takes another method back. All that is
+        decided by a number is refused where `seen` is not the present revision: the number may be
+        another person's then.
         """
         self.history.check_seen(seen)
         self._known(track)
