@@ -53,9 +53,16 @@ from masquerade.attack.restore import (
     fit_on_patches,
 )
 from masquerade.attack.undo import UNDO
-from masquerade.errors import MissingError, UsageError, VideoError, traceback_of
+from masquerade.errors import (
+    MasqueradeError,
+    MissingError,
+    UsageError,
+    as_masquerade_error,
+    traceback_of,
+)
 from masquerade.pipeline.coverage import MOST_NAMES
 from masquerade.pipeline.receipt import library_versions
+from masquerade.regions.boxes import MOST_DETECTIONS, TooManyDetectionsError
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import (
     count_frames,
@@ -269,9 +276,11 @@ def attack_file(
         )
         try:
             attacks.look(path, raw_video, chosen, salvage=salvage, progress=progress)
-        except (MissingError, UsageError):
-            raise
         except Exception as error:  # the file is read for its tags all the same
+            # no argument of the attack changes how much a detector finds in a frame
+            of_request = isinstance(error, MissingError | UsageError)
+            if of_request and not isinstance(error, TooManyDetectionsError):
+                raise
             failed = error
         if attacks.looked or not chosen:
             findings += attacks.seen(path, raw_video, drawn)
@@ -480,14 +489,22 @@ def _why(error: Exception, path: Path) -> str:
     if isinstance(error, OSError):
         name = printable(str(error.filename or path))
         return f"{name} cannot be read: {error.strerror or error}."
-    if isinstance(error, VideoError):
+    if isinstance(error, TooManyDetectionsError):
+        name = printable(path)
+        return (
+            f"{name} cannot be looked at to its end: in one frame a detector finds more than "
+            f"{MOST_DETECTIONS:,} things."
+        )
+    error = as_masquerade_error(error)
+    if isinstance(error, MasqueradeError):
         return str(error)
     return f"an unexpected error: {error!r}; report it with what --verbose prints."
 
 
 def _unforeseen(error: Exception) -> list[str]:
     """An error's traceback, if it says more than the sentence of `_why`."""
-    return [] if isinstance(error, OSError | VideoError) else [traceback_of(error)]
+    foreseen = isinstance(as_masquerade_error(error), MasqueradeError)
+    return [] if foreseen else [traceback_of(error)]
 
 
 def _cross_fit_restorers(
@@ -523,7 +540,8 @@ def _cross_fit_restorers(
                 words = (
                     "learned from the first half of the video, and restored frames of the second"
                 )
-                found_for[path] = _learn([cut], words, first=(count + 1) // 2)
+                first = (count + 1) // 2
+                found_for[path] = _learn([cut], words, tracebacks, first=first)
             else:
                 patches[path] = cut
         if progress:
@@ -535,14 +553,16 @@ def _cross_fit_restorers(
         mine = [path for path in patches if contents[pairs[path]] in dealt]
         others = [one for path, one in patches.items() if path not in mine]
         words = f"learned from {len(others)} other pairs of videos"
-        one = _learn(others, words)
+        one = _learn(others, words, tracebacks)
         found_for |= {path: Restoration(net=one.net, learned=one.learned) for path in mine}
         if progress:
             progress("networks that restore", group + 1, groups)
     return found_for
 
 
-def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restoration:
+def _learn(
+    patches: Sequence[Tensor], learned: str, tracebacks: list[str], *, first: int = 0
+) -> Restoration:
     if not patches:
         why = "no other pair of published and raw video can be read to learn from"
         return Restoration(net=None, learned=why)
@@ -550,7 +570,12 @@ def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restor
     if not len(every):
         why = f"there are too few frames of {SIDE} pixels a side or more to learn from"
         return Restoration(net=None, learned=why)
-    net = fit_on_patches(every)
+    try:
+        net = fit_on_patches(every)
+    except Exception as error:  # of whatever kind: no other attack needs the network
+        tracebacks.extend(_unforeseen(error))
+        why = _why(error, Path("the network")).rstrip(".")
+        return Restoration(net=None, learned=f"the network could not be trained: {why}")
     return Restoration(net=net, learned=f"{learned}, by {len(every):,} patches", first=first)
 
 

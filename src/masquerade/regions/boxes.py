@@ -34,6 +34,10 @@ FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
 CHOOSE_OTHER_REGIONS = "nothing was written; choose another --regions or --detector."
 
 
+class TooManyDetectionsError(UsageError):
+    """A detector finds more in one frame than can be compared, as a threshold of 0 gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A rectangle in pixels of the upright frame, x to the right, y down.
@@ -169,13 +173,13 @@ def covered_share(box: Box, other: Box) -> float:
 
 
 def check_detection_count(count: int) -> None:
-    """Refuse a frame with more detections than can be compared, as a threshold of 0 gives.
+    """Refuse a frame with more detections than can be compared.
 
     Raises:
-        UsageError: there are more than `MOST_DETECTIONS`.
+        TooManyDetectionsError: there are more than `MOST_DETECTIONS`.
     """
     if count > MOST_DETECTIONS:
-        raise UsageError(
+        raise TooManyDetectionsError(
             f"{count:,} places of one frame reach the threshold, and {MOST_DETECTIONS:,} are the "
             "most; raise --threshold."
         )
