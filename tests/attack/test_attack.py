@@ -21,7 +21,7 @@ import pytest
 
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files, file_facts
 from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
-from masquerade.attack.finders import Finders
+from masquerade.attack.finders import Finders, shrink
 from masquerade.attack.finding import Finding, Level, spans, unique_names
 from masquerade.attack.own_output import check_own_output
 from masquerade.attack.published_detection import PublishedDetection
@@ -712,6 +712,11 @@ def test_json_is_plain_whatever_a_terminal_can_show(tmp_path: Path) -> None:
     )
     assert run.returncode == 1
     assert json.loads(run.stdout)["not_attacked"] == [str(path)]
+
+
+def test_a_frame_of_two_rows_is_made_small() -> None:
+    (small,), ratio = shrink([np.zeros((2, 8192, 3), np.uint8)])
+    assert small.shape == (1, 1280, 3) and ratio == 1280 / 8192
 
 
 def test_a_very_wide_or_high_proof_is_shown() -> None:

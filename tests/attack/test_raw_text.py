@@ -18,6 +18,7 @@ from masquerade.attack.raw_text import RawText
 from masquerade.cli import main
 from masquerade.errors import OutputError, UsageError
 from masquerade.regions.boxes import Box
+from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.text import TextDetector
 
 LINES = ((40, 120, "Ward 7 Mrs Example", 1.1, 255), (300, 300, "B-XY 1234", 0.8, 10))
@@ -81,6 +82,21 @@ def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
     none = RawText(text.finders)
     none.look(1, np.full_like(raw, 120), [np.full_like(raw, 120)])
     assert none.finding().says.startswith("No text is seen in 1 raw frames")
+
+
+def test_a_caption_on_a_face_is_text_and_the_face_itself_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `anonymize` hides them; what is unsurely a face hides no text."""
+    boxes = np.array([[0.0, 30.0, 100.0, 75.0], [0.0, 0.0, 100.0, 90.0]]), np.full(2, 0.9)
+    monkeypatch.setattr(TextDetector, "__call__", lambda *_, **__: boxes)
+    faces = [Box(0, 0, 100, 100, score=0.9)]
+    monkeypatch.setattr(CenterFace, "__call__", lambda *_: faces)
+    finders = Finders(kinds=("face", "text"))
+    assert [box.y0 for box in finders.find("text", BLANK, any_shape=True)] == [30]
+    assert finders.find("text", BLANK, faces=faces, any_shape=True) == []
+    faces[0] = Box(0, 0, 100, 100, score=0.4)
+    assert [box.y0 for box in finders.find("text", BLANK, any_shape=True)] == [30, 0]
 
 
 class OneSquare:

@@ -15,7 +15,7 @@ from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import ArrayFrame
 from masquerade.regions.rotated_faces import SCORE, SEARCH_SIDE
 from masquerade.regions.ssd_people import SsdPeople
-from masquerade.regions.text import TextDetector
+from masquerade.regions.text import FACE_SCORE, TextDetector, is_of_face
 
 U8 = NDArray[np.uint8]
 Kind = Literal["face", "person", "pose", "text"]
@@ -72,20 +72,23 @@ class Finders:
     ) -> list[Box]:
         """What of one kind is in a frame (H, W, 3), from the lowest score that is looked at.
 
-        `faces` are known to be in it, and are no text; None: look for them. With `any_shape` text
-        is also what is as high as it is long, such as a few letters or a line that lies diagonally:
-        in a frame as it was filmed, which has no drawn heads.
+        `faces` are known to be in it, and what overlaps them is no text; None: text is what
+        `anonymize` takes for text, also where it lies on a face. With `any_shape` text is also what
+        is as high as it is long, such as a few letters or a line that lies diagonally: in a frame
+        as it was filmed, which has no drawn heads.
         """
         if kind == "person":
             return to_boxes(*self._person(frame, in_tiles=True), "person")
         if kind == "pose":
             return self._find_poses(frame)
-        found = list(self.face(ArrayFrame(frame))) if kind == "face" or faces is None else faces
         if kind == "face":
-            return list(found)
+            return list(self.face(ArrayFrame(frame)))
         boxes = to_boxes(*self._line(frame), "text")
         lines = [box for box in boxes if any_shape or _is_line(box)]
-        return [box for box in lines if not overlaps(box, found)]
+        if faces is not None:
+            return [box for box in lines if not overlaps(box, faces)]
+        sure = [face for face in self.face(ArrayFrame(frame)) if face.score >= FACE_SCORE]
+        return [box for box in lines if not any(is_of_face(box, face) for face in sure)]
 
     def _find_poses(self, frame: U8) -> list[Box]:
         """The bodies in a frame whose landmarks are found."""
@@ -120,7 +123,7 @@ def shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
     ratio = min(1.0, LARGEST / max(height, width))
     if ratio == 1.0:
         return frames, ratio
-    size = round(width * ratio), round(height * ratio)
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
     return [at_size(frame, size) for frame in frames], ratio
 
 

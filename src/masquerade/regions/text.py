@@ -128,10 +128,10 @@ class Text(TrackedSource):
         rows, scores = self._detector(frame.rgb(size))
         boxes = scaled_boxes(rows, scores, size, (frame.width, frame.height), "text")
         faces = self._faces(frame) if boxes else []
-        return [box for box in boxes if not any(_is_of_face(box, face) for face in faces)], None
+        return [box for box in boxes if not any(is_of_face(box, face) for face in faces)], None
 
 
-def _is_of_face(box: Box, face: Box) -> bool:
+def is_of_face(box: Box, face: Box) -> bool:
     """Whether a box is of a face or an eye; what else lies on a face is text, as of a caption."""
     found, other = corners([box]), corners([face])
     shared = float(intersection(found, other)[0, 0])
