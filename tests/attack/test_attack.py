@@ -618,7 +618,7 @@ def test_a_file_is_read_for_its_digest_once_while_it_stays_as_it_is(
         read.append(one.name)
         return file_digest(one)
 
-    monkeypatch.setattr(file_facts, "video_digest", reading)
+    monkeypatch.setattr("masquerade.video.probe.video_digest", reading)
     path.write_bytes(b"published")
     raw.write_bytes(b"raw")
     receipt = {"output": {"sha256": file_digest(path)}, "source": {"sha256": file_digest(raw)}}

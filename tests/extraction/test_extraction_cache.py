@@ -59,7 +59,7 @@ from masquerade.regions.region import Region
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
-from masquerade.storage import code_digest
+from masquerade.storage import code_digest, file_digest
 
 
 def test_a_second_extraction_reads_the_store(data: Manifest, tmp_path: Path) -> None:
@@ -287,6 +287,24 @@ def test_with_frames_sampled_first_a_clip_depends_on_the_other_rows(
         stored = extract_clips(part, cache=tmp_path / "cache", **given)
         assert torch.equal(pixels(stored), pixels(extract_clips(part, **given)))
     assert stored.passes == 0
+
+
+def test_a_video_is_read_for_its_digest_once_however_often_it_is_extracted(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def digest(path: Path) -> str:
+        read.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr("masquerade.video.probe.video_digest", digest)
+    for size in (8, 16):
+        extract_clips(data, cache=tmp_path / "cache", frames=2, size=size)
+    assert sorted(read) == ["a.mp4", "b.mp4"]
+    counting(tmp_path / "a.mp4", 41)
+    assert extract_clips(data, cache=tmp_path / "cache", frames=2, size=8).passes == 1
+    assert sorted(read) == ["a.mp4", "a.mp4", "b.mp4"]
 
 
 def test_the_size_is_reported_before_anything_is_written(data: Manifest, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from masquerade.errors import MasqueradeError, VideoError, escape
 from masquerade.methods import METHODS, build
 from masquerade.video.container import printable
 from masquerade.video.matroska_data import list_other_apps
-from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, video_digest, video_signature
+from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, remembered_digest
 from masquerade.video.unread_data import list_unread_data
 
 HARMLESS = frozenset(
@@ -170,7 +169,7 @@ def check_source(path: Path, raw: Path) -> None:
         VideoError: it is another one.
     """
     named = _source_in(_receipt_of(path)).get("sha256")
-    if isinstance(named, str) and named != _digest(raw):
+    if isinstance(named, str) and named != remembered_digest(raw):
         raise VideoError(
             f"{printable(raw)} is not the video that {printable(path)} was made from, by the "
             "receipt beside that: give --raw the one that was anonymized, as it was."
@@ -181,13 +180,13 @@ def is_made_from(path: Path, raw: Path) -> bool:
     """Whether the file's own receipt, which has its digest, names this raw video."""
     receipt = _receipt_of(path)
     named = _source_in(receipt).get("sha256")
-    return "output" in receipt and isinstance(named, str) and named == _digest(raw)
+    return "output" in receipt and isinstance(named, str) and named == remembered_digest(raw)
 
 
 def content_of(path: Path) -> str:
     """A key that all copies and links of a video share: its digest, if it can be read."""
     try:
-        return _digest(path)
+        return remembered_digest(path)
     except (OSError, VideoError):
         return str(path.resolve())
 
@@ -201,7 +200,7 @@ def said_to_be_drawn(path: Path) -> bool:
     receipt = _receipt_beside(path)
     try:
         made, method = receipt["output"]["sha256"], receipt["method"]
-        if made != _digest(path):
+        if made != remembered_digest(path):
             return False
         # no other is built: a stranger's arguments may ask for any network, or name any file
         if method["name"] not in METHODS or not METHODS[method["name"]].regions_only:
@@ -250,17 +249,7 @@ def _is_of_another(path: Path, receipt: Mapping[str, Any]) -> bool:
     """Whether a receipt names the digest of another file than this one; without one it does not."""
     output = receipt.get("output")
     named = output.get("sha256") if isinstance(output, dict) else None
-    return isinstance(named, str) and named != _digest(path)
-
-
-def _digest(path: Path) -> str:
-    """`video_digest`, read once while the file stays as it is: one attack asks for it often."""
-    return _known_digest(path, video_signature(path))
-
-
-@lru_cache(maxsize=64)
-def _known_digest(path: Path, signature: tuple[object, ...]) -> str:
-    return video_digest(path)
+    return isinstance(named, str) and named != remembered_digest(path)
 
 
 def _source_in(receipt: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from masquerade.extraction.store import (
 from masquerade.pipeline.coverage import FrameCounts, check_dataset_coverage
 from masquerade.process_pool import OpenExecutor
 from masquerade.storage import TemporaryFolder, make_private
-from masquerade.video.probe import video_digest
+from masquerade.video.probe import remembered_digest
 
 Progress = Callable[[int, int], None]
 
@@ -233,7 +233,7 @@ def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> l
         video = VideoRows(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips))
         if digests:
             with suppress(VideoError):  # its extraction gives the reason
-                video = video._replace(digest=video_digest(path))
+                video = video._replace(digest=remembered_digest(path))
         videos.append(video._replace(keys=clip_keys(video, config)))
     return videos
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -307,6 +308,16 @@ def video_digest(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+
+
+def remembered_digest(path: Path) -> str:
+    """`video_digest`, for which a file that stays as it is is read once by this process."""
+    return _digest_of(path, video_signature(path))
+
+
+@lru_cache(maxsize=1 << 16)  # files of a dataset, each of which is asked for once a content
+def _digest_of(path: Path, signature: tuple[object, ...]) -> str:
+    return video_digest(path)
 
 
 def video_signature(path: Path) -> tuple[object, ...]:
