@@ -111,6 +111,7 @@ def test_bad_clips_are_reported_and_left_out(data: Manifest) -> None:
     assert store.rows.tolist() == [0] and len(store) == 1
     assert set(store.skipped) == {1, 2}
     assert "b.mp4" in store.skipped[1] and "does not exist" in store.skipped[2]
+    assert str(data.root) not in store.skipped[2]  # results, which are shared, have the reason
     store = extract_clips(broken.take([3, 1, 0]), frames=4, size=16)
     assert "40 frames" in store.skipped[0]
     assert store.of_rows([0, 1, 2]).rows.tolist() == [2]

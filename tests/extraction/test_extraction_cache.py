@@ -49,7 +49,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract_dataset import store_contents
 from masquerade.extraction.region_cache import CachedRegions
-from masquerade.extraction.store import ClipCache
+from masquerade.extraction.store import ClipCache, stored_bytes
 from masquerade.methods import build
 from masquerade.pipeline.config import FileConfig
 from masquerade.regions import WholeFrame
@@ -240,6 +240,21 @@ def test_clips_of_other_code_are_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert not set(known) & {config_digest(one) for one in given}
 
 
+def test_clips_are_made_anew_where_other_code_counts_what_was_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Clips of packets hold the counts, and the index of each store does."""
+    digested: set[str] = set()
+    monkeypatch.setattr(
+        "masquerade.extraction.config.code_digest",
+        lambda *patterns: str(digested.update(patterns)),
+    )
+    config_digest(ExtractionConfig())
+    assert "pipeline/coverage.py" not in digested
+    config_digest(ExtractionConfig(method=masquerade.build("blur")))
+    assert "pipeline/coverage.py" in digested
+
+
 def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:
     class Secret(Mark):
         def __init__(self, *, amount: float = 1.0) -> None:
@@ -287,6 +302,16 @@ def test_with_frames_sampled_first_a_clip_depends_on_the_other_rows(
         stored = extract_clips(part, cache=tmp_path / "cache", **given)
         assert torch.equal(pixels(stored), pixels(extract_clips(part, **given)))
     assert stored.passes == 0
+
+
+def test_regions_are_held_to_the_limit_of_the_folder_too(data: Manifest, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    how = {"frames": 2, "size": 16, "method": masquerade.build("blacken"), "regions": Left}
+    extract_clips(data, cache=ClipCache(folder=cache, limit=0), **how)
+    assert not list(cache.glob("regions-*"))
+    extract_clips(data, cache=cache, **how)
+    files = [*cache.glob("regions-*/*"), *cache.glob("*/clips.bin")]
+    assert len(files) == 3 and stored_bytes(cache) == sum(file.stat().st_size for file in files)
 
 
 def test_a_video_is_read_for_its_digest_once_however_often_it_is_extracted(
@@ -646,7 +671,7 @@ def test_the_code_that_clips_are_kept_under_is_all_that_makes_them() -> None:
     patterns = [each.replace("**/", "") for each in (*READING_CODE, *HIDING_CODE, *WRITING_CODE)]
     listed = {one for one in taken if any(fnmatch(one, each) for each in patterns)}
     no_pixels = {
-        *("checkpoint.py", "datasets/manifest.py", "errors.py", "pipeline/coverage.py"),
+        *("checkpoint.py", "datasets/manifest.py", "errors.py"),
         *("pipeline/region_image.py", "process_pool.py", "storage.py"),
         "file_locks.py",
     }

@@ -41,10 +41,13 @@ READING_CODE = (
     "datasets/clip_sampling.py",
 )
 REGION_CODE = ("regions/*.py", "models/*.py")
-HIDING_CODE = (*REGION_CODE, "methods/**/*.py", "pipeline/stream.py", "anonymizer.py")
+HIDING_CODE = (
+    *(*REGION_CODE, "methods/**/*.py", "anonymizer.py"),
+    *("pipeline/stream.py", "pipeline/coverage.py"),
+)
 WRITING_CODE = ("pipeline/pictures.py", "pipeline/config.py")
-"""The files whose code makes clips, regions, what is hidden, and files that are read again: all are
-made anew when it changes."""
+"""The files whose code makes clips, regions, what is hidden and counted as hidden, and files that
+are read again: all are made anew when it changes."""
 WHOLE = ("squeeze", 1, 1)
 """The aspect, windows and crops of a clip that is one view of whole frames."""
 

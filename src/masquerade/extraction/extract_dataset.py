@@ -84,7 +84,7 @@ def extract_clips(
     assert folder is not None
     name = "clips"
     if kept.folder is not None:
-        config = replace(config, region_cache=region_cache_folder(folder, config))
+        config = replace(config, region_cache=_kept_regions(folder, config, kept.limit))
         name = store_name(config)
     videos = _videos(manifest, config, digests=kept.folder is not None)
     store = ClipStore(folder / name, config.shape, dtype=config.dtype)
@@ -185,7 +185,7 @@ def store_contents(
     first = configs[0]
     if cache.folder is None or first.method is None or first.sample_first:
         return
-    kept = region_cache_folder(cache.folder, first)
+    kept = _kept_regions(cache.folder, first, cache.limit)
     method = _as_after_training(first.method)
     configs = [replace(config, method=method, region_cache=kept) for config in configs]
     videos = _videos(manifest, first, digests=True)
@@ -212,6 +212,11 @@ def store_contents(
         open_executor=open_executor,
         progress=progress,
     )
+
+
+def _kept_regions(folder: Path, config: ExtractionConfig, limit: float) -> Path | None:
+    """Where an extraction keeps regions; None once the folder holds all that it may."""
+    return region_cache_folder(folder, config) if stored_bytes(folder) < limit else None
 
 
 def _as_after_training(method: Anonymizer) -> Anonymizer:

@@ -68,6 +68,7 @@ from masquerade.process_pool import (
 )
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
+from masquerade.video.container import printable
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import container_for, suffix_for
 from masquerade.video.frame import Frame
@@ -247,7 +248,7 @@ def _frame_numbers(
 ) -> list[list[IntArray | VideoError]]:
     """Return by content the frames of each row's clip, or why the video does not have them."""
     if not os.path.exists(video.path):  # unlike Path's, it bears a name that no file can have
-        raise VideoError(f"{video.path} does not exist; check the manifest.")
+        raise VideoError(f"{printable(video.path)} does not exist; check the manifest.")
     count = len(images_in(video.path)) if video.path.is_dir() else count_frames(video.path)
     each: list[list[IntArray | VideoError]] = [[] for _ in configs]
     for first, last in video.ranges:

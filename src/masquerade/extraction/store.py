@@ -27,6 +27,7 @@ COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
 ENTRY = KEY + DIGEST + COUNTS.size
 COUNTED = [one.name for one in fields(FrameCounts)]
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
+REGIONS = "regions-*/[!.]*.npz"  # without hidden files, which another process is writing
 
 
 def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
@@ -42,7 +43,7 @@ class ClipCache:
     """
 
     folder: Path | None = None  # of all stores; None: a temporary one, removed with the dataset
-    limit: float = math.inf  # bytes that all clips in the folder may take
+    limit: float = math.inf  # bytes that all clips and regions in the folder may take
     report: Callable[[str], None] | None = None  # told the clips' number and size before writing
 
 
@@ -168,8 +169,9 @@ def _packed(counts: FrameCounts) -> bytes:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Return the size of all clips that the stores in a folder hold."""
-    return sum(path.stat().st_size for path in folder.glob(f"*/{CLIPS}"))
+    """Return the size of all clips in a folder, and of the regions that are kept beside them."""
+    files = (*folder.glob(f"*/{CLIPS}"), *folder.glob(REGIONS))
+    return sum(path.stat().st_size for path in files)
 
 
 def check_space(folder: Path, size: int) -> None:
