@@ -134,10 +134,18 @@ def test_predictions_are_written_before_they_are_scored(
         raise KeyboardInterrupt
 
     (kept / PREDICTIONS).unlink(missing_ok=True)
+    results = kept / "results.json", kept / "results.md"
+    results[0].write_text('{"command": "evaluate --method blur"}')
+    results[1].write_text("blur")
     monkeypatch.setattr(Evaluator, "score", interrupt)
     with pytest.raises(KeyboardInterrupt):
         evaluate(manifest, [], CONFIG, data="scenes", folder=kept)
     assert {key.method for key in Predictions.load(kept / PREDICTIONS).blocks} == {"raw"}
+    assert not any(path.exists() for path in results)  # which are of other predictions
+    results[0].write_text('{"command": "evaluate"}')
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(manifest, [], CONFIG, data="scenes", folder=kept, command="evaluate")
+    results[0].unlink()  # it was kept
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ What imports torch is imported where it is used: the help does not wait for it.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -256,6 +255,7 @@ def main(argv: list[str]) -> int:
 def _evaluate(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
     from masquerade.evaluation import evaluate
+    from masquerade.evaluation.results import command_of_results
     from masquerade.report.table import show
 
     command = command_to_keep("evaluate", argv)
@@ -264,8 +264,8 @@ def _evaluate(argv: list[str]) -> int:
     limits += notes
     if options.output is not None:
         _check_folder(options.output)
-        if (older := _older_command(options.output)) not in (None, command):
-            whose = f" of `{older}`" if older else ""
+        if (older := command_of_results(options.output)) not in (None, command):
+            whose = f" of `{escape(older)}`" if older else ""
             print(f"The results{whose} in {options.output} will be replaced.", file=sys.stderr)
     with _claim_results_folder(options.output), StepProgress(quiet=options.json) as progress:
         result = evaluate(
@@ -429,15 +429,6 @@ def data_name(options: Options) -> str:
     paths = [path for path in (options.data, options.private_data) if path is not None]
     scored = "" if options.score_on is None else f", scored on {dataset_name(options.score_on)}"
     return " and ".join(dataset_name(path) for path in paths) + scored
-
-
-def _older_command(folder: Path) -> str | None:
-    """The command whose results lie in a folder, "" of a script; None: there are none to read."""
-    try:
-        results = json.loads((folder / "results.json").read_text("utf-8"))
-        return escape(results["command"] or "")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _claim_results_folder(folder: Path | None) -> AbstractContextManager[None]:

@@ -75,6 +75,7 @@ from masquerade.evaluation.results import (
     PosesSeen,
     Restored,
     Row,
+    command_of_results,
 )
 from masquerade.evaluation.scoring import (
     score_table,
@@ -158,6 +159,9 @@ def evaluate(
                 predictions.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
+            if command_of_results(folder) != command:  # they are not of these predictions
+                for name in ("results.json", "results.md"):
+                    (folder / name).unlink(missing_ok=True)
         joined = join_table(
             [(attacked_method.method.name, attacked_method.inputs) for attacked_method in attacked]
         )

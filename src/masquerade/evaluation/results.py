@@ -8,6 +8,7 @@ import json
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from masquerade.errors import UsageError, readable
@@ -263,6 +264,15 @@ class Evaluation:
     def to_json(self) -> str:
         """The evaluation as JSON; bytes of names that are no UTF-8 are escaped."""
         return readable(json.dumps(self, default=_plain, indent=1, ensure_ascii=False))
+
+
+def command_of_results(folder: Path) -> str | None:
+    """The command whose results lie in a folder, "" of a script; None: there are none to read."""
+    try:
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        return str(results["command"] or "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def from_json(text: str) -> Evaluation:
