@@ -39,11 +39,11 @@ def check_pair(path: Path, raw: Path) -> None:
     check_source(path, raw)
     ours, theirs = probe(path), probe(raw)
     name, source = printable(path), printable(raw)
-    stills = [one.kind == "image" for one in (ours, theirs)]
+    stills = [info.kind == "image" for info in (ours, theirs)]
     if stills[0] != stills[1] and count_frames(raw if stills[0] else path) > 1:
         words = [
-            f"{one} is a {'still picture' if still else 'video'}"
-            for one, still in zip((name, source), stills, strict=True)
+            f"{called} is a {'still picture' if still else 'video'}"
+            for called, still in zip((name, source), stills, strict=True)
         ]
         raise VideoError(
             f"{' and '.join(words)}, so that nobody knows which frames belong together: give --raw "
@@ -68,13 +68,13 @@ def orient_raw(published: U8, raw: Sequence[U8]) -> tuple[Sequence[U8], bool]:
     ratio = SIDE / max(published.shape[:2])
     height, width = (max(1, round(side * ratio)) for side in published.shape[:2])
     here = detail_of(at_size(published, (width, height)))
-    fitting = [one for one in ORIENTATIONS if width == height or one[1] % 2 == 0]
+    fitting = [turn for turn in ORIENTATIONS if width == height or turn[1] % 2 == 0]
     lying = at_size(raw[0], (width, height))
-    correlations = [abs(_correlation(here, detail_of(_oriented(lying, one)))) for one in fitting]
+    correlations = [abs(_correlation(here, detail_of(_oriented(lying, turn)))) for turn in fitting]
     best = int(np.argmax(correlations))
     if correlations[best] < LEAST_CORRELATION or correlations[best] - correlations[0] < LEAST_GAIN:
         return raw, False
-    return [_oriented(one, fitting[best]) for one in raw], True
+    return [_oriented(frame, fitting[best]) for frame in raw], True
 
 
 def _oriented(frame: U8, orientation: tuple[bool, int]) -> U8:
@@ -92,7 +92,7 @@ def _have_one_shape(published: VideoInfo, raw: VideoInfo) -> bool:
 
     By their pixels or as they are shown: some formats cannot say how wide a pixel is.
     """
-    ours, theirs = (float(one.sample_aspect) for one in (published, raw))
+    ours, theirs = (float(info.sample_aspect) for info in (published, raw))
     return any(
         _is_scaled((published.width * x, published.height), (raw.width * y, raw.height), max(1, x))
         for x, y in ((1.0, 1.0), (ours, theirs))
@@ -102,8 +102,12 @@ def _have_one_shape(published: VideoInfo, raw: VideoInfo) -> bool:
 def _is_scaled(size: tuple[float, int], raw: tuple[float, int], wide: float) -> bool:
     """Whether one scale leads from a raw size (w, h) to another one, but for its rounding."""
     slack = ROUNDING * wide, ROUNDING
-    least = max((side - off) / other for side, off, other in zip(size, slack, raw, strict=True))
-    most = min((side + off) / other for side, off, other in zip(size, slack, raw, strict=True))
+    least = max(
+        (side - off) / raw_side for side, off, raw_side in zip(size, slack, raw, strict=True)
+    )
+    most = min(
+        (side + off) / raw_side for side, off, raw_side in zip(size, slack, raw, strict=True)
+    )
     return least <= most
 
 

@@ -61,21 +61,21 @@ def read_tags(
     telling += list_unread_data(
         info.path, exif_is_read=exif, video=info.kind == "video", container=info.container
     )
-    other = [escape(name) for name in info.other_texts]
-    other += list_other_apps(info.path)
-    other += ["a message between its frames"] if other_messages else []
+    unusual = [escape(name) for name in info.other_texts]
+    unusual += list_other_apps(info.path)
+    unusual += ["a message between its frames"] if other_messages else []
     says = []
     if telling:
-        told = ", ".join(map(escape, telling))
-        says.append(f"The file tells more than its picture does, in {told}.")
-    if other:
+        names_told = ", ".join(map(escape, telling))
+        says.append(f"The file tells more than its picture does, in {names_told}.")
+    if unusual:
         says.append(
-            f"What it says of its encoder is not what a known one writes, in {', '.join(other)}: "
+            f"What it says of its encoder is not what a known one writes, in {', '.join(unusual)}: "
             "it may name a device, a file or a person."
         )
     return Finding(
         attack="tags",
-        level="recovered" if telling else "left" if other else "nothing",
+        level="recovered" if telling else "left" if unusual else "nothing",
         says=" ".join(says) or "The file has no tags but those of its container and encoder.",
         work="every tag of the file, of its streams and of its frames, and what else a JPEG, PNG, "
         "WebP, MP4, Matroska file or MPEG transport stream holds beside its picture, by name; of "
@@ -277,7 +277,7 @@ def _hidden_regions(path: Path, hidden: str) -> set[str]:
     if hidden != "auto":
         return set(hidden.split("+"))
     try:
-        return {str(one["name"]) for one in _receipt_of(path)["regions"]}
+        return {str(region["name"]) for region in _receipt_of(path)["regions"]}
     except (TypeError, KeyError):
         return set()  # there is none, or it is another's
 

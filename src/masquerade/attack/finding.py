@@ -31,12 +31,12 @@ def surest(proofs: Iterable[Proof]) -> list[Proof]:
 
     An attack keeps these alone, again whenever it finds more: pictures of all would fill memory.
     """
-    return sorted(proofs, key=lambda one: -one.score)[:MOST_PROOFS]
+    return sorted(proofs, key=lambda proof: -proof.score)[:MOST_PROOFS]
 
 
 def surest_of_frames(proofs: Iterable[Proof]) -> list[Proof]:
     """The proof with the highest score of each frame, for as many frames as a finding shows."""
-    best = {one.frame: one for one in sorted(proofs, key=lambda one: one.score)}
+    best = {proof.frame: proof for proof in sorted(proofs, key=lambda proof: proof.score)}
     return surest(best.values())
 
 
@@ -71,12 +71,12 @@ class Finding:
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: without pictures."""
-        found = asdict(self) | {"frames": list(self.frames)}
-        found["proofs"] = [
-            {"frame": one.frame, "score": round(one.score, 3), "says": one.says}
-            for one in self.proofs
+        values = asdict(self) | {"frames": list(self.frames)}
+        values["proofs"] = [
+            {"frame": proof.frame, "score": round(proof.score, 3), "says": proof.says}
+            for proof in self.proofs
         ]
-        return found
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class VideoAttack:
     @property
     def recovered(self) -> bool:
         """Whether something was recovered that was meant to be hidden."""
-        return any(one.level == "recovered" for one in self.findings)
+        return any(finding.level == "recovered" for finding in self.findings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,19 +122,19 @@ class AttackReport:
         A file that was not attacked does not take back what was recovered from another: 4 wins, and
         `not_attacked` and `without_raw` say which files have yet to be looked at.
         """
-        if any(one.recovered for one in self.videos):
+        if any(video.recovered for video in self.videos):
             return 4
         return 1 if self.not_attacked or self.without_raw else 0
 
     @property
     def not_attacked(self) -> tuple[VideoAttack, ...]:
         """The inputs that could not be attacked to their end, each with its `error`."""
-        return tuple(one for one in self.videos if one.error is not None)
+        return tuple(video for video in self.videos if video.error is not None)
 
     @property
     def without_raw(self) -> tuple[VideoAttack, ...]:
         """The files compared with no raw video, or only in part; their `without_raw` says why."""
-        return tuple(one for one in self.videos if one.without_raw is not None)
+        return tuple(video for video in self.videos if video.without_raw is not None)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -143,26 +143,26 @@ class AttackReport:
             "arguments": dict(self.arguments),
             "versions": dict(self.versions),
             "exit_code": self.exit_code,
-            "not_attacked": [str(one.path) for one in self.not_attacked],
-            "without_raw": [str(one.path) for one in self.without_raw],
-            "passed_over": [str(one) for one in self.passed_over],
-            "videos": [_plain(one) for one in self.videos],
-            "folder": [one.plain() for one in self.folder],
+            "not_attacked": [str(video.path) for video in self.not_attacked],
+            "without_raw": [str(video.path) for video in self.without_raw],
+            "passed_over": [str(path) for path in self.passed_over],
+            "videos": [_plain(video) for video in self.videos],
+            "folder": [finding.plain() for finding in self.folder],
         }
 
 
-def _plain(one: VideoAttack) -> dict[str, Any]:
+def _plain(video: VideoAttack) -> dict[str, Any]:
     return {
-        "path": str(one.path),
-        "frames": one.frames,
-        "width": one.width,
-        "height": one.height,
-        "attacked": list(one.attacked),
-        "seconds": round(one.seconds, 1),
-        "error": one.error,
-        "without_raw": one.without_raw,
-        "recovered": one.recovered,
-        "findings": [finding.plain() for finding in one.findings],
+        "path": str(video.path),
+        "frames": video.frames,
+        "width": video.width,
+        "height": video.height,
+        "attacked": list(video.attacked),
+        "seconds": round(video.seconds, 1),
+        "error": video.error,
+        "without_raw": video.without_raw,
+        "recovered": video.recovered,
+        "findings": [finding.plain() for finding in video.findings],
     }
 
 

@@ -48,10 +48,10 @@ def check_own_output(
     )
     if attacked.error is not None:
         raise _not_attacked(name, attacked)  # a variable for it would keep the run
-    for found in attacked.findings:
-        if found.attack in CHECKED and found.level == "recovered":
+    for finding in attacked.findings:
+        if finding.attack in CHECKED and finding.level == "recovered":
             raise OutputError(
-                f"{name} did not pass --verify, and was deleted: {found.says} Hide more, as with "
+                f"{name} did not pass --verify, and was deleted: {finding.says} Hide more, as with "
                 f"{'' if people else '--regions people or '}a lower --threshold."
             )
 

@@ -31,10 +31,10 @@ def compare_packet_sizes(path: Path, raw: Path) -> Finding:
     Raises:
         VideoError: a file cannot be read.
     """
-    published, source = (size_series(list_packets(one)) for one in (path, raw))
+    published, source = (size_series(list_packets(file)) for file in (path, raw))
     count = min(len(published), len(source))
     work = f"sizes of all packets but key frames, in {count} parts of {PART:g} s"
-    if count < LEAST_PARTS or not all(one[:count].std() > 0 for one in (published, source)):
+    if count < LEAST_PARTS or not all(series[:count].std() > 0 for series in (published, source)):
         why = f"there are {count} parts of {PART:g} s, and {LEAST_PARTS} are needed"
         if not count:
             why = "one of the files does not tell how long its frames are shown"
@@ -72,15 +72,15 @@ def size_series(packets: Sequence[PacketFacts]) -> Series:
     Key frames hold a whole picture and are left out, so that their rhythm is not taken for motion.
     Empty where the file does not tell how long its frames are shown, or what cannot be.
     """
-    seconds = np.array([one.seconds for one in packets])
+    seconds = np.array([packet.seconds for packet in packets])
     ends = np.cumsum(seconds)
     if not len(packets) or not 0 < ends.max() < MOST_PARTS * PART:
         return np.zeros(0)
     part = ((ends - seconds / 2) / PART).astype(np.int64)
-    kept = np.array([not one.key for one in packets])
-    sizes = np.log2([one.bytes for one in packets])
-    counts = np.bincount(part[kept], minlength=part[-1] + 1)
-    sums = np.bincount(part[kept], weights=sizes[kept], minlength=part[-1] + 1)
+    not_key = np.array([not packet.key for packet in packets])
+    sizes = np.log2([packet.bytes for packet in packets])
+    counts = np.bincount(part[not_key], minlength=part[-1] + 1)
+    sums = np.bincount(part[not_key], weights=sizes[not_key], minlength=part[-1] + 1)
     known = np.flatnonzero(counts)
     if not len(known):
         return np.zeros(len(counts))
@@ -93,7 +93,7 @@ def correlation(a: Series, b: Series) -> tuple[float, float]:
     What lies near in time is alike, so that there are fewer independent parts than parts (Bayley
     and Hammersley, Supplement to the Journal of the Royal Statistical Society 1946).
     """
-    first, second = (_without_trend(one) for one in (a, b))
+    first, second = (_without_trend(series) for series in (a, b))
     spread = float(np.sqrt((first**2).sum() * (second**2).sum()))
     if spread <= 1e-9:
         return 0.0, 0.0

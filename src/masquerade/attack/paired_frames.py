@@ -111,9 +111,9 @@ def read_windows(
     held = deque[tuple[int, U8, Sequence[U8], bool]](maxlen=2 * NEIGHBOURS + 1)
 
     def window(number: int) -> FrameWindow:
-        near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
-        at = next(i for i, one in enumerate(near) if one[0] == number)
-        frames, (_, published, pictures, opaque) = [one[1] for one in near], near[at]
+        near = [item for item in held if abs(item[0] - number) <= NEIGHBOURS]
+        at = next(i for i, item in enumerate(near) if item[0] == number)
+        frames, (_, published, pictures, opaque) = [item[1] for item in near], near[at]
         pictures, turned = orient_raw(published, pictures)
         return FrameWindow(
             number=number, frames=frames, at=at, raw=pictures, opaque=opaque, turned=turned
@@ -147,7 +147,7 @@ def _length(path: Path) -> float:
     info = probe(path)
     if info.kind == "image" or info.duration is not None:
         return info.duration or 0.0
-    seconds = [one.seconds for one in list_packets(path)]  # as of a stream that was recorded
+    seconds = [packet.seconds for packet in list_packets(path)]  # as of a stream that was recorded
     return sum(seconds) if all(seconds) else len(seconds) / float(info.rate)
 
 
@@ -159,16 +159,16 @@ def _most_alike(published: U8, both: Sequence[Sequence[U8]]) -> tuple[list[U8], 
     """
     ratio = min(1.0, SIDE / max(published.shape[:2]))
     size = max(1, round(published.shape[1] * ratio)), max(1, round(published.shape[0] * ratio))
-    here, found = at_size(published, size), list[tuple[float, list[U8]]]()
+    here, by_way = at_size(published, size), list[tuple[float, list[U8]]]()
     for raw in both:
-        there, _ = orient_raw(here, [at_size(one, size) for one in raw])
-        apart = [float(cv2.absdiff(here, one).mean()) for one in there]
+        there, _ = orient_raw(here, [at_size(frame, size) for frame in raw])
+        apart = [float(cv2.absdiff(here, frame).mean()) for frame in there]
         order = sorted(range(len(raw)), key=lambda i: apart[i])  # of equal ones the nearest first
-        kept = order[:MOST_ALIKE] + [0] * (0 not in order[:MOST_ALIKE])
-        found.append((apart[order[0]], [raw[i] for i in kept]))
-    first = min(range(len(found)), key=lambda i: found[i][0], default=0)
-    found = found[first:] + found[:first]
-    return [one for _, kept in found for one in kept], first > 0
+        nearest = order[:MOST_ALIKE] + [0] * (0 not in order[:MOST_ALIKE])
+        by_way.append((apart[order[0]], [raw[i] for i in nearest]))
+    first = min(range(len(by_way)), key=lambda i: by_way[i][0], default=0)
+    by_way = by_way[first:] + by_way[:first]
+    return [frame for _, nearest in by_way for frame in nearest], first > 0
 
 
 class _RawSources:
@@ -201,7 +201,7 @@ class _RawSources:
     def near(self, number: int, time: float, *, within: float) -> list[Sequence[U8]]:
         """Those that a frame may show, of each; none: there is no raw video, or it is lost."""
         try:
-            both = [one.near(number, time, within=within) for one in self._frames]
+            both = [source.near(number, time, within=within) for source in self._frames]
             if self._raw is not None and not all(both):
                 ended = f"{printable(self._raw)} ends at {time:.2f} s"
                 raise VideoError(f"{ended}, before {printable(self._path)} does.")
@@ -261,10 +261,10 @@ class _RawFrames:
         )
         if self._by_number is None and (ended or all(n != number for n, _ in self._near)):
             self._by_number = enumerate(self._read() if self._have_one_count() else ())
-        near = [] if ended else [one for _, one in self._near]
-        near.sort(key=lambda one: abs(one.time - time))
-        near += islice((one for n, one in self._by_number or () if n == number), 1)
-        return [one.pixels for one in near]
+        near = [] if ended else [frame for _, frame in self._near]
+        near.sort(key=lambda frame: abs(frame.time - time))
+        near += islice((frame for n, frame in self._by_number or () if n == number), 1)
+        return [frame.pixels for frame in near]
 
     def _forget(self, time: float) -> None:
         """Drop frames before a time, or beyond the memory limit, but never the last three.
@@ -273,6 +273,6 @@ class _RawFrames:
         """
         while len(self._near) > 3 and (
             self._near[0][1].time < time
-            or sum(one.pixels.nbytes for _, one in self._near) > MOST_HELD
+            or sum(frame.pixels.nbytes for _, frame in self._near) > MOST_HELD
         ):
             self._near.popleft()

@@ -17,8 +17,8 @@ def list_published(
     With it the files in folders that are no video or image by their names, but for receipts beside
     their files, to whose attack they belong; and what cannot be read, with the reason.
     """
-    found: dict[Path, Path] = {}
-    others: dict[Path, None] = {}
+    files: dict[Path, Path] = {}
+    other_files: dict[Path, None] = {}
     unread: dict[Path, str] = {}
     for path in paths:
         try:
@@ -30,18 +30,20 @@ def list_published(
             unread[path] = f"it cannot be read: {error.strerror}."
             continue
         if not path.is_dir():
-            found.setdefault(path, Path())
+            files.setdefault(path, Path())
             continue
-        for one in sorted(files_inside(path, unread)):
-            if has_video_name(one):
-                below = one.parent.relative_to(path)
+        for file in sorted(files_inside(path, unread)):
+            if has_video_name(file):
+                below = file.parent.relative_to(path)
                 # of inputs that overlap: the longest tells its raw video from others of its name
-                found[one] = max(found.get(one, below), below, key=lambda folder: len(folder.parts))
-            elif not (one.name.endswith(RECEIPT_SUFFIX) and _receipt_owner(one).is_file()):
-                others[one] = None
-    if not found and not unread:
+                files[file] = max(
+                    files.get(file, below), below, key=lambda folder: len(folder.parts)
+                )
+            elif not (file.name.endswith(RECEIPT_SUFFIX) and _receipt_owner(file).is_file()):
+                other_files[file] = None
+    if not files and not unread:
         raise UsageError("there is no video or image among the inputs; name one.")
-    return found, tuple(others), unread
+    return files, tuple(other_files), unread
 
 
 def _receipt_owner(receipt: Path) -> Path:
@@ -88,16 +90,24 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
     stem = published.stem.removesuffix(OWN_SUFFIX)
     folder = raw / below if (raw / below).is_dir() else raw
     try:
-        inputs = [one for one in sorted(folder.iterdir()) if has_video_name(one) and one.is_file()]
+        inputs = [
+            file for file in sorted(folder.iterdir()) if has_video_name(file) and file.is_file()
+        ]
     except OSError as error:
         raise VideoError(f"{printable(folder)} cannot be read: {error.strerror}.") from error
     # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4
-    found = [one for one in inputs if one.name == stem] or [x for x in inputs if x.stem == stem]
-    if len(found) != 1:
-        held = ", ".join(one.name for one in found)
-        held = f"{len(found)} videos called {stem} ({held})" if found else f"no video called {stem}"
+    matching = [file for file in inputs if file.name == stem] or [
+        x for x in inputs if x.stem == stem
+    ]
+    if len(matching) != 1:
+        held = ", ".join(file.name for file in matching)
+        held = (
+            f"{len(matching)} videos called {stem} ({held})"
+            if matching
+            else f"no video called {stem}"
+        )
         raise VideoError(f"{printable(folder)} holds {held}, for {printable(published)}.")
-    return _other_than(published, found[0])
+    return _other_than(published, matching[0])
 
 
 def _other_than(published: Path, raw: Path) -> Path:

@@ -124,23 +124,23 @@ def attack_files(
         UsageError: there is nothing to attack, or no raw video belongs to any of the files.
         MissingError: a network is not installed.
     """
-    files, others, unread = list_published(paths)
+    files, other_files, unread = list_published(paths)
     finders = Finders()  # a network that is missing fails here, before any work
     beside, without_raw = pair_with_raw(files, raw)
     tracebacks: list[str] = []
     restorations = {} if config.quick else _cross_fit_restorers(beside, progress, tracebacks)
     videos = []
     for file in files:
-        one = attack_file(
+        video = attack_file(
             file, config, beside[file], progress, restorations.get(file), finders=finders
         )
-        videos.append(replace(one, without_raw=one.without_raw or without_raw.get(file)))
-    beside |= {one.path: None for one in videos if one.without_raw is not None}
+        videos.append(replace(video, without_raw=video.without_raw or without_raw.get(file)))
+    beside |= {video.path: None for video in videos if video.without_raw is not None}
     videos += [VideoAttack(path=path, error=why) for path, why in unread.items()]
     return AttackReport(
         videos=tuple(videos),
         folder=tuple(_attack_folder(videos, beside, progress, tracebacks)),
-        passed_over=others,
+        passed_over=other_files,
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
         versions=library_versions(),
         tracebacks=tuple(tracebacks),
@@ -159,17 +159,21 @@ def _attack_folder(
     """
     # an animated PNG is a video, and one that failed has no frames
     moving = [
-        one for one in videos if one.frames > 1 or one.path.suffix.lower() not in IMAGE_SUFFIXES
+        video
+        for video in videos
+        if video.frames > 1 or video.path.suffix.lower() not in IMAGE_SUFFIXES
     ]
     if len(moving) < 2:
         return
-    left_out = {one.path: why for one in moving if (why := _why_not_compared(one)) is not None}
-    counts = {one.path: one.frames for one in moving if one.path not in left_out}
+    left_out = {
+        video.path: why for video in moving if (why := _why_not_compared(video)) is not None
+    }
+    counts = {video.path: video.frames for video in moving if video.path not in left_out}
     lost = [f" {printable(path)} was not compared: {why}." for path, why in left_out.items()]
 
-    def with_lost(found: Finding) -> Finding:
+    def with_lost(finding: Finding) -> Finding:
         more = f" {len(lost) - MOST_NAMES} more were not compared." * (len(lost) > MOST_NAMES)
-        return replace(found, says=f"{found.says}{''.join(lost[:MOST_NAMES])}{more}")
+        return replace(finding, says=f"{finding.says}{''.join(lost[:MOST_NAMES])}{more}")
 
     if len(counts) < 2:
         yield with_lost(compare_videos({}))
@@ -186,7 +190,7 @@ def _attack_folder(
             opaque = path == published or _shows_transparent(published, path)
             with ExitStack() as stack:
                 frames = read_frames(stack, path, opaque=opaque)
-                return describer.describe(count, (one.pixels for one in frames))
+                return describer.describe(count, (frame.pixels for frame in frames))
         except Exception as error:  # of whatever kind: it takes nothing back that was found
             lost.append(f" {printable(path)} was not compared: {_why(error, path)}")
             tracebacks.extend(_unforeseen(error))
@@ -195,16 +199,16 @@ def _attack_folder(
     described: dict[Path, Described] = {}
     raw: dict[Path, Described] = {}
     for path in counts:
-        if (one := describe(path, path)) is not None:
-            described[path], shown[path] = one, describer.shown
+        if (description := describe(path, path)) is not None:
+            described[path], shown[path] = description, describer.shown
     yield with_lost(compare_videos(described, shown))
     lost.clear()
     sources: dict[Path, Path] = {}
     first: dict[str, Path] = {}  # of the raw videos of one content
     for path in described:
         source = beside.get(path)
-        if source is not None and (one := describe(source, path)) is not None:
-            raw[path], sources[path] = one, first.setdefault(content_of(source), source)
+        if source is not None and (description := describe(source, path)) is not None:
+            raw[path], sources[path] = description, first.setdefault(content_of(source), source)
     if len(set(sources.values())) > 1 or lost:
         yield with_lost(rank_sources({path: described[path] for path in raw}, raw, sources))
 
@@ -220,7 +224,7 @@ def _why_not_compared(video: VideoAttack) -> str | None:
 
 def _frames_until(raw: Path, published: Path, count: int) -> int:
     """Count the raw video's frames up to the time at which `count` published ones end."""
-    rates = [float(probe(one).rate or 0) for one in (raw, published)]
+    rates = [float(probe(file).rate or 0) for file in (raw, published)]
     wanted = round(count * rates[0] / rates[1]) if all(rates) else count
     return min(wanted, count_frames(raw))
 
@@ -305,14 +309,14 @@ def attack_file(
     except Exception as error:  # of whatever kind: the other videos are attacked all the same
         failed = failed or error
     looked = () if attacks is None else tuple(attacks.looked)
-    errors = [one for one in (failed, raw_video.lost) if one is not None]
+    errors = [error for error in (failed, raw_video.lost) if error is not None]
     return replace(
         result,
         attacked=looked,
         findings=(*findings, *beside),
         seconds=time.monotonic() - began,
         error=None if failed is None else _why(failed, path),
-        traceback="".join(text for one in errors for text in _unforeseen(one)),
+        traceback="".join(text for error in errors for text in _unforeseen(error)),
         without_raw=raw_video.why(len(looked), attacks.compared if attacks else None),
     )
 
@@ -443,17 +447,19 @@ class _FrameAttacks:
         if self.noise is not None:
             start = next(windows([0]))
             self.noise.look(start.published, *start.raw[:1])
-        for done, one in enumerate(windows(chosen), 1):
-            source = one.raw[0] if one.raw else None
+        for done, window in enumerate(windows(chosen), 1):
+            source = window.raw[0] if window.raw else None
             self.detection.detect(
-                one.number, one.frames, one.at, source, search=one.number in searched
+                window.number, window.frames, window.at, source, search=window.number in searched
             )
-            if self.compared is not None and one.raw:
-                self.compared.compare(one.number, one.published, one.raw, turned=one.turned)
-            if self.restoration is not None and one.number in restored and one.raw:
-                pair = FramePair.of_window(one.frames, one.at, one.raw[0])
-                self.restoration.look(one.number, pair, self.finders)
-            self.looked.append(one.number)
+            if self.compared is not None and window.raw:
+                self.compared.compare(
+                    window.number, window.published, window.raw, turned=window.turned
+                )
+            if self.restoration is not None and window.number in restored and window.raw:
+                pair = FramePair.of_window(window.frames, window.at, window.raw[0])
+                self.restoration.look(window.number, pair, self.finders)
+            self.looked.append(window.number)
             if progress:
                 progress(path.name, done, len(chosen))
 
@@ -462,8 +468,8 @@ class _FrameAttacks:
         # beside a part of the raw video no receipt is borne out
         compared = None if raw_video.lost else self.compared
         says = _who_says_drawn(path, compared, drawn)
-        found = self.detection.findings(says, self.compared_findings())
-        return [*found, self.noise.finding()] if self.noise else found
+        findings = self.detection.findings(says, self.compared_findings())
+        return [*findings, self.noise.finding()] if self.noise else findings
 
     def compared_findings(self) -> list[Finding]:
         """Return the findings of the comparison with raw frames; none were compared: nothing."""
@@ -529,8 +535,8 @@ def _cross_fit_restorers(
             count = count_frames(path) if probe(path).kind == "video" else 1
             frames = min(LEARNED_FRAMES, max(1, PATCHES // shared))
             chosen = spread_numbers(count // 2 if alone else count, frames)
-            each = -(-PATCHES // max(1, shared * len(chosen)))
-            cut = cut_patches(_frame_pairs(path, raw, chosen), each)
+            count_each = -(-PATCHES // max(1, shared * len(chosen)))
+            cut = cut_patches(_frame_pairs(path, raw, chosen), count_each)
         except Exception as error:  # of whatever kind: the others go on
             why = f"this pair could not be read to learn from: {_why(error, path).rstrip('.')}"
             found_for[path] = Restoration(net=None, learned=why)
@@ -550,11 +556,13 @@ def _cross_fit_restorers(
     groups = min(NETWORKS, len(sources))
     for group in range(groups):
         dealt = sources[group::groups]
-        mine = [path for path in patches if contents[pairs[path]] in dealt]
-        others = [one for path, one in patches.items() if path not in mine]
-        words = f"learned from {len(others)} other pairs of videos"
-        one = _learn(others, words, tracebacks)
-        found_for |= {path: Restoration(net=one.net, learned=one.learned) for path in mine}
+        restored = [path for path in patches if contents[pairs[path]] in dealt]
+        learned_from = [tensor for path, tensor in patches.items() if path not in restored]
+        words = f"learned from {len(learned_from)} other pairs of videos"
+        restoration = _learn(learned_from, words, tracebacks)
+        found_for |= {
+            path: Restoration(net=restoration.net, learned=restoration.learned) for path in restored
+        }
         if progress:
             progress("networks that restore", group + 1, groups)
     return found_for
@@ -566,19 +574,19 @@ def _learn(
     if not patches:
         why = "no other pair of published and raw video can be read to learn from"
         return Restoration(net=None, learned=why)
-    every = torch.cat(list(patches))
-    if not len(every):
+    joined = torch.cat(list(patches))
+    if not len(joined):
         why = f"there are too few frames of {SIDE} pixels a side or more to learn from"
         return Restoration(net=None, learned=why)
     try:
-        net = fit_on_patches(every)
+        net = fit_on_patches(joined)
     except Exception as error:  # of whatever kind: no other attack needs the network
         tracebacks.extend(_unforeseen(error))
         why = _why(error, Path("the network")).rstrip(".")
         return Restoration(net=None, learned=f"the network could not be trained: {why}")
-    return Restoration(net=net, learned=f"{learned}, by {len(every):,} patches", first=first)
+    return Restoration(net=net, learned=f"{learned}, by {len(joined):,} patches", first=first)
 
 
 def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[FramePair]:
-    for one in read_windows(path, raw, chosen):
-        yield FramePair.of_window(one.frames, one.at, one.raw[0])
+    for window in read_windows(path, raw, chosen):
+        yield FramePair.of_window(window.frames, window.at, window.raw[0])
