@@ -95,28 +95,31 @@ class VideoDescriber:
                     looked[half][number] = shrink([frame])[0][0]
         if not all((*looked, *flow)):  # fewer frames than were counted
             return {}
-        both = [self._describe(*one) for one in zip(looked, flow, strict=True)]
-        shared = [name for name in ABOUT if all(name in one for one in both)]
-        return {name: np.stack([one[name] for one in both]) for name in shared}
+        both = [self._describe(*sampled) for sampled in zip(looked, flow, strict=True)]
+        shared = [name for name in ABOUT if all(name in features for features in both)]
+        return {name: np.stack([features[name] for features in both]) for name in shared}
 
     def _describe(self, looked: Mapping[int, U8], flow: Sequence[U8]) -> Described:
         people, outline, bones, scene = ABOUT
-        found: dict[str, NDArray[np.float64]] = {}
-        colours = [one for number in looked for one in self._colours(number, looked[number])]
+        features: dict[str, NDArray[np.float64]] = {}
+        colours = [colour for number in looked for colour in self._colours(number, looked[number])]
         if colours:
-            found[people] = np.sqrt(np.mean(np.square(colours), axis=0))
+            features[people] = np.sqrt(np.mean(np.square(colours), axis=0))
         energy = gait_energy_image(torch.from_numpy(flow_clip(flow)).float()[None] / 255)
         if float(energy.mean()) > MIN_CONTENT:
-            found[outline] = energy[0].double().numpy()
+            features[outline] = energy[0].double().numpy()
         if self.poses and (ratios := _bones(looked)) is not None:
-            found[bones] = ratios
+            features[bones] = ratios
         small = np.stack(
-            [cv2.resize(one, SCENE_SIZE, interpolation=cv2.INTER_AREA) for one in looked.values()]
+            [
+                cv2.resize(frame, SCENE_SIZE, interpolation=cv2.INTER_AREA)
+                for frame in looked.values()
+            ]
         )
         picture = coarse_mean_frame(_tensor(np.asarray(small, np.uint8)))[0].double().numpy()
         if float(picture.std()) > MIN_CONTENT:
-            found[scene] = picture
-        return found
+            features[scene] = picture
+        return features
 
     def _colours(self, number: int, frame: U8) -> list[NDArray[np.float64]]:
         rows, scores = self._person(frame, in_tiles=False, turned=False)
@@ -141,8 +144,8 @@ def compare_videos(
 
     `shown` is what the page shows of each video that is in such a pair, see `VideoDescriber`.
     """
-    every = list(combinations(described, 2))
-    pairs = [(a, b) for a, b in every if described[a].keys() & described[b].keys()]
+    possible = list(combinations(described, 2))
+    pairs = [(a, b) for a, b in possible if described[a].keys() & described[b].keys()]
     alike = {
         (a, b): [name for name in ABOUT if _are_alike(described[a], described[b], name)]
         for a, b in pairs
@@ -160,21 +163,21 @@ def compare_videos(
         for (a, b), names in alike.items()
         if (text := _told((called[a], called[b]), names))
     }
-    told, proofs = list(texts.values()), []
+    sentences, proofs = list(texts.values()), []
     for pair in texts:
         for path in pair:
             pictures = (shown or {}).get(path, {})
             what = "person" if COLOURS in alike[pair] and "person" in pictures else "scene"
             if what in pictures:
                 proofs.append(replace(pictures[what], says=f"{called[path]}, {what}"))
-    listed = name_some(told, 12, separator="; ")
+    listed = name_some(sentences, 12, separator="; ")
     says, start = "", f"Of {len(pairs)} pairs of videos"
     if naming := [name for name in common if name in (COLOURS, SCENE)]:
         what = "person or scene" if COLOURS in naming else "scene"
         says = f"{start} most are alike by {' and '.join(naming)}: they may show the same {what}. "
         start = "Beside this"
-    if told:
-        says += f"{start} {len(told)} are alike: {listed}. "
+    if sentences:
+        says += f"{start} {len(sentences)} are alike: {listed}. "
     level: Level = "left" if says else "nothing"
     if says:
         says += "This is likeness and no proof."
@@ -182,10 +185,10 @@ def compare_videos(
         says = f"{start} none is alike."
     else:
         says = "No pair of videos could be compared."
-    if lost := len(every) - len(pairs):
+    if lost := len(possible) - len(pairs):
         more = f"{lost} more" if pairs else str(lost)
         says += f" Nothing of the same kind is seen in both videos of {more}."
-    kinds = {name for one in described.values() for name in one}
+    kinds = {name for features in described.values() for name in features}
     by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
     return Finding(
         attack="across",
@@ -221,12 +224,12 @@ def rank_sources(
         hits: dict[Path, list[bool]] = {source: [] for source in candidates}
         for path in known:
             apart = {
-                source: min(distance(described[path][name], one) for one in each)
-                for source, each in candidates.items()
+                source: min(distance(described[path][name], features) for features in alternatives)
+                for source, alternatives in candidates.items()
             }
             own = apart.pop(sources[path])
             hits[sources[path]].append(own < min(apart.values()))  # a tie is not first
-        first = sum(sum(each) for each in hits.values())
+        first = sum(sum(row) for row in hits.values())
         counts[name] = first, len(known), _chance_of_hits(list(hits.values()))
     sure = [name for name, (*_, chance) in counts.items() if chance < MOST_CHANCE / len(ABOUT)]
     among = len({sources[path] for path in raw})
@@ -262,7 +265,7 @@ def _are_alike(a: Described, b: Described, name: str) -> bool:
     apart = distance(a[name], b[name])
     if name == COLOURS:
         return apart <= NEAR
-    own = [float(np.linalg.norm(one[name][0] - one[name][1])) for one in (a, b)]
+    own = [float(np.linalg.norm(features[name][0] - features[name][1])) for features in (a, b)]
     return apart <= MAX_RATIO.get(name, 1.0) * float(np.mean(own))
 
 
@@ -281,9 +284,11 @@ def _chance_of_hits(hits: Sequence[Sequence[bool]]) -> float:
     by their number.
     """
     rounds = [
-        [each[i] for each in hits if i < len(each)] for i in range(max(len(each) for each in hits))
+        [row[i] for row in hits if i < len(row)] for i in range(max(len(row) for row in hits))
     ]
-    return len(rounds) * min(_chance(sum(one), len(one), len(hits)) for one in rounds)
+    return len(rounds) * min(
+        _chance(sum(hits_of_round), len(hits_of_round), len(hits)) for hits_of_round in rounds
+    )
 
 
 def _chance(first: int, trials: int, count: int) -> float:
@@ -306,7 +311,7 @@ def _half(start: int, end: int) -> tuple[set[int], range]:
 def _bones(looked: Mapping[int, U8]) -> NDArray[np.float64] | None:
     """Ratios of bones; None: nobody is seen in enough frames."""
     people = dict(zip(range(len(looked)), find_people(looked.values()), strict=True))
-    if sum(1 for one in people.values() if one) <= LEAST_SEEN * len(people):
+    if sum(1 for seen in people.values() if seen) <= LEAST_SEEN * len(people):
         return None
     height, width = next(iter(looked.values())).shape[:2]
     sequence = pose_sequence(people, np.arange(len(people)), size=(width, height))

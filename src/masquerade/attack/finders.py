@@ -94,14 +94,14 @@ class Finders:
         """The bodies in a frame whose landmarks are found."""
         height, width = frame.shape[:2]
         poses = [self._landmarks(frame, square) for square, _ in self._pose(frame)]
-        sure = [_around(one) for one in poses if one.score >= POSSIBLE_SCORES["pose"]]
+        sure = [_around(pose) for pose in poses if pose.score >= POSSIBLE_SCORES["pose"]]
         boxes = [box.clip(width, height) for box in sure]
         return [box for box in boxes if box is not None]
 
 
-def overlaps(box: Box, others: Sequence[Box]) -> bool:
+def overlaps(box: Box, boxes: Sequence[Box]) -> bool:
     """Whether a box is of the same thing as one of the others."""
-    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME_IOU).any())
+    return bool(boxes) and bool((iou(corners([box]), corners(boxes)) >= SAME_IOU).any())
 
 
 def crop(frame: Pixels, box: Box) -> Pixels:

@@ -72,8 +72,8 @@ class KnownNoise:
             return
         self._compared = True
         noises = (draw_noise(seed, *frame.shape[:2]) for seed in SEEDS)
-        for seed, found in zip(SEEDS, correlations(frame, noises), strict=True):
-            if (found >= MIN_CORRELATION).sum() >= MIN_BLOCKS:
+        for seed, correlation in zip(SEEDS, correlations(frame, noises), strict=True):
+            if (correlation >= MIN_CORRELATION).sum() >= MIN_BLOCKS:
                 self._seed = seed
                 self._subtract(frame, seed, raw)
                 return
@@ -137,9 +137,9 @@ def correlations(frame: U8, noises: Iterable[U8]) -> Iterator[F32]:
     own = _centred_parts(frame)
     power = _sum_of_products(own, own)
     for noise in noises:
-        other = _centred_parts(noise)
-        sizes = np.sqrt(power * _sum_of_products(other, other))
-        yield np.asarray(_sum_of_products(own, other) / np.maximum(sizes, 1e-6), np.float32)
+        noise_parts = _centred_parts(noise)
+        sizes = np.sqrt(power * _sum_of_products(noise_parts, noise_parts))
+        yield np.asarray(_sum_of_products(own, noise_parts) / np.maximum(sizes, 1e-6), np.float32)
 
 
 def strength_of(frame: U8, noise: U8, *, fine: bool = False) -> F32:
@@ -148,13 +148,15 @@ def strength_of(frame: U8, noise: U8, *, fine: bool = False) -> F32:
     `fine`: of what is left when the mean of the nearest pixels is taken off, which is little of the
     picture and most of the noise, unless an encoder took it.
     """
-    own, other = (one.astype(np.float32) for one in (frame, noise))
+    own, pattern = (picture.astype(np.float32) for picture in (frame, noise))
     if fine:
-        own, other = (one - cv2.blur(one, (FINE_WINDOW, FINE_WINDOW)) for one in (own, other))
+        own, pattern = (
+            picture - cv2.blur(picture, (FINE_WINDOW, FINE_WINDOW)) for picture in (own, pattern)
+        )
     size = (WINDOW, WINDOW)
-    mean, centre = cv2.blur(own, size), cv2.blur(other, size)
-    together = (cv2.blur(own * other, size) - mean * centre).mean(axis=2)
-    spread = (cv2.blur(other * other, size) - centre * centre).mean(axis=2)
+    mean, centre = cv2.blur(own, size), cv2.blur(pattern, size)
+    together = (cv2.blur(own * pattern, size) - mean * centre).mean(axis=2)
+    spread = (cv2.blur(pattern * pattern, size) - centre * centre).mean(axis=2)
     return np.asarray(
         (together / np.maximum(spread, 1.0)).clip(0, MAX_ESTIMATED_STRENGTH), np.float32
     )

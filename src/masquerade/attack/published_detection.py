@@ -140,21 +140,25 @@ class PublishedDetection:
         if not sure:
             return []
         mirrored, width = ArrayFrame(np.ascontiguousarray(frame[:, ::-1])), frame.shape[1]
-        mine = [mirrored_box(box, width) for box in sure]
-        found = list(self.finders.face(mirrored))
+        expected = [mirrored_box(box, width) for box in sure]
+        faces_mirrored = list(self.finders.face(mirrored))
         for angle in ANGLES:
-            if all(overlaps(box, found) for box in mine):
+            if all(overlaps(box, faces_mirrored) for box in expected):
                 break
-            found += detect_rotated(self.finders.face, mirrored, angle)
-        return [box for box, there in zip(sure, mine, strict=True) if overlaps(there, found)]
+            faces_mirrored += detect_rotated(self.finders.face, mirrored, angle)
+        return [
+            box
+            for box, there in zip(sure, expected, strict=True)
+            if overlaps(there, faces_mirrored)
+        ]
 
     def findings(self, drawn: Drawn = "no", beside: Sequence[Finding] = ()) -> list[Finding]:
         """What was found in all frames that were looked at; `beside` is of those and raw ones."""
-        found = [self._face_finding(drawn)]
+        findings = [self._face_finding(drawn)]
         if self.undo:
-            found.append(self._undo_finding())
-        compared = [one.attack for one in beside]
-        return found + [self._others(kind, compared) for kind in self._kinds[1:]]
+            findings.append(self._undo_finding())
+        compared = [finding.attack for finding in beside]
+        return findings + [self._others(kind, compared) for kind in self._kinds[1:]]
 
     def _others(self, kind: Kind, compared: Sequence[str]) -> Finding:
         """The finding on people, poses or text that the published frames show."""
@@ -162,13 +166,13 @@ class PublishedDetection:
         seen, proofs = self._seen.get(kind, {}), self._shown.get(kind, [])
         frames = tuple(number for number, score in seen.items() if score >= sure)
         work = f"{self._looked} frames"
-        others = len(seen) - len(frames)
-        says = f"No {attack} can be {'surely ' if others else ''}seen in {work}"
+        unsure = len(seen) - len(frames)
+        says = f"No {attack} can be {'surely ' if unsure else ''}seen in {work}"
         if frames:
             says = f"{attack.capitalize()} can be seen in {len(frames)} of {work}: "
             says += WHY_IT_IDENTIFIES[kind]
-        if others:
-            says += f"; in {others} {'more' if frames else 'of them'} may be some, by scores "
+        if unsure:
+            says += f"; in {unsure} {'more' if frames else 'of them'} may be some, by scores "
             says += f"below {sure}"
         if frames and kind in self.hidden:
             were = "was" if kind == "text" else "were"
@@ -181,7 +185,7 @@ class PublishedDetection:
             says=f"{says}.",
             work=f"{work}, one network, scores from {possible}",
             frames=frames,
-            proofs=tuple([one for one in proofs if one.score >= sure] or proofs),
+            proofs=tuple([proof for proof in proofs if proof.score >= sure] or proofs),
         )
 
     def _face_finding(self, drawn: Drawn) -> Finding:
@@ -189,7 +193,7 @@ class PublishedDetection:
         work = f"{self._looked} frames"
         possible = len(self._seen.get("face", {})) - len(frames)
         perhaps = [
-            replace(one, says=f"perhaps a {one.says}") for one in self._shown.get("face", ())
+            replace(proof, says=f"perhaps a {proof.says}") for proof in self._shown.get("face", ())
         ]
         also = (
             f"; in {possible} {'more' if frames else 'of them'} may be one, by scores below "
@@ -221,7 +225,7 @@ class PublishedDetection:
             for kind, hows in undone.counted().items()
         ]
         looked_for = [NAMES[kind] for kind in filter(undone.looks_for, self._kinds)]
-        names, others = " or ".join(looked_for), " and ".join(looked_for[1:])
+        names, other_names = " or ".join(looked_for), " and ".join(looked_for[1:])
         says = f"None of {len(self.undo)} attempts to undo the anonymization shows {names} that "
         says += "the published frames do not show"
         if ways:
@@ -231,7 +235,7 @@ class PublishedDetection:
             level=undone.level(),
             says=f"{says}{undone.meaning()}.",
             work=f"{self._looked} frames: {'; '.join(self.undo)}; faces are looked for in all"
-            + (f", {others} in {self._searched} of them" if others else "")
+            + (f", {other_names} in {self._searched} of them" if other_names else "")
             + f"; {undone.rule()}",
             frames=undone.frames(),
             proofs=undone.proofs(),

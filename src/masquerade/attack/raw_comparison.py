@@ -90,12 +90,12 @@ class _Seen:
                 continue
             self.compared += 1
             self.frames[number] += 1
-            parts = [one[box_pixels(box)] for one in differs]
+            parts = [difference[box_pixels(box)] for difference in differs]
             nearest = min(parts, key=lambda part: float(part.mean()))
             self.pixels += nearest.size
             self.changed_pixels += int((nearest > UNCHANGED_LEVELS).sum())
             track = _continued(before, box) or _Track(box)
-            before = [one for one in before if one is not track]
+            before = [earlier for earlier in before if earlier is not track]
             self.tracks += [] if track.frames else [track]
             track.box = box
             track.frames.append(number)
@@ -127,7 +127,11 @@ class _Seen:
             gap = _longest_run([number in missed for number in shown])
             says += f"; unchanged {names} are in {len(missed)} frames ({spans(missed)}), at most "
             says += f"{gap} of those looked at in a row"
-        gaps = [one for one in self.tracks if 0 < len(one.unchanged) < len(one.frames)]
+        gaps = [
+            followed
+            for followed in self.tracks
+            if 0 < len(followed.unchanged) < len(followed.frames)
+        ]
         if gaps:
             says += f"; {len(gaps)} of {len(self.tracks)} {names} followed over frames have gaps: "
             says += "they are changed in some and unchanged in others"
@@ -148,12 +152,12 @@ class _Seen:
             proofs=tuple(self.proofs),
             gaps=tuple(
                 PartlyHiddenPerson(
-                    first=one.frames[0],
-                    last=one.frames[-1],
-                    looked=len(one.frames),
-                    unchanged=tuple(one.unchanged),
+                    first=track.frames[0],
+                    last=track.frames[-1],
+                    looked=len(track.frames),
+                    unchanged=tuple(track.unchanged),
                 )
-                for one in gaps
+                for track in gaps
             ),
         )
 
@@ -199,7 +203,7 @@ class RawComparison:
         as the published frame is.
         """
         height, width = published.shape[:2]
-        sized = [at_size(one, (width, height)) for one in raw]
+        sized = [at_size(frame, (width, height)) for frame in raw]
         recoloured, differs = self._without_colour_change(published, sized)
         if self.full_frame:
             self._frames.look(number, published, recoloured)
@@ -215,7 +219,7 @@ class RawComparison:
             sure = [box for box in boxes if box.score >= SEEN_SCORE]
             people = [scaled_box(box, scale) for box in sure or boxes]
             self._people.add(number, people, published, differs)
-        self._alike.append(max(_share_alike(one) for one in differs))
+        self._alike.append(max(_share_alike(difference) for difference in differs))
         self._turned += turned
 
     def _without_colour_change(
@@ -228,21 +232,21 @@ class RawComparison:
         Another brightness, white balance, grey or a negative changes everybody by more than
         `UNCHANGED_LEVELS`, and hides nobody.
         """
-        differs = [_difference(published, one) for one in raw]
-        alike = max(_share_alike(one) for one in differs)
+        differs = [_difference(published, frame) for frame in raw]
+        alike = max(_share_alike(difference) for difference in differs)
         if alike == 1:  # there is nothing to explain
             return raw, differs
         gain = min(MIN_EXPLAINED_GAIN, (1 - alike) / 2)
         least = max(MIN_EXPLAINED_SHARE, alike + gain)
         recoloured, explained, moved = [], [], list[float]()
-        for one in raw:
-            colours, contrast = _colour_map(one, published)
-            recoloured.append(np.asarray(cv2.transform(one, colours), np.uint8))
-            moved.append(1 - _share_alike(_difference(one, recoloured[-1]), LEAST_MOVED))
+        for frame in raw:
+            colours, contrast = _colour_map(frame, published)
+            recoloured.append(np.asarray(cv2.transform(frame, colours), np.uint8))
+            moved.append(1 - _share_alike(_difference(frame, recoloured[-1]), LEAST_MOVED))
             # less contrast would else make everything that is hidden more alike
             left = _difference(published, recoloured[-1]) / contrast
             explained.append(np.asarray(left, np.float32))
-        if max(_share_alike(one) for one in explained) < least or max(moved) < gain:
+        if max(_share_alike(difference) for difference in explained) < least or max(moved) < gain:
             return raw, differs
         self._recoloured += 1
         return [*recoloured, *raw], [*explained, *differs]
@@ -256,12 +260,14 @@ class RawComparison:
     def nothing_unchanged(self) -> bool:
         """Whether faces or people were compared, and neither they nor the picture are as it was."""
         seen = [self._faces] if self.people is None else [self._faces, self._people]
-        compared = any(one.pixels for one in seen) and not any(one.unchanged for one in seen)
+        compared = any(group.pixels for group in seen) and not any(
+            group.unchanged for group in seen
+        )
         return compared and float(np.mean(self._alike)) < LEAST_ALIKE
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
-        found = [self._faces.finding("raw", "faces", "recovered", self.extra_seconds)]
+        findings = [self._faces.finding("raw", "faces", "recovered", self.extra_seconds)]
         if self._alike:
             alike = float(np.mean(self._alike))
             note = OTHER_VIDEO_NOTE if alike < LEAST_ALIKE else ""
@@ -273,22 +279,24 @@ class RawComparison:
             if self._turned:
                 says += f" {self._turned} frames are mirrored or turned, and were compared with "
                 says += "raw ones that were, too."
-            found = [replace(found[0], says=f"{found[0].says} {says}")]
+            findings = [replace(findings[0], says=f"{findings[0].says} {says}")]
         if self.full_frame:
-            found.append(self._frames.finding())
+            findings.append(self._frames.finding())
         if self._text is not None:
-            found.append(self._text.finding())
+            findings.append(self._text.finding())
         if self.people is None:
-            return found
-        found.append(self._people.finding("raw people", "people", self.people, self.extra_seconds))
-        return found
+            return findings
+        findings.append(
+            self._people.finding("raw people", "people", self.people, self.extra_seconds)
+        )
+        return findings
 
 
 def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
     """Which of the last frame's tracks a box goes on with; None: with none."""
     if not tracks:
         return None
-    overlaps = iou(corners([box]), corners([one.box for one in tracks]))[0]
+    overlaps = iou(corners([box]), corners([track.box for track in tracks]))[0]
     best = int(overlaps.argmax())
     return tracks[best] if overlaps[best] >= SAME_IOU else None
 
@@ -296,7 +304,7 @@ def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
 def _difference(a: U8, b: U8) -> F32:
     """(H, W), the mean difference over the colours."""
     kernel = (BLUR_SIZE, BLUR_SIZE)
-    both = (cv2.blur(one, kernel).astype(np.float32) for one in (a, b))
+    both = (cv2.blur(image, kernel).astype(np.float32) for image in (a, b))
     first, second = both
     return np.asarray(np.abs(first - second).mean(axis=2), np.float32)
 
@@ -314,7 +322,7 @@ def _colour_map(raw: U8, published: U8) -> tuple[F64, float]:
     """
     unchanged = np.eye(3, 4), 1.0
     step = max(1, max(raw.shape) // SIDE)
-    x, y = (one[::step, ::step].reshape(-1, 3) for one in (raw, published))
+    x, y = (image[::step, ::step].reshape(-1, 3) for image in (raw, published))
     within = ((y >= DARKEST) & (y <= BRIGHTEST)).all(axis=1)
     count = np.count_nonzero(within)
     if count < max(LEAST_PIXELS, LEAST_WITHIN * within.size):

@@ -44,9 +44,9 @@ class RawText:
         if not boxes:
             return
         seen = self._find(published)
-        here, there = detail_of(published), [detail_of(one) for one in raw]
+        here, there = detail_of(published), [detail_of(frame) for frame in raw]
         for box in boxes:
-            left = [share for one in there if (share := _changed(here, one, box)) is not None]
+            left = [share for detail in there if (share := _changed(here, detail, box)) is not None]
             is_seen = overlaps(box, seen)
             if not left and not is_seen:
                 self.faint += 1
@@ -60,8 +60,8 @@ class RawText:
                 self.there[number] = self.there.get(number, 0) + 1
 
     def _find(self, frame: U8, *, any_shape: bool = False) -> list[Box]:
-        found = self.finders.find("text", frame, any_shape=any_shape)
-        return [one for one in found if one.score >= SURE_SCORES["text"]]
+        boxes = self.finders.find("text", frame, any_shape=any_shape)
+        return [box for box in boxes if box.score >= SURE_SCORES["text"]]
 
     def finding(self) -> Finding:
         """What was found in all frames that were compared: recovered where a line is there."""

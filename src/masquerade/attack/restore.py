@@ -69,7 +69,7 @@ class FramePair:
 def cut_patches(pairs: Iterable[FramePair], count: int) -> Tensor:
     """(n, 9, 64, 64) in bytes, about so many of each pair; most show something that is hidden."""
     rng = np.random.default_rng(SEED)
-    found = []
+    cut = []
     for pair in pairs:
         height, width = pair.raw.shape[:2]
         if min(height, width) < SIDE:
@@ -78,20 +78,20 @@ def cut_patches(pairs: Iterable[FramePair], count: int) -> Tensor:
         for number in range(count):
             y, x = rng.integers(height), rng.integers(width)
             if len(rows) and number % 4:
-                one = rng.integers(len(rows))
-                y, x = rows[one], columns[one]
+                pixel = rng.integers(len(rows))
+                y, x = rows[pixel], columns[pixel]
             top = int(np.clip(y - rng.integers(SIDE), 0, height - SIDE))
             left = int(np.clip(x - rng.integers(SIDE), 0, width - SIDE))
-            found.append(whole[:, top : top + SIDE, left : left + SIDE].clone())
-    return torch.stack(found) if found else torch.zeros(0, 9, SIDE, SIDE, dtype=torch.uint8)
+            cut.append(whole[:, top : top + SIDE, left : left + SIDE].clone())
+    return torch.stack(cut) if cut else torch.zeros(0, 9, SIDE, SIDE, dtype=torch.uint8)
 
 
 def fit_on_patches(patches: Tensor) -> RestorationNet:
     """Train a network on patches (n, 9, 64, 64)."""
 
     def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        some = patches[torch.randint(len(patches), (BATCH,), generator=generator)].float() / 255
-        return some[:, :6], some[:, 6:]
+        batch = patches[torch.randint(len(patches), (BATCH,), generator=generator)].float() / 255
+        return batch[:, :6], batch[:, 6:]
 
     return fit_restoration(sample, config=RestorationConfig(steps=STEPS), seed=SEED)
 
@@ -136,7 +136,7 @@ class Restoration:
         restored = restore_frames(self.net, inputs)[0].permute(1, 2, 0).numpy()
         restored = np.where(hidden[..., None], restored, pair.published)
         published = psnr(pair.published[hidden], pair.raw[hidden])
-        guessed = max(psnr(one[hidden], pair.raw[hidden]) for one in _guesses(pair.raw, hidden))
+        guessed = max(psnr(guess[hidden], pair.raw[hidden]) for guess in _guesses(pair.raw, hidden))
         self._before.append((published, guessed, ssim(pair.published, pair.raw)))
         after = psnr(restored[hidden], pair.raw[hidden]), ssim(restored, pair.raw)
         self._after.append(after)
@@ -171,9 +171,12 @@ class Restoration:
                 says=f"No network was asked to restore frames: {why}.",
                 work=work,
             )
-        before = np.mean([one[:2] for one in self._before], axis=0)  # published, guessed
-        after = float(np.mean([one[0] for one in self._after]))
-        alike = np.mean([one[2] for one in self._before]), np.mean([one[1] for one in self._after])
+        before = np.mean([measured[:2] for measured in self._before], axis=0)  # published, guessed
+        after = float(np.mean([measured[0] for measured in self._after]))
+        alike = (
+            np.mean([measured[2] for measured in self._before]),
+            np.mean([measured[1] for measured in self._after]),
+        )
         seen, frames = self._again.counted(), self._again.frames()
         nearer = after >= max(before) + GAIN
         says = f"Where something was hidden, a network came from {before[0]:.1f} to {after:.1f} dB "
@@ -195,7 +198,7 @@ class Restoration:
             work=f"{work}; recovered: {GAIN:g} dB nearer than the published picture and than the "
             "mean colour and the surroundings continued, or what is seen again; "
             f"{self._again.rule()}",
-            frames=frames or tuple(sorted(one.frame for one in proofs)),
+            frames=frames or tuple(sorted(proof.frame for proof in proofs)),
             proofs=proofs,
         )
 

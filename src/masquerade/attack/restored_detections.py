@@ -85,10 +85,11 @@ class FrameComparison:
     def is_shown(self, kind: Kind, box: Box) -> bool:
         """Whether the published frame shows as much at a place; of faces, surely."""
         least = SURE_SCORES["face"] if kind == "face" else 0.0
-        for one in SHOWS[kind]:
-            seen = list(self.seen.get(one, ()))
-            if one not in self.seen or not (self.same_size or _covers(seen, box)):
-                seen += self._detect(one, of_raw=False)  # a smaller copy may show what it does not
+        for shown in SHOWS[kind]:
+            seen = list(self.seen.get(shown, ()))
+            if shown not in self.seen or not (self.same_size or _covers(seen, box)):
+                # a smaller copy may show what it does not
+                seen += self._detect(shown, of_raw=False)
             if _covers([b for b in seen if b.score >= least], box):
                 return True
         return False
@@ -115,7 +116,7 @@ class FrameComparison:
         """Whether the published frame differs from the raw one at a place."""
         if self.raw is None:
             return False
-        published, raw = (one[box_pixels(box)] for one in (self.published, self.raw))
+        published, raw = (frame[box_pixels(box)] for frame in (self.published, self.raw))
         return bool(raw.size and cv2.absdiff(published, raw).mean() > UNCHANGED_LEVELS)
 
     def _goes_with_raw(self, restored: U8, box: Box) -> bool:
@@ -126,8 +127,8 @@ class FrameComparison:
         if not self.raw[part].size:  # it lies outside
             return False
         made, raw, published = (
-            cv2.cvtColor(np.ascontiguousarray(one[part]), cv2.COLOR_RGB2GRAY).astype(np.float64)
-            for one in (restored, self.raw, self.published)
+            cv2.cvtColor(np.ascontiguousarray(frame[part]), cv2.COLOR_RGB2GRAY).astype(np.float64)
+            for frame in (restored, self.raw, self.published)
         )
         changed = np.abs(published - raw) > UNCHANGED_LEVELS
         if changed.sum() < LEAST_PIXELS:
@@ -137,8 +138,8 @@ class FrameComparison:
 
     def crops_beside(self, restored: U8, box: Box) -> list[Pixels]:
         """Crops around a box of the published, the restored and, if given, the raw frame."""
-        every = [self.published, restored, *([] if self.raw is None else [self.raw])]
-        return [crop(one, box) for one in every]
+        frames = [self.published, restored, *([] if self.raw is None else [self.raw])]
+        return [crop(frame, box) for frame in frames]
 
     def _detect(self, kind: Kind, *, of_raw: bool) -> list[Box]:
         """Detections of one kind in the raw or the published frame, kept for the next call."""
@@ -146,18 +147,18 @@ class FrameComparison:
         if frame is None:
             return []
         if (kind, of_raw) not in self._detected:
-            found = self.finders.find(kind, frame)
-            if kind == "face" and not of_raw and any(b.score >= SURE_SCORES[kind] for b in found):
+            boxes = self.finders.find(kind, frame)
+            if kind == "face" and not of_raw and any(b.score >= SURE_SCORES[kind] for b in boxes):
                 again = self._detect_mirrored(kind, frame)
-                found = [box for box in found if overlaps(box, again)]
-            self._detected[kind, of_raw] = found
+                boxes = [box for box in boxes if overlaps(box, again)]
+            self._detected[kind, of_raw] = boxes
         return self._detected[kind, of_raw]
 
     def _detect_mirrored(self, kind: Kind, frame: U8) -> list[Box]:
         """Detections of one kind in a mirrored frame, where they are in the frame itself."""
         mirrored, width = np.ascontiguousarray(frame[:, ::-1]), frame.shape[1]
-        found = self.finders.find(kind, mirrored)
-        return [mirrored_box(box, width) for box in found]
+        boxes = self.finders.find(kind, mirrored)
+        return [mirrored_box(box, width) for box in boxes]
 
 
 @dataclass(eq=False)
@@ -273,8 +274,8 @@ class RestoredDetections:
 
     def frames(self) -> tuple[int, ...]:
         """Numbers of the frames in which it is seen."""
-        every = (frames for hows in self.counted().values() for frames in hows.values())
-        return tuple(sorted(set().union(*every)))
+        by_kind = (frames for hows in self.counted().values() for frames in hows.values())
+        return tuple(sorted(set().union(*by_kind)))
 
     def proofs(self) -> tuple[Proof, ...]:
         """The surest of each kind in turn, each of another frame."""
@@ -283,7 +284,7 @@ class RestoredDetections:
             for kind, hows in self.counted().items()
         ]
         turns = chain.from_iterable(zip_longest(*kinds))
-        return tuple([one for one in turns if one is not None][:MOST_PROOFS])
+        return tuple([proof for proof in turns if proof is not None][:MOST_PROOFS])
 
     def meaning(self) -> str:
         """A sentence on what the detections mean, and on how many were not counted."""
@@ -311,8 +312,8 @@ def _covers(boxes: Sequence[Box], box: Box) -> bool:
         return False
     if overlaps(box, boxes):
         return True
-    one, others = corners([box]), corners(boxes)
-    sizes = area(one)[:, None], area(others)[None]
+    own_corners, their_corners = corners([box]), corners(boxes)
+    sizes = area(own_corners)[:, None], area(their_corners)[None]
     smaller, larger = np.minimum(*sizes), np.maximum(*sizes)
-    inside = intersection(one, others) >= INSIDE * np.maximum(smaller, 1.0)
+    inside = intersection(own_corners, their_corners) >= INSIDE * np.maximum(smaller, 1.0)
     return bool((inside & (smaller >= PART * larger)).any())

@@ -40,7 +40,7 @@ def stack_along_flow(frames: Sequence[U8], at: int) -> U8:
     Coarse pixels that things move through show more together than each alone.
     """
     now, key = frames[at], grey(frames[at])
-    moved = [warp(other, dis_flow(key, grey(other))) for i, other in enumerate(frames) if i != at]
+    moved = [warp(frame, dis_flow(key, grey(frame))) for i, frame in enumerate(frames) if i != at]
     return np.asarray(np.mean([now, *moved], axis=0).round(), np.uint8)
 
 

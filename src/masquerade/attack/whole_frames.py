@@ -33,7 +33,7 @@ class WholeFrames:
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, of the same size."""
         self.looked += 1
-        known = [share for one in raw if (share := unchanged_share(published, one)) is not None]
+        known = [share for frame in raw if (share := unchanged_share(published, frame)) is not None]
         if not known:
             return
         self.shares[number] = share = max(known)
