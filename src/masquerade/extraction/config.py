@@ -174,10 +174,10 @@ class ExtractionConfig:
         if self.stride is None:
             return first + segment_middles(count, self.frames)
         if self.windows > 1 and self.content == "frames":
-            each = window_indices(
+            numbers = window_indices(
                 count, self.frames, stride=self.stride, number=self.windows, padding=self.padding
             )
-            return first + each.ravel()
+            return first + numbers.ravel()
         return first + strided(count, self.frames, stride=self.stride, padding=self.padding)
 
 
@@ -208,9 +208,10 @@ def region_names(regions: RegionFactory | str | None) -> list[str]:
     made = regions.func if isinstance(regions, partial) else regions
     if inspect.isfunction(made):  # only what it makes has a name
         made = regions()
-    every = getattr(made, "sources", (made,))
+    sources = getattr(made, "sources", (made,))
     return [
-        str(getattr(one, "name", getattr(one, "__name__", type(one).__name__))) for one in every
+        str(getattr(source, "name", getattr(source, "__name__", type(source).__name__)))
+        for source in sources
     ]
 
 
@@ -226,9 +227,11 @@ def describe_factory(regions: RegionFactory | str | None) -> tuple[str, dict[str
             raise UsageError(f"There are no regions {regions!r}; there are {', '.join(REGIONS)}.")
         return describe_factory(REGIONS[regions])
     if isinstance(regions, UnionFactory):
-        each = [describe_factory(part) for part in regions.parts]
-        given = {f"{i} {key}": v for i, (_, one) in enumerate(each) for key, v in one.items()}
-        return "+".join(name for name, _ in each), given
+        parts = [describe_factory(part) for part in regions.parts]
+        keywords = {
+            f"{i} {key}": v for i, (_, options) in enumerate(parts) for key, v in options.items()
+        }
+        return "+".join(name for name, _ in parts), keywords
     if isinstance(regions, partial) and not regions.args:
         return describe_factory(regions.func)[0], dict(regions.keywords)
     name = getattr(regions, "__qualname__", None)
@@ -294,16 +297,18 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
 
 def _describe_regions(regions: RegionFactory | str | None) -> list[Any]:
     """Return all that a region source depends on, but for masquerade's code and the video."""
-    name, given = describe_factory(regions)
-    sources = [_factory_digest(one) for one in _factories(regions)]
-    for key, value in given.items():
+    name, keywords = describe_factory(regions)
+    sources = [_factory_digest(factory) for factory in _factories(regions)]
+    for key, value in keywords.items():
         if isinstance(value, Path) and value.is_file():  # its boxes may be edited, its weights too
-            given[key] = [value.name, file_digest(value)]
+            keywords[key] = [value.name, file_digest(value)]
     templates: list[str] = []
     if "templates" in name.lower():  # a template's name may come to mean something else
         source = region_source(regions)
-        templates = [getattr(one, "content", "") for one in getattr(source, "sources", (source,))]
-    return [name, given, templates, sources]
+        templates = [
+            getattr(template, "content", "") for template in getattr(source, "sources", (source,))
+        ]
+    return [name, keywords, templates, sources]
 
 
 def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
@@ -311,7 +316,7 @@ def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
     if regions is None or isinstance(regions, str):
         return []
     if isinstance(regions, UnionFactory):
-        return [one for part in regions.parts for one in _factories(part)]
+        return [factory for part in regions.parts for factory in _factories(part)]
     return _factories(regions.func) if isinstance(regions, partial) else [regions]
 
 
@@ -351,10 +356,10 @@ def _json_digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def as_text(given: Any) -> str:
+def as_text(argument: Any) -> str:
     """Return an argument that JSON lacks as text; `str` would leave out most of a large array."""
-    if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
-    if isinstance(given, np.ndarray):
-        return f"{given.dtype} {given.shape} {hashlib.sha256(given.tobytes()).hexdigest()}"
-    return str(given)
+    if isinstance(argument, Tensor):
+        argument = argument.detach().cpu().numpy()
+    if isinstance(argument, np.ndarray):
+        return f"{argument.dtype} {argument.shape} {hashlib.sha256(argument.tobytes()).hexdigest()}"
+    return str(argument)

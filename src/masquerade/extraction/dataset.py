@@ -127,9 +127,9 @@ class WindowedClips:
         self.shape: Shape = (source.shape[0], frames, *source.shape[2:])
 
     def read(self, places: IntArray) -> Tensor:
-        some = [places[at : at + WHOLE_AT_ONCE] for at in range(0, len(places), WHOLE_AT_ONCE)]
+        parts = [places[at : at + WHOLE_AT_ONCE] for at in range(0, len(places), WHOLE_AT_ONCE)]
         last = self._first + self.shape[1]
-        return torch.cat([self._source.read(part)[:, :, self._first : last] for part in some])
+        return torch.cat([self._source.read(part)[:, :, self._first : last] for part in parts])
 
     def digests(self, places: IntArray) -> Digests:
         """The digests of the clips that these are cut from; how long they are is in the shape."""
@@ -193,8 +193,8 @@ class MappedClips:
     def read_windows(self, places: IntArray, starts: Tensor, frames: int) -> Tensor:
         """(B, 3, frames, H, W): of each clip the frames from its start on, and nothing else."""
         file = self._open()
-        each = zip(places.tolist(), starts.tolist(), strict=True)
-        return torch.from_numpy(np.stack([file[at][:, s : s + frames] for at, s in each]))
+        pairs = zip(places.tolist(), starts.tolist(), strict=True)
+        return torch.from_numpy(np.stack([file[at][:, s : s + frames] for at, s in pairs]))
 
     def _open(self) -> NDArray[Any]:
         if self._file is None:
@@ -236,14 +236,14 @@ def mapped_clips(path: Path, clips: ClipDataset, *, owner: object = None) -> Cli
 
 def cut_windows(clips: Tensor, starts: Tensor, frames: int) -> Tensor:
     """(B, C, frames, H, W): of each of (B, C, T, H, W) the frames from its start on."""
-    each = zip(clips, starts.tolist(), strict=True)
-    return torch.stack([clip[:, s : s + frames] for clip, s in each])
+    pairs = zip(clips, starts.tolist(), strict=True)
+    return torch.stack([clip[:, s : s + frames] for clip, s in pairs])
 
 
 def digests_of(clips: Iterable[Tensor]) -> Digests:
     """Return (N, 32), the SHA-256 of each clip's bytes."""
-    found = [hashlib.sha256(clip.contiguous().numpy().data).digest() for clip in clips]
-    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+    digests = [hashlib.sha256(clip.contiguous().numpy().data).digest() for clip in clips]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
 
 
 def clip_loader(dataset: ClipDataset, batches: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -78,29 +78,29 @@ def extract_clips(
     """
     if config.method is not None:
         config = replace(config, method=_as_after_training(config.method))
-    kept = cache if isinstance(cache, ClipCache) else ClipCache(folder=cache)
-    temporary = TemporaryFolder() if kept.folder is None else None
-    folder = temporary.path if temporary else kept.folder
+    clip_cache = cache if isinstance(cache, ClipCache) else ClipCache(folder=cache)
+    temporary = TemporaryFolder() if clip_cache.folder is None else None
+    folder = temporary.path if temporary else clip_cache.folder
     assert folder is not None
     name = "clips"
-    if kept.folder is not None:
-        config = replace(config, region_cache=_kept_regions(folder, config, kept.limit))
+    if clip_cache.folder is not None:
+        config = replace(config, region_cache=_kept_regions(folder, config, clip_cache.limit))
         name = store_name(config)
-    videos = _videos(manifest, config, digests=kept.folder is not None)
+    videos = _videos(manifest, config, digests=clip_cache.folder is not None)
     store = ClipStore(folder / name, config.shape, dtype=config.dtype)
     lacking = sum(store.place(key) is None for video in videos for key in video.keys)
     new = lacking * store.clip_bytes
     # packet clips are always kept: they are tiny, and an encoder need not give the same bytes again
     tiny = config.content == "packets"
-    on_the_fly = new > 0 and not tiny and stored_bytes(folder) + new > kept.limit
-    line = _size_line(len(manifest), new, store, folder, kept.limit if on_the_fly else None)
+    on_the_fly = new > 0 and not tiny and stored_bytes(folder) + new > clip_cache.limit
+    line = _size_line(len(manifest), new, store, folder, clip_cache.limit if on_the_fly else None)
     if on_the_fly and config.through_file:
         raise UsageError(
             f"{line}, but a file that is encoded again need not be the same: give a larger "
             "--store-limit."
         )
-    if new and kept.report:
-        kept.report(line)
+    if new and clip_cache.report:
+        clip_cache.report(line)
     if on_the_fly:
         config = replace(config, device="cpu")  # each reading gives the same clips
         if config.method is not None and config.seed is None:
@@ -119,13 +119,13 @@ def extract_clips(
         open_executor=open_executor,
         progress=progress,
     )
-    found = sorted(
+    stored = sorted(
         (row, place, number, i)
         for number, video in enumerate(videos)
         for i, (row, key) in enumerate(zip(video.rows, video.keys, strict=True))
         if (place := store.place(key)) is not None
     )
-    if not found:
+    if not stored:
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise MasqueradeError(
             f"Not one clip could be read; the first was left out because: {reason}"
@@ -133,12 +133,12 @@ def extract_clips(
     coverage = None
     if config.method is not None and config.content != "joints":  # no frame is anonymized for them
         coverage = check_dataset_coverage(
-            {manifest.clips[row].path: store.counts(place) for row, place, *_ in found},
+            {manifest.clips[row].path: store.counts(place) for row, place, *_ in stored},
             region_names(config.regions),
             allow_empty=config.allow_empty,
             allow_gaps=config.allow_gaps,
         )
-    rows, places, *where = np.array(found, dtype=np.int64).T
+    rows, places, *where = np.array(stored, dtype=np.int64).T
     source: ClipSource
     if on_the_fly:
         source = ClipsOnTheFly(config, tuple(videos), np.stack(where, 1), store.digests[places])
@@ -185,9 +185,9 @@ def store_contents(
     first = configs[0]
     if cache.folder is None or first.method is None or first.sample_first:
         return
-    kept = _kept_regions(cache.folder, first, cache.limit)
+    region_cache = _kept_regions(cache.folder, first, cache.limit)
     method = _as_after_training(first.method)
-    configs = [replace(config, method=method, region_cache=kept) for config in configs]
+    configs = [replace(config, method=method, region_cache=region_cache) for config in configs]
     videos = _videos(manifest, first, digests=True)
     stores = [
         ClipStore(cache.folder / store_name(config), config.shape, dtype=config.dtype)
@@ -233,9 +233,11 @@ def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> l
     for row, clip in enumerate(manifest.clips):
         rows.setdefault(manifest.path(clip), []).append(row)
     videos = []
-    for path, mine in rows.items():
-        clips = [manifest.clips[row] for row in mine]
-        video = VideoRows(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips))
+    for path, rows_of_video in rows.items():
+        clips = [manifest.clips[row] for row in rows_of_video]
+        video = VideoRows(
+            path, tuple(rows_of_video), tuple((clip.first, clip.last) for clip in clips)
+        )
         if digests:
             with suppress(VideoError):  # its extraction gives the reason
                 video = video._replace(digest=remembered_digest(path))
@@ -301,13 +303,13 @@ def _fill(
     # by store; written a few together: each writing waits for the disk
     waiting: list[dict[bytes, Tensor]] = [{} for _ in stores]
     written = time.monotonic()
-    found = extract_videos(missing, configs, workers=workers, open_executor=open_executor)
+    extractions = extract_videos(missing, configs, workers=workers, open_executor=open_executor)
     try:
-        with closing(found):  # after an exception its processes end at once
-            for video, extracted in found:
-                for store, mine, ready in zip(stores, extracted, waiting, strict=True):
-                    for row, key, clip in zip(video.rows, video.keys, mine.clips, strict=True):
-                        counts[key] = mine.counts
+        with closing(extractions):  # after an exception its processes end at once
+            for video, extracted in extractions:
+                for store, content, ready in zip(stores, extracted, waiting, strict=True):
+                    for row, key, clip in zip(video.rows, video.keys, content.clips, strict=True):
+                        counts[key] = content.counts
                         if isinstance(clip, MasqueradeError):
                             skipped[row] = str(clip)
                         elif store.place(key) is None:

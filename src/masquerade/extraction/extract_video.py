@@ -193,7 +193,9 @@ def videos_ahead(
     videos: Sequence[VideoRows], configs: Sequence[ExtractionConfig], workers: int
 ) -> int:
     """Return how many videos may be worked on, or wait to be taken, at once."""
-    largest = max(len(video.rows) for video in videos) * sum(one.clip_bytes for one in configs)
+    largest = max(len(video.rows) for video in videos) * sum(
+        config.clip_bytes for config in configs
+    )
     return max(1, min(AHEAD * workers, AHEAD_BYTES // largest))
 
 
@@ -221,15 +223,15 @@ def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> l
     """
     counter = CoverageCounter(region_names(configs[0].regions))
     try:
-        each = _frame_numbers(video, configs)
+        numbers_by_content = _frame_numbers(video, configs)
         needed = [
             np.unique(np.concatenate(known))
-            for numbers in each
-            if (known := [one for one in numbers if not isinstance(one, MasqueradeError)])
+            for numbers in numbers_by_content
+            if (known := [row for row in numbers if not isinstance(row, MasqueradeError)])
         ]  # a row's frames are there for all contents or for none
         makers: list[ClipMaker] = []
         if needed:
-            read = _read_frames(video, each, needed, configs, counter)
+            read = _read_frames(video, numbers_by_content, needed, configs, counter)
             for config, own, small in zip(configs, needed, read.small, strict=True):
                 there, make = _clip_maker(config, read, small)
                 _check_read(video, own, there)
@@ -237,10 +239,10 @@ def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> l
     except MasqueradeError as error:
         return [ExtractedVideo([error] * len(video.rows), FrameCounts()) for _ in configs]
     clips: list[list[ClipOrError]] = [[] for _ in configs]
-    for i, numbers in enumerate(each):
-        for one in numbers:
-            clips[i].append(one if isinstance(one, MasqueradeError) else makers[i](one))
-    return [ExtractedVideo(mine, counter.total()) for mine in clips]
+    for i, numbers in enumerate(numbers_by_content):
+        for row in numbers:
+            clips[i].append(row if isinstance(row, MasqueradeError) else makers[i](row))
+    return [ExtractedVideo(clips_of_content, counter.total()) for clips_of_content in clips]
 
 
 def _frame_numbers(
@@ -250,14 +252,14 @@ def _frame_numbers(
     if not os.path.exists(video.path):  # unlike Path's, it bears a name that no file can have
         raise VideoError(f"{printable(video.path)} does not exist; check the manifest.")
     count = len(images_in(video.path)) if video.path.is_dir() else count_frames(video.path)
-    each: list[list[IntArray | VideoError]] = [[] for _ in configs]
+    numbers_by_content: list[list[IntArray | VideoError]] = [[] for _ in configs]
     for first, last in video.ranges:
         start, stop = first or 0, count - 1 if last is None else last
         inside = 0 <= start <= stop < count
         reason = f"{video.path.name} has {count} frames: frames {start} to {stop} are not in it."
-        for numbers, config in zip(each, configs, strict=True):
+        for numbers, config in zip(numbers_by_content, configs, strict=True):
             numbers.append(config.indices(start, stop) if inside else VideoError(reason))
-    return each
+    return numbers_by_content
 
 
 class _ReadVideo(NamedTuple):
@@ -274,13 +276,13 @@ class _ReadVideo(NamedTuple):
 
 def _read_frames(
     video: VideoRows,
-    each: Sequence[Sequence[IntArray | VideoError]],
+    numbers_by_content: Sequence[Sequence[IntArray | VideoError]],
     needed: Sequence[IntArray],
     configs: Sequence[ExtractionConfig],
     counter: CoverageCounter,
 ) -> _ReadVideo:
     """Read the frames that rows need as they are shown; `counter` is told what was hidden."""
-    config, contents = configs[0], [one.content for one in configs]
+    config, contents = configs[0], [config_of_content.content for config_of_content in configs]
     small: list[Frames] = [{} for _ in configs]
     people: Mapping[int, Sequence[Person]] | None = None
     seen: dict[bytes, dict[int, Sequence[Person]]] = {}
@@ -311,13 +313,13 @@ def _read_frames(
                 shown = _read_again(published, order)
             shown = _kept(shown, configs, needed, small)
             if "poses" in contents:
-                seen = _people_by_clip(shown, each[contents.index("poses")])
+                seen = _people_by_clip(shown, numbers_by_content[contents.index("poses")])
             else:
                 deque(shown, maxlen=0)
         if "packets" in contents:
             packets = dict(zip(order, list_packets_in_process(published), strict=True))
-            said = zip(counter.share, counter.regions, strict=True)
-            receipt = dict(zip(order, said, strict=False))  # of raw video none
+            facts = zip(counter.share, counter.regions, strict=True)
+            receipt = dict(zip(order, facts, strict=False))  # of raw video none
     if config.content == "joints":
         assert isinstance(config.method, DrawnPeople) and people is not None
         seed = secrets.randbits(48) if seed is None else seed
@@ -345,7 +347,7 @@ def _clip_maker(
         return read.packets, make
     if read.people is not None:
         return read.people, partial(pose_sequence, read.people, size=read.shown_size)
-    numbers = {n for one in read.seen.values() for n in one}
+    numbers = {n for people in read.seen.values() for n in people}
     return numbers, partial(_poses_of, read.seen, read.shown_size)
 
 
@@ -361,13 +363,13 @@ def _kept(
     small: Sequence[Frames],
 ) -> Iterator[tuple[int, Pixels]]:
     """Yield frames as they come, and keep in `small` those that contents of pixels need."""
-    kept = [
+    choices = [
         (set(numbers.tolist()), _shrinker(config), frames)
         for config, numbers, frames in zip(configs, needed, small, strict=True)
         if config.content in PIXELS
     ]
     for number, pixels in shown:
-        for wanted, shrink, frames in kept:
+        for wanted, shrink, frames in choices:
             if number in wanted:
                 frames[number] = shrink(pixels)
         yield number, pixels
@@ -395,18 +397,18 @@ def _people_by_clip(
             own = np.unique(clip)
             ends.setdefault(int(own[-1]), []).append(own)
             until |= {n: max(int(own[-1]), until.get(n, 0)) for n in own.tolist()}
-    found: dict[bytes, dict[int, Sequence[Person]]] = {}
+    people_by_clip: dict[bytes, dict[int, Sequence[Person]]] = {}
     frames: dict[int, Any] = {}
     for number, pixels in shown:
         if number in until:
             frames[number] = pixels
         for own in ends.get(number, ()):
-            if own.tobytes() not in found:
+            if own.tobytes() not in people_by_clip:
                 people = find_people(frames[n] for n in own.tolist())
-                found[own.tobytes()] = dict(zip(own.tolist(), people, strict=True))
+                people_by_clip[own.tobytes()] = dict(zip(own.tolist(), people, strict=True))
         if number in ends:
-            frames = {n: one for n, one in frames.items() if until[n] > number}
-    return found
+            frames = {n: frame for n, frame in frames.items() if until[n] > number}
+    return people_by_clip
 
 
 def _poses_of(
@@ -454,8 +456,8 @@ def _anonymized(
     raw = config.method is None and not config.through_file and config.content in PIXELS
     sampled = config.sample_first and config.content != "packets"  # a file has all frames
     if sampled or raw:
-        some = set(needed.tolist())
-        frames = (frame for frame in frames if frame.index in some)
+        chosen = set(needed.tolist())
+        frames = (frame for frame in frames if frame.index in chosen)
     source = region_source(config.regions)
     cover = config.cover or cover_of(RegionConfig(), source)
     if cover.within is not None:

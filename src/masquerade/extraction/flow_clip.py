@@ -51,8 +51,8 @@ def flow_clip(frames: Sequence[U8]) -> U8:
     velocity = flow / (RANGE * len(scene))  # of the height a frame, in -1 to 1
     shown = np.concatenate([(velocity + 1) / 2, differs[..., None]], axis=3)
     cells = [
-        cv2.resize(one.astype(np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
-        for one in shown[:, rows, columns]
+        cv2.resize(picture.astype(np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+        for picture in shown[:, rows, columns]
     ]
     clip = (np.stack(cells).clip(0, 1) * 255).round().astype(np.uint8)  # (T, 32, 24, 3)
     return np.ascontiguousarray(clip.transpose(3, 0, 1, 2))

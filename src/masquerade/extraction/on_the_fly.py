@@ -34,14 +34,14 @@ class ClipsOnTheFly:
         batch: dict[int, list[int]] = {}  # the places in the batch that each video has
         for i, (number, _) in enumerate(self._where[places].tolist()):
             batch.setdefault(number, []).append(i)
-        for number, mine in batch.items():
-            video, rows = self._videos[number], self._where[places[mine], 1].tolist()
+        for number, places_of_video in batch.items():
+            video, rows = self._videos[number], self._where[places[places_of_video], 1].tolist()
             if self._config.sample_first:  # the clips depend on each other
-                every = extract_video(video, self._config).clips
-                found = [every[row] for row in rows]
+                clips_of_video = extract_video(video, self._config).clips
+                made = [clips_of_video[row] for row in rows]
             else:
-                found = extract_video(video.take(rows), self._config).clips
-            for i, clip in zip(mine, found, strict=True):
+                made = extract_video(video.take(rows), self._config).clips
+            for i, clip in zip(places_of_video, made, strict=True):
                 if isinstance(clip, MasqueradeError):
                     raise clip
                 clips[i] = torch.from_numpy(clip)

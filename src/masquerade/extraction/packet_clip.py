@@ -56,12 +56,12 @@ def packet_clip(
         numbers: (T,) of the frames.
         size: (width, height) of the frames in pixels.
     """
-    mine = [packets[int(i)] for i in numbers]
-    sizes = np.log2([one.bytes for one in mine])
-    key = np.array([one.key for one in mine], np.float64)
-    seconds = max(sum(one.seconds for one in mine), 1e-3)
-    total = float(sum(one.bytes for one in mine))
-    facts = [total, total / seconds, len(mine), seconds, len(mine) / seconds, *size]
+    chosen = [packets[int(i)] for i in numbers]
+    sizes = np.log2([packet.bytes for packet in chosen])
+    key = np.array([packet.key for packet in chosen], np.float64)
+    seconds = max(sum(packet.seconds for packet in chosen), 1e-3)
+    total = float(sum(packet.bytes for packet in chosen))
+    facts = [total, total / seconds, len(chosen), seconds, len(chosen) / seconds, *size]
     out = np.zeros((CHANNELS, POSITIONS), np.float32)
     out[0], out[1] = _resampled(sizes), _resampled(key)
     out[2] = _spectrum(np.where(key > 0, np.median(sizes), sizes))

@@ -74,34 +74,34 @@ def pose_sequence(
     first, last = int(numbers.min()), int(numbers.max())
     seen: dict[int, dict[int, Person]] = {}  # by track and frame
     for frame in range(first, last + 1):
-        for one in people.get(frame, ()):
-            seen.setdefault(one.track, {})[frame] = one
+        for person in people.get(frame, ()):
+            seen.setdefault(person.track, {})[frame] = person
     slots: list[dict[int, Person]] = [{} for _ in range(PEOPLE)]
     for track in sorted(seen.values(), key=_visibility, reverse=True):
         free = [slot for slot in slots if len(slot.keys() & track.keys()) <= SHARED * len(track)]
         if free:
             slot = min(free, key=lambda slot: _distance(slot, track))
-            slot.update({frame: one for frame, one in track.items() if frame not in slot})
+            slot.update({frame: person for frame, person in track.items() if frame not in slot})
     slots.sort(key=_place)
     out = np.zeros((CHANNELS, len(numbers), LANDMARKS, PEOPLE), np.float32)
     for m, slot in enumerate(slots):
         for t, frame in enumerate(numbers.tolist()):
             if frame in slot:
-                one = slot[frame]
-                out[:2, t, :, m] = (one.landmarks[:, :2] - np.array(size) / 2).T / size[1]
-                out[VISIBILITY, t, :, m] = one.landmarks[:, 3]
-                out[VISIBILITY + 1 :, t, :, m] = one.world.T
+                person = slot[frame]
+                out[:2, t, :, m] = (person.landmarks[:, :2] - np.array(size) / 2).T / size[1]
+                out[VISIBILITY, t, :, m] = person.landmarks[:, 3]
+                out[VISIBILITY + 1 :, t, :, m] = person.world.T
     return out
 
 
 def _visibility(track: dict[int, Person]) -> float:
-    return float(sum(one.landmarks[:, 3].sum() for one in track.values()))
+    return float(sum(person.landmarks[:, 3].sum() for person in track.values()))
 
 
-def _middle(one: Person) -> NDArray[np.float64]:
+def _middle(person: Person) -> NDArray[np.float64]:
     """(2,) the mean of the landmarks that are seen."""
-    weights = one.landmarks[:, 3] + 1e-6
-    return np.asarray(weights @ one.landmarks[:, :2] / weights.sum())
+    weights = person.landmarks[:, 3] + 1e-6
+    return np.asarray(weights @ person.landmarks[:, :2] / weights.sum())
 
 
 def _distance(slot: dict[int, Person], track: dict[int, Person]) -> float:
@@ -110,7 +110,7 @@ def _distance(slot: dict[int, Person], track: dict[int, Person]) -> float:
     Of nobody half the person's height, so that who is nearer is taken for the same person.
     """
     if not slot:
-        return float(np.median([np.ptp(one.landmarks[:, 1]) for one in track.values()])) / 2
+        return float(np.median([np.ptp(person.landmarks[:, 1]) for person in track.values()])) / 2
     pairs = ((abs(a - b), a, b) for a in (min(slot), max(slot)) for b in (min(track), max(track)))
     _, a, b = min(pairs)
     return float(np.linalg.norm(_middle(slot[a]) - _middle(track[b])))
@@ -118,7 +118,7 @@ def _distance(slot: dict[int, Person], track: dict[int, Person]) -> float:
 
 def _place(slot: dict[int, Person]) -> float:
     """Mean x of a person; nobody comes last."""
-    return float(np.mean([_middle(one)[0] for one in slot.values()])) if slot else np.inf
+    return float(np.mean([_middle(person)[0] for person in slot.values()])) if slot else np.inf
 
 
 def drawn_people(

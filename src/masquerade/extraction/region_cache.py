@@ -97,8 +97,8 @@ class _RegionWriter:
 def _entry(region: Region) -> dict[str, Any]:
     """A region as JSON can hold it: without its mask and strength."""
     people = [
-        {**one._asdict(), "landmarks": one.landmarks.tolist(), "world": one.world.tolist()}
-        for one in region.people
+        {**person._asdict(), "landmarks": person.landmarks.tolist(), "world": person.world.tolist()}
+        for person in region.people
     ]
     boxes = [asdict(box) for box in region.boxes]
     flags = {"full_frame": region.full_frame, "cut": region.cut, "detected": region.detected}
@@ -136,6 +136,6 @@ def _array(zipped: ZipFile, name: str) -> NDArray[Any]:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _person(landmarks: Any, world: Any, box: Any, **given: Any) -> Person:
+def _person(landmarks: Any, world: Any, box: Any, **fields: Any) -> Person:
     """A person as JSON holds one."""
-    return Person(landmarks=np.array(landmarks), world=np.array(world), box=tuple(box), **given)
+    return Person(landmarks=np.array(landmarks), world=np.array(world), box=tuple(box), **fields)

@@ -41,7 +41,7 @@ def windows(count: int, pictures: int) -> IntArray:
     """
     starts = np.clip(segment_middles(count, pictures) - WINDOW // 2, 0, max(0, count - WINDOW))
     return np.stack(
-        [strided(count, WINDOW, start=int(one), padding="palindrome") for one in starts]
+        [strided(count, WINDOW, start=int(first), padding="palindrome") for first in starts]
     )
 
 
@@ -77,15 +77,15 @@ def stack_frames(frames: Sequence[U8]) -> U8:
     block = _block_size(frames[len(frames) // 2])
     size = max(1, round(width / block[1])), max(1, round(height / block[0]))
     coarse = max(block) > LEAST_BLOCK
-    seen = [_resized(one, size) if coarse else one.astype(np.float32) for one in frames]
-    fine = [_resized(one, (width, height), cv2.INTER_CUBIC) for one in seen]
-    keys = [grey(_bytes(one)) for one in fine]
+    seen = [_resized(frame, size) if coarse else frame.astype(np.float32) for frame in frames]
+    fine = [_resized(picture, (width, height), cv2.INTER_CUBIC) for picture in seen]
+    keys = [grey(_bytes(picture)) for picture in fine]
     now = keys[len(keys) // 2]
     sigma = SMOOTHNESS * height
-    flows = [_smooth(dis_flow(now, other), sigma) for other in keys]
+    flows = [_smooth(dis_flow(now, key), sigma) for key in keys]
     grid = pixel_grid(height, width)
     there, back = [grid + flow for flow in flows], [grid - flow for flow in flows]
-    stacked: F32 = np.mean([_moved(*one) for one in zip(fine, there, strict=True)], axis=0)
+    stacked: F32 = np.mean([_moved(*moved) for moved in zip(fine, there, strict=True)], axis=0)
     for _ in range(ROUNDS if coarse else 0):
         missing = [
             _moved(_resized(low - _resized(_moved(stacked, to), size), (width, height)), at)
@@ -107,7 +107,7 @@ def _block_size(frame: U8) -> tuple[float, float]:
 
 def _moving_part(frames: Sequence[U8]) -> tuple[slice, slice]:
     """The columns and rows between which nearly all movement is."""
-    greys = np.stack([_smooth(grey(one), BLUR) for one in frames])  # (T, h, w)
+    greys = np.stack([_smooth(grey(frame), BLUR) for frame in frames])  # (T, h, w)
     differs = np.abs(greys - np.median(greys, axis=0))
     moves = np.where(differs > CHANGE, differs, 0).sum(axis=0)
     return span(moves.sum(axis=0)), span(moves.sum(axis=1))

@@ -25,7 +25,7 @@ from masquerade.pipeline.coverage import FrameCounts
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
 COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
 ENTRY = KEY + DIGEST + COUNTS.size
-COUNTED = [one.name for one in fields(FrameCounts)]
+COUNTED = [field.name for field in fields(FrameCounts)]
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
 REGIONS = "regions-*/[!.]*.npz"  # without hidden files, which another process is writing
 
