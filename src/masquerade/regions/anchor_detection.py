@@ -93,13 +93,13 @@ class AnchorDetector:
         square, corner, scale = letterbox(pixels, side, lowest=self.lowest, edge=0)
         values, logits = self._network(square)
         scores = sigmoid(logits[:, 0])
-        kept = scores >= self.threshold
-        cells = anchors(side, self.strides)[kept, None]  # (n, 1, 2)
+        keep = scores >= self.threshold
+        cells = anchors(side, self.strides)[keep, None]  # (n, 1, 2)
         # Centre, size and points; all but the size are told from the anchor.
-        pairs = values.reshape(len(values), -1, 2)[kept].astype(np.float64)
+        pairs = values.reshape(len(values), -1, 2)[keep].astype(np.float64)
         half, points = pairs[:, 1:2] / 2, pairs + cells * side  # (n, 1, 2), (n, 2 + p, 2)
         boxes = np.concatenate([points[:, :1] - half, points[:, :1] + half], axis=1) - corner
         points = (points[:, 2:] - corner) / scale
         rows = boxes.reshape(-1, 4) / scale
-        order = nms(rows, scores[kept], NMS_IOU)
-        return [Found(rows[i], points[i], float(scores[kept][i])) for i in order]
+        order = nms(rows, scores[keep], NMS_IOU)
+        return [Found(rows[i], points[i], float(scores[keep][i])) for i in order]

@@ -101,8 +101,8 @@ def check_array(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArra
     Anything else raises a MasqueradeError: a detector whose output is invalid may have missed
     somebody.
     """
-    found = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
-    if not found or len(values.shape) != len(shape) or not np.isfinite(values).all():
+    is_numeric = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+    if not is_numeric or len(values.shape) != len(shape) or not np.isfinite(values).all():
         raise MasqueradeError(
             f"{what} gave no finite numbers of {len(shape)} axes; {CHOOSE_OTHER_REGIONS}"
         )
@@ -193,12 +193,12 @@ def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     """
     check_detection_count(len(boxes))
     order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
+    keep: list[int] = []
     while order.size:
         best, rest = order[0], order[1:]
-        kept.append(int(best))
+        keep.append(int(best))
         order = rest[iou(boxes[[best]], boxes[rest])[0] < threshold]
-    return np.array(kept, np.intp)
+    return np.array(keep, np.intp)
 
 
 def _number(value: Any) -> float:
@@ -254,11 +254,11 @@ def _whole_number(digits: str) -> int:
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # json keeps the last of two equal keys: a frame that was copied would lose its first boxes
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return found
+    return entries
 
 
 def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
@@ -267,14 +267,14 @@ def by_number(what: str, entries: Mapping[str, Any]) -> dict[int, Any]:
     Raises:
         ValueError: a key is no such number, or a number is there twice, as "3" and "03" are.
     """
-    found: dict[int, Any] = {}
+    numbered: dict[int, Any] = {}
     for key, entry in entries.items():
         if not re.fullmatch("[0-9]{1,9}", key):
             raise ValueError(f"{key[:20]!r} is no {what}'s number")
-        if int(key) in found:
+        if int(key) in numbered:
             raise ValueError(f"{what} {int(key)} is there twice")
-        found[int(key)] = entry
-    return found
+        numbered[int(key)] = entry
+    return numbered
 
 
 def read_box_file(path: str | Path) -> bytes:

@@ -116,8 +116,8 @@ class CenterFace:
         rows, scores, size = self._detect(frame)
         scores = check_array("the face detector", scores, (None,))
         rows = check_array("the face detector", rows, (len(scores), 4))
-        kept = nms(rows, scores, NMS_IOU)
-        boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
+        keep = nms(rows, scores, NMS_IOU)
+        boxes = scaled_boxes(rows[keep], scores[keep], size, (frame.width, frame.height))
         most = np.inf if self.max_size is None else self.max_size
         boxes = [box for box in boxes if min(box.width, box.height) > 0]
         return [box for box in boxes if self.min_size <= max(box.width, box.height) <= most]
@@ -129,12 +129,12 @@ class CenterFace:
         # Of a face of several hundred pixels the network finds a part, or nothing: it sees no more
         # at once. So it is given smaller copies, too, the smallest first.
         for seen in (*_copies(size), size):
-            found, sure = self._at_size(frame, seen)
-            shown = (_longer_side(found) >= LEAST_SIDE) | (seen == size)  # else in a larger copy
-            found = found * np.tile(np.divide(size, seen), 2)
-            large = _longer_side(found) > MOST_SIDE * max(size) / max(seen)
-            kept = shown & ~(large & _centred_in(found, rows[scores >= SURE]))
-            rows, scores = np.concatenate([rows, found[kept]]), np.append(scores, sure[kept])
+            detected, sure = self._at_size(frame, seen)
+            shown = (_longer_side(detected) >= LEAST_SIDE) | (seen == size)  # else in a larger copy
+            detected = detected * np.tile(np.divide(size, seen), 2)
+            large = _longer_side(detected) > MOST_SIDE * max(size) / max(seen)
+            keep = shown & ~(large & _centred_in(detected, rows[scores >= SURE]))
+            rows, scores = np.concatenate([rows, detected[keep]]), np.append(scores, sure[keep])
         return rows, scores, size
 
     def _at_size(self, frame: Frame, size: tuple[int, int]) -> tuple[Array, Array]:
@@ -144,15 +144,15 @@ class CenterFace:
         shrink = min(1.0, TILE / max(size))
         small = max(32, int(size[0] * shrink) // 32 * 32), max(32, int(size[1] * shrink) // 32 * 32)
         rows, scores = self._run(frame.rgb(small))
-        found = [(rows * np.tile(np.divide(size, small), 2), scores)]
+        runs = [(rows * np.tile(np.divide(size, small), 2), scores)]
         pixels = frame.rgb(size)
         for top in _starts(size[1]):
             for left in _starts(size[0]):
                 rows, scores = self._run(pixels[top : top + TILE, left : left + TILE])
                 rows = rows + np.array([left, top, left, top])
-                kept = _lie_inside(rows, left, top, size)
-                found.append((rows[kept], scores[kept]))
-        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+                keep = _lie_inside(rows, left, top, size)
+                runs.append((rows[keep], scores[keep]))
+        return np.concatenate([f[0] for f in runs]), np.concatenate([f[1] for f in runs])
 
     def _run(self, pixels: Pixels) -> tuple[Array, Array]:
         """Boxes (N, 4) and scores (N,) in pixels (h, w, 3), both sides multiples of 32."""
@@ -163,8 +163,8 @@ class CenterFace:
         maps = self._network(blob, tuple(name for name, _ in OUTPUTS))
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
-            check_array("CenterFace", found, (1, channels, *cells))
-            for found, (_, channels) in zip(maps, OUTPUTS, strict=True)
+            check_array("CenterFace", output, (1, channels, *cells))
+            for output, (_, channels) in zip(maps, OUTPUTS, strict=True)
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
         check_detection_count(len(rows))
@@ -179,7 +179,7 @@ def _multiples_of_32(wide: int, high: int) -> tuple[int, int]:
 def _copies(size: tuple[int, int]) -> list[tuple[int, int]]:
     """The sizes (w, h) of the smaller copies of a frame of this size, the smallest first."""
     return [
-        _multiples_of_32(*(max(1, round(one * side / max(size))) for one in size))
+        _multiples_of_32(*(max(1, round(length * side / max(size))) for length in size))
         for side in COPIES
         if side <= COPIED * max(size)
     ]
@@ -190,10 +190,10 @@ def _longer_side(rows: Array) -> Array:
     return np.asarray((rows[:, 2:] - rows[:, :2]).max(axis=1, initial=0))
 
 
-def _centred_in(rows: Array, others: Array) -> NDArray[np.bool_]:
+def _centred_in(rows: Array, around: Array) -> NDArray[np.bool_]:
     """Which boxes (N, 4) have their centre in one of other boxes (M, 4)."""
     centres = ((rows[:, :2] + rows[:, 2:]) / 2)[:, None]  # (N, 1, 2)
-    inside = (centres >= others[:, :2]) & (centres <= others[:, 2:])  # (N, M, 2)
+    inside = (centres >= around[:, :2]) & (centres <= around[:, 2:])  # (N, M, 2)
     return np.any(np.all(inside, axis=2), axis=1)
 
 

@@ -65,12 +65,12 @@ class HandNetworks:
 
     def __call__(self, pixels: U8) -> list[tuple[Array, float]]:
         """The landmarks (21, 2) of each hand of a picture (h, w, 3), and its score, 0 to 1."""
-        found = []
+        hands = []
         for palm in self._palms(pixels):
             landmarks, score = self._landmarks(pixels, palm_square(palm))
             if score >= MIN_HAND:
-                found.append((landmarks, score))
-        return found
+                hands.append((landmarks, score))
+        return hands
 
     def _landmarks(self, pixels: U8, square: Square) -> tuple[Array, float]:
         """Landmarks (21, 2) of the hand in a square, in pixels of the picture, and the score."""
@@ -98,8 +98,8 @@ class Hands(PoseSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        self._of_people = Parts(parts=("hands",), **given)
+        arguments = {field.name: getattr(self, field.name) for field in fields(self)}
+        self._of_people = Parts(parts=("hands",), **arguments)
         threshold = MIN_PALM if self.threshold is None else self.threshold
         self._networks = HandNetworks(threshold=threshold, folder=self.models)
         self.look_ahead = max(self.look_ahead, self._of_people.look_ahead)
@@ -107,9 +107,9 @@ class Hands(PoseSource):
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for_people, for_palms = tee(mark_cuts(frames))
-        found = self._detect_and_track(for_palms)
+        detections = self._detect_and_track(for_palms)
         for people, (frame, hands) in zip(
-            self._of_people.of_marked_frames(for_people), found, strict=True
+            self._of_people.of_marked_frames(for_people), detections, strict=True
         ):
             assert people.mask is not None
             size = frame.width, frame.height

@@ -182,14 +182,14 @@ def select_weights(
 ) -> dict[str, Tensor]:
     """The weights that the network has, without training heads; UsageError if they do not fit."""
     own = net.state_dict()
-    given = {k: v.float() for k, v in weights.items() if not k.startswith(("head.", "fc."))}
+    loaded = {k: v.float() for k, v in weights.items() if not k.startswith(("head.", "fc."))}
     if "mask_token" in own:  # only training reads it
-        given["mask_token"] = torch.zeros(own["mask_token"].shape)
-    wrong = [k for k in own if k not in given]
-    wrong += [k for k, v in given.items() if k not in own or own[k].shape != v.shape]
+        loaded["mask_token"] = torch.zeros(own["mask_token"].shape)
+    wrong = [k for k in own if k not in loaded]
+    wrong += [k for k, v in loaded.items() if k not in own or own[k].shape != v.shape]
     if wrong:
         raise UsageError(f"{file} does not hold the weights of {name} ({wrong[0]}): give its own.")
-    return given
+    return loaded
 
 
 def short_size(height: int, width: int, short: int) -> tuple[int, int]:

@@ -66,9 +66,9 @@ class LiteRtNetwork:
         with _quiet_libraries():
             self._interpreter: Any = Interpreter(model_path=str(file), num_threads=1)
             self._interpreter.allocate_tensors()
-        (given,) = self._interpreter.get_input_details()
-        self._input = given["index"]
-        self.side = int(given["shape"][1])  # pixels of its square input
+        (input_details,) = self._interpreter.get_input_details()
+        self._input = input_details["index"]
+        self.side = int(input_details["shape"][1])  # pixels of its square input
         self._outputs = self._interpreter.get_output_details()
 
     def __call__(self, pixels: NDArray[np.floating]) -> list[Array]:
@@ -79,8 +79,8 @@ class LiteRtNetwork:
         """
         self._interpreter.set_tensor(self._input, pixels[None].astype(np.float32))
         self._interpreter.invoke()
-        shapes = [tuple(int(n) for n in found["shape"]) for found in self._outputs]
+        shapes = [tuple(int(n) for n in output["shape"]) for output in self._outputs]
         return [
-            check_array(self.name, self._interpreter.get_tensor(found["index"]), shape)[0]
-            for found, shape in zip(self._outputs, shapes, strict=True)
+            check_array(self.name, self._interpreter.get_tensor(output["index"]), shape)[0]
+            for output, shape in zip(self._outputs, shapes, strict=True)
         ]

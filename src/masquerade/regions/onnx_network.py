@@ -33,9 +33,9 @@ class OnnxNetwork:
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )
-        (given,) = self._session.get_inputs()
-        self._input = given.name
+        (input_info,) = self._session.get_inputs()
+        self._input = input_info.name
 
-    def __call__(self, given: NDArray[np.float32], outputs: tuple[str, ...]) -> list[Any]:
+    def __call__(self, values: NDArray[np.float32], outputs: tuple[str, ...]) -> list[Any]:
         """The outputs of these names for one input."""
-        return list(self._session.run(list(outputs), {self._input: given}))
+        return list(self._session.run(list(outputs), {self._input: values}))

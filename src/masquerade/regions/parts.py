@@ -113,14 +113,17 @@ class Parts(PoseSource):
             pose = people.poses.get(track)
             if pose is None:
                 # A second track of somebody whose pose is known is no reason to hide all.
-                if not any(share_inside(silhouette, other) >= COVERED for other in posed):
+                if not any(
+                    share_inside(silhouette, pose_silhouette) >= COVERED
+                    for pose_silhouette in posed
+                ):
                     np.maximum(out, silhouette, out=out)
                 continue
             metre = METRE * pose.square.half * people.scale
             reach = max(1, round(GROWN * metre))
             near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-            found = self._draw(people.pixels, pose, (height, width), people.scale)
-            np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
+            drawn = self._draw(people.pixels, pose, (height, width), people.scale)
+            np.maximum(out, np.minimum(drawn, np.asarray(near, np.uint8)), out=out)
         np.maximum(out, people.draw_boxes(people.unposed), out=out)
         mask = resize_mask(out, people.frame.width, people.frame.height)
         region = frame_region(people, mask)
@@ -130,8 +133,8 @@ class Parts(PoseSource):
         """(h, w), 255 on the parts of one person."""
         out = np.zeros(shape, np.uint8)
         points = None
-        if self._mesh is not None and (found := self._mesh(pixels, pose)) is not None:
-            points = found * scale  # (468, 2)
+        if self._mesh is not None and (mesh := self._mesh(pixels, pose)) is not None:
+            points = mesh * scale  # (468, 2)
         for part in self.parts:
             np.maximum(out, draw_part(part, pose, points, shape, scale), out=out)
         return out

@@ -88,18 +88,18 @@ class RotatedFaces:
         if self._waited < min(self._longest, WAIT if known else WAIT_UNKNOWN):
             return boxes, None
         self._waited = 0
-        found = self._find(frame, upright)
-        new = found - self._angles.keys()
+        angles = self._find(frame, upright)
+        new = angles - self._angles.keys()
         more = [detect_rotated(self._detector, frame, angle) for angle in new]
         left = {angle: left - 1 for angle, left in self._angles.items() if left > 1}
-        self._angles = left | dict.fromkeys(sorted(found), STAYS)
+        self._angles = left | dict.fromkeys(sorted(angles), STAYS)
         return _joined([boxes, *more]), None
 
     def _find(self, frame: Frame, upright: list[Box]) -> set[int]:
         """The angles that show faces better than the upright frame and other angles do."""
-        found = {angle: detect_rotated(self._search, frame, angle) for angle in ANGLES}
-        best = _joined([upright, *found.values()])
-        evidence = {a: sum(b.score**2 for b in boxes if b in best) for a, boxes in found.items()}
+        by_angle = {angle: detect_rotated(self._search, frame, angle) for angle in ANGLES}
+        best = _joined([upright, *by_angle.values()])
+        evidence = {a: sum(b.score**2 for b in boxes if b in best) for a, boxes in by_angle.items()}
         return {angle for angle in ANGLES if evidence[angle] >= EVIDENCE}
 
 
@@ -111,6 +111,6 @@ def detect_rotated(detector: Detect, frame: Frame, angle: int) -> list[Box]:
 
 def _joined(lists: Sequence[Sequence[Box]]) -> list[Box]:
     """The boxes of several runs on a frame, without those that lie on a better one."""
-    boxes = [box for one in lists for box in one]
-    kept = nms(corners(boxes), np.array([box.score for box in boxes]), NMS_IOU)
-    return [boxes[k] for k in kept]
+    boxes = [box for run in lists for box in run]
+    keep = nms(corners(boxes), np.array([box.score for box in boxes]), NMS_IOU)
+    return [boxes[k] for k in keep]

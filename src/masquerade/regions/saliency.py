@@ -64,7 +64,9 @@ class KeyCalibration:
 
     def __post_init__(self) -> None:
         # arithmetic with others may overflow, and what looks like the key be seen
-        if not all(type(each) in (int, float) and 0 <= each <= 1 for each in vars(self).values()):
+        if not all(
+            type(level) in (int, float) and 0 <= level <= 1 for level in vars(self).values()
+        ):
             raise ValueError("its levels are not numbers from 0 to 1")
 
 
@@ -94,12 +96,12 @@ def saliency(
     """
     out = _cosines(keys, templates)
     if calibrations is not None:
-        ground = np.array([one.ground for one in calibrations], np.float32)
-        core = np.array([one.core for one in calibrations], np.float32)
+        ground = np.array([calibration.ground for calibration in calibrations], np.float32)
+        core = np.array([calibration.core for calibration in calibrations], np.float32)
         way = (out - ground) / (core - ground).clip(MIN_RANGE)
         out = ((way - START) / (FULL - START)).clip(0, 1)
-    found = np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
-    return check_array("a comparison with templates", found, keys.shape[:-1])
+    scores = np.asarray(out.mean(axis=-1) if combine == "mean" else out.max(axis=-1), np.float32)
+    return check_array("a comparison with templates", scores, keys.shape[:-1])
 
 
 def strength(

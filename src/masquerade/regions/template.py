@@ -78,7 +78,10 @@ class Template:
 
     def _levels(self) -> NDArray[np.float64]:
         """The calibration of each key as an array (n, 2): its core and its ground."""
-        return np.array([(one.core, one.ground) for one in self.calibrations], np.float64)
+        return np.array(
+            [(calibration.core, calibration.ground) for calibration in self.calibrations],
+            np.float64,
+        )
 
     def merge(self, other: Template) -> Template:
         """This template with the picks of another of the same extractor added, if they are new."""

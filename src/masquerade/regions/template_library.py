@@ -157,12 +157,12 @@ class Library:
         try:
             keys, metadata = _read(file)
             cards = json.loads(metadata["masquerade templates"])
-            found = [_template(card, keys[card["name"]]) for card in cards]
+            templates = [_template(card, keys[card["name"]]) for card in cards]
         except DAMAGE as error:
             raise UsageError(f"{file.name} is no file of templates ({error}).") from None
         with self._locked():
             merged: dict[str, Template] = {}
-            for template in found:
+            for template in templates:
                 merged[template.name] = self._merged(template, merged.get(template.name))
             self._write(*merged.values())  # all of them or none
         return list(merged)
@@ -231,7 +231,7 @@ def _is_place(pick: Pick) -> bool:
     numbers = (pick.x, pick.y, 0 if pick.frame is None else pick.frame)
     return (
         type(pick.image) is str
-        and all(type(each) in (int, float) and 0 <= each < FARTHEST for each in numbers)
+        and all(type(number) in (int, float) and 0 <= number < FARTHEST for number in numbers)
         and type(numbers[2]) is int
     )
 

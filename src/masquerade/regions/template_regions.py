@@ -159,13 +159,15 @@ class Templates:
             raise UsageError(
                 f"there is no frame {self._last_point} to point at: the video has {len(first)}."
             )
-        found = []
+        templates = []
         for number in sorted({frame for frame, _, _ in self.at}):
             pixels = _pixels(first[number][0])
             points = [(x, y) for frame, x, y in self.at if frame == number]
             image = f"frame {number}"
-            found.append(make_template("at", pixels, points, self._keys, image=image, frame=number))
-        return found
+            templates.append(
+                make_template("at", pixels, points, self._keys, image=image, frame=number)
+            )
+        return templates
 
     def _is_keyframe(self, now: _Strengths, until_next: float) -> bool:
         """Whether a frame becomes a keyframe, by the strengths that were propagated to it.
@@ -209,10 +211,10 @@ class _Strengths:
 
     def dilated(self) -> F32:
         """(h, w), 0 to 1, in the present frame."""
-        found = remap(self.values, self.source, wrap=False)
+        moved = remap(self.values, self.source, wrap=False)
         across = 2 * ceil(FLOW_ERROR * min(self.motion, 3 * MAX_MOTION)) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
-        return np.asarray(cv2.dilate(found, disc), np.float32)
+        return np.asarray(cv2.dilate(moved, disc), np.float32)
 
     def warp(self, now: U8) -> _Strengths:
         """Propagate to an adjacent frame, (h, w)."""
@@ -246,8 +248,8 @@ def _back_from(later: _Strengths, between: list[_Between]) -> Iterator[Region]:
     for _, earlier in reversed(between):
         later = later.warp(earlier.grey)
         strengths.append(np.maximum(earlier.dilated(), later.dilated()))
-    for (frame, _), one in zip(between, reversed(strengths), strict=True):
-        yield _region(frame, one, cut=False, keyframe=False)
+    for (frame, _), values in zip(between, reversed(strengths), strict=True):
+        yield _region(frame, values, cut=False, keyframe=False)
 
 
 def _region(frame: Frame, strengths: F32, *, cut: bool, keyframe: bool) -> Region:

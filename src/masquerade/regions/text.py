@@ -65,10 +65,10 @@ class TextDetector:
         h, w = (max(STEP, round(side / STEP) * STEP) for side in (height, width))
         small = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_LINEAR)
         # Blue comes first; black is -1 and white 1.
-        given = cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5,) * 3, swapRB=True)
-        self._network.setInput(given)
-        found = check_array("the text detector", self._network.forward(), (1, 1, h, w))
-        rows, scores = lines(np.asarray(found[0, 0], np.float32), threshold=self.threshold)
+        blob = cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5,) * 3, swapRB=True)
+        self._network.setInput(blob)
+        probability = check_array("the text detector", self._network.forward(), (1, 1, h, w))
+        rows, scores = lines(np.asarray(probability[0, 0], np.float32), threshold=self.threshold)
         return rows * ([width / w, height / h] * 2), scores
 
 
@@ -133,9 +133,9 @@ class Text(TrackedSource):
 
 def is_of_face(box: Box, face: Box) -> bool:
     """Whether a box is of a face or an eye; what else lies on a face is text, as of a caption."""
-    found, other = corners([box]), corners([face])
-    shared = float(intersection(found, other)[0, 0])
-    size, face_size = float(area(found)[0]), float(area(other)[0])
+    text_corners, face_corners = corners([box]), corners([face])
+    shared = float(intersection(text_corners, face_corners)[0, 0])
+    size, face_size = float(area(text_corners)[0]), float(area(face_corners)[0])
     short, long = sorted((box.x1 - box.x0, box.y1 - box.y0))
     is_eye = long < WORD * short and shared >= ON_FACE * size and size <= EYE * face_size
     return is_eye or (0 < shared >= ON_FACE * face_size and size <= LARGER * face_size)
