@@ -127,15 +127,15 @@ class DetectInChangedAreas:
         last.runs += 1
         if not areas:
             return list(last.boxes)
-        copy, found = frame.rgb(size), list[Box]()
+        copy, detected = frame.rgb(size), list[Box]()
         for area in areas:
             part = CroppedFrame(frame, copy, area)
             last.boxes = [box for box in last.boxes if not area.touches(_around(box, frame, size))]
-            found += [part.in_frame(box) for box in self._detect(part)]
+            detected += [part.in_frame(box) for box in self._detect(part)]
             seen = _scaled(area, size, now.shape[::-1])
             inside = slice(seen.y0, seen.y1), slice(seen.x0, seen.x1)
             last.copy[inside] = now[inside]
-        last.boxes += found  # no detection of one area is left out for the next one
+        last.boxes += detected  # no detection of one area is left out for the next one
         return list(last.boxes)
 
     def _detect_in_all(self, frame: Frame, angle: int, now: NDArray[np.uint8]) -> list[Box]:
@@ -158,13 +158,13 @@ def changed_areas(
     if not cells.any():
         return []
     margin = round(MARGIN * max(size))
-    _, _, found, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
     areas = [
         _grown(_scaled(Area(x, y, x + w, y + h), cells.shape[::-1], size), margin, size)
-        for x, y, w, h, _ in found[1:].tolist()
+        for x, y, w, h, _ in stats[1:].tolist()
     ]
-    kept = [_around(box, frame, size) for box in boxes]
-    areas = _apart(areas, kept, size)
+    unchanged = [_around(box, frame, size) for box in boxes]
+    areas = _apart(areas, unchanged, size)
     if len(areas) > MOST_AREAS or sum(area.pixels for area in areas) > LARGEST * size[0] * size[1]:
         return None
     return areas
@@ -178,14 +178,14 @@ def _apart(areas: list[Area], boxes: list[Area], size: tuple[int, int]) -> list[
     waiting, done = list(areas), list[Area]()
     while waiting:
         area = waiting.pop()
-        for other in [*done, *boxes]:
-            if area.touches(other) and area.joined(other) != area:
-                area = area.joined(other)
+        for neighbour in [*done, *boxes]:
+            if area.touches(neighbour) and area.joined(neighbour) != area:
+                area = area.joined(neighbour)
         area = _grown(area, 0, size)
-        if touched := [other for other in done if area.touches(other)]:
-            done = [other for other in done if other not in touched]
-            for other in touched:
-                area = area.joined(other)
+        if touched := [neighbour for neighbour in done if area.touches(neighbour)]:
+            done = [neighbour for neighbour in done if neighbour not in touched]
+            for neighbour in touched:
+                area = area.joined(neighbour)
             waiting.append(area)
         elif any(area.touches(box) and area.joined(box) != area for box in boxes):
             waiting.append(area)

@@ -57,5 +57,5 @@ class WithDrawn:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for number, region in enumerate(self.source(frames)):
-            here = tuple(box for one in self.drawn if (box := one.box(number)) is not None)
+            here = tuple(box for drawing in self.drawn if (box := drawing.box(number)) is not None)
             yield replace(region, boxes=(*region.boxes, *here)) if here else region

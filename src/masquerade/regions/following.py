@@ -54,16 +54,18 @@ def follow(pictures: Iterable[Picture], box: Edges) -> Followed:
     """
     boxes: list[Edges] = []
     shift = (0.0, 0.0)  # by which its middle moved last
-    pairs = pairwise((cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), thumbnail(one)) for one in pictures)
+    pairs = pairwise(
+        (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), thumbnail(picture)) for picture in pictures
+    )
     for (before, small), (after, next_small) in pairs:
         if is_cut(small, next_small):
             return Followed(boxes, "a scene ends")
         height, width = after.shape
-        found = _step(np.asarray(before, np.uint8), np.asarray(after, np.uint8), box)
-        lost = "it could not be told apart any more" if found is None else ""
-        if found is not None:
-            shift = _middle(found)[0] - _middle(box)[0], _middle(found)[1] - _middle(box)[1]
-            box = found
+        moved = _step(np.asarray(before, np.uint8), np.asarray(after, np.uint8), box)
+        lost = "it could not be told apart any more" if moved is None else ""
+        if moved is not None:
+            shift = _middle(moved)[0] - _middle(box)[0], _middle(moved)[1] - _middle(box)[1]
+            box = moved
             if _inside(box, width, height) < LEAST_INSIDE:
                 lost = "it left the picture"
         if lost:
@@ -99,8 +101,8 @@ def _step(before: Picture, after: Picture, box: Edges) -> Edges | None:
 
 def _unchanged(before: Picture, after: Picture, box: Edges) -> bool:
     """Whether the same is at the same place."""
-    one, other = _patch(before, box), _patch(after, box)
-    return bool(np.abs(one - other).max() < STILL)
+    patch_before, patch_after = _patch(before, box), _patch(after, box)
+    return bool(np.abs(patch_before - patch_after).max() < STILL)
 
 
 def _there_and_back(before: Picture, after: Picture, points: F32) -> tuple[F32, F32, Any]:
@@ -123,11 +125,13 @@ def _scale(old: F32, new: F32) -> float:
 
 def _likeness(before: Picture, box: Edges, after: Picture, moved: Edges) -> float:
     """The correlation of two boxes' pictures, -1 to 1; plain areas are alike."""
-    one, other = (_patch(picture, edges) for picture, edges in ((before, box), (after, moved)))
-    one, other = one - one.mean(), other - other.mean()
-    spread = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    patch_before, patch_after = (
+        _patch(picture, edges) for picture, edges in ((before, box), (after, moved))
+    )
+    patch_before, patch_after = patch_before - patch_before.mean(), patch_after - patch_after.mean()
+    spread = float(np.sqrt((patch_before * patch_before).sum() * (patch_after * patch_after).sum()))
     plain = SIDE * SIDE  # a level of standard deviation in both
-    return float((one * other).sum() / spread) if spread > plain else 1.0
+    return float((patch_before * patch_after).sum() / spread) if spread > plain else 1.0
 
 
 def _patch(picture: Picture, box: Edges) -> F32:

@@ -87,7 +87,11 @@ class FramePeople:
     def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
         """Those of some boxes in which no silhouette is."""
         silhouettes = list(self.silhouettes().values())
-        return [box for box in boxes if not any(self.holds(box, one) for one in silhouettes)]
+        return [
+            box
+            for box in boxes
+            if not any(self.holds(box, silhouette) for silhouette in silhouettes)
+        ]
 
     def edges(self, silhouette: U8) -> tuple[float, float, float, float] | None:
         """The box around a silhouette in pixels of the frame; None: it is empty."""
@@ -123,11 +127,11 @@ class FramePeople:
         out = np.zeros((height, width), np.uint8)
         if not boxes:  # as in most frames
             return out
-        others = self.mask() > 0
+        posed = self.mask() > 0
         for box in boxes:
             rows, columns = self._slices(box)
             outline = None if self.outlines is None else self.outlines[rows, columns]
-            if outline is not None and _fills(outline, ~others[rows, columns]):
+            if outline is not None and _fills(outline, ~posed[rows, columns]):
                 np.maximum(out[rows, columns], outline, out=out[rows, columns])
             else:
                 out[rows, columns] = 255

@@ -50,7 +50,7 @@ class MovingPeople:
             for foreground, (_, region) in zip(self._subtraction(ahead), behind, strict=True)
         )
         for foreground, region in track_regions(
-            foregrounds, lambda found: (found.boxes, found.mask), self._tracking
+            foregrounds, lambda motion: (motion.boxes, motion.mask), self._tracking
         ):
             yield _whole_frame(foreground, region.cut) if foreground.background_unknown else region
 
@@ -100,8 +100,8 @@ def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
         return motion
     moving = corners(motion.boxes)
     inside = intersection(moving, corners(people)) > area(moving)[:, None] / 2
-    others = np.flatnonzero(~inside.any(axis=1))
-    return replace(motion, boxes=tuple(motion.boxes[i] for i in others))
+    apart = np.flatnonzero(~inside.any(axis=1))
+    return replace(motion, boxes=tuple(motion.boxes[i] for i in apart))
 
 
 def _join(a: Region, b: Region) -> Region:

@@ -212,8 +212,8 @@ class _OnlinePeople:
 
     def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
-        found = map(frame_region, self._tracker(for_people))
-        for people, faces in zip(found, self._faces.of_marked_frames(for_faces), strict=True):
+        regions = map(frame_region, self._tracker(for_people))
+        for people, faces in zip(regions, self._faces.of_marked_frames(for_faces), strict=True):
             yield replace(people, boxes=people.boxes + faces.boxes)
 
 
@@ -236,9 +236,9 @@ class _PosePeople:
 
     def _regions(self, frames: Iterable[MarkedFrame], pool: ThreadPoolExecutor) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
-        found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
+        followed, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
         moving = self._motion((p.frame, region) for p, region in moved)
-        both = zip(found, moving, self._faces.of_marked_frames(for_faces, pool), strict=True)
+        both = zip(followed, moving, self._faces.of_marked_frames(for_faces, pool), strict=True)
         for (seen, people), foreground, faces in both:
             if self._chosen:
                 moves = None if foreground.background_unknown else foreground.mask
@@ -263,7 +263,7 @@ class _PosePeople:
             boxes=region.boxes
             + tuple(face for face in faces if chosen.hides_face(face, hidden, visible)),
             mask=chosen.mask(hidden, visible, moving),
-            people=tuple(one for one in people.people if hides(one.track)),
+            people=tuple(person for person in people.people if hides(person.track)),
         )
 
 
@@ -312,5 +312,5 @@ class _TorchvisionPeople:
 
     def __call__(self, frames: Iterable[MarkedFrame]) -> Iterator[Region]:
         keyframes = select_keyframes(frames, self._every)
-        found = track_regions(keyframes, self._network.segment, self._tracking)
-        return (region for _, region in found)
+        regions = track_regions(keyframes, self._network.segment, self._tracking)
+        return (region for _, region in regions)

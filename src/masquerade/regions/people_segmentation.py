@@ -32,6 +32,6 @@ class PeopleSegmentation:
         """(height, width), 255 on the people of a picture (h, w, 3)."""
         side = self._network.side
         small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-        (found,) = self._network(small / np.float32(255))  # (side, side, 1), 0 to 1
-        soft = cv2.resize(found[..., 0].astype(np.float32), (width, height))
+        (probability,) = self._network(small / np.float32(255))  # (side, side, 1), 0 to 1
+        soft = cv2.resize(probability[..., 0].astype(np.float32), (width, height))
         return np.asarray((soft >= PERSON) * np.uint8(255), np.uint8)

@@ -55,9 +55,9 @@ class HogPeople:
         scores = 1 - np.exp(-np.array(margins, np.float64).reshape(-1).clip(0))
         check_array("the pedestrian detector", scores, (len(rows),))
         rows, scores = rows[scores >= self.threshold], scores[scores >= self.threshold]
-        kept = nms(rows, scores, NMS_IOU)
+        keep = nms(rows, scores, NMS_IOU)
         full = frame.width, frame.height
-        return scaled_boxes(rows[kept], scores[kept], size, full, "person")
+        return scaled_boxes(rows[keep], scores[keep], size, full, "person")
 
 
 class TorchvisionPeople:
@@ -93,25 +93,27 @@ class TorchvisionPeople:
         size, full = fit_size(frame, self.scale), (frame.width, frame.height)
         pixels = torch.from_numpy(np.ascontiguousarray(frame.rgb(size)))
         with torch.inference_mode():
-            found = self._network([pixels.permute(2, 0, 1).to(self.device) / 255])[0]
+            output = self._network([pixels.permute(2, 0, 1).to(self.device) / 255])[0]
         shapes = {"scores": (), "labels": (), "boxes": (4,), "masks": (1, None, None)}
-        for key, one in found.items():
-            shape = (len(found["scores"]), *shapes.get(key, ()))
-            check_array("torchvision's network", one.cpu().numpy(), shape)
-        kept = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
+        for key, tensor in output.items():
+            shape = (len(output["scores"]), *shapes.get(key, ()))
+            check_array("torchvision's network", tensor.cpu().numpy(), shape)
+        keep = (output["labels"] == PERSON) & (output["scores"] >= self.threshold)
         rows, scores = (
-            found[key][kept].cpu().numpy().astype(np.float64) for key in ("boxes", "scores")
+            output[key][keep].cpu().numpy().astype(np.float64) for key in ("boxes", "scores")
         )
         boxes = scaled_boxes(rows, scores, size, full, "person")
-        if "masks" not in found:
+        if "masks" not in output:
             return boxes, None
-        each = (found["masks"][kept] >= 0.5)[:, 0].cpu().numpy()  # (N, h, w)
+        silhouettes = (output["masks"][keep] >= 0.5)[:, 0].cpu().numpy()  # (N, h, w)
         areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
-        small = each.sum(axis=(1, 2)) < MIN_SILHOUETTE * areas  # others may lie in the box, too
+        # others may lie in the box, too
+        small = silhouettes.sum(axis=(1, 2)) < MIN_SILHOUETTE * areas
         boxes = [
-            replace(box, always_drawn=bool(one)) for box, one in zip(boxes, small, strict=True)
+            replace(box, always_drawn=bool(is_small))
+            for box, is_small in zip(boxes, small, strict=True)
         ]
-        inside = each.any(axis=0)  # (h, w)
+        inside = silhouettes.any(axis=0)  # (h, w)
         mask = cv2.resize(inside.astype(np.uint8) * 255, full, interpolation=cv2.INTER_NEAREST)
         return boxes, np.asarray(mask, np.uint8)
 

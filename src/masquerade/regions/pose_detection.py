@@ -103,9 +103,9 @@ class PoseDetector:
 
         Points 0 and 1 are the middle of the hips and the rim of the circle.
         """
-        kept: list[tuple[Square, float]] = []
-        for one in self._network(pixels):
-            square = Square.around(one.points[0], one.points[1])
-            if not any(square.same_person(other) for other, _ in kept):
-                kept.append((square, one.score))
-        return kept
+        people: list[tuple[Square, float]] = []
+        for detection in self._network(pixels):
+            square = Square.around(detection.points[0], detection.points[1])
+            if not any(square.same_person(known) for known, _ in people):
+                people.append((square, detection.score))
+        return people

@@ -102,8 +102,8 @@ class PoseLandmarks:
     def __call__(self, pixels: U8, square: Square) -> Pose:
         """The person in a square of a picture (h, w, 3)."""
         side = self._network.side
-        given = crop(pixels, square, side) / np.float32(255)
-        values, presence, mask, _, world = self._network(given)
+        patch = crop(pixels, square, side) / np.float32(255)
+        values, presence, mask, _, world = self._network(patch)
         rows = values.reshape(-1, 5).astype(np.float64)  # (39, 5)
         points = square.to_picture(rows[:, :2], side)
         depth = rows[:, 2:3] * 2 * square.half / side

@@ -147,8 +147,8 @@ class PoseTracker:
         earlier: Earlier = {}
         links = BoxPoseLinks(earlier)
         for_poses, for_boxes = tee(self._processed(frames, earlier))
-        found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
-        boxes = track_boxes(found, self.rules.of_boxes)
+        detections = ((item.found if item.detected else None, item.cut) for item in for_boxes)
+        boxes = track_boxes(detections, self.rules.of_boxes)
         late = delayed(for_poses, self.rules.delay)
         for people, followed in zip(late, boxes, strict=True):
             clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
@@ -265,7 +265,7 @@ class _PoseTracks:
         """Whether to skip the last frame: poses in the next one will tell those in it."""
         if len(waiting) < 2 or self._skipped or self._detection_is_due(waiting[-1]):
             return False
-        before, now = (time_of(one.frame) for one in list(waiting)[-2:])
+        before, now = (time_of(people.frame) for people in list(waiting)[-2:])
         if before is None or now is None or now - before > LONGEST_SKIP:
             return False
         return any(k.seen == self._now - 1 for k in self._tracks)
@@ -299,17 +299,17 @@ class _PoseTracks:
         Who moved little was half-way there; anybody else is looked for in it, too.
         """
         known, square = last.poses[track.number], track.square
-        found = self._find_pose(track, now, self._now)
-        if found is None:
+        current = self._find_pose(track, now, self._now)
+        if current is None:
             if self._find_pose(track, skipped, self._now - 1) is not None:
                 self._find_pose(track, now, self._now)
             return
-        if not moved_calmly(known, found):
+        if not moved_calmly(known, current):
             pose = self._tracker.landmarks(skipped.pixels, square)
             if continues(pose):
                 skipped.poses[track.number] = pose
                 return
-        skipped.poses[track.number] = middle_pose(known, found)
+        skipped.poses[track.number] = middle_pose(known, current)
 
     def _map(self, action: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """What an action gives for each item, side by side."""
@@ -403,7 +403,9 @@ class _PoseTracks:
         self._begin_all(waiting, new)
         boxed = self._unposed_boxes(now)
         posed = self._begin_all(waiting, boxed)
-        self._without += [(self._now, one) for one in boxed if one not in posed]
+        self._without += [
+            (self._now, boxed_square) for boxed_square in boxed if boxed_square not in posed
+        ]
         if turned:
             somebody_else = bool(now.without_silhouette(now.found))
             self._turn_at = self._now + (0 if somebody_else else RETRY_FRAMES)
@@ -411,11 +413,13 @@ class _PoseTracks:
 
     def _unposed_boxes(self, now: FramePeople) -> list[Square]:
         """The squares of boxes in which nobody is posed, but for those just tried."""
-        self._without = [one for one in self._without if self._now - one[0] < RETRY_FRAMES]
+        self._without = [entry for entry in self._without if self._now - entry[0] < RETRY_FRAMES]
         sure = [box for box in now.found if box.score >= POSED]
         squares = [_square(box, now) for box in now.without_silhouette(sure)]
         known = [square for _, square in self._without]
-        return [one for one in squares if not any(one.same_person(other) for other in known)]
+        return [
+            square for square in squares if not any(square.same_person(tried) for tried in known)
+        ]
 
     def _begin_all(self, waiting: deque[FramePeople], squares: list[Square]) -> list[Square]:
         """Begin tracks for the people seen in squares; returns the squares that show somebody."""
@@ -428,7 +432,7 @@ class _PoseTracks:
         again = self._landmarks(now, [pose.next_square for _, pose in seen])
         for pose, (_, before) in zip(again, seen, strict=True):
             best = pose if pose.score >= FOLLOW else before
-            same = any(same_pose(best, other) for other in now.poses.values())
+            same = any(same_pose(best, followed) for followed in now.poses.values())
             if not same and share_inside(now.draw(best), now.mask()) < COVERED:
                 self._begin(waiting, best)
         return [square for square, _ in seen]
@@ -438,13 +442,13 @@ class _PoseTracks:
         old = self._now - UNSUPPORTED * self._rules.every
         parts = {number: now.draw(pose) for number, pose in now.poses.items()}
         for track in [k for k in self._tracks if k.number in parts and k.supported <= old]:
-            for other in self._tracks:
-                if other.number in parts and other.supported > old:
-                    a, b = parts[track.number], parts[other.number]
+            for rival in self._tracks:
+                if rival.number in parts and rival.supported > old:
+                    a, b = parts[track.number], parts[rival.number]
                     if max(share_inside(a, b), share_inside(b, a)) >= COVERED:
-                        del parts[track.number], parts[other.number]
-                        self._merge(track, other, now)
-                        parts[other.number] = b
+                        del parts[track.number], parts[rival.number]
+                        self._merge(track, rival, now)
+                        parts[rival.number] = b
                         break
 
     def _begin(self, waiting: deque[FramePeople], pose: Pose) -> None:
@@ -479,8 +483,8 @@ class _PoseTracks:
             if after.cut or number in before.poses or lost_there in before.poses:
                 return
             if pose is not None:
-                found = self._tracker.landmarks(before.pixels, pose.next_square)
-                pose = found if continues(found) else None
+                continued = self._tracker.landmarks(before.pixels, pose.next_square)
+                pose = continued if continues(continued) else None
             if pose is not None and not any(same_pose(pose, p) for p in before.poses.values()):
                 before.poses[number] = pose
                 continue
@@ -492,13 +496,13 @@ class _PoseTracks:
             if silhouette is None or carried > most:
                 return
             moved = warp_silhouette(silhouette, after, before)
-            other = before.carried.get(number)
-            before.carried[number] = moved if other is None else np.maximum(moved, other)
+            earlier = before.carried.get(number)
+            before.carried[number] = moved if earlier is None else np.maximum(moved, earlier)
 
 
 def _fill_between(frames: list[FramePeople], number: int, lost_there: int) -> None:
     """Interpolate a person's landmarks in the frames between a lost track and the new one."""
-    poses = [one.poses.get(number, one.poses.get(lost_there)) for one in frames]
+    poses = [people.poses.get(number, people.poses.get(lost_there)) for people in frames]
     seen = [(i, pose) for i, pose in enumerate(poses) if pose is not None]
     for (first, a), (last, b) in pairwise(seen):
         own = number in frames[last].poses  # else it was followed there, by the other number

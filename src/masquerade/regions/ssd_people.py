@@ -73,18 +73,18 @@ class SsdPeople:
         rotated by 90, 180 and 270 degrees, too, if nobody in it is sure: who lies or falls, or was
         filmed sideways, is upright there.
         """
-        found = [self._detect(pixels, self.threshold)]
-        heights = found[0][0][:, 3] - found[0][0][:, 1]
+        runs = [self._detect(pixels, self.threshold)]
+        heights = runs[0][0][:, 3] - runs[0][0][:, 1]
         small = heights.min(initial=np.inf) < SMALL * pixels.shape[0]
         if in_tiles and (small or not len(heights)):
             for left, top, part in _tiles(pixels):
                 rows, scores = self._detect(part, max(self.threshold, IN_TILES))
-                found.append((rows + np.array([left, top] * 2), scores))
-        if turned and found[0][1].max(initial=0) < SURE:
-            found += [self._detect_rotated(pixels, angle) for angle in ANGLES]
-        boxes, scores = (np.concatenate(each) for each in zip(*found, strict=True))
-        kept = nms(boxes, scores, NMS_IOU)
-        return boxes[kept], scores[kept]
+                runs.append((rows + np.array([left, top] * 2), scores))
+        if turned and runs[0][1].max(initial=0) < SURE:
+            runs += [self._detect_rotated(pixels, angle) for angle in ANGLES]
+        boxes, scores = (np.concatenate(arrays) for arrays in zip(*runs, strict=True))
+        keep = nms(boxes, scores, NMS_IOU)
+        return boxes[keep], scores[keep]
 
     def _detect_rotated(self, pixels: U8, angle: int) -> tuple[Array, Array]:
         """Run the network on a picture rotated clockwise: the boxes are those of the picture."""
@@ -98,15 +98,15 @@ class SsdPeople:
         square, corner, scale = letterbox(pixels, side, lowest=-1, edge=-1)
         offsets, logits = self._network(square)  # (1917, 4), as y, x, height, width; (1917, 24)
         scores = sigmoid(logits[:, PERSON])
-        kept = scores >= threshold
-        anchors, moved = ssd_anchors()[kept], offsets[kept].astype(np.float64)[:, [1, 0, 3, 2]]
+        keep = scores >= threshold
+        anchors, moved = ssd_anchors()[keep], offsets[keep].astype(np.float64)[:, [1, 0, 3, 2]]
         centres = anchors[:, :2] + moved[:, :2] / SPREAD[0] * anchors[:, 2:]
         half = anchors[:, 2:] * np.exp(moved[:, 2:] / SPREAD[1]) / 2
         rows = np.concatenate([centres - half, centres + half], axis=1) * side
         rows = (rows - np.tile(corner, 2)) / scale
-        rows, scores = rows.clip(0, [width, height] * 2), scores[kept]
-        some = (rows[:, 2:] - rows[:, :2] >= 1).all(axis=1)  # of what lies beside the picture
-        return rows[some], scores[some]
+        rows, scores = rows.clip(0, [width, height] * 2), scores[keep]
+        visible = (rows[:, 2:] - rows[:, :2] >= 1).all(axis=1)  # of what lies beside the picture
+        return rows[visible], scores[visible]
 
 
 def _tiles(pixels: U8) -> Iterator[tuple[int, int, U8]]:

@@ -133,26 +133,26 @@ def track_boxes(
 
 def _boxes(tracks: list[_Track], t: int, rules: TrackingRules) -> list[Box]:
     """All boxes of frame t; tracks that cannot reach later frames are dropped."""
-    found = [track.box(t, rules) for track in tracks]
+    boxes = [track.box(t, rules) for track in tracks]
     for track in tracks:
         track.prune(t)
     reach = rules.longest_gap + rules.carry + rules.every - 1
     tracks[:] = [k for k in tracks if k.detections[-1][0] + reach >= t and k.end > t + 1]
-    return [box for box in found if box is not None]
+    return [box for box in boxes if box is not None]
 
 
 def _match(tracks: list[_Track], boxes: list[Box], now: int) -> dict[int, int]:
     """Box to track by lowest cost first (greedy: as good as optimal assignment on crowds)."""
     if not tracks or not boxes:
         return {}
-    found = corners(boxes)
+    edges = corners(boxes)
     age = np.array([now - k.detections[-1][0] for k in tracks])[:, None]  # (T, 1)
     last = corners([k.detections[-1][1] for k in tracks])
     predicted = np.stack([predict(k.detections, now) for k in tracks])
     # A velocity from few detections may mislead: a box may also be where it was.
-    distance = np.minimum(_centre_distance(last, found), _centre_distance(predicted, found))
-    ratio = _log_size(last)[:, None] - _log_size(found)[None, :]  # (T, N)
-    cost = distance + 0.5 * np.abs(ratio) - iou(predicted, found)
+    distance = np.minimum(_centre_distance(last, edges), _centre_distance(predicted, edges))
+    ratio = _log_size(last)[:, None] - _log_size(edges)[None, :]  # (T, N)
+    cost = distance + 0.5 * np.abs(ratio) - iou(predicted, edges)
     possible = (distance <= MAX_DISTANCE * (1 + DISTANCE_GROWTH * age)) & (
         np.abs(ratio) <= np.log(MAX_SIZE_RATIO)
     )
@@ -288,15 +288,15 @@ def detect_in_pool(
 
     Both are for `track_regions`. The frames come `late` frames late, when the pool may be done.
     """
-    found: deque[Future[Detections]] = deque()
+    futures: deque[Future[Detections]] = deque()
 
     def submitted() -> Iterator[tuple[Item, bool, bool]]:
         for frame, cut, keyframe in frames:
             if keyframe:
-                found.append(pool.submit(detect, frame))
+                futures.append(pool.submit(detect, frame))
             yield frame, cut, keyframe
 
-    return delayed(submitted(), late), lambda _: found.popleft().result()
+    return delayed(submitted(), late), lambda _: futures.popleft().result()
 
 
 def delayed(items: Iterable[Anything], late: int) -> Iterator[Anything]:
@@ -349,7 +349,7 @@ def track_regions(
         inside = tuple(box for box in clipped if box is not None)
         if mask is not None:  # others' silhouettes do not show whom the detector missed
             inside = tuple(
-                replace(one, always_drawn=one.always_drawn or one.source != "detected")
-                for one in inside
+                replace(box, always_drawn=box.always_drawn or box.source != "detected")
+                for box in inside
             )
         yield frame, Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)

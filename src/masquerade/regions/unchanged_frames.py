@@ -47,13 +47,13 @@ class SkipUnchangedFrames(Generic[Found]):
         """Return the detections of the next keyframe: new ones, or the last ones if it is alike."""
         angle, now = getattr(frame, "angle", 0), averaged_copy(frame, self._scale)
         if angle in self._last:
-            before, found, left_out = self._last[angle]
+            before, boxes, left_out = self._last[angle]
             if left_out < self._most and _alike(before, now):
-                self._last[angle] = before, found, left_out + 1
-                return found
-        found = self._detect(frame)
-        self._last[angle] = now, found, 0
-        return found
+                self._last[angle] = before, boxes, left_out + 1
+                return boxes
+        boxes = self._detect(frame)
+        self._last[angle] = now, boxes, 0
+        return boxes
 
 
 def most_left_out(every: int) -> int:

@@ -46,8 +46,8 @@ class Union:
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         copies = tee(frames, len(self.sources))
         pairs = zip(self.sources, copies, strict=True)
-        found = [_as_one_of_several(source(copy), i) for i, (source, copy) in enumerate(pairs)]
-        for regions in zip(*found, strict=True):
+        by_source = [_as_one_of_several(source(copy), i) for i, (source, copy) in enumerate(pairs)]
+        for regions in zip(*by_source, strict=True):
             yield Region(
                 boxes=tuple(box for region in regions for box in region.boxes),
                 mask=_maximum(region.mask for region in regions),
@@ -67,8 +67,8 @@ def _as_one_of_several(regions: Iterator[Region], source: int) -> Iterator[Regio
             person._replace(track=person.track + source * TRACK_OFFSET) for person in region.people
         )
         boxes, visible = (
-            tuple(_with_offset(box, source) for box in some)
-            for some in (region.boxes, region.visible)
+            tuple(_with_offset(box, source) for box in group)
+            for group in (region.boxes, region.visible)
         )
         boxes = tuple(
             replace(box, always_drawn=True) if _is_without_silhouette(box, region.mask) else box
@@ -87,5 +87,5 @@ def _is_without_silhouette(box: Box, mask: Mask | None) -> bool:
 
 
 def _maximum(masks: Iterable[Mask | None]) -> Mask | None:
-    given = [mask for mask in masks if mask is not None]
-    return reduce(np.maximum, given) if given else None
+    present = [mask for mask in masks if mask is not None]
+    return reduce(np.maximum, present) if present else None
