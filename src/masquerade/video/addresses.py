@@ -47,8 +47,8 @@ class Address(NamedTuple):
         if self.kind != "network":
             standard = "standard output" if self.output else "standard input"
             return standard if self.text == "-" else escape(self.text)
-        told = self.text.partition("://")[2]
-        place = re.split("[/?#]", told, maxsplit=1)[0]
+        rest = self.text.partition("://")[2]
+        place = re.split("[/?#]", rest, maxsplit=1)[0]
         try:
             parts = urlsplit(f"//{place}")
             host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
@@ -56,7 +56,7 @@ class Address(NamedTuple):
             host = ""
         # A password may hold anything, also what ends a host's name: where an @ follows that, it is
         # not known which part is the host, and nothing is told.
-        if "@" in told[len(place) :] or not re.fullmatch(r"[\w.:%-]+", host):
+        if "@" in rest[len(place) :] or not re.fullmatch(r"[\w.:%-]+", host):
             return f"{self.scheme}://"
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
@@ -80,7 +80,7 @@ def _kind(text: str) -> tuple[Kind, str]:
     if scheme is not None:
         name = scheme[1].lower()
         if name not in PROTOCOLS:
-            known = ", ".join(f"{one}://" for one in PROTOCOLS)
+            known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
             raise UsageError(f"there is no live video at {name}://; what is known is {known}.")
         return "network", name
     if re.fullmatch("/dev/video[0-9]+", text):

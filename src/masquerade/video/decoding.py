@@ -76,16 +76,18 @@ class StreamPacket:
         """Its duration in seconds; 0 where it is not known."""
         if self.packet is not None:
             return (self.packet.duration or 0) * (self.packet.time_base or Fraction(0))
-        return sum((Fraction(one.samples, one.sample_rate) for one in self.sound), Fraction(0))
+        return sum(
+            (Fraction(frame.samples, frame.sample_rate) for frame in self.sound), Fraction(0)
+        )
 
     def move(self, seconds: Fraction) -> None:
         """Shift its timestamps by some seconds."""
         items: Any = (self.packet,) if self.packet is not None else self.sound
-        for one in items:
-            ticks = round(seconds / one.time_base) if one.time_base else 0
-            one.pts = None if one.pts is None else one.pts + ticks
-            if self.packet is not None and one.dts is not None:
-                one.dts += ticks
+        for item in items:
+            ticks = round(seconds / item.time_base) if item.time_base else 0
+            item.pts = None if item.pts is None else item.pts + ticks
+            if self.packet is not None and item.dts is not None:
+                item.dts += ticks
 
 
 class Decoder:
@@ -145,7 +147,9 @@ class Decoder:
     @property
     def losses(self) -> Losses:
         """What was wrong so far."""
-        repaired = self._timestamps.repaired + sum(one.repaired for one in self._clocks.values())
+        repaired = self._timestamps.repaired + sum(
+            clock.repaired for clock in self._clocks.values()
+        )
         return Losses(self._damaged, self._lost, repaired, self._end_unknown, self._on_gpu)
 
     @property
@@ -350,7 +354,7 @@ class Decoder:
             if LONGEST_PRIMING < second - self._mute.get(index, second) < inf:
                 self._damage(MUTE)
             self._mute[index] = -inf
-        return tuple(one for one in frames if not self._is_edited_out(one))
+        return tuple(frame for frame in frames if not self._is_edited_out(frame))
 
     def _is_edited_out(self, sound: AudioFrame) -> bool:
         """Whether decoded sound lies wholly before the start that the file's edit list sets."""

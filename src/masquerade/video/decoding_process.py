@@ -270,14 +270,14 @@ def count_frames(path: Path) -> int:
 def list_frame_tags(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
     """List the tags of all frames as `list_frame_tags_in_process`, but in the decoding process."""
     with DecoderSession(path, limits) as session:
-        names, other = session.open("frame tags", rate=None)["frame tags"]
-        return names, other
+        names, other_messages = session.open("frame tags", rate=None)["frame tags"]
+        return names, other_messages
 
 
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
     """List the packets of a video as `list_packets_in_process`, but in the decoding process."""
     with DecoderSession(path, limits) as session:
-        return [PacketFacts(*one) for one in session.open("packets", rate=None)["packets"]]
+        return [PacketFacts(*facts) for facts in session.open("packets", rate=None)["packets"]]
 
 
 def list_used_bytes(path: Path) -> list[tuple[int, int]]:

@@ -39,8 +39,8 @@ def has_other_text(name: str, value: str) -> bool:
         return _HANDLER.fullmatch(value) is None
     if name.lower() not in _ENCODER_TAGS:
         return False
-    found = _ENCODER.fullmatch(value)
-    return found is None or found["codec"] not in (None, *av.codecs_available)
+    match = _ENCODER.fullmatch(value)
+    return match is None or match["codec"] not in (None, *av.codecs_available)
 
 
 def has_other_message(frame: VideoFrame) -> bool:

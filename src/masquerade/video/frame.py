@@ -70,8 +70,8 @@ class YuvToRgb:
         like = (picture.width, picture.height) == info.coded_size and name in PLANES
         odd = picture.width % 2 or picture.height % 2
         # what is tagged so is full range whatever the first picture was: some videos change
-        other = name == "yuvj420p" and not info.color.full_range
-        if not like or odd or other or info.has_alpha or picture.interlaced_frame:
+        other_range = name == "yuvj420p" and not info.color.full_range
+        if not like or odd or other_range or info.has_alpha or picture.interlaced_frame:
             return None
         y, cb, cr = (
             upright(plane_rows(plane)[:, : plane.width], info.rotation, info.mirrored)
@@ -119,7 +119,7 @@ def over_black(pixels: Pixels) -> Pixels:
     """Blend RGBA (H, W, 4) over black: (H, W, 3) of the same type."""
     if pixels.dtype == np.uint8:
         *channels, alpha = cv2.split(pixels)
-        shares = [cv2.multiply(one, alpha, scale=1 / 255) for one in channels]  # rounded
+        shares = [cv2.multiply(channel, alpha, scale=1 / 255) for channel in channels]  # rounded
         return np.asarray(cv2.merge(shares), np.uint8)
     top = np.iinfo(pixels.dtype).max
     wide: NDArray[np.uint64] = pixels[..., :3].astype(np.uint64) * pixels[..., 3:]

@@ -224,10 +224,10 @@ class LiveDecoder:
         """Yield the pictures in a packet to show; none where it is damaged, as networks make it."""
         assert self._container is not None
         try:
-            found: list[VideoFrame] = packet.decode()
+            pictures: list[VideoFrame] = packet.decode()
         except (av.FFmpegError, ValueError):
             return
-        for picture in found:
+        for picture in pictures:
             check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
             cut = is_before_start(picture.pts, self._container.format.name)
             if not (cut or picture.is_corrupt):
@@ -237,8 +237,8 @@ class LiveDecoder:
         with self._changed:
             now = arrival_tick() - round(self._backlog.seconds * TICKS)
             self._tick = max(self._tick + 1, now)
-            told: Any = picture.opaque
-            arrived = now if told is None else told
+            opaque: Any = picture.opaque
+            arrived = now if opaque is None else opaque
             self._newest = Received(picture, self._tick, 1, self._count, arrived)
             self._count += 1
             self._changed.notify()

@@ -211,24 +211,24 @@ class LiveSource:
         assert session is not None and to_rgb is not None
         maker, slot = SharedPictureReader(), 0
         shared: mmap.mmap | None = None
-        said = False
+        reported = False
         while True:
             message, _ = session.receive()
             if "closed" in message:
                 return
             if "left out" in message:
-                if not said:
+                if not reported:
                     self._say(
                         f"{self.address.name} sends more than this machine decodes; it goes on "
                         "with the next key frame."
                     )
-                said = True
+                reported = True
                 continue
             if "room" in message:
                 slot = message["room"]
                 shared = share_memory(session, slot, most=1)
                 continue
-            said = False
+            reported = False
             of = Properties(*message["picture"])
             check_size(of.width, of.height, self.address.name, most=MAX_VIDEO_PIXELS)
             assert shared is not None and byte_count(*of[:3]) <= slot

@@ -61,9 +61,9 @@ def _in_segments(data: mmap) -> Iterator[tuple[int, int, int]]:
     for element, start, after in _follow(data):
         yield element, start, after
         inner = matroska_elements(data, start, after) if element == _SEGMENT else ()
-        for one, begins, ends in inner:
-            yield one, begins, ends
-            if one == _INFO:
+        for child, begins, ends in inner:
+            yield child, begins, ends
+            if child == _INFO:
                 yield from matroska_elements(data, begins, ends)
 
 

@@ -137,12 +137,16 @@ def sound_to_plain(frames: Iterable[AudioFrame]) -> tuple[list[Message], list[An
 def sound_from_plain(plain: Iterable[Message], data: memoryview) -> tuple[AudioFrame, ...]:
     """The inverse of `sound_to_plain`."""
     frames, start = [], 0
-    for each in plain:
-        frame = AudioFrame(each["format"], each["layout"], each["samples"])
+    for description in plain:
+        frame = AudioFrame(description["format"], description["layout"], description["samples"])
         for plane, size in _sound_planes(frame):
             plane.update(data[start : start + size])
             start += size
-        frame.sample_rate, frame.pts, frame.time_base = each["rate"], each["pts"], each["time_base"]
+        frame.sample_rate, frame.pts, frame.time_base = (
+            description["rate"],
+            description["pts"],
+            description["time_base"],
+        )
         frames.append(frame)
     return tuple(frames)
 
@@ -150,6 +154,6 @@ def sound_from_plain(plain: Iterable[Message], data: memoryview) -> tuple[AudioF
 def _sound_planes(frame: AudioFrame) -> list[tuple[Any, int]]:
     """Each plane and the bytes of its samples. Of eight channels PyAV lists nine planes."""
     channels = frame.layout.nb_channels
-    planes, each = (channels, 1) if frame.format.is_planar else (1, channels)
-    size = frame.samples * frame.format.bytes * each
+    planes, per_plane = (channels, 1) if frame.format.is_planar else (1, channels)
+    size = frame.samples * frame.format.bytes * per_plane
     return [(plane, size) for plane in frame.planes[:planes]]

@@ -89,7 +89,7 @@ class MetadataSelection:
             return self
         with open_container(path) as output:
             held: dict[int | None, Mapping[str, str]] = {None: output.metadata}
-            held |= dict(zip(order, (one.metadata for one in output.streams), strict=False))
+            held |= dict(zip(order, (stream.metadata for stream in output.streams), strict=False))
             if output.chapters():
                 held[CHAPTERS] = {}
         names = {(index, name.lower()) for index, tags in held.items() for name in tags}
@@ -114,27 +114,31 @@ class MetadataSelection:
 
     def until(self, second: float) -> Self:
         """The selection for a preview that ends then: later chapters go, and the last is cut."""
-        begun = [one for one in self.chapters if one["start"] * one["time_base"] < second]
-        ends = [min(one["end"], floor(Fraction(second) / one["time_base"])) for one in begun]
-        chapters = tuple({**one, "end": end} for one, end in zip(begun, ends, strict=True))
+        begun = [
+            chapter for chapter in self.chapters if chapter["start"] * chapter["time_base"] < second
+        ]
+        ends = [
+            min(chapter["end"], floor(Fraction(second) / chapter["time_base"])) for chapter in begun
+        ]
+        chapters = tuple({**chapter, "end": end} for chapter, end in zip(begun, ends, strict=True))
         if len(chapters) == len(self.chapters):
             return replace(self, chapters=chapters)
         counted = next(name for name, index in self.own_names.items() if index == CHAPTERS)
-        kept = (f"{len(chapters)} of {counted}",) if chapters else ()
+        kept_names = (f"{len(chapters)} of {counted}",) if chapters else ()
         gone = f"{len(self.chapters) - len(chapters)} of {counted}"
         return replace(
             self,
             chapters=chapters,
-            names_kept=(*(name for name in self.names_kept if name != counted), *kept),
+            names_kept=(*(name for name in self.names_kept if name != counted), *kept_names),
             names_removed=(*self.names_removed, gone),
-            own_names={**self.own_names, gone: CHAPTERS, **dict.fromkeys(kept, CHAPTERS)},
+            own_names={**self.own_names, gone: CHAPTERS, **dict.fromkeys(kept_names, CHAPTERS)},
         )
 
     @property
     def titles(self) -> list[str]:
         """The titles of the chapters that have one."""
-        every = [tag for chapter in self.chapters for tag in chapter["metadata"].items()]
-        return [value for name, value in every if name.lower() == "title"]
+        tags = [tag for chapter in self.chapters for tag in chapter["metadata"].items()]
+        return [value for name, value in tags if name.lower() == "title"]
 
 
 def select_metadata(
@@ -152,7 +156,7 @@ def select_metadata(
     # The stream in which MP4 holds chapters is never copied: the output's muxer makes its own.
     mp4 = "mp4" in info.container
     tracks = {s.index for s in info.streams if mp4 and s.codec == CHAPTER_TRACK}
-    others = [
+    other_streams = [
         s
         for s in info.streams
         if s.kind in KINDS
@@ -161,7 +165,9 @@ def select_metadata(
         and (s.kind != "attachment" or _is_font(reader, s.index))
     ]
     # No container takes what FFmpeg does not know, as telemetry of cameras; who names it is told.
-    known = [s for s in others if keys is not None or s.kind != "data" or s.codec != "unknown"]
+    known = [
+        s for s in other_streams if keys is not None or s.kind != "data" or s.codec != "unknown"
+    ]
     streams = tuple(s.index for s in known)
     chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
     tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _is_own(k)}
@@ -176,7 +182,7 @@ def select_metadata(
     named = {s.index: f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams}
     counted = f"{info.chapters} chapters"
     own_names = {counted: CHAPTERS, **{name: i for i, name in named.items()}}
-    kept = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
+    kept_names = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
     removed = [
         tag
         for tag in info.tags
@@ -186,13 +192,13 @@ def select_metadata(
         name for i, name in named.items() if i not in going and not (chapters and i in tracks)
     ]
     if info.chapters:
-        (kept if chapters else removed).append(counted)
+        (kept_names if chapters else removed).append(counted)
     return MetadataSelection(
         tags=tags,
         stream_tags=stream_tags,
         streams=streams,
         chapters=chapters,
-        names_kept=tuple(kept),
+        names_kept=tuple(kept_names),
         names_removed=tuple(removed),
         own_names=own_names,
     )
@@ -205,8 +211,8 @@ def _without_own_names(names: Sequence[str], own_names: Collection[str]) -> tupl
         for name in names
         if name in own_names or name in _SIDE or _PREFIX.sub("", name, count=1).lower() in _KNOWN
     )
-    others = len(names) - len(known)
-    return (*known, f"{others} tags of other names") if others else known
+    unknown = len(names) - len(known)
+    return (*known, f"{unknown} tags of other names") if unknown else known
 
 
 def _wants(keys: frozenset[str] | None, name: str) -> bool:

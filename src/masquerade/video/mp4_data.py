@@ -122,8 +122,8 @@ def _names_in_box(data: mmap, name: bytes, start: int, after: int, depth: int = 
         start += 4  # MP4's has a version, QuickTime's has none
     place = start
     for inner, begins, place in mp4_boxes(data, start, after):
-        told = name == b"udta" and inner != b"uuid"
-        if inner not in INSIDE[name] and inner not in PADDING and not told:
+        is_user_data = name == b"udta" and inner != b"uuid"
+        if inner not in INSIDE[name] and inner not in PADDING and not is_user_data:
             yield _box(inner)
         yield from _names_in_box(data, inner, begins, place, depth + 1)
     if is_filled(data, place, after):  # what is no box

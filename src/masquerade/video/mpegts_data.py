@@ -31,18 +31,18 @@ def names_in_mpegts(data: mmap, size: int) -> Iterator[str]:
         while place + 5 <= end:
             at, place = place + 5, place + 5 + _number(section, place + 3)
             while at + 2 <= min(place, end):
-                said = section[at + 2 : at + 2 + section[at + 1]]
+                descriptor = section[at + 2 : at + 2 + section[at + 1]]
                 if section[at] == _SERVICE:
-                    yield from _told(said)
+                    yield from _told(descriptor)
                 at += 2 + section[at + 1]
 
 
-def _told(said: bytes) -> Iterator[str]:
+def _told(descriptor: bytes) -> Iterator[str]:
     """Yield which of its two texts a descriptor holds, each behind a byte of its length."""
     place = 1
     for name in ("service_provider", "service_name"):
-        length = said[place] if place < len(said) else 0
-        if not _PLAIN.fullmatch(said[place + 1 : place + 1 + length].strip(b"\0 ")):
+        length = descriptor[place] if place < len(descriptor) else 0
+        if not _PLAIN.fullmatch(descriptor[place + 1 : place + 1 + length].strip(b"\0 ")):
             yield name
         place += 1 + length
 
@@ -52,8 +52,8 @@ def _sections(data: mmap, size: int) -> Iterator[bytes]:
     held = b""
     # a packet is next to another one; a stream that was cut goes on anywhere
     table = rb"%s(?:(?=.{%d}G)|(?<=G.{%d}))" % (_TABLE, size - 3, size + 2)
-    for found in re.finditer(table, data, re.DOTALL):
-        place = found.start()
+    for match in re.finditer(table, data, re.DOTALL):
+        place = match.start()
         if not data[place + 3 : place + 4].strip(b"\0"):
             continue
         fields = data[place + 3] >> 4 & 3

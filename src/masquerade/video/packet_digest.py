@@ -43,11 +43,11 @@ def digest_of_file(path: Path) -> tuple[int, bytes]:
     """The packets of a finished file's one video, and their digest; none of them is decoded."""
     with open_container(path) as container:
         stream = container.streams.video[0]
-        found = PacketDigest(stream.codec_context.extradata)
+        digest = PacketDigest(stream.codec_context.extradata)
         for packet in container.demux(stream):
             if packet.size:
-                found.add(bytes(packet))
-    return found.value()
+                digest.add(bytes(packet))
+    return digest.value()
 
 
 def _separated_units(data: bytes) -> Iterator[bytes]:

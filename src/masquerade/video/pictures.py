@@ -153,10 +153,10 @@ def _jpeg(data: mmap, *, video: bool = False) -> bool:
         if marker == 0xD9:
             follows = NEXT_PICTURE.match(data, start) is not None
             return follows and not video if listed is None else listed
-        said = data[start:end]
-        if b"hdrgm:" in said or b"HDRGainMap" in said:
+        content = data[start:end]
+        if b"hdrgm:" in content or b"HDRGainMap" in content:
             return False
-        if marker == 0xE2 and said.startswith(b"MPF\0"):
+        if marker == 0xE2 and content.startswith(b"MPF\0"):
             listed = bool(listed) | _lists_several(data, start + 4, end, previews=video)
     return bool(listed)
 
@@ -167,7 +167,7 @@ def _lists_several(data: mmap, base: int, end: int, *, previews: bool) -> bool:
     count, first = tags.get(0xB001, 0), tags.get(0xB002, 0)
     if count < 2 or previews or count > _MOST_LISTED or not 0 < first <= end - base - 16 * count:
         return count > 1
-    kinds = [number(first + 16 * one, 4) & 0xFFFFFF for one in range(count)]
+    kinds = [number(first + 16 * entry, 4) & 0xFFFFFF for entry in range(count)]
     return sum(kind >> 16 != 1 for kind in kinds) > 1
 
 

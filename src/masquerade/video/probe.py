@@ -258,14 +258,16 @@ def list_packets_in_process(path: Path) -> list[PacketFacts]:
         base, codec = stream.time_base or Fraction(0), stream.codec_context.codec.canonical_name
         facts: list[tuple[int, PacketFacts]] = []  # not the packets, which hold all of the file
         before = 0  # bytes
-        for one in container.demux(stream):
-            if not one.size or is_edited_out(one, container.format.name):
+        for packet in container.demux(stream):
+            if not packet.size or is_edited_out(packet, container.format.name):
                 continue
-            if is_hidden(one, codec):
-                before += one.size
+            if is_hidden(packet, codec):
+                before += packet.size
                 continue
-            seconds = float((one.duration or 0) * base)
-            facts.append((one.pts or 0, PacketFacts(before + one.size, one.is_keyframe, seconds)))
+            seconds = float((packet.duration or 0) * base)
+            facts.append(
+                (packet.pts or 0, PacketFacts(before + packet.size, packet.is_keyframe, seconds))
+            )
             before = 0
     return [fact for _, fact in sorted(facts, key=lambda timed: timed[0])]
 
@@ -279,18 +281,18 @@ def images_in(folder: Path) -> list[Path]:
     """
     try:
         shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        found = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        images = [p for p in shown if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except OSError as error:
         raise VideoError(f"{printable(folder)} cannot be listed: {error.strerror}.") from None
-    if not found:
+    if not images:
         raise VideoError(
             f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
         )
-    stems = {p.stem for p in found}
-    others = written_beside(stems)
+    stems = {p.stem for p in images}
+    left_out = written_beside(stems)
     if any(map(_COLOR_IMAGE.fullmatch, stems)):
-        others |= set(filter(_DEPTH_IMAGE.fullmatch, stems))
-    return sorted((p for p in found if p.stem not in others), key=_natural)
+        left_out |= set(filter(_DEPTH_IMAGE.fullmatch, stems))
+    return sorted((p for p in images if p.stem not in left_out), key=_natural)
 
 
 def written_beside(stems: Collection[str]) -> set[str]:
@@ -328,8 +330,8 @@ def video_signature(path: Path) -> tuple[object, ...]:
     """
     files = images_in(path) if os.path.isdir(path) else [path]
     try:
-        found = [(file.name, file.stat()) for file in files]
-        return tuple((name, one.st_size, one.st_mtime_ns) for name, one in found)
+        stats = [(file.name, file.stat()) for file in files]
+        return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
     except OSError as error:
         raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
 
@@ -395,9 +397,9 @@ def _color_of_all(infos: Sequence[VideoInfo]) -> Color:
     first = (colored or coded)[0]
     matrix = matrix_for(first.color, first.coded_size[1])
     for info in coded:
-        other = matrix_for(info.color, info.coded_size[1]) != matrix
+        other_matrix = matrix_for(info.color, info.coded_size[1]) != matrix
         # grey JPEGs are tagged with no range, and are read like those of colours
-        if info in colored and (other or info.color.full_range != first.color.full_range):
+        if info in colored and (other_matrix or info.color.full_range != first.color.full_range):
             raise VideoError(
                 f"{printable(info.path)} and {printable(first.path)} hold colours in different "
                 "ways; save all images of one folder as PNG."
@@ -559,11 +561,11 @@ def list_frame_tags_in_process(
     video.
     """
     names: dict[str, None] = {}
-    other = False
+    other_messages = False
     for frame in _decoded_frames(path, after_frames):
         names |= dict.fromkeys(_frame_tags(frame))
-        other = other or has_other_message(frame)
-    return list(names), other
+        other_messages = other_messages or has_other_message(frame)
+    return list(names), other_messages
 
 
 def _other_texts(container: InputContainer, frame: av.VideoFrame) -> tuple[str, ...]:

@@ -111,12 +111,12 @@ class SegmentReader:
                 stream = file.streams.video[0]
                 assert stream.time_base is not None
                 file.seek(int(start / stream.time_base), stream=stream)
-                found = (
+                pictures = (
                     picture
                     for picture in file.decode(stream)
                     if picture.time is not None and picture.time > float(start) - 0.001
                 )
-                return list(islice(found, GROUP))
+                return list(islice(pictures, GROUP))
         except av.FFmpegError as error:
             raise MasqueradeError(f"the copy of the video is damaged: {error}.") from error
 

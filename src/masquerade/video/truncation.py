@@ -137,8 +137,10 @@ def _ends_in_a_packet(data: mmap, size: int, first: int) -> bool:
         if flags & 64:  # here it begins
             done.add(stream)
             head = data[place + before : place + before + 6]
-            told = int.from_bytes(head[4:], "big")  # 0, as that of most pictures: no length
-            if head[:3] == b"\0\0\1" and (held[stream] < told + 6 if told else not filled[stream]):
+            length = int.from_bytes(head[4:], "big")  # 0, as that of most pictures: no length
+            if head[:3] == b"\0\0\1" and (
+                held[stream] < length + 6 if length else not filled[stream]
+            ):
                 return True
     return False
 
@@ -257,8 +259,8 @@ def jpeg_segments(data: mmap) -> Iterator[tuple[int, int, int]]:
     0xDA is the marker before a coded picture, which is passed over, and 0xD9 that of its end.
     """
     place = 2
-    while found := _MARKER.search(data, place):
-        marker, start = data[found.start() + 1], found.end()
+    while match := _MARKER.search(data, place):
+        marker, start = data[match.start() + 1], match.end()
         place = start
         if marker not in _ALONE:
             size = int.from_bytes(data[start : start + 2], "big")

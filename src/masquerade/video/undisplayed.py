@@ -50,8 +50,8 @@ def undisplayed_layers(stream: VideoStream, frame: VideoFrame) -> str | None:
 def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
     track: dict[int, int] = {}
     for element, start, after in matroska_elements(data, place, end if depth <= DEEPEST else place):
-        if element in _MASTERS and (found := _matroska(data, start, after, depth + 1)):
-            return found
+        if element in _MASTERS and (hidden := _matroska(data, start, after, depth + 1)):
+            return hidden
         if element in _SIDES and any(data[start:after]):
             return _CROPPED
         if element == _IN_ORDER and any(data[start:after]):
@@ -63,8 +63,8 @@ def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
 
 def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> str | None:
     for name, start, after in mp4_boxes(data, place, end if depth <= DEEPEST else place):
-        if name in _BOXES and (found := _mp4(data, start, after, depth + 1)):
-            return found
+        if name in _BOXES and (hidden := _mp4(data, start, after, depth + 1)):
+            return hidden
         if name == b"meta" and not depth and b"pict" in data[start : start + 64]:
             return _IMAGES
         if name == b"stsd":

@@ -89,15 +89,15 @@ def _in_jpeg(data: mmap, *, video: bool) -> Iterator[str]:
         yield from _segment(marker, data[start:end])
 
 
-def _segment(marker: int, said: bytes) -> Iterator[str]:
+def _segment(marker: int, content: bytes) -> Iterator[str]:
     """Yield the names of metadata (XMP, a comment) in one segment of a JPEG file."""
-    if marker == 0xFE and not _ENCODER.match(said):
+    if marker == 0xFE and not _ENCODER.match(content):
         yield "a comment"
     if not 0xE0 <= marker <= 0xEF:
         return
-    name = said.partition(b"\0")[0]
+    name = content.partition(b"\0")[0]
     if name == b"JFIF":
-        if any(said[12:14]):
+        if any(content[12:14]):
             yield "a thumbnail"
     elif name == b"JFXX":
         yield "a thumbnail"
@@ -108,7 +108,7 @@ def _segment(marker: int, said: bytes) -> Iterator[str]:
     elif marker == 0xED:
         yield "IPTC"
     elif name == b"Exif":
-        yield from _exif(len(said))
+        yield from _exif(len(content))
     elif name not in (b"ICC_PROFILE", b"Adobe"):
         yield f"an APP{marker - 0xE0} segment"
 
@@ -117,14 +117,14 @@ def _in_png(data: mmap) -> Iterator[str]:
     place, met = 8, set[bytes]()
     while place + 8 <= len(data):
         name, size = data[place + 4 : place + 8], int.from_bytes(data[place : place + 4], "big")
-        said = data[place + 8 : place + 8 + min(size, 80)]
-        key = said.partition(b"\0")[0].decode("latin-1")
+        content = data[place + 8 : place + 8 + min(size, 80)]
+        key = content.partition(b"\0")[0].decode("latin-1")
         late = {b"acTL", b"IDAT"} <= met  # FFmpeg reads what stands before an animation's pictures
         if name == b"iTXt":
             yield "XMP" if key == "XML:com.adobe.xmp" else _text(key)
         elif name == b"eXIf":
             yield from _exif(size)
-        elif name in (b"tEXt", b"zTXt") and b"\0" not in said:
+        elif name in (b"tEXt", b"zTXt") and b"\0" not in content:
             yield _chunk(name)
         elif name in (b"tEXt", b"zTXt") and late:
             yield _text(key)
