@@ -29,8 +29,8 @@ def mark_coarse(picture: VideoFrame, mask: U8 | None, offset: float) -> VideoFra
         offset: by how much the quantizer is raised there, in parts of its range.
     """
     whole = [(0, 0, picture.width, picture.height)]
-    found = whole if mask is None else hidden_rectangles(mask)
-    if not found:
+    rectangles = whole if mask is None else hidden_rectangles(mask)
+    if not rectangles:
         return picture
     if picture.time_base is None:
         picture.time_base = Fraction(1, 90_000)  # a graph must know one
@@ -43,7 +43,7 @@ def mark_coarse(picture: VideoFrame, mask: U8 | None, offset: float) -> VideoFra
             time_base=picture.time_base,
         )
     ]
-    for x, y, width, height in found:
+    for x, y, width, height in rectangles:
         nodes.append(graph.add("addroi", f"x={x}:y={y}:w={width}:h={height}:qoffset={offset:g}"))
     graph.link_nodes(*nodes, graph.add("buffersink")).configure()
     graph.push(picture)
@@ -60,16 +60,16 @@ def hidden_rectangles(mask: U8) -> list[Rectangle]:
     rows = cut.reshape(high, BLOCK, -1).min(axis=1)  # far faster than over both axes at once
     blocks = rows.reshape(high, wide, BLOCK).min(axis=2) >= FULL  # (high, wide)
     open_runs: dict[tuple[int, int], int] = {}  # first and last column, and the row they began in
-    found: list[Rectangle] = []
+    rectangles: list[Rectangle] = []
     for row in range(high + 1):
         runs = _runs(blocks[row]) if row < high else []
         for run in [run for run in open_runs if run not in runs]:
             first = open_runs.pop(run)
             size = (run[1] - run[0]) * BLOCK, (row - first) * BLOCK
-            found.append((run[0] * BLOCK, first * BLOCK, *size))
+            rectangles.append((run[0] * BLOCK, first * BLOCK, *size))
         for run in runs:
             open_runs.setdefault(run, row)
-    return sorted(found, key=lambda one: -one[2] * one[3])[:MOST]
+    return sorted(rectangles, key=lambda rectangle: -rectangle[2] * rectangle[3])[:MOST]
 
 
 def _runs(row: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -39,8 +39,8 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise UsageError(f"No codec is called {self.codec}; choose of {', '.join(CODECS)}.")
-        given = {"crf": self.crf, "bitrate": self.bitrate, "lossless": self.lossless or None}
-        chosen = [name for name, value in given.items() if value is not None]
+        rate_options = {"crf": self.crf, "bitrate": self.bitrate, "lossless": self.lossless or None}
+        chosen = [name for name, value in rate_options.items() if value is not None]
         if len(chosen) > 1:
             raise UsageError(f"{' and '.join(chosen)} exclude each other; give one of them.")
         spec = CODECS[self.codec]

@@ -92,10 +92,12 @@ class LiveWriter:
         )
         if muxer == "mpegts":  # whose names are else FFmpeg's
             self._out.metadata.update(service_name="", service_provider="")
-        name, given = ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
+        name, encoder_options = (
+            ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
+        )
         own = LIVE_OPTIONS.get(name, {})
         self._stream: Any = self._guarded(
-            lambda: self._out.add_stream(name, rate=info.rate, options={**given, **own})
+            lambda: self._out.add_stream(name, rate=info.rate, options={**encoder_options, **own})
         )
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = info.width, info.height, format
@@ -263,8 +265,8 @@ def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:
     elif address.scheme == "tcp":
         target += f"{'&' if '?' in target else '?'}timeout={limit}"
     elif muxer == "flv":  # RTMP takes it as an option of the protocol, which `tee` alone hands on
-        given = "".join(f":{key}={value}" for key, value in options.items())
-        target = f"[f=flv:rw_timeout={limit}{given}]" + re.sub(r"([\\'|])", r"\\\1", target)
+        joined = "".join(f":{key}={value}" for key, value in options.items())
+        target = f"[f=flv:rw_timeout={limit}{joined}]" + re.sub(r"([\\'|])", r"\\\1", target)
         muxer = "tee"
     return target, muxer, options
 
@@ -275,7 +277,7 @@ def _muxer(address: Address) -> str:
     if address.kind == "pipe":
         return "mpegts"
     if address.scheme not in MUXERS:
-        known = ", ".join(f"{one}://" for one in MUXERS)
+        known = ", ".join(f"{scheme}://" for scheme in MUXERS)
         raise UsageError(f"nothing is sent to {address.scheme}://; choose one of {known}.")
     return MUXERS[address.scheme]
 

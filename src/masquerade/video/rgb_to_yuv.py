@@ -80,8 +80,8 @@ class RgbToYuv:
 
 def has_same_planes(info: VideoInfo, format: str) -> bool:
     """Whether an output in a pixel format may be given planes of its source, of the same size."""
-    given, made = info.color, colors_for(info, format)
-    alike = (given.matrix, given.full_range) == (made.matrix, made.full_range)
+    source_colors, made = info.color, colors_for(info, format)
+    alike = (source_colors.matrix, source_colors.full_range) == (made.matrix, made.full_range)
     return alike and format in PLANES and not (info.width % 2 or info.height % 2)
 
 

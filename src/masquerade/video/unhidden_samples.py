@@ -72,13 +72,13 @@ def keep_unhidden(picture: VideoFrame, source: Unhidden) -> None:
     if not _are_alike(picture, source.picture) or mask.shape != (picture.height, picture.width):
         return
     x, y, width, height = cv2.boundingRect(mask)
-    for own, given in zip(_planes(picture), _planes(source.picture), strict=True):
+    for own, source_plane in zip(_planes(picture), _planes(source.picture), strict=True):
         down, across = (-(-a // b) for a, b in zip(mask.shape, own.shape, strict=True))
         top, left = y // down, x // across
         place = slice(top, -(-(y + height) // down)), slice(left, -(-(x + width) // across))
         hidden = _shared(mask[top * down : y + height, left * across : x + width], down, across)
         made = own[place].copy()
-        own[:] = given  # most of a frame, usually
+        own[:] = source_plane  # most of a frame, usually
         np.copyto(own[place], made, where=hidden)
 
 
@@ -88,7 +88,7 @@ def _are_alike(picture: VideoFrame, source: VideoFrame) -> bool:
         return False
     if source.format.name.startswith("yuvj") and int(picture.color_range) != FULL:
         return False  # some videos change
-    names = [one.format.name.replace("yuvj", "yuv") for one in (picture, source)]
+    names = [frame.format.name.replace("yuvj", "yuv") for frame in (picture, source)]
     same = names[0] == names[1] and PLANAR.fullmatch(names[0]) is not None
     return same and (picture.width, picture.height) == (source.width, source.height)
 

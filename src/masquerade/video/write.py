@@ -102,10 +102,10 @@ class Writer:
         texts = [s.index for s in copies if codecs[s.index] == "mov_text"]
         self._texts = texts if container in TEXT else []
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
-        given = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
+        outputs = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
         for index, tags in metadata.stream_tags.items():
-            given.get(index, self._video).metadata.update(tags)
-        self.empty = set(given)  # input streams without a packet yet; MP4 leaves such out
+            outputs.get(index, self._video).metadata.update(tags)
+        self.empty = set(outputs)  # input streams without a packet yet; MP4 leaves such out
         self._clean = without_sei(self._video)
         self.on_packet: Callable[[Packet[Any]], object] | None = None  # called with the encoder's
         self._durations: dict[int, int] = {}
@@ -126,10 +126,10 @@ class Writer:
     @property
     def sources(self) -> list[int]:
         """Return the source's index of each stream in the finished file, in the file's order."""
-        given = [*self._copies, *self._voices]
+        indices = [*self._copies, *self._voices]
         if self.kind in ("mp4", "mov"):
-            given = [index for index in given if index not in self.empty]
-        return [self.info.video_index, *given]
+            indices = [index for index in indices if index not in self.empty]
+        return [self.info.video_index, *indices]
 
     @property
     def color(self) -> Color:
@@ -239,7 +239,9 @@ class Writer:
         if self.kind in ("mp4", "mov"):
             options["movflags"] = "+faststart" + ("+use_metadata_tags" if tags else "")
             options["write_tmcd"] = "0"  # it would make one more track of a tag called timecode
-            if not any("handler_name" in kept for kept in metadata.stream_tags.values()):
+            if not any(
+                "handler_name" in stream_tags for stream_tags in metadata.stream_tags.values()
+            ):
                 options["empty_hdlr_name"] = "1"  # FFmpeg's own would say who wrote the file
         if self.info.start < 0:  # an edit list would hide what lies before 0
             options["avoid_negative_ts"] = "make_non_negative"
@@ -365,11 +367,11 @@ def write_video(
     exact = Fraction(rate if isinstance(rate, Rational) else float(rate))
     clip, info, times = _timed(path, video, exact.limit_denominator(100_000))
     container = container_for(path, encoding)
-    given: dict[str, Any] = {"info": info, "container": container, "encoding": encoding}
+    arguments: dict[str, Any] = {"info": info, "container": container, "encoding": encoding}
     try:
         with (
             atomic_write(path, overwrite=overwrite) as part,
-            Writer(part, force_8bit=True, **given) as writer,
+            Writer(part, force_8bit=True, **arguments) as writer,
         ):
             for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
                 writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), time)
