@@ -20,8 +20,8 @@ from masquerade.datasets.overlap import fingerprints
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
 from masquerade.training.adversarial_training import TrainingProgress, train_adversarially
-from masquerade.training.clips import extract_training_clips
-from masquerade.training.frame_pairs import FREE, frame_pairs
+from masquerade.training.clips import extract_training_clips, pair_recipe
+from masquerade.training.frame_pairs import FAR, FREE, NEAR, Gap, frame_pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
 from masquerade.training.rows import training_rows
@@ -40,6 +40,13 @@ def test_a_stride_that_is_asked_for_replaces_the_recipes() -> None:
     assert asked("stprivacy", "--preset", "paper", "--stride", "4").stride == 4
     assert asked("spact").stride is None and asked("spact", "--stride", "3").stride == 3
     assert asked("spact", "--no-adversary", "--stride", "3").stride == 3
+
+
+@pytest.mark.parametrize("preset", ["paper", "tiny"])
+@pytest.mark.parametrize(("gap", "windows"), [(FREE, 1), (NEAR, 8), (FAR, 8)])
+def test_frames_of_pairs_come_from_all_over_the_video(gap: Gap, windows: int, preset: str) -> None:
+    """Clips of `tiny` are spread over the video, and its pairs came from the beginning alone."""
+    assert pair_recipe(asked("spact", "--preset", preset), gap).windows == windows
 
 
 def test_papers_recipes_draw_clips_from_the_whole_video_and_keep_the_aspect() -> None:
@@ -108,12 +115,15 @@ def test_a_video_that_is_lost_before_its_pairs_are_read_is_left_out_of_both(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "tiny"])
 @pytest.mark.parametrize("gap", ["near", "far"])
-def test_pairs_some_frames_apart_are_of_the_whole_video_too(gap: str, tmp_path: Path) -> None:
+def test_pairs_some_frames_apart_are_of_the_whole_video_too(
+    gap: str, preset: str, tmp_path: Path
+) -> None:
     drawn = Mimes(size=32, frames=200, clips=24, people=8, actions=("walk", "squat"))
     manifest = read_manifest(write_mimes(tmp_path / "long", drawn))
     rows = training_rows(manifest)
-    recipe = replace(asked("spact", "--preset", "paper", "--gap", gap), size=(16, 16), frames=3)
+    recipe = replace(asked("spact", "--preset", preset, "--gap", gap), size=(16, 16), frames=3)
     load = partial(_load_data, manifest, rows, recipe, private=None, loading=None)
     found = load(stills=None, extract=extract_training_clips)
     assert found.pairs is not None and recipe.gap is not None

@@ -14,6 +14,7 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.training.frame_pairs import Gap
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipes.options import WHOLE_VIDEO_FIELDS
 from masquerade.training.rows import LEAST_VALIDATION, TrainingRows
 
 
@@ -32,9 +33,12 @@ def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
 def pair_recipe(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
     """Change a recipe so that its clips hold the frames from which pairs with a gap are drawn.
 
-    Frames that are some stride apart come from as many places of the video as the recipe's clips.
+    Frames that are some stride apart come from as many places of the video as the recipe's clips,
+    or where these are spread over all of it, from as many as the papers' recipes have.
     """
-    windows = 1 if gap.stride is None else recipe.windows
+    windows = recipe.windows if recipe.stride else WHOLE_VIDEO_FIELDS["windows"]
+    if gap.stride is None:
+        windows = 1
     return replace(recipe, frames=gap.frames, stride=gap.stride, windows=windows, padding="repeat")
 
 
