@@ -21,6 +21,7 @@ from toy_training import (
     register_painter,
 )
 
+from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 from masquerade.training.adversarial_models import (
     AdversarialModels,
@@ -28,13 +29,18 @@ from masquerade.training.adversarial_models import (
 from masquerade.training.adversarial_training import (
     train_adversarially,
 )
-from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
+from masquerade.training.diagnostics import (
+    find_collapse,
+    find_warnings,
+    has_learned_action,
+    with_last_known_loss,
+)
 from masquerade.training.recipe import (
     OptimizerConfig,
     Stop,
     UpdateStep,
 )
-from masquerade.training.recipes.options import at_chance
+from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY, ablate, at_chance
 from masquerade.training.validation import validate
 
 painter = pytest.fixture(autouse=True)(register_painter)
@@ -178,3 +184,73 @@ def test_adversaries_that_no_held_out_clip_measures_are_said() -> None:
     row = {"phase": 1, "val_utility": 0.9, "chance_utility": 0.5, "train_utility": 0.1}
     (said,) = find_warnings([{**row, "val_adversary_share": math.nan}], recipe(), held_out(12))
     assert "what they read was not measured" in said
+
+
+ROW = {"phase": 1, "val_utility": 0.9, "chance_utility": 0.5, "train_utility": 0.1}
+
+
+def test_what_an_adversary_reads_of_raw_clips_is_not_what_it_reads_of_anonymized_ones() -> None:
+    """It read the raw clips of a warm-up, and no anonymized one, and nothing was said."""
+    raw = replace(WARMUP, updates=(replace(UTILITY_AND_ADVERSARY, raw_clips=True),))
+    given = recipe(phases=(raw, ADVERSARIAL))
+    history = [{**ROW, "val_adversary_share": 0.3}]
+    history += [{**ROW, "phase": 2, "val_adversary_share": 1.0}] * 2
+    (said,) = find_warnings(history, given, held_out(12))
+    assert "no adversary was ever clearly better than chance" in said and "1.00" in said
+
+
+def test_a_training_that_could_learn_to_hide_nothing_says_so() -> None:
+    row = {**ROW, "val_adversary_share": 0.6}
+    alone, weightless = ablate(recipe(), no_adversary=True), ablate(recipe(), omega=0.0)
+    (said,) = find_warnings([{**row, "val_adversary_share": math.nan}], alone, held_out(12))
+    assert said == "no adversary was trained, so the training learned to hide nothing"
+    (said,) = find_warnings([row], weightless, held_out(12))
+    assert "the weight 0, so the training learned to hide nothing" in said
+    for given in (recipe(), ablate(recipe(), reversal=True)):
+        assert not find_warnings([row], given, held_out(12))
+
+
+def test_an_adversary_that_still_reads_at_the_end_leaves_a_warning() -> None:
+    rows = [{**ROW, "val_adversary_share": share} for share in (0.2, 0.9, 0.4)]
+    (said,) = find_warnings(rows, recipe(), held_out(12))
+    assert "at the end its own adversary still reads" in said and "0.40" in said
+    assert not find_warnings(rows[:2], recipe(), held_out(12))
+
+
+def test_only_held_out_clips_with_an_action_are_counted() -> None:
+    """Of 64 held out 16 had one, and .6 looked as sure as it is of 64."""
+    given = held_out(64)
+    row = {"val_utility": 0.62, "chance_utility": 0.5, "train_utility": 0.1}
+    assert has_learned_action({**row, "train_utility": 9.0}, given)
+    rows = given.validation.rows
+    action = given.targets["action"].copy()
+    action[np.unique(rows)[4:]] = -1
+    assert (action[rows] >= 0).sum() == 16
+    given = replace(given, targets={**given.targets, "action": action})
+    assert not has_learned_action({**row, "train_utility": 9.0}, given)
+    assert has_learned_action(row, given)  # so few that the training clips decide
+
+
+@pytest.mark.parametrize(("positive", "least"), [(100, 0.567), (4, 0.74)])
+def test_the_auroc_of_a_rare_action_is_less_sure(positive: int, least: float) -> None:
+    """A binomial's error is the same of 4 and of 100 among 200."""
+    action = np.concatenate([np.arange(100) % 2, np.arange(200) < positive])
+    store = from_tensor(torch.zeros((300, 3, 1, 4, 4)))
+    given = data(
+        train=store.take(range(100)),
+        validation=store.take(range(100, 300)),
+        targets={"action": action, "tint": action},
+        utility={"action": 1},
+    )
+    for score in (least - 0.002, least + 0.002):
+        row = {"val_utility": score, "chance_utility": 0.5, "train_utility": 9.0}
+        assert has_learned_action(row, given) is (score > least)
+
+
+def test_an_epoch_of_the_adversary_alone_does_not_forget_that_the_action_was_learned() -> None:
+    row = {**ROW, "val_utility": 0.5, "val_adversary_share": 0.6}
+    alone = {**row, "train_utility": math.nan}
+    assert with_last_known_loss(alone, [row])["train_utility"] == 0.1
+    assert math.isnan(with_last_known_loss({**alone, "phase": 2}, [row])["train_utility"])
+    (said,) = find_warnings([row, alone], recipe(), held_out(12))
+    assert "though it was learned on the others" in said

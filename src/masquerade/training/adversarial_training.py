@@ -30,7 +30,12 @@ from masquerade.training.adversarial_models import (
     build_models,
 )
 from masquerade.training.adversarial_step import AdversarialStep
-from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
+from masquerade.training.diagnostics import (
+    find_collapse,
+    find_warnings,
+    has_learned_action,
+    with_last_known_loss,
+)
 from masquerade.training.distributed import Processes, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
 from masquerade.training.optimization import build_optimizer, learning_rate
@@ -260,7 +265,7 @@ class AdversarialTrainer(Trainer):
         before = [update for each in self.recipe.phases[:number] for update in each.updates]
         if not phase.adversarial or not any("utility" in update.learns for update in before):
             return
-        last = self.history[-1]
+        last = with_last_known_loss(self.history[-1], self.history)
         if not self.allow_chance and not has_learned_action(last, self.data):
             score, chance = last["val_utility"], last["chance_utility"]
             why = f"it scores {score:.2f}, and chance {chance:.2f}"
@@ -290,6 +295,7 @@ class AdversarialTrainer(Trainer):
         if not phase.adversarial and phase is not self.recipe.phases[-1]:
             return ()
         expected = self.models.anonymizer.expected_metrics()
+        row = with_last_known_loss(row, self.history)
         return find_collapse(row, self.data, expected=expected, tolerance=self.recipe.tolerance)
 
     def _training_columns(self, names: list[str], held_out: Row) -> list[str]:
