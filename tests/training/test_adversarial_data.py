@@ -139,6 +139,20 @@ def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
         assert len({tuple(code.flatten().tolist()) for code in first}) == 6
 
 
+def test_held_out_pictures_are_of_all_of_a_sorted_manifest() -> None:
+    """Of one class alone nothing tells whether an adversary still reads the label."""
+    pictures = from_tensor(torch.zeros((138, 3, 1, SIDE, SIDE)))
+    own_data = data(
+        stills=pictures.take(range(10)),
+        still_validation=pictures.take(range(10, 138)),
+        still_targets={"tint": np.repeat([0, 1, 0, 1], [5, 5, 64, 64])},
+    )
+    own_data = replace(own_data, validation=own_data.validation.take(range(8)))
+    (batch,) = batches_of(recipe(still_batch=64), own_data).held_out()
+    assert len(batch.private["tint"]) == 64
+    assert set(batch.private["tint"].tolist()) == {0, 1}
+
+
 @pytest.mark.parametrize("objective", [NTXent(width=8), MoCo(width=8), Labels()])
 def test_no_picture_is_a_pair_with_itself(objective: Objective) -> None:
     """Where the recipe changes no clip, pictures are changed all the same, but for labels, whose

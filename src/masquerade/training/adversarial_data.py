@@ -166,7 +166,8 @@ class AdversarialBatches:
     def held_out(self) -> Iterator[AdversarialBatch]:
         """Yield validation clips as they are, in order, with the same pairs every time.
 
-        Pictures of a second data set come as two views, augmented as those that are learned from.
+        Pictures of a second data set come as two views, augmented as those that are learned from,
+        and in a drawn order: the first ones of a sorted manifest may all have one label.
         """
         data, dataset = self.data, self.data.still_validation
         generator = torch.Generator().manual_seed(derive_seed(self.seed, Stream.HELD_OUT_PAIRS))
@@ -174,7 +175,9 @@ class AdversarialBatches:
         still_order = order
         if dataset is not None:
             count = min(self.recipe.still_batch, len(dataset))  # none twice, as its own negative
-            still_order = torch.split(torch.arange(count * len(order)) % len(dataset), count)
+            drawn = torch.randperm(len(dataset), generator=generator)
+            turns = torch.arange(count * len(order)) % len(dataset)
+            still_order = torch.split(drawn[turns], count)
         loaded = zip(
             order,
             still_order,
