@@ -432,6 +432,17 @@ def test_validation_has_other_people_whatever_the_order_of_the_splits(mimes: Pat
     assert not {*who[rows.train]} & {*who[rows.validation]}
 
 
+def test_validation_has_other_people_where_only_one_split_keeps_them_apart(mimes: Path) -> None:
+    """Clips that are val of the other split show people of train."""
+    manifest = read_manifest(mimes)
+    assert all("val" in manifest.cells(name) for name in ("split", "split_identity"))
+    rows = training_rows(manifest)
+    who = np.array(manifest.cells("identity"))
+    assert not {*who[rows.train]} & {*who[rows.validation]}
+    both = training_rows(manifest, column="split_identity")
+    assert {*who[both.train]} & {*who[both.validation]}
+
+
 def test_held_out_clips_without_any_action_are_refused(mimes: Path, tmp_path: Path) -> None:
     manifest = read_manifest(mimes)
     cells = manifest.cells("action")

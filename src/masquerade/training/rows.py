@@ -29,8 +29,9 @@ class TrainingRows:
 def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> TrainingRows:
     """Return the rows that are train in every split column, so that no test split is used.
 
-    Of one split column where it is named. Where the manifest has no validation split, whole groups
-    of people are held out by the seed.
+    Of one split column where it is named. Validation has other people where a column that keeps
+    people apart has such a part. Where the manifest has no validation split, whole groups of people
+    are held out by the seed.
     """
     names = [column] if column else [one.name for one in manifest.of_role("split")]
     if not names:
@@ -40,14 +41,15 @@ def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 
         )
     cells = np.array([manifest.cells(name) for name in names])  # (columns, rows)
     learn = np.flatnonzero((cells == "train").all(axis=0))
-    held_out = np.flatnonzero((cells == "val").any(axis=0) & (cells != "test").all(axis=0))
     if not len(learn):
         raise UsageError(f"No clip is in train of {' and '.join(names)}; name one with --split.")
-    if len(held_out) > 1:
-        return TrainingRows(train=learn, validation=held_out)
-    # the people of validation are others where one of the columns holds people apart
     people = [manifest.column(name) for name in people_columns(manifest)]
-    apart = [name for name in names if not any(shares_people(name, one) for one in people)]
+    apart = [name for name in names if not any(shares_people(name, column) for column in people)]
+    untested = (cells != "test").all(axis=0)
+    for columns in (apart, names):
+        held_out = np.flatnonzero((cells[np.isin(names, columns)] == "val").any(axis=0) & untested)
+        if len(held_out) > 1:
+            return TrainingRows(train=learn, validation=held_out)
     return hold_out_validation(manifest, learn, (apart or names)[0], seed=seed)
 
 
