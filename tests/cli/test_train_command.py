@@ -119,6 +119,12 @@ def test_processes_that_have_no_gpu_of_their_own_are_refused_before_videos_are_r
         main([*line, "--device", device])
 
 
+def test_a_division_among_no_others_is_refused_before_videos_are_read(tmp_path: Path) -> None:
+    line = words(tmp_path / "none.csv", tmp_path / "run")[1:]  # that is not read either
+    with pytest.raises(UsageError, match="--shard divides a network among several processes"):
+        main([*line, "--shard"])
+
+
 def test_an_action_beside_none_is_one_action(mimes: Path, tmp_path: Path) -> None:
     """Clips without a label counted as an action of their own."""
     manifest = read_manifest(mimes)

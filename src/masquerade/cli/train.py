@@ -101,12 +101,15 @@ def main(argv: list[str]) -> int:
         claim_failure,
         is_main_process,
         own_device,
+        refuse_sharding_alone,
         under_torchrun,
     )
     from masquerade.training.run import SAMPLES, private_labels, train
 
     options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
     own_device(options.device)  # refused before videos are read
+    if options.shard:
+        refuse_sharding_alone()
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))

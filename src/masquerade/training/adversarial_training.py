@@ -36,7 +36,7 @@ from masquerade.training.diagnostics import (
     has_learned_action,
     with_last_known_loss,
 )
-from masquerade.training.distributed import Processes, join_processes
+from masquerade.training.distributed import Processes, join_processes, refuse_sharding_alone
 from masquerade.training.engine import Row, Trainer, digest_inputs
 from masquerade.training.optimization import build_optimizer, learning_rate
 from masquerade.training.recipe import (
@@ -119,12 +119,9 @@ def train_adversarially(
     """
     if any(one.objective.needs_labels for one in recipe.adversaries) and not data.private:
         raise UsageError("This adversary learns private labels, and the data has none.")
+    if shard:
+        refuse_sharding_alone()
     with join_processes(device) as processes:
-        if shard and processes.world == 1:
-            raise UsageError(
-                "--shard divides a network among several processes, and there is only one: start "
-                "several with torchrun, or leave out --shard."
-            )
         trainer = AdversarialTrainer(
             recipe,
             data,

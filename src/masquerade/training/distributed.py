@@ -164,6 +164,15 @@ def own_device(name: str) -> torch.device:
     return torch.device("cuda", rank)
 
 
+def refuse_sharding_alone() -> None:
+    """Raise UsageError where a network is to be divided and this process trains alone."""
+    if _trains_alone():
+        raise UsageError(
+            "--shard divides a network among several processes, and there is only one: start "
+            "several with torchrun, or leave out --shard."
+        )
+
+
 def _trains_alone() -> bool:
     return _ALONE.get() or int(os.environ.get("WORLD_SIZE", "1")) < 2
 
