@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -391,9 +392,9 @@ class AdversarialTrainer(Trainer):
         update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
         for lap in range(math.ceil(phase.catch_up / self.batches.steps)):
             seed = derive_seed(self.seed, Stream.CATCH_UP, epoch, lap)  # taken as an epoch's number
-            for at, batch in enumerate(self.batches.training(seed, generator)):
-                if lap * self.batches.steps + at < phase.catch_up:
-                    self._update(phase, update, batch, generator)
+            left = phase.catch_up - lap * self.batches.steps
+            for batch in islice(self.batches.training(seed, generator), left):
+                self._update(phase, update, batch, generator)
 
     def _set_rates(self, phase: Phase, at: float) -> None:
         for role in ROLES:
