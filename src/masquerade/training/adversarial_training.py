@@ -379,7 +379,7 @@ class AdversarialTrainer(Trainer):
         if everywhere < 1 or any(math.isnan(float(value)) for value in losses.values()):
             raise MasqueradeError(
                 "the training diverged: its numbers are no longer finite; give another --seed, a "
-                "larger --batch or no --amp."
+                "larger --batch or no --amp, and a new folder."
             )
 
     def _restart_adversaries(self, phase: Phase, epoch: int, generator: torch.Generator) -> None:
