@@ -449,14 +449,19 @@ def test_validation_has_other_people_where_only_one_split_keeps_them_apart(mimes
     assert {*who[both.train]} & {*who[both.validation]}
 
 
-def test_held_out_clips_without_any_action_are_refused(mimes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", ["", "walk"])
+def test_held_out_clips_of_one_action_or_none_are_refused_before_videos_are_read(
+    held_out: str, mimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one action alone a guess is right always, and a run ended after all its epochs."""
+    monkeypatch.setattr("masquerade.training.clips.extract_clips", None)
     manifest = read_manifest(mimes)
     cells = manifest.cells("action")
     rows = training_rows(manifest)
-    blank = ["" if row in rows.validation else cell for row, cell in enumerate(cells)]
-    write_manifest(manifest.with_cells(manifest.column("action"), blank), mimes.parent / "few.csv")
+    few = [held_out if row in rows.validation else cell for row, cell in enumerate(cells)]
+    write_manifest(manifest.with_cells(manifest.column("action"), few), mimes.parent / "few.csv")
     line = ["spact", "--data", str(mimes.parent / "few.csv"), "-o", str(tmp_path / "run")]
-    with pytest.raises(UsageError, match="No clip that is held out has an action"):
+    with pytest.raises(UsageError, match="that are held out have one action or none"):
         main([*line, *QUICK, "--allow-chance"])
 
 

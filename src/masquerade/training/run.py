@@ -261,6 +261,7 @@ def _load_data(
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
     _check_actions(manifest, actions, rows.train)
+    _check_held_out(manifest, actions, rows.validation)
     labelled, labelled_rows = (manifest, rows) if stills is None else stills
     names = private_labels(labelled, labelled_rows, private)
     utility = {name: _outputs(manifest, name) for name in actions}
@@ -281,12 +282,8 @@ def _load_data(
         learn, pairs = _in_common(learn, pairs)
         held_out, pair_validation = _in_common(held_out, pair_validation)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
+    _check_held_out(manifest, actions, held_out.rows)
     targets = {name: manifest.targets(name) for name in actions}
-    if not any((codes[held_out.rows] >= 0).any() for codes in targets.values()):
-        raise UsageError(
-            "No clip that is held out has an action, so that nothing would tell whether it is "
-            f"still recognised; fill in {' or '.join(actions)} of clips in val."
-        )
     data = AdversarialData(
         train=learn,
         validation=held_out,
@@ -322,6 +319,17 @@ def _check_actions(manifest: Manifest, actions: Sequence[str], rows: IntArray) -
                 f"All clips to learn from have the same {name} or none, so there is nothing to "
                 "tell from another; give clips of several."
             )
+
+
+def _check_held_out(manifest: Manifest, actions: Sequence[str], rows: IntArray) -> None:
+    """Refuse held-out clips of one action alone, which is guessed right always, or of none."""
+    held_out = manifest.take(rows)
+    if all(held_out.count_values(name) < 2 for name in actions):
+        raise UsageError(
+            "The clips that are held out have one action or none, so that nothing would tell "
+            f"whether it is still recognised; give clips of two or more values of "
+            f"{' or '.join(actions)} in val."
+        )
 
 
 def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
