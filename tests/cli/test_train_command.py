@@ -74,7 +74,7 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "run" / "samples").mkdir(parents=True)  # as one that was killed at its start left it
     (folder / "run" / "samples" / "0001.png").write_bytes(b"killed")
-    (folder / "run" / "log.csv").write_text("epoch,phase\n1,1\n")
+    (folder / "run" / "log.csv").write_text("epoch,phase,updates,seconds\n1,1,1,1\n")
     (folder / "run" / LOCK).touch()
     line = [*words(mimes, folder / "run")[1:], "--no-adversary", "--store-limit", "1"]
     with redirect_stderr(StringIO()) as error, redirect_stdout(StringIO()) as out:
@@ -527,16 +527,25 @@ def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, 
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("mine", ["log.csv", "samples/0001.png"])
+@pytest.mark.parametrize(
+    ("mine", "content"),
+    [
+        ("log.csv", "mine"),
+        ("log.csv", "epoch,accuracy,loss\n0,0.5,0.7\n"),  # of Keras' CSVLogger
+        ("samples/0001.png", "mine"),
+    ],
+)
 def test_a_folder_with_files_that_a_run_would_replace_is_refused(
-    mimes: Path, tmp_path: Path, mine: str
+    mimes: Path, tmp_path: Path, mine: str, content: str
 ) -> None:
     file = tmp_path / "run" / mine
     file.parent.mkdir(parents=True)
-    file.write_text("mine")
+    file.write_text(content)
+    if mine != "log.csv":
+        (tmp_path / "run" / "log.csv").touch()  # which says nothing of who wrote the samples
     with pytest.raises(UsageError, match=f"holds a {mine[:7]}.* that no training wrote"):
         main(words(mimes, tmp_path / "run")[1:])
-    assert file.read_text() == "mine"
+    assert file.read_text() == content
 
 
 def test_a_folder_is_of_one_training_at_a_time(mimes: Path, trained: Trained) -> None:

@@ -45,6 +45,7 @@ from masquerade.training.rows import TrainingRows
 from masquerade.training.step_time import StepTimer
 
 LOG, SAMPLES = "log.csv", "samples"
+LOG_START = b"epoch,phase,updates,"  # other programs' logs begin with an epoch, too
 
 
 def train(
@@ -235,11 +236,14 @@ def _refuse_others_files(folder: Path) -> None:
     A run writes its log, empty at first, before anything else.
     """
     log, samples = folder / LOG, folder / SAMPLES
+    named = SAMPLES if samples.is_dir() and any(samples.iterdir()) else None
     try:
         with log.open("rb") as file:
-            named = None if file.read(6) in (b"", b"epoch,") else LOG
+            begun = file.read(len(LOG_START))
+        if begun:
+            named = None if begun == LOG_START else LOG
     except FileNotFoundError:
-        named = SAMPLES if samples.is_dir() and any(samples.iterdir()) else None
+        pass
     except OSError:  # such as a folder of that name
         named = LOG
     if named is not None:
