@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file
 
 import masquerade
-from masquerade.checkpoint import STATE
+from masquerade.checkpoint import STATE, WEIGHTS
 from masquerade.cli.train import main, parse, select_rows
 from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
@@ -38,7 +38,8 @@ from masquerade.training.distributed import is_main_process
 from masquerade.training.frame_pairs import FAR, NEAR
 from masquerade.training.recipes.spact import spact
 from masquerade.training.rows import training_rows
-from masquerade.training.run import _check_lengths
+from masquerade.training.run import _check_lengths, _learnable
+from masquerade.training.step_time import STEP_TIME
 from masquerade.training.views import random_windows
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "1", "--batch", "8"]
@@ -423,6 +424,26 @@ def test_a_run_that_ended_while_another_read_its_videos_stays(
     with pytest.raises(UsageError, match="holds a finished run"):
         main(words(mimes, run)[1:])
     assert {path.name for path in run.iterdir()} <= {"anonymizer.safetensors", LOCK}
+
+
+def test_what_an_interruption_left_beside_the_weights_goes(mimes: Path, tmp_path: Path) -> None:
+    """Between the last two steps of a run its state stayed, and nothing removed it."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (WEIGHTS, STATE, STEP_TIME):
+        (run / name).write_bytes(b"theirs")
+    with redirect_stderr(StringIO()) as said, pytest.raises(UsageError, match="a finished run"):
+        main(words(mimes, run)[1:])
+    assert [path.name for path in run.iterdir()] == [WEIGHTS]
+    assert "resuming" not in said.getvalue()
+
+
+def test_labels_to_hide_that_no_clip_to_learn_from_has_are_unknown() -> None:
+    codes = np.array([[1, 0, 0], [0, 0, 1], [-1, -1, -1], [1, 1, 0]], np.int8)
+    found = _learnable(codes, np.array([0, 1]))
+    assert found.tolist() == [[1, -1, 0], [0, -1, 1], [-1, -1, -1], [1, -1, 0]]
+    assert found.dtype == np.int8
+    assert _learnable(np.array([0, 1, 2, -1]), np.array([0, 1])).tolist() == [0, 1, -1, -1]
 
 
 def test_validation_has_other_people_whatever_the_order_of_the_splits(mimes: Path) -> None:

@@ -125,7 +125,7 @@ def main(argv: list[str]) -> int:
                     f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
                     "is ignored."
                 )
-            if (options.output / STATE).exists():
+            if (options.output / STATE).exists() and not (options.output / WEIGHTS).exists():
                 talk(f"{options.output} holds an unfinished run: resuming it.")
             hidden = private_labels(*(stills or (manifest, rows)), private)
             talk(plan_line(recipe, rows, hidden))

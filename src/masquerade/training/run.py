@@ -219,7 +219,10 @@ def _check_networks(
 
 
 def _refuse_finished(folder: Path) -> None:
+    """Refuse a folder with weights, and remove the state that an interruption left beside them."""
     if (folder / WEIGHTS).exists():
+        (folder / STATE).unlink(missing_ok=True)
+        StepTimer(folder=folder).end()
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
 
 
@@ -398,7 +401,9 @@ def learned_fingerprints(
 
 def _learnable(codes: IntArray, train_rows: IntArray) -> IntArray:
     """Count labels that no training clip has, such as other people's names, as unknown."""
-    return codes if codes.ndim == 2 else np.where(np.isin(codes, codes[train_rows]), codes, -1)
+    if codes.ndim == 2:
+        return np.where((codes[train_rows] > 0).any(axis=0), codes, -1)
+    return np.where(np.isin(codes, codes[train_rows]), codes, -1)
 
 
 def _provenance(
