@@ -354,5 +354,7 @@ def test_weights_that_are_no_numbers_end_a_training(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(AdversarialTrainer, "_update", break_after)
     once = recipe(phases=(replace(PRETRAIN, epochs=1),), batch=32)
-    with pytest.raises(MasqueradeError, match=r"diverged: .* give another --seed.* and a new folder"):
+    with pytest.raises(
+        MasqueradeError, match=r"diverged: .* give another --seed.* and a new folder"
+    ):
         train_adversarially(once, data(), device="cpu")

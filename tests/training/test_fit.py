@@ -19,7 +19,10 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.methods import build
 from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers.modalities import ModalityRecognizer
+from masquerade.training.low_resolution import LowResolutionRecognizer, RandomTransforms
 from masquerade.training.predict import predict
 from masquerade.training.supervised import FitProgress, fit
 
@@ -303,9 +306,31 @@ def test_a_snapshot_of_another_fit_is_refused(tmp_path: Path) -> None:
         next(other.parameters()).add_(1)
     with pytest.raises(UsageError, match="another training"):
         fit(other, train, None, **own)
+    for changed in (network(dropout=0.5), network(masks_black=True)):
+        assert alike(changed, network())
+        with pytest.raises(UsageError, match="another training"):
+            fit(changed, train, None, **own)
     (tmp_path / "fit.pt").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="holds no training"):
         fit(network(), train, None, **given)
+
+
+def low_resolution(factor: int, shift: float, modality: str) -> nn.Module:
+    net = ModalityRecognizer(network(), modality=modality)
+    method, transforms = build("elr", factor=factor, short=16), RandomTransforms(shift=shift)
+    return LowResolutionRecognizer(net, method=method, transforms=transforms)
+
+
+@pytest.mark.parametrize("changed", [(4, 0.1, "stills"), (2, 0.2, "stills"), (2, 0.1, "contrast")])
+def test_a_snapshot_is_of_what_a_network_does_to_clips_too(
+    changed: tuple[int, float, str], tmp_path: Path
+) -> None:
+    """It has the same weights: the first network was returned for the second."""
+    train, targets = easy()
+    given = {"targets": targets, **QUICK, "epochs": 1, "resume": tmp_path / "fit.pt"}
+    fit(low_resolution(2, 0.1, "stills"), train, None, **given)
+    with pytest.raises(UsageError, match="another training"):
+        fit(low_resolution(*changed), train, None, **given)
 
 
 TWO = """

@@ -226,6 +226,9 @@ class Head(nn.Module):
         self.pool, self.dropout = pool, dropout
         self.proj = nn.Linear(width, classes) if classes else nn.Identity()
 
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}"
+
     def pooled(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, width)."""
         return x.mean(dim=(2, 3, 4)) if self.pool is None else self.pool(x)

@@ -39,6 +39,9 @@ class Tiny3d(nn.Module):
         self.head = nn.Linear(self.width, classes)
         init_convolutions(self)
 
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}"
+
     def pooled(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, width)."""
         # Faster on a CPU, where channels are few; group norms round more so.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
 
 
@@ -66,6 +67,10 @@ class LowResolutionRecognizer(nn.Module):
             )
         self.net, self.method, self.transforms = net, method, transforms
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
+
+    def extra_repr(self) -> str:
+        given = {} if self.method is None else arguments(self.method)
+        return f"transforms={self.transforms}, arguments={given}"
 
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the network's output for (B, 3, T, H, W) in [0, 1], of full size."""

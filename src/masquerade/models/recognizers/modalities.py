@@ -150,6 +150,9 @@ class ModalityRecognizer(nn.Module):
         self.net, self.modality = net, modality
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
 
+    def extra_repr(self) -> str:
+        return f"modality={self.modality!r}"
+
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
         """The recognizer's output for (B, 3, T, H, W) in [0, 1]."""
         return self.net(MODALITIES[self.modality].transform(clip))

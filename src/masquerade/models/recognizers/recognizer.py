@@ -70,6 +70,13 @@ class Recognizer(nn.Module):
             constant = torch.tensor(values).reshape(1, in_channels, 1, 1, 1)
             self.register_buffer(name, constant, persistent=False)  # published files lack them
 
+    def extra_repr(self) -> str:
+        return (
+            f"heads={self.heads}, mean={self.mean.flatten().tolist()}, "
+            f"std={self.std.flatten().tolist()}, per_frame={self.per_frame}, size={self.size}, "
+            f"masks_black={self.masks_black}"
+        )
+
     def forward(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         """Logits of clips (B, C, T, H, W) in [0, 1]; T = 1 for a still.
 
