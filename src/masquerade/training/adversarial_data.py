@@ -55,8 +55,9 @@ class AdversarialData:
     @property
     def datasets(self) -> list[ClipDataset]:
         """All that there are, in a fixed order."""
-        every = [self.train, self.validation, self.stills, self.still_validation]
-        return [one for one in [*every, self.pairs, self.pair_validation] if one is not None]
+        datasets = [self.train, self.validation, self.stills, self.still_validation]
+        datasets += [self.pairs, self.pair_validation]
+        return [dataset for dataset in datasets if dataset is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +89,15 @@ class AdversarialBatches:
         self.recipe, self.data, self.seed = recipe, data, seed
         self.processes, self.device = processes, processes.device
         # Two identical views of a picture would make the contrastive task trivial.
-        contrastive = any(isinstance(one.objective, Pairs) for one in recipe.adversaries)
+        contrastive = any(
+            isinstance(adversary.objective, Pairs) for adversary in recipe.adversaries
+        )
         self.halves = data.stills is None and METHODS[recipe.method].framewise
         self.halves &= any(
-            isinstance(one.objective, Pairs) and one.objective.segments
-            for one in recipe.adversaries
+            isinstance(adversary.objective, Pairs) and adversary.objective.segments
+            for adversary in recipe.adversaries
         )
-        labelled = all(one.objective.needs_labels for one in recipe.adversaries)
+        labelled = all(adversary.objective.needs_labels for adversary in recipe.adversaries)
         self.still_views = 1 if labelled else 2
         plain = contrastive and recipe.augment == NONE
         self.still_augment = SPACT if plain else recipe.augment
@@ -135,8 +138,8 @@ class AdversarialBatches:
             with still_share.draws():
                 stills = self._stills(stored, generator, augmented=True)
                 if runs:  # each by its own draw, as two frames
-                    each = [augment(run, self.recipe.augment, generator) for run in runs]
-                    stills = torch.cat(each, dim=2)
+                    augmented = [augment(run, self.recipe.augment, generator) for run in runs]
+                    stills = torch.cat(augmented, dim=2)
             batch = self._batch(clips, "train", order[step], still_order[step], stills)
             chances = self._chances(whole_still_order[step])
             yield replace(
@@ -208,11 +211,11 @@ class AdversarialBatches:
             gap = self.recipe.gap
             frames = None if gap is None else gap.frames
             stored = random_windows(stored, frames, generator, step=frames or 1)
-            pair = [one.to(self.device) for one in frame_pairs(stored, generator, gap)]
+            pair = [frame.to(self.device) for frame in frame_pairs(stored, generator, gap)]
             if not augmented:
                 return torch.cat(pair, dim=2).float() / 255
             # Each by its own draw: one hue or one erased box of both would tell the pair.
-            pair = [augment(one, self.recipe.augment, generator) for one in pair]
+            pair = [augment(frame, self.recipe.augment, generator) for frame in pair]
             return torch.cat(pair, dim=2)
         views = [
             augment(stored.to(self.device), self.still_augment, generator)
@@ -240,7 +243,7 @@ class AdversarialBatches:
     def _chances(self, rows: Tensor) -> list[float]:
         """By adversary, the loss on training clips of predicting the labels' rates alone."""
         private = {name: code[rows] for name, code in self.codes["train"][1].items()}
-        objectives = [one.objective for one in self.recipe.adversaries]
+        objectives = [adversary.objective for adversary in self.recipe.adversaries]
         return [objective.chance_loss(private, len(rows), self.seen) for objective in objectives]
 
     def _shares(self, whole: Sequence[Tensor]) -> list[BatchShare]:

@@ -121,8 +121,8 @@ def build_models(
     started = path is not None and anonymizer.init_from_image_weights(path) is not None
     started = _init_video_vit(action, path) or started
     adversaries = [
-        build_adversary(recipe, one, private, seed=derive_seed(seed, Stream.ADVERSARIES, at))
-        for at, one in enumerate(recipe.adversaries)
+        build_adversary(recipe, adversary, private, seed=derive_seed(seed, Stream.ADVERSARIES, at))
+        for at, adversary in enumerate(recipe.adversaries)
     ]
     if path is not None and not started:
         raise UsageError(

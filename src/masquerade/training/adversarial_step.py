@@ -93,24 +93,24 @@ class AdversarialStep:
         wanted, reversal = self.update.losses, self.update.reversal
         adversary, adversarial = [], []
         chances = batch.chances or [math.inf] * len(models.adversary)
-        for one, net, chance in zip(
+        for config, net, chance in zip(
             self.recipe.adversaries, models.adversary, chances, strict=True
         ):
-            objective, clip, keep = one.objective, output.clip, output.keep
+            objective, clip, keep = config.objective, output.clip, output.keep
             pull = clip.new_tensor(reversal or 0.0)  # read in the backward pass
             if reversal is not None:
                 clip = reverse_gradient(clip, pull)
                 keep = None if keep is None else reverse_gradient(keep, pull)
             net = with_keep_mask(net, keep if objective.needs_labels else None)
-            given = ObjectiveBatch(
+            objective_batch = ObjectiveBatch(
                 clip, batch.private, self.generator, share, chance, halves=batch.halves
             )
             if "adversary" in wanted:
-                loss = objective.loss(net, given)
+                loss = objective.loss(net, objective_batch)
                 pull.masked_fill_(objective.is_capped(loss, chance), 0)
                 adversary.append(loss.mean())
             if "adversarial" in wanted:
-                adversarial.append(objective.adversarial_loss(net, given))
+                adversarial.append(objective.adversarial_loss(net, objective_batch))
         losses = {}
         if adversary:
             losses["adversary"] = torch.stack(adversary).sum()
@@ -131,11 +131,11 @@ def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> 
         return models.anonymizer.training_output(clips)
 
 
-def combine_losses(each: list[Tensor], how: str) -> Tensor:
+def combine_losses(losses: list[Tensor], how: str) -> Tensor:
     """Combine the anonymizer's losses against several adversaries, each (n,), in one number."""
-    if len({len(loss) for loss in each}) > 1:  # of different objectives: no common samples
-        each = [loss.mean(0, keepdim=True) for loss in each]
-    every = torch.stack(each)  # (adversaries, n)
+    if len({len(loss) for loss in losses}) > 1:  # of different objectives: no common samples
+        losses = [loss.mean(0, keepdim=True) for loss in losses]
+    stacked = torch.stack(losses)  # (adversaries, n)
     if how == "max":
-        return every.amax(0).mean()
-    return every.sum(0).mean() if how == "sum" else every.mean()
+        return stacked.amax(0).mean()
+    return stacked.sum(0).mean() if how == "sum" else stacked.mean()

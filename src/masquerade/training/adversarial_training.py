@@ -118,7 +118,10 @@ def train_adversarially(
     Raises:
         MasqueradeError: the action was not learned, or losses or weights are no finite numbers.
     """
-    if any(one.objective.needs_labels for one in recipe.adversaries) and not data.private:
+    if (
+        any(adversary.objective.needs_labels for adversary in recipe.adversaries)
+        and not data.private
+    ):
         raise UsageError("This adversary learns private labels, and the data has none.")
     if shard:
         refuse_sharding_alone()
@@ -242,7 +245,7 @@ class AdversarialTrainer(Trainer):
             folder = self.samples if is_main else None
             write_samples(self.models.anonymizer, self.batches, folder, epoch)
         if self.progress is not None and is_main:
-            most = sum(each.epochs for each in self.recipe.phases)
+            most = sum(phase.epochs for phase in self.recipe.phases)
             name, collapse = self._phase_of(row).name, self._find_collapse(row)
             self.progress(TrainingProgress(name, epoch, most, row, collapse))
 
@@ -260,7 +263,7 @@ class AdversarialTrainer(Trainer):
     def _begin(self, phase: Phase, number: int) -> None:
         """Begin a phase with fresh optimizers."""
         self.optimizers = self._fresh_optimizers(phase)
-        before = [update for each in self.recipe.phases[:number] for update in each.updates]
+        before = [update for earlier in self.recipe.phases[:number] for update in earlier.updates]
         if not phase.adversarial or not any("utility" in update.learns for update in before):
             return
         last = with_last_known_loss(self.history[-1], self.history)
@@ -311,7 +314,7 @@ class AdversarialTrainer(Trainer):
         """Take the updates of one epoch; gives the losses and metrics of each, by name."""
         measured: dict[str, list[Tensor]] = {}
         steps, done = self.batches.steps, len(self.history)
-        left = sum(each.epochs for each in self.recipe.phases[self._next_phase() :]) - past
+        left = sum(later.epochs for later in self.recipe.phases[self._next_phase() :]) - past
         for step, batch in enumerate(self.batches.training(epoch, generator)):
             self._set_rates(phase, past + step / steps)
             for update in self._next_updates(phase, generator):
@@ -370,9 +373,9 @@ class AdversarialTrainer(Trainer):
 
         Weights that are not may show in no loss until the next step.
         """
-        parts = [
-            one.to_local() if hasattr(one, "to_local") else one  # of a divided network its own
-            for one in self.models.state_dict().values()
+        parts = [  # of a divided network this process's own
+            weight.to_local() if hasattr(weight, "to_local") else weight
+            for weight in self.models.state_dict().values()
         ]
         sound = torch.stack([torch.isfinite(part).all() for part in parts])
         everywhere = float(self.processes.mean(sound.all().float()))
@@ -384,9 +387,9 @@ class AdversarialTrainer(Trainer):
 
     def _restart_adversaries(self, phase: Phase, epoch: int, generator: torch.Generator) -> None:
         """Give the adversaries new weights and let them catch up alone (VITA, model restarting)."""
-        for at, one in enumerate(self.recipe.adversaries):
+        for at, adversary in enumerate(self.recipe.adversaries):
             seed = derive_seed(self.seed, Stream.RESTARTED_ADVERSARIES, epoch, at)
-            fresh = build_adversary(self.recipe, one, self.data.private, seed=seed)
+            fresh = build_adversary(self.recipe, adversary, self.data.private, seed=seed)
             self.models.adversary[at].load_state_dict(fresh.state_dict())
         self.optimizers["adversary"] = self._fresh_optimizers(phase)["adversary"]
         update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})

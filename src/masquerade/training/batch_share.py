@@ -87,8 +87,8 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         own = gradient.new_zeros(ctx.shape)  # of a row that counts for nothing it stays 0
-        mine = gradient[ctx.mine]
-        own[: len(mine)] = ctx.share.world * mine
+        rows = gradient[ctx.mine]
+        own[: len(rows)] = ctx.share.world * rows
         return own, None
 
 
@@ -111,28 +111,28 @@ class _WholeBatchDraws(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = dict(kwargs or {})
+        arguments = dict(kwargs or {})
         if func in OF_A_SIZE:
             *bounds, size = _split_size(args, OF_A_SIZE[func])
             rows = self._rows(size[0]) if size else None
             if rows is not None:
-                return func(*bounds, (self._total(size[0]), *size[1:]), **given)[rows]
+                return func(*bounds, (self._total(size[0]), *size[1:]), **arguments)[rows]
         elif func in LIKE_A_TENSOR and args[0].ndim:
             first, *rest = args
             rows = self._rows(len(first))
             if rows is not None:
                 rows = rows.to(first.device)
                 whole = first.new_zeros(self._total(len(first)), *first.shape[1:])
-                return func(whole.index_copy(0, rows, first), *rest, **given)[rows]
-        return func(*args, **given)
+                return func(whole.index_copy(0, rows, first), *rest, **arguments)[rows]
+        return func(*args, **arguments)
 
     def _rows(self, size: int) -> Tensor | None:
         """Places among the draws of the whole batch; None: it is no draw by row."""
         own = self.share.rows
         if not size or size % len(own):
             return None
-        each = size // len(own)
-        return (own[:, None] * each + torch.arange(each)).flatten()
+        times = size // len(own)
+        return (own[:, None] * times + torch.arange(times)).flatten()
 
     def _total(self, size: int) -> int:
         return size // len(self.share.rows) * self.share.total

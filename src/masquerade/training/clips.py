@@ -57,12 +57,12 @@ def extract_training_clips(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ClipDataset, ClipDataset]:
     """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
-    every = np.sort(np.concatenate([rows.train, rows.validation]))
-    found = extract_clips(
-        manifest.take(every), clip_config(recipe), workers=workers, cache=cache, progress=progress
+    used = np.sort(np.concatenate([rows.train, rows.validation]))
+    extracted = extract_clips(
+        manifest.take(used), clip_config(recipe), workers=workers, cache=cache, progress=progress
     )
-    skipped = {int(every[row]): why for row, why in found.skipped.items()}
-    dataset = replace(found, rows=every[found.rows], skipped=skipped)
+    skipped = {int(used[row]): why for row, why in extracted.skipped.items()}
+    dataset = replace(extracted, rows=used[extracted.rows], skipped=skipped)
     learn, held_out = dataset.of_rows(rows.train), dataset.of_rows(rows.validation)
     if min(len(learn), len(held_out)) < LEAST_VALIDATION:
         unread = describe_skipped(manifest, dataset)

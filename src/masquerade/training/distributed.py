@@ -53,7 +53,7 @@ class Processes:
         # One without a gradient here may have one in another process.
         own = [torch.zeros_like(v) if v.grad is None else v.grad for v in trainable]
         here = own[0].new_tensor([v.grad is not None for v in trainable])
-        flat = torch.cat([*(one.flatten() for one in own), here])
+        flat = torch.cat([*(gradient.flatten() for gradient in own), here])
         distributed.all_reduce(flat)
         flat /= self.world
         *parts, anywhere = torch.split(flat, [*(v.numel() for v in trainable), len(trainable)])

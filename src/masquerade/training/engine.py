@@ -93,13 +93,13 @@ class Trainer:
             TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines,
             shared_batch_norms(self.models, self.processes),
         ):
-            found = self._restore(resume) if resume is not None and resume.exists() else None
+            saved = self._restore(resume) if resume is not None and resume.exists() else None
             self.processes.broadcast(self.models.state_dict().values())
             self.shard_models()
-            if found is not None:
+            if saved is not None:
                 self.optimizers = self.build_optimizers()
                 for role, optimizer in self.optimizers.items():
-                    load_optimizer(optimizer, found.optimizers[role])
+                    load_optimizer(optimizer, saved.optimizers[role])
             lines.begin(self.history)
             while not self.is_finished():
                 row = self.train_epoch(len(self.history))
@@ -144,7 +144,7 @@ class Trainer:
         state, optimizers = self.state, self.optimizers
         state.models, state.scaler = full_state(self.models.state_dict()), self.scaler.state_dict()
         state.optimizers = {
-            role: full_state(each.state_dict()) for role, each in optimizers.items()
+            role: full_state(optimizer.state_dict()) for role, optimizer in optimizers.items()
         }
         if self.processes.rank != 0:
             return
@@ -154,22 +154,22 @@ class Trainer:
     def _restore(self, path: Path) -> TrainingState:
         """Go on from the state that this training left; optimizers are still to be loaded."""
         try:
-            found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
+            saved = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # of half a dozen kinds, by what stands in the file
             raise UsageError(
                 f"{path} holds no training that can be resumed here; remove it, or choose another "
                 "folder."
             ) from error
-        if found.digest != self.state.digest:
+        if saved.digest != self.state.digest:
             raise UsageError(
                 f"{path} belongs to another training (other clips, labels, network or settings, "
                 "or another version of masquerade); remove it to begin anew, or choose another "
                 "folder."
             )
-        self.state = found
-        self.models.load_state_dict(found.models)
-        self.scaler.load_state_dict(found.scaler)
-        return found
+        self.state = saved
+        self.models.load_state_dict(saved.models)
+        self.scaler.load_state_dict(saved.scaler)
+        return saved
 
 
 def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:

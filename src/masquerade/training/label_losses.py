@@ -35,8 +35,8 @@ def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
     logits = logits.float()
     if codes.ndim == 1 and logits.shape[1] > 1:
         return F.cross_entropy(logits, codes, ignore_index=-1, reduction="none")
-    each, known = _binary_losses(logits, codes)
-    return each.sum(1) / known.sum(1).clamp(min=1)
+    losses, known = _binary_losses(logits, codes)
+    return losses.sum(1) / known.sum(1).clamp(min=1)
 
 
 def clips_per_known(codes: Tensor) -> Tensor:
@@ -53,8 +53,10 @@ def _binary_losses(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss of each output, 0 where its label is unknown, and which are known."""
     codes = codes.reshape(logits.shape)
     known = codes >= 0
-    each = F.binary_cross_entropy_with_logits(logits, codes.clamp(min=0).float(), reduction="none")
-    return each * known, known
+    losses = F.binary_cross_entropy_with_logits(
+        logits, codes.clamp(min=0).float(), reduction="none"
+    )
+    return losses * known, known
 
 
 def label_loss(
@@ -83,15 +85,17 @@ def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) ->
     for label, outputs in heads.items():
         if label not in targets:
             raise UsageError(f"The network has a head {label!r}, but no targets are given for it.")
-        given = np.asarray(targets[label])
-        if len(rows) and int(rows.max()) >= len(given):
-            raise UsageError(f"{len(given)} targets of {label!r} do not reach row {rows.max()}.")
-        mine = torch.as_tensor(given[np.asarray(rows)])
-        mine = mine if mine.ndim == 2 else mine.long()  # of thousands of labels bytes
-        top = 1 if mine.ndim == 2 or outputs == 1 else outputs - 1
-        if len(mine) and (int(mine.max()) > top or (mine.ndim == 2 and mine.shape[1] != outputs)):
+        all_codes = np.asarray(targets[label])
+        if len(rows) and int(rows.max()) >= len(all_codes):
+            raise UsageError(
+                f"{len(all_codes)} targets of {label!r} do not reach row {rows.max()}."
+            )
+        own = torch.as_tensor(all_codes[np.asarray(rows)])
+        own = own if own.ndim == 2 else own.long()  # of thousands of labels bytes
+        top = 1 if own.ndim == 2 or outputs == 1 else outputs - 1
+        if len(own) and (int(own.max()) > top or (own.ndim == 2 and own.shape[1] != outputs)):
             raise UsageError(f"Head {label!r} has {outputs} outputs, which its targets do not fit.")
-        codes[label] = mine
+        codes[label] = own
     return codes
 
 

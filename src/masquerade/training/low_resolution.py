@@ -69,8 +69,8 @@ class LowResolutionRecognizer(nn.Module):
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
 
     def extra_repr(self) -> str:
-        given = {} if self.method is None else arguments(self.method)
-        return f"transforms={self.transforms}, arguments={given}"
+        settings = {} if self.method is None else arguments(self.method)
+        return f"transforms={self.transforms}, arguments={settings}"
 
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the network's output for (B, 3, T, H, W) in [0, 1], of full size."""

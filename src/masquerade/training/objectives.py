@@ -125,11 +125,11 @@ class Labels(Objective):
         return batch.share.gather(torch.stack(parts).mean(0))
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
-        found = [
+        losses = [
             prior_loss(code, seen[name]).mean() * clips_per_known(code.cpu())
             for name, code in codes.items()
         ]
-        return float(torch.stack(found).mean())
+        return float(torch.stack(losses).mean())
 
     def _anonymizer_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, exclusive = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
@@ -196,16 +196,16 @@ class MoCo(Pairs):
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         if not isinstance(net, MomentumEncoder):
             raise UsageError("MoCo needs a network with a momentum encoder: wrap it first.")
-        query, other = self.pairs(batch)
+        query, positive = self.pairs(batch)
         if net.training:
             net.update_encoder()
-        keys = net.keys(other)
+        keys = net.keys(positive)
         own = net(query)["projection"]
         # The queue as it is now, since it moves on before the backward pass.
-        each = info_nce(own, keys, net.queue.clone(), temperature=self.temperature)
+        losses = info_nce(own, keys, net.queue.clone(), temperature=self.temperature)
         if net.training:
             net.enqueue(batch.share.gather(keys))  # one queue, of all processes' clips
-        return batch.share.gather(each)
+        return batch.share.gather(losses)
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(1 + self.queue)
@@ -229,11 +229,11 @@ class Rotation(Objective):
         top, left = middle_crop(height, width, side)
         frame = clip[torch.arange(len(clip)), :, at, top : top + side, left : left + side]
         rotated = torch.stack(
-            [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
+            [torch.rot90(still, int(k), (1, 2)) for still, k in zip(frame, quarters, strict=True)]
         )
         logits = net(rotated[:, :, None])["quarters"].float()
-        each = F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
-        return batch.share.gather(each)
+        losses = F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
+        return batch.share.gather(losses)
 
     def chance_loss(self, codes: Codes, count: int, seen: LabelCounts) -> float:
         return math.log(4)
@@ -310,8 +310,8 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
     itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
     similarity = similarity.masked_fill(itself, -torch.inf)
     partner = torch.arange(len(views), device=views.device).roll(len(a))
-    each = F.cross_entropy(similarity, partner, reduction="none")
-    return each if symmetric else each[: len(a)]
+    losses = F.cross_entropy(similarity, partner, reduction="none")
+    return losses if symmetric else losses[: len(a)]
 
 
 def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
@@ -362,5 +362,5 @@ def prior_loss(codes: Tensor, seen: Tensor) -> Tensor:
     if codes.ndim == 1:
         return torch.where(codes >= 0, losses[codes.clamp(min=0)], 0.0)
     known = codes >= 0
-    each = torch.where(codes == 1, losses[1], losses[0]) * known  # (B, L)
-    return each.sum(1) / known.sum(1).clamp(min=1)
+    known_losses = torch.where(codes == 1, losses[1], losses[0]) * known  # (B, L)
+    return known_losses.sum(1) / known.sum(1).clamp(min=1)

@@ -40,8 +40,8 @@ def predict(
     Returns:
         (N, classes) a label; a binary label has one column, of label 1.
     """
-    found = _mean_outputs(net, clips, batch, views, frames, label, multi_label=multi_label)
-    return {name: values.numpy() for name, values in found.items()}
+    predictions = _mean_outputs(net, clips, batch, views, frames, label, multi_label=multi_label)
+    return {name: values.numpy() for name, values in predictions.items()}
 
 
 def predict_logits(
@@ -80,7 +80,7 @@ def _mean_outputs(
         batches = clip_loader(clips, torch.split(torch.arange(len(clips)), batch))
     else:
         batches = torch.split(clips, batch)
-    found: dict[str, list[Tensor]] = {}
+    outputs: dict[str, list[Tensor]] = {}
     net.eval()
     for part in batches:
         sums: dict[str, Tensor] = {}
@@ -102,5 +102,5 @@ def _mean_outputs(
                     sums[name] = sums[name] + value if name in sums else value
                 count += 1
         for name, total in sums.items():
-            found.setdefault(name, []).append((total / count).cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+            outputs.setdefault(name, []).append((total / count).cpu())
+    return {name: torch.cat(parts) for name, parts in outputs.items()}

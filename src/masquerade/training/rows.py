@@ -33,7 +33,7 @@ def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 
     people apart has such a part. Where the manifest has no validation split, whole groups of people
     are held out by the seed.
     """
-    names = [column] if column else [one.name for one in manifest.of_role("split")]
+    names = [column] if column else [split.name for split in manifest.of_role("split")]
     if not names:
         raise UsageError(
             "The manifest has no split column: what is tested must not be learned from; add one, "
@@ -57,12 +57,12 @@ def hold_out_validation(
     manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0
 ) -> TrainingRows:
     """Hold out whole groups of people of some rows, which are all train in a split column."""
-    mine = carve_validation(
+    carved = carve_validation(
         manifest.take(rows), name=column, fraction=VALIDATION, least=LEAST_VALIDATION, seed=seed
     )
-    cells = np.array(mine.cells(column))
+    cells = np.array(carved.cells(column))
     return TrainingRows(
         train=rows[cells == "train"],
         validation=rows[cells == "val"],
-        note=note_on_share(mine, "val", VALIDATION, name=column, of=("train", "val")),
+        note=note_on_share(carved, "val", VALIDATION, name=column, of=("train", "val")),
     )

@@ -173,7 +173,7 @@ def check_inputs(recipe: AdversarialRecipe, *, stills: bool, private: Sequence[s
         )
     if not stills:
         return
-    objectives = [one.objective for one in recipe.adversaries]
+    objectives = [adversary.objective for adversary in recipe.adversaries]
     if not objectives:
         raise UsageError("There is no adversary here, so leave out --stills.")
     if spaced or any(isinstance(o, Pairs) and o.segments for o in objectives):
@@ -182,7 +182,7 @@ def check_inputs(recipe: AdversarialRecipe, *, stills: bool, private: Sequence[s
 
 def _check_private(recipe: AdversarialRecipe, private: Sequence[str] | None) -> None:
     """Raise UsageError where private labels are named and no adversary learns labels."""
-    if private is None or any(one.objective.needs_labels for one in recipe.adversaries):
+    if private is None or any(adversary.objective.needs_labels for adversary in recipe.adversaries):
         return
     if not recipe.adversaries:
         raise UsageError(f"{recipe.method} has no adversary here, so leave out --private.")
@@ -264,7 +264,7 @@ def _load_data(
     loading: Callable[[int, int], None] | None,
 ) -> AdversarialData:
     """Read the labels, and extract the clips by `extract_training_clips`."""
-    actions = [one.name for one in manifest.of_role("action") if one.kind != "fact"]
+    actions = [column.name for column in manifest.of_role("action") if column.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
     _check_actions(manifest, actions, rows.train)
@@ -273,7 +273,7 @@ def _load_data(
     names = private_labels(labelled, labelled_rows, private)
     utility = {name: _outputs(manifest, name) for name in actions}
     hidden = {name: _outputs(labelled, name) for name in names}
-    if not hidden and any(one.objective.needs_labels for one in recipe.adversaries):
+    if not hidden and any(adversary.objective.needs_labels for adversary in recipe.adversaries):
         raise UsageError(
             "This adversary learns private labels, and no attribute has two values or more among "
             "the clips to learn from: add a column such as identity, or take an adversary that "
@@ -353,14 +353,14 @@ def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
 
 def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
     """Load the anonymizer of another run, which must be of the same shape."""
-    found = load(start)
-    own = arguments(found)
-    wanted = {k: v for k, v in recipe.arguments.items() if k not in found.inference_args}
+    anonymizer = load(start)
+    own = arguments(anonymizer)
+    wanted = {k: v for k, v in recipe.arguments.items() if k not in anonymizer.inference_args}
     different = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
-    if method_name(found) != recipe.method or different:
-        what = f"{different[0]} {own[different[0]]}" if different else method_name(found)
+    if method_name(anonymizer) != recipe.method or different:
+        what = f"{different[0]} {own[different[0]]}" if different else method_name(anonymizer)
         raise UsageError(f"Training cannot start from {start}: it is of {what}; name another run.")
-    return found
+    return anonymizer
 
 
 def private_labels(
@@ -369,7 +369,7 @@ def private_labels(
     """Return the private labels asked for, or all attributes that differ among the clips."""
     learned = manifest.take(rows.train)
     if wanted is None:
-        names = [one.name for one in manifest.of_role("attribute") if one.kind != "fact"]
+        names = [column.name for column in manifest.of_role("attribute") if column.kind != "fact"]
         return [name for name in names if learned.count_values(name) > 1]
     if not wanted:
         raise UsageError("--private names no column; name some, or leave it out to hide all.")

@@ -229,7 +229,7 @@ class SupervisedTrainer(Trainer):
         if self.progress is None or self.processes.rank != 0:
             return
         done, epochs = len(self.history), self.settings.epochs
-        eta = (epochs - done) * statistics.fmean(each["seconds"] for each in self.history[-5:])
+        eta = (epochs - done) * statistics.fmean(past["seconds"] for past in self.history[-5:])
         self.progress(FitProgress(done, epochs, time.perf_counter() - self.began, eta, row))
 
     def _train_loss(self, epoch: int) -> float:
@@ -283,13 +283,13 @@ class SupervisedTrainer(Trainer):
             return {}
         began, views, frames = time.perf_counter(), self.settings.views, self.settings.frames
         with self.autocast():
-            found = predict_logits(
+            predictions = predict_logits(
                 self.models, self.validation, views=views, frames=frames, label=self.label
             )
         self.network_seconds += time.perf_counter() - began
         return {
             label: float(head_loss(logits, self.val_codes[label]))
-            for label, logits in found.items()
+            for label, logits in predictions.items()
             if bool((self.val_codes[label] >= 0).any())
         }
 

@@ -42,12 +42,12 @@ class _Variety:
         frames, height, width = clips.shape[2:]
         size = (frames, min(24, height), min(24, width))
         small = nn.functional.adaptive_avg_pool3d(clips, size).cpu().double()
-        every = small.transpose(1, 2).flatten(0, 1)  # (B * T, 3, h, w)
-        mean, count = every.mean(dim=0), len(every)
+        pictures = small.transpose(1, 2).flatten(0, 1)  # (B * T, 3, h, w)
+        mean, count = pictures.mean(dim=0), len(pictures)
         step, total = mean - self._mean, self._count + count
         self._squares = (
             self._squares
-            + (every - mean).square().sum(dim=0)
+            + (pictures - mean).square().sum(dim=0)
             + step.square() * (self._count * count / total)
         )
         self._mean = self._mean + step * (count / total)
@@ -84,9 +84,9 @@ def validate(
     def show(clip: Tensor) -> tuple[Tensor, Tensor | None]:
         return (anonymizer.unhidden(clip), None) if raw else inference_output(anonymizer, clip)
 
-    generator, found = torch.Generator().manual_seed(seed), _EpochOutputs()
+    generator, epoch = torch.Generator().manual_seed(seed), _EpochOutputs()
     outputs, inputs = _Variety(), _Variety()
-    objectives = [one.objective for one in recipe.adversaries]
+    objectives = [config.objective for config in recipe.adversaries]
     for batch in batches.held_out():
         clip, keep = show(batch.clips)
         if phase is not None and phase.uses_auxiliary:
@@ -94,40 +94,40 @@ def validate(
         else:
             training = anonymizer.training_output(batch.clips)
         if training.class_token is not None:
-            found.add_logits("auxiliary:", models.auxiliary(training.class_token), batch.utility)
-        found.add_logits("", with_keep_mask(models.utility, keep)(clip), batch.utility)
+            epoch.add_logits("auxiliary:", models.auxiliary(training.class_token), batch.utility)
+        epoch.add_logits("", with_keep_mask(models.utility, keep)(clip), batch.utility)
         size = len(clip)
-        found.add_means(size, reconstruction=float((clip - batch.clips).abs().mean()))
-        found.add_means(size, **{name: float(loss) for name, loss in training.losses.items()})
-        found.add_means(size, **training.metrics)
+        epoch.add_means(size, reconstruction=float((clip - batch.clips).abs().mean()))
+        epoch.add_means(size, **{name: float(loss) for name, loss in training.losses.items()})
+        epoch.add_means(size, **training.metrics)
         outputs.add(clip)
         inputs.add(batch.clips)
         if batch.stills is not None:
             clip, keep = show(batch.stills)
-        given = ObjectiveBatch(clip, batch.private, generator)
+        objective_batch = ObjectiveBatch(clip, batch.private, generator)
         for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)
             if isinstance(objective, Labels):
                 logits = adversary(clip)
-                found.add_logits(f"{at}:", logits, given.codes)
-                loss = objective.loss_of(logits, given)
+                epoch.add_logits(f"{at}:", logits, objective_batch.codes)
+                loss = objective.loss_of(logits, objective_batch)
             else:
-                loss = objective.loss(adversary, given)
-            chance = objective.chance_loss(given.codes, len(clip), batches.seen)
-            found.add_means(
+                loss = objective.loss(adversary, objective_batch)
+            chance = objective.chance_loss(objective_batch.codes, len(clip), batches.seen)
+            epoch.add_means(
                 len(clip), **{f"adversary{at}": float(loss.mean()), f"chance{at}": chance}
             )
-    utility = {label: found.score(label) for label in batches.data.utility}
+    utility = {label: epoch.score(label) for label in batches.data.utility}
     known = [label for label, score in utility.items() if not math.isnan(score)]
-    chances = [_chance(*found.joined(label)) for label in known]
+    chances = [_chance(*epoch.joined(label)) for label in known]
     row: Row = {"val_utility": _mean(list(utility.values())), "chance_utility": _mean(chances)}
     row |= {f"val_{label}": value for label, value in utility.items()}
-    row |= _adversary_scores(found, recipe, list(batches.data.private))
+    row |= _adversary_scores(epoch, recipe, list(batches.data.private))
     if recipe.uses_auxiliary:
-        names = [f"auxiliary:{label}" for label in utility if f"auxiliary:{label}" in found.logits]
-        row["val_auxiliary"] = _mean([found.score(name) for name in names])
-    own = [name for name in found.means if not name.startswith(("adversary", "chance"))]
-    row |= {f"val_{name}": found.mean(name) for name in own}
+        names = [f"auxiliary:{label}" for label in utility if f"auxiliary:{label}" in epoch.logits]
+        row["val_auxiliary"] = _mean([epoch.score(name) for name in names])
+    own = [name for name in epoch.means if not name.startswith(("adversary", "chance"))]
+    row |= {f"val_{name}": epoch.mean(name) for name in own}
     return row | {"val_variety": outputs.value / max(inputs.value, 1e-6)}
 
 
@@ -216,20 +216,22 @@ class _EpochOutputs:
 
 
 def _adversary_scores(
-    found: _EpochOutputs, recipe: AdversarialRecipe, labels: Sequence[str]
+    epoch: _EpochOutputs, recipe: AdversarialRecipe, labels: Sequence[str]
 ) -> Row:
     """Return the strongest adversary's loss, its loss over chance, and its scores."""
     row: Row = {"val_adversary": math.nan, "val_adversary_share": math.nan}
     if not recipe.adversaries:
         return row
-    losses = [found.mean(f"adversary{at}") for at in range(len(recipe.adversaries))]
-    chance = [found.mean(f"chance{at}") for at in range(len(losses))]
+    losses = [epoch.mean(f"adversary{at}") for at in range(len(recipe.adversaries))]
+    chance = [epoch.mean(f"chance{at}") for at in range(len(losses))]
     known = [(loss / floor, loss) for loss, floor in zip(losses, chance, strict=True) if floor]
     if known:  # none where no held-out clip has a label
         row["val_adversary_share"], row["val_adversary"] = min(known)
-    labelled = [at for at, one in enumerate(recipe.adversaries) if one.objective.needs_labels]
+    labelled = [
+        at for at, adversary in enumerate(recipe.adversaries) if adversary.objective.needs_labels
+    ]
     for label in labels if labelled else ():
-        scores = [found.score(f"{at}:{label}") for at in labelled]
+        scores = [epoch.score(f"{at}:{label}") for at in labelled]
         row[f"val_{label}"] = max(scores) if not any(map(math.isnan, scores)) else math.nan
     return row
 
@@ -238,8 +240,8 @@ def _score(logits: Tensor, codes: Tensor) -> float:
     """Top-1; AUROC of a binary label; of several labels at once the mean AUROC."""
     if codes.ndim == 2:
         parts = [
-            _score(one[:, None], code)
-            for one, code in zip(logits.unbind(1), codes.unbind(1), strict=True)
+            _score(column[:, None], code)
+            for column, code in zip(logits.unbind(1), codes.unbind(1), strict=True)
         ]
         return _mean(parts)
     known = codes >= 0

@@ -279,9 +279,9 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
         epochs = min(phase.epochs, flags.get("epochs", phase.epochs))
         norms = flags.get("anonymizer_norms", phase.anonymizer_norms)
         stop = list(phase.stop)
-        for at, one in enumerate(phase.stop):
-            if one.column in below:
-                stop[at] = Stop(column=one.column, below=below[one.column])
+        for at, condition in enumerate(phase.stop):
+            if condition.column in below:
+                stop[at] = Stop(column=condition.column, below=below[condition.column])
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
     changes = {name: flags[name] for name in REPLACED if name in flags}
     if "stride" in flags and recipe.stride is None:  # else clips were of the first frames alone
@@ -305,7 +305,7 @@ def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> A
 def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
     """Change the adversaries, and the updates and the end of the last phase."""
     objective = _change_objective(recipe.adversaries[0].objective, flags)
-    adversaries = tuple(replace(one, objective=objective) for one in recipe.adversaries)
+    adversaries = tuple(replace(adversary, objective=objective) for adversary in recipe.adversaries)
     if flags.get("adversary"):
         adversaries = tuple(
             Adversary(network=name, objective=objective) for name in flags["adversary"]
@@ -355,7 +355,9 @@ def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objecti
     name = flags.get("objective")
     if name is not None and not isinstance(objective, OBJECTIVES[name]):
         kind = OBJECTIVES[name]  # with what both have, such as the width of pairs
-        both = {one.name for one in fields(objective)} & {one.name for one in fields(kind)}
+        both = {setting.name for setting in fields(objective)} & {
+            setting.name for setting in fields(kind)
+        }
         objective = kind(**{key: getattr(objective, key) for key in both})
     for flag, (kind, words) in OBJECTIVES_OF_FLAGS.items():
         if flag in flags and not isinstance(objective, kind):
@@ -402,5 +404,5 @@ def _without_losses(phase: Phase, dropped: set[str]) -> Phase:
         learns = tuple(role for role in update.learns if role != "adversary")
         if losses and learns:
             updates.append(replace(update, losses=losses, learns=learns))
-    stop = tuple(one for one in phase.stop if "adversary" not in one.column)
+    stop = tuple(condition for condition in phase.stop if "adversary" not in condition.column)
     return replace(phase, updates=tuple(updates), stop=stop)

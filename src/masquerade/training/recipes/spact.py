@@ -76,7 +76,7 @@ def spact(
             where omega is 1).
     """
     recipe = options.ablate(options.preset_recipe(PRESETS, preset), **ablations)
-    labelled = any(one.objective.needs_labels for one in recipe.adversaries)
+    labelled = any(adversary.objective.needs_labels for adversary in recipe.adversaries)
     return _supervised(recipe) if labelled and preset != "tiny" else recipe
 
 

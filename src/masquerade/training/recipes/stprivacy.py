@@ -116,7 +116,7 @@ def stprivacy(
         return recipe
     # 1e-3 x batch / 512 (docs/papers.md 1.10): a larger batch takes larger steps.
     scaled = {
-        role: replace(one, lr=LR_OF_512 * recipe.batch / 512)
-        for role, one in recipe.optimizers.items()
+        role: replace(optimizer, lr=LR_OF_512 * recipe.batch / 512)
+        for role, optimizer in recipe.optimizers.items()
     }
     return replace(recipe, optimizers=scaled)
