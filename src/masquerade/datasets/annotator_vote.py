@@ -39,8 +39,8 @@ class VoteResult:
     def to_json(self) -> str:
         """The agreement as JSON; the labels go to a manifest."""
         rows = [asdict(row) for row in self.agreement]
-        found = {"clips": len(self.manifest), "ties": self.ties, "agreement": rows}
-        return json.dumps(found, indent=2, ensure_ascii=False)
+        result = {"clips": len(self.manifest), "ties": self.ties, "agreement": rows}
+        return json.dumps(result, indent=2, ensure_ascii=False)
 
 
 def fleiss_kappa(counts: ArrayLike) -> float | None:
@@ -80,7 +80,7 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")
     wanted, *others = (
-        [(column.name, column.kind) for column in each.columns] for each in annotators
+        [(column.name, column.kind) for column in manifest.columns] for manifest in annotators
     )
     for number, have in enumerate(others, start=2):
         if have != wanted:
@@ -89,25 +89,25 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
                 f"Annotator {number} does not have the first one's columns and kinds: "
                 f"{', '.join(odd)}; write the kind into the header, as in gender:binary."
             )
-    rows = [{clip.key: clip for clip in each.clips} for each in annotators]
-    keys = list(dict.fromkeys(key for each in rows for key in each))
-    given = [[each[key] for each in rows if key in each] for key in keys]
-    merged = replace(annotators[0], clips=tuple(clips[0] for clips in given))
+    rows = [{clip.key: clip for clip in manifest.clips} for manifest in annotators]
+    keys = list(dict.fromkeys(key for by_key in rows for key in by_key))
+    rated = [[by_key[key] for by_key in rows if key in by_key] for key in keys]
+    merged = replace(annotators[0], clips=tuple(clips[0] for clips in rated))
     agreement: list[Agreement] = []
     for column in annotators[0].columns:
-        ratings = [[clip.cells[column.name] for clip in clips] for clips in given]
+        ratings = [[clip.cells[column.name] for clip in clips] for clips in rated]
         if column.role not in ("action", "attribute"):
-            for (path, *_), each in zip(keys, ratings, strict=True):
-                if len(set(each)) > 1:
+            for (path, *_), clip_ratings in zip(keys, ratings, strict=True):
+                if len(set(clip_ratings)) > 1:
                     raise UsageError(
                         f"The annotators' files differ in column {column.name} of {path}, "
                         "which is not voted on; make it agree."
                     )
             continue
-        values = sorted({v for each in annotators for v in each.column(column.name).values})
-        cells, found = _vote_column(column, values, ratings, ties)
+        values = sorted({v for manifest in annotators for v in manifest.column(column.name).values})
+        cells, column_agreement = _vote_column(column, values, ratings, ties)
         merged = merged.with_cells(column, cells)
-        agreement += found
+        agreement += column_agreement
     order = tuple(merged.column(column.name) for column in annotators[0].columns)
     merged = replace(merged, columns=order)
     return VoteResult(manifest=merged, ties=ties, agreement=tuple(agreement))
@@ -117,17 +117,24 @@ def _vote_column(
     column: Column, values: Sequence[str], ratings: list[list[str]], ties: Ties
 ) -> tuple[list[str], list[Agreement]]:
     if column.kind != "multi-label":
-        cells = [majority(each, ties=ties, binary=column.kind == "binary") for each in ratings]
+        cells = [
+            majority(clip_ratings, ties=ties, binary=column.kind == "binary")
+            for clip_ratings in ratings
+        ]
         return cells, [_agreement(column.name, values, ratings)]
     votes: list[list[str]] = [[] for _ in ratings]  # by clip one a value
     found = []
     for value in values:
-        flags = [[str(int(value in cell.split("|"))) for cell in each if cell] for each in ratings]
+        flags = [
+            [str(int(value in cell.split("|"))) for cell in clip_ratings if cell]
+            for clip_ratings in ratings
+        ]
         found.append(_agreement(f"{column.name}={value}", ("0", "1"), flags))
-        for mine, each in zip(votes, flags, strict=True):
-            mine.append(majority(each, ties=ties, binary=True))
+        for clip_votes, clip_flags in zip(votes, flags, strict=True):
+            clip_votes.append(majority(clip_flags, ties=ties, binary=True))
     cells = [
-        _join(values, mine) if any(each) else "" for mine, each in zip(votes, ratings, strict=True)
+        _join(values, clip_votes) if any(clip_ratings) else ""
+        for clip_votes, clip_ratings in zip(votes, ratings, strict=True)
     ]
     return cells, found
 
@@ -141,13 +148,13 @@ def _join(values: Sequence[str], votes: Sequence[str]) -> str:
 
 
 def _agreement(name: str, values: Sequence[str], ratings: list[list[str]]) -> Agreement:
-    counts = np.array([[each.count(value) for value in values] for each in ratings])
+    counts = np.array([[clip_ratings.count(value) for value in values] for clip_ratings in ratings])
     counts = counts.reshape(len(ratings), len(values))  # also without values
-    given = counts.sum(axis=1)
+    raters = counts.sum(axis=1)
     return Agreement(
         column=name,
-        clips=int((given > 0).sum()),
-        rated=int((given > 1).sum()),
+        clips=int((raters > 0).sum()),
+        rated=int((raters > 1).sum()),
         kappa=fleiss_kappa(counts),
-        ties=sum(len(multimode(filter(None, each))) > 1 for each in ratings),
+        ties=sum(len(multimode(filter(None, clip_ratings))) > 1 for clip_ratings in ratings),
     )

@@ -60,8 +60,8 @@ class CheckResult:
     @property
     def ok(self) -> bool:
         """Nothing was found."""
-        found = self.missing or self.unreadable or self.past_end or self.duplicates
-        return not (found or self.split_leaks)
+        faults = self.missing or self.unreadable or self.past_end or self.duplicates
+        return not (faults or self.split_leaks)
 
     def to_json(self) -> str:
         """The result as JSON, with `ok`."""
@@ -136,8 +136,8 @@ def find_split_leaks(
                 for value in dict.fromkeys(chain.from_iterable(values.values())):
                     cells[value].append(clip.cells[split.name])
                     naming[value] |= {by for by in columns if value in values[by]}
-            for value, each in cells.items():
-                used = [cell for cell in each if cell]  # an empty cell is in no part
+            for value, clip_parts in cells.items():
+                used = [cell for cell in clip_parts if cell]  # an empty cell is in no part
                 parts = tuple(sorted(set(used)))
                 by = " and ".join(name for name in columns if name in naming[value])
                 if len(parts) > 1:

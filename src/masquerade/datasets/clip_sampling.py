@@ -52,8 +52,8 @@ def window_indices(
     in the middle.
     """
     _check(count, frames, stride, number)
-    kept = max(-(-count // stride), frames)  # n, counted in strides
-    starts = stride * evenly_spaced(kept - frames, number)
+    length = max(-(-count // stride), frames)  # n, counted in strides
+    starts = stride * evenly_spaced(length - frames, number)
     steps = stride * np.arange(frames)
     return pad_indices(starts[:, None] + steps, count, padding=padding)
 

@@ -47,13 +47,13 @@ class FloorsResult:
 
     def to_json(self) -> str:
         """The result as JSON; `shown` is each value as tables print it."""
-        found: dict[str, Any] = asdict(self)
-        for table, mine in zip(found["tables"], self.tables, strict=True):
-            for row, floor in zip(table["floors"], mine.floors, strict=True):
-                each = floor.per_attribute or ()
+        result: dict[str, Any] = asdict(self)
+        for table, own in zip(result["tables"], self.tables, strict=True):
+            for row, floor in zip(table["floors"], own.floors, strict=True):
+                values = floor.per_attribute or ()
                 row["shown"] = format_score(floor, floor.value)
-                row["shown_per_attribute"] = [format_score(floor, value) for value in each]
-        return json.dumps(found, indent=2, ensure_ascii=False)
+                row["shown_per_attribute"] = [format_score(floor, value) for value in values]
+        return json.dumps(result, indent=2, ensure_ascii=False)
 
 
 def format_score(floor: Floor, value: float | None) -> str:
@@ -124,35 +124,38 @@ def _floors(
     together = [binary, *([column] for column in columns if column.kind in ("classes", "identity"))]
     tables = []
     while together:
-        if not (each := together.pop(0)):
+        if not (averaged := together.pop(0)):
             continue
-        labels = np.stack([manifest.targets(column.name) for column in each], axis=1)  # (N, P)
+        labels = np.stack([manifest.targets(column.name) for column in averaged], axis=1)  # (N, P)
         labelled = np.asarray((labels >= 0).all(axis=1))
         known = labelled & (code >= 0)
         train, test = (np.flatnonzero((part == name) & known) for name in ("train", "test"))
         if not len(train) or not len(test):
-            names = ", ".join(column.name for column in each)
+            names = ", ".join(column.name for column in averaged)
             raise UsageError(
                 f"Split {split!r} has no clip in train, or none in test, with an action and all of "
                 f"{names}; fill in these labels, or leave a column out."
             )
         varied = _varied(manifest.take([*train, *test]), split)
-        if not set(each) <= set(varied):  # without clips that lack another label one may not vary
-            together.insert(0, [column for column in each if column in varied])
+        # without clips that lack another label one may not vary
+        if not set(averaged) <= set(varied):
+            together.insert(0, [column for column in averaged if column in varied])
             continue
-        if each[0].kind != "binary" and not np.isin(labels[test], labels[train]).any():
+        if averaged[0].kind != "binary" and not np.isin(labels[test], labels[train]).any():
             continue
         if accuracy is not None:
             _refuse_unseen(actions[0], code[train], code[test], split)
-        if each[0].kind == "binary":
-            given = labels[train], labels[test], code[train], code[test]
-            every = labels[labelled]
-            floors = attribute_floors(*given, accuracy=accuracy, all_labels=every, **bootstrap)
+        if averaged[0].kind == "binary":
+            arguments = labels[train], labels[test], code[train], code[test]
+            all_labels = labels[labelled]
+            floors = attribute_floors(
+                *arguments, accuracy=accuracy, all_labels=all_labels, **bootstrap
+            )
         else:
-            given = labels[train, 0], labels[test, 0], code[train], code[test]
-            floors = class_floors(*given, accuracy=accuracy, classes=len(each[0].values))
+            arguments = labels[train, 0], labels[test, 0], code[train], code[test]
+            floors = class_floors(*arguments, accuracy=accuracy, classes=len(averaged[0].values))
         table = AttributeFloors(
-            attributes=tuple(column.name for column in each),
+            attributes=tuple(column.name for column in averaged),
             train=len(train),
             test=len(test),
             left_out=int((~known & np.isin(part, ("train", "test"))).sum()),

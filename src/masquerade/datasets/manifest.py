@@ -314,7 +314,7 @@ def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
     there: set[tuple[str, int | None, int | None]] = set()
     # the system takes .. of a link for the folder above the one that it leads to, relpath does not;
     # a clip that is a link keeps its own name
-    root, here = (os.path.realpath(each) for each in (manifest.root, folder))
+    root, here = (os.path.realpath(path) for path in (manifest.root, folder))
     for clip in manifest.clips:
         start = Path(os.path.relpath(os.path.join(root, clip.path), here)).as_posix()
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]

@@ -46,9 +46,9 @@ def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
     and sources are those of the first one's columns, linked through shared files: a person called
     p01 in both need not be one.
     """
-    paths = [one.path(clip) for one in (manifest, other) for clip in one.clips]
+    paths = [source.path(clip) for source in (manifest, other) for clip in source.clips]
     unsized = {path.name for path in paths if not os.path.exists(path)}
-    mine, theirs = (_fingerprints(one, one.clips, unsized) for one in (manifest, other))
+    mine, theirs = (_fingerprints(source, source.clips, unsized) for source in (manifest, other))
     same = np.array(overlapping(mine, theirs), dtype=np.int64)
     files = {_parsed(fingerprint)[0] for fingerprint in theirs}
     groups = linked_groups(manifest)
@@ -59,10 +59,10 @@ def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
 
 def without_overlap(manifest: Manifest, other: Manifest) -> Manifest:
     """The clips of a training set that do not overlap with a test set; raises if none is left."""
-    found = find_overlap(manifest, other).rows
-    if len(found) == len(manifest):
+    rows = find_overlap(manifest, other).rows
+    if len(rows) == len(manifest):
         raise UsageError("Every clip shares a file, people or a source with one of --without.")
-    return manifest.take(np.setdiff1d(np.arange(len(manifest)), found).tolist())
+    return manifest.take(np.setdiff1d(np.arange(len(manifest)), rows).tolist())
 
 
 def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
@@ -108,8 +108,8 @@ def _fingerprints(
         path = manifest.path(clip)
         if path not in files:
             content = _content(path, unsized)
-            told = f"{path.name} {content}".encode("utf-8", "surrogatepass")  # any bytes
-            files[path] = hashlib.sha256(told).hexdigest()[:DIGITS]
+            about = f"{path.name} {content}".encode("utf-8", "surrogatepass")  # any bytes
+            files[path] = hashlib.sha256(about).hexdigest()[:DIGITS]
         frames = f"{clip.first or 0}-{'' if clip.last is None else clip.last}"
         found.append(f"{files[path]} {frames}")
     return found
@@ -123,7 +123,7 @@ def _content(path: Path, unsized: Collection[str]) -> str:
         if not path.is_dir():
             return _ends(path)
         files = sorted(images_in(path))
-        sizes = [f"{one.name} {one.stat().st_size}" for one in files]
+        sizes = [f"{file.name} {file.stat().st_size}" for file in files]
         return "\n".join([*sizes, *map(_ends, files[:1] + files[-1:])])
     except (OSError, ValueError, VideoError):  # or its name holds a NUL
         return "0"  # a file that cannot be read is in no training set

@@ -106,11 +106,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read a pickled dict of name to number array; anything else is refused, and nothing is run."""
     try:
         with path.open("rb") as file:
-            found = _Unpickler(file).load()
-        if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
+            content = _Unpickler(file).load()
+        if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
             raise pickle.UnpicklingError("it is no dict with texts for keys")
         arrays = {}
-        for name, value in found.items():
+        for name, value in content.items():
             if not isinstance(value, _Array):
                 raise pickle.UnpicklingError(f"a {type(value).__name__} is no array")
             arrays[name] = value.to_numpy()

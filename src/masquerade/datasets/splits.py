@@ -64,7 +64,9 @@ def notes_on_people(manifest: Manifest) -> tuple[str, ...]:
     spelled: dict[str, set[str]] = {}
     for value in {v for cell in np.unique(cells) for v in str(cell).split("|")}:
         spelled.setdefault(_plain(value), set()).add(value)
-    if alike := sorted(", ".join(sorted(each)) for each in spelled.values() if len(each) > 1):
+    if alike := sorted(
+        ", ".join(sorted(spellings)) for spellings in spelled.values() if len(spellings) > 1
+    ):
         notes.append(
             f"{'; '.join(alike[:3])}{' and others' * (len(alike) > 3)}: these differ by case, "
             "spaces, zeros or invisible characters alone, and are different people in "
@@ -78,7 +80,7 @@ def _plain(name: str) -> str:
 
     And without the `.0` that spreadsheets put behind numbers.
     """
-    seen = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    seen = "".join(character for character in name if unicodedata.category(character) != "Cf")
     folded = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", seen).casefold()).strip()
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", folded))
 
@@ -88,12 +90,12 @@ def describe_links(manifest: Manifest, columns: Sequence[str] | None = None) -> 
     names = group_columns(manifest) if columns is None else columns
     if not names:
         return "Clips of one file are one group."
-    each = []
+    links = []
     for name in names:
         count = len({value for cell in manifest.cells(name) for value in cell.split("|") if value})
-        each.append(f"{name} ({count} value{'s' * (count != 1)})")
+        links.append(f"{name} ({count} value{'s' * (count != 1)})")
     return (
-        f"Clips are linked by {', '.join(each)}: if a column names neither people nor sources, "
+        f"Clips are linked by {', '.join(links)}: if a column names neither people nor sources, "
         "change the first word of its name."
     )
 
@@ -108,10 +110,10 @@ def shown_people(manifest: Manifest) -> IntArray:
         {(space, v) for name, space in spaces.items() for v in clip.cells[name].split("|") if v}
         for clip in manifest.clips
     ]
-    number = {one: code for code, one in enumerate(sorted(set().union(*who)))}
+    number = {person: code for code, person in enumerate(sorted(set().union(*who)))}
     shown = np.full((len(who), max([1, *map(len, who)])), -1, np.int64)
-    for row, mine in zip(shown, who, strict=True):
-        row[: len(mine)] = sorted(number[one] for one in mine)
+    for row, people in zip(shown, who, strict=True):
+        row[: len(people)] = sorted(number[person] for person in people)
     return shown
 
 
@@ -171,12 +173,12 @@ def grouped_folds(
     load = np.zeros((k, len(weight)))
     fold_of = np.empty(len(groups), dtype=np.int64)
     for group in sorted(order, key=lambda g: -len(members[g])):
-        mine = members[group]
-        counts = np.bincount(classes[mine], minlength=len(weight)) * weight
+        own = members[group]
+        counts = np.bincount(classes[own], minlength=len(weight)) * weight
         cost = (2 * load * counts).sum(axis=1)  # what it adds to the sum of squared loads
         best = min(range(k), key=lambda f: (round(float(cost[f]), 12), load[f].sum(), f))
         load[best] += counts
-        fold_of[mine] = best
+        fold_of[own] = best
     return fold_of
 
 
@@ -248,7 +250,7 @@ def copy_split(manifest: Manifest, other: Manifest) -> Manifest:
     columns = other.of_role("split")
     if not columns:
         raise UsageError("The manifest whose split is to be taken has none.")
-    manifest = _without(manifest, {one.name for one in manifest.of_role("split")})
+    manifest = _without(manifest, {split.name for split in manifest.of_role("split")})
     for column in columns:
         parts: dict[str, set[str]] = {}
         for clip in other.clips:
@@ -277,7 +279,7 @@ def _without(manifest: Manifest, names: Collection[str]) -> Manifest:
     """A manifest without some of its columns."""
     return replace(
         manifest,
-        columns=tuple(one for one in manifest.columns if one.name not in names),
+        columns=tuple(column for column in manifest.columns if column.name not in names),
         clips=tuple(
             replace(clip, cells={k: v for k, v in clip.cells.items() if k not in names})
             for clip in manifest.clips
@@ -295,12 +297,12 @@ def note_on_share(
     if abs(got - share) <= NEAR * share:
         return None
     columns = kept_apart(manifest, name)
-    mine = manifest.take(rows)
-    largest = int(np.bincount(linked_groups(mine, columns)).max())
+    subset = manifest.take(rows)
+    largest = int(np.bincount(linked_groups(subset, columns)).max())
     return (
         f"{name}: {part} has {got:.0%} of the clips where {share:.0%} are wanted, which is as "
         f"near as groups allow, the largest of which has {largest} of {len(rows)}. "
-        f"{describe_links(mine, columns)}"
+        f"{describe_links(subset, columns)}"
     )
 
 

@@ -38,7 +38,7 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
         folder.parent.mkdir(parents=True, exist_ok=True)
         # an empty folder may be one that cannot be replaced, such as `.` or a mounted volume
         with TemporaryFolder(folder if there else folder.parent) as part:
-            if there and any(one != part for one in folder.iterdir()):
+            if there and any(path != part for path in folder.iterdir()):
                 raise UsageError(refusal)
             _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
             if there:
@@ -53,7 +53,7 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
 
 def _move(part: Path, folder: Path) -> None:
     """Move what was drawn into an empty folder, the manifest last, or nothing of it."""
-    names = sorted((one.name for one in part.iterdir()), key="manifest.csv".__eq__)
+    names = sorted((path.name for path in part.iterdir()), key="manifest.csv".__eq__)
     try:
         for name in names:
             (part / name).rename(folder / name)

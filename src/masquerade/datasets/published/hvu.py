@@ -35,8 +35,8 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
                 clips.setdefault(clip.path, clip)
     missing = f"No clip of {folder} is in {videos}; point at the downloaded clips."
     kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
-    found = list(clips.values())
-    return make_manifest(videos or folder, found, error_if_empty=missing, kinds=kinds)
+    listed = list(clips.values())
+    return make_manifest(videos or folder, listed, error_if_empty=missing, kinds=kinds)
 
 
 def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:

@@ -45,7 +45,7 @@ def read_kth(
     listed_part = None if splits is None else _listed(splits / "metadata.csv", ranges)
     part = listed_part or _split_by_take(sorted(ranges), seed)
     clips = []
-    for name, each in sorted(ranges.items()):
+    for name, frame_ranges in sorted(ranges.items()):
         person, action, take = name.split("_")
         number = int(person.removeprefix("person"))
         by_person = "train" if number in _TRAIN else "val" if number in _VAL else "test"
@@ -53,7 +53,7 @@ def read_kth(
         official = by_person if listed_part is None else part[name]
         cells |= {"split_action": official, "split_identity": part[name]}
         file = paths.get(name, f"{name}_uncomp.avi")
-        clips += [Clip(path=file, cells=cells, first=a, last=b) for a, b in each]
+        clips += [Clip(path=file, cells=cells, first=a, last=b) for a, b in frame_ranges]
     example = "person01_boxing_d1_uncomp.avi"
     return make_manifest(below, clips, error_if_empty=f"{below} holds no clip such as {example}.")
 
@@ -83,12 +83,12 @@ def _listed(path: Path, takes: Iterable[str]) -> dict[str, str]:
     if not {"video", "set"} <= set(header) or any(len(row) != len(header) for row in rows):
         raise UsageError(f"{path} is no list of Selective's authors: it lacks video or set.")
     video, part = header.index("video"), header.index("set")
-    found = {row[video].removesuffix("_uncomp"): row[part] for row in rows}
-    if wrong := sorted(set(found.values()) - {"train", "test"}):
+    parts = {row[video].removesuffix("_uncomp"): row[part] for row in rows}
+    if wrong := sorted(set(parts.values()) - {"train", "test"}):
         raise UsageError(f"{path}: {wrong[0]!r} is neither train nor test.")
-    if lacking := sorted(set(takes) - set(found)):
+    if lacking := sorted(set(takes) - set(parts)):
         raise UsageError(f"{path} does not say where {lacking[0]} belongs.")
-    return found
+    return parts
 
 
 def _split_by_take(names: list[str], seed: int) -> dict[str, str]:

@@ -104,11 +104,20 @@ def _ranges(where: str, labels: Any, attribute: Attribute) -> list[Range]:
 
 
 def _stretches(where: str, ranges: dict[str, list[Range]]) -> list[tuple[int, int]]:
-    edges = {edge for each in ranges.values() for a, b, _ in each for edge in (a, b + 1)}
+    edges = {
+        edge
+        for attribute_ranges in ranges.values()
+        for a, b, _ in attribute_ranges
+        for edge in (a, b + 1)
+    }
     if not edges:
         raise UsageError(f"{where}: no frame has a label.")
     pairs = [(a, b - 1) for a, b in pairwise(sorted(edges))]
-    return [(a, b) for a, b in pairs if any(_in(each, a, a) for each in ranges.values())]
+    return [
+        (a, b)
+        for a, b in pairs
+        if any(_in(attribute_ranges, a, a) for attribute_ranges in ranges.values())
+    ]
 
 
 def _in(ranges: list[Range], first: int, last: int) -> tuple[int, ...]:

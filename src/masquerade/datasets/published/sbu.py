@@ -58,8 +58,8 @@ def read_sbu(
         clips = [_clip(take, action=part, identity=part) for take, part in listed.items()]
         return make_manifest(folder, clips, error_if_empty=f"The lists in {splits} are empty.")
     tested = FOLDS[(fold or 1) - 1]
-    found = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("s??s??/0?/*"))]
-    takes = [take for take in found if _TAKE.match(take) and any((folder / take).glob("rgb*"))]
+    paths = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("s??s??/0?/*"))]
+    takes = [take for take in paths if _TAKE.match(take) and any((folder / take).glob("rgb*"))]
     part = _split_by_take(takes, seed)
     clips = [
         _clip(take, action="test" if take[:6] in tested else "train", identity=part[take])
@@ -86,9 +86,9 @@ def _split_by_take(takes: list[str], seed: int) -> dict[str, str]:
     rng = np.random.default_rng(seed)
     part = dict.fromkeys(takes, "train")
     for pair in sorted({_both(take[:6]) for take in takes}):
-        mine = [take for take in takes if _both(take[:6]) == pair]
-        count = min(max(1, round(TEST_SHARE * len(mine))), len(mine) - 1)
-        part |= dict.fromkeys(rng.permutation(mine)[:count].tolist(), "test")
+        own = [take for take in takes if _both(take[:6]) == pair]
+        count = min(max(1, round(TEST_SHARE * len(own))), len(own) - 1)
+        part |= dict.fromkeys(rng.permutation(own)[:count].tolist(), "test")
     return part
 
 

@@ -52,7 +52,7 @@ def read_vispr(
                     f"{listed}, line {number}: {line} has no image_path and labels; "
                     "is it an annotation of VISPR?"
                 )
-            cells = {each: str(int(each in labels)) for each in SETS[attributes]}
+            cells = {attribute: str(int(attribute in labels)) for attribute in SETS[attributes]}
             clips.append(Clip(path=name, cells={**cells, "split": part}))
     missing = f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt."
     kinds: dict[str, Kind] = dict.fromkeys(SETS[attributes], "binary")
