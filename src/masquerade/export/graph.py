@@ -115,27 +115,27 @@ class MethodGraph(Graph):
         return (out.clip, out.state) if "next_state" in self.outputs else (out.clip,)
 
     def example(self) -> Tensors:
-        given = {name: self._random(name, self._sizes) for name in ("clip", "mask")}
-        state = self._state(None, given["clip"])
-        return {name: {**given, **state}[name] for name in self.inputs}
+        tensors = {name: self._random(name, self._sizes) for name in ("clip", "mask")}
+        state = self._state(None, tensors["clip"])
+        return {name: {**tensors, **state}[name] for name in self.inputs}
 
     def compare(self, run: Run) -> Iterator[Pair]:
         for at, (batch, frames) in enumerate(((1, 1), (3, 4), (2, 2), (1, 3))):
             height, width = self.size or SIDES[at % len(SIDES)]
             sizes = {"batch": batch, "frames": frames, "height": height, "width": width}
             seed = self.anonymizer.init_state(seed=at)
-            state, given = seed, self._state(seed, self._random("clip", sizes))
+            state, state_tensors = seed, self._state(seed, self._random("clip", sizes))
             for window in range(2 if "state" in self.inputs else 1):
                 clip, mask = self._pixels(at + window, sizes)
                 masked = {} if mask is None else {"mask": mask}
                 with torch.no_grad():
                     out = self.anonymizer(clip, mask=mask, state=state)
-                found = run({"clip": clip, **masked, **given})
-                yield Pair(found["anonymized"], out.clip, self.anonymizer.quantization_step)
+                outputs = run({"clip": clip, **masked, **state_tensors})
+                yield Pair(outputs["anonymized"], out.clip, self.anonymizer.quantization_step)
                 state = out.state
                 if "next_state" in self.outputs:
-                    yield Pair(found["next_state"], self._state(state, clip)["state"])
-                    given = {"state": found["next_state"]}
+                    yield Pair(outputs["next_state"], self._state(state, clip)["state"])
+                    state_tensors = {"state": outputs["next_state"]}
 
     def _state(self, state: Any, clip: Tensor) -> Tensors:
         """What an anonymizer's state is for the graph; None: of a new video."""
@@ -152,8 +152,8 @@ class MethodGraph(Graph):
         which rounding decides nothing.
         """
         if self.anonymizer.selects_by_rank:
-            one = {**sizes, "batch": 1}
-            clips = [self._decided(kind, 100 * kind + b, one) for b in range(sizes["batch"])]
+            single = {**sizes, "batch": 1}
+            clips = [self._decided(kind, 100 * kind + b, single) for b in range(sizes["batch"])]
             return torch.cat(clips), None
         clip = self._random("clip", sizes, kind)
         clip = (clip, clip.round(), torch.zeros_like(clip), torch.ones_like(clip))[kind % 4]
@@ -170,7 +170,7 @@ class MethodGraph(Graph):
             clip = (clip, clip.round(), clip**4, 1 - clip**4)[kind % 4]
             near = (clip + LITTLE * (self._random("clip", sizes, attempt) - 0.5)).clamp(0, 1)
             with torch.no_grad():
-                first, second = (self.anonymizer(each).hidden for each in (clip, near))
+                first, second = (self.anonymizer(pixels).hidden for pixels in (clip, near))
             if first is None or second is None or torch.equal(first, second):
                 return clip
         raise OutputError(

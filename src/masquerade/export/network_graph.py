@@ -64,9 +64,9 @@ class NetworkGraph(Graph):
     def compare(self, run: Run) -> Iterator[Pair]:
         (name,) = self.outputs
         for kind, batch in enumerate((1, 3, 2, 1)):
-            given = self._frames(batch, self.size or SIDES[kind % len(SIDES)], kind=kind)
+            tensors = self._frames(batch, self.size or SIDES[kind % len(SIDES)], kind=kind)
             with torch.no_grad():
-                yield Pair(run(given)[name], self(**given)[0])
+                yield Pair(run(tensors)[name], self(**tensors)[0])
 
     def _describe(self, arguments: dict[str, int | None]) -> None:
         """Set what the file says of the network: its name, arguments and digest of weights."""

@@ -114,5 +114,5 @@ class RecognizerGraph(Graph):
 
 def _widths(weights: Path) -> tuple[int, ...]:
     """The widths of a `tiny-3d` from the shapes in its file."""
-    found = read_weights(weights)
-    return tuple(v.shape[0] for k, v in found.items() if k.startswith("convs."))
+    tensors = read_weights(weights)
+    return tuple(v.shape[0] for k, v in tensors.items() if k.startswith("convs."))

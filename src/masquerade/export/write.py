@@ -107,11 +107,11 @@ class Measured(NamedTuple):
 def measure(graph: Graph, run: Run) -> Measured:
     """Compare what a file gives with what PyTorch does."""
     count, worst, jumped, alike = 0, 0.0, 0.0, True
-    for found, expected, quantization_step in graph.compare(run):
-        if found.shape != expected.shape:
+    for output, expected, quantization_step in graph.compare(run):
+        if output.shape != expected.shape:
             return Measured(count + 1, float("inf"), 1.0, alike=False)
         scale = max(graph.least_scale, expected.abs().max().item())
-        off = ((found - expected).abs() / scale).nan_to_num(nan=float("inf"))
+        off = ((output - expected).abs() / scale).nan_to_num(nan=float("inf"))
         largest, share = off.max().item(), (off > TOLERANCE).float().mean().item()
         few = share <= JUMPS and largest <= quantization_step / scale + TOLERANCE
         alike = alike and (largest <= TOLERANCE or few)
@@ -142,7 +142,10 @@ def _write_onnx(graph: Graph, program: ExportedProgram, about: dict[str, Any], p
     )  # fmt: skip
     assert made is not None
     model = made.model_proto
-    for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
+    for node in (
+        *model.graph.node,
+        *(node for function in model.functions for node in function.node),
+    ):
         del node.metadata_props[:]  # which name files of this machine
     words = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()
@@ -155,8 +158,10 @@ def _write_onnx(graph: Graph, program: ExportedProgram, about: dict[str, Any], p
     session = onnxruntime.InferenceSession(part, settings, providers=["CPUExecutionProvider"])
 
     def run(given: Tensors) -> Tensors:
-        found = session.run(names[1], {name: value.numpy() for name, value in given.items()})
-        return {name: torch.from_numpy(value) for name, value in zip(names[1], found, strict=True)}
+        outputs = session.run(names[1], {name: value.numpy() for name, value in given.items()})
+        return {
+            name: torch.from_numpy(value) for name, value in zip(names[1], outputs, strict=True)
+        }
 
     return run
 
@@ -168,8 +173,8 @@ def _write_torch(graph: Graph, program: ExportedProgram, about: dict[str, Any], 
     loaded = torch.export.load(io.BytesIO(part.read_bytes())).module()
 
     def run(given: Tensors) -> Tensors:
-        found: tuple[Tensor, ...] = loaded(**given)
-        return dict(zip(graph.outputs, found, strict=True))
+        outputs: tuple[Tensor, ...] = loaded(**given)
+        return dict(zip(graph.outputs, outputs, strict=True))
 
     return run
 

@@ -43,7 +43,7 @@ METHODS: dict[str, type[Anonymizer]] = {
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
-    name: {preset: partial(method, **given) for preset, given in method.presets.items()}
+    name: {preset: partial(method, **arguments) for preset, arguments in method.presets.items()}
     for name, method in METHODS.items()
     if method.presets
 }

@@ -105,12 +105,12 @@ class DrawnPeople(Anonymizer):
         else:
             canvas = np.zeros_like(pixels)
         posed, poses = filter_poses(people, state.poses, jitter=self.jitter)
-        for one in posed:
-            if one.opacity < 1:
+        for person in posed:
+            if person.opacity < 1:
                 layer = canvas.copy()
-                self._draw(layer, [one])
-                cv2.addWeighted(layer, one.opacity, canvas, 1 - one.opacity, 0, dst=canvas)
-        self._draw(canvas, [one for one in posed if one.opacity == 1])
+                self._draw(layer, [person])
+                cv2.addWeighted(layer, person.opacity, canvas, 1 - person.opacity, 0, dst=canvas)
+        self._draw(canvas, [person for person in posed if person.opacity == 1])
         return canvas, VideoState(poses, background)
 
     def drawn_joints(
@@ -126,7 +126,7 @@ class DrawnPeople(Anonymizer):
             state: after the frame before; `init_state` before the first.
         """
         posed, poses = filter_poses(people, state.poses, jitter=self.jitter)
-        return [self._joints(one) for one in posed], state._replace(poses=poses)
+        return [self._joints(person) for person in posed], state._replace(poses=poses)
 
     def _joints(self, posed: Posed) -> Person:
         """The joints of one person as they are drawn."""

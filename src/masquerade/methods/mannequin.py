@@ -46,5 +46,5 @@ class Mannequin(DrawnPeople):
         return figure_landmarks(figure, posed.person)
 
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
-        figures = [pose_figure(one.person, scale=one.scale) for one in people]
+        figures = [pose_figure(posed.person, scale=posed.scale) for posed in people]
         draw_mannequins(canvas, figures, shadows=self.ground == "floor")

@@ -73,14 +73,16 @@ def filter_poses(
         tracks[person.track] = _follow(person, before, state.frame, jitter)
     present = {person.track for person in people}
     posed = []
-    for number, one in tracks.items():
+    for number, track in tracks.items():
         if number not in present:
-            one = one._replace(opacity=max(0.0, one.opacity - 1 / VANISH))
-            tracks[number] = one
-        if one.opacity > 0:
-            shown = _delayed(one.world, _delay(state, number, jitter))
-            posed.append(Posed(one.person._replace(world=shown), one.scale, one.opacity))
-    kept = tuple((n, one) for n, one in tracks.items() if state.frame - one.frame <= FORGOTTEN)
+            track = track._replace(opacity=max(0.0, track.opacity - 1 / VANISH))
+            tracks[number] = track
+        if track.opacity > 0:
+            shown = _delayed(track.world, _delay(state, number, jitter))
+            posed.append(Posed(track.person._replace(world=shown), track.scale, track.opacity))
+    kept = tuple(
+        (n, track) for n, track in tracks.items() if state.frame - track.frame <= FORGOTTEN
+    )
     return posed, FilterState(state.key, state.frame + 1, kept)
 
 
@@ -119,11 +121,11 @@ def _same_sides(person: Person, last: Array) -> Person:
     """The person with left and right exchanged where that is nearer to the frame before."""
     landmarks, world = person.landmarks.copy(), person.world.copy()
     for part in PARTS:
-        other = SIDES[part]
+        opposite = SIDES[part]
         same = np.linalg.norm(world[part] - last[part], axis=1).mean()
-        exchanged = np.linalg.norm(world[other] - last[part], axis=1).mean()
+        exchanged = np.linalg.norm(world[opposite] - last[part], axis=1).mean()
         if same > MIN_SWAP and exchanged < SWAPPED * same:
-            landmarks[part], world[part] = landmarks[other], world[other]
+            landmarks[part], world[part] = landmarks[opposite], world[opposite]
     return person._replace(landmarks=landmarks, world=world)
 
 
@@ -137,9 +139,9 @@ def _complete(world: Array, visibility: Array, last: Array | None) -> Array:
         for a, b in pairwise(chain):
             bone = world[b] - world[a]
             hanging = down * np.linalg.norm(bone)
-            kept = hanging if last is None else last[b] - last[a]
-            kept = kept + RELAX * (hanging - kept)
-            out[b] = out[a] + kept + trust(float(visibility[b])) * (bone - kept)
+            limb = hanging if last is None else last[b] - last[a]
+            limb = limb + RELAX * (hanging - limb)
+            out[b] = out[a] + limb + trust(float(visibility[b])) * (bone - limb)
     return out
 
 

@@ -36,6 +36,6 @@ class Silhouette(Anonymizer):
         if mask is None:
             return np.full_like(frames, 255), None
         out = np.empty((*mask.shape, 3), np.uint8)
-        for picture, one in zip(out, mask, strict=True):
-            cv2.merge((one, one, one), picture)
+        for picture, plane in zip(out, mask, strict=True):
+            cv2.merge((plane, plane, plane), picture)
         return out, None

@@ -138,8 +138,8 @@ class STPrivacy(Anonymizer):
             raise UsageError(
                 "tubelets of one frame show no changes; give --sees colours, or tubelets of more."
             )
-        each = [side // step for side, step in zip(picture, tubelet[1:], strict=True)]
-        tokens = each[0] * each[1]
+        grid = [side // step for side, step in zip(picture, tubelet[1:], strict=True)]
+        tokens = grid[0] * grid[1]
         if mode == "sparsify-only" and kept_counts(tokens, keep, len(places))[-1] >= tokens:
             raise UsageError(f"--keep {keep} drops no tubelet, and --mode {mode} shows the others.")
         self.window = self.frames = frames
@@ -228,10 +228,10 @@ class STPrivacy(Anonymizer):
         # Over shown pixels, detached, so that the loss does not decide which tubelets are kept.
         error = (picture - self.unhidden(clip)).abs().mean(1, keepdim=True) * shown.detach()
         rebuilt = error.sum() / shown.detach().sum().clamp(min=1)
-        kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
+        metrics = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
         losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}  # preprint eq. 11
-        return TrainingOutput(output, losses, kept, keep, token)
+        return TrainingOutput(output, losses, metrics, keep, token)
 
     def unhidden(self, clip: Tensor) -> Tensor:
         if self.sees == "colours" or self.mode == "sparsify-only":  # which shows kept pixels raw

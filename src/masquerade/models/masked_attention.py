@@ -134,8 +134,8 @@ def kept_places(keep: Tensor, count: int) -> Tensor:
     values, so that it can be exported.
     """
     size = keep.shape[1]
-    every = torch.arange(size, device=keep.device)
-    return torch.where(keep, every, size).sort(dim=1).values[:, :count]
+    places = torch.arange(size, device=keep.device)
+    return torch.where(keep, places, size).sort(dim=1).values[:, :count]
 
 
 def gather_kept(tokens: Tensor, keep: Tensor, count: int | None = None) -> Tensor:
@@ -163,8 +163,8 @@ def pack_kept(tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
 def unpack_kept(packed: Tensor, places: Tensor, count: int) -> Tensor:
     """Packed tokens (B, K, D) at their places among `count`, (B, count, D), and zeros elsewhere."""
     batch, _, width = packed.shape  # not len(packed), which an export would fix as a constant
-    every = packed.new_zeros(batch, count + 1, width)
-    return every.scatter(1, places[..., None].expand_as(packed), packed)[:, :count]
+    padded = packed.new_zeros(batch, count + 1, width)
+    return padded.scatter(1, places[..., None].expand_as(packed), packed)[:, :count]
 
 
 class Attention(nn.Module):

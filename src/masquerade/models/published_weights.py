@@ -85,13 +85,13 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     heads = tuple(f"{name}." for name in getattr(net, "head_names", ()))
     shapes = {n: v.shape for n, v in weights.items()}
     fresh = {n for n in own if n.startswith(heads) and shapes.get(n) != own[n].shape}
-    given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
+    loaded = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
     counters = "num_batches_tracked"  # absent from files of before 2018, and unused
-    extra = [n for n in given if n not in own and not (heads and n.startswith(heads))]
+    extra = [n for n in loaded if n not in own and not (heads and n.startswith(heads))]
     kinds = {
-        "lacks": [n for n in own if n not in {*given, *fresh} and not n.endswith(counters)],
+        "lacks": [n for n in own if n not in {*loaded, *fresh} and not n.endswith(counters)],
         "has in excess": extra,
-        "has in another shape": [n for n in given if n in own and given[n].shape != own[n].shape],
+        "has in another shape": [n for n in loaded if n in own and loaded[n].shape != own[n].shape],
     }
     faults = [
         f"{kind} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
@@ -102,7 +102,7 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
         raise UsageError(
             f"{Path(path).name} is not for this network, for it {', '.join(faults)}; load another."
         )
-    net.load_state_dict(given, strict=False)
+    net.load_state_dict(loaded, strict=False)
     return tuple(sorted(fresh))
 
 

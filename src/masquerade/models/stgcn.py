@@ -33,11 +33,11 @@ ALPHA = 0.001  # added to a joint's degree, which may be 0 in a partition
 
 def distances_to_trunk() -> dict[int, int]:
     """How many bones lie between each joint and the trunk."""
-    found = dict.fromkeys(TRUNK, 0)
-    while len(found) < len(JOINTS):
+    distances = dict.fromkeys(TRUNK, 0)
+    while len(distances) < len(JOINTS):
         ends = [end for bone in BONES for end in (bone, bone[::-1])]
-        found |= {b: found[a] + 1 for a, b in ends if a in found and b not in found}
-    return found
+        distances |= {b: distances[a] + 1 for a, b in ends if a in distances and b not in distances}
+    return distances
 
 
 def partitioned_adjacency() -> Tensor:
@@ -87,8 +87,8 @@ class GraphConvolution(nn.Module):
         assert self.weight.bias is not None
         bias = self.weight.bias.view(parts, -1)  # (3, out)
         gathered = torch.einsum("nctw,jvw->njctv", x, edges).flatten(1, 2)  # (N, 3 C, T, V)
-        found = F.conv2d(gathered, weight.transpose(0, 1).flatten(1, 2))
-        return found + torch.einsum("jo,jv->ov", bias, edges.sum(dim=2))[:, None]
+        features = F.conv2d(gathered, weight.transpose(0, 1).flatten(1, 2))
+        return features + torch.einsum("jo,jv->ov", bias, edges.sum(dim=2))[:, None]
 
 
 class Layer(nn.Module):

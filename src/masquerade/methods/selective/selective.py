@@ -175,13 +175,13 @@ class Selective(Anonymizer):
 
     def detach_state(self, state: Any) -> tuple[NoiseState, ...]:
         nothing = np.empty((0, 0), np.uint8)
-        return tuple(one._replace(before=nothing, thumbnail=None) for one in _states(state, 1))
+        return tuple(video._replace(before=nothing, thumbnail=None) for video in _states(state, 1))
 
     def attach_state(self, state: tuple[NoiseState, ...], before: Pixels) -> tuple[NoiseState, ...]:
         top = np.iinfo(before.dtype).max
         # rounded as in `forward`
         now, small = self._seen((before.astype(np.float32) / top * 255).round().astype(np.uint8))
-        return tuple(one._replace(before=now, thumbnail=small) for one in state)
+        return tuple(video._replace(before=now, thumbnail=small) for video in state)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         states = _states(self.init_state() if state is None else state, len(clip))
@@ -301,5 +301,5 @@ def _states(state: Any, batch: int) -> list[NoiseState]:
     """One state per clip, from a video's key or from the last window."""
     if isinstance(state, bytes):
         at = [bytes([b]) if b < 256 else b.to_bytes(4) for b in range(batch)]
-        return [NoiseState(key=Secret(bytes(state) + one)) for one in at]
+        return [NoiseState(key=Secret(bytes(state) + number)) for number in at]
     return list(state)

@@ -82,10 +82,10 @@ def search_flow(clip: Tensor) -> Tensor:
     """
     frames = (clip.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()
     flow = np.zeros((len(frames), max(1, clip.shape[2] - 1), *clip.shape[3:], 2), np.float32)
-    for one, found in zip(frames, flow, strict=True):
-        shades = [grey(frame) for frame in one]
+    for pictures, motion in zip(frames, flow, strict=True):
+        shades = [grey(frame) for frame in pictures]
         for at, (before, now) in enumerate(pairwise(shades)):
-            found[at] = dis_flow(before, now)  # where a point of a frame is in the next
+            motion[at] = dis_flow(before, now)  # where a point of a frame is in the next
     return torch.from_numpy(flow).permute(0, 4, 1, 2, 3).to(clip)
 
 
