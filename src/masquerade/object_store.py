@@ -277,7 +277,7 @@ def remote_digest(path: RemotePath) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The scheme of an address, such as s3, and the rest; "" and the text where it has no scheme."""
+    """The scheme of an address, such as s3, and the rest; without a scheme "" and the text."""
     match = _ADDRESS.match(text)
     return (match[1].lower(), text[match.end() :]) if match else ("", text)
 

@@ -149,11 +149,7 @@ def evaluate(
         methods = [evaluator.extract_or_leave_out(method, leave_out) for method in methods]
         attacked = [evaluator.raw, *map(evaluator.predict, methods)]
         if folder is not None:  # before minutes of scoring
-            tables = [
-                attacked_method.predictions
-                for attacked_method in attacked
-                if attacked_method.predictions is not None
-            ]
+            tables = [row.predictions for row in attacked if row.predictions is not None]
             predictions = tables[0].merge(tables[1:])
             if predictions.size_in_memory(evaluator.truth.classes) <= JOINED_BYTES:
                 predictions.save(folder / PREDICTIONS)
@@ -162,9 +158,7 @@ def evaluate(
             if command_of_results(folder) != command:  # they are not of these predictions
                 for name in ("results.json", "results.md"):
                     (folder / name).unlink(missing_ok=True)
-        joined = join_table(
-            [(attacked_method.method.name, attacked_method.inputs) for attacked_method in attacked]
-        )
+        joined = join_table([(row.method.name, row.inputs) for row in attacked])
         checked = evaluator.controls(joined)
         rows = evaluator.score(attacked, joined, checked)
         rows, why_not_reidentified = evaluator.reidentify(attacked, rows)
