@@ -19,10 +19,10 @@ from masquerade.pipeline.config import PipelineConfig, build_pipeline, parse_sca
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.ranges import (
     Allowed,
-    Count,
+    NonNegativeInt,
+    PositiveInt,
     Share,
     UnitInterval,
-    Whole,
     above,
     at_least,
     check_ranges,
@@ -210,14 +210,14 @@ def test_values_at_the_ends_of_a_range_pass() -> None:
 def test_what_each_type_takes() -> None:
     def options(
         *,
-        count: Count = 1,
+        count: PositiveInt = 1,
         share: Share = 0.5,
         unit: UnitInterval = 0.5,
         rate: Annotated[float, at_least(2, 4)] | None = None,
         word: Literal["a", "b"] | None = None,
         name: str = "",
         flag: bool = False,
-        pair: tuple[Count, str] = (1, ""),
+        pair: tuple[PositiveInt, str] = (1, ""),
         many: tuple[UnitInterval, ...] = (),
         either: int | str | None = None,
         path: Path | None = None,
@@ -266,7 +266,7 @@ def test_a_checked_function_is_called_with_what_it_was_given_or_not_at_all() -> 
     called = []
 
     @checked
-    def work(first: Count, *, second: Whole = 3) -> int:
+    def work(first: PositiveInt, *, second: NonNegativeInt = 3) -> int:
         called.append((first, second))
         return first + second
 

@@ -1,7 +1,8 @@
 """The ranges of options, said once in their types and checked before any work.
 
-`def f(*, workers: Count = 1)` takes whole numbers of 1 and more. A dataclass that is `Checked`, a
-function that is `checked`, and every `Anonymizer` refuse any other value as they are called.
+`def f(*, workers: PositiveInt = 1)` takes whole numbers of 1 and more. A dataclass that is
+`Checked`, a function that is `checked`, and every `Anonymizer` refuse any other value as they are
+called.
 """
 
 import functools
@@ -41,11 +42,11 @@ def above(least: float, most: float = math.inf) -> Allowed:
     return Allowed(words, lambda value: least < value <= most and value < math.inf)
 
 
-Count = Annotated[int, at_least(1)]
-Whole = Annotated[int, at_least(0)]
+PositiveInt = Annotated[int, at_least(1)]
+NonNegativeInt = Annotated[int, at_least(0)]
 Seed = Annotated[int, at_least(0, 2**63 - 1)]
-Weight = Annotated[float, at_least(0)]
-Positive = Annotated[float, above(0)]
+NonNegativeFloat = Annotated[float, at_least(0)]
+PositiveFloat = Annotated[float, above(0)]
 Share = Annotated[float, above(0, 1)]
 UnitInterval = Annotated[float, at_least(0, 1)]
 FEWER_DIGITS = "a number of fewer digits"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from masquerade.errors import UsageError
-from masquerade.ranges import Checked, Count
+from masquerade.ranges import Checked, PositiveInt
 
 HIDDEN = ("faces", "people", "text", "frame")
 
@@ -24,7 +24,7 @@ class AttackConfig(Checked):
             the frame.
     """
 
-    frames: Count = 60
+    frames: PositiveInt = 60
     quick: bool = False
     hidden: str = "auto"
 

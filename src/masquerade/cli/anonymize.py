@@ -32,7 +32,7 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.process_pool import start_fork_server
-from masquerade.ranges import Count, UnitInterval
+from masquerade.ranges import PositiveInt, UnitInterval
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -89,7 +89,7 @@ class Options(PipelineConfig):
     resume: bool = False
     # files processed in parallel; by default 1, on a Ray cluster one for each core. With --parts:
     # parts of one file, by default one for each core.
-    workers: Count | None = None
+    workers: PositiveInt | None = None
     # what runs several files: processes of this machine, or ray, on many machines.
     engine: Engine = "processes"
     # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.ranges import Checked, Count, Whole
+from masquerade.ranges import Checked, NonNegativeInt, PositiveInt
 
 EXAMPLE = "masquerade benchmark quick -o quick/"
 
@@ -31,7 +31,7 @@ class Options(Checked):
     data: Path = Path(".")
     tables: str | None = None  # some of the suite's tables, separated by commas; by default all.
     rows: str | None = None  # some of their rows, separated by commas; by default all.
-    seeds: Count | None = None  # of every training and attacker, instead of the suite's.
+    seeds: PositiveInt | None = None  # of every training and attacker, instead of the suite's.
     # a file of an ImageNet ViT (timm, DeiT, DINO), from which trainings of stprivacy start, and the
     # video ViTs of attackers too, as the papers' do.
     image_weights: Path | None = None
@@ -40,7 +40,7 @@ class Options(Checked):
     attacker_weights: UseAppendAction[tuple[str, ...]] = ()
     # weights of the network whose keys templates are compared by (Selective's: DINO ViT-S/8).
     key_weights: Path | None = None
-    workers: Whole = 0  # commands and fits side by side; 0: one a core, or one a GPU.
+    workers: NonNegativeInt = 0  # commands and fits side by side; 0: one a core, or one a GPU.
     # where methods and attackers are trained: processes of this machine, or ray, on many machines.
     engine: Literal["processes", "ray"] = "processes"
     # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
@@ -56,7 +56,7 @@ class Options(Checked):
     try_out: bool = False
     # short clips of each row that the page shows: what comes out of its method, and raw video of
     # drawn people alone; 0: none.
-    videos: Whole = 2
+    videos: NonNegativeInt = 2
     json: bool = False  # print the results as JSON.
 
 

@@ -25,7 +25,7 @@ from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, note_on_share, random_split
 from masquerade.errors import UsageError, escape
 from masquerade.output_paths import refuse_existing, refuse_replacing
-from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
+from masquerade.ranges import Allowed, Checked, PositiveInt, Seed, UnitInterval, at_least, checked
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
@@ -141,7 +141,7 @@ class ReaderOptions(Checked):
     by_frame: Flag = False  # for pa-hmdb51: a row for each frame, so that scores count frames.
     by_video: Flag = False  # for pa-hmdb51: a row for each video, with what any frame has.
     # for pa-hmdb51: cut ranges without a change into rows of at most so many frames.
-    most_frames: Count | None = None
+    most_frames: PositiveInt | None = None
     attributes: Literal["vispr1", "vispr2"] | None = None  # for vispr: which seven.
     people: Path | None = None  # for ipn: the CSV with the gender of each person.
     suffix: str | None = None  # for vp: how your video files end, such as .avi.

@@ -43,7 +43,7 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Allowed, Count, Share, Weight, Whole
+from masquerade.ranges import Allowed, NonNegativeFloat, NonNegativeInt, PositiveInt, Share
 from masquerade.transaction import transaction
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Options(RegionConfig, FileConfig):
     clip_sampling: Literal["preset", "own-frames", "own"] = "preset"
     # source frames from one frame of a clip to the next, from the video's start; by default the
     # preset's: all but paper (2) spread frames over the whole video.
-    stride: Count | None = None
+    stride: PositiveInt | None = None
     # windows in time, or windows x crops along the longer side, whose predictions are averaged:
     # 5x3 as STPrivacy, 5 as SPAct; by default 1.
     views: str | None = None
@@ -162,15 +162,15 @@ class Options(RegionConfig, FileConfig):
     # also report the trade-off f_lambda of Ilic et al. at these weights of privacy, from 0 to 1,
     # separated by commas: 0,0.25,0.5,0.75,1.
     lambdas: str | None = None
-    seeds: Count = 3  # networks trained of each kind, each with its own seed.
-    workers: Whole = 0  # parallel processes; 0: one per core.
+    seeds: PositiveInt = 3  # networks trained of each kind, each with its own seed.
+    workers: NonNegativeInt = 0  # parallel processes; 0: one per core.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # attackers' networks learn in half precision: in about half the time on a GPU, and on a CPU
     # that computes in bfloat16.
     amp: bool = False
     # GB that small copies of all clips may take on the disk; above it they are made anew from the
     # videos whenever they are read.
-    store_limit: Weight = STORE_LIMIT_GB
+    store_limit: NonNegativeFloat = STORE_LIMIT_GB
     json: bool = False  # print the result as JSON.
     # a folder for the results and, so that nothing is computed twice, small copies of all clips,
     # raw ones too: protect it as you protect the videos.

@@ -27,7 +27,7 @@ from masquerade.cli.arguments import (
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError, escape
 from masquerade.output_paths import refuse_existing, refuse_replacing
-from masquerade.ranges import Checked, Count, at_least
+from masquerade.ranges import Checked, PositiveInt, at_least
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -72,7 +72,7 @@ class Options(Checked):
     # what a recognizer is fed of a clip: frames, stills, contrast, motion, both, background; frames
     # by default, and to be said of one that has weights.
     modality: str | None = None
-    stride: Count | None = None  # pixels from key to key; by default the network's own.
+    stride: PositiveInt | None = None  # pixels from key to key; by default the network's own.
 
 
 def main(argv: list[str]) -> int:

@@ -27,7 +27,7 @@ from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError, escape
 from masquerade.extraction import STORE_LIMIT_GB
-from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
+from masquerade.ranges import Allowed, Checked, NonNegativeFloat, NonNegativeInt, PositiveInt, Seed
 
 if TYPE_CHECKING:
     from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
@@ -57,7 +57,7 @@ class Options(Checked):
     # number of folds, cut as by `masquerade evaluate`, of which one is left out; split columns are
     # then ignored.
     folds: Annotated[int, Folds] = 0
-    fold: Whole = 0  # the fold that is left out, from 0.
+    fold: NonNegativeInt = 0  # the fold that is left out, from 0.
     # train on clips of these actions only, separated by commas; by default all.
     actions: str | None = None
     private: str | None = None  # columns to hide, separated by commas; by default all attributes.
@@ -73,12 +73,12 @@ class Options(Checked):
     amp: bool = False  # half precision in the networks (bfloat16, where the device has it).
     # under torchrun, divide the anonymizer and its optimizer state among the processes (FSDP).
     shard: bool = False
-    workers: Count = 1  # processes that read videos.
+    workers: PositiveInt = 1  # processes that read videos.
     # a folder for extracted clips, which other runs on the same data reuse.
     cache: Path | None = None
     # GB that clips may take on the disk; above it they are made anew from the videos whenever they
     # are read.
-    store_limit: Weight = STORE_LIMIT_GB
+    store_limit: NonNegativeFloat = STORE_LIMIT_GB
     json: bool = False  # print the result as JSON.
 
 

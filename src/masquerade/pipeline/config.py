@@ -19,12 +19,12 @@ from masquerade.pipeline.levels import LevelName, level_regions
 from masquerade.pipeline.people_ids import parse_ids
 from masquerade.ranges import (
     Checked,
-    Count,
-    Positive,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     Seed,
     UnitInterval,
-    Weight,
-    Whole,
     at_least,
     check_ranges,
 )
@@ -79,7 +79,7 @@ class RegionConfig(Checked):
     # how the strengths of several templates are combined: max, or mean as in the paper, which hides
     # less.
     combine: Literal["mean", "max"] | None = None
-    gamma: Positive | None = None  # exponent of a template's strength; below 1 hides more.
+    gamma: PositiveFloat | None = None  # exponent of a template's strength; below 1 hides more.
     floor: UnitInterval | None = None  # lowest strength anywhere in the frame, 0 to 1.
     # width of the margin hidden around what is found, in cells of the grid of keys.
     grow: Annotated[int, at_least(0, 1000)] | None = None
@@ -91,11 +91,13 @@ class RegionConfig(Checked):
     threshold: UnitInterval | None = None
     # size for detection: WxH, longest side, or full. (default: 960; faces full; --detector hog 480)
     scale: str | None = None
-    min_size: Weight | None = None  # faces whose longer side has fewer pixels stay visible.
-    max_size: Positive | None = None  # faces whose longer side has more pixels stay visible.
+    min_size: NonNegativeFloat | None = (
+        None  # faces whose longer side has fewer pixels stay visible.
+    )
+    max_size: PositiveFloat | None = None  # faces whose longer side has more pixels stay visible.
     # run the detector on every N-th frame and track between them. (default: faces 3, people 4,
     # hands 2, text 5, templates where motion asks for it)
-    every: Whole | None = None
+    every: NonNegativeInt | None = None
     gap: Reach | None = None  # most frames without a detection that a track bridges. (default: 12)
     carry: Reach | None = None  # frames hidden after a region's last detection. (default: 6)
     lookback: Reach | None = None  # frames hidden before a region's first detection. (default: 6)
@@ -126,7 +128,7 @@ class EncoderConfig(Checked):
     """How video is encoded, in a file or on a stream."""
 
     codec: Codec | None = None  # how the video is compressed; h264 by default.
-    crf: Whole | None = None  # quality of the encoder, lower is better.
+    crf: NonNegativeInt | None = None  # quality of the encoder, lower is better.
     encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
     bitrate: str | None = None  # bits per second.
     hwaccel: Literal["none", "cuda"] = "none"  # none, or cuda to encode on an NVIDIA GPU.
@@ -192,8 +194,8 @@ class PipelineConfig(RegionConfig, FileConfig):
     seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
     # anonymize and encode a long video in about this many parts, each in a process, and join them.
     # Methods that carry noise or poses from frame to frame also run once over the whole video.
-    parts: Count = 1
-    preview: Positive | None = None  # anonymize only this many seconds.
+    parts: PositiveInt = 1
+    preview: PositiveFloat | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
     allow_empty: bool = False  # publish a video in which nothing was found to hide.
     # publish where nothing was found in over 2 % of the frames between the first and the last find,

@@ -12,7 +12,7 @@ from masquerade.pipeline.config import (
     source_names,
 )
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Positive, above, at_least
+from masquerade.ranges import PositiveFloat, above, at_least
 
 MAX_LATENCY = 60  # seconds; the counts of latencies reach no further
 Seconds = Annotated[float, at_least(0, 86_400)]
@@ -30,7 +30,7 @@ class LiveConfig(RegionConfig, EncoderConfig):
     # show the scene where nobody is found; otherwise the whole frame is hidden there.
     allow_empty: bool = False
     camera_size: str | None = None  # WxH that a camera is asked for.
-    camera_rate: Positive | None = None  # frames a second that a camera is asked for.
+    camera_rate: PositiveFloat | None = None  # frames a second that a camera is asked for.
     # seconds without a picture after which the source is taken for lost, and seconds of work on one
     # picture after which it is said that this hangs.
     stall: Annotated[float, above(0, 86_400)] = 10.0

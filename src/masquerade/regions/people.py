@@ -12,7 +12,7 @@ import numpy as np
 
 from masquerade.anonymizer import Person
 from masquerade.errors import UsageError
-from masquerade.ranges import Count, UnitInterval, Whole
+from masquerade.ranges import NonNegativeInt, PositiveInt, UnitInterval
 from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.boxes import Box, Source
 from masquerade.regions.chosen_people import ChosenPeople
@@ -58,7 +58,7 @@ class PoseSource(TrackedSource):
     """
 
     threshold: UnitInterval | None = None  # type: ignore[assignment]
-    scale: tuple[Count, Count] | Count | None = SCALE
+    scale: tuple[PositiveInt, PositiveInt] | PositiveInt | None = SCALE
     tiles: bool = True
     models: Path | None = None
     every: Every = 4
@@ -122,9 +122,9 @@ class People(PoseSource):
     detector: Literal["pose", "torchvision", "hog", "motion"] = "pose"
     detector_weights: Path | None = None
     device: str = "cpu"
-    scale: tuple[Count, Count] | Whole | None = 0
-    keep_visible: tuple[Whole, ...] = ()
-    hide_only: tuple[Whole, ...] = ()
+    scale: tuple[PositiveInt, PositiveInt] | NonNegativeInt | None = 0
+    keep_visible: tuple[NonNegativeInt, ...] = ()
+    hide_only: tuple[NonNegativeInt, ...] = ()
     poses_only: bool = False
 
     def __post_init__(self) -> None:

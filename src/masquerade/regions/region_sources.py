@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
+from masquerade.ranges import (
+    Checked,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    at_least,
+)
 from masquerade.regions.boxes import (
     check_boxes_size,
     parse_boxes,
@@ -117,12 +125,12 @@ class TrackedSource(Checked):
     """
 
     threshold: UnitInterval
-    scale: tuple[Count, Count] | Count | None = None
+    scale: tuple[PositiveInt, PositiveInt] | PositiveInt | None = None
     every: Every
     track: bool = True
-    gap: Whole = 12
-    carry: Whole = 6
-    lookback: Whole = 6
+    gap: NonNegativeInt = 12
+    carry: NonNegativeInt = 6
+    lookback: NonNegativeInt = 6
     online: bool = False
 
     min_best_score: ClassVar[float] = 0.0
@@ -190,12 +198,12 @@ class Faces(TrackedSource):
 
     detector: Literal["centerface"] = "centerface"
     threshold: UnitInterval = 0.2
-    min_size: Weight = 0
-    max_size: Positive | None = None
+    min_size: NonNegativeFloat = 0
+    max_size: PositiveFloat | None = None
     every: Every = 3
     turned: bool = True
-    keep_visible: tuple[Whole, ...] = ()
-    hide_only: tuple[Whole, ...] = ()
+    keep_visible: tuple[NonNegativeInt, ...] = ()
+    hide_only: tuple[NonNegativeInt, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

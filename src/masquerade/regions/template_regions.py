@@ -24,7 +24,15 @@ import numpy as np
 
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
-from masquerade.ranges import Count, Positive, UnitInterval, Weight, Whole, at_least, checked
+from masquerade.ranges import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    at_least,
+    checked,
+)
 from masquerade.regions.boxes import check_array
 from masquerade.regions.key_extractors import SHORT, build_key_extractor, extract_keys
 from masquerade.regions.region import Frame, Region
@@ -81,10 +89,10 @@ class Templates:
         self,
         *,
         templates: tuple[str, ...] = (),
-        at: tuple[tuple[Whole, Weight, Weight], ...] = (),
+        at: tuple[tuple[NonNegativeInt, NonNegativeFloat, NonNegativeFloat], ...] = (),
         keys: str = "colour-hog",
         key_weights: Path | None = None,
-        stride: Count | None = None,
+        stride: PositiveInt | None = None,
         short: Annotated[int, at_least(1, 4096)] = SHORT,
         device: str = "cpu",
         library: Path | None = None,
@@ -92,7 +100,7 @@ class Templates:
         combine: Combine = "max",
         calibrated: bool = True,
         grow: Annotated[int, at_least(0, 1000)] = 1,
-        gamma: Positive = 1.0,
+        gamma: PositiveFloat = 1.0,
         threshold: UnitInterval = 0.0,
         floor: UnitInterval = 0.0,
         online: bool = False,

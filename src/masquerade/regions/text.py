@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from masquerade.ranges import Count, UnitInterval
+from masquerade.ranges import PositiveInt, UnitInterval
 from masquerade.regions.boxes import (
     Array,
     Box,
@@ -111,7 +111,7 @@ class Text(TrackedSource):
     model_sha256: str | None = MODEL_FILES["text detection"].sha256
 
     threshold: UnitInterval = 0.5
-    scale: tuple[Count, Count] | Count | None = 960
+    scale: tuple[PositiveInt, PositiveInt] | PositiveInt | None = 960
     every: Every = 5
     models: Path | None = None
 

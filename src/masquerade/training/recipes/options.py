@@ -14,7 +14,14 @@ from tyro.constructors import PrimitiveConstructorSpec
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.ranges import Count, Positive, Share, Weight, at_least, check_ranges
+from masquerade.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    at_least,
+    check_ranges,
+)
 from masquerade.training.frame_pairs import FREE, GAPS, Gap
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.recipe import (
@@ -49,10 +56,11 @@ class Schedule(TypedDict, total=False):
     image_weights: Annotated[
         Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
     ]
-    epochs: Annotated[Count, Doc("End every phase after this many epochs at the latest.")]
+    epochs: Annotated[PositiveInt, Doc("End every phase after this many epochs at the latest.")]
     batch: Annotated[int, at_least(2), Doc("Train on this many clips a step.")]
     stride: Annotated[
-        Count, Doc("Take frames of a clip that are this many source frames apart (2 under paper).")
+        PositiveInt,
+        Doc("Take frames of a clip that are this many source frames apart (2 under paper)."),
     ]
     aspect: Annotated[
         Literal["squeeze", "crop"],
@@ -67,15 +75,18 @@ class UtilitySchedule(Schedule, total=False):
     """Flags of a recipe whose action network learns until a threshold."""
 
     until_utility: Annotated[
-        Positive, Doc("End the warm-up at this loss of the action network, not a plateau (th_T0).")
+        PositiveFloat,
+        Doc("End the warm-up at this loss of the action network, not a plateau (th_T0)."),
     ]
 
 
 class Ablations(Schedule, total=False):
     """Flags of a recipe with adversaries."""
 
-    omega: Annotated[Weight, Doc("Weight the adversarial loss by this (SPAct's omega).")]
-    action_weight: Annotated[Weight, Doc("Weight the action's loss by this against adversaries.")]
+    omega: Annotated[NonNegativeFloat, Doc("Weight the adversarial loss by this (SPAct's omega).")]
+    action_weight: Annotated[
+        NonNegativeFloat, Doc("Weight the action's loss by this against adversaries.")
+    ]
     segments: Annotated[Switch, Doc("Compare runs of frames, for networks that see motion.")]
     reversal: Annotated[Switch, Doc("Update all networks at once, by gradient reversal.")]
     frozen: Annotated[Switch, Doc("Stop the adversaries' learning before the last phase.")]
@@ -95,14 +106,19 @@ class Ablations(Schedule, total=False):
             "to all ones."
         ),
     ]
-    temperature: Annotated[Positive, Doc("Divide a contrastive objective's similarities by this.")]
-    queue: Annotated[Count, Doc("Remember this many frames in the queue of --objective moco.")]
+    temperature: Annotated[
+        PositiveFloat, Doc("Divide a contrastive objective's similarities by this.")
+    ]
+    queue: Annotated[
+        PositiveInt, Doc("Remember this many frames in the queue of --objective moco.")
+    ]
     combine: Annotated[
         Literal["max", "mean", "sum"],
         Doc("Combine the anonymizer's losses of several adversaries, clip by clip, like this."),
     ]
     ratio: Annotated[
-        Count, Doc("In the last phase, update the other networks this often per anonymizer update.")
+        PositiveInt,
+        Doc("In the last phase, update the other networks this often per anonymizer update."),
     ]
     gate: Annotated[
         Share,
@@ -112,7 +128,7 @@ class Ablations(Schedule, total=False):
         ),
     ]
     restart: Annotated[
-        Count, Doc("Give the adversaries new weights every so many epochs of the last phase.")
+        PositiveInt, Doc("Give the adversaries new weights every so many epochs of the last phase.")
     ]
     catch_up: Annotated[
         int, at_least(0), Doc("Let restarted adversaries learn alone this often (200 by default).")
@@ -130,7 +146,7 @@ class WarmupAblations(UtilitySchedule, Ablations, total=False):
     """Flags of a recipe with adversaries that warm up."""
 
     until_adversary: Annotated[
-        Positive, Doc("End the warm-up at this adversary loss, too, not a plateau (th_B0).")
+        PositiveFloat, Doc("End the warm-up at this adversary loss, too, not a plateau (th_B0).")
     ]
 
 
@@ -145,7 +161,7 @@ class PretrainAblations(WarmupAblations, total=False):
         Literal["running", "batch"],
         Doc("Normalise the anonymizer by these statistics while others learn."),
     ]
-    until_pretrain: Annotated[Positive, Doc("End pretraining at this mean L1 to raw (th_A0).")]
+    until_pretrain: Annotated[PositiveFloat, Doc("End pretraining at this mean L1 to raw (th_A0).")]
 
 
 PAIRS = (Pairs, "pairs (--objective nt-xent or moco)")
