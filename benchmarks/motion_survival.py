@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.arrays import F32
 from masquerade.datasets.mimes import Mimes
 from masquerade.methods import PRESETS, build
 from masquerade.methods.selective import Selective
-from masquerade.models.optical_flow import F32, NO_ARRAY, grey
+from masquerade.models.optical_flow import NO_ARRAY, grey
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.regions import People
 from masquerade.video.read import Reader

@@ -54,6 +54,7 @@ LEVELS = [
     "ranges",
     "core_dumps",
     "errors",
+    "arrays",
 ]
 
 
@@ -64,6 +65,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "pipeline/people_ids.py",
     "video/metadata_keys.py",
     "cli/option_boxes.py",
+    "arrays.py",
     "core_dumps.py",
     "datasets/published/hmdb51.py",
     "datasets/published/ucf101.py",

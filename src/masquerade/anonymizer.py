@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from masquerade.arrays import U8
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.ranges import checked
 
-U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
 CHOOSE_ANOTHER_METHOD = "nothing was written; choose another --method or --weights."
 

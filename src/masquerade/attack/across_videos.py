@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.attack.finders import POSSIBLE_SCORES, crop, shrink
 from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, unique_names
 from masquerade.errors import MissingError, escape, name_some
@@ -29,7 +30,6 @@ from masquerade.extraction.poses import find_people, pose_sequence, pose_tracker
 from masquerade.regions.boxes import Box, box_pixels, to_boxes
 from masquerade.regions.ssd_people import SsdPeople
 
-U8 = NDArray[np.uint8]
 Described = Mapping[str, NDArray[np.float64]]
 """Feature to (2, D), one row for each half of a video; a feature that shows nothing is left out."""
 

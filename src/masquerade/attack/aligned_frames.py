@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.attack.file_facts import check_source, is_made_from
 from masquerade.attack.finders import at_size
 from masquerade.attack.whole_frames import detail_of
@@ -18,8 +19,6 @@ from masquerade.errors import VideoError
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import count_frames, probe
 from masquerade.video.probe import VideoInfo
-
-U8 = NDArray[np.uint8]
 
 ROUNDING = 2  # pixels of a published side, by which rounding, as to even sizes, changes it at most
 SIDE = 160  # pixels of the longer side of the copies whose details are compared

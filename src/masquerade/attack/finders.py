@@ -5,9 +5,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import U8
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.pose_detection import PoseDetector
@@ -17,7 +17,6 @@ from masquerade.regions.rotated_faces import SCORE, SEARCH_SIDE
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.text import FACE_SCORE, TextDetector, is_of_face
 
-U8 = NDArray[np.uint8]
 Kind = Literal["face", "person", "pose", "text"]
 
 NAMES: dict[Kind, str] = {"face": "faces", "person": "people", "pose": "poses", "text": "text"}

@@ -13,8 +13,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.attack.finders import NAMES, SURE_SCORES, UNCHANGED_LEVELS, Finders, Kind
 from masquerade.attack.finding import Finding
 from masquerade.attack.restored_detections import (
@@ -26,8 +26,6 @@ from masquerade.evaluation.noise_inversion import invert
 from masquerade.methods.selective import Selective
 from masquerade.metrics.picture_quality import psnr
 
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 Spread = Literal["both", "above"]
 
 SPREADS: tuple[Spread, ...] = ("both", "above")  # how `selective` and its preset `code` draw noise

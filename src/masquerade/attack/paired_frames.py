@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.attack.aligned_frames import SIDE, orient_raw
 from masquerade.attack.finders import at_size
 from masquerade.attack.undo import NEIGHBOURS
@@ -21,8 +21,6 @@ from masquerade.video.container import printable
 from masquerade.video.decoding_process import count_frames, list_packets, probe
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
-
-U8 = NDArray[np.uint8]
 
 LEAST_EXTRA = 0.5  # seconds of a raw video after the published one's end that are told of
 # steps of the published video by which it may show a raw frame late: FFmpeg's -r is up to 1.6

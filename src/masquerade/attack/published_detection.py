@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import U8
 from masquerade.attack.finders import (
     NAMES,
     POSSIBLE_SCORES,
@@ -31,8 +31,6 @@ from masquerade.regions.rotated_faces import (
     RotatedFaces,
     detect_rotated,
 )
-
-U8 = NDArray[np.uint8]
 
 Drawn = Literal["no", "surely", "said", "said, and changed", "said, and unchanged"]
 """Whether no pixel of the source is in a file, so that faces that are seen are drawn heads.

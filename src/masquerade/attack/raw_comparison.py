@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import F32, F64, U8
 from masquerade.attack.finders import (
     POSSIBLE_SCORES,
     SAME_IOU,
@@ -23,10 +23,6 @@ from masquerade.regions.boxes import Box, box_pixels, corners, iou, scaled_box, 
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import ArrayFrame
 from masquerade.regions.ssd_people import SsdPeople
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 
 SEEN_SCORE = 0.5  # score from which a face or a person is in a raw frame
 # frames from one that is looked at to the next, over which somebody is still followed

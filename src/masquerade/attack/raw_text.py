@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.attack.finders import SURE_SCORES, Finders, crop, overlaps
 from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.attack.whole_frames import LEAST_DETAIL, UNCHANGED, detail_of
 from masquerade.regions.boxes import Box, box_pixels, scaled_box
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masquerade.arrays import U8
 from masquerade.attack.finders import NAMES, UNCHANGED_LEVELS, Finders, Kind, at_size, crop
 from masquerade.attack.finding import Finding, Proof, surest
 from masquerade.attack.restored_detections import FrameComparison, RestoredDetections
@@ -23,7 +24,6 @@ from masquerade.models.restoration_net import RestorationNet
 from masquerade.regions.boxes import Box
 from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
 
-U8 = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 
 PATCHES, SIDE = 2000, 64  # that a network learns from, and their pixels a side

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import U8
 from masquerade.attack.finders import (
     NAMES,
     SURE_SCORES,
-    U8,
     UNCHANGED_LEVELS,
     WHY_IT_IDENTIFIES,
     Finders,

@@ -8,12 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.models.optical_flow import dis_flow, grey, warp
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 NEIGHBOURS = 8  # frames before and after that are stacked
 SMOOTHED = (4.0, 8.0)  # pixels of the Gaussian blurs that take the edges of mosaics away

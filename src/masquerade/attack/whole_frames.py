@@ -5,14 +5,11 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.attack.finders import crop
 from masquerade.attack.finding import Finding, Proof, spans, surest
 from masquerade.regions.boxes import Box
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 CELL = 16  # pixels a side, of the cells in which detail is compared
 AROUND = 9  # pixels a side, of the mean that is taken off: what is left is detail

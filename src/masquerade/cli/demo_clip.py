@@ -15,10 +15,10 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.errors import MissingError, UsageError
 from masquerade.storage import atomic_write
 
-U8 = NDArray[np.uint8]
 WIDTH, HEIGHT, RATE, SECONDS = 640, 480, 25, 6
 TAGS = {"title": "masquerade demo", "location": "+40.7128-074.0060/", "comment": "made by nobody"}
 SOUND = 48000

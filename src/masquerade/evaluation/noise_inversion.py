@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Pixels
+from masquerade.arrays import U8
 from masquerade.evaluation.config import EvaluatedMethod
 from masquerade.methods.selective import Selective
-
-U8 = NDArray[np.uint8]
 
 MOST_STRENGTH = 0.98  # where more of a pixel is noise, its rounding to bytes hides the rest
 GUESS = 0x5EED  # added to the seed by who does not know it

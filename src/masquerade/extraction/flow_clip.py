@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import F32, U8
 from masquerade.models.optical_flow import MIN_SIDE, NO_ARRAY, grey
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 CHANNELS, ROWS, COLUMNS = 3, 32, 24
 RANGE = 0.08  # of the frame's height, which the fastest flow that can be told covers in a frame

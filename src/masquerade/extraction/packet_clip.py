@@ -21,10 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import F32
 from masquerade.datasets.manifest import IntArray
 from masquerade.video.probe import PacketFacts
-
-F32 = NDArray[np.float32]
 
 CHANNELS, POSITIONS = 6, 64
 FLOOR = 0.05  # of a spectrum of logarithms, below which changes are no rhythm

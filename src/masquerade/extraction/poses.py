@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
+from masquerade.arrays import F32, U8
 from masquerade.datasets.manifest import IntArray
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.models.stgcn import LANDMARKS
@@ -21,9 +22,6 @@ from masquerade.regions.people import PoseSource
 from masquerade.regions.pose_tracking import PoseTracker
 from masquerade.regions.region import ArrayFrame
 from masquerade.regions.scene_cuts import mark_cuts
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 CHANNELS = 6
 VISIBILITY = 2  # the channel

@@ -13,16 +13,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import F32, U8
 from masquerade.datasets.clip_sampling import segment_middles, strided
 from masquerade.datasets.manifest import IntArray
 from masquerade.extraction.flow_clip import span
 from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 ROWS, COLUMNS = 64, 48
 WINDOW = 17  # frames that are stacked

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Planes
-from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.arrays import U8
+from masquerade.methods.blend import blend, rewrite_regions
 from masquerade.models.per_frame import resize_clip
 
 

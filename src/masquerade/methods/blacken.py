@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes
-from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.arrays import U8
+from masquerade.methods.blend import blend, rewrite_regions
 
 
 class Blacken(Anonymizer):

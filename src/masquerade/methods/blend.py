@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-U8 = NDArray[np.uint8]
+from masquerade.arrays import U8
 
 
 def blend(clip: Tensor, rewritten: Tensor, mask: Tensor | None) -> Tensor:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes, Presets
+from masquerade.arrays import U8
 from masquerade.methods.area_resizing import area_resize, double, halve, rewrite_planes
-from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.methods.blend import blend, rewrite_regions
 from masquerade.ranges import Allowed, at_least
 
 Odd = Allowed("an odd number from 3 to 999", lambda value: 3 <= value <= 999 and value % 2 == 1)

@@ -7,14 +7,13 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, People, Person, Pixels
+from masquerade.arrays import U8
 from masquerade.methods.ground import Background, drawn_floor, paint_out
 from masquerade.methods.pose_filter import FilterState, Posed, filter_poses
 
-U8 = NDArray[np.uint8]
 Ground = Literal["floor", "black", "scene"]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
+from masquerade.arrays import U8
 from masquerade.methods.body import CHAINS, EARS, NOSE, SHOULDERS, Array, Figure, scale_of
 
-U8 = NDArray[np.uint8]
 FOOT = "ankle", "toes"
 SHIFT = 4  # binary places of coordinates below a pixel
 LIMBS = (  # joints, and radii at both as shares of a metre

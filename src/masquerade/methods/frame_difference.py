@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card, GraphStateSpec
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, GraphStateSpec
+from masquerade.arrays import U8
 from masquerade.methods.blend import blend, blend_bytes
 from masquerade.ranges import Allowed, Share
 

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
+from masquerade.arrays import F32, U8
 
 WALL_TOP, WALL_FOOT = (38, 41, 50), (64, 68, 80)  # RGB
 FLOOR_FAR, FLOOR_NEAR = (66, 70, 82), (98, 104, 118)

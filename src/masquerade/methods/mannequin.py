@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from masquerade.anonymizer import Card, Person
+from masquerade.arrays import U8
 from masquerade.methods.body import figure_landmarks, pose_figure
-from masquerade.methods.drawn_people import U8, DrawnPeople, Ground
+from masquerade.methods.drawn_people import DrawnPeople, Ground
 from masquerade.methods.figure_drawing import draw_mannequins
 from masquerade.methods.pose_filter import Posed
 from masquerade.ranges import at_least

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.methods.blend import U8, blend, blend_bytes, bounds
+from masquerade.arrays import U8
+from masquerade.methods.blend import blend, blend_bytes, bounds
 
 
 class MaskMean(Anonymizer):

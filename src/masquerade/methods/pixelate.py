@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Planes, Presets
+from masquerade.arrays import U8
 from masquerade.methods.area_resizing import rewrite_planes
-from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.methods.blend import blend, rewrite_regions
 from masquerade.ranges import at_least
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.methods.blend import U8
+from masquerade.arrays import U8
 
 
 class Silhouette(Anonymizer):

@@ -8,7 +8,8 @@ people from skeletons alone.
 from collections.abc import Sequence
 
 from masquerade.anonymizer import Card, Person
-from masquerade.methods.drawn_people import U8, DrawnPeople, Ground
+from masquerade.arrays import U8
+from masquerade.methods.drawn_people import DrawnPeople, Ground
 from masquerade.methods.figure_drawing import draw_skeletons, drawn_landmarks
 from masquerade.methods.pose_filter import Posed
 

@@ -6,11 +6,9 @@ equal pictures. A mean colour scores 10 to 15 dB on most pictures, what hardly d
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.metrics.statistic import Floats
-
-U8 = NDArray[np.uint8]
 
 MOST_PSNR = 60.0  # decibels, which equal pictures count as: their PSNR would be infinite
 WINDOW, SIGMA = 11, 1.5  # pixels, of SSIM's Gaussian window

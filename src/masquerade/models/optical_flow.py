@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from masquerade.arrays import F32, U8
 from masquerade.errors import MissingError, UsageError
 from masquerade.models.published_weights import read_weights
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 NO_ARRAY: Any = None  # where OpenCV takes none, and its annotations say that it wants one
 MIN_SIDE = 32  # DIS needs more patches than a shorter side holds

@@ -8,11 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.errors import UsageError
-
-U8 = NDArray[np.uint8]
 
 
 def read_region_image(path: Path) -> U8:

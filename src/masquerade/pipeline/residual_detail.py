@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels, Planes
+from masquerade.arrays import F32
 from masquerade.errors import OutputError
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.receipt import ResidualDetail
@@ -31,7 +32,6 @@ from masquerade.regions.masks import Mask, draw_ellipses, drawn_boxes
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
 
-F32 = NDArray[np.float32]
 HIDDEN = 250  # of a mask over 0 to 255: what is weaker is meant to let the source shine through
 MAX_LEFT = 0.1  # of the detail in one region: more is refused
 SHORT = 360  # longest short side of the copies that are compared, in pixels

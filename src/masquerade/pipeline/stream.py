@@ -34,6 +34,7 @@ from masquerade.anonymizer import (
     eval_mode,
     first_state,
 )
+from masquerade.arrays import U8
 from masquerade.device import half_precision
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.config import RegionConfig
@@ -45,7 +46,6 @@ from masquerade.storage import tensor_bytes
 from masquerade.video.unhidden_samples import Unhidden, unhidden
 
 T = TypeVar("T")
-U8 = NDArray[np.uint8]
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame that is in planes, or only counted
 QUEUE_LENGTH = 4  # frames between two stages: enough to bridge a delay, small in memory
 QUEUE_BYTES = 2**29  # of pixels between two stages; a larger frame passes alone

@@ -9,16 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.anonymizer import Anonymizer, Pixels, check_pixels, first_state
+from masquerade.arrays import U8
 from masquerade.errors import UsageError
 from masquerade.methods import method_name
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
 
-U8 = NDArray[np.uint8]
 SCALE = 1.3  # factor on the boxes of chosen tracks: silhouettes are grown beyond theirs too
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.regions.boxes import Array
 from masquerade.regions.litert import LiteRtNetwork, sigmoid
-from masquerade.regions.pose_detection import U8, Square, crop
+from masquerade.regions.pose_detection import Square, crop
 from masquerade.regions.pose_landmarks import Pose
 
 POINTS = 468

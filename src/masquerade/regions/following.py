@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import F32
 from masquerade.regions.boxes import Box
 from masquerade.regions.drawn import Edges
 from masquerade.regions.scene_cuts import is_cut, thumbnail
 
 Picture = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 GRID = 12  # points along each side of the box
 WINDOW = (15, 15)  # pixels around a point that are compared

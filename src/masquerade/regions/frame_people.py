@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.models.optical_flow import grey
 from masquerade.regions.boxes import Box
 from masquerade.regions.chosen_people import Earlier
-from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.region import Frame, fit_size
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.models.optical_flow import grey, warp_along_flow
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import binary, draw_ellipses, resize_mask
@@ -28,8 +28,6 @@ REACH = 1.0, 0.0, 1.0  # of arms and legs: probable background; what moves may l
 SPINE = 0.2, 0.1, 0.9  # certain foreground
 MIN_COVERED = 0.5  # share of the body's ellipse below which GrabCut is taken to have failed
 MARGIN = 9  # pixels of the small copy by which a person may extend beyond the moving foreground
-
-U8 = NDArray[np.uint8]
 
 
 class GrabCutInput(NamedTuple):

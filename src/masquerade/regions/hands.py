@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.regions.anchor_detection import AnchorDetector, Found
 from masquerade.regions.boxes import Array, Box, check_array
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.parts import Parts
 from masquerade.regions.people import PoseSource
-from masquerade.regions.pose_detection import U8, Square, crop
+from masquerade.regions.pose_detection import Square, crop
 from masquerade.regions.region import Frame, Region, fit_size
 from masquerade.regions.region_sources import Every
 from masquerade.regions.scene_cuts import mark_cuts

@@ -13,12 +13,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 VERSION = 1  # raised whenever keys change: templates of another version are refused
 CELL = 4  # pixels per side of the cells that everything is pooled over

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from masquerade.arrays import F32, U8
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
 from masquerade.regions.boxes import CHOOSE_OTHER_REGIONS, check_array
-from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
+from masquerade.regions.hog_keys import ColourHog, KeyGrid
 from masquerade.storage import file_digest, file_signature, weights_digest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import Array, Box
 from masquerade.regions.face_mesh import POINTS, FaceMesh
 from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.people import PoseSource, frame_region
-from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import COVERED
 from masquerade.regions.region import Frame, Region

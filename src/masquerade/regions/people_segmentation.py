@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.regions.litert import LiteRtNetwork
-from masquerade.regions.pose_detection import U8
 
 PERSON = 0.3  # probability from which a pixel is a person's
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.regions.anchor_detection import AnchorDetector
 from masquerade.regions.boxes import Array
 
-U8 = NDArray[np.uint8]
 STRIDES = ((8, 2), (16, 2), (32, 6))  # of the cells of the anchors, and anchors in each
 REACH = 1.25  # half side of the square over the radius of the circle around the body
 SAME = 0.5  # distance of two squares' centres, in half sides, below which they are one person

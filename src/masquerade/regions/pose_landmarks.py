@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.regions.boxes import Array
 from masquerade.regions.litert import LiteRtNetwork, sigmoid
-from masquerade.regions.pose_detection import U8, Square, crop
+from masquerade.regions.pose_detection import Square, crop
 
 LANDMARKS = 33
 CALM = 0.1  # farthest that a landmark moves between two frames, in half sides of the square, if

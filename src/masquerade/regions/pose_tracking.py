@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.models.optical_flow import warp_along_flow
 from masquerade.regions.box_people import BoxPoseLinks
 from masquerade.regions.boxes import Box, scaled_boxes
@@ -26,7 +27,7 @@ from masquerade.regions.frame_people import FramePeople
 from masquerade.regions.masks import resize_mask, share_inside
 from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.people_segmentation import PeopleSegmentation
-from masquerade.regions.pose_detection import U8, PoseDetector, Square
+from masquerade.regions.pose_detection import PoseDetector, Square
 from masquerade.regions.pose_landmarks import (
     FOLLOW,
     Pose,

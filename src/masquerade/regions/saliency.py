@@ -14,9 +14,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from masquerade.arrays import F32
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import check_array
-from masquerade.regions.hog_keys import F32, KeyGrid, normalize
+from masquerade.regions.hog_keys import KeyGrid, normalize
 
 Combine = Literal["mean", "max"]
 MIN_RANGE = 0.05  # least distance from ground to core, so that indistinct keys gain little

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from masquerade.arrays import U8
 from masquerade.regions.anchor_detection import letterbox
 from masquerade.regions.boxes import Array, nms, unrotate_boxes
 from masquerade.regions.litert import LiteRtNetwork, sigmoid
-from masquerade.regions.pose_detection import U8
 
 PERSON = 4  # among its 24 classes, of which class 0 is the ground
 GRID = (19, 10, 5, 3, 2, 1)  # cells along a side, layer by layer

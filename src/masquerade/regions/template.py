@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import check_array
-from masquerade.regions.hog_keys import F32, U8
 from masquerade.regions.key_extractors import KeyExtractor, extract_keys
 from masquerade.regions.saliency import KeyCalibration, calibrate_key
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from masquerade.arrays import F32
 from masquerade.errors import MissingError, UsageError
-from masquerade.regions.hog_keys import F32
 from masquerade.regions.key_extractors import key_width
 from masquerade.regions.saliency import KeyCalibration
 from masquerade.regions.template import (

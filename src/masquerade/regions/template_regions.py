@@ -22,8 +22,9 @@ from typing import Annotated, NamedTuple
 import cv2
 import numpy as np
 
+from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
-from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
+from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
 from masquerade.ranges import (
     NonNegativeFloat,
     NonNegativeInt,

@@ -2,9 +2,8 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
+from masquerade.arrays import U8
 
 
 def draw_heatmap(pixels: U8, strength: U8) -> U8:

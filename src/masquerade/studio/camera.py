@@ -10,8 +10,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.levels import LevelName, build_level
 from masquerade.pipeline.live import LiveFrame, LiveRun
@@ -19,8 +19,6 @@ from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.region import ArrayFrame
 from masquerade.video.probe import VideoInfo
-
-U8 = NDArray[np.uint8]
 
 MOST_SIDE = 1920  # pixels of a camera's frame
 IDLE = 20.0  # seconds without a frame after which a session ends by itself

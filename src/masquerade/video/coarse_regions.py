@@ -12,7 +12,8 @@ from av import VideoFrame
 from av.filter import Graph
 from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
+from masquerade.arrays import U8
+
 COARSE = ("h264", "h265", "vp9", "av1")  # codecs whose encoders may know regions of interest
 BLOCK = 16  # pixels of a macroblock's side, by which encoders choose quantizers
 FULL = 250  # of 255, from which a pixel of the mask counts as hidden

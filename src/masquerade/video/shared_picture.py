@@ -12,9 +12,9 @@ import numpy as np
 from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
+from masquerade.arrays import U8
+
 # FFmpeg's places of chroma samples that its scaler tells apart; the first one is its default.
 _PLACES = ("unspecified", "left", "topleft", "top", "bottomleft", "bottom")
 

@@ -14,11 +14,11 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
+from masquerade.arrays import U8
 from masquerade.video.color import FULL, Color
 from masquerade.video.probe import VideoInfo
 from masquerade.video.shared_picture import plane_rows
 
-U8 = NDArray[np.uint8]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 PLANAR = re.compile(r"yuvj?4(20|22|44)p(9le|10le|12le|14le|16le)?")

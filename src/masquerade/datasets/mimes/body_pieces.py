@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from masquerade.datasets.mimes.motion import F64
+from masquerade.arrays import F64
 from masquerade.datasets.mimes.people import Colour, Person
 
 PARTS = ("background", "forehead", "face", "hair", "hat", "torso", "arms", "hands", "legs", "feet")

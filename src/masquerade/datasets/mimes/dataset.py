@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import F32, U8
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.mimes import motion, scenes
-from masquerade.datasets.mimes.figure import F32, Figure
+from masquerade.datasets.mimes.figure import Figure
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,
@@ -18,7 +19,6 @@ from masquerade.datasets.mimes.people import (
     draw_people,
     even_action_probability,
 )
-from masquerade.datasets.mimes.scenes import U8
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import ExpectedFloors, expected_binary_floors, expected_class_floors
 

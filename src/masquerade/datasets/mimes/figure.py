@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.arrays import F32, F64, U8
 from masquerade.datasets.mimes.body_pieces import PARTS, keypoint_places, pieces
-from masquerade.datasets.mimes.motion import F64, Limb, axes
+from masquerade.datasets.mimes.motion import Limb, axes
 from masquerade.datasets.mimes.people import Person
-from masquerade.datasets.mimes.scenes import GROUND, U8
-
-F32 = NDArray[np.float32]
+from masquerade.datasets.mimes.scenes import GROUND
 
 _FINE = 3  # subpixels; odd, so that a pixel's middle is a subpixel's middle
 _SHIFT = 4  # fractional bits of a corner

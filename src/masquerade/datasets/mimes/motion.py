@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
+from masquerade.arrays import F64
 
 PERIODS = {"gait": 11.0, "kick": 10.0, "squat": 12.0, "bow": 13.0, "wave": 14.0, "punch": 10.0}
 """Frames of one loop of each channel at tempo 1."""

@@ -5,9 +5,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from masquerade.arrays import U8
 from masquerade.datasets.mimes.people import hsv
 
-U8 = NDArray[np.uint8]
 RGB = tuple[int, ...]
 
 SCENES = ("beach", "park", "room", "street")

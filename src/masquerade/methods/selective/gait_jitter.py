@@ -12,8 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from masquerade.arrays import F32, U8
 from masquerade.methods.selective.noise import Part, uniform
-from masquerade.models.optical_flow import F32, U8, pixel_grid, remap
+from masquerade.models.optical_flow import pixel_grid, remap
 
 LONG_SIDE = 160  # of the flows that are kept, in pixels
 GRID = 12  # side of the grid on which the perturbations are drawn

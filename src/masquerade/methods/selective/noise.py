@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from masquerade.models.optical_flow import F32, U8, pixel_grid, remap
+from masquerade.arrays import F32, U8
+from masquerade.models.optical_flow import pixel_grid, remap
 
 BLOCK = 4  # side in pixels of the blocks that share a residual; larger blurs motion, smaller adds
 # disorder

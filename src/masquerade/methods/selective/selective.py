@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels, Presets
+from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, blend_bytes, bounds
+from masquerade.methods.blend import blend_bytes, bounds
 from masquerade.methods.selective import gait_jitter
 from masquerade.methods.selective.noise import (
     BLOCK,
@@ -39,7 +40,7 @@ from masquerade.methods.selective.noise import (
     warp_forward,
     warp_once,
 )
-from masquerade.models.optical_flow import F32, MIN_SIDE, Raft, dis_flow, grey, load_raft
+from masquerade.models.optical_flow import MIN_SIDE, Raft, dis_flow, grey, load_raft
 from masquerade.ranges import Share, UnitInterval, at_least
 from masquerade.regions.scene_cuts import is_cut, thumbnail
 
