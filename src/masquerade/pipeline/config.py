@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["processes", "ray"]  # what runs several files
 DEFAULT_REGIONS = "people"
-ID_LABELS = {"faces": "face", "people": "person"}
-"""By region source: the label of the boxes whose track numbers are the IDs of --list-people."""
+ID_LABELS = {"faces": "face", "people": "person"}  # of boxes that --list-people lists, by source
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
     "detector", "detector_weights", "threshold", "scale", "min_size", "max_size", "every", "gap",
@@ -91,9 +90,8 @@ class RegionConfig(Checked):
     threshold: UnitInterval | None = None
     # size for detection: WxH, longest side, or full. (default: 960; faces full; --detector hog 480)
     scale: str | None = None
-    min_size: NonNegativeFloat | None = (
-        None  # faces whose longer side has fewer pixels stay visible.
-    )
+    # faces whose longer side has fewer pixels stay visible.
+    min_size: NonNegativeFloat | None = None
     max_size: PositiveFloat | None = None  # faces whose longer side has more pixels stay visible.
     # run the detector on every N-th frame and track between them. (default: faces 3, people 4,
     # hands 2, text 5, templates where motion asks for it)
