@@ -40,6 +40,7 @@ from masquerade.training.recipe import (
     Stop,
     UpdateStep,
 )
+from masquerade.training.recipes import RECIPES
 from masquerade.training.recipes.options import UTILITY_AND_ADVERSARY, ablate, at_chance
 from masquerade.training.validation import validate
 
@@ -206,7 +207,7 @@ def test_a_training_that_could_learn_to_hide_nothing_says_so() -> None:
     assert said == "no adversary was trained, so the training learned to hide nothing"
     (said,) = find_warnings([row], weightless, held_out(12))
     assert "the weight 0, so the training learned to hide nothing" in said
-    for given in (recipe(), ablate(recipe(), reversal=True)):
+    for given in (recipe(), ablate(recipe(), reversal=True), RECIPES["noise-features"]()):
         assert not find_warnings([row], given, held_out(12))
 
 

@@ -13,6 +13,7 @@ from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.engine import Row
 from masquerade.training.objectives import count_labels, prior_loss
 from masquerade.training.recipe import BLIND, AdversarialRecipe
+from masquerade.training.recipes import RECIPES
 
 FLAT = 0.02  # of the raw clips' variety: a constant output
 FEW = 30  # held-out clips that are too few to decide alone
@@ -139,7 +140,9 @@ def find_warnings(
     updates = [update for phase in recipe.phases for update in phase.updates]
     weights = [update.losses.get("adversarial") or update.reversal for update in updates]
     if not recipe.adversaries:
-        found.append("no adversary was trained, so the training learned to hide nothing")
+        default = RECIPES.get(recipe.method)  # noise features have none: they hide by themselves
+        if default is None or default().adversaries:
+            found.append("no adversary was trained, so the training learned to hide nothing")
     elif not any(weights):
         found.append(
             "the anonymizer's loss against the adversaries has the weight 0, so the training "

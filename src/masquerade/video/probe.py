@@ -314,11 +314,12 @@ def video_digest(path: Path) -> str:
 
 def remembered_digest(path: Path) -> str:
     """`video_digest`, for which a file that stays as it is is read once by this process."""
-    return _digest_of(path, video_signature(path))
+    # of a folder the signature has an entry for each of its images
+    return _digest_of(path, hashlib.sha256(repr(video_signature(path)).encode()).digest())
 
 
 @lru_cache(maxsize=1 << 16)  # files of a dataset, each of which is asked for once a content
-def _digest_of(path: Path, signature: tuple[object, ...]) -> str:
+def _digest_of(path: Path, signature: bytes) -> str:
     return video_digest(path)
 
 
