@@ -323,7 +323,7 @@ def test_trainings_that_read_the_same_clips_are_counted_once(suite: Path, tmp_pa
     recipe = recipe_function("stprivacy")(preset="paper")
     size = clips * clip_config(recipe).clip_bytes / 1e9
     one = said("stprivacy --preset paper")
-    assert f"at most {size:.1f} GB of copies (--store-limit 0.001, so some" in one and size > 0.1
+    assert f"at most {size:.1f} GB of copies (--store-limit 0.001, so some" in one and size > 0.05
     assert said("stprivacy --preset paper", "stprivacy --preset paper --batch 2") == one
     pairs = said("stprivacy --preset paper", "spact --preset paper")
     assert pairs != one, "other frames"
