@@ -123,7 +123,7 @@ def test_one_frame_is_enough_where_one_was_looked_at(kind: Kind) -> None:
     finders = cast(Finders, Scripted(kind, {}))
     seen.detect(FrameComparison(1, PUBLISHED, finders), "a way", RESTORED, [kind])
     assert seen.level() == "nothing" and "in 2 frames or more" in seen.rule()
-    assert seen.meaning().endswith("; finds in too few frames to be counted: 1")
+    assert seen.meaning().endswith("; detections in too few frames to be counted: 1")
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -246,7 +246,7 @@ def test_the_line_of_a_file_says_in_words_what_was_followed() -> None:
     source = facts(frames=30)
     assert summary(receipt(source=source, regions=people, coverage=coverage)) == (
         "people hidden by blur in 6 of 30 frames (detector run on one frame in 4; "
-        "2 regions followed: found 12 times, and filled in 9 times without a find)"
+        "2 regions followed: found 12 times, and filled in 9 times without a detection)"
     )
     alone = replace(coverage, tracks=1, filled=0, unsure=3)
     left = receipt(source=source, regions=people, coverage=alone, left_visible={0: 30, 4: 2})
@@ -257,7 +257,7 @@ def test_the_line_of_a_file_says_in_words_what_was_followed() -> None:
     untracked = receipt(regions=people, coverage=replace(coverage, tracks=0, filled=0))
     assert summary(untracked).endswith("in 4; regions found 12 times)")
     brief = receipt(regions=people, coverage=replace(coverage, seen=1, filled=1))
-    assert summary(brief).endswith("followed: found once, and filled in once without a find)")
+    assert summary(brief).endswith("followed: found once, and filled in once without a detection)")
 
 
 def test_a_receipt_says_nothing_it_was_not_told() -> None:

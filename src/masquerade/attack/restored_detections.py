@@ -268,8 +268,8 @@ class RestoredDetections:
         if often > least:
             frames += f" (people and poses {often})"
         return (
-            f"a find counts{frames} from a score on ({scores}) where the published frame shows "
-            f"nothing like it and {where}"
+            f"a detection counts{frames} from a score on ({scores}) where the published frame "
+            f"shows nothing like it and {where}"
         )
 
     def frames(self) -> tuple[int, ...]:
@@ -299,11 +299,11 @@ class RestoredDetections:
             if self.has_raw:
                 people = ", or, of people, in the mirrored picture" if self._searched else ""
                 where = f"as nothing like them is seen in the raw frames{people}"
-            says += f"; finds that were not counted, {where}: {self.refused}"
+            says += f"; detections that were not counted, {where}: {self.refused}"
         few = sum(
             len(p) for (kind, how), p in self._found.items() if how not in counted.get(kind, ())
         )
-        return says + (f"; finds in too few frames to be counted: {few}" if few else "")
+        return says + (f"; detections in too few frames to be counted: {few}" if few else "")
 
 
 def _covers(boxes: Sequence[Box], box: Box) -> bool:

@@ -236,7 +236,9 @@ def _count_finds(coverage: Coverage) -> str:
     several = "region" if coverage.tracks == 1 else "regions"
     followed = f"{coverage.tracks} {several} followed: " if coverage.tracks else "regions "
     unsure = f", {coverage.unsure} of them unsure" if coverage.unsure else ""
-    filled = f", and filled in {_times(coverage.filled)} without a find" if coverage.filled else ""
+    filled = (
+        f", and filled in {_times(coverage.filled)} without a detection" if coverage.filled else ""
+    )
     return f"{followed}found {_times(coverage.seen)}{unsure}{filled}"
 
 
