@@ -648,13 +648,16 @@ runner_of(folder, []).run([draw(folder, "long", words=("--clips", "100000"))])
 def test_an_interruption_ends_the_commands_too(tmp_path: Path) -> None:
     program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not list(tmp_path.glob(".*")) and not (tmp_path / "long.log").exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(2)
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(60) != 0
+    try:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob(".*")) and not (tmp_path / "long.log").exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(2)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()  # with which its command ends, that would draw for minutes
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path / "long") not in left
     assert not (tmp_path / "long" / "manifest.csv").exists()
