@@ -12,12 +12,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from masquerade.anonymizer import Anonymizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
+# How long an example takes, or is in being drawn, says nothing on a machine that does other work.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 NO_FFMPEG = "Debian's ffmpeg and ffprobe are not installed"
 

@@ -43,7 +43,7 @@ def patch(t: int, h: int, w: int) -> torch.Tensor:
 
 
 @METHOD
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(size=sizes, dtype=st.sampled_from([torch.float32, torch.float64]))
 def test_shape_range_and_type_stay(
     made: Made, name: str, size: tuple[int, int, int], dtype: torch.dtype

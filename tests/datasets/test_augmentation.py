@@ -36,7 +36,7 @@ def test_the_batch_that_came_in_is_not_touched() -> None:
     assert torch.equal(floats, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), batch=st.integers(1, 3))
 def test_shape_range_and_seed(seed: int, batch: int) -> None:
     clips = clips_of(batch)

@@ -187,7 +187,7 @@ ranges = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)  # a busy machine is no failure
+@settings(max_examples=40)  # a busy machine is no failure
 @given(rows=st.lists(st.tuples(cells, ranges), min_size=1, max_size=5))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[dict[str, str], tuple[int, int]]]

@@ -55,7 +55,7 @@ def test_a_figure_has_standard_lengths_and_the_persons_directions() -> None:
     assert middle[:2] == pytest.approx([64, 48 - 0.225 * 100])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(longer=st.lists(st.floats(0.6, 1.6), min_size=3, max_size=3))
 def test_who_has_other_proportions_becomes_the_same_figure(longer: list[float]) -> None:
     someone = person()

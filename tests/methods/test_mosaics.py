@@ -17,7 +17,7 @@ from masquerade.methods.pixelate import Pixelate
 FINE, COARSE = (PRESETS["pixelate"][name]() for name in ("fine", "coarse"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(h=st.integers(1, 50), w=st.integers(1, 50), block=st.integers(2, 12))
 def test_block_means_are_kept(h: int, w: int, block: int) -> None:
     clip = torch.rand(1, 3, 1, h, w, generator=torch.Generator().manual_seed(h * w))
@@ -47,7 +47,7 @@ def test_pixelate_equals_opencv_where_blocks_fit() -> None:
     assert np.abs(out[0].astype(int) - expected).max() <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(h=st.integers(2, 40), w=st.integers(2, 40), k=st.integers(1, 40), m=st.integers(1, 40))
 def test_area_resize_equals_opencv(h: int, w: int, k: int, m: int) -> None:
     height, width = min(h, k), min(w, m)

@@ -80,7 +80,7 @@ def planes_of(h: int, w: int, *, seed: int, full_range: bool = False, colour: in
 
 
 @IN_PLANES
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     h=st.integers(1, 60),
     w=st.integers(1, 60),

@@ -55,7 +55,7 @@ def test_window_by_window_equals_one_pass(jitter: float, hidden: str) -> None:
     assert np.abs(fast.astype(int) - slow).max() <= 1
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**31), jitter=st.sampled_from([0.2, 1.0, 5.0]))
 def test_region_stays_covered_and_only_the_widened_outline_changes(
     seed: int, jitter: float

@@ -70,7 +70,7 @@ def test_noise_stays_white_over_hundreds_of_frames(motion: str) -> None:
         assert different[1] < 0.6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     speed=st.sampled_from([0.0, 0.4, 3.0, 40.0]),

@@ -30,7 +30,7 @@ def mean_auroc(labels: Floats, scores: Floats) -> Statistic:
     return average([c.auroc(y[:, j], s[:, j]) for j in range(y.shape[1])])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(1, 40), st.integers(1, 4), st.integers(0, 6))
 def test_means_over_classes_agree_with_scikit_learn(seed: int, n: int, p: int, levels: int) -> None:
     y, s = drawn(seed, n, p, levels)
@@ -46,7 +46,7 @@ def test_means_over_classes_agree_with_scikit_learn(seed: int, n: int, p: int, l
     assert mean_auroc(y, s).value == pytest.approx(mean_area, nan_ok=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(1, 40), st.integers(1, 4), st.integers(0, 6))
 def test_f1_agrees_with_scikit_learn(seed: int, n: int, p: int, levels: int) -> None:
     y, s = drawn(seed, n, p, levels)
@@ -60,7 +60,7 @@ def test_f1_agrees_with_scikit_learn(seed: int, n: int, p: int, levels: int) -> 
     assert c.f1(y, s, undefined="one class").value == pytest.approx(ours, nan_ok=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(1, 40), st.integers(2, 6), st.integers(1, 3))
 def test_accuracies_agree_with_scikit_learn(seed: int, n: int, classes: int, k: int) -> None:
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_accuracies_agree_with_scikit_learn(seed: int, n: int, classes: int, k: 
         assert c.top_k(y, s, k=k).value == pytest.approx(top)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(2, 25), st.integers(0, 4))
 def test_a_weight_repeats_a_video(seed: int, n: int, levels: int) -> None:
     y, s = drawn(seed, n, 2, levels)
@@ -101,7 +101,7 @@ def test_average_precision_by_hand(scores: tuple[float, ...], expected: float) -
     assert c.average_precision([1, 0, 1, 0], scores).value == pytest.approx(expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.integers(2, 60))
 def test_constant_scores_give_the_positive_rate_and_half(seed: int, n: int) -> None:
     y, _ = drawn(seed, n, 3, 0)

@@ -33,7 +33,7 @@ def test_a_gallery_by_hand() -> None:
     assert i.retrieval_map(truth, s).value == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(1, 8), st.integers(2, 9), st.integers(0, 3))
 def test_maps_and_areas_agree_with_scikit_learn(seed: int, p: int, g: int, levels: int) -> None:
     truth, s = pairs(seed, p, g, levels)
@@ -44,7 +44,7 @@ def test_maps_and_areas_agree_with_scikit_learn(seed: int, p: int, g: int, level
     assert i.linkage_auc(truth, s).value == pytest.approx(area)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(1, 8), st.integers(2, 9), st.integers(0, 3))
 def test_the_equal_error_rate_lies_on_the_roc_curve(seed: int, p: int, g: int, levels: int) -> None:
     truth, s = pairs(seed, p, g, levels)
@@ -56,7 +56,7 @@ def test_the_equal_error_rate_lies_on_the_roc_curve(seed: int, p: int, g: int, l
     assert i.equal_error_rate(truth, s).value == pytest.approx(x[crossing], abs=0.01)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(SEEDS, st.integers(1, 6), st.integers(2, 7), st.integers(1, 4))
 def test_ties_count_as_if_shuffled(seed: int, p: int, g: int, k: int) -> None:
     truth, s = pairs(seed, p, g, levels=2)

@@ -77,7 +77,7 @@ def test_masked_softmax_is_the_papers_formula() -> None:
     assert torch.allclose(got, attention_by_loops(scores, keep), atol=1e-14)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.booleans(), min_size=2, max_size=9), st.floats(-60, 60))
 def test_rows_sum_to_one_and_dropped_columns_are_exactly_zero(
     mask: list[bool], high: float

@@ -77,7 +77,7 @@ def test_shapes_at_the_papers_setting() -> None:
     assert net.decode(tokens, keep).shape == clip.shape
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.tuples(*[st.integers(1, 3)] * 3), st.tuples(*[st.integers(1, 3)] * 3))
 def test_any_sizes_that_divide(grid: tuple[int, int, int], tubelet: tuple[int, int, int]) -> None:
     shape = (grid[0] * tubelet[0], grid[1] * tubelet[1], grid[2] * tubelet[2])

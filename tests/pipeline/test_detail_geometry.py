@@ -248,7 +248,7 @@ def plain_measure(
     return tuple(int(one.sum()) * step**2 for one in (detailed, left, surely))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),

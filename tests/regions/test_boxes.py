@@ -51,7 +51,7 @@ def test_iou_is_shared_area_over_joint_area() -> None:
 near = st.floats(-12, 24, allow_nan=False)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(near, near, st.floats(0.01, 20), st.floats(0.01, 20))
 def test_pixels_of_a_box_are_those_that_it_touches(x: float, y: float, w: float, h: float) -> None:
     box, touched, selected = Box(x, y, x + w, y + h, score=1), *np.zeros((2, 9, 12), bool)
@@ -62,7 +62,7 @@ def test_pixels_of_a_box_are_those_that_it_touches(x: float, y: float, w: float,
     assert np.array_equal(selected, touched)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1)), max_size=12))
 def test_nms_equals_a_plain_loop(found: list[tuple[int, int, float]]) -> None:
     rows = np.array([(x, y, x + 20, y + 20) for x, y, _ in found], float).reshape(-1, 4)
@@ -88,7 +88,7 @@ def test_clipped(box: Box, inside: tuple[float, ...] | None) -> None:
     assert (got and (got.x0, got.y0, got.x1, got.y1)) == inside
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(frames=st.dictionaries(st.integers(0, 999), st.lists(boxes, min_size=1, max_size=3)))
 def test_file_of_boxes_is_lossless(
     frames: dict[int, list[Box]], tmp_path_factory: pytest.TempPathFactory

@@ -156,7 +156,7 @@ AREAS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(AREAS, max_size=4), st.lists(AREAS, max_size=4))
 def test_areas_hold_all_changes_cut_no_find_and_lie_apart(
     changes: list[Area], faces: list[Area]

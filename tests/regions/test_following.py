@@ -42,7 +42,7 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 START = (60.0, 60.0, 100.0, 100.0)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(dx=st.integers(-4, 4), dy=st.integers(-3, 3))
 def test_a_box_goes_with_what_is_in_it(dx: int, dy: int) -> None:
     found = follow(moving(10, dx, dy), START)

@@ -7,7 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.regions.boxes import Box
@@ -32,13 +32,11 @@ def _covered(mask: np.ndarray, box: Box) -> bool:
     return bool((mask[y0:y1, x0:x1] == 255).all())
 
 
-@settings(deadline=None)
 @given(box=box_in_view, shape=st.sampled_from(["ellipse", "box", "silhouette"]))
 def test_a_scale_of_1_3_hides_every_pixel_a_box_touches(box: Box, shape: Shape) -> None:
     assert _covered(rasterize([box], width=W, height=H, shape=shape, scale=1.3), box)
 
 
-@settings(deadline=None)
 @given(box=box_in_view, feather=st.floats(0.5, 20), shape=st.sampled_from(["ellipse", "box"]))
 def test_feather_grows_outwards_only(
     box: Box, feather: float, shape: Literal["ellipse", "box"]

@@ -62,7 +62,7 @@ def _look(boxes: list[Box], t: int, missed: range, every: int) -> list[Box] | No
     return [] if t in missed else boxes
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     path=paths,
     start=st.integers(0, 39),
@@ -81,7 +81,7 @@ def test_gap_of_one_to_ten_frames_stays_covered(
     assert [t for t, box in enumerate(path) if not _covers(found[t], box)] == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(path=paths, lost=st.integers(1, 6))
 def test_track_is_extrapolated_at_both_ends(path: list[Box], lost: int) -> None:
     assume(all(box.clip(W, H) for box in path))
@@ -95,7 +95,7 @@ def test_track_is_extrapolated_at_both_ends(path: list[Box], lost: int) -> None:
     assert _covers(found[40 - lost], path[40 - lost])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     looks=st.lists(
         st.tuples(

@@ -17,7 +17,7 @@ from masquerade.video.coarse_regions import BLOCK, MOST, hidden_rectangles
 from masquerade.video.read import Reader
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.bool_, st.tuples(st.integers(0, 8), st.integers(0, 8))), st.integers(0, BLOCK - 1))
 def test_rectangles_cover_whole_hidden_blocks_once_and_nothing_else(
     blocks: np.ndarray, more: int

@@ -231,7 +231,7 @@ def test_videos_above_the_ceiling_are_refused_before_decoding(tmp_path, size):
     refused(path, f"{size[0]}x{size[1]}", str(2**26))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=1000))
 def test_random_bytes_are_a_plain_error(tmp_path, data):
     path = tmp_path / "random.mp4"
