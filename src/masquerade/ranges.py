@@ -69,8 +69,12 @@ def check_ranges(owner: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         wanted = _refusal(hints[name], value) if name in hints else None
         if wanted is not None:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} must be {wanted}, not {reprlib.repr(value)}.")
+            raise UsageError(f"{flag_of(name)} must be {wanted}, not {reprlib.repr(value)}.")
+
+
+def flag_of(name: str) -> str:
+    """The flag of an option, such as --mask-scale of `mask_scale`."""
+    return "--" + name.replace("_", "-")
 
 
 def range_words(hint: Any) -> str:

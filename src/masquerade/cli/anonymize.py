@@ -32,7 +32,7 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.process_pool import start_fork_server
-from masquerade.ranges import PositiveInt, UnitInterval
+from masquerade.ranges import PositiveInt, UnitInterval, flag_of
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -273,7 +273,7 @@ def _with_named_files(argv: list[str], options: Options, task: "FileTask") -> Op
     """Replace folders given as `--report DIR/` and the like by a file in them for one output."""
     from masquerade.pipeline.outputs import EXPORT_SUFFIXES, named_after
 
-    words = {key: flag_value(argv, ("--" + key.replace("_", "-"),)) for key in EXPORT_SUFFIXES}
+    words = {key: flag_value(argv, (flag_of(key),)) for key in EXPORT_SUFFIXES}
     named: dict[str, Any] = {
         key: named_after(task, getattr(options, key), key)
         for key, value in words.items()

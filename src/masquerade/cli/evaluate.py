@@ -28,7 +28,7 @@ from masquerade.cli.arguments import (
     parse_with_method,
     split_commas,
 )
-from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE, flag
+from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError, escape, readable
@@ -43,7 +43,14 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.pipeline.levels import LevelName
-from masquerade.ranges import Allowed, NonNegativeFloat, NonNegativeInt, PositiveInt, Share
+from masquerade.ranges import (
+    Allowed,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    flag_of,
+)
 from masquerade.transaction import transaction
 
 if TYPE_CHECKING:
@@ -190,7 +197,7 @@ def file_flags(config: FileConfig) -> str:
     words, plain = [], FileConfig()
     for name in (field.name for field in fields(FileConfig)):
         if (value := getattr(config, name)) != getattr(plain, name):
-            words.append(flag(name) if value is True else f"{flag(name)} {value}")
+            words.append(flag_of(name) if value is True else f"{flag_of(name)} {value}")
     return " ".join(words)
 
 

@@ -7,8 +7,3 @@ TEMPLATE = "keys key_weights combine gamma floor grow calibrated"
 MASK = "shape mask_scale feather"
 FILE = "codec crf encoder_preset lossless bitrate noise_qoffset hwaccel size"
 """Names of options by what they are about, for `boxes_of` of `masquerade.cli.readable_help`."""
-
-
-def flag(name: str) -> str:
-    """The flag of an option."""
-    return "--" + name.replace("_", "-")

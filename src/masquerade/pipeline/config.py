@@ -27,6 +27,7 @@ from masquerade.ranges import (
     UnitInterval,
     at_least,
     check_ranges,
+    flag_of,
 )
 from masquerade.storage import code_digest, file_digest
 from masquerade.video.audio import Audio
@@ -402,8 +403,8 @@ def with_edits(config: PipelineConfig, edits: "Edits") -> PipelineConfig:
     defaults = PipelineConfig()
     for name in sorted(EDITS_FIELDS | set(decided)):
         if getattr(config, name) != getattr(defaults, name):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"a file of edits says this already; leave {flag} out, or --edits.")
+            leave = f"leave {flag_of(name)} out, or --edits."
+            raise UsageError(f"a file of edits says this already; {leave}")
     return replace(config, **decided)
 
 
@@ -513,9 +514,8 @@ def region_arguments(
             extra["poses_only"] = True
         defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
         sources.append((name, {**defaults, **taken, **extra}))
-    unknown = [key for key in chosen if not any(key in arguments for _, arguments in sources)]
-    if unknown:
-        flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
+    if unknown := [key for key in chosen if not any(key in given for _, given in sources)]:
+        flags = ", ".join(map(flag_of, unknown))
         raise UsageError(f"--regions {plain} does not take {flags}; leave it out.")
     return sources
 

@@ -17,6 +17,7 @@ from masquerade.object_store import (
 )
 from masquerade.output_paths import place_keys, refuse_existing, refuse_standard_output
 from masquerade.pipeline.config import FILES, PipelineConfig, encoding_for
+from masquerade.ranges import flag_of
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import RECEIPT_SUFFIX, images_in, video_digest
 
@@ -115,7 +116,7 @@ def check_outputs(
             f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."
         )
     for key in EXPORT_SUFFIXES:
-        refuse_standard_output(str(getattr(config, key)), "--" + key.replace("_", "-"))
+        refuse_standard_output(str(getattr(config, key)), flag_of(key))
     kind, _, boxes = (config.regions or "").partition(":")
     networks = (getattr(config, name) for name in FILES)
     named = (config.region, config.edits, *networks, boxes and "boxes" in kind and Path(boxes))

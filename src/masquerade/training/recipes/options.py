@@ -21,6 +21,7 @@ from masquerade.ranges import (
     Share,
     at_least,
     check_ranges,
+    flag_of,
 )
 from masquerade.training.frame_pairs import FREE, GAPS, Gap
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
@@ -312,8 +313,8 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
 def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
     for name, value in flags.items():
         if value and name not in WITHOUT_ADVERSARY | Schedule.__annotations__.keys():
-            flag = name.replace("_", "-")
-            raise UsageError(f"--no-adversary is without an adversary, so leave out --{flag}.")
+            flag = flag_of(name)
+            raise UsageError(f"--no-adversary is without an adversary, so leave out {flag}.")
     phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
     return replace(recipe, adversaries=(), gap=None, phases=tuple(p for p in phases if p.updates))
 
@@ -375,10 +376,10 @@ def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objecti
             setting.name for setting in fields(kind)
         }
         objective = kind(**{key: getattr(objective, key) for key in both})
-    for flag, (kind, words) in OBJECTIVES_OF_FLAGS.items():
-        if flag in flags and not isinstance(objective, kind):
-            name = flag.replace("_", "-")
-            raise UsageError(f"--{name} is of {words}; leave it out, or change --objective.")
+    for name, (kind, words) in OBJECTIVES_OF_FLAGS.items():
+        if name in flags and not isinstance(objective, kind):
+            flag = flag_of(name)
+            raise UsageError(f"{flag} is of {words}; leave it out, or change --objective.")
     changes = {key: flags[key] for key in ("segments", "temperature", "queue") if key in flags}
     if "adversarial_loss" in flags:
         changes["anonymizer_loss"] = flags["adversarial_loss"]
