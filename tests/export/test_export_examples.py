@@ -205,6 +205,7 @@ def test_a_picture_is_anonymized_in_a_page(
             """() => {
                 const shown = document.querySelector("#anonymized");
                 const { width, height } = shown;
+                if (!width) return [];
                 return [...shown.getContext("2d").getImageData(0, 0, width, height).data];
             }"""
         )
