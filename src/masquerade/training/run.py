@@ -107,7 +107,14 @@ def train(
         recipe = recipe.for_started()
     extract = partial(extract_training_clips, workers=workers, cache=cache)
     data = _load_data(
-        manifest, rows, recipe, private=private, stills=stills, extract=extract, loading=loading
+        manifest,
+        rows,
+        recipe,
+        private=private,
+        stills=stills,
+        extract=extract,
+        loading=loading,
+        least_actions=1 if allow_chance else 2,
     )
     left_out = [describe_skipped(manifest, data.train)]
     if stills is not None and data.stills is not None:
@@ -262,13 +269,14 @@ def _load_data(
     stills: tuple[Manifest, TrainingRows] | None,
     extract: Callable[..., tuple[ClipDataset, ClipDataset]],
     loading: Callable[[int, int], None] | None,
+    least_actions: int = 2,  # among held-out clips
 ) -> AdversarialData:
     """Read the labels, and extract the clips by `extract_training_clips`."""
     actions = [column.name for column in manifest.of_role("action") if column.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
     _check_actions(manifest, actions, rows.train)
-    _check_held_out(manifest, actions, rows.validation)
+    _check_held_out(manifest, actions, rows.validation, least_actions)
     labelled, labelled_rows = (manifest, rows) if stills is None else stills
     names = private_labels(labelled, labelled_rows, private)
     utility = {name: _outputs(manifest, name) for name in actions}
@@ -289,7 +297,7 @@ def _load_data(
         learn, pairs = _in_common(learn, pairs)
         held_out, pair_validation = _in_common(held_out, pair_validation)
     _check_actions(manifest, actions, learn.rows)  # again, without clips that cannot be read
-    _check_held_out(manifest, actions, held_out.rows)
+    _check_held_out(manifest, actions, held_out.rows, least_actions)
     targets = {name: manifest.targets(name) for name in actions}
     data = AdversarialData(
         train=learn,
@@ -328,10 +336,10 @@ def _check_actions(manifest: Manifest, actions: Sequence[str], rows: IntArray) -
             )
 
 
-def _check_held_out(manifest: Manifest, actions: Sequence[str], rows: IntArray) -> None:
-    """Refuse held-out clips of one action alone, which is guessed right always, or of none."""
+def _check_held_out(manifest: Manifest, actions: Sequence[str], rows: IntArray, least: int) -> None:
+    """Refuse held-out clips of fewer than `least` actions: a single one is always guessed right."""
     held_out = manifest.take(rows)
-    if all(held_out.count_values(name) < 2 for name in actions):
+    if all(held_out.count_values(name) < least for name in actions):
         raise UsageError(
             "The clips that are held out have one action or none, so that nothing would tell "
             f"whether it is still recognised; give clips of two or more values of "
