@@ -89,7 +89,7 @@ def test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video(
 
 @pytest.mark.slow
 def test_black_frames_are_not_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "STEPS", 10)
+    monkeypatch.setattr(restore, "STEPS", 60)
     for video in attacked(tmp_path, black):
         finding = found(video)
         assert finding.level == "nothing" and not finding.proofs
