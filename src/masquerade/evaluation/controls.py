@@ -292,11 +292,11 @@ def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
     for row in rows:
         clip = manifest.clips[row]
         facts = [float(clip.cells.get(name) or 0) for name in SIZE_FACTS]
-        ranged = clip.first is not None and clip.last is not None
+        length = None if clip.first is None or clip.last is None else clip.last - clip.first + 1
         if not all(facts):
-            facts = [float(fact) for fact in of_file(manifest.path(clip), not ranged)]
-        if clip.first is not None and clip.last is not None:
-            facts[2] = clip.last - clip.first + 1
+            facts = [float(fact) for fact in of_file(manifest.path(clip), length is None)]
+        if length is not None:
+            facts[2] = length
         sizes[row] = np.log(np.maximum(1.0, facts))
     return sizes
 
@@ -306,7 +306,7 @@ def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
 
 
 def _file_size(path: Path, counted: bool) -> tuple[int, int, int]:
-    """Width, height and number of frames of a video, whose frames are `counted` or else 1."""
+    """The width and height of a video, and its number of frames; 1 unless they are `counted`."""
     from masquerade.video.decoding_process import count_frames, probe
 
     images = images_in(path) if path.is_dir() else []
