@@ -249,7 +249,7 @@ class Anonymizer(nn.Module):
     B `People`, one for each clip, and regions must come from a source that finds poses."""
 
     trained: bool = False
-    """Whether a method that learns was trained; `load` sets it, and so does training."""
+    """Whether the weights were trained; set by training and by `load`."""
 
     warnings: tuple[str, ...] = ()
     """What its training said against itself, in words; `load` sets it, and so does training."""

@@ -80,7 +80,7 @@ def claim_folder(folder: Path, refusal: str) -> Iterator[None]:
 
 
 def create_locked(path: Path) -> int:
-    """Make a file that only its owner can read; returns its open lock."""
+    """Create and lock a file that only its owner can read; returns its descriptor."""
     while True:
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         wait_for_lock(lock)
@@ -90,7 +90,7 @@ def create_locked(path: Path) -> int:
 
 
 def is_at(path: Path, handle: int) -> bool:
-    """Whether what is open still has this name."""
+    """Whether an open file is still the one of this name."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:

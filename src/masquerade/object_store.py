@@ -87,7 +87,7 @@ def path_of(text: str) -> Path:
 
 
 def scheme_of(text: str) -> str:
-    """The scheme of any address, such as rtsp; "" where a text is no address."""
+    """Return the scheme of an address, such as "rtsp", or "" if the text is no address."""
     match = _SCHEME.match(text)
     return match[1].lower() if match else ""
 

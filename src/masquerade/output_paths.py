@@ -91,7 +91,7 @@ def place_keys(paths: Iterable[Path]) -> list[str]:
 
 @cache
 def folds_case(folder: Path) -> bool:
-    """Whether names that differ in case only are one file in a folder, which may be still to make.
+    """Whether a folder's file system ignores case; the folder need not exist yet.
 
     It is tried with an empty file. Where nothing can be written the answer is yes.
     """

@@ -91,7 +91,7 @@ def _hints(owner: Any) -> dict[str, Any]:
 
 
 def _refusal(hint: Any, value: Any) -> str | None:
-    """Say what a value of this type is, where `value` is not; None: it is, or is not checked.
+    """Return what a value of this type must be, in words; None: `value` is valid, or not checked.
 
     Of a sequence each element is checked.
     """

@@ -259,7 +259,7 @@ def with_final_name(message: str, destination: Path) -> str:
 
 
 def error_with_final_name(error: MasqueradeError, destination: Path) -> MasqueradeError:
-    """The same error with the destination's name in place of a temporary name, and its notes."""
+    """Copy an error, with the destination's name in place of the temporary file's."""
     named = type(error)(with_final_name(str(error), destination))
     for note in getattr(error, "__notes__", ()):
         named.add_note(note)

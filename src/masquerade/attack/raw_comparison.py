@@ -105,7 +105,7 @@ class _Seen:
                 self.unchanged[number] = self.unchanged.get(number, 0) + 1
 
     def finding(self, attack: str, names: str, level: Level, extra: float) -> Finding:
-        """In words; `names` are what was looked for, and `extra` seconds have only raw frames."""
+        """Return the finding; `names` were compared, and `extra` seconds are in raw video alone."""
         missed = tuple(sorted(self.unchanged))
         shown = [number for number, count in self.frames.items() if count]
         says = f"Of {self.compared} {names} in {len(shown)} raw frames "

@@ -186,9 +186,9 @@ class RestoredDetections:
     def detect(
         self, comparison: FrameComparison, how: str, restored: U8, kinds: Sequence[Kind]
     ) -> float:
-        """Detect in a restored picture (H, W, 3), and return the sum of the scores that count.
+        """Run the detectors on a restored picture; return the sum of the scores that count.
 
-        It was restored in the way `how`, and has the size of the published frame.
+        The picture (H, W, 3) was restored in the way `how`, and has the published frame's size.
         """
         self.has_raw = comparison.raw is not None
         self._looked.add(comparison.number)

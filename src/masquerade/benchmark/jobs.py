@@ -475,7 +475,7 @@ class JobRunner:
     def _share_time(
         self, running: Mapping[Future[str | None], tuple[Job, float]], since: float
     ) -> float:
-        """Count the time that passed for the jobs that ran; returns the time now."""
+        """Share the time since `since` among the running jobs; returns the time now."""
         now = time.monotonic()
         for job, _ in running.values():
             self.spent.of_job(job.done).seconds += (now - since) / len(running)

@@ -69,7 +69,7 @@ def attacked_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ..
 def _instead(
     words: Sequence[str], replacement: str, *, without: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Words with the flags of `replacement` instead of the same ones, and without some others."""
+    """Replace flags of a command by those of `replacement`, and remove those of `without`."""
     new = shlex.split(replacement)
     flags = {*without, *(word for word in new if word.startswith("--"))}
     rest: list[str] = []

@@ -89,10 +89,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """The unpickler that is written in Python, whose memo is a dict.
+    """Unpickles number arrays alone, and is based on Python's unpickler instead of that in C.
 
-    That of C is an array as long as the largest index that the file names, so that nine bytes fill
-    the memory.
+    The one in C keeps objects in an array as long as the largest index that the file names, so that
+    nine bytes fill the memory.
     """
 
     def find_class(self, module: str, name: str) -> Any:

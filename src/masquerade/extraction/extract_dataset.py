@@ -215,7 +215,7 @@ def store_contents(
 
 
 def _kept_regions(folder: Path, config: ExtractionConfig, limit: float) -> Path | None:
-    """Where an extraction keeps regions; None once the folder holds all that it may."""
+    """Return the folder for found regions; None where the cache has reached its limit."""
     return region_cache_folder(folder, config) if stored_bytes(folder) < limit else None
 
 

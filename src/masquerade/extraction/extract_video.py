@@ -242,7 +242,7 @@ def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> l
     for i, numbers in enumerate(numbers_by_content):
         for row in numbers:
             clips[i].append(row if isinstance(row, MasqueradeError) else makers[i](row))
-    return [ExtractedVideo(clips_of_content, counter.total()) for clips_of_content in clips]
+    return [ExtractedVideo(made, counter.total()) for made in clips]
 
 
 def _frame_numbers(
@@ -263,7 +263,7 @@ def _frame_numbers(
 
 
 class _ReadVideo(NamedTuple):
-    """What clips are made of: what was read of a video, by the numbers of its frames."""
+    """What was read of a video to make clips of it, by frame number."""
 
     small: Sequence[Frames]  # for each content: its frames at the size that it wants
     people: Mapping[int, Sequence[Person]] | None  # that a region source found; None: not asked
@@ -281,8 +281,9 @@ def _read_frames(
     configs: Sequence[ExtractionConfig],
     counter: CoverageCounter,
 ) -> _ReadVideo:
-    """Read the frames that rows need as they are shown; `counter` is told what was hidden."""
-    config, contents = configs[0], [config_of_content.content for config_of_content in configs]
+    """Read the frames that the rows need, anonymized; `counter` counts what was hidden."""
+    contents = [config.content for config in configs]
+    config = configs[0]
     small: list[Frames] = [{} for _ in configs]
     people: Mapping[int, Sequence[Person]] | None = None
     seen: dict[bytes, dict[int, Sequence[Person]]] = {}
@@ -339,7 +340,7 @@ def _read_frames(
 def _clip_maker(
     config: ExtractionConfig, read: _ReadVideo, small: Frames
 ) -> tuple[Collection[int], ClipMaker]:
-    """Return the frames that were read for a content, and what makes a clip of some of them."""
+    """Return the numbers of the frames that were read, and what makes a clip of some of them."""
     if config.content in PIXELS:
         return small, partial(_CUT[config.content], small, config.frames)
     if config.content == "packets":
@@ -376,7 +377,7 @@ def _kept(
 
 
 def _shrinker(config: ExtractionConfig) -> Callable[[Pixels], NDArray[np.uint8]]:
-    """Return what makes a frame as small as a content of pixels wants."""
+    """Return the function that resizes frames for a content of pixels."""
     if config.content == "flow":
         return flow_frame
     return small_frame if config.content == "stacked" else partial(resize, config=config)

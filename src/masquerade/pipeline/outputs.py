@@ -51,7 +51,7 @@ def main_output(dst: Path, config: PipelineConfig) -> Path:
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a source or an output, which may be of an object store."""
+    """Return the SHA-256 of a video, image or folder, on this machine or in an object store."""
     return remote_digest(path) if isinstance(path, RemotePath) else video_digest(path)
 
 

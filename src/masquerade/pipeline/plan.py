@@ -1,4 +1,4 @@
-"""Find the files to anonymize, and name the output of each, before any work."""
+"""The plan of a batch: which files are anonymized, and where each output goes."""
 
 import glob
 import json
@@ -174,7 +174,7 @@ def _expand_remote(
     output: Path | None,
     suffix: str | None,
 ) -> Iterator[tuple[Path, Path]]:
-    """`_expand` of an address; files in `seen` were named before, and those here are added."""
+    """Expand an address as `_expand` does a path; adds the files to `seen`, those named before."""
     ours = output if output and address in output.parents else None  # of an earlier run
     listed = list(find_remote(address, recursive=recursive))
     itself = output == address
@@ -206,7 +206,7 @@ def _made_before(
     *,
     into_itself: bool,
 ) -> set[Path]:
-    """The files that an earlier run made of others among them.
+    """Return those of the files that an earlier run made from others of them.
 
     Called _anonymized, they lie beside a file of that name, or have a receipt, beside them or in
     the folders `receipts`. With another suffix it takes both: by its name alone a source, such as

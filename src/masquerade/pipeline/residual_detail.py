@@ -108,7 +108,7 @@ class RegionJudge:
                 self.end(frame)
 
     def add_judged(self, other: "RegionJudge", frame: int) -> None:
-        """Add what another judge found of the frames that follow, up to a frame."""
+        """Add the counts of another judge, of the frames that follow up to `frame`."""
         self.measured += other.measured
         self.without_detail += other.without_detail
         if other.left > self.left:

@@ -438,7 +438,7 @@ def _anonymize_windows(
 def _hide_in_planes(
     window: _Window, anonymizer: Anonymizer, cover: Cover, timer: StageTimer
 ) -> tuple[AnonymizedFrame, Planes] | None:
-    """The only frame of a window, hidden whole, and its source; None: it is to be RGB."""
+    """Hide a whole frame in its YUV planes; returns it and its source, None where RGB is needed."""
     (frame,), (region,) = window.frames, window.regions
     if not region.full_frame or cover.within is not None:
         return None

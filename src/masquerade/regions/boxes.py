@@ -130,7 +130,7 @@ def scaled_boxes(
 
 
 def unrotate_boxes(rows: Array, angle: int, size: tuple[int, int]) -> Array:
-    """Map boxes (N, 4) found in a rotated frame back to the frame as it was before.
+    """Map boxes (N, 4) of a rotated frame to the frame before its rotation.
 
     Args:
         rows: x0, y0, x1, y1 each.

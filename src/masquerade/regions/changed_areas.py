@@ -74,7 +74,7 @@ class CroppedFrame:
         return self.area.y1 - self.area.y0
 
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
+        """Return the RGB pixels (h, w, 3), scaled to `size` (w, h) if it is given."""
         left, top, right, bottom = self.area
         pixels = self.pixels[top:bottom, left:right]
         if size in (None, (self.width, self.height)):
@@ -147,7 +147,7 @@ class DetectInChangedAreas:
 def changed_areas(
     cells: NDArray[np.bool_], frame: Frame, size: tuple[int, int], boxes: list[Box]
 ) -> list[Area] | None:
-    """The areas, in pixels of a copy of `size` (w, h), to run the detector on; None: all of it.
+    """Return the areas to run the detector on, in a copy of `size` (w, h); None: the whole frame.
 
     Args:
         cells: (h, w), where the frame differs from what the detector last ran on.

@@ -134,7 +134,7 @@ def _silhouette_share(silhouette: Mask, box: Box) -> float:
 
 
 def _grow_silhouette(silhouette: Mask, scale: float, feather: float) -> Mask:
-    """Dilate by what the scale adds to a part of a tenth of the frame's height, and feather."""
+    """Dilate a silhouette by what `scale` adds to a tenth of the frame's height, and feather it."""
     radius = max(0.0, scale - 1) / 2 * silhouette.shape[0] / 10
     out = np.zeros_like(silhouette)
     x, y, wide, high = cv2.boundingRect(silhouette)

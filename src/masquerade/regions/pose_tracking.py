@@ -160,7 +160,7 @@ class PoseTracker:
             yield people
 
     def _processed(self, frames: Iterable[MarkedFrame], earlier: Earlier) -> Iterator[FramePeople]:
-        """Each frame once the networks ran on it; later ones may still tell of its people."""
+        """Run the networks on each frame; later frames may still add people to it."""
         waiting: deque[FramePeople] = deque(maxlen=self.rules.delay + 1)
         run = _PoseTracks(self, earlier)
         with closing(run):

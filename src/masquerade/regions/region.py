@@ -29,7 +29,7 @@ class Frame(Sized, Protocol):
     """An upright video frame that is converted to RGB on request, such as `video.frame.Frame`."""
 
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
+        """Return the RGB pixels (h, w, 3), scaled to `size` (w, h) if it is given."""
         ...
 
 

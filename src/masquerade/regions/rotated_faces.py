@@ -48,7 +48,7 @@ class RotatedFrame:
         return self.frame.height if self.angle == 180 else self.frame.width
 
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
+        """Return the RGB pixels (h, w, 3), scaled to `size` (w, h) if it is given."""
         size = size or (self.width, self.height)
         pixels = self.frame.rgb(size if self.angle == 180 else size[::-1])
         return np.ascontiguousarray(np.rot90(pixels, -self.angle // 90))

@@ -282,7 +282,7 @@ def row_verdict(row: Row, columns: Sequence[LabelResult], *, void: str | None = 
 
 
 def verdict_on_all(row: Row, finding: LabelResult) -> Verdict:
-    """The worst verdict of a row's columns of people, or another label's own verdict."""
+    """The verdict on a label; on who people are, the worst of all columns that say it."""
     if not is_identity(finding):
         return verdict(row, finding)
     verdicts = [verdict(row, column) for column in row.findings if is_identity(column)]

@@ -215,7 +215,7 @@ class History:
 
 
 def _with_log(edits: Edits, logged: Edits, what: str, by: str) -> Edits:
-    """Edits with the log of `logged`, and a line more: the log is never taken back."""
+    """Return the edits with the log of `logged` and one more line, as undo removes none."""
     return with_decision(replace(edits, log=logged.log), what, at=_now(), by=by)
 
 

@@ -139,7 +139,7 @@ class Preview:
         return size[0] / info.width, size[1] / info.height
 
     def _window(self, anonymizer: Anonymizer, frame: int) -> list[int]:
-        """The frames that a method is given, so that it can show this frame."""
+        """Return the numbers of the frames that a method needs to anonymize this one."""
         if anonymizer.framewise or anonymizer.needs_people:
             return [frame]
         length = anonymizer.window or 2

@@ -43,7 +43,7 @@ def pair_recipe(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
 
 
 def still_recipe(recipe: AdversarialRecipe) -> AdversarialRecipe:
-    """The recipe by whose clips pictures are cut; views keep all of one (docs/papers.md 2.5)."""
+    """Change a recipe so that its clips are single, uncropped pictures (docs/papers.md 2.5)."""
     return replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
 
 
@@ -85,7 +85,7 @@ def describe_skipped(manifest: Manifest, dataset: ClipDataset) -> str | None:
 
 
 def count_skipped(learn: ClipDataset, held_out: ClipDataset) -> str | None:
-    """How many clips could not be read, for what is given away; None: all were.
+    """Say how many clips could not be read, without their names; None: all were read.
 
     A clip's name may tell who is in it, and weights, receipts and exported files are for others.
     """

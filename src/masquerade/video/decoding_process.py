@@ -257,7 +257,7 @@ def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LI
 
 
 def tally_frames(path: Path) -> StreamFrames:
-    """Count the frames of a video as `tally_frames_in_process`, but in the decoding process."""
+    """Count the frames of a video in the decoding process; see `probe.tally_frames_in_process`."""
     with DecoderSession(path, LIMITS) as session:
         return StreamFrames(*session.open("tally", rate=None)["tally"])
 
@@ -268,14 +268,14 @@ def count_frames(path: Path) -> int:
 
 
 def list_frame_tags(path: Path, *, limits: Limits = LIMITS) -> tuple[list[str], bool]:
-    """List the tags of all frames as `list_frame_tags_in_process`, but in the decoding process."""
+    """List all frames' tags in the decoding process; see `probe.list_frame_tags_in_process`."""
     with DecoderSession(path, limits) as session:
         names, other_messages = session.open("frame tags", rate=None)["frame tags"]
         return names, other_messages
 
 
 def list_packets(path: Path, *, limits: Limits = LIMITS) -> list[PacketFacts]:
-    """List the packets of a video as `list_packets_in_process`, but in the decoding process."""
+    """List the packets of a video in the decoding process; see `probe.list_packets_in_process`."""
     with DecoderSession(path, limits) as session:
         return [PacketFacts(*facts) for facts in session.open("packets", rate=None)["packets"]]
 

@@ -46,7 +46,7 @@ class TimestampRepair:
         return self._start if self._last is None else self._last + self.step
 
     def last_before(self, pts: int | None) -> int:
-        """The last timestamp, which is repaired if the next one shows it to be ahead of its time.
+        """Return the last timestamp, which is moved back where the next one, `pts`, is earlier.
 
         Else one flipped bit would delay all that follows: nothing rises above a time hours ahead.
         """

@@ -46,7 +46,7 @@ class TwoStream(nn.Module):
 
 
 def flow_to_clip(flow: Tensor) -> Tensor:
-    """Optical flow as a clip in [0, 1]: .5 is no motion, 0 and 1 are a tenth of the frame a step.
+    """Scale optical flow to [0, 1]: .5 is no motion, 0 and 1 a tenth of the frame in one step.
 
     `flow` (B, 2, T, H, W) is in pixels to the right and down from a frame to the next; faster
     motion is clipped.
