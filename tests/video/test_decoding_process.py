@@ -40,9 +40,8 @@ pytestmark = needs_ffmpeg
 
 
 def process_id() -> int:
-    """The process that waits for the next file."""
-    (idle,) = decoding_process._idle
-    return idle.process.pid
+    """The process that serves the next file."""
+    return decoding_process._idle[-1].process.pid
 
 
 def ends_soon(pid: int) -> bool:
@@ -126,8 +125,30 @@ def test_one_process_serves_one_file_after_another(tmp_path):
         with pytest.raises(VideoError, match=r"^none\.mp4 does not exist\.$"):
             probe(tmp_path / "none.mp4")
         assert process_id() == pid
-    with Reader(path) as one, Reader(path) as other:
-        assert sum(1 for _ in zip(one, other, strict=True)) == 25
+
+
+def test_three_processes_are_kept_for_files_that_are_read_side_by_side(tmp_path):
+    path, kept = make(tmp_path / "a.mp4"), list[set[int]]()
+    for _ in range(2):
+        with Reader(path) as one, Reader(path) as other, Reader(path) as third:
+            assert sum(1 for _ in zip(one, other, third, strict=True)) == 25
+        kept.append({process.process.pid for process in decoding_process._idle})
+    assert kept[0] == kept[1] and len(kept[0]) == 3
+    with Reader(path), Reader(path), Reader(path), Reader(path):
+        assert len(decoding_process._running) == 4
+    assert len(decoding_process._running) == len(decoding_process._idle) == 3
+
+
+def test_a_generator_that_is_not_read_to_its_end_leaves_its_process_to_the_next_file(tmp_path):
+    def frames(path):
+        with Reader(path) as reader:
+            yield from reader
+
+    path = make(tmp_path / "a.mp4")
+    probe(path)
+    pid = process_id()
+    assert isinstance(next(frames(path)), Frame)
+    assert process_id() == pid and count_frames(path) == 25
 
 
 def test_it_imports_no_torch_and_hears_no_interrupt(tmp_path):
@@ -222,7 +243,7 @@ def test_its_memory_is_limited_by_the_size_of_the_pictures(tmp_path):
     for path, threads in ((small, 0), (large, 0), (large, 1), (large, 16), (large, 1024)):
         with Reader(path, threads=threads) as reader:
             next(iter(reader))
-            (busy,) = decoding_process._running
+            (busy,) = decoding_process._running - set(decoding_process._idle)
             limits = Path(f"/proc/{busy.process.pid}/limits").read_text()
             (line,) = [line for line in limits.splitlines() if line.startswith("Max data size")]
             found.append(int(line.split()[3]))

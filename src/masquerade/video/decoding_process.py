@@ -1,8 +1,8 @@
 """Probe and decode files from strangers in another process, so that no codec can take this one.
 
 A process is started when the first file is opened, serves one file after another, and is replaced
-when it dies; files that are open at once have one each. Its pictures come through shared memory,
-and all else as plain data (`messages`).
+when it dies; files that are open at once have one each, of which three are kept for later files.
+Its pictures come through shared memory, and all else as plain data (`messages`).
 """
 
 import atexit
@@ -39,6 +39,7 @@ from masquerade.video.shared_picture import Properties, SharedPictureReader, byt
 from masquerade.video.stream_template import StreamTemplate, open_skeleton
 
 SLOTS = 3  # pictures in shared memory, fewer where they are large
+MOST_IDLE = 3  # processes that are kept: an attack reads a video, and beside it a raw one twice
 SLOT_BYTES = 2**28  # of all of them, unless one takes more
 _START = """import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -94,7 +95,7 @@ class DecodingProcess:
         return self.process.wait()
 
 
-_idle: list[DecodingProcess] = []  # at most one, waiting for the next file
+_idle: list[DecodingProcess] = []  # waiting for the next file, which the last one takes
 _running: set[DecodingProcess] = set()
 _forgotten: list[DecodingProcess] = []  # of the parent of a fork
 
@@ -219,7 +220,7 @@ class DecoderSession:
         process, self._process = self._process, None
         if process is None:
             return
-        if _idle:
+        if len(_idle) >= MOST_IDLE:
             _running.discard(process)
             process.end()
         else:
@@ -317,11 +318,12 @@ class RemoteDecoder:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         session, self._session = self._session, None
+        done = kind is None or kind is GeneratorExit  # of a generator that is not read to its end
         for skeleton in self._skeletons:
             skeleton.close()
         assert session is not None
         with session, suppress(VideoError):
-            if kind is None and not session.closed:
+            if done and not session.closed:
                 session.send("close")
                 while "closed" not in session.receive()[0]:
                     pass
