@@ -55,16 +55,22 @@ def black(frame: np.ndarray) -> np.ndarray:
     return np.zeros_like(frame)
 
 
-def attacked(folder: Path, change: Change, *, quick: bool = False) -> tuple[VideoAttack, ...]:
+def attacked(folder: Path, change: Change) -> tuple[VideoAttack, ...]:
     """Two videos, each restored by what learned from the other."""
     raw, published = folder / "raw", folder / "published"
     for name, made in ((raw, same), (published, change)):
         name.mkdir()
         for flip in (False, True):
             write(name / f"clip{int(flip)}.mp4", made, flip=flip)
-    report = attack_files([published], AttackConfig(frames=4, quick=quick), raw=raw)
+    report = attack_files([published], AttackConfig(frames=2), raw=raw)
     assert all(one.error is None for one in report.videos)
     return report.videos
+
+
+def learn_from(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
+    """Let networks take so many steps, of patches of a fourth of the pixels."""
+    monkeypatch.setattr(restore, "STEPS", steps)
+    monkeypatch.setattr(restore, "SIDE", 32)
 
 
 def found(video: VideoAttack) -> Finding:
@@ -75,8 +81,8 @@ def found(video: VideoAttack) -> Finding:
 def test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even by one that learned for two thirds of its steps."""
-    monkeypatch.setattr(restore, "STEPS", 200)
+    """Even by one that learned for two thirds of its steps, and of smaller patches."""
+    learn_from(monkeypatch, steps=200)
     for video in attacked(tmp_path, weak_blur):
         finding = found(video)
         assert finding.level == "recovered" and video.recovered, finding.says
@@ -89,7 +95,7 @@ def test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video(
 
 @pytest.mark.slow
 def test_black_frames_are_not_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "STEPS", 60)
+    learn_from(monkeypatch, steps=60)
     for video in attacked(tmp_path, black):
         finding = found(video)
         assert finding.level == "nothing" and not finding.proofs
@@ -101,14 +107,24 @@ def test_the_quick_part_trains_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("a network is trained")
 
     monkeypatch.setattr(run, "fit_on_patches", refuse)
-    for video in attacked(tmp_path, black, quick=True):
-        assert not any(one.attack == "restore" for one in video.findings)
+    raw = write(tmp_path / "raw.mp4", same, count=2)
+    published = write(tmp_path / "published.mp4", black, count=2)
+    (video,) = attack_files([published], AttackConfig(frames=2, quick=True), raw=raw).videos
+    assert video.error is None and len(video.attacked) == 2
+    assert not any(one.attack == "restore" for one in video.findings)
+
+
+def nearest(levels: tuple[int, ...], patches: torch.Tensor) -> set[int]:
+    """The levels of grey of the raw parts of patches."""
+    greys = patches[:, 6:].float().mean(dim=(1, 2, 3)).tolist()
+    return {min(levels, key=lambda level: abs(level - grey)) for grey in greys}
 
 
 def test_no_network_learns_from_the_video_that_it_restores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each video is one grey level; the network says by its bias which ones it learned from."""
+    monkeypatch.setattr(run, "PATCHES", 60)  # which show every video
     levels = (40, 80, 120, 160, 200)
     for name in ("raw", "published"):
         (tmp_path / name).mkdir()
@@ -121,9 +137,7 @@ def test_no_network_learns_from_the_video_that_it_restores(
     seen: list[set[int]] = []
 
     def spy(patches: torch.Tensor) -> RestorationNet:
-        seen.append(
-            {min(levels, key=lambda a: abs(a - int(p[6:].float().mean()))) for p in patches}
-        )
+        seen.append(nearest(levels, patches))
         net = RestorationNet()
         net.group = len(seen) - 1  # type: ignore[assignment]
         return net
@@ -142,6 +156,7 @@ def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
 ) -> None:
     """Each raw video is one grey level, and published twice."""
+    monkeypatch.setattr(run, "PATCHES", 60)  # which show every video
     levels = (40, 120, 200)
     beside: dict[Path, Path | None] = {}
     for kind in ("face", "person"):
@@ -157,8 +172,7 @@ def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them
 
     def spy(patches: torch.Tensor) -> RestorationNet:
         net = RestorationNet()
-        grey = [int(one[6:].float().mean()) for one in patches]
-        nets[id(net)] = {min(levels, key=lambda a: abs(a - one)) for one in grey}
+        nets[id(net)] = nearest(levels, patches)
         return net
 
     monkeypatch.setattr(run, "fit_on_patches", spy)
@@ -179,7 +193,7 @@ def test_published_videos_of_one_raw_video_are_restored_by_what_saw_none_of_them
 def test_of_one_pair_the_second_half_is_restored_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "STEPS", 2)
+    learn_from(monkeypatch, steps=2)
     raw, published = (
         write(tmp_path / f"{name}.mp4", change) for name, change in (("a", same), ("b", weak_blur))
     )
