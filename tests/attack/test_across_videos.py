@@ -44,6 +44,12 @@ def no_poses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(across_videos, "_bones", lambda looked: None)
 
 
+@pytest.fixture
+def few_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at half as many frames of each video; none of these shows anybody."""
+    monkeypatch.setattr(across_videos, "LOOKED", 6)
+
+
 def pictures(place: int, *, take: int = 0) -> list[np.ndarray]:
     """A square that swings about in a place of its own, filmed with a little noise."""
     rng = np.random.default_rng(place)
@@ -81,6 +87,7 @@ def blurred(frames: list[np.ndarray]) -> list[np.ndarray]:
 
 @pytest.mark.slow
 @ALONE
+@pytest.mark.usefixtures("few_looked_at")
 def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", pictures(1))
     write(tmp_path / "b.mp4", pictures(1, take=1))
@@ -103,7 +110,7 @@ def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: P
 
 @pytest.mark.slow
 @ALONE
-@pytest.mark.usefixtures("no_poses")
+@pytest.mark.usefixtures("no_poses", "few_looked_at")
 def test_published_videos_lead_to_their_raw_sources_or_do_not(tmp_path: Path) -> None:
     for place in range(5):
         frames = pictures(place)
@@ -287,7 +294,7 @@ def test_animated_pngs_are_videos_that_are_compared(
 
 
 @ALONE
-@pytest.mark.usefixtures("no_poses")
+@pytest.mark.usefixtures("no_poses", "few_looked_at")
 @pytest.mark.parametrize("good", [1, 2])
 def test_a_video_that_is_too_short_or_broken_is_named_beside_the_others(
     tmp_path: Path, good: int
@@ -361,13 +368,13 @@ def test_copies_of_one_raw_video_are_one_source(
 
 
 @ALONE
-@pytest.mark.usefixtures("no_poses")
+@pytest.mark.usefixtures("no_poses", "few_looked_at")
 def test_the_command_prints_what_all_videos_tell_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.mp4", [np.zeros_like(one) for one in pictures(0)])
-    words = ["attack", str(tmp_path), "--quick", "--frames", "2"]
+    words = ["attack", str(tmp_path), "--quick", "--frames", "1"]
     assert main([*words, "-o", str(tmp_path / "page.html")]) == 0
     assert "All videos together:" in capsys.readouterr().out
     assert "All videos together" in (tmp_path / "page.html").read_text()
