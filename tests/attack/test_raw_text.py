@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -44,13 +45,14 @@ def half_hidden(frame: np.ndarray, number: int = 0) -> np.ndarray:
 
 
 BLANK = np.zeros((480, 640, 3), np.uint8)
+text_finders = cache(lambda: Finders(kinds=("face", "text")))  # one set of networks for all tests
 
 
 @pytest.mark.parametrize(
     ("change", "there"), [(scene, 2), (half_hidden, 1), (blurred, 0)], ids=["all", "one", "none"]
 )
 def test_lines_that_are_there_are_counted(change: Change, there: int) -> None:
-    text = RawText(Finders())
+    text = RawText(text_finders())
     raw, published = scene(BLANK), change(BLANK, 0)
     text.look(3, published, [np.zeros_like(raw), raw])  # it may be any frame of its time
     assert text.lines == {3: 0}  # lines are looked for in the nearest frame
@@ -70,7 +72,7 @@ def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
     look: tuple[int, float, int],
 ) -> None:
     """The strokes of large letters are broader than what detail is measured by."""
-    raw, text = sign(*look), RawText(Finders(kinds=("face", "text")))
+    raw, text = sign(*look), RawText(text_finders())
     text.look(0, raw, [raw])
     shown = text.finding()
     assert shown.level == "recovered" and "Of 1 lines of text in 1 raw frames" in shown.says
@@ -92,7 +94,7 @@ def test_a_caption_on_a_face_is_text_and_the_face_itself_is_none(
     monkeypatch.setattr(TextDetector, "__call__", lambda *_, **__: boxes)
     faces = [Box(0, 0, 100, 100, score=0.9)]
     monkeypatch.setattr(CenterFace, "__call__", lambda *_: faces)
-    finders = Finders(kinds=("face", "text"))
+    finders = text_finders()
     assert [box.y0 for box in finders.find("text", BLANK, any_shape=True)] == [30]
     assert finders.find("text", BLANK, faces=faces, any_shape=True) == []
     faces[0] = Box(0, 0, 100, 100, score=0.4)
@@ -118,7 +120,7 @@ def test_finders_give_text_of_any_shape_where_it_is_asked_for(
 ) -> None:
     boxes = np.array([[10.0, 10.0, 50.0, 50.0], [100.0, 10.0, 200.0, 50.0]]), np.full(2, 0.9)
     monkeypatch.setattr(TextDetector, "__call__", lambda *_, **__: boxes)
-    finders = Finders(kinds=("face", "text"))
+    finders = text_finders()
     assert len(finders.find("text", BLANK, faces=())) == 1
     assert len(finders.find("text", BLANK, faces=(), any_shape=True)) == 2
 
@@ -136,11 +138,11 @@ def test_finders_give_text_of_any_shape_where_it_is_asked_for(
 def test_text_is_recovered_where_it_was_to_be_hidden_and_can_be_read(
     tmp_path: Path, change: Change, regions: str, level: str | None, code: int
 ) -> None:
-    raw = write(tmp_path / "raw.mp4", scene, count=4)
-    published = write(tmp_path / "published.mp4", change, count=4)
+    raw = write(tmp_path / "raw.mp4", scene, count=1)
+    published = write(tmp_path / "published.mp4", change, count=1)
     receipt = published.with_name("published.mp4.receipt.json")
     receipt.write_text(json.dumps({"regions": [{"name": regions}]}))
-    report = attack_files([published], AttackConfig(frames=2, quick=True), raw=raw)
+    report = attack_files([published], AttackConfig(frames=1, quick=True), raw=raw)
     levels = {one.attack: one.level for one in report.videos[0].findings}
     assert levels.get("raw text") == level and report.exit_code == code
     if code == 0 and change is scene:
@@ -150,9 +152,9 @@ def test_text_is_recovered_where_it_was_to_be_hidden_and_can_be_read(
 def test_text_that_is_seen_without_a_raw_video_is_said_to_be_to_be_compared(
     tmp_path: Path,
 ) -> None:
-    published = write(tmp_path / "published.mp4", scene, count=4)
+    published = write(tmp_path / "published.mp4", scene, count=1)
     for hidden, asked in (("text", True), ("faces", False)):
-        config = AttackConfig(frames=2, quick=True, hidden=hidden)  # type: ignore[arg-type]
+        config = AttackConfig(frames=1, quick=True, hidden=hidden)  # type: ignore[arg-type]
         (video,) = attack_files([published], config).videos
         assert ("text was to be hidden" in found(video, "text").says) == asked
 
@@ -161,10 +163,10 @@ def test_text_that_is_seen_without_a_raw_video_is_said_to_be_to_be_compared(
 def test_an_output_in_which_text_is_left_does_not_pass_where_it_was_to_be_hidden(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, output = write(tmp_path / "clip.mp4", scene, count=3), tmp_path / "part.mp4"
-    write(output, half_hidden, count=3)
+    source, output = write(tmp_path / "clip.mp4", scene, count=1), tmp_path / "part.mp4"
+    write(output, half_hidden, count=1)
     check_own_output(output, source, "out.mp4")
-    with pytest.raises(OutputError, match=r"did not pass --verify.*Of 6 lines of text .* 3 are"):
+    with pytest.raises(OutputError, match=r"did not pass --verify.*Of 2 lines of text .* 1 are"):
         check_own_output(output, source, "out.mp4", text=True)
     words = ["anonymize", str(source), "-o", str(tmp_path / "out.mp4"), "--verify", "-q"]
     words += ["--regions", "faces+text", "--allow-empty"]
@@ -175,8 +177,8 @@ def test_an_output_in_which_text_is_left_does_not_pass_where_it_was_to_be_hidden
 
 @pytest.mark.slow
 def test_several_kinds_are_said_to_be_hidden(tmp_path: Path) -> None:
-    output = write(tmp_path / "out.mp4", scene, count=2)
-    raw = write(tmp_path / "raw.mp4", scene, count=2)
+    output = write(tmp_path / "out.mp4", scene, count=1)
+    raw = write(tmp_path / "raw.mp4", scene, count=1)
     for hidden, level in (("people+text", "recovered"), ("people", None)):
         config = AttackConfig(quick=True, hidden=hidden)
         (video,) = attack_files([output], config, raw=raw).videos
