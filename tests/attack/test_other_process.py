@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from masquerade.attack import AttackConfig, attack_files, restore
+from masquerade.attack import AttackConfig, attack_files, restore, run
 from masquerade.attack.across_videos import VideoDescriber
 from masquerade.cli import main
 from masquerade.video import decoding_process
@@ -82,6 +82,7 @@ def test_no_file_is_opened_in_the_process_of_the_attack(
 
     monkeypatch.setattr(VideoDescriber, "describe", describe)
     monkeypatch.setattr(restore, "STEPS", 1)
+    monkeypatch.setattr(run, "PATCHES", 32)
     monkeypatch.setattr(av, "open", record)
     report = attack_files([videos], AttackConfig(frames=1), raw=raw_videos)
     assert [one.error for one in report.videos] == [None, None]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.attack import restore, run
 from masquerade.attack.across_videos import VideoDescriber
 from masquerade.attack.config import AttackConfig
 from masquerade.attack.known_noise import KnownNoise
@@ -43,6 +44,8 @@ def test_where_an_error_arose_that_is_not_foreseen_is_printed_where_it_is_asked_
 
     monkeypatch.setattr(KnownNoise, "look", lambda *_: None)
     monkeypatch.setattr(VideoDescriber, "describe", lambda *_: {})
+    monkeypatch.setattr(restore, "STEPS", 1)
+    monkeypatch.setattr(run, "PATCHES", 32)
     monkeypatch.setattr(f"masquerade.{place}", failing)
     page = tmp_path / "page.html"
     words = ["attack", str(videos), "--raw", str(raw_videos), "--frames", "1", "-o", str(page)]
