@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,10 +20,14 @@ READY = "#viewer[data-frame]"
 LONG = 60_000  # milliseconds
 NOBODY = {"regions": "faces", "threshold": 0.99}  # which finds no face, so that all is one mark
 MISSING = "Debian's chromium is not installed"
+FREE = b"\0\0\0\x08free"  # a box of an MP4 that says nothing
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+
+
+numbers = itertools.count(1)
 
 
 @contextmanager
@@ -57,6 +62,33 @@ def chromium(*more: str) -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def emptied(browser: Any, address: str) -> Iterator[str]:
+    """A studio that several tests share: what one leaves there, and its tabs, are removed."""
+    yield address
+    for context in list(browser.contexts):
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
+        context.close()
+    page = new_page(browser, address, [])
+    page.evaluate(
+        """async () => {
+            const jobs = await (await fetch("/api/jobs")).json();
+            const gone = (path, {id}) => fetch(`/api/${path}/${id}`, {method: "DELETE"});
+            for (const one of [...jobs, ...jobs]) await gone("jobs", one); // it is cancelled first
+            const videos = await (await fetch("/api/videos")).json();
+            for (const one of videos) await gone("videos", one);
+        }"""
+    )
+    page.context.close()
+
+
+def undecided(video: Path, copy: Path) -> Path:
+    """A copy of an MP4 that has its pictures, and of which nothing was ever decided."""
+    copy.write_bytes(video.read_bytes() + FREE * next(numbers))
+    return copy
 
 
 def new_page(browser: Any, address: str, complaints: list[str]) -> Any:

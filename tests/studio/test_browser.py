@@ -1,7 +1,12 @@
-"""The page as a person uses it, in Chromium: look, mend, run, and what is in the file."""
+"""The page as a person uses it, in Chromium: look, mend, run, and what is in the file.
+
+One studio is there for all tests: each has a video of its own, and closes it.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,12 +21,14 @@ from browser import (
     LONG,
     READY,
     chromium,
+    emptied,
     go_on,
     new_page,
     opened,
     running_studio,
     searched_in_vain,
     send,
+    undecided,
     until,
     uploaded,
     video_of,
@@ -36,12 +43,38 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the studio keeps decisions and jobs."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def studio(state: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASQUERADE_TEMPLATES", str(state / "templates"))
+        patch.setenv("MASQUERADE_WEIGHTS", str(state / "weights"))  # none are there
+        with running_studio(state) as found:
+            yield found
+
+
 @pytest.fixture
-def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "templates"))
-    monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "weights"))  # none are there
-    with running_studio(tmp_path / "state") as found:
+def address(studio: str, browser: Any) -> Iterator[str]:
+    """The studio's address; what a test leaves there is removed."""
+    with emptied(browser, studio) as found:
         yield found
+
+
+@pytest.fixture
+def video(short_clip: Path, tmp_path: Path) -> Path:
+    """Ten frames of which nothing was ever decided in the studio."""
+    return undecided(short_clip, tmp_path / "person.mp4")
+
+
+@pytest.fixture
+def longer_video(clip: Path, tmp_path: Path) -> Path:
+    """The like, for what is to be seen while work goes on."""
+    return undecided(clip, tmp_path / "longer.mp4")
 
 
 @pytest.fixture
@@ -75,10 +108,10 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 
 def test_a_person_looks_mends_and_runs(
-    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+    browser: Any, address: str, video: Path, complaints: list[str], tmp_path: Path
 ) -> None:
     """Upload, level, a missed place drawn and followed, a setting, run, download."""
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, video, complaints)
     page.click("[data-level=face]")
     until(page, "VIDEO.settings.level === 'face' && VIDEO.scan.state === 'done'")
     page.keyboard.press("d")
@@ -95,7 +128,7 @@ def test_a_person_looks_mends_and_runs(
     with page.expect_download() as given:
         page.click("[data-download]")
     given.value.save_as(tmp_path / "safe.mp4")
-    raw, safe = frames_of(clip), frames_of(tmp_path / "safe.mp4")
+    raw, safe = frames_of(video), frames_of(tmp_path / "safe.mp4")
     assert len(safe) == len(raw)
     height, width = raw[0].shape[:2]
     rows = slice(round(0.08 * height), round(0.26 * height))
@@ -108,9 +141,9 @@ def test_a_person_looks_mends_and_runs(
 
 
 def test_somebody_is_left_visible_and_hidden_again(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, video, complaints)
     page.click("[data-level=face]")
     until(page, "VIDEO.settings.level === 'face' && VIDEO.scan.state === 'done'")
     page.click("[data-track]:has-text('Face') >> nth=0", timeout=LONG)  # of the new search
@@ -127,9 +160,9 @@ def test_somebody_is_left_visible_and_hidden_again(
 
 
 def test_all_are_hidden_again_before_anybody_was_found(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     nobody = {"only": False, "choosable": True, "tracks": []}
     page.route("**/api/videos/*/tracks", lambda route: route.fulfill(json=nobody))
     page.evaluate(
@@ -150,22 +183,23 @@ def test_all_are_hidden_again_before_anybody_was_found(
 
 def picture(page: Any, view: str) -> np.ndarray:
     """A frame as the server draws it now."""
-    data = page.evaluate(
+    text = page.evaluate(
         """async (view) => {
             const [first] = await (await fetch("/api/videos")).json();
             const answer = await fetch(`/api/videos/${first.id}/frames/5.jpg?view=${view}`);
-            return [...new Uint8Array(await answer.arrayBuffer())];
+            const bytes = new Uint8Array(await answer.arrayBuffer());
+            return btoa(String.fromCharCode(...bytes));
         }""",
         view,
     )
-    return cv2.imdecode(np.array(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
 
 
 def test_two_tabs_see_one_video_and_a_reload_loses_nothing(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     context = browser.new_context()
-    one = opened(context, address, clip, complaints)
+    one = opened(context, address, video, complaints)
     two = new_page(context, address.split("?")[0], complaints)
     two.wait_for_selector("[data-track]", timeout=LONG)
     one.click("[data-level=figure]")
@@ -180,10 +214,10 @@ def test_two_tabs_see_one_video_and_a_reload_loses_nothing(
 
 
 def test_a_tab_that_another_has_overtaken_decides_nothing_by_number(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     context = browser.new_context()
-    one = opened(context, address, clip, complaints)
+    one = opened(context, address, video, complaints)
     until(one, "VIDEO.scan.state === 'done'")
     one.click("[data-track] >> nth=0")
     one.route("**/api/videos/*", lambda route: route.abort())  # it hears nothing
@@ -209,9 +243,9 @@ def test_a_tab_that_another_has_overtaken_decides_nothing_by_number(
 
 
 def test_a_run_of_decisions_that_its_check_did_not_list_is_refused(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, video, complaints)
     until(page, "VIDEO.scan.state === 'done'")
     person = page.locator("[data-track]").first.get_attribute("data-track")
     page.click("[data-track] >> nth=0")
@@ -245,9 +279,9 @@ def test_a_run_of_decisions_that_its_check_did_not_list_is_refused(
 
 
 def test_a_check_tells_who_stays_visible_before_their_list_has_come(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, video, complaints)
     until(page, "VIDEO.scan.state === 'done'")
     held: list[Any] = []
     page.route("**/api/videos/*/tracks", lambda route: held.append(route))
@@ -271,10 +305,10 @@ HELD_STRIPS = """
 
 
 def test_a_run_asks_while_it_is_not_known_what_was_marked(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     """It began at once, and the page said that there were no marks, or those of other settings."""
-    page = searched_in_vain(browser, address, clip, complaints)
+    page = searched_in_vain(browser, address, video, complaints)
     page.add_init_script(HELD_STRIPS)
     page.reload()
     page.wait_for_selector(READY, timeout=LONG)
@@ -300,9 +334,9 @@ def test_a_run_asks_while_it_is_not_known_what_was_marked(
 
 
 def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = searched_in_vain(browser, address, clip, complaints)
+    page = searched_in_vain(browser, address, video, complaints)
     send(page, "POST", "drawn", {"frame": 3, "box": [13, 19, 128, 144]})
     page.wait_for_selector("#mark-list:has-text('Only your own region')", state="attached")
     title = "#mark-fold-title:text-is('Places to look at ({})')"
@@ -311,14 +345,14 @@ def test_a_mark_is_open_again_once_the_region_that_it_asks_about_was_moved(
     page.keyboard.press("Tab")
     page.wait_for_selector(title.format("all were looked at"))
     (region,) = video_of(page)["drawn"]
-    send(page, "PUT", f"drawn/{region['id']}", {"frame": 12, "box": [500, 19, 600, 144]})
+    send(page, "PUT", f"drawn/{region['id']}", {"frame": 7, "box": [500, 19, 600, 144]})
     page.wait_for_selector(title.format("1 of 1 left"))
 
 
 def test_parts_of_people_are_named_once_they_are_chosen(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     page.click("[data-testid=more]")
     page.select_option("#regions", "parts")
     page.wait_for_selector("#regions-text:focus")
@@ -332,9 +366,9 @@ def test_parts_of_people_are_named_once_they_are_chosen(
 
 
 def test_a_second_part_needs_a_name_of_its_own_and_deleting_one_is_asked(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     until(page, "VIDEO.state === 'ready'")
     page.click("[data-testid=more]")
     page.select_option("#regions", "frame")
@@ -367,12 +401,17 @@ def test_a_second_part_needs_a_name_of_its_own_and_deleting_one_is_asked(
 
 @pytest.mark.parametrize("asked", ["run", "point"])
 def test_a_question_about_one_video_ends_where_another_one_is_shown(
-    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path, asked: str
+    browser: Any,
+    address: str,
+    longer_video: Path,
+    complaints: list[str],
+    tmp_path: Path,
+    asked: str,
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, longer_video, complaints)
     until(page, "VIDEO.state === 'ready'")
     other = tmp_path / "other.mp4"
-    other.write_bytes(clip.read_bytes())
+    other.write_bytes(longer_video.read_bytes())
     held: list[Any] = []
     page.route("**/api/videos?name=*", lambda route: held.append(route))
     page.set_input_files("#upload", str(other))
@@ -392,10 +431,10 @@ def test_a_question_about_one_video_ends_where_another_one_is_shown(
 
 
 def test_settings_changed_while_an_edit_is_answered_keep_their_order(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     """Regions, then a level: it was sent as a level and then regions, which left bodies visible."""
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     page.click("[data-testid=more]")
     until(page, "VIDEO.state === 'ready'")
     held: list[Any] = []
@@ -423,10 +462,10 @@ def test_settings_changed_while_an_edit_is_answered_keep_their_order(
 
 @pytest.mark.parametrize(("late", "seen"), [("raw", 0), ("result", 9)])
 def test_a_rectangle_is_of_the_frame_that_is_seen(
-    browser: Any, address: str, clip: Path, complaints: list[str], late: str, seen: int
+    browser: Any, address: str, video: Path, complaints: list[str], late: str, seen: int
 ) -> None:
     """The picture of the frame that was asked for may be late, or its result alone."""
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     until(page, "VIDEO.state === 'ready'")
     held: list[Any] = []
     page.route(f"**/frames/9.jpg?view={late}*", lambda route: held.append(route))
@@ -444,15 +483,15 @@ def test_a_rectangle_is_of_the_frame_that_is_seen(
 
 
 def test_a_job_is_cancelled(
-    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+    browser: Any, address: str, longer_video: Path, complaints: list[str], state: Path
 ) -> None:
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, longer_video, complaints)
     page.click("#run")
     go_on(page)
     page.click("[data-cancel]", timeout=LONG)
     jobs = "(await (await fetch('/api/jobs')).json())"
     until(page, f"{jobs}.every(job => job.state === 'cancelled')")
-    folder = tmp_path / "state" / "masquerade" / "studio" / "jobs"
+    folder = state / "masquerade" / "studio" / "jobs"
     deadline = time.monotonic() + LONG / 1000
     while list(folder.iterdir()) and time.monotonic() < deadline:
         page.wait_for_timeout(100)  # its process may still be loading libraries when it is stopped
@@ -460,10 +499,10 @@ def test_a_job_is_cancelled(
 
 
 def test_what_is_asked_about_a_video_ends_when_it_is_closed(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     """Else the answers are errors, of which the page says that the video is no longer open."""
-    page = opened(browser, address, clip, complaints)
+    page = opened(browser, address, video, complaints)
     held: list[Any] = []
     page.route("**/api/videos/*", lambda route: held.append(route))  # the question of every while
     page.route("**/levels/*", lambda route: held.append(route))
@@ -502,7 +541,7 @@ def test_bad_uploads_and_a_wrong_token_are_said(
 
 @pytest.mark.parametrize("size", [(360, 740), (1600, 1000)])
 def test_the_page_fits_and_is_small(
-    browser: Any, address: str, clip: Path, complaints: list[str], size: tuple[int, int]
+    browser: Any, address: str, video: Path, complaints: list[str], size: tuple[int, int]
 ) -> None:
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     bytes_read: list[int] = []
@@ -511,7 +550,7 @@ def test_the_page_fits_and_is_small(
     page.wait_for_selector("#upload", state="attached")
     page.wait_for_load_state("networkidle")
     assert sum(bytes_read) <= 300_000
-    page.set_input_files("#upload", str(clip))
+    page.set_input_files("#upload", str(video))
     page.wait_for_selector(READY, timeout=LONG)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     unnamed = page.evaluate(
@@ -537,23 +576,16 @@ def test_a_link_in_a_private_file_opens_the_page(
 
 def canvas(page: Any, view: str) -> np.ndarray:
     """What is painted on one side of the divider, (h, w, 3)."""
-    data = page.evaluate(
-        """(view) => {
-            const {width, height} = document.getElementById(view);
-            const drawn = document.getElementById(view).getContext("2d");
-            return [height, width, [...drawn.getImageData(0, 0, width, height).data]];
-        }""",
-        view,
-    )
-    height, width, values = data
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    png = page.evaluate("view => document.getElementById(view).toDataURL('image/png')", view)
+    data = np.frombuffer(base64.b64decode(png.split(",")[1]), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)[..., 2::-1]
 
 
 def test_two_settings_are_compared_on_the_whole_video(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
     """Both run, are played under one divider, and are still there after a reload."""
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     page.click("[data-testid=more]")
     page.select_option("#regions", "frame")
     until(page, "VIDEO.settings.regions === 'frame' && VIDEO.state === 'ready'")
@@ -591,19 +623,20 @@ def test_two_settings_are_compared_on_the_whole_video(
     page.click("#close-video")  # opened again, it has its comparison back
     page.click("#ask-yes")
     page.wait_for_selector("#start:not([hidden])")
-    page.set_input_files("#upload", str(clip))
+    page.set_input_files("#upload", str(video))
     page.wait_for_selector(READY, timeout=LONG)
     page.click("[data-play-both]", timeout=8 * LONG)
     page.wait_for_selector("#comparison:not([hidden])")
 
 
 def test_what_holds_a_run_back_is_asked_on_the_page(
-    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+    browser: Any, address: str, video: Path, complaints: list[str], state: Path
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     page.click("[data-level=face]")
     until(page, "VIDEO.settings.level === 'face'")
-    (kept,) = (tmp_path / "state" / "masquerade" / "studio" / "edits").iterdir()
+    content = hashlib.sha256(video.read_bytes()).hexdigest()
+    kept = state / "masquerade" / "studio" / "edits" / f"{content}.json"
     kept.write_text(kept.read_text().replace('"level": "face"', '"level": "figure"'))
     page.wait_for_selector("#elsewhere:not([hidden])", timeout=LONG)
     assert page.is_disabled("#run")
@@ -621,9 +654,9 @@ def test_what_holds_a_run_back_is_asked_on_the_page(
 
 
 def test_a_part_is_compared_by_keys_whose_weights_are_here(
-    browser: Any, address: str, clip: Path, complaints: list[str]
+    browser: Any, address: str, video: Path, complaints: list[str]
 ) -> None:
-    page = uploaded(browser, address, clip, complaints)
+    page = uploaded(browser, address, video, complaints)
     options = page.locator("#keys option")
     usable = [one for one in options.all() if one.is_enabled()]
     assert [one.get_attribute("value") for one in usable] == ["colour-hog"]

@@ -5,7 +5,6 @@ One studio is there for all tests: each has videos of its own, and closes them.
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,11 +16,13 @@ from browser import (
     LONG,
     READY,
     chromium,
+    emptied,
     new_page,
     opened,
     running_studio,
     searched_in_vain,
     send,
+    undecided,
     until,
     uploaded,
     video_of,
@@ -29,8 +30,6 @@ from browser import (
 
 pytestmark = pytest.mark.slow
 SEARCHED = "VIDEO.state === 'ready' && VIDEO.scan.state === 'done'"
-FREE = b"\0\0\0\x08free"  # a box of an MP4 that says nothing
-numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory, short_clip: Path) -> Path:
     folder = tmp_path_factory.mktemp("ward")
     for name in ("one.mp4", "two.mp4"):
-        (folder / name).write_bytes(clip.read_bytes() + FREE * next(numbers))
+        undecided(short_clip, folder / name)
     (folder / "index.html").write_text(
         '<meta name="generator" content="masquerade"><a href="table.csv">table.csv</a>'
     )
@@ -68,32 +67,16 @@ def complaints() -> Iterator[list[str]]:
 @pytest.fixture
 def address(studio: str, browser: Any) -> Iterator[str]:
     """The studio's address; what a test leaves there is removed."""
-    yield studio
-    for context in list(browser.contexts):
-        for page in context.pages:
-            page.unroute_all(behavior="ignoreErrors")
-        context.close()
-    page = new_page(browser, studio, [])
-    page.evaluate(
-        """async () => {
-            const jobs = await (await fetch("/api/jobs")).json();
-            const gone = (path, {id}) => fetch(`/api/${path}/${id}`, {method: "DELETE"});
-            for (const one of [...jobs, ...jobs]) await gone("jobs", one); // it is cancelled first
-            const videos = await (await fetch("/api/videos")).json();
-            for (const one of videos) await gone("videos", one);
-        }"""
-    )
-    page.context.close()
+    with emptied(browser, studio) as found:
+        yield found
 
 
 @pytest.fixture
-def video(clip: Path, tmp_path: Path) -> Callable[[str], Path]:
+def video(short_clip: Path, tmp_path: Path) -> Callable[[str], Path]:
     """A video of which nothing was ever decided, under a name."""
 
     def named(name: str) -> Path:
-        path = tmp_path / name
-        path.write_bytes(clip.read_bytes() + FREE * next(numbers))
-        return path
+        return undecided(short_clip, tmp_path / name)
 
     return named
 
