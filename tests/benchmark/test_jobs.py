@@ -79,18 +79,15 @@ SUITE = parse_suite(
 )
 
 
-def draw(folder: Path, name: str, *, after: tuple[str, ...] = (), words: tuple[str, ...] = ()):
-    """A job that draws two tiny clips."""
-    out = folder / name
-    made = ("data", "mimes", str(out), "--clips", "2", "--size", "32", "--frames", "2", *words)
-    return Job(
-        name=name,
-        kind="draw",
-        words=made,
-        done=out / "manifest.csv",
-        log=folder / f"{name}.log",
-        after=after,
-    )
+def convert(folder: Path, name: str, *, after: tuple[str, ...] = (), words: tuple[str, ...] = ()):
+    """A job that writes the manifest of two clips, which starts in little time."""
+    clips, done = folder / "videos", folder / name / "manifest.csv"
+    clips.mkdir(exist_ok=True)
+    for clip in ("0_1_4.avi", "1_1_2.avi"):
+        (clips / clip).touch()
+    made = ("data", "convert", "ut-interaction", str(clips), "-o", str(done), *words)
+    log = folder / f"{name}.log"
+    return Job(name=name, kind="convert", words=made, done=done, log=log, after=after)
 
 
 def runner_of(folder: Path, told: list[tuple[str, int, int, TimeLeft]]) -> JobRunner:
@@ -105,7 +102,7 @@ def runner_of(folder: Path, told: list[tuple[str, int, int, TimeLeft]]) -> JobRu
 @pytest.mark.slow
 def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> None:
     told: list[tuple[str, int, int, TimeLeft]] = []
-    first, second = draw(tmp_path, "a"), draw(tmp_path, "b", after=("a",))
+    first, second = convert(tmp_path, "a"), convert(tmp_path, "b", after=("a",))
     runner = runner_of(tmp_path, told)
     runner.run([second, first])
     assert not runner.failures
@@ -123,7 +120,7 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> None:
     runner = runner_of(tmp_path, [])
-    jobs = [draw(tmp_path, "a"), draw(tmp_path, "b")]
+    jobs = [convert(tmp_path, "a"), convert(tmp_path, "b")]
     began = time.monotonic()
     runner.run(jobs)
     passed = time.monotonic() - began
@@ -138,7 +135,7 @@ def test_the_time_of_jobs_side_by_side_is_shared_among_them(tmp_path: Path) -> N
 def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
     """A resumed run with its data made and a training to do does not say that nothing is left."""
     told: list[tuple[str, int, int, TimeLeft]] = []
-    made, later = draw(tmp_path, "a"), replace(draw(tmp_path, "b"), kind="train")
+    made, later = convert(tmp_path, "a"), replace(convert(tmp_path, "b"), kind="train")
     runner = runner_of(tmp_path, told)
     runner.run([made], others=[later])
     assert told[0][1:3] == (0, 2) and told[-1][1:3] == (1, 2)
@@ -152,8 +149,8 @@ def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
 
 def test_jobs_that_cannot_be_done_any_more_take_no_time(tmp_path: Path) -> None:
     told: list[tuple[str, int, int, TimeLeft]] = []
-    bad = draw(tmp_path, "bad", words=("--clips", "-3"))
-    after = replace(draw(tmp_path, "after", after=("bad",)), kind="train")
+    bad = convert(tmp_path, "bad", words=("--test-share", "3"))
+    after = replace(convert(tmp_path, "after", after=("bad",)), kind="train")
     runner_of(tmp_path, told).run([bad], others=[after])
     assert told[-1] == ("bad", 2, 2, TimeLeft(0.0))
 
@@ -223,13 +220,13 @@ def test_the_time_left_of_a_training_is_known_while_it_runs(
 
 
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
-    bad = draw(tmp_path, "bad", words=("--clips", "-3"))
-    boxed = draw(tmp_path, "boxed", words=("--no-such", "3"))  # tyro says what is wrong in a box
-    jobs = [bad, draw(tmp_path, "after", after=("bad",)), draw(tmp_path, "good"), boxed]
+    bad = convert(tmp_path, "bad", words=("--test-share", "3"))
+    boxed = convert(tmp_path, "boxed", words=("--no-such", "3"))  # tyro says what is wrong in a box
+    jobs = [bad, convert(tmp_path, "after", after=("bad",)), convert(tmp_path, "good"), boxed]
     runner = runner_of(tmp_path, [])
     runner.run(jobs)
     assert set(runner.failures) == {"bad", "after", "boxed"}
-    assert runner.failures["bad"] == "--clips must be from 1 to 10000000, not -3."
+    assert runner.failures["bad"] == "--test-share must be above 0 and below 1, not 3.0."
     assert runner.failures["boxed"] == "Unrecognized options: --no-such, 3."
     assert runner.failures["after"] == "bad failed."
     assert jobs[2].done.exists() and not jobs[1].log.exists()
@@ -634,51 +631,40 @@ def test_data_is_made_after_the_data_that_it_leaves_out(tmp_path: Path) -> None:
     assert [one.data for one in lacking_data(suite, places, ["less"])] == ["kept", "made"]
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_jobs import draw, runner_of
-folder = Path({folder!r})
-runner_of(folder, []).run([draw(folder, "long", words=("--clips", "100000"))])
-"""
+def running_commands() -> str:
+    """The words of all processes, which `ps` would cut off at the width of the screen."""
+    ps = ["ps", "-ww", "-eo", "args"]
+    return subprocess.run(ps, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.slow
-def test_an_interruption_ends_the_commands_too(tmp_path: Path) -> None:
-    program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+def test_an_interruption_ends_the_commands_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.benchmark.jobs.TOLD_EVERY", 0.1)
+    out = tmp_path / "long"
+    words = ("data", "mimes", str(out), "--clips", "100000", "--size", "32", "--frames", "2")
+    log, done = tmp_path / "long.log", out / "manifest.csv"
+    long = Job(name="long", kind="draw", words=words, done=done, log=log)
+
+    until = time.monotonic() + 300
+
+    def interrupt(*told: object) -> None:
+        """Ask this process to end, once the command has drawn a clip."""
+        assert time.monotonic() < until
+        if any(tmp_path.glob("*/clips/*")):
+            assert str(out) in running_commands()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        until = time.monotonic() + 60
-        while not list(tmp_path.glob(".*")) and not (tmp_path / "long.log").exists():
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        time.sleep(2)
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait(60) != 0
+        with pytest.raises(KeyboardInterrupt):
+            replace(runner_of(tmp_path, []), report=interrupt).run([long])
     finally:
-        process.kill()  # with which its command ends, that would draw for minutes
-    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(tmp_path / "long") not in left
-    assert not (tmp_path / "long" / "manifest.csv").exists()
-
-
-ON_RAY = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from masquerade.benchmark.commands import RayCommands
-from masquerade.ray_cluster import ray_cluster
-from test_jobs import draw, runner_of
-folder = Path({folder!r})
-told = []
-with ray_cluster(workers=2) as ray:
-    runner = runner_of(folder, told)
-    runner.commands = RayCommands(ray=ray, gpu=False)
-    jobs = [draw(folder, "a"), draw(folder, "b", after=("a",)), draw(folder, "c", words=("--no",))]
-    runner.run(jobs)
-    assert list(runner.failures) == ["c"], runner.failures
-"""
+        signal.signal(signal.SIGINT, before)
+    assert str(out) not in running_commands()
+    assert not any(tmp_path.glob("*/clips")), "what it drew is removed"
 
 
 needs_ray = pytest.mark.skipif(
@@ -694,16 +680,6 @@ def run_program(program: str, folder: Path, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@needs_ray
-@pytest.mark.slow
-def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
-    """As tasks, in their order, and one that fails stops no other."""
-    run_program(ON_RAY, tmp_path)
-    for name in ("a", "b"):
-        assert (tmp_path / name / "manifest.csv").exists()
-    assert "--no" in (tmp_path / "c.log").read_text()
-
-
 ON_TWO_MACHINES = """
 import sys
 from pathlib import Path
@@ -712,7 +688,7 @@ from ray.cluster_utils import Cluster
 from masquerade.benchmark.commands import RayCommands
 from masquerade.errors import MissingError
 from masquerade.ray_cluster import ray_cluster
-from test_jobs import draw, runner_of
+from test_jobs import convert, runner_of
 folder = Path({folder!r})
 cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0))
 with ray_cluster(cluster.address) as ray:
@@ -730,21 +706,29 @@ with ray_cluster(cluster.address) as ray:
     assert commands.cores == 2
     runner = runner_of(folder, [])
     runner.commands, runner.workers = commands, 1  # whose threads no machine has together
-    runner.run([draw(folder, "a")])
+    runner.run([convert(folder, "a")])
     assert not runner.failures, runner.failures
-    lost = draw(folder, "b", words=("--no",))
+    runner.workers = 2
+    lost, failing = (convert(folder, name, words=("--no",)) for name in ("lost", "failing"))
     lost.log.mkdir(parents=True)  # as where a machine cannot write it
-    runner.run([lost])
-    assert "do all machines see this folder" in runner.failures["b"], runner.failures
+    runner.run([convert(folder, "c", after=("b",)), convert(folder, "b"), failing, lost])
+    assert sorted(runner.failures) == ["failing", "lost"], runner.failures
+    assert "do all machines see this folder" in runner.failures["lost"], runner.failures
 """
 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_job_asks_for_no_more_cores_than_one_machine_has(tmp_path: Path) -> None:
-    """Else it would wait for ever, without a word."""
+def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
+    """As tasks, in their order, and those that fail stop no other.
+
+    One asks for no more cores than one machine has: else it would wait for ever, without a word.
+    """
     run_program(ON_TWO_MACHINES, tmp_path, RAY_AUTH_MODE="disabled")
-    assert (tmp_path / "a" / "manifest.csv").exists()
+    made = [tmp_path / name / "manifest.csv" for name in ("a", "b", "c")]
+    times = [path.stat().st_mtime_ns for path in made]
+    assert times == sorted(times)
+    assert "--no" in (tmp_path / "failing.log").read_text()
 
 
 def test_as_many_jobs_run_at_a_time_as_the_cluster_has_gpus(tmp_path: Path) -> None:
@@ -768,15 +752,13 @@ def test_a_command_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     )
     worker = subprocess.Popen([sys.executable, "-c", program])
     until = time.monotonic() + 60
-    while not (tmp_path / "long.log").exists():
+    command = f"-m masquerade data mimes {tmp_path / 'long'}"
+    while command not in running_commands():
         assert time.monotonic() < until
         time.sleep(0.1)
-    time.sleep(0.5)
     worker.kill()
     worker.wait(60)
-    while str(tmp_path / "long") in (
-        subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    ):
+    while command in running_commands():
         assert time.monotonic() < until
         time.sleep(0.1)
 
