@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from one_process import make_quick
 from safetensors.torch import save_file
 
 from masquerade.benchmark.jobs import Places
@@ -74,7 +75,9 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(suite: Path) -> Path:
     folder = suite.parent / "out"
-    assert main(words(suite, folder)) == 1  # one row failed
+    with pytest.MonkeyPatch.context() as patches:
+        make_quick(patches)
+        assert main(words(suite, folder)) == 1  # one row failed
     return folder
 
 
@@ -110,7 +113,11 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again(
-    done: Path, suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    done: Path,
+    suite: Path,
+    quick: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def again(*args: object) -> None:
         raise AssertionError("a fit was done twice")
@@ -124,7 +131,7 @@ def test_what_is_done_is_not_done_again(
 
 @pytest.mark.slow
 def test_what_would_be_done_is_listed(
-    done: Path, suite: Path, capsys: pytest.CaptureFixture[str]
+    done: Path, suite: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words(suite, done), "--list"]) == 0
     *lines, size, trainings, together = capsys.readouterr().out.splitlines()
@@ -170,19 +177,19 @@ def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path, quick: None) -> 
         """How many clips of a row were scored, and the manifests."""
         draw = f'draw = "--clips {clips} --people 10 --size 32 --frames 4 --actions walk squat"'
         path.write_text(text.replace('manifest = "{data}/mimes/manifest.csv"', draw))
-        main(words(path, folder))
+        main([*words(path, folder), "--videos", "0"])
         found = from_json((folder / "results" / "small" / "drawn.json").read_text())
         return found.rows[1].clips, set(folder.glob("data/drawn-*/manifest.csv"))
 
-    few, first = attacked(40)
-    more, both = attacked(80)
+    few, first = attacked(24)
+    more, both = attacked(40)
     assert more > few and len(first) == 1 and len(both) == 2 and first < both
-    assert attacked(40) == (few, both)
+    assert attacked(24) == (few, both)
 
 
 @pytest.mark.slow
 def test_other_videos_are_learned_from_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], not_attacked: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: None, not_attacked: None
 ) -> None:
     """Trainings of data that one command makes are known to the next, until a video changes."""
     before, _, after = SUITE.partition('manifest = "{data}/mimes/manifest.csv"')
@@ -538,7 +545,7 @@ rows = [{ name = "black", method = "blacken" }]
 
 @pytest.mark.slow
 def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "failing.toml", tmp_path / "out"
     path.write_text(FAILING)
@@ -560,12 +567,13 @@ def test_a_table_that_fails_leaves_the_others_and_is_known_at_once_the_next_time
 
 
 def test_nothing_is_trained_for_a_table_that_its_data_cannot_have(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What labels there are is known once its data are made; trainings take hours."""
     path, out = tmp_path / "failing.toml", tmp_path / "out"
     path.write_text(FAILING.replace('method = "blacken"', 'train = "bdq --epochs 1"', 1))
     given = ["benchmark", str(path), "-o", str(out), "--device", "cpu", "--tables", "failing"]
+    given += ["--workers", "1"]
     assert main(given) == 1
     said = capsys.readouterr().err
     assert "masquerade: table failing: The manifest has no column 'nobody'" in said
