@@ -234,8 +234,11 @@ def test_a_suite_of_our_own_runs_from_its_data_to_its_tables(
     suite, results = read_suite(name), tmp_path / "try-out" / "results" / name
     words = ["benchmark", name, "--data", str(tmp_path / "given"), "-o", str(tmp_path)]
     words += ["--rows", ",".join(rows), "--try-out", "--device", "cpu", "--workers", "1"]
+    # identity's four differ in who is drawn alone
+    tables = suite.tables[:2] if name == "identity" else suite.tables
+    words += ["--tables", ",".join(table.name for table in tables)]
     assert main(words) == 0
-    for table in suite.tables:
+    for table in tables:
         found = from_json((results / f"{table.name}.json").read_text())
         assert "this is a try-out" in (found.void or "")
         wanted = [row.name for row in table.rows if row.name in rows]
