@@ -171,17 +171,6 @@ def make_dino(folder: Path) -> Path:
     return path
 
 
-# Of these suites one table: the others are of the datasets that another suite runs with all of its
-# tables, selective-2 those of Selective and stprivacy-known those of STPrivacy.
-ONE_TABLE = {
-    "stprivacy-ablations": "ablations-vp-hmdb51",
-    "selective-1": "networks-kth",
-    "selective-fig5": "parts-ipn",
-    "selective-fig7": "weights-sbu",
-    "selective-fig8": "noise-kth",
-}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [table.name for table in published_tables()])
 def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
@@ -192,10 +181,8 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     Of SPAct's it is the one whose adversary learns the labels of another dataset.
     """
     suite, results = read_suite(name), tmp_path / "try-out" / "results" / name
-    tables = [table for table in suite.tables if ONE_TABLE.get(name, table.name) == table.name]
-    assert tables
     chosen = {}
-    for table in tables:
+    for table in suite.tables:
         trained = [row for row in table.rows if row.train is not None]
         some = [row for row in trained if row.name == "Supervised"] or trained[:1]
         some = some or [row for row in table.rows if row.method is not None][:1]
@@ -203,14 +190,9 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     wanted = ",".join(dict.fromkeys(row.name for rows in chosen.values() for row in rows))
     words = ["benchmark", name, "--data", str(given), "-o", str(tmp_path), "--try-out"]
     words += ["--rows", wanted, "--device", "cpu", "--workers", "1"]
-    words += [
-        "--key-weights",
-        str(small_dino),
-        "--tables",
-        ",".join(table.name for table in tables),
-    ]
+    words += ["--key-weights", str(small_dino)]
     assert main(words) == 0
-    for table in tables:
+    for table in suite.tables:
         rows = [row for row in table.rows if row.name in wanted.split(",")]
         check_table(results, table, rows)
 
@@ -234,11 +216,8 @@ def test_a_suite_of_our_own_runs_from_its_data_to_its_tables(
     suite, results = read_suite(name), tmp_path / "try-out" / "results" / name
     words = ["benchmark", name, "--data", str(tmp_path / "given"), "-o", str(tmp_path)]
     words += ["--rows", ",".join(rows), "--try-out", "--device", "cpu", "--workers", "1"]
-    # identity's four differ in who is drawn alone
-    tables = suite.tables[:2] if name == "identity" else suite.tables
-    words += ["--tables", ",".join(table.name for table in tables)]
     assert main(words) == 0
-    for table in tables:
+    for table in suite.tables:
         found = from_json((results / f"{table.name}.json").read_text())
         assert "this is a try-out" in (found.void or "")
         wanted = [row.name for row in table.rows if row.name in rows]
