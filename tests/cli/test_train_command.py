@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 import masquerade
 from masquerade.checkpoint import STATE, WEIGHTS
+from masquerade.cli import benchmark
 from masquerade.cli.train import main, parse, select_rows
 from masquerade.datasets.manifest import read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
@@ -81,6 +82,13 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     with redirect_stderr(StringIO()) as error, redirect_stdout(StringIO()) as out:
         assert main([*line, "--cache", str(folder / "stored-clips")]) in (0, 1)
     return Trained(folder / "run", folder / "stored-clips", error.getvalue(), out.getvalue())
+
+
+def test_a_benchmark_is_not_divided_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="start it without torchrun"):
+        benchmark.main(["quick"])
 
 
 @pytest.mark.slow

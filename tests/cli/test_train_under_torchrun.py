@@ -138,8 +138,6 @@ def test_an_interruption_is_said_once(mimes: Path, tmp_path: Path) -> None:
             ["evaluate", "--data", "none.csv", "--method", "blur"],
             "There is no manifest at none.csv.",
         ),
-        (["evaluate", "--nonsense", "1"], "name a method"),
-        (["benchmark", "quick"], "start it without torchrun"),
         (["train", "spact", "--nonsense", "1"], "Unrecognized"),
     ],
 )
