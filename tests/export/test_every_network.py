@@ -85,10 +85,14 @@ def test_every_network_beside_the_recognizers_has_a_row_of_figures() -> None:
         assert f"`{name}`" in (DOCS / "export.md").read_text(), name
 
 
+# They have the blocks of a smaller one, only more, wider or on more tokens.
+LARGER = {"vit-b-16", "vit-s-video", "resnet-101", "x3d-m", "x3d-l", "e2s-x3d-m", "e2s-x3d-l"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECOGNIZERS)
+@pytest.mark.parametrize("name", [name for name in RECOGNIZERS if name not in LARGER])
 def test_every_recognizer_is_traced_with_an_open_batch(name: str) -> None:
-    """docs/results/export.md has how far their files are from PyTorch."""
+    """docs/results/export.md has how far the files of all are from PyTorch."""
     graph = RecognizerGraph(name, classes=3)
     program = trace(graph)
     (clip,) = (node for node in program.graph.nodes if node.name == "clip")
