@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "new-method.md").read_text("utf-8")
 
-NOT_SOURCE = shutil.ignore_patterns("__pycache__", ".*")
+# What is compiled is copied with it, as compiling it anew takes longer than the tests.
+NOT_SOURCE = shutil.ignore_patterns(".*")
 
 
 @pytest.fixture(scope="module")
