@@ -191,6 +191,8 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     if not name and "--help-all" not in argv and {"-h", "--help"} & set(argv):
         short = {"": boxes[""], "recipe": Box(_RecipeOptions, ["preset"])}
         parse_boxes(argv, {**boxes, **short}, **words("spact"), short=short)
+    import torch
+
     from masquerade.checkpoint import arguments
     from masquerade.methods import METHODS
     from masquerade.training.recipes import RECIPES, recipe_function
@@ -200,12 +202,13 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     make_recipe = recipe_function(name or "spact")
     default = make_recipe(preset=flag_value(argv, ("--preset",)) or "tiny")
     make_method = partial(METHODS[default.method], **default.arguments)
-    *parsed, recipe, anonymizer = parse_boxes(
-        argv,
-        {**boxes, "recipe": Box(make_recipe), default.method: Box(make_method)},
-        **words(default.method),
-        short={"": boxes[""], "recipe": Box(make_recipe, ["preset"])},
-    )
+    with torch.device("meta"):  # the network is built for its arguments alone, without weights
+        *parsed, recipe, anonymizer = parse_boxes(
+            argv,
+            {**boxes, "recipe": Box(make_recipe), default.method: Box(make_method)},
+            **words(default.method),
+            short={"": boxes[""], "recipe": Box(make_recipe, ["preset"])},
+        )
     options = Options(**ChainMap(*parsed))
     if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
         raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
