@@ -149,18 +149,22 @@ class RayExecutor(Executor):
         """
         if kind is None:
             return
+        running = list(self._made.values())
         try:
-            self._cancel(force=False)
-            if references := list(self._made.values()):
-                options = {"num_returns": len(references), "fetch_local": False}
+            self._cancel(running, force=False)
+            if running:
+                options = {"num_returns": len(running), "fetch_local": False}
                 with suppress(self._ray.exceptions.RayError):  # it was interrupted, and says so
-                    self._ray.wait(references, timeout=ENDS_WITHIN, **options)
+                    _, running = self._ray.wait(running, timeout=ENDS_WITHIN, **options)
         finally:  # also where somebody does not wait for that
-            self._cancel(force=True)
+            self._cancel(running, force=True)
 
-    def _cancel(self, *, force: bool) -> None:
-        """End all calls: by an interruption, or with `force` by the ends of their processes."""
-        for reference in list(self._made.values()):
+    def _cancel(self, references: Sequence[Any], *, force: bool) -> None:
+        """End calls: by an interruption, or with `force` by the ends of their processes.
+
+        Not calls that have ended: Ray may end this process where it is asked as a result arrives.
+        """
+        for reference in references:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=force)
 
