@@ -72,7 +72,7 @@ def _moto() -> str | None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """The environment in which an S3 server of this machine is found."""
-    pytest.importorskip("s3fs", reason='needs s3fs: pip install -e ".[remote]"')
+    s3fs = pytest.importorskip("s3fs", reason='needs s3fs: pip install -e ".[remote]"')
     server = _moto()
     if server is None:
         pytest.skip("needs moto_server, in a venv of its own: see .ci/run")
@@ -103,3 +103,4 @@ def s3() -> Iterator[dict[str, str]]:
     finally:
         process.terminate()
         process.wait(30)
+        s3fs.S3FileSystem.clear_instance_cache()  # the next server has another port
