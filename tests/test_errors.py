@@ -1,6 +1,6 @@
 """Text of messages."""
 
-from masquerade.errors import name_some
+from masquerade.text import name_some
 
 
 def test_a_list_of_names_says_how_many_more_there_are() -> None:

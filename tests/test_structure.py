@@ -54,6 +54,7 @@ LEVELS = [
     "ranges",
     "core_dumps",
     "errors",
+    "text",
     "arrays",
 ]
 
@@ -87,6 +88,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own, as
     "report/heatmap.py",
     "report/linked_clips.py",
     "report/own_pages.py",
+    "text.py",
     "training/seeds.py",
 }
 PARTS = {"markupsafe", "pydantic", "starlette"}  # what Jinja and FastAPI themselves give and take

@@ -26,7 +26,7 @@ import torch
 
 import masquerade
 from masquerade.cli import main
-from masquerade.errors import UsageError, VideoError, escape
+from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline import batch, file_outcome
 from masquerade.pipeline.batch import anonymize_batch
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
@@ -35,6 +35,7 @@ from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.plan import plan_tasks
 from masquerade.process_pool import children_without
 from masquerade.storage import MARK
+from masquerade.text import escape
 from masquerade.video.write import write_video
 
 SLOW = pytest.mark.slow

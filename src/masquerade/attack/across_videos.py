@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from masquerade.arrays import U8
 from masquerade.attack.finders import POSSIBLE_SCORES, crop, shrink
 from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, unique_names
-from masquerade.errors import MissingError, escape, name_some
+from masquerade.errors import MissingError
 from masquerade.evaluation.gait_attackers import gait_energy_image
 from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
 from masquerade.evaluation.pose_attackers import LEAST_SEEN, bone_ratios
@@ -29,6 +29,7 @@ from masquerade.extraction.flow_clip import flow_clip, flow_frame
 from masquerade.extraction.poses import find_people, pose_sequence, pose_tracker
 from masquerade.regions.boxes import Box, box_pixels, to_boxes
 from masquerade.regions.ssd_people import SsdPeople
+from masquerade.text import escape, name_some
 
 Described = Mapping[str, NDArray[np.float64]]
 """Feature to (2, D), one row for each half of a video; a feature that shows nothing is left out."""

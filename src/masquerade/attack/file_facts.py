@@ -9,8 +9,9 @@ from typing import Any
 from masquerade.anonymizer import Anonymizer
 from masquerade.attack.finders import Kind
 from masquerade.attack.finding import Finding
-from masquerade.errors import MasqueradeError, VideoError, escape
+from masquerade.errors import MasqueradeError, VideoError
 from masquerade.methods import METHODS, build
+from masquerade.text import escape
 from masquerade.video.container import printable
 from masquerade.video.matroska_data import list_other_apps
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, remembered_digest

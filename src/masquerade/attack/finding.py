@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masquerade.anonymizer import Pixels
-from masquerade.errors import name_some
+from masquerade.text import name_some
 
 Level = Literal["recovered", "left", "nothing"]
 """`recovered`: what the publisher meant to hide; `left`: what identifies people and was not hidden;

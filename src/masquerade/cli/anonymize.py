@@ -19,7 +19,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import MasqueradeError, UsageError, escape, name_some
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.object_store import is_remote
 from masquerade.output_paths import refuse_existing
 from masquerade.pipeline.config import (
@@ -33,6 +33,7 @@ from masquerade.pipeline.config import (
 )
 from masquerade.process_pool import start_fork_server
 from masquerade.ranges import PositiveInt, UnitInterval, flag_of
+from masquerade.text import escape, name_some
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer
@@ -569,10 +570,8 @@ def _inputs(options: Options) -> list[str]:
         raise UsageError(f"name a video, as in: {EXAMPLE}")
     if "-" in options.inputs:
         refuse_closed("stdin")
-    words: list[str] = []
-    for word in options.inputs:
-        words += _listed(sys.stdin.buffer.read()) if word == "-" else [word]
-    return words
+    lists = (_listed(sys.stdin.buffer.read()) if word == "-" else [word] for word in options.inputs)
+    return [word for words in lists for word in words]
 
 
 def _listed(lines: bytes) -> list[str]:

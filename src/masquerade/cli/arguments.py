@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
-from masquerade.errors import UsageError, readable
+from masquerade.errors import UsageError
 from masquerade.pipeline.levels import LEVELS
+from masquerade.text import readable
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer

@@ -18,15 +18,9 @@ from tyro.conf import Positional, arg
 from masquerade.attack import AttackConfig
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import (
-    MasqueradeError,
-    UsageError,
-    as_masquerade_error,
-    escape,
-    name_some,
-    readable,
-)
+from masquerade.errors import MasqueradeError, UsageError, as_masquerade_error
 from masquerade.storage import atomic_write, temporary_file
+from masquerade.text import escape, name_some, readable
 
 if TYPE_CHECKING:
     from masquerade.attack import AttackReport, Finding, VideoAttack

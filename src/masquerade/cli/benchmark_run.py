@@ -64,7 +64,7 @@ from masquerade.cli.benchmark_work import Lines, count_work, folder_of_attacks, 
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError, as_masquerade_error, escape
+from masquerade.errors import MasqueradeError, UsageError, as_masquerade_error
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
@@ -79,6 +79,7 @@ from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
 from masquerade.storage import make_private
+from masquerade.text import escape
 from masquerade.training.distributed import refuse_torchrun
 
 

@@ -13,7 +13,7 @@ from masquerade.cli.benchmark_flags import naming
 from masquerade.cli.benchmark_plan import PlannedTable
 from masquerade.cli.benchmark_work import folder_of_attacks, lines_to_train
 from masquerade.datasets.manifest import read_manifest, select_actions
-from masquerade.errors import MasqueradeError, escape
+from masquerade.errors import MasqueradeError
 from masquerade.evaluation import EvaluatedMethod
 from masquerade.evaluation.attackers import clip_bytes, get_families, required_fits
 from masquerade.evaluation.chosen_recognizers import preset_of
@@ -23,6 +23,7 @@ from masquerade.evaluation.published_start import from_published
 from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.methods.stprivacy import STPrivacy
+from masquerade.text import escape
 from masquerade.training.clips import clip_config, pair_recipe, still_recipe
 from masquerade.training.rows import training_rows
 

@@ -23,9 +23,10 @@ from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, copy_split, note_on_share, random_split
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError
 from masquerade.output_paths import refuse_existing, refuse_replacing
 from masquerade.ranges import Allowed, Checked, PositiveInt, Seed, UnitInterval, at_least, checked
+from masquerade.text import escape
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]

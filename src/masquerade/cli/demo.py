@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.errors import escape, readable
+from masquerade.text import escape, readable
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Pixels

@@ -31,7 +31,7 @@ from masquerade.cli.arguments import (
 from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
-from masquerade.errors import MasqueradeError, UsageError, escape, readable
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.file_locks import claim_folder
 from masquerade.pipeline.config import (
@@ -51,6 +51,7 @@ from masquerade.ranges import (
     Share,
     flag_of,
 )
+from masquerade.text import escape, readable
 from masquerade.transaction import transaction
 
 if TYPE_CHECKING:

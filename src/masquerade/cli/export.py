@@ -25,9 +25,10 @@ from masquerade.cli.arguments import (
     trained_constructor,
 )
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError
 from masquerade.output_paths import refuse_existing, refuse_replacing
 from masquerade.ranges import Checked, PositiveInt, at_least
+from masquerade.text import escape
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer

@@ -17,8 +17,9 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.cli.option_boxes import DETECTION, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
-from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.live_config import LiveConfig
+from masquerade.text import escape
 
 if TYPE_CHECKING:
     from masquerade.anonymizer import Anonymizer

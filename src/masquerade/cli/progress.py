@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
-from masquerade.errors import escape, name_some
+from masquerade.text import escape, name_some
 
 if TYPE_CHECKING:  # what they import is not needed to show it
     from masquerade.pipeline.coverage import Coverage

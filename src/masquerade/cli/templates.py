@@ -18,10 +18,11 @@ from rich.text import Text
 from tyro.conf import arg
 
 from masquerade.cli.arguments import run_command
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError
 from masquerade.output_paths import refuse_replacing
 from masquerade.ranges import at_least, checked
 from masquerade.storage import atomic_write
+from masquerade.text import escape
 
 if TYPE_CHECKING:
     from masquerade.video.frame import Frame

@@ -25,9 +25,10 @@ from masquerade.cli.arguments import HELP, asks_for_help, command_to_keep, flag_
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
-from masquerade.errors import MasqueradeError, UsageError, escape
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction import STORE_LIMIT_GB
 from masquerade.ranges import Allowed, Checked, NonNegativeFloat, NonNegativeInt, PositiveInt, Seed
+from masquerade.text import escape
 
 if TYPE_CHECKING:
     from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress

@@ -23,8 +23,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.errors import MasqueradeError, UsageError, readable
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import atomic_write
+from masquerade.text import readable
 
 Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
 """Binary: 0 or 1; identity: classes that are people; multi-label: values joined by `|`."""

@@ -11,10 +11,11 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from masquerade.errors import UsageError, readable
+from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage, exceeds_held_limit
 from masquerade.pipeline.coverage import DatasetCoverage
+from masquerade.text import readable
 
 SCHEMA = "masquerade-evaluation/2"
 T = TypeVar("T")

@@ -9,10 +9,11 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import read_provenance
 from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError
 from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.protocols import protocols
 from masquerade.storage import weights_digest
+from masquerade.text import escape
 
 RunPaths = Sequence[Sequence[Path]]
 """Of the weights of each seed's folds."""

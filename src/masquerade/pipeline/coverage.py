@@ -11,11 +11,12 @@ from typing import Any
 
 import cv2
 
-from masquerade.errors import OutputError, name_some
+from masquerade.errors import OutputError
 from masquerade.pipeline.config import ID_LABELS
 from masquerade.regions.boxes import box_pixels
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
+from masquerade.text import name_some
 
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
 FINEST = 1e-5  # of a frame's hidden share in a receipt

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.errors import UsageError, name_some
+from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.pipeline.config import CHOICE_FIELDS
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -34,6 +34,7 @@ from masquerade.regions.boxes import FARTHEST, NUMBER_LIMIT, by_number, parse_js
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 from masquerade.storage import atomic_write
+from masquerade.text import name_some
 
 VERSION = 1
 KEYS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from masquerade.errors import MasqueradeError, as_masquerade_error, escape, traceback_of
+from masquerade.errors import MasqueradeError, as_masquerade_error, traceback_of
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig, with_region_source
 from masquerade.pipeline.memory import give_memory_back
@@ -14,6 +14,7 @@ from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.remote_file import run_remote_file
 from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.text import escape
 from masquerade.transaction import recover
 
 

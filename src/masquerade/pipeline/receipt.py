@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-from masquerade.errors import readable
 from masquerade.pipeline.config import FILES, PipelineConfig
 from masquerade.pipeline.coverage import Coverage
+from masquerade.text import readable
 
 VERSION = 1  # of the format of receipts
 

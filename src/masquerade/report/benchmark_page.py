@@ -16,7 +16,7 @@ from markupsafe import Markup
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.suite import Ablation
 from masquerade.benchmark.time_spent import TimeSpent
-from masquerade.errors import MasqueradeError, UsageError, readable
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.results import Control, Evaluation, LabelResult, Row
 from masquerade.metrics.leakage import normalised
 from masquerade.report.ablations import Panel, ablation_panels
@@ -67,6 +67,7 @@ from masquerade.report.verdicts import (
     void_mark,
 )
 from masquerade.report.weight_sweep import READS, WeightSweep, network_mean, weight_sweeps
+from masquerade.text import readable
 from masquerade.transaction import transaction
 
 PAGE_FILES = ("index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg")

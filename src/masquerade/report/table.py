@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from masquerade.benchmark.published_markdown import markdown_cell
-from masquerade.errors import escape, name_some
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.reidentification import LINKAGE, RANK
 from masquerade.evaluation.results import Evaluation, LabelResult, PosesSeen, Row, TradeOff
@@ -26,6 +25,7 @@ from masquerade.report.numbers_and_columns import (
     with_interval,
 )
 from masquerade.report.verdicts import verdict
+from masquerade.text import escape, name_some
 
 HOW_TO_READ = (
     "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are "

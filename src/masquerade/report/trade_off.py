@@ -12,13 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from masquerade.errors import readable
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, TAKES
 from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
 from masquerade.report.numbers_and_columns import number
 from masquerade.report.verdicts import floor_value, headline_columns, is_identity, void_mark
+from masquerade.text import readable
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
 HOW_TO_READ = "lines are 95 % intervals; dotted: the best guess"

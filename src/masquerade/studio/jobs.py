@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from masquerade.errors import MasqueradeError, UsageError, readable
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.file_locks import take_lock, wait_for_lock
 from masquerade.storage import atomic_write, file_digest, file_signature
 from masquerade.studio.children import Child, last_words
 from masquerade.studio.kept_edits import UNREADABLE
+from masquerade.text import readable
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Kind = Literal["anonymize", "attack"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from masquerade.errors import MasqueradeError, UsageError, VideoError, readable
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.edits import EditedSource, Edits
 from masquerade.pipeline.folder_files import VIDEOS
@@ -39,6 +39,7 @@ from masquerade.studio.result_pictures import ResultPictures
 from masquerade.studio.scans import ScanQueue, named_templates
 from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
+from masquerade.text import readable
 from masquerade.video.container import printable
 from masquerade.video.probe import OWN_SUFFIX
 from masquerade.video.segments import Picture

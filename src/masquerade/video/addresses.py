@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from masquerade.errors import UsageError, escape
+from masquerade.errors import UsageError
+from masquerade.text import escape
 
 Kind = Literal["camera", "network", "pipe", "file"]
 PROTOCOLS = {  # of addresses, with the protocols that FFmpeg may use for each

@@ -14,8 +14,9 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from masquerade.errors import VideoError, escape
+from masquerade.errors import VideoError
 from masquerade.object_store import refuse_no_store
+from masquerade.text import escape
 from masquerade.video.addresses import PROTOCOLS
 from masquerade.video.truncation import mp4_end
 
