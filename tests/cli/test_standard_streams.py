@@ -36,6 +36,7 @@ def test_a_leak_is_told_by_the_exit_code_whoever_reads_the_words(
     assert "Traceback" not in ended.stderr and "Broken" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_the_words_takes_no_leak_back(clip: Path, tmp_path: Path) -> None:
     """The page was not written, and the exit code was that of an error."""
     page = tmp_path / "page.html"
@@ -44,6 +45,7 @@ def test_a_full_disk_behind_the_words_takes_no_leak_back(clip: Path, tmp_path: P
     assert ended.stderr.splitlines()[-1] == "masquerade: No space left on device."
 
 
+@pytest.mark.slow
 def test_closed_streams_end_no_work(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "safe.mp4"
     ended = run(">&- 2>&- <&-", "anonymize", clip, "-o", out, *HIDDEN)

@@ -24,6 +24,7 @@ from masquerade.training.rows import training_rows
 from masquerade.training.run import _provenance
 
 
+@pytest.mark.slow
 def test_what_is_given_away_names_no_clip_and_no_folder(
     tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ def published(dataset: str, split: int) -> FloorsResult:
     )
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize(("dataset", "split"), SPLITS)
 def test_every_official_split_has_its_known_floors(dataset: str, split: int) -> None:

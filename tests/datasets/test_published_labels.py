@@ -111,6 +111,7 @@ def test_a_list_that_says_the_same_clip_twice_is_refused(ucf: Path) -> None:
         READERS["ucf101"](ucf)
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize(
     ("dataset", "split", "train", "test"),

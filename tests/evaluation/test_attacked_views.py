@@ -159,6 +159,7 @@ def test_a_network_learns_from_one_view_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert len(learned.unique()) == 6  # of all views, in one epoch or another
 
 
+@pytest.mark.slow
 def test_views_reach_the_clips_and_the_table(manifest: Manifest, tmp_path: Path) -> None:
     asked = {"stride": 1, "views": (3, 2), "aspect": "crop"}
     config = replace(CONFIG, attackers=("scratch",), **asked)  # type: ignore[arg-type]

@@ -146,6 +146,7 @@ def test_no_test_is_of_an_attacker_that_is_not_there() -> None:
     assert kernels <= set(FEATURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "label", "least"),
     [
@@ -210,6 +211,7 @@ def test_remains_of_three_grey_levels_are_read_like_raw_video() -> None:
     assert read(contrast, faint(0, 60)) < 0.5  # nothing remains
 
 
+@pytest.mark.slow
 def test_who_is_seen_through_noise_is_read_from_stacked_frames() -> None:
     rng, stacks, ones = np.random.default_rng(3), [], []
     for who in WHO:

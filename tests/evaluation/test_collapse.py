@@ -72,6 +72,7 @@ def read_afresh(anonymizer: Anonymizer, label: str) -> float:
     return max(found)
 
 
+@pytest.mark.slow
 def test_an_output_that_shows_nothing_says_so() -> None:
     """Nothing counts but the adversary: all goes black, and nobody reads anything, the action too.
 

@@ -60,6 +60,7 @@ def test_videos_of_a_sample_are_not_searched_for_poses_again(
     assert (f"blur: {ANONYMIZING}", 14, 28) in done and (f"blur: {ANONYMIZING}", 0, 28) not in done
 
 
+@pytest.mark.slow
 def test_whether_enough_was_found_is_judged_over_all_videos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_constant_guess_has_the_rate_of_positives(
     assert measure(objects, some, read).value == 1.0
 
 
+@pytest.mark.slow
 def test_a_note_says_how_many_values_are_scored(
     many: Manifest, unseen: Protocol, truth: SplitTruth, result: Evaluation
 ) -> None:

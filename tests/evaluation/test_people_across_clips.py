@@ -126,6 +126,7 @@ def test_nobody_is_found_where_everything_is_black(
         assert not succeeds(found)
 
 
+@pytest.mark.slow
 def test_people_who_are_shuffled_are_not_found(comparison: Comparison, raw: Features) -> None:
     """The labels move to other clips, within and across the folds."""
     clips = comparison.clips

@@ -104,6 +104,7 @@ def run(manifest: Manifest, **options: Any) -> Evaluation:
     return evaluate(manifest, lines, plan, data="walkers")
 
 
+@pytest.mark.slow
 def test_a_gait_and_limbs_are_read_from_the_joints_that_a_skeleton_draws(
     manifest: Manifest, given: list[str]
 ) -> None:

@@ -179,6 +179,7 @@ def test_blocks_are_selected_by_their_keys_and_merged() -> None:
     assert list(scratch.merge([raw]).blocks) == list(whole.blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [1 << 20, 0], ids=["small", "large"])
 def test_a_saved_table_gives_the_same_findings_without_networks(
     held: int,

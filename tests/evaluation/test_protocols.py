@@ -170,6 +170,7 @@ def test_nobody_is_in_two_clips_by_one_column_alone() -> None:
     )
 
 
+@pytest.mark.slow
 def test_who_it_is_never_holds_where_people_change_places(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def fit(
     return float((found.argmax(axis=1) == labels["action"][train:]).mean())
 
 
+@pytest.mark.slow
 def test_weights_that_know_the_label_read_it_from_eight_clips(tmp_path: Path) -> None:
     clips, labels = clips_of(range(100, 130), takes=2)
     action = {"action": labels["action"]}
@@ -175,6 +176,7 @@ def test_fits_are_known_by_the_content_of_their_file(manifest: Manifest, tmp_pat
     assert kept == {name.removesuffix("-scratch.npz") for name in before} | network
 
 
+@pytest.mark.slow
 def test_attackers_of_raw_video_start_from_files_too(manifest: Manifest, tmp_path: Path) -> None:
     """As the recognizers of Ilic et al. do, which learn raw video and are tested on hidden."""
     file = weights_file(tmp_path / "tiny.pth")

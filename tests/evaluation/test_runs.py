@@ -59,6 +59,7 @@ def line(manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: i
     return action(table(manifest, kept, *runs, seeds=seeds), "runs")
 
 
+@pytest.mark.slow
 def test_each_fold_is_predicted_by_the_run_trained_for_it(
     manifest: Manifest, kept: Path, evaluation: Evaluation
 ) -> None:
@@ -79,6 +80,7 @@ def test_scores_of_seeds_are_averaged_and_their_predictions_never_are(
     assert found == pytest.approx((copied + nothing) / 2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_how_far_runs_lie_apart_stands_beside_their_mean(manifest: Manifest, kept: Path) -> None:
     found = table(manifest, kept, (COPY,) * 4, (BLACK,) * 4, seeds=2)
     cells = {one[0]: one[1] for one in lines(found, main_columns(found))}

@@ -378,6 +378,7 @@ def test_a_methods_own_arguments_are_in_the_help(
     assert {each.replace("_", "-") for each in own} <= set(flags)
 
 
+@pytest.mark.slow
 def test_frames_are_an_argument_of_stprivacy(called: Callable[..., Any], tmp_path: Path) -> None:
     words = ("stprivacy", "--preset", "tiny", "--frames", "4", "--size", "32x32")
     done = called("export", *words, "--format", "torch", "-o", "file", "--json")

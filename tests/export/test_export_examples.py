@@ -46,6 +46,7 @@ def run_example(*words: Path, code: int = 0) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_a_video_that_is_stored_turned_is_refused(
     onnx_file: Callable[[str], Exported], wild: Path, tmp_path: Path
 ) -> None:

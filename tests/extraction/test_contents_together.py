@@ -50,6 +50,7 @@ def arrays(clips: ClipDataset) -> np.ndarray:
     return np.asarray(clips.batch(torch.arange(len(clips))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through_file", [False, True])
 def test_one_pass_makes_the_same_clips(data: Manifest, tmp_path: Path, through_file: bool) -> None:
     noisy = build("selective")

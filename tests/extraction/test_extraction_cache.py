@@ -469,6 +469,7 @@ extract_clips(
 """
 
 
+@pytest.mark.slow
 def test_a_raw_video_of_a_process_that_was_killed_is_removed_by_the_next(
     data: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

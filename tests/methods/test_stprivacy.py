@@ -275,6 +275,7 @@ def test_an_output_is_as_large_as_what_the_network_carries(
         assert STPrivacy().size(*source) == carried
 
 
+@pytest.mark.slow
 def test_a_file_in_is_a_file_out_at_the_models_size_or_its_own(clip: Path, tmp_path: Path) -> None:
     method = small()
     method.trained = True

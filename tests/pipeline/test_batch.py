@@ -296,6 +296,7 @@ def test_the_container_follows_the_codec(tree: Path) -> None:
         assert plan_tasks([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
 
 
+@pytest.mark.slow
 def test_a_folders_videos_of_every_suffix_are_taken_and_the_others_named(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

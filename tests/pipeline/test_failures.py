@@ -202,6 +202,7 @@ def test_workers_that_die_leave_nothing_half_made(tmp_path: Path) -> None:
     assert not list((tmp_path / "o").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regions", ["faces", "people"])
 def test_a_worker_builds_its_region_source_once_and_a_failed_file_leaves_it_usable(
     half_size: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, regions: str
@@ -475,6 +476,7 @@ sys.exit(main(["anonymize", "a.mp4"]))
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_an_interruption_that_a_finalizer_swallows_is_not_lost(
     command: Callable[..., Any],
 ) -> None:
@@ -496,6 +498,7 @@ sys.exit(main(["anonymize", "a.mp4"]))
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_an_interruption_waits_until_torch_is_imported(command: Callable[..., Any]) -> None:
     """Its C++ code ended the process by SIGABRT where an exception came through it."""
     code = """
@@ -515,6 +518,7 @@ sys.exit(code if hasattr(sys.modules["torch"], "nn") else 1)
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "workers"),
     [

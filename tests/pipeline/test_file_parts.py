@@ -270,6 +270,7 @@ def test_wrong_times_of_sound_are_counted_in_parts_as_in_one_run(
         assert whole.warnings == parts.warnings
 
 
+@pytest.mark.slow
 @WARM
 @pytest.mark.parametrize("arguments", [{}, {"gait_jitter": 1.0}, {"warp": "first"}])
 @pytest.mark.parametrize("regions", ["boxes", "frame"])

@@ -34,6 +34,7 @@ def _can_unshare() -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.slow
 def test_anonymizing_opens_no_socket(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
@@ -47,6 +48,7 @@ def test_the_guard_above_can_fail(command: Callable[..., Any]) -> None:
     assert done.returncode == 1 and "opened socket.__new__" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _can_unshare(), reason="no network namespace may be made here")
 def test_anonymizing_works_where_there_is_no_network(clip: Path, tmp_path: Path) -> None:
     """Not even the loopback is up there, for Python and for every library."""
@@ -71,6 +73,7 @@ def _of_a_user(cache: Path) -> dict[str, str]:
     return mine | {"XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["face", "person"])
 def test_no_telemetry_is_collected(clip: Path, tmp_path: Path, level: str) -> None:
     cache, out = tmp_path / "cache", str(tmp_path / "out.mp4")
@@ -80,6 +83,7 @@ def test_no_telemetry_is_collected(clip: Path, tmp_path: Path, level: str) -> No
     assert not list(cache.rglob(f"*{LEFT_BY_TELEMETRY}*"))
 
 
+@pytest.mark.slow
 def test_an_exported_file_that_is_checked_tells_nobody(tmp_path: Path) -> None:
     cache, out = tmp_path / "cache", str(tmp_path / "blur.onnx")
     start = "import sys; from masquerade.cli import main; sys.exit(main())"

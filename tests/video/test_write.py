@@ -385,6 +385,7 @@ def test_the_wild_clips_keep_length_count_and_size(tmp_path, name):
     assert length(target) == pytest.approx(info.duration, abs=0.5 / float(info.rate))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no such call")
 def test_encoding_av1_takes_no_priority_over_other_processes(command):
     """As root, SVT-AV1 makes itself and the thread that opens it real-time: all others wait."""
