@@ -22,17 +22,23 @@ def test_a_closed_terminal_ends_the_studio_as_ctrl_c_does(tmp_path: Path) -> Non
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "TMPDIR": str(tmp_path / "tmp"),
     }
-    with subprocess.Popen(
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
+    process = subprocess.Popen(
         [sys.executable, "-m", "masquerade", "studio", "--no-browser"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-    ) as process:
+    )
+    signal.signal(signal.SIGHUP, before)
+    try:
         assert process.stdout is not None and process.stderr is not None
         address = process.stdout.readline().split()[-1]
         assert httpx2.get(address, timeout=60).status_code < 400  # it answers
         process.send_signal(signal.SIGHUP)
         _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert "Traceback" not in said, said
     assert list((tmp_path / "tmp").iterdir()) == []
