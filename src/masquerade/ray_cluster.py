@@ -157,13 +157,11 @@ class RayExecutor(Executor):
                 with suppress(self._ray.exceptions.RayError):  # it was interrupted, and says so
                     _, running = self._ray.wait(running, timeout=ENDS_WITHIN, **options)
         finally:  # also where somebody does not wait for that
+            # not what has ended: Ray may end this process if a result arrives while it is cancelled
             self._cancel(running, force=True)
 
     def _cancel(self, references: Sequence[Any], *, force: bool) -> None:
-        """End calls: by an interruption, or with `force` by the ends of their processes.
-
-        Not calls that have ended: Ray may end this process where it is asked as a result arrives.
-        """
+        """Interrupt calls on the cluster, or with `force` end the processes that make them."""
         for reference in references:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=force)

@@ -1,18 +1,18 @@
-"""Text for people: what a terminal may show, what UTF-8 can say, and lists of names."""
+"""Prepare text for messages and files: escape characters, and shorten lists of names."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 
 def escape(text: object) -> str:
-    """Text as a terminal may show it: characters that do not print, such as \\x1b, are escaped."""
+    """Escape characters that do not print, such as \\x1b, so that a terminal may show the text."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     )
 
 
 def readable(text: str) -> str:
-    """Text of which all can be written as UTF-8; bytes of names that are not UTF-8 are escaped.
+    """Escape what UTF-8 cannot encode, such as the bytes of a file name in another encoding.
 
     So the name n\\xe9.mp4 in Latin-1 becomes `n\\udce9.mp4`.
     """
@@ -20,7 +20,7 @@ def readable(text: str) -> str:
 
 
 def name_some(names: Sequence[str], most: int, *, separator: Literal[", ", "; "] = ", ") -> str:
-    """Join names, `most` of them at most, and say how many more: `a, b and 3 more`.
+    """Join the first `most` names with commas, and say how many more there are: `a, b and 3 more`.
 
     With semicolons, for names that hold commas: `a; b; and 3 more`.
     """
