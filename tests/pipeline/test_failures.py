@@ -38,7 +38,6 @@ from masquerade.storage import MARK
 from masquerade.text import escape
 from masquerade.video.write import write_video
 
-SLOW = pytest.mark.slow
 BLACK = ("--method", "blacken", "--regions", "frame", "--no-progress")
 
 
@@ -523,8 +522,8 @@ sys.exit(code if hasattr(sys.modules["torch"], "nn") else 1)
     ("first", "workers"),
     [
         (signal.SIGINT, "1"),
-        pytest.param(signal.SIGINT, "2", marks=SLOW),
-        pytest.param(signal.SIGHUP, "2", marks=SLOW),
+        (signal.SIGINT, "2"),
+        (signal.SIGHUP, "2"),
     ],
 )
 def test_a_second_signal_does_not_interrupt_the_removal(

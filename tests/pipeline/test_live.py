@@ -582,7 +582,7 @@ def test_a_machine_that_decodes_too_slowly_leaves_out_what_waits(
         return whole(self, packet, path)
 
     monkeypatch.setattr(LiveDecoder, "_pictures", slowly)
-    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=8", "-c:v", "libx264", "-g", "25"]
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=12", "-c:v", "libx264", "-g", "25"]
     words = ["ffmpeg", "-v", "error", "-y", "-re", *source, "-f", form, str(pipe)]
     ages, last = [], 0
     with subprocess.Popen(words):
@@ -596,7 +596,7 @@ def test_a_machine_that_decodes_too_slowly_leaves_out_what_waits(
                     last = taken.index
             assert decoder._thread is not None
             decoder._thread.join(10)  # it holds the pipe until it has ended
-    assert last > 125 and len(decoded) < 125  # of 200
+    assert last > 250 and len(decoded) < 250  # of 300
     assert max(ages) > 0.9 and min(ages[len(ages) // 2 :]) < 0.7
 
 

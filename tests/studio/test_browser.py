@@ -443,7 +443,8 @@ def test_settings_changed_while_an_edit_is_answered_keep_their_order(
     drag(page, (0.02, 0.04), (0.2, 0.3))
     page.select_option("#regions", "faces")
     page.click("[data-level=person]")
-    while not held:  # a busy machine sends the drawing later
+    end = time.monotonic() + LONG / 1000
+    while not held and time.monotonic() < end:  # a busy machine sends the drawing later
         page.wait_for_timeout(20)
     held.pop().continue_()
     until(page, "VIDEO.drawn.length === 1")
