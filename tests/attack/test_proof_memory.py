@@ -60,12 +60,12 @@ def raw_people(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[],
 
 def raw_text(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
     look = RawText(cast(Finders, finders))
-    return lambda number: look.look(number, FRAME.copy(), [FRAME]), lambda: [look.finding()]
+    return lambda number: look.compare(number, FRAME.copy(), [FRAME]), lambda: [look.finding()]
 
 
 def whole_frames(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:
     look = WholeFrames()
-    return lambda number: look.look(number, FRAME.copy(), [FRAME]), lambda: [look.finding()]
+    return lambda number: look.compare(number, FRAME.copy(), [FRAME]), lambda: [look.finding()]
 
 
 def restored(finders: Everywhere) -> tuple[Callable[[int], None], Callable[[], list[Finding]]]:

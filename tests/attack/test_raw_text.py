@@ -54,9 +54,9 @@ text_finders = cache(lambda: Finders(kinds=("face", "text")))  # one set of netw
 def test_lines_that_are_there_are_counted(change: Change, there: int) -> None:
     text = RawText(text_finders())
     raw, published = scene(BLANK), change(BLANK, 0)
-    text.look(3, published, [np.zeros_like(raw), raw])  # it may be any frame of its time
+    text.compare(3, published, [np.zeros_like(raw), raw])  # it may be any frame of its time
     assert text.lines == {3: 0}  # lines are looked for in the nearest frame
-    text.look(4, published, [raw, np.zeros_like(raw)])
+    text.compare(4, published, [raw, np.zeros_like(raw)])
     assert text.lines[4] == 2 and len(text.proofs) == there
     assert text.finding().level == ("recovered" if there else "nothing")
 
@@ -73,16 +73,16 @@ def test_letters_of_little_detail_are_there_where_text_is_seen_in_their_place(
 ) -> None:
     """The strokes of large letters are broader than what detail is measured by."""
     raw, text = sign(*look), RawText(text_finders())
-    text.look(0, raw, [raw])
+    text.compare(0, raw, [raw])
     shown = text.finding()
     assert shown.level == "recovered" and "Of 1 lines of text in 1 raw frames" in shown.says
-    text.look(1, np.full_like(raw, 120), [raw])
+    text.compare(1, np.full_like(raw, 120), [raw])
     both = text.finding()
     assert both.frames == (0,)
     assert "Of 2 lines of text in 2 raw frames" in both.says and " 1 are there" in both.says
     assert "1 have too little detail to be compared, and no text is seen" in both.says
     none = RawText(text.finders)
-    none.look(1, np.full_like(raw, 120), [np.full_like(raw, 120)])
+    none.compare(1, np.full_like(raw, 120), [np.full_like(raw, 120)])
     assert none.finding().says.startswith("No text is seen in 1 raw frames")
 
 
@@ -110,8 +110,8 @@ class OneSquare:
 
 def test_short_or_diagonal_text_of_the_raw_video_is_compared_too() -> None:
     raw, text = scene(BLANK), RawText(cast(Finders, OneSquare()))
-    text.look(0, raw, [raw])
-    text.look(1, half_hidden(raw), [raw])
+    text.compare(0, raw, [raw])
+    text.compare(1, half_hidden(raw), [raw])
     assert text.finding().frames == (0,) and text.finding().level == "recovered"
 
 

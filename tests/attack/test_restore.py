@@ -240,11 +240,11 @@ def test_a_small_part_of_a_large_frame_is_restored_and_a_tiny_one_said_to_be_lef
 
     restoration = Restoration(net=RestorationNet(), learned="learned from others", first=1)
     finders = cast(Finders, Blind())
-    restoration.look(0, hide(48), finders)
+    restoration.restore_frame(0, hide(48), finders)
     assert "no frame that it may restore was looked at" in restoration.finding().says
-    restoration.look(1, hide(3), finders)
+    restoration.restore_frame(1, hide(3), finders)
     assert "fewer than 200 pixels of these frames are hidden" in restoration.finding().says
-    restoration.look(2, hide(48), finders)
+    restoration.restore_frame(2, hide(48), finders)
     found = restoration.finding()
     assert "in none of 1 frames" in found.says
     assert "1 frames restored" in found.work and "1 left out" in found.work

@@ -57,7 +57,7 @@ def test_another_contrast_hides_no_detail(gain: float, blurred: bool) -> None:
 def test_raw_frames_without_detail_are_said_not_to_be_compared() -> None:
     frames, plain = WholeFrames(), np.full((240, 320, 3), 90, np.uint8)
     for number in range(2):
-        frames.look(number, plain, [plain])
+        frames.compare(number, plain, [plain])
     says = frames.finding().says
     assert says.startswith("None of 2 raw frames") and "detail enough to be compared" in says
 

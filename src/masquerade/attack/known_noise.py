@@ -61,7 +61,7 @@ class KnownNoise:
     def __post_init__(self) -> None:
         self._behind, self._most = self._nothing_seen(), 0.0
 
-    def look(self, frame: U8, raw: U8 | None = None) -> None:
+    def compare(self, frame: U8, raw: U8 | None = None) -> None:
         """Compare a video's first frame (H, W, 3) with the noise of each seed.
 
         `raw` is that of the raw video, to measure how near to it one comes.

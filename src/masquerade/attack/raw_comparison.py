@@ -202,9 +202,9 @@ class RawComparison:
         sized = [at_size(frame, (width, height)) for frame in raw]
         recoloured, differs = self._without_colour_change(published, sized)
         if self.full_frame:
-            self._frames.look(number, published, recoloured)
+            self._frames.compare(number, published, recoloured)
         if self._text is not None:
-            self._text.look(number, published, sized, raw[0])
+            self._text.compare(number, published, sized, raw[0])
         # looked for at the raw frame's own size: who is small in the published one is still shown
         scale = scale_of(published, raw[0])
         faces = [scaled_box(box, scale) for box in self._find_faces(ArrayFrame(raw[0]))]

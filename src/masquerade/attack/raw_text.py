@@ -27,7 +27,7 @@ class RawText:
     there: dict[int, int] = field(default_factory=dict)  # how many are there, by frame
     proofs: list[Proof] = field(default_factory=list)  # the surest of these
 
-    def look(
+    def compare(
         self, number: int, published: U8, raw: Sequence[U8], nearest: U8 | None = None
     ) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.

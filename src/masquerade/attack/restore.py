@@ -120,7 +120,7 @@ class Restoration:
     def __post_init__(self) -> None:
         self._again = RestoredDetections(hidden=self.hidden)
 
-    def look(self, number: int, pair: FramePair, finders: Finders) -> None:
+    def restore_frame(self, number: int, pair: FramePair, finders: Finders) -> None:
         """Restore a published frame by the network, measure how near it is to raw, and search it.
 
         `finders` are of what is looked for in it.

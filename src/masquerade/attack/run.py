@@ -279,7 +279,7 @@ def attack_file(
             path, extra, config, finders, restoration, own_output=own_output
         )
         try:
-            attacks.look(path, raw_video, chosen, salvage=salvage, progress=progress)
+            attacks.attack_video(path, raw_video, chosen, salvage=salvage, progress=progress)
         except Exception as error:  # the file is read for its tags all the same
             # no argument of the attack changes how much a detector finds in a frame
             of_request = isinstance(error, MissingError | UsageError)
@@ -424,7 +424,7 @@ class _FrameAttacks:
             restoration=restoration and replace(restoration, hidden=hidden),
         )
 
-    def look(
+    def attack_video(
         self,
         path: Path,
         raw_video: _RawVideo,
@@ -446,7 +446,7 @@ class _FrameAttacks:
 
         if self.noise is not None:
             start = next(windows([0]))
-            self.noise.look(start.published, *start.raw[:1])
+            self.noise.compare(start.published, *start.raw[:1])
         for done, window in enumerate(windows(chosen), 1):
             source = window.raw[0] if window.raw else None
             self.detection.detect(
@@ -458,7 +458,7 @@ class _FrameAttacks:
                 )
             if self.restoration is not None and window.number in restored and window.raw:
                 pair = FramePair.of_window(window.frames, window.at, window.raw[0])
-                self.restoration.look(window.number, pair, self.finders)
+                self.restoration.restore_frame(window.number, pair, self.finders)
             self.looked.append(window.number)
             if progress:
                 progress(path.name, done, len(chosen))

@@ -27,7 +27,7 @@ class WholeFrames:
     shares: dict[int, float] = field(default_factory=dict)  # of cells unchanged, by frame compared
     proofs: list[Proof] = field(default_factory=list)  # the surest
 
-    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
+    def compare(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, of the same size."""
         self.looked += 1
         known = [share for frame in raw if (share := unchanged_share(published, frame)) is not None]

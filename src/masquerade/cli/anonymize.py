@@ -475,7 +475,7 @@ def _output_check(
 
 
 def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
-    """Print what a run would do with each file, for `--dry-run`; gives the exit code."""
+    """Print what a run would do with each file, for `--dry-run`, and return the exit code."""
     from masquerade.pipeline.batch import is_finished, output_exists
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
 

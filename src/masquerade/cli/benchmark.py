@@ -73,7 +73,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code: 1 where a part failed or a table is void."""
+    """Run the verb, and return its exit code: 1 where a part failed or a table is void."""
     options = parse(argv)
     from masquerade.cli.benchmark_run import run
 

@@ -84,7 +84,7 @@ from masquerade.training.distributed import refuse_torchrun
 
 
 def run(options: Options, argv: Sequence[str]) -> int:
-    """Do what was asked for; gives the exit code: 1 where a part failed or a table is void."""
+    """Do what was asked for, and return the exit code: 1 where a part failed or a table is void."""
     refuse_torchrun("benchmark")
     console = Console(highlight=False, soft_wrap=True)
     if options.suite is None:

@@ -244,7 +244,7 @@ def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code: 1 where the result is void."""
+    """Run the verb, and return its exit code: 1 where the result is void."""
     if asks_for_help(argv):
         parse(argv)
     from masquerade.evaluation.shared_fits import end_sharing, help_with_fits, helps_with_fits

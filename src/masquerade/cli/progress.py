@@ -75,7 +75,7 @@ class BatchProgress(Progress):
         self._together = self._add_bar("files", "files", total=files) if together else None
 
     def _add_bar(self, name: str, unit: str, total: int | None = None) -> Callable[..., None]:
-        """Add a bar; gives the function that moves it."""
+        """Add a bar, and return the function that moves it."""
 
         def count(done: int, of: int | None) -> str:
             return f"{done} {unit}" if of is None else f"{done} of {of} {unit}"
@@ -87,7 +87,7 @@ class BatchProgress(Progress):
         return move
 
     def start_file(self, task: FileTask) -> OnProgress:
-        """Show a bar for the next file; gives the callback that moves it."""
+        """Show a bar for the next file, and return the callback that moves it."""
         self._number += 1
         for old in self.task_ids:
             self.remove_task(old)

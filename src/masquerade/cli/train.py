@@ -93,7 +93,7 @@ class _RecipeOptions:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
+    """Run the verb, and return its exit code: 1 where what was trained has collapsed."""
     if asks_for_help(argv):
         parse(argv)
     from masquerade.checkpoint import STATE, WEIGHTS

@@ -336,7 +336,7 @@ class DetailCheck:
         return self._result(self._encoded, self._written[-1])
 
     def hand_over(self, path: Path) -> RegionJudge:
-        """Save what was found in the frames so far; gives the judgement of them."""
+        """Save what was found in the frames so far, and return the judgement of them."""
         self._found.save(path)
         return self._made
 

@@ -69,7 +69,7 @@ class Camera:
         return time.monotonic() - self.touched > IDLE
 
     def offer(self, data: bytes) -> LiveFrame | None:
-        """Give the next frame, a JPEG; gives the newest that may be shown, if there is a new one.
+        """Give the next frame, a JPEG; return the newest that may be shown, if there is a new one.
 
         Region sources look one frame ahead, so that it is the frame before, as a rule.
 

@@ -137,7 +137,7 @@ class Child:
                 pipe.close()
 
     def _wait(self) -> int:
-        """Wait for its end; gives its exit code, below 0 of one that was killed or never began."""
+        """Wait for its end, and return its exit code, below 0 if it was killed or never began."""
         with self._sending:
             self._ended = True
         if self._process.pid is None:

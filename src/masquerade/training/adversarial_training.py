@@ -311,7 +311,7 @@ class AdversarialTrainer(Trainer):
     def _train_updates(
         self, phase: Phase, past: int, epoch: int, generator: torch.Generator
     ) -> dict[str, list[Tensor]]:
-        """Take the updates of one epoch; gives the losses and metrics of each, by name."""
+        """Take the updates of one epoch, and return the losses and metrics of each, by name."""
         measured: dict[str, list[Tensor]] = {}
         steps, done = self.batches.steps, len(self.history)
         left = sum(later.epochs for later in self.recipe.phases[self._next_phase() :]) - past
@@ -351,7 +351,7 @@ class AdversarialTrainer(Trainer):
     def _update(
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Take one update step; gives its losses and metrics."""
+        """Take one update step, and return its losses and metrics."""
         adversarial = AdversarialStep(recipe=self.recipe, update=update, generator=generator)
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():

@@ -89,7 +89,7 @@ class DecodingProcess:
         return self.process.poll() is None
 
     def end(self) -> int:
-        """End it at once; gives its exit status, negative for a signal."""
+        """End it at once, and return its exit status, negative for a signal."""
         self.channel.close()
         self.process.kill()
         return self.process.wait()
@@ -151,7 +151,7 @@ class DecoderSession:
         return self._process is None
 
     def open(self, ask: str, **more: Any) -> Message:
-        """Send the first request; gives the answer, which may be a while in coming."""
+        """Send the first request, and return the answer, which may be a while in coming."""
         path = os.fsencode(self._path).hex()
         try:
             folder = os.getcwd()

@@ -180,7 +180,7 @@ class LiveSource:
             os.close(descriptor)
 
     def _open_pipe(self) -> int:
-        """Open a named pipe, and wait until something comes from it; gives its descriptor.
+        """Open a named pipe, wait until something comes from it, and return its descriptor.
 
         Where nobody writes to it, opening it in the usual way would wait for that without an end.
         """
