@@ -53,7 +53,6 @@ verbs:
 """
 
 MAY_BE_EMPTY = ("benchmark", "doctor", "methods")  # verbs whose empty arguments name no file
-READ_ADDRESSES = ("anonymize", "live")  # verbs whose files may lie in an object store
 OTHER_SCHEMES = ("", "file", "local", "ray")  # of words that name files, or Ray's cluster
 
 
@@ -158,14 +157,19 @@ def _check_words(verb: str, words: list[str]) -> None:
     from masquerade.object_store import STORES, refuse_no_store, scheme_of
 
     values = [w.partition("=")[2] if w.startswith("--") and "=" in w else w for w in words]
-    if verb != "live":
-        parts = chain.from_iterable(w.split("=", 1) if w[:1] == "-" else [w] for w in words)
-        for flag, value in pairwise(parts):
-            if flag in ("-o", "--output") and value == "-":
-                from masquerade.output_paths import refuse_standard_output
+    parts = list(chain.from_iterable(w.split("=", 1) if w[:1] == "-" else [w] for w in words))
+    for flag, value in pairwise(["", *parts]):
+        if verb != "live" and flag in ("-o", "--output") and value == "-":
+            from masquerade.output_paths import refuse_standard_output
 
-                refuse_standard_output(value, flag)
-    if verb not in MAY_BE_EMPTY and "" in (words if verb in READ_ADDRESSES else values):
+            refuse_standard_output(value, flag)
+        if value or verb in MAY_BE_EMPTY or flag == "--suffix":  # which may add nothing to a name
+            continue
+        if flag.startswith("-"):
+            raise UsageError(
+                f"{flag} is an empty name, as an unset variable gives: name what is meant, or "
+                "leave it out."
+            )
         raise UsageError(
             "an empty name, as an unset variable gives, would stand for the current folder: name "
             "what is meant, or write `.`."
