@@ -26,8 +26,8 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.plan import plan_tasks
-from masquerade.pipeline.receipt import VERSION
-from masquerade.storage import file_digest
+from masquerade.pipeline.receipt import CODE, VERSION
+from masquerade.storage import code_digest, file_digest
 
 
 @pytest.fixture
@@ -286,6 +286,8 @@ def test_finished_is_what_has_its_receipt(folder: Path) -> None:
         "source": {"sha256": file_digest(task.src)},
         "output": {"sha256": file_digest(task.dst)},
         "settings": own.settings(),
+        "versions": {"masquerade": masquerade.__version__},
+        "code_sha256": code_digest(CODE),
     }
     path = receipt_path(task.dst, own.config)
     assert not is_finished(task, own)

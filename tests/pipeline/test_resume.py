@@ -164,3 +164,14 @@ def test_other_weights_of_flow_under_the_same_name_are_another_method(tmp_path: 
         method = build("selective", flow_weights=str(file))
         prints.add(build_pipeline(method, PipelineConfig(regions="frame")).fingerprint())
     assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"versions": {"masquerade": "0.0.9"}}, {"code_sha256": "0"}, {"code_sha256": None}]
+)
+def test_what_other_code_made_is_done_again(resume: Resume, change: dict[str, Any]) -> None:
+    """A release may have mended a leak that the older outputs still have."""
+    assert not resume(*FRAME)
+    path = Path("out.mp4.receipt.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert not resume(*FRAME) and resume(*FRAME)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.freed_memory import keep_freed_memory
@@ -32,11 +33,11 @@ from masquerade.pipeline.outputs import (
     receipt_path,
 )
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
-from masquerade.pipeline.receipt import VERSION
+from masquerade.pipeline.receipt import CODE, VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import END_SIGNALS, end_with_parent, loader_of, worker_pool
 from masquerade.ray_cluster import check_engine
-from masquerade.storage import file_digest
+from masquerade.storage import code_digest, file_digest
 
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _received_signals: list[int] = []  # in a worker: the signals that it got
@@ -101,9 +102,10 @@ def _exists(path: Path) -> bool:
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
-    It must also have attacked the output where this run would, and written the exports asked for.
+    It must have been a run of the same code, which may have mended a leak since. It must also have
+    attacked the output where this run would, and written the exports asked for.
     Other `threads`, or a stricter --allow-empty or --allow-gaps then, make no difference.
-    A receipt of another version of masquerade is refused, unless the output may be replaced.
+    A receipt of another format is refused, unless the output may be replaced.
     """
     config = pipeline.config
     path = receipt_path(task.dst, config)
@@ -119,7 +121,9 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
                 allow_gaps=config.allow_gaps and earlier["allow_gaps"],
             )
             return bool(
-                (pipeline.check_output is None or receipt["verified"] is True)
+                receipt["versions"]["masquerade"] == __version__
+                and receipt["code_sha256"] == code_digest(CODE)
+                and (pipeline.check_output is None or receipt["verified"] is True)
                 and receipt["settings_sha256"] == pipeline._replace(config=same).fingerprint()
                 and receipt["source"]["sha256"] == content_digest(task.src)
                 and (config.shadow or receipt["output"]["sha256"] == content_digest(task.dst))

@@ -5,16 +5,18 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
 from masquerade.pipeline.config import FILES, PipelineConfig
 from masquerade.pipeline.coverage import Coverage
+from masquerade.storage import code_digest
 from masquerade.text import readable
 
 VERSION = 1  # of the format of receipts
+CODE = "**/*.py"  # whatever of masquerade's own code may change an output, and its checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ class Receipt:
     stage_seconds: dict[str, float] = field(default_factory=dict)  # in which each part was busy
     versions: dict[str, str] = field(default_factory=dict)
     settings_sha256: str = ""
+    code_sha256: str = field(default_factory=partial(code_digest, CODE))
     receipt: int = VERSION
 
     @property
