@@ -8,6 +8,7 @@ import runpy
 import shlex
 import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from masquerade.export.network_graph import KeyGraph
 from masquerade.methods import METHODS
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.pipeline.coverage import MAX_MISSED, Coverage
+from masquerade.pipeline.live_run import LiveReceipt
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -303,11 +305,24 @@ def test_the_page_of_receipts_has_every_field_of_a_real_one(
     for key in set(receipt).difference(named):
         parts = receipt[key] if isinstance(receipt[key], list) else [receipt[key]]
         fields |= {f"{key}.{name}" for part in parts if isinstance(part, dict) for name in part}
-    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs/receipt.md").read_text(), re.M)
-    listed = [name for row in rows for name in re.findall("`(.*?)`", row)]
+    page = (ROOT / "docs/receipt.md").read_text().partition("\n## Receipts of live runs")[0]
+    listed = fields_of_tables(page)
     assert len(listed) == len(set(listed))
     learned = {"method.weights_sha256", "method.warnings"}  # of trained methods alone
     assert set(listed) - learned == fields
+
+
+def test_the_page_of_receipts_has_every_field_of_a_live_one() -> None:
+    above, _, page = (ROOT / "docs/receipt.md").read_text().partition("\n## Receipts of live runs")
+    shared = re.findall("`(.*?)`", page.partition("`method`")[2].partition(" are as above")[0])
+    listed = [*fields_of_tables(page), "method", *shared]
+    assert set(shared) <= set(fields_of_tables(above))
+    assert sorted(listed) == sorted(field.name for field in fields(LiveReceipt))
+
+
+def fields_of_tables(page: str) -> list[str]:
+    rows = re.findall(r"^\| (`.*?) \| ", page, re.M)
+    return [name for row in rows for name in re.findall("`(.*?)`", row)]
 
 
 def test_examples_are_short_and_run(

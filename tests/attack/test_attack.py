@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files, file_facts
-from masquerade.attack.file_facts import find_receipt, said_to_be_drawn
+from masquerade.attack.file_facts import find_receipt, meant_to_hide, said_to_be_drawn
 from masquerade.attack.finders import Finders, shrink
 from masquerade.attack.finding import Finding, Level, spans, unique_names
 from masquerade.attack.own_output import check_own_output
@@ -32,6 +32,8 @@ from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
 from masquerade.errors import OutputError, UsageError
 from masquerade.methods import METHODS
+from masquerade.pipeline.live_run import LiveReceipt
+from masquerade.pipeline.receipt import FileFacts, RegionRecord
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import ArrayFrame
 from masquerade.regions.ssd_people import SsdPeople
@@ -850,6 +852,45 @@ def test_a_page_of_attacks_that_recovered_nothing_says_what_it_shows() -> None:
     page = render_attack_page(report)
     assert "These attacks recovered nothing" in page and "what was recovered" not in page
     assert "This page shows frames of your videos: guard it" in page
+
+
+def test_a_receipt_of_a_live_run_names_no_source_and_says_what_was_to_be_hidden(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"recorded")
+    output = FileFacts(
+        name=out.name,
+        sha256=file_digest(out),
+        bytes=out.stat().st_size,
+        container="mp4",
+        codec="h264",
+        width=64,
+        height=48,
+        seconds=1.0,
+        frames=9,
+    )
+    receipt = LiveReceipt(
+        source="camera",
+        destination="file",
+        output=output,
+        method={"name": "mannequin", "arguments": {}},
+        regions=(RegionRecord(name="people", arguments={}, model_sha256=None),),
+        settings={},
+        seconds=1.0,
+        **dict.fromkeys(("pictures", "dropped", "late", "refused", "shown", "hidden_whole"), 0),
+        **dict.fromkeys(("empty", "reconnections", "sent_late", "unsent"), 0),
+        latency_median=None,
+        latency_95=None,
+        max_latency=1.0,
+    )
+    out.with_name("out.mp4.receipt.json").write_text(receipt.to_json())
+    finding = find_receipt(out)
+    assert finding.level == "nothing" and "of a live run" in finding.says
+    assert "person" in meant_to_hide(out, "auto") and said_to_be_drawn(out)
+    named = json.loads(receipt.to_json()) | {"source": "holiday.mp4"}  # no live run wrote that
+    out.with_name("out.mp4.receipt.json").write_text(json.dumps(named))
+    assert find_receipt(out).level == "left"
 
 
 def test_a_public_receipt_is_not_said_to_name_the_source(clip: Path, tmp_path: Path) -> None:

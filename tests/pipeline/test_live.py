@@ -45,6 +45,7 @@ from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.region import Region
+from masquerade.storage import file_digest
 from masquerade.video.addresses import Address, parse_address
 from masquerade.video.live_decoding import TICKS, LiveDecoder, arrival_tick
 from masquerade.video.live_source import LiveSource
@@ -432,6 +433,9 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert len(frames) == receipt["shown"] > 1 and 0 < seconds <= 1
     assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
     assert (receipt["source"], receipt["destination"]) == ("pipe", "file")
+    assert [record["name"] for record in receipt["regions"]] == ["frame"]
+    assert receipt["output"]["sha256"] == file_digest(out)
+    assert receipt["output"]["frames"] == receipt["shown"]
     saved = (tmp_path / "out.mp4.receipt.json").read_text()
     assert json.loads(saved) == receipt and "camera" not in saved
 
@@ -857,8 +861,11 @@ def test_a_recording_and_its_receipt_appear_together_or_not_at_all(
     """Else a video would lie beside the receipt of another one."""
     out, receipt = tmp_path / "out.mp4", tmp_path / "out.mp4.receipt.json"
 
-    def verify(*given: Any, **named: Any) -> None:
+    verify_output = live_run.verify_output
+
+    def verify(*given: Any, **named: Any) -> VideoInfo:
         receipt.write_text("another run's")  # which began meanwhile
+        return verify_output(*given, **named)
 
     monkeypatch.setattr(live_run, "verify_output", verify)
     words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]

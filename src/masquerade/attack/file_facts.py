@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.attack.finders import Kind
@@ -12,6 +12,7 @@ from masquerade.attack.finding import Finding
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.methods import METHODS, build
 from masquerade.text import escape
+from masquerade.video.addresses import Kind as AddressKind
 from masquerade.video.container import printable
 from masquerade.video.matroska_data import list_other_apps
 from masquerade.video.probe import RECEIPT_SUFFIX, VideoInfo, remembered_digest
@@ -129,15 +130,21 @@ def read_streams(info: VideoInfo, *, hidden: int = 0, hidden_sound: float = 0.0)
 
 
 def find_receipt(path: Path) -> Finding:
-    """Whether a receipt lies beside the file, which names its source unless it is a public one."""
+    """Whether a receipt lies beside the file that names its source.
+
+    A public one does not, nor does that of a recording of `masquerade live`.
+    """
     beside = path.with_name(path.name + RECEIPT_SUFFIX)
     name = escape(beside.name)
     receipt = _receipt_beside(path)
     lies = os.path.exists(beside)  # unlike Path's, it bears a name that no file can have
-    left = lies and not _is_public(receipt)
+    live = _is_live(receipt)
+    left = lies and not live and not _is_public(receipt)
     if left:
         says = f"{name} lies beside the file: it names the source and its digest, so keep it to "
         says += "yourself."
+    elif lies and live:
+        says = f"{name} lies beside the file: it is of a live run, and does not name the source."
     elif lies:
         says = f"{name} lies beside the file: it is a public one, which does not name the source."
     else:
@@ -220,6 +227,11 @@ def _is_public(receipt: Mapping[str, Any]) -> bool:
     """Whether a receipt names neither its source nor that one's digest."""
     source = _source_in(receipt)  # without these keys nobody knows what is in it
     return {"name", "sha256"} <= source.keys() and source["name"] is source["sha256"] is None
+
+
+def _is_live(receipt: Mapping[str, Any]) -> bool:
+    """Whether a receipt is of `masquerade live`, which says only of what kind its source is."""
+    return receipt.get("kind") == "live" and receipt.get("source") in get_args(AddressKind)
 
 
 def _receipt_beside(path: Path) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
@@ -24,15 +24,21 @@ from masquerade.pipeline.config import (
     Pipeline,
     build_region_source,
     encoding_for,
+    region_arguments,
     source_names,
     with_default_regions,
 )
 from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.memory import check_memory
-from masquerade.pipeline.receipt import library_versions
+from masquerade.pipeline.receipt import (
+    FileFacts,
+    RegionRecord,
+    library_versions,
+    region_records,
+)
 from masquerade.pipeline.stall_watchdog import StallWatchdog
-from masquerade.pipeline.verify import verify_output
+from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.storage import error_with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
@@ -68,11 +74,16 @@ def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveReceipt:
-    """What became of the frames of one live run. It names neither address nor place."""
+    """What became of the frames of one live run. It names neither address nor place.
+
+    What it shares with a `Receipt`, which has a source that is a file, is called the same there.
+    """
 
     source: str  # camera, network or pipe
     destination: str
+    output: FileFacts | None  # the recording; None: frames were sent on, and nothing was recorded
     method: dict[str, Any]
+    regions: tuple[RegionRecord, ...]
     settings: dict[str, Any]
     seconds: float
     pictures: int  # that the source gave
@@ -91,6 +102,7 @@ class LiveReceipt:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     warnings: tuple[str, ...] = ()
+    kind: Literal["live"] = "live"
     receipt: int = VERSION
 
     def to_json(self) -> str:
@@ -298,8 +310,9 @@ class LiveSession:
                 self._write(frames, partial(_write_frame, writer), run, on_frame)
             if not run.counts.shown:
                 raise VideoError(f"no frame was shown, so there is no file: {self._reason(run)}")
-            verify_output(part, file, others=0)
-            receipt = self._receipt(run, time.monotonic() - began)
+            output = verify_output(part, file, others=0)
+            facts = file_facts(part, file, output, run.counts.shown)
+            receipt = self._receipt(run, time.monotonic() - began, output=facts)
             if self.report is not None:
                 appear(self.report).write_text(receipt.to_json(), "utf-8")
         return receipt
@@ -370,8 +383,11 @@ class LiveSession:
             warned.append(f"{counts.unsent} frames were taken by nobody: the destination was gone.")
         return warned
 
-    def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
+    def _receipt(
+        self, run: LiveRun, seconds: float, *, output: FileFacts | None = None
+    ) -> LiveReceipt:
         counts, pictures = run.counts, self._input.pictures
+        anonymizer, config = self.pipeline.anonymizer, self.pipeline.config
         # Why is for who is there: it names the source, and may quote what that sent.
         lost = ["the source was lost for good."] if self._lost else []
         if self._failure is not None:
@@ -382,7 +398,9 @@ class LiveSession:
         return LiveReceipt(
             source=self.source.kind,
             destination=self.destination.kind,
+            output=output,
             method=self._method,
+            regions=region_records(region_arguments(config, anonymizer), self.pipeline.regions),
             settings=self.pipeline.settings(),
             seconds=round(seconds, 1),
             pictures=pictures,
