@@ -146,7 +146,8 @@ def test_what_is_missing_is_installed_from_the_checkout() -> None:
 def test_what_stays_on_a_machine_is_on_one_page() -> None:
     page = (ROOT / "docs/what-stays.md").read_text()
     left = "*_people_private.png *_side_by_side_private.mp4 *.receipt.json clips/ fits/ samples/ "
-    left += "attacks/ seen/ --record --cache --export-masks /tmp/ray swap studio templates"
+    left += "attacks/ seen/ --record --cache --export-masks /tmp/ray swap studio templates "
+    left += "index.html TABLE-clips/ *_report.html manifests edits export"
     for name in left.split():
         assert name in page, name
     assert "docs/what-stays.md" in (ROOT / "README.md").read_text()

@@ -59,6 +59,7 @@ def test_each_row_shows_the_same_clips_and_raw_video_of_drawn_people_alone(
     cache = ClipCache(folder=tmp_path / "cache")
     found = show(drawn=True, cache=cache)
     assert [one.row for one in found.clips] == ["raw", "raw", "black & white", "black & white"]
+    assert (tmp_path / "clips").stat().st_mode & 0o777 == 0o700
     assert found.clips[0].shows == found.clips[2].shows and found.left_out == ()
     frames = frames_of(tmp_path / "clips" / found.clips[2].file)
     assert len(frames) == 24 and max(frames.shape[1:3]) <= LONGEST and frames.max() < 20

@@ -607,6 +607,16 @@ def test_videos_are_in_the_page_and_do_not_play_by_themselves(
     assert video["aria-label"] == "figure .5: a <walk>" and "a &lt;walk&gt;" in page
 
 
+def test_a_page_with_videos_is_its_owners_alone(
+    table: Evaluation, clip: Path, tmp_path: Path
+) -> None:
+    page, context = tmp_path / "index.html", TableContext(videos=[Clip("blur", clip, "walk")])
+    write_report(tmp_path, [table], title="Ward")
+    assert page.stat().st_mode & 0o044
+    write_report(tmp_path, [table], title="Ward", contexts=[context])
+    assert page.stat().st_mode & 0o777 == 0o600, "a weak method shows people"
+
+
 def test_videos_of_one_source_stand_side_by_side(table: Evaluation, clip: Path) -> None:
     names = [("raw", "walk"), ("raw", "fall"), ("blur", "walk"), ("blur", "fall")]
     context = TableContext(

@@ -21,6 +21,7 @@ from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.extraction.store import ClipCache
+from masquerade.storage import make_private
 from masquerade.video.encoding import Encoding
 from masquerade.video.probe import probe_in_process
 from masquerade.video.write import write_video
@@ -70,7 +71,7 @@ def show_clips(
         manifest: the clips that were attacked.
         lines: the rows of the table, without raw video.
         config: of the evaluation.
-        folder: for the clips.
+        folder: for the clips; one that is made is its owner's alone.
         number: how many clips of each row.
         drawn: whether nobody in the clips is real: then raw video is shown too.
         cache: of anonymized clips, so that they are made once.
@@ -81,7 +82,7 @@ def show_clips(
     clips: list[ShownClip] = []
     left_out: list[str] = []
     if chosen:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     for at, line in enumerate(rows if chosen else ()):
         for which, (row, shows) in enumerate(chosen, 1):
             file = f"{at:02d}-{which}-{_plain(line.name)}.mp4"

@@ -271,6 +271,7 @@ def write_report(
     """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
 
     The other charts are SVG files in `charts/`; those that only the earlier page links to go away.
+    A page with videos is its owner's alone, since a weak method shows people as they are.
     All of them appear together. The arguments are those of `render_benchmark`, and `results`: where
     the results as JSON lie already, from the folder on, so that they are not written again.
 
@@ -309,7 +310,8 @@ def write_report(
         linked = linked_charts(page_before or "")
         with transaction(overwrite=True) as path:
             for name, content in written.items():
-                path(folder / name).write_bytes(content)
+                private = name == "index.html" and any(context.videos for context in contexts)
+                path(folder / name, private=private).write_bytes(content)
         for old in linked - charts.keys():
             (folder / old).unlink(missing_ok=True)
     except OSError as error:
