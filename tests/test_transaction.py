@@ -31,7 +31,8 @@ from masquerade.transaction import recover, transaction
 
 NAMES = ("a.mp4", "b.json", "m.mkv", "r.json")
 NEW = {name: f"new {name}" for name in NAMES}
-OLD = {name: f"old {name}" for name in NAMES}
+GONE = "gone.json"  # of the older ones: nothing of that name is written anew
+OLD = {name: f"old {name}" for name in (*NAMES, GONE)}
 
 
 def held(*folders: Path) -> dict[str, str]:
@@ -40,7 +41,7 @@ def held(*folders: Path) -> dict[str, str]:
 
 def write(content: dict[str, str], folder: Path, *, overwrite: bool, last: Path | None = None):
     """Write all in one transaction; the last file into another folder where one is named."""
-    with transaction(overwrite=overwrite) as path:
+    with transaction(overwrite=overwrite, remove=[folder / GONE]) as path:
         for name, text in content.items():
             place = last if last and name == NAMES[-1] else folder
             path(place / name).write_text(text)

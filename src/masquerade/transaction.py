@@ -8,7 +8,7 @@ after a kill or a loss of power the next one that writes there does.
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -30,11 +30,11 @@ KEPT_NAME = re.compile(rf"\.[0-9a-f]{{16}}{KEPT}")
 
 
 class _Step(NamedTuple):
-    """One file that gets its name."""
+    """One file that gets its name, or goes away."""
 
     destination: str
     kept: str  # where an older file is until all have their names
-    new: list[int]  # what tells the new file from any other
+    new: list[int] | None  # what tells the new file from any other; None: the older one goes away
 
 
 class Appear(Protocol):
@@ -46,8 +46,10 @@ class Appear(Protocol):
 
 
 @contextmanager
-def transaction(*, overwrite: bool = False) -> Iterator[Appear]:
+def transaction(*, overwrite: bool = False, remove: Iterable[Path] = ()) -> Iterator[Appear]:
     """Give temporary paths of files that all appear at the end, the first one last, or none.
+
+    The files to `remove` go away as the others appear.
 
     Raises:
         UsageError: a file exists and `overwrite` is off.
@@ -69,7 +71,7 @@ def transaction(*, overwrite: bool = False) -> Iterator[Appear]:
         for destination, part in parts.items():
             complete(part, destination, private=destination in owners)
         if parts:
-            _publish(parts, overwrite=overwrite)
+            _publish(parts, [*remove], overwrite=overwrite)
 
 
 def recover(folder: Path) -> None:
@@ -87,7 +89,7 @@ def recover(folder: Path) -> None:
     remove_stale_files(folder)
 
 
-def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
+def _publish(parts: dict[Path, Path], remove: list[Path], *, overwrite: bool) -> None:
     folder = next(iter(parts)).parent
     steps = []
     for destination, part in parts.items():
@@ -95,6 +97,9 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
         new = _identity(part)
         assert new is not None
         steps.append(_Step(os.path.abspath(destination), os.path.abspath(older), new))
+    for path in remove:
+        older = hidden_path(path.parent, KEPT)
+        steps.append(_Step(os.path.abspath(path), os.path.abspath(older), None))
     with _lock_folder_if_possible(folder):
         journal, lock = hidden_path(folder, JOURNAL), None
         try:
@@ -104,11 +109,14 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(folder)
-            for step, part in reversed(list(zip(steps, parts.values(), strict=True))):
+            for step in steps[len(parts) :]:
+                with suppress(FileNotFoundError):
+                    os.rename(step.destination, step.kept)
+            for step, part in reversed(list(zip(steps, parts.values(), strict=False))):
                 if overwrite:
                     _keep(step)
                 publish(part, Path(step.destination), overwrite=overwrite)
-            for place in {path.parent for path in parts}:
+            for place in {path.parent for path in (*parts, *remove)}:
                 sync_folder(place)
         except BaseException:
             _undo(steps)
@@ -184,7 +192,8 @@ def _read(journal: Path) -> list[_Step]:
             steps.append(_Step(destination, older, new))
         if not all(map(_is_own, steps)):
             return []
-        return [step._replace(new=step.new[-3:]) for step in steps]  # older ones had the device
+        # older ones had the device
+        return [step._replace(new=step.new and step.new[-3:]) for step in steps]
     except (ValueError, TypeError, RecursionError):
         return []
 

@@ -116,6 +116,24 @@ def test_two_exports_of_one_name_and_settings_of_no_name_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_the_receipt_of_an_output_that_is_replaced_goes_with_it(
+    clip: Path, tmp_path: Path, elsewhere: bool
+) -> None:
+    """It names a source that is not to be named, and another method."""
+    out, receipt = tmp_path / "safe.mp4", tmp_path / "safe.mp4.receipt.json"
+    settings: dict[str, Any] = {"regions": "frame", "preview": 0.1, "overwrite": True}
+    new = {"report": tmp_path / "new.json"} if elsewhere else {"receipt": False}
+    masquerade.anonymize_file(clip, out, masquerade.build("blacken"), **settings)
+    assert receipt.exists()
+    masquerade.anonymize_file(clip, out, masquerade.build("pixelate"), **settings, **new)
+    names = {"safe.mp4", "new.json"} if elsewhere else {"safe.mp4"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    receipt.write_text('{"mine": 1}')  # no receipt
+    masquerade.anonymize_file(clip, out, masquerade.build("blacken"), **settings, **new)
+    assert receipt.read_text() == '{"mine": 1}'
+
+
 def test_without_a_receipt_the_output_is_alone(clip: Path, tmp_path: Path) -> None:
     blacken = masquerade.build("blacken")
     receipt = masquerade.anonymize_file(

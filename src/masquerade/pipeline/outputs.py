@@ -1,6 +1,7 @@
 """Outputs of a run: which files it writes, and that none of them replaces what is to be kept."""
 
 import errno
+import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from masquerade.video.probe import RECEIPT_SUFFIX, images_in, video_digest
 
 EXPORT_SUFFIXES = {"report": RECEIPT_SUFFIX, "export_boxes": ".boxes.json", "export_masks": ".mkv"}
 """Of what is written beside outputs, by the field that names the file, or a folder of such."""
+RECEIPT_KEYS = {"receipt", "source", "output", "method", "settings"}  # by which one is known
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,23 @@ class FileTask:
         written = [None if config.shadow else self.dst, config.export_boxes, config.export_masks]
         receipt = receipt_path(self.dst, config) if config.receipt or config.shadow else None
         return [path for path in (*written, receipt) if path]
+
+    def outdated_receipt(self, config: PipelineConfig) -> list[Path]:
+        """The receipt of an older output that is replaced, where the new one's goes elsewhere.
+
+        It would tell another source or method of the new output. A file that is no receipt is not
+        taken for one.
+        """
+        beside = self.dst.with_name(self.dst.name + RECEIPT_SUFFIX)
+        place, *written = place_keys([beside, *self.outputs(config)])
+        if config.shadow or not config.overwrite or place in written or beside.is_symlink():
+            return []
+        try:
+            receipt = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+        except (OSError, ValueError, RecursionError):
+            return []
+        known = isinstance(receipt, dict) and receipt.keys() >= RECEIPT_KEYS
+        return [beside] if known else []
 
 
 def receipt_path(dst: Path, config: PipelineConfig) -> Path:

@@ -159,7 +159,8 @@ def run_file(
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp:
             check_half(choose_device(config.device))
-        with transaction(overwrite=config.overwrite) as appear, eval_mode(pipeline.anonymizer):
+        outputs = transaction(overwrite=config.overwrite, remove=task.outdated_receipt(config))
+        with outputs as appear, eval_mode(pipeline.anonymizer):
             run_class = FileRun
             if config.parts > 1:
                 from masquerade.pipeline.file_parts import PartedRun  # which derives from it
