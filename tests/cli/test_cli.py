@@ -582,6 +582,28 @@ def test_a_dry_run_prints_json_where_it_is_asked_for(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "regions", "code"),
+    [
+        ("b.mp4", ["--regions", "frame"], 1),
+        ("a.mp4", ["--hide", "nosuch"], 3),
+        ("a.mp4", ["--regions", "boxes:gone.json"], 2),
+        ("a.mp4", ["--regions", "frame", "--region", "gone.png"], 2),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, regions: list[str], code: int
+) -> None:
+    """Such as a name that is misspelt, or a template or a file of boxes that is not there."""
+    (tmp_path / "a.mp4").write_bytes(b"")
+    words = ["anonymize", str(tmp_path / name), "-o", str(tmp_path / "o.mp4"), *regions]
+    said = []
+    for dry in ([], ["--dry-run"]):
+        assert cli.main([*words, "--method", "blacken", *dry]) == code
+        said.append(capsys.readouterr())
+    assert not said[1].out and said[0].err and said[1].err
+
+
 def test_a_dry_run_refuses_half_precision_where_there_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -419,8 +419,11 @@ def test_names_of_any_bytes_lose_nothing_and_reach_no_terminal(
 
 
 def test_a_list_of_names_of_any_bytes_is_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (NAMES[0], NAMES[3], b"a\x0bb.mp4"):
+        Path(os.fsdecode(name)).touch()
     listed = b"\n".join((*(name for name in NAMES if b"\n" not in name), b"a\x0bb.mp4\r", b""))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed), encoding="ascii"))
     assert main(["anonymize", "-", "-o", "l/", "--dry-run", *BLACK]) == 0

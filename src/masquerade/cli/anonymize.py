@@ -27,9 +27,7 @@ from masquerade.pipeline.config import (
     Pipeline,
     PipelineConfig,
     build_pipeline,
-    region_arguments,
     source_names,
-    with_default_regions,
 )
 from masquerade.process_pool import start_fork_server
 from masquerade.ranges import PositiveInt, UnitInterval, flag_of
@@ -207,7 +205,7 @@ def main(argv: list[str]) -> int:
     _check_outputs(plan.tasks, options, config, anonymizer)
     _check_choices(plan.tasks, options, config)
     if options.dry_run:
-        _check_settings(plan.tasks, options, config, anonymizer)
+        pipeline = _check_settings(plan.tasks, options, config, anonymizer)
         if options.list_people:
             task = replace(plan.tasks[0], dst=_sheet_path(plan.tasks[0], options))
             if options.json:
@@ -215,7 +213,7 @@ def main(argv: list[str]) -> int:
             else:
                 print(escape(f"{task.src} -> {task.dst}"))
             return 0
-        return _print_plan(plan, anonymizer, options)
+        return _print_plan(plan, pipeline, options)
     pipeline = _build(options, anonymizer)
     if options.list_people:
         return _list_people(plan.tasks[0], pipeline, options)
@@ -349,22 +347,17 @@ def _chooses(config: PipelineConfig) -> bool:
 
 def _check_settings(
     tasks: list["FileTask"], options: Options, config: PipelineConfig, anonymizer: "Anonymizer"
-) -> None:
-    """Refuse for a dry run what a run would refuse as it begins.
+) -> Pipeline:
+    """Refuse for a dry run what a run would refuse as it begins, and return its pipeline.
 
     Raises:
         MasqueradeError: the settings contradict each other, or something is not here.
     """
     from masquerade.device import check_half, choose_device
 
-    device = choose_device(config.device)
     if config.amp:
-        check_half(device)
-    if config.edits is None:
-        planned = Pipeline(anonymizer, with_default_regions(config, anonymizer), None)
-        region_arguments(planned.config)
-    else:
-        planned = build_pipeline(None, config)
+        check_half(choose_device(config.device))
+    planned = _build(options, anonymizer)
     if config.parts > 1:
         from masquerade.pipeline.file_parts import check_parts
         from masquerade.pipeline.ray_batch import check_shared
@@ -372,8 +365,7 @@ def _check_settings(
         check_parts(planned)
         if options.engine == "ray":
             check_shared(tasks)
-    if options.verify:
-        _output_check(planned.config, anonymizer)
+    return planned
 
 
 def _run(plan: _Plan, pipeline: Pipeline, options: Options) -> list["FileOutcome"]:
@@ -474,25 +466,25 @@ def _output_check(
     )
 
 
-def _print_plan(plan: _Plan, anonymizer: "Anonymizer", options: Options) -> int:
+def _print_plan(plan: _Plan, pipeline: Pipeline, options: Options) -> int:
     """Print what a run would do with each file, for `--dry-run`, and return the exit code."""
     from masquerade.pipeline.batch import is_finished, output_exists
     from masquerade.pipeline.outputs import check_outputs, config_of, main_output
+    from masquerade.pipeline.source_file import check_source
 
     tasks, failed, entries = plan.tasks, dict(plan.unread), []
     config = options.config()
-    pipeline = None
-    if options.resume:
-        pipeline = _build(options, anonymizer)
     for task in tasks:
         line, status = f"{task.src} -> {task.dst}", "planned"
         try:
+            if not is_remote(task.src):
+                check_source(task.src)
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)
             if options.skip_existing and output_exists(task, own_config):
                 line, status = f"{there} exists: {task.src} is skipped", "skipped"
-            elif pipeline is not None:
+            elif options.resume:
                 own = pipeline._replace(config=config_of(task, pipeline.config, tasks))
                 if is_finished(task, own):
                     line, status = f"{there} is done: {task.src} is skipped", "skipped"
