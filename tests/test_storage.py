@@ -263,6 +263,21 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
 
 
+def test_of_the_current_folder_the_whole_path_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage, "create_locked", refuse)
+    part = temporary_file(Path("a.mp4"))
+    with pytest.raises(MasqueradeError) as caught, part:
+        pass
+    said = f"{tmp_path} cannot be written: Permission denied; choose another folder, as with -o."
+    assert str(caught.value) == said
+
+
 def test_a_full_disk_is_said_and_leaves_what_was_there(
     tmp_path: Path,
     made: Callable[[str], Anonymizer],

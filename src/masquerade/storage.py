@@ -77,7 +77,10 @@ def temporary_file(destination: Path, *, overwrite: bool = False) -> Iterator[Pa
             lock = create_locked(part)
             expected = FileNotFoundError
         except OSError as error:
-            raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+            raise MasqueradeError(
+                f"{os.path.abspath(folder)} cannot be written: {error.strerror}; choose another "
+                "folder, as with -o."
+            ) from error
         yield part
     finally:
         try:  # noqa: SIM105 (a signal is heard after a call: so the first one removes the file)
