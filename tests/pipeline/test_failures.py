@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import multiprocessing
@@ -429,6 +430,21 @@ def test_a_list_of_names_of_any_bytes_is_read(
     assert main(["anonymize", "-", "-o", "l/", "--dry-run", *BLACK]) == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) == 3 and "caf\\udce9.mp4" in said and "a\\x0bb.mp4 ->" in said
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\0"])
+def test_the_mark_of_an_encoding_is_no_part_of_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], end: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    words = ["anonymize", "-", "-o", "l/", "--dry-run", *BLACK]
+    listed = codecs.BOM_UTF8 + b"a.mp4" + end
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    assert main(words) == 0 and capsys.readouterr().out.startswith("a.mp4 ->")
+    listed = f"a.mp4{end.decode()}".encode("utf-16")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    assert main(words) == 2 and "UTF-16" in capsys.readouterr().err
 
 
 def test_long_names_are_refused_before_the_work(

@@ -3,6 +3,7 @@
 Its help is made of what is imported here; what imports torch is imported where it is used.
 """
 
+import codecs
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from masquerade.cli.option_boxes import DETECTION, FILE, MASK, TEMPLATE
 from masquerade.cli.standard_streams import refuse_closed
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.object_store import is_remote
-from masquerade.output_paths import refuse_existing
+from masquerade.output_paths import refuse_existing, refuse_standard_output
 from masquerade.pipeline.config import (
     Engine,
     Pipeline,
@@ -321,6 +322,7 @@ def _check_choices(tasks: list["FileTask"], options: Options, config: PipelineCo
     from masquerade.pipeline.region_image import read_region_image
     from masquerade.ray_cluster import check_engine
 
+    refuse_standard_output(str(options.record), "--record")
     check_engine(options.engine, address=options.address, device=config.device)
     if options.public_receipt and options.name == "hash":
         raise UsageError(
@@ -567,7 +569,13 @@ def _inputs(options: Options) -> list[str]:
 
 
 def _listed(lines: bytes) -> list[str]:
-    """The names in a list, one a line or each before a NUL, whatever their bytes are."""
+    """The names in a list, one a line or each before a NUL, whatever their bytes are.
+
+    A mark of UTF-8 before the first, as some editors put it, is no part of a name.
+    """
+    if lines.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError("the list on standard input is in UTF-16; save it in UTF-8.")
+    lines = lines.removeprefix(codecs.BOM_UTF8)
     if b"\0" in lines:  # as `find -print0` writes them
         return [os.fsdecode(name) for name in lines.split(b"\0") if name.strip()]
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
