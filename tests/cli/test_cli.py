@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import types
@@ -118,6 +119,8 @@ def test_exit_codes(
         (["--metadata", "stip"], "--metadata takes strip, keep or keep:KEY"),
         (["--metadata", "keep:", "--dry-run"], "--metadata takes strip, keep or keep:KEY"),
         (["--region", "gone.png"], "gone.png is no image that can be read"),
+        (["--record", "-"], "--record - would be standard output"),
+        (["--record", "-", "--dry-run"], "--record - would be standard output"),
         (["--region", "gone.png", "--dry-run"], "gone.png is no image that can be read"),
         (["--encoder-preset", "xyz"], "refuses the preset xyz"),
         (["-o", "b.webm", "--audio", "keep"], "webm cannot hold aac sound"),
@@ -203,6 +206,25 @@ def test_the_doctor_cuts_and_wraps_nothing_that_is_to_be_copied(
     lines = [line.strip() for line in shown.splitlines()]
     assert all(lines.count(one["install"]) == 1 for one in missing)
     assert all(file.name in shown for file in model_files.MODEL_FILES.values())
+
+
+def test_the_doctors_command_works_with_blanks_and_leaves_nothing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, here, bin = (tmp_path / name for name in ("an environment", "here", "bin"))
+    for folder in (here, bin, tmp_path / "package"):
+        folder.mkdir()
+    asset = tmp_path / "package" / "objectron_solution_packed_assets.data"
+    asset.write_bytes(bytes(184) + b"a network")
+    subprocess.run(["tar", "czf", "made.tgz", "package"], cwd=tmp_path, check=True)
+    (bin / "npm").write_text(f"#!/bin/sh\ncp '{tmp_path}/made.tgz' o.tgz && echo o.tgz\n")
+    (bin / "npm").chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(shared))
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
+    command = runpy.run_path(model_files.__file__)["PACKAGES"]["objectron"]
+    subprocess.run(["sh", "-c", command], cwd=here, check=True)
+    installed = shared / "share" / "masquerade" / model_files.OBJECTS
+    assert installed.read_bytes() == b"a network" and not list(here.iterdir())
 
 
 def test_the_doctor_names_whole_the_files_that_are_here(

@@ -6,6 +6,7 @@ installed: its one file is taken out of it into `SHARED`.
 """
 
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,10 @@ PACKAGES = {
     "mediapipe": "pip install --no-deps mediapipe==0.10.21",
     "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
     "objectron": (  # the file begins behind 184 bytes of another
-        f"mkdir -p {SHARED} && "
+        f'mkdir -p {shlex.quote(str(SHARED))} && (cd "$(mktemp -d)" && '
         f"tar xzOf $(npm pack --silent {OBJECTRON}) "
         "package/objectron_solution_packed_assets.data | tail -c +185 > "
-        f"{SHARED / OBJECTS}"
+        f"{shlex.quote(str(SHARED / OBJECTS))})"
     ),
 }
 """The packages that carry networks, and what installs them."""
