@@ -107,7 +107,8 @@ class Library:
             hint = f": {CONCEPTS[name]}" if name in CONCEPTS else ""
             raise MissingError(
                 f"there is no template {name}{hint}; point at one with `masquerade templates add "
-                f"{name} --image FILE --at X,Y`, or in the video with --at FRAME:X,Y."
+                f"{name} --image FILE --at X,Y`, or in the video with --at FRAME:X,Y. It was "
+                f"looked for in {self.folder}; MASQUERADE_TEMPLATES can name another folder."
             )
         try:
             card = json.loads(path.read_text("utf-8"))
