@@ -210,6 +210,16 @@ def test_a_file_that_may_not_be_read_is_named_without_its_folder(
     assert video.error == "a.mp4 cannot be read: Permission denied."
 
 
+def test_hidden_files_are_passed_over_and_named(tmp_path: Path) -> None:
+    for name in ("safe.mp4", "._safe.mp4", ".hidden/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    files, others, unread = list_published([tmp_path])
+    assert {path.name for path in files} == {"safe.mp4", "a.mp4"} and not unread
+    assert others == (tmp_path / "._safe.mp4",)
+    assert list(list_published([tmp_path / "._safe.mp4"])[0]) == [tmp_path / "._safe.mp4"]
+
+
 def test_a_receipt_without_its_video_is_passed_over_and_named(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", black, count=1)
     for name in ("a.mp4", "gone.mp4", ""):

@@ -14,8 +14,9 @@ def list_published(
 ) -> tuple[dict[Path, Path], tuple[Path, ...], dict[Path, str]]:
     """List the files to attack, each with its folder relative to the input that named it.
 
-    With it the files in folders that are no video or image by their names, but for receipts beside
-    their files, to whose attack they belong; and what cannot be read, with the reason.
+    With it the files in folders that are hidden or no video or image by their names, but for
+    receipts beside their files, to whose attack they belong; and what cannot be read, with the
+    reason.
     """
     files: dict[Path, Path] = {}
     other_files: dict[Path, None] = {}
@@ -33,7 +34,8 @@ def list_published(
             files.setdefault(path, Path())
             continue
         for file in sorted(files_inside(path, unread)):
-            if has_video_name(file):
+            # what macOS writes beside files on other disks, such as ._safe.mp4, is no video
+            if has_video_name(file) and not file.name.startswith("."):
                 below = file.parent.relative_to(path)
                 # of inputs that overlap: the longest tells its raw video from others of its name
                 files[file] = max(
