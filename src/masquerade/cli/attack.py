@@ -44,7 +44,7 @@ class Options:
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     # put frames into the page as proof; --no-pictures: write a page without any, to send on.
     pictures: bool = True
-    overwrite: bool = False  # replace an existing page.
+    overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing page.
     json: bool = False  # print JSON and nothing else.
     # print the verdict of each file and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False

@@ -64,7 +64,7 @@ class Options(Checked):
     # onnx, or torch: a program for torch.export.load; by default as the file's name says: torch of
     # one that ends in .pt2, else onnx.
     format: Literal["onnx", "torch"] | None = None
-    overwrite: bool = False  # replace an existing file.
+    overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing file.
     json: bool = False  # print the result as JSON.
     # outputs of a recognizer; of several labels all of theirs.
     classes: Annotated[int, at_least(1, 1_000_000)] | None = None
