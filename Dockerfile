@@ -1,7 +1,7 @@
 # masquerade with Ray and object stores, for a cluster or for a machine without Python.
 #
 #   docker build -t masquerade .
-#   docker run --rm --network none -v "$PWD:/data" masquerade anonymize holiday.mp4 -o safe.mp4
+#   docker run --rm --network none --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD:/data" masquerade anonymize holiday.mp4 -o safe.mp4
 #
 # The commands of the repository, in an image that holds the tests too:
 #

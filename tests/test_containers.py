@@ -67,6 +67,13 @@ def test_the_steps_name_targets_extras_and_commands_that_there_are() -> None:
             assert f"\n{words[-1]}: " in MAKEFILE
 
 
+def test_the_command_of_the_image_is_run_as_the_user_whose_folder_it_writes() -> None:
+    (words,) = (words for words in commented(DOCKERFILE) if "anonymize" in words)
+    assert words[words.index("--user") + 1] == "$(id -u):$(id -g)" and "HOME=/tmp" in words
+    lines = (ROOT / "docs/many-machines.md").read_text().splitlines()
+    assert words in [shlex.split(line) for line in lines if line.startswith("    docker run")]
+
+
 def test_the_cluster_is_of_services_that_find_each_other() -> None:
     assert "ray" in defaults()["EXTRAS"].split(",")
     head, worker = services()["head"], services()["worker"]

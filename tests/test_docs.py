@@ -185,7 +185,8 @@ def test_flags_in_the_docs_exist() -> None:
     known = (ROOT / "tests" / "cli" / "frozen_interface.txt").read_text()
     scripts = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
     others = "--help --help-all --extra-index-url --no-deps --nproc-per-node"  # pip, torchrun
-    others += " --build-arg --target --rm --head --port --share --version"  # Docker, Ray, .ci
+    others += " --build-arg --target --rm --user --network"  # Docker
+    others += " --head --port --share --version"  # Ray, .ci
     flag = re.compile(r"(?<![\w-])--[a-z][\w-]*")
     exist = set(flag.findall(known + scripts + others))
     pages = [*DOCS, ROOT / "CONTRIBUTING.md"]
