@@ -235,6 +235,9 @@ def test_a_public_receipt_keeps_all_but_what_identifies_the_source() -> None:
     assert told.method["arguments"] == {"flow_weights": None, "sigma": 3}
     assert told.settings_sha256 == "" and not told.exports  # of what can be guessed
     assert receipt(output=None).public().output is None
+    for metadata, left in (("keep", "keep"), ("keep:patient_4711", "keep what was named")):
+        public = receipt(settings={"regions": "faces", "metadata": metadata}).public()
+        assert public.settings["metadata"] == left
     assert receipt(settings={"regions": "faces+people"}).public().settings["regions"] == (
         "faces+people"
     )

@@ -104,10 +104,12 @@ class Receipt:
         """Without what identifies the source: its hash, its size in bytes, and names of files.
 
         The output's often holds the source's, and those of boxes, masks and templates what is seen.
+        So may the tags that --metadata names, of which those that are known are in `kept`.
         The digests of the settings, the edits and exports go with them: what they are of, such as
         a name, can be guessed by one.
         """
         kind = str(self.settings.get("regions")).partition(":")[0]
+        how, colon, _ = str(self.settings.get("metadata")).partition(":")
         return replace(
             self,
             source=replace(self.source, name=None, sha256=None, bytes=0),
@@ -116,6 +118,7 @@ class Receipt:
                 **self.settings,
                 **dict.fromkeys(("region", *FILES)),
                 **({"edits": True} if "edits" in self.settings else {}),
+                **({"metadata": f"{how} what was named"} if colon else {}),
                 "regions": kind,
             },
             method=_without_files(self.method),
