@@ -86,7 +86,10 @@ def plan_tasks(
         if folder_or_file.is_file():
             raise UsageError(f"{output} is one file for {len(files)} inputs; name a folder.")
         if names_file:
-            raise UsageError(f"{output} names one file for {len(files)} inputs; name a folder.")
+            raise UsageError(
+                f"{output} names one file for {len(files)} inputs; name a folder, and end it with "
+                "a slash where it is not there yet."
+            )
     tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
     tasks, equal = [], Counter[tuple[Path, str]]()
     for number, (src, below) in enumerate(files, 1):

@@ -226,7 +226,10 @@ def container_for(path: Path | str, encoding: Encoding) -> str:
     suffix = _suffix(path)
     container = _SUFFIXES.get(suffix, None if suffix else "mp4")
     if container is None:
-        raise UsageError(f"No video is written as .{suffix}; name it .mp4, .mkv, .mov or .webm.")
+        raise UsageError(
+            f"No video is written as .{suffix}; name it .mp4, .mkv, .mov or .webm, or end a "
+            "folder's name with a slash."
+        )
     if container in CONTAINERS and encoding.codec not in CONTAINERS[container]:
         fits = next(name for name, codecs in CONTAINERS.items() if encoding.codec in codecs)
         raise UsageError(
