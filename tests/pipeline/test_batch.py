@@ -95,6 +95,15 @@ def test_patterns_and_repeats(tree: Path) -> None:
     assert [task.src.name for task in found] == ["b.mov", "c.png"]
 
 
+def test_a_folder_with_a_dot_that_is_not_there_is_told_by_a_slash(tree: Path) -> None:
+    output = str(tree.parent / "Dr.Weber")
+    with pytest.raises(UsageError, match="end it with a slash"):
+        plan_tasks([str(tree)], output=output)
+    with pytest.raises(UsageError, match="end a folder's name with a slash"):
+        check_outputs(plan_tasks([str(tree / "a.mp4")], output=output), PipelineConfig())
+    assert plan_tasks([str(tree / "a.mp4")], output=f"{output}/")[0].dst.name == "a.mp4"
+
+
 @pytest.mark.parametrize("output", ["out.mp4", "exists"])
 def test_two_inputs_to_one_file_are_refused(tree: Path, output: str) -> None:
     (tree.parent / "exists").write_bytes(b"")
@@ -286,9 +295,10 @@ def test_sequential_and_hashed_names(tree: Path) -> None:
 
 def test_what_exists_is_not_skipped_by_a_number(called: Any, tree: Path) -> None:
     """A video that came meanwhile has the number of another one."""
-    done = called("anonymize", tree, "-o", "o/", "--name", "sequential", "--skip-existing")
-    assert done.returncode == 2 and "give --resume or --name hash" in done.stderr
-    assert not (tree.parent / "o").exists()
+    for flag in ("--skip-existing", "--resume"):
+        done = called("anonymize", tree, "-o", "o/", "--name", "sequential", flag)
+        assert done.returncode == 2 and f"{flag} goes by names" in done.stderr
+        assert "give --name hash" in done.stderr and not (tree.parent / "o").exists()
 
 
 def test_the_container_follows_the_codec(tree: Path) -> None:

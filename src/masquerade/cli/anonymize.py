@@ -296,10 +296,12 @@ def _check_outputs(
 
     if options.resume:
         check_resume(config, anonymizer)
-    if options.skip_existing and options.name == "sequential":
+    by_names = options.skip_existing or (options.resume and not options.overwrite)
+    if by_names and options.name == "sequential":
+        flag = "--skip-existing" if options.skip_existing else "--resume"
         raise UsageError(
-            "--skip-existing goes by names, and --name sequential gives another file the same one "
-            "when files come or go: give --resume or --name hash."
+            f"{flag} goes by names, and --name sequential gives another file the same one when "
+            "files come or go: give --name hash."
         )
     read = [path for path in (options.weights, config.edits, options.record) if path]
     if not options.dry_run and len(tasks) == 1:
@@ -569,13 +571,10 @@ def _inputs(options: Options) -> list[str]:
 
 
 def _listed(lines: bytes) -> list[str]:
-    """The names in a list, one a line or each before a NUL, whatever their bytes are.
-
-    A mark of UTF-8 before the first, as some editors put it, is no part of a name.
-    """
+    """The names in a list, one a line or each before a NUL, whatever their bytes are."""
     if lines.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UsageError("the list on standard input is in UTF-16; save it in UTF-8.")
-    lines = lines.removeprefix(codecs.BOM_UTF8)
+    lines = lines.removeprefix(codecs.BOM_UTF8)  # which some editors put there
     if b"\0" in lines:  # as `find -print0` writes them
         return [os.fsdecode(name) for name in lines.split(b"\0") if name.strip()]
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
