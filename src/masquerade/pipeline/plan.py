@@ -44,7 +44,7 @@ def plan_tasks(
     nothing in a folder. The codec decides the container of videos. What cannot be read in folders
     is noted in `unread`, with the reason, and what is no video or image there by its name in
     `passed_over`. `beside` are folders for the run's boxes, masks and receipts, which are not
-    searched either. A file of a folder is left out that an earlier run wrote there.
+    searched either. A file of a folder or a pattern is left out that an earlier run made.
 
     Raises:
         UsageError: there is nothing to anonymize, or two outputs would have one name, or `output`
@@ -135,6 +135,11 @@ def _expand(
         if not os.path.exists(root) and glob.has_magic(root):
             paths = [Path(match) for match in sorted(glob.glob(root, recursive=True))]
             root = os.path.dirname(root[: glob.magic_check.search(root).start()])  # type: ignore[attr-defined]
+            receipts = [path.with_name(path.name + RECEIPT_SUFFIX) for path in paths]
+            found = [*paths, *(receipt for receipt in receipts if os.path.exists(receipt))]
+            itself = output is not None and os.path.realpath(output) == os.path.realpath(root)
+            earlier = _made_before(found, suffix, beside, into_itself=itself)
+            paths = [path for path in paths if path not in earlier]
         whole = Path(os.path.realpath(root))
         apart = outputs - {whole, *whole.parents}
         for path in paths:
