@@ -104,6 +104,32 @@ def test_a_folder_with_a_dot_that_is_not_there_is_told_by_a_slash(tree: Path) ->
     assert plan_tasks([str(tree / "a.mp4")], output=f"{output}/")[0].dst.name == "a.mp4"
 
 
+@pytest.mark.parametrize(
+    ("key", "name"), [("report", "r.json"), ("export_boxes", "b.json"), ("export_masks", "m.mkv")]
+)
+def test_one_file_of_receipts_boxes_or_masks_for_several_inputs_is_refused(
+    tree: Path, key: str, name: str
+) -> None:
+    tasks = plan_tasks([str(tree)], output=f"{tree.parent}/o/")
+    with pytest.raises(UsageError, match=f"{name} names one file for 2 inputs; name a folder"):
+        check_outputs(tasks, PipelineConfig(**{key: tree.parent / name}))
+    check_outputs(tasks[:1], PipelineConfig(**{key: tree.parent / name}))
+    (tree.parent / name).mkdir()
+    check_outputs(tasks, PipelineConfig(**{key: tree.parent / name}))
+
+
+def test_a_pattern_leaves_out_what_an_earlier_run_made(tmp_path: Path) -> None:
+    """As of a folder: else each night would anonymize the outputs of the last one."""
+    for name in ("a.mp4", f"a{OWN_SUFFIX}.mp4", "b-x.mp4", "b-x.mp4.receipt.json", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    found = [task.src.name for task in plan_tasks([f"{tmp_path}/*.mp4"])]
+    assert found == ["a.mp4", "b-x.mp4", "b.mp4"]
+    found = [task.src.name for task in plan_tasks([f"{tmp_path}/*.mp4"], suffix="-x")]
+    assert found == ["a.mp4", "b.mp4"]
+    named = plan_tasks([str(tmp_path / f"a{OWN_SUFFIX}.mp4")])
+    assert [task.src.name for task in named] == [f"a{OWN_SUFFIX}.mp4"]
+
+
 @pytest.mark.parametrize("output", ["out.mp4", "exists"])
 def test_two_inputs_to_one_file_are_refused(tree: Path, output: str) -> None:
     (tree.parent / "exists").write_bytes(b"")

@@ -134,8 +134,14 @@ def check_outputs(
         raise UsageError(
             f"--sequence reads folders of images, and {files[0]} is a file; leave one of them out."
         )
-    for key in EXPORT_SUFFIXES:
-        refuse_standard_output(str(getattr(config, key)), flag_of(key))
+    for key, ending in EXPORT_SUFFIXES.items():
+        path = getattr(config, key)
+        refuse_standard_output(str(path), flag_of(key))
+        of_one = path and path.name.endswith(os.path.splitext(f"x{ending}")[1])
+        if len(tasks) > 1 and of_one and not os.path.isdir(path):
+            raise UsageError(
+                f"{flag_of(key)} {path} names one file for {len(tasks)} inputs; name a folder."
+            )
     kind, _, boxes = (config.regions or "").partition(":")
     networks = (getattr(config, name) for name in FILES)
     named = (config.region, config.edits, *networks, boxes and "boxes" in kind and Path(boxes))
