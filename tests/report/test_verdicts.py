@@ -11,8 +11,9 @@ import pytest
 from made_rows import HOSTILE, attack, private, score
 from made_rows import row as made
 
-from masquerade.evaluation.results import Evaluation, Reidentification
-from masquerade.report.benchmark_page import _cell
+from masquerade.evaluation.mask_only import REGION_MASK
+from masquerade.evaluation.results import Evaluation, Reidentification, Row
+from masquerade.report.benchmark_page import _cell, _tone
 from masquerade.report.benchmark_tables import csv_table
 from masquerade.report.numbers_and_columns import (
     all_columns,
@@ -376,7 +377,8 @@ def test_the_headline_does_not_claim_what_was_not_shown(table: Evaluation) -> No
         ({"value": 0.5, "protects": False}, "No method of this table hides who people are."),
         ({"value": 0.06, "undecided": "others"}, "Whether figure .5 hides who people are is unde"),
         ({"value": 0.06, "protects": True}, "Figure .5 hides who people are from these attackers."),
-        ({"value": 0.06, "void": "dice"}, "Figure .5 hides who people are from these attackers."),
+        ({"value": 0.06, "void": "dice"}, "Whether figure .5 hides who people are is undecided."),
+        ({"value": 0.06, "leakage": None}, "Whether figure .5 hides who people are is undecided."),
     ],
 )
 def test_the_headline_is_of_all_columns_of_people(
@@ -388,8 +390,70 @@ def test_the_headline_is_of_all_columns_of_people(
         replace(row, findings=(*row.findings, replace(one, label="person_b")))
         for row, one in ((raw, raw.findings[1]), (held, private("identity", half=0.02, **other)))
     ]
-    said = headline(replace(table, rows=tuple(rows)))
+    both = replace(table, rows=tuple(rows))
+    said = headline(both)
     assert said.claim.startswith(claim) and "Who it is:" not in said.detail
+    private_columns = [column for column in headline_columns(both) if column.use == "private"]
+    assert (_tone(both, private_columns) == "held") == (" hides who people are from" in claim)
+
+
+def _without_raw(row: Row) -> Row:
+    """A row whose clips are so few that raw video of them shows nobody."""
+    findings = tuple(
+        replace(one, leakage=None) if one.label == "identity" else one for one in row.findings
+    )
+    return replace(row, findings=findings)
+
+
+def test_the_headline_says_of_which_methods_it_cannot_be_told(table: Evaluation) -> None:
+    """It said that all other methods leak, and which of them read the least."""
+    raw, held, undecided, leaks, _ = table.rows
+    untold = _without_raw(held)
+    said = headline(replace(table, rows=(raw, untold, undecided, leaks)))
+    assert said.claim == (
+        "Whether figure .7 hides who people are is undecided; of 1 other method it cannot be told."
+    )
+    assert said.detail.startswith("Least is read behind figure .7") and "balance" not in said.detail
+    two = replace(table, rows=(raw, untold, replace(untold, name="figure .6"), undecided))
+    assert headline(two).claim.endswith("of 2 other methods it cannot be told.")
+    said = headline(replace(table, rows=(raw, untold, leaks)))
+    assert said.claim == "No method of this table is shown to hide who people are."
+    alone = headline(replace(table, rows=(raw, untold)))
+    assert alone.detail.startswith("Least is read behind figure .5"), "nothing else was measured"
+
+
+@pytest.mark.parametrize("mask", ["keep mask only", "random mask", "fixed mask", REGION_MASK])
+def test_a_mask_alone_is_no_method_that_hides(table: Evaluation, mask: str) -> None:
+    """Nothing is read of a random one, so it would have been the best of the table."""
+    raw, held, undecided, *_ = table.rows
+    alone = replace(held, name=f"figure .7, {mask}")
+    shown = replace(table, rows=(raw, undecided, alone))
+    said = headline(shown)
+    assert said.claim == "Whether figure .7 hides who people are is undecided."
+    assert mask not in said.detail
+    assert _tone(shown, [raw.findings[1]]) == "undecided"
+
+
+def test_an_upper_end_and_its_limit_are_told_apart() -> None:
+    """Both were .14, so that the sentence said nothing."""
+    found = private("identity", 0.05, half=0.05, protects=False)
+    sure = [replace(one, test=replace(one.test, high=0.144)) for one in found.attacks]
+    most = replace(found, attacks=tuple(sure))
+    said = verdict(made("blur", "blur", most), most)
+    assert said.word == "undecided"
+    assert "as much as .144 may be read, and .135 would count as held" in said.why
+    sure = [replace(one, test=replace(one.test, high=0.1346)) for one in found.attacks]
+    most = replace(found, attacks=tuple(sure))
+    said = verdict(made("blur", "blur", most, runs=3), most)
+    assert "as much as .13 may be read" in said.why and "more than .14, which" in said.why
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.995, ".99"), (-0.995, "-.99"), (0.996, "1.00"), (-0.001, ".00"), (None, "n/a")],
+)
+def test_no_share_below_one_has_a_zero_in_front(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
 def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> None:

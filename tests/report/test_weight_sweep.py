@@ -94,6 +94,15 @@ def test_a_void_label_has_no_best_method(averages: Evaluation) -> None:
     assert all("keeps" not in one.best for one in weight_sweeps(some, label))
 
 
+def test_a_mask_alone_is_in_no_sweep(averages: Evaluation) -> None:
+    raw, keeps, *_ = averages.rows
+    alone = replace(keeps, name="keeps, random mask")
+    label = keeps.findings[1]
+    for sweep in weight_sweeps(replace(averages, rows=(raw, keeps, alone)), label):
+        assert "mask" not in sweep.best and "mask" not in str(sweep.chart)
+    assert not list(weight_sweeps(replace(averages, rows=(raw, alone)), label))
+
+
 def test_a_chart_of_void_results_says_so(table: Evaluation) -> None:
     label = next(one for one in table.rows[1].findings if one.use == "private")
     for void in (None, "the dice were loaded"):

@@ -30,6 +30,11 @@ REGION_MASK = "region mask only"
 """How the row is called in which attackers see only where a method hides."""
 
 
+def shows_mask_alone(row: str) -> bool:
+    """Whether attackers see a mask or its control alone in a row of this name, and no video."""
+    return row.endswith(tuple(f", {name}" for name in (*NAMES.values(), REGION_MASK)))
+
+
 class KeepMask(Anonymizer):
     """The keep mask of an anonymizer that drops tubelets, as a video: white where one is kept.
 

@@ -57,6 +57,7 @@ from masquerade.report.verdicts import (
     headline,
     headline_columns,
     held_below,
+    measured_methods,
     other_columns,
     raw_beside,
     raw_score,
@@ -412,8 +413,7 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
 
 def _tone(evaluation: Evaluation, private: Sequence[LabelResult]) -> str:
     first = private[0].label if private else ""
-    methods = [row for row in evaluation.rows if row.method is not None]
-    findings = [(row, row.finding(first)) for row in methods]
+    findings = [(row, row.finding(first)) for row in measured_methods(evaluation)]
     words = {verdict_on_all(row, finding).word for row, finding in findings if finding}
     best = next((word for word in ("held", "undecided", "leaks") if word in words), "n/a")
     return "void" if evaluation.void else best.replace("/", "")

@@ -1,5 +1,6 @@
 """How tables and pages print numbers, and which columns a table has."""
 
+import re
 from collections.abc import Sequence
 
 from masquerade.evaluation.metric_specs import MEAN
@@ -9,12 +10,13 @@ from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, *, digits: int = 2) -> str:
     """A share as tables print it: .83, 1.00, n/a."""
     if value is None:
         return "n/a"
-    text = f"{round(value, 2) + 0.0:.2f}"  # without the sign of a negative number that rounds to 0
-    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+    # + 0.0: without the sign of a negative number that rounds to 0
+    text = f"{round(value, digits) + 0.0:.{digits}f}"
+    return re.sub(r"^(-?)0\.", r"\1.", text)
 
 
 def with_interval(score: Score | Leakage | None) -> str:

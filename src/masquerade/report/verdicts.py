@@ -6,6 +6,7 @@ Held, undecided and leaks follow from the results alone; nothing is measured her
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from masquerade.evaluation.mask_only import shows_mask_alone
 from masquerade.evaluation.metric_specs import MEAN, mean_name
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, LabelResult, Row
@@ -201,17 +202,26 @@ def _own_verdict(row: Row, finding: LabelResult, void: str | None) -> Verdict:
     if finding.undecided:
         return Verdict("undecided", finding.undecided)
     most = highest_upper_end(row, finding)
+    shown_most, shown_limit = _told_apart(most, limit)
     if row.runs > 1 and most is not None and most <= limit:
         return Verdict(
             "undecided",
-            f"as much as {number(most)} may be read in the mean of {row.runs} training runs, but "
-            f"in one of them more than {number(limit)}, which would count as held",
+            f"as much as {shown_most} may be read in the mean of {row.runs} training runs, but "
+            f"in one of them more than {shown_limit}, which would count as held",
         )
     return Verdict(
         "undecided",
-        f"no attacker is surely above a guess ({number(floor)}), but as much as {number(most)} may "
-        f"be read, and {number(limit)} would count as held: more clips would tell",
+        f"no attacker is surely above a guess ({number(floor)}), but as much as {shown_most} may "
+        f"be read, and {shown_limit} would count as held: more clips would tell",
     )
+
+
+def _told_apart(most: float | None, limit: float) -> tuple[str, str]:
+    """Two shares as text, with a third digit where two digits would be the same."""
+    texts = number(most), number(limit)
+    if texts[0] != texts[1]:
+        return texts
+    return number(most, digits=3), number(limit, digits=3)
 
 
 def _at_once(finding: LabelResult) -> list[Score]:
@@ -255,16 +265,10 @@ def row_verdict(row: Row, columns: Sequence[LabelResult], *, void: str | None = 
     telling = [
         (finding, label_verdict)
         for finding, label_verdict in main_verdicts
-        if label_verdict.word in ("leaks", "undecided", "held")
+        if _is_judged(label_verdict)
     ]
-    unjudged = [
-        (finding, label_verdict)
-        for finding, label_verdict in main_verdicts
-        if label_verdict.word in ("n/a", "void")
-    ]
-    if unjudged and telling and all(label_verdict.word == "held" for _, label_verdict in telling):
-        (finding, label_verdict), *_ = unjudged
-        return Verdict("undecided", f"{_plain(finding)}: {label_verdict.why}")
+    if unjudged := _unjudged_beside_held(main_verdicts):
+        return unjudged
     main_verdicts = telling or main_verdicts
     if not main_verdicts:
         return Verdict("n/a", "no private label was measured")
@@ -281,17 +285,50 @@ def row_verdict(row: Row, columns: Sequence[LabelResult], *, void: str | None = 
     return Verdict(word, f"{names}: {reasons[0]}" if len(reasons) == 1 else names)
 
 
+def _unjudged_beside_held(verdicts: Sequence[tuple[LabelResult, Verdict]]) -> Verdict | None:
+    """Undecided, where some labels hold and all others could not be judged; None: elsewhere."""
+    words = {label_verdict.word for _, label_verdict in verdicts}
+    if "held" not in words or not words <= {"held", "n/a", "void"}:
+        return None
+    return next(
+        (
+            Verdict("undecided", f"{_plain(finding)}: {label_verdict.why}")
+            for finding, label_verdict in verdicts
+            if label_verdict.word != "held"
+        ),
+        None,
+    )
+
+
 def verdict_on_all(row: Row, finding: LabelResult) -> Verdict:
-    """The verdict on a label; on who people are, the worst of all columns that say it."""
+    """The verdict on a label; on who people are, the worst of all columns that say it.
+
+    Undecided where some of these columns hold and the others could not be judged.
+    """
     if not is_identity(finding):
         return verdict(row, finding)
-    verdicts = [verdict(row, column) for column in row.findings if is_identity(column)]
-    telling = [
-        label_verdict
-        for label_verdict in verdicts
-        if label_verdict.word in ("leaks", "undecided", "held")
-    ]
+    columns = [column for column in row.findings if is_identity(column)]
+    verdicts = [verdict(row, column) for column in columns]
+    if unjudged := _unjudged_beside_held(list(zip(columns, verdicts, strict=True))):
+        return unjudged
+    telling = [label_verdict for label_verdict in verdicts if _is_judged(label_verdict)]
     return min(telling or verdicts, key=lambda label_verdict: WORDS.index(label_verdict.word))
+
+
+def _is_judged(label_verdict: Verdict) -> bool:
+    return label_verdict.word not in ("n/a", "void")
+
+
+def measured_methods(evaluation: Evaluation) -> list[Row]:
+    """The rows of methods that were measured, without those in which attackers see a mask alone.
+
+    Such a mask, or its control, shows nobody, so that it would seem the best method of all.
+    """
+    return [
+        row
+        for row in evaluation.rows
+        if row.method is not None and row.findings and not shows_mask_alone(row.name)
+    ]
 
 
 def headline(evaluation: Evaluation) -> Headline:
@@ -300,7 +337,7 @@ def headline(evaluation: Evaluation) -> Headline:
         return Headline("These numbers are void.", _sentence(evaluation.void))
     columns = headline_columns(evaluation)
     private = next((column for column in columns if column.use == "private"), None)
-    measured = [row for row in evaluation.rows if row.method is not None and row.findings]
+    measured = measured_methods(evaluation)
     findings = [
         (row, finding)
         for row in measured
@@ -314,15 +351,18 @@ def headline(evaluation: Evaluation) -> Headline:
     what = "who people are" if is_identity(private) else f"the {_plain(private)}"
     held = [row.name for row, finding in findings if _is_hidden(row, finding)]
     open_ = [row.name for row, label_verdict in verdicts if label_verdict.word == "undecided"]
-    if all(label_verdict.word in ("n/a", "void") for _, label_verdict in verdicts):
+    untold = sum(not _is_judged(label_verdict) for _, label_verdict in verdicts)
+    if untold == len(verdicts):
         claim = f"Whether any method hides {what} cannot be told from these clips."
     elif held:
         claim = f"{_listed(held)} {_hides(held)} {what} from these attackers."
     elif open_:
         more = "" if len(open_) == len(verdicts) else "; every other method leaks it"
+        if untold:
+            more = f"; of {untold} other method{'s' * (untold > 1)} it cannot be told"
         claim = f"Whether {_listed(open_)} {_hides(open_)} {what} is undecided{more}."
     else:
-        claim = f"No method of this table hides {what}."
+        claim = f"No method of this table {'is shown to hide' if untold else 'hides'} {what}."
     detail = _void(private, findings) or _least_read(evaluation, private, findings)
     for column in columns:
         again = is_identity(column) and is_identity(private)  # the claim is of all these columns
@@ -348,7 +388,9 @@ def _least_read(
 ) -> str:
     """Say behind which method least is read of a label, and which has the best balance."""
     columns = headline_columns(evaluation)
-    findings = [(row, finding) for row, finding in findings if not finding.void]
+    # what could not be judged says nothing beside what could
+    judged = [(row, finding) for row, finding in findings if _is_judged(verdict(row, finding))]
+    findings = judged or [(row, finding) for row, finding in findings if not finding.void]
     # who is found again in other clips is known, though no attacker may name them
     least = min(findings, key=lambda pair: (_is_linked(*pair), _read(pair[1])))
     raw, floor = raw_beside(evaluation, least[1]), floor_value(least[1])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from masquerade.evaluation.mask_only import shows_mask_alone
 from masquerade.evaluation.results import Evaluation, LabelResult, NetworkMean, Reads, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import at_least_chance, f_lambda_sweep
@@ -92,6 +93,8 @@ def _curves(
     for row in evaluation.rows:
         private, action = row.finding(label.label), row.finding(utility.label)
         if private is None or action is None or private.void or action.void:
+            continue
+        if shows_mask_alone(row.name):  # no method, though nothing is read of a random mask
             continue
         action_value, private_value = read(row, action), read(row, private)
         if action_value is not None and private_value is not None:
