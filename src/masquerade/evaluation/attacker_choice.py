@@ -424,14 +424,14 @@ def _validation_of_fold(
     class, so that nothing can be told of them, clips of the other folds' training parts stand in
     that are not in this test fold.
     """
-    truth = inputs.validation
-    in_fold = truth.fold % len(_folds(inputs)) == fold
+    truth, count = inputs.validation, len(_folds(inputs))
+    in_fold = truth.fold % count == fold
     if in_fold.all():
         return validation_score(spec, truth, predicted)
     value = validation_score(spec, truth.at(in_fold), _select_clips(predicted, in_fold))
     if not math.isnan(value):
         return value
-    not_in_test = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold == fold])
+    not_in_test = ~np.isin(truth.clips, inputs.test.clips[inputs.test.fold % count == fold])
     return validation_score(spec, truth.at(not_in_test), _select_clips(predicted, not_in_test))
 
 
