@@ -202,6 +202,38 @@ def test_a_training_person_of_one_long_recording_hinders_nothing() -> None:
     assert (found.attacks[0].validation or 0) > 0.9
 
 
+@pytest.mark.parametrize("takes", [150, 9])
+def test_of_many_clips_some_of_each_person_are_compared(takes: int) -> None:
+    """Whole people were left out: two were left of ten, which are too few."""
+    people = 10 if takes == 150 else 300
+    comparison = compare_takes([takes] * people, [3] * people)
+    assert comparison.why_not() is None
+    clips = comparison.clips
+    assert len(clips) == 400 == len(np.unique(clips))
+    persons, counts = np.unique(comparison.people[clips], return_counts=True)
+    assert len(persons) == min(people, 100) and set(counts) == {400 // len(persons)}
+    for person in persons:
+        assert len(np.unique(comparison.sources[clips[comparison.people[clips] == person]])) == 3
+
+
+def test_somebody_who_is_alone_in_a_fold_is_not_compared() -> None:
+    """All clips of such a fold show them, so that a guess finds them, too."""
+    comparison = compare_takes([2] * 12, [2] * 12)
+    alone = [np.flatnonzero(comparison.people == person) for person in range(4)]
+    folds = tuple(replace(comparison.folds[0], test=rows) for rows in alone)
+    assert replace(comparison, folds=folds).why_not() == (
+        "4 of 4 people of the test are alone in their fold, so that they can be taken for nobody "
+        "else"
+    )
+    some = tuple(replace(comparison.folds[0], test=rows) for rows in (alone[0], np.arange(8, 24)))
+    one_less = replace(comparison, folds=some)
+    assert set(one_less.people[one_less.clips]) == set(range(4, 12))
+    looks = np.random.default_rng(0).normal(size=(12, 20))[comparison.people]
+    assert reidentify(one_less, every(one_less, {"look": looks})).floors[RANK] == pytest.approx(
+        1 / 15
+    )
+
+
 def test_folds_whose_similarities_have_scales_of_their_own_are_scored_together() -> None:
     """People of a fold who look unlike those learned from are all alike to its metric."""
     comparison = compare_takes([4] * 24, [4] * 24)
@@ -328,6 +360,16 @@ def test_a_row_says_nothing_where_raw_video_does_not_either(comparison: Comparis
     assert "raw video" in (hidden.reidentification[0].not_applicable or "")
     assert leak.reidentification[0].not_applicable is None  # a leak is told all the same
     assert against_raw([row(strong), row(weak)])[1].reidentification[0].scores
+    low = Score(0.2, 0.04, 0.4, 40, 20)
+    pooled = replace(
+        weak,
+        scores={RANK: low, MULTI: Score(0.8, 0.6, 0.9, 40, 20)},
+        floors={RANK: 0.05, MULTI: 0.1},
+    )
+    kept = against_raw([row(weak), row(pooled)])[1].reidentification[0]
+    assert kept.scores == pooled.scores  # found by several clips at once, which is a leak
+    unsure = replace(pooled, scores={RANK: low, MULTI: replace(low, low=0.15)})
+    assert against_raw([row(weak), row(unsure)])[1].reidentification[0].not_applicable
 
 
 def test_an_evaluation_has_it_by_default(evaluation: Evaluation) -> None:

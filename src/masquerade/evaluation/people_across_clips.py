@@ -25,9 +25,10 @@ from masquerade.evaluation.reidentification import (
     by_row,
     compare_people,
     reidentify,
+    surely_found,
 )
 from masquerade.evaluation.results import LabelResult, Reidentification, Row
-from masquerade.metrics.leakage import exceeds_held_limit, held_limit
+from masquerade.metrics.leakage import held_limit
 
 
 def revise_identity_verdicts(row: Row, why: str = "its clips were not compared") -> Row:
@@ -35,7 +36,7 @@ def revise_identity_verdicts(row: Row, why: str = "its clips were not compared")
 
     Surely re-identified: it leaks. Perhaps, or not compared (`why`): `held` becomes undecided.
     """
-    if any(map(_surely_found, row.reidentification)):
+    if any(map(surely_found, row.reidentification)):
         return replace(row, findings=tuple(map(_leaking, row.findings)))
     doubts = [result.not_applicable or _doubt_found(result) for result in row.reidentification]
     reason = next(filter(None, doubts or [why]), None)
@@ -49,12 +50,6 @@ def revise_identity_verdicts(row: Row, why: str = "its clips were not compared")
         for finding in row.findings
     )
     return replace(row, findings=findings)
-
-
-def _surely_found(result: Reidentification) -> bool:
-    """Whether people are surely found again, by one clip or by several pooled."""
-    names = (RANK, MULTI)
-    return any(exceeds_held_limit(result.scores.get(n), result.floors.get(n), 1.0) for n in names)
 
 
 def _leaking(finding: LabelResult) -> LabelResult:

@@ -30,6 +30,7 @@ from masquerade.metrics.intervals import (
     max_t,
     score_over_runs,
 )
+from masquerade.metrics.leakage import exceeds_held_limit
 from masquerade.metrics.reidentification import (
     equal_error_rate,
     identification_rate,
@@ -49,7 +50,8 @@ FUSION = "all features"  # the mean of all similarities
 LEAST_PEOPLE = 4  # with two clips or more, without whom nothing is measured
 PARTS = 3  # of the training people, each of which is compared in turn to choose a feature
 OPEN_PARTS = 3  # of the people of a test, each of which is left out of the gallery in turn
-MOST_CLIPS = 400  # that are compared; of more people some are drawn
+MOST_CLIPS = 400  # that are compared; of more some are drawn
+LEAST_DRAWN = 4  # of each person, two for each half that is pooled; of more people some are drawn
 RANK, MAP, LINKAGE, EER = "rank-1", "mAP", "linkage AUC", "EER"
 MULTI, SINGLE = "rank-1, several clips pooled", "rank-1, one clip against the same gallery"
 KNOWN, IDENTIFIED = "open set: known AUROC", "open set: identified at 10 % false alarms"
@@ -68,20 +70,14 @@ class Comparison:
 
     @cached_property
     def tested(self) -> tuple[IntArray, ...]:
-        """The clips that are compared, by fold: people's who are in two recordings or more."""
-        rng = np.random.default_rng(self.seed)
-        recurring = np.concatenate([self._recurring(fold.test) for fold in self.folds])
-        left: set[int] = set()
-        count = 0
-        for person in rng.permutation(np.unique(self.people[recurring])):
-            size = int((self.people[recurring] == person).sum())
-            if not left or count + size <= MOST_CLIPS:
-                left.add(int(person))
-                count += size
-        drawn = np.isin(self.people, list(left))
-        return tuple(
-            rows[drawn[rows]] for rows in map(self._recurring, (f.test for f in self.folds))
-        )
+        """The clips that are compared, by fold: people's who are in two recordings or more.
+
+        Somebody who is alone in a fold could be mistaken for nobody, and is left out.
+        """
+        folds = [self._recurring(fold.test) for fold in self.folds]
+        folds = [rows if len(np.unique(self.groups[rows])) > 1 else rows[:0] for rows in folds]
+        drawn = self._drawn(np.concatenate(folds))
+        return tuple(self._recurring(rows[np.isin(rows, drawn)]) for rows in folds)
 
     @property
     def clips(self) -> IntArray:
@@ -109,15 +105,44 @@ class Comparison:
 
     def why_not(self) -> str | None:
         """Why nothing can be compared; None: it can."""
-        count = len(np.unique(self.people[self.clips]))
+        recurring = np.concatenate([self._recurring(fold.test) for fold in self.folds])
+        count = len(np.unique(self.people[recurring]))
         if count < LEAST_PEOPLE:
             return f"{count} people of the test are in two recordings, and {LEAST_PEOPLE} must be"
+        compared = len(np.unique(self.people[self.clips]))
+        if compared < LEAST_PEOPLE:
+            return (
+                f"{count - compared} of {count} people of the test are alone in their fold, so "
+                "that they can be taken for nobody else"
+            )
         if any(len(np.unique(self.groups[self.learned(k)])) < 4 for k in range(len(self.folds))):
             return "there are fewer than 4 people to learn from"
         for fold, rows in zip(self.folds, self.tested, strict=True):
             if np.isin(rows, fold.shared(self.groups)).any():
                 return "people or source videos of test are in train, by the manifest's own split"
         return None
+
+    def _drawn(self, rows: IntArray) -> IntArray:
+        """Of these clips at most `MOST_CLIPS`, as many of each person, of too many people some."""
+        if len(rows) <= MOST_CLIPS:
+            return rows
+        rng = np.random.default_rng(self.seed)
+        people = rng.permutation(np.unique(self.people[rows]))
+        most = max(LEAST_DRAWN, MOST_CLIPS // len(people))
+        drawn: list[int] = []
+        for person in people:
+            clips = self._by_recording(rng.permutation(rows[self.people[rows] == person]))[:most]
+            if len(drawn) + len(clips) <= MOST_CLIPS:
+                drawn += clips.tolist()
+        return np.array(drawn)
+
+    def _by_recording(self, rows: IntArray) -> IntArray:
+        """These clips, the first of each recording before the second of any."""
+        order = np.argsort(self.sources[rows], kind="stable")
+        sources = self.sources[rows][order]
+        turn = np.empty(len(rows), np.int64)
+        turn[order] = np.arange(len(rows)) - np.searchsorted(sources, sources)
+        return np.asarray(rows[np.argsort(turn, kind="stable")], np.int64)
 
     def _recurring(self, rows: IntArray) -> IntArray:
         shown = self.shown[rows]
@@ -220,6 +245,12 @@ def succeeds(result: Reidentification) -> bool:
     return rank.low is not None and floor is not None and rank.low > floor
 
 
+def surely_found(result: Reidentification) -> bool:
+    """Whether people are surely found again, by one clip or by several pooled."""
+    names = (RANK, MULTI)
+    return any(exceeds_held_limit(result.scores.get(n), result.floors.get(n), 1.0) for n in names)
+
+
 def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, raw video first, without numbers that prove nothing.
 
@@ -233,7 +264,7 @@ def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
     for row in rows[1:]:
         checked = tuple(
             result
-            if succeeds(result) or result.not_applicable
+            if result.not_applicable or succeeds(result) or surely_found(result)
             else Reidentification(gallery=result.gallery, not_applicable=why)
             for result in row.reidentification
         )
