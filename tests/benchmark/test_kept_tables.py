@@ -26,6 +26,7 @@ from masquerade.cli.benchmark_plan import PlannedTable
 from masquerade.cli.benchmark_run import write_page
 from masquerade.cli.evaluate import write_results
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.errors import VideoError
 from masquerade.evaluation.results import Evaluation, from_json
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -93,15 +94,51 @@ def test_what_is_kept_is_read_again(tmp_path: Path, result: Evaluation) -> None:
     assert clips_folder(tmp_path, "quick", "mimes").name == "mimes-clips"
 
 
-def test_who_interrupts_it_has_a_page_of_the_tables_that_are_done(
-    tmp_path: Path, result: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_mimes(tmp_path / "mimes", Mimes(size=32, frames=4, clips=16, people=8))
-    path, out, asked = tmp_path / "s.toml", tmp_path / "out", list[str]()
+def write_two_tables(folder: Path) -> Path:
+    """A suite of the tables t and u, and their data."""
+    write_mimes(folder / "mimes", Mimes(size=32, frames=4, clips=16, people=8))
+    path = folder / "s.toml"
     table = '[[tables]]\nname = "{}"\ntitle = "T"\ndata = "d"\nevaluate = "--folds 0 --seeds 1"\n'
     table += 'rows = [{{ name = "b", method = "blacken" }}]\n'
     data = '[data.d]\nmanifest = "{data}/mimes/manifest.csv"\n'
     path.write_text(f'title = "S"\nabout = "a"\n{data}' + "".join(map(table.format, "tu")))
+    return path
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_page_that_cannot_be_written_ends_no_other_table(
+    tmp_path: Path,
+    result: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failing: int,
+) -> None:
+    """The first of two pages failed, and the second table was not measured."""
+    path, asked, pages = write_two_tables(tmp_path), list[str](), list[int]()
+
+    def measured(suite: Suite, planned: PlannedTable, *_: object, **more: object) -> Evaluation:
+        asked.append(planned.table.name)
+        return result
+
+    def written(*_: object, **more: object) -> None:
+        pages.append(len(asked))
+        if len(pages) == failing:
+            raise VideoError("a clip is damaged.")
+
+    monkeypatch.setattr("masquerade.cli.benchmark_run.run_table", measured)
+    monkeypatch.setattr("masquerade.cli.benchmark_run.write_page", written)
+    words = ["--data", str(tmp_path), "--device", "cpu", "--workers", "1"]
+    out = tmp_path / "out"
+    code = main(["benchmark", str(path), "-o", str(out), *words])
+    assert asked == ["t", "u"] and pages == [1, 2]
+    said = "masquerade: page: a clip is damaged." in capsys.readouterr().err
+    assert said == (failing == 2) and (code == 1) >= said
+
+
+def test_who_interrupts_it_has_a_page_of_the_tables_that_are_done(
+    tmp_path: Path, result: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, asked = write_two_tables(tmp_path), tmp_path / "out", list[str]()
 
     def measured(suite: Suite, planned: PlannedTable, *_: object, **more: object) -> Evaluation:
         asked.append(planned.table.name)

@@ -634,11 +634,24 @@ def test_videos_beyond_the_limit_are_left_out_and_named(table: Evaluation, clip:
     size = len(one.url) + len(one.poster)
     both = [Clip("first", clip, "walk"), Clip("second", clip, "walk")]
     found, left_out = embed_clips(both, limit=2 * size - 1)
-    assert [c.name for c in found] == ["first"] and [c.name for c in left_out] == ["second"]
+    assert [c.name for c in found] == ["first"] and [c.clip.name for c in left_out] == ["second"]
     assert not none
     contexts = [TableContext(videos=both)]
     page = render_benchmark([table], title="Ward", contexts=contexts, limit=2 * size - 1)
     assert "second, walk: the page would become too large." in page
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", None], ids=["empty", "other", "cut"])
+def test_a_damaged_video_is_left_out_and_named(
+    table: Evaluation, clip: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    """It ended the whole benchmark before the next table."""
+    damaged = tmp_path / "blur-walk.mp4"
+    damaged.write_bytes(clip.read_bytes()[:40] if content is None else content)
+    context = TableContext(videos=[Clip("blur", damaged, "walk"), Clip("raw", clip, "walk")])
+    page = render_benchmark([table], title="Ward", contexts=[context])
+    assert "blur, walk: blur-walk.mp4 cannot be decoded." in page
+    assert [str(one["aria-label"]) for one in parsed(page).named("video")] == ["raw: walk"]
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:

@@ -186,12 +186,14 @@ def run(options: Options, argv: Sequence[str]) -> int:
                 for table_plan in planned
                 if table_plan.table.name not in results
             ]
-            write_page(
-                places.folder,
-                command,
-                failed=[(suite.name, name) for name in missing],
-                report=partial(errors.print, markup=False),
-            )
+            runner.failures.pop("page", None)  # of the page before this table
+            with noting("page", runner.failures):
+                write_page(
+                    places.folder,
+                    command,
+                    failed=[(suite.name, name) for name in missing],
+                    report=partial(errors.print, markup=False),
+                )
 
         for table_plan in attacked():
             if results:  # so that an interrupted run has one of what is done

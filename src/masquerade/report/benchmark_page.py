@@ -382,7 +382,7 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
         ),
         left_out=(
             *context.left_out,
-            *(f"{clip.name}, {clip.shows}: the page would become too large." for clip in left_out),
+            *(f"{clip.name}, {clip.shows}: {why}." for clip, why in left_out),
         ),
         headline=headline(evaluation),
         tone=_tone(evaluation, private),

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, VideoError
 from masquerade.report.page import embedded
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
@@ -19,6 +19,7 @@ TYPES = {
     ".jpeg": "image/jpeg",
 }
 LIMIT = 8_000_000  # characters of all data URLs of a page
+TOO_LARGE = "the page would become too large"
 POSTER = 8  # frames from the beginning, of which the last one stands there before a video plays
 
 
@@ -33,6 +34,13 @@ class Clip(NamedTuple):
     shows: str = ""  # what is done in it, alike for clips of one source
 
 
+class OmittedClip(NamedTuple):
+    """A short video or still that a page does not show, and why."""
+
+    clip: Clip
+    why: str
+
+
 class EmbeddedClip(NamedTuple):
     """A short video or still whose bytes stand in the page itself."""
 
@@ -45,15 +53,14 @@ class EmbeddedClip(NamedTuple):
 
 def embed_clips(
     clips: Sequence[Clip], *, limit: int = LIMIT
-) -> tuple[list[EmbeddedClip], list[Clip]]:
+) -> tuple[list[EmbeddedClip], list[OmittedClip]]:
     """Clips as data URLs in their order until a limit is reached, and those that were left out.
 
     Raises:
         UsageError: a file is missing or of another type.
-        VideoError: a video cannot be decoded.
     """
     shown: list[EmbeddedClip] = []
-    left_out: list[Clip] = []
+    left_out: list[OmittedClip] = []
     for clip in clips:
         kind = TYPES.get(clip.path.suffix.lower())
         if kind is None:
@@ -62,12 +69,16 @@ def embed_clips(
             raise UsageError(f"There is no file {clip.path} to show in the page.")
         is_video, size = kind.startswith("video"), clip.path.stat().st_size * 4 // 3
         if size > limit:  # not even read
-            left_out.append(clip)
+            left_out.append(OmittedClip(clip, TOO_LARGE))
             continue
-        poster = _poster(clip.path) if is_video else ""
+        try:
+            poster = _poster(clip.path) if is_video else ""
+        except VideoError:  # as a run that was killed may leave it; the others are shown
+            left_out.append(OmittedClip(clip, f"{clip.path.name} cannot be decoded"))
+            continue
         url = f"data:{kind};base64,{base64.b64encode(clip.path.read_bytes()).decode()}"
         if len(url) + len(poster) > limit:
-            left_out.append(clip)
+            left_out.append(OmittedClip(clip, TOO_LARGE))
             continue
         limit -= len(url) + len(poster)
         shown.append(EmbeddedClip(clip.name, clip.shows, url, is_video, poster))
