@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import cycle, islice
@@ -844,6 +845,22 @@ def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     videos = tuple(VideoAttack(path=path, error="it is black") for path in paths)
     page = render_attack_page(AttackReport(videos=videos, arguments={}, versions={}))
     assert "<h2>a/x.mp4</h2>" in page and "a/x.mp4, p/b/x.mp4, q/b/x.mp4, y.mp4" in page
+
+
+def test_a_page_of_a_file_that_was_attacked_in_part_says_so() -> None:
+    """It said that nothing could be attacked, above the attacks that were done."""
+    nothing = Finding(attack="faces", level="nothing", says="No face is seen.", work="8 frames")
+    video = VideoAttack(path=Path("x.mp4"), findings=(nothing,), error="it ends in frame 8")
+    page = render_attack_page(AttackReport(videos=(video,), arguments={}, versions={}))
+    assert "Nothing could be attacked" not in page and "These attacks recovered nothing" in page
+    assert "or not reached, as a file could not be attacked to its end</td>" in page
+    page = render_attack_page(
+        AttackReport(videos=(replace(video, findings=()),), arguments={}, versions={})
+    )
+    assert "Nothing could be attacked" in page
+    whole = replace(video, error=None)
+    page = render_attack_page(AttackReport(videos=(whole,), arguments={}, versions={}))
+    assert "not reached" not in page
 
 
 def test_a_page_of_attacks_that_recovered_nothing_says_what_it_shows() -> None:
