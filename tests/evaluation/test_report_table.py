@@ -25,6 +25,14 @@ def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None
     assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
 
 
+def test_no_limit_or_name_of_data_breaks_the_page(evaluation: Evaluation) -> None:
+    odd = "a\n# b <b>"
+    page = markdown(replace(evaluation, data=odd, void=odd, limits=(odd,)))
+    said = page.splitlines()
+    assert said[0] == "# a # b &lt;b>" and "- a # b &lt;b>" in said
+    assert "**VOID: a # b &lt;b>**" in said and "<b>" not in page
+
+
 def test_no_name_breaks_a_markdown_table() -> None:
     """A line break ended the table, and a tag was one of the page."""
     head, rule, line = markdown_table(["video", "a|b"], [["line\nbreak <b>", "x | y"]])

@@ -56,9 +56,14 @@ def _ours(name: str, table: PublishedTable, here: Mapping[str, Mapping[int, str]
     return [f"| *{markdown_cell(name)}, here* | " + " | ".join(cells) + " |"]
 
 
+def markdown_line(text: str) -> str:
+    """Text as a part of a Markdown page: in one line, and without tags."""
+    return " ".join(text.splitlines()).replace("<", "&lt;")
+
+
 def markdown_cell(text: str) -> str:
     """Text as a cell of a Markdown table: in one line, without tags, and with slashes for bars."""
-    return " ".join(text.splitlines()).replace("<", "&lt;").replace("|", "/")
+    return markdown_line(text).replace("|", "/")
 
 
 def _legend(table: PublishedTable, beaten: Sequence[Beaten]) -> list[str]:

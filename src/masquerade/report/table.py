@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from masquerade.benchmark.published_markdown import markdown_cell
+from masquerade.benchmark.published_markdown import markdown_cell, markdown_line
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.reidentification import LINKAGE, RANK
 from masquerade.evaluation.results import Evaluation, LabelResult, PosesSeen, Row, TradeOff
@@ -213,16 +213,16 @@ def show(evaluation: Evaluation, console: Console) -> None:
 def markdown(evaluation: Evaluation) -> str:
     """The page for `docs/results`: the command, the table, every attacker, the limits."""
     columns = main_columns(evaluation)
-    parts = [f"# {evaluation.data}", ""]
+    parts = [f"# {markdown_line(evaluation.data)}", ""]
     if evaluation.command:
         parts += ["```", evaluation.command, "```", ""]
     if evaluation.void:
-        parts += [f"**VOID: {evaluation.void}**", ""]
+        parts += [f"**VOID: {markdown_line(evaluation.void)}**", ""]
     parts += [
         *markdown_table(headings(columns, evaluation.held_out), lines(evaluation, columns)),
         "",
     ]
-    parts += [f"- {note}" for note in notes(evaluation)]
+    parts += [f"- {markdown_line(note)}" for note in notes(evaluation)]
     rest = [column for column in all_columns(evaluation) if column not in columns]
     if rest:
         parts += ["", "## Each attribute", ""]
