@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import matplotlib
 import pytest
 from made_rows import action, private, row
+from matplotlib import font_manager
+from matplotlib.figure import Figure
 
 from masquerade.evaluation.results import Evaluation
-from masquerade.report.benchmark_page import render_benchmark
+from masquerade.report.benchmark_page import render_benchmark, write_report
+from masquerade.report.figure_files import dots_per_inch, picture, readable_fonts
 from masquerade.report.trade_off import trade_off_figure
 
 
@@ -47,6 +52,28 @@ def test_the_title_fits_above_a_single_plot(table: Evaluation) -> None:
     (title,) = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
     box = title.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_a_picture_of_very_many_tables_is_not_larger_than_can_be_drawn() -> None:
+    """From 107 tables on Matplotlib refused it."""
+    assert dots_per_inch((13.0, 5.6), 110) == 110
+    assert dots_per_inch((13.0, 5.6 * 200), 110) * 5.6 * 200 < 2**16
+    tall = Figure(figsize=(0.2, 700))
+    assert picture(tall, "png").startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_in_any_script_are_drawn_without_a_warning(
+    table: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed fonts draw what Matplotlib's own has not; without one there is a box."""
+    raw, held, *others = table.rows
+    odd = replace(table, data="病棟", rows=(raw, replace(held, name="病棟 ぼかし"), *others))
+    write_report(tmp_path, [odd], title="Ward")
+    assert "病棟 ぼかし" in (tmp_path / "trade-off.svg").read_text("utf-8")
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["Yu Gothic", "Comic Sans"])
+    with readable_fonts():
+        assert matplotlib.rcParams["font.family"] == ["sans-serif", "Yu Gothic"]
 
 
 def test_the_axis_of_the_action_begins_below_its_points(table: Evaluation) -> None:

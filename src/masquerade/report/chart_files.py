@@ -7,7 +7,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from masquerade.text import escape as escape_unprintable
+
 MARGIN = 12  # pixels, for names that are wider in another font; the page has room around a chart
+UNDRAWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what XML may not have
 PAGE = Path(__file__).with_name("benchmark_page.html")
 ROOT = re.compile(r"^  :root \{.*?\}\n", re.S | re.M)
 CHARTS = re.compile(r"/\* charts \*/\n(.*?)\n  \.readout", re.S)
@@ -26,7 +29,9 @@ def chart_files(charts: Iterable[tuple[str, Markup]]) -> dict[str, str]:
         name, number = f"charts/{slug}.svg", 2
         while name in files:
             name, number = f"charts/{slug}-{number}.svg", number + 1
-        files[name] = _with_style(chart, style)
+        files[name] = UNDRAWN.sub(
+            lambda char: escape_unprintable(char[0]), _with_style(chart, style)
+        )
     return files
 
 

@@ -15,10 +15,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from masquerade.evaluation.protocols import NOT_OF_PEOPLE, TAKES
 from masquerade.evaluation.results import Evaluation, LabelResult, Row
 from masquerade.methods import METHODS
+from masquerade.report.figure_files import dots_per_inch, readable_fonts
 from masquerade.report.label_places import Box, place_labels
 from masquerade.report.numbers_and_columns import number
 from masquerade.report.verdicts import floor_value, headline_columns, is_identity, void_mark
-from masquerade.text import readable
+from masquerade.text import escape
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
 HOW_TO_READ = "lines are 95 % intervals; dotted: the best guess"
@@ -61,10 +62,16 @@ def trade_off_figure(
         evaluations: whose first labels of the headline are drawn.
         aims: for each evaluation values of labels that are wanted, drawn as green lines.
     """
+    with readable_fonts():
+        return _draw(evaluations, aims)
+
+
+def _draw(evaluations: Sequence[Evaluation], aims: Sequence[Mapping[str, float]]) -> Figure:
     drawn = [(evaluation, trade_off_labels(evaluation)) for evaluation in evaluations]
     columns = max(1, *(len(labels) for _, labels in drawn))
     layout = ConstrainedLayoutEngine(w_pad=BESIDE)
-    figure = Figure(figsize=(6.5 * columns, 5.6 * len(drawn)), layout=layout)
+    size = (6.5 * columns, 5.6 * len(drawn))
+    figure = Figure(figsize=size, dpi=dots_per_inch(size, 100), layout=layout)
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(drawn), columns, squeeze=False)
     points: list[tuple[Axes, list[tuple[float, float, str]]]] = []
@@ -76,7 +83,7 @@ def trade_off_figure(
         for axes, label in zip(line, labels, strict=False):
             points.append((axes, _panel(axes, evaluation, label, wanted)))
             if len(drawn) > 1 or columns > 1 or evaluation.void:
-                heading = readable(f"{evaluation.data}{void_mark(evaluation)}")
+                heading = escape(f"{evaluation.data}{void_mark(evaluation)}")
                 axes.set_title(heading, fontsize=9, loc="left", color="#444444", parse_math=False)
     aim = "; green: the aim" if any(aims) else ""
     trained = (
@@ -103,7 +110,7 @@ def _panel(
         private = row.finding(label.label)
         action = row.finding(utility.label) if utility is not None else None
         if action is not None and private is not None and _spot(axes, row, action, private):
-            points.append((private.score.value or 0.0, action.score.value or 0.0, row.name))
+            points.append((private.score.value or 0.0, action.score.value or 0.0, escape(row.name)))
     guides = ((label, axes.axvline), (utility, axes.axhline))
     for column, line in guides:
         floor = floor_value(column)
@@ -112,10 +119,10 @@ def _panel(
         if column is not None and label.label in aims and column.label in aims:
             line(aims[column.label], color=AIM, linewidth=0.8)
     whose = f"{label.label}, {label.metric}: {_held_out(label, evaluation)}"
-    axes.set_xlabel(f"{whose} (less is better)", parse_math=False)
+    axes.set_xlabel(escape(f"{whose} (less is better)"), parse_math=False)
     if utility is not None:
         whose = f"{utility.label}, {utility.metric}: {_held_out(utility, evaluation)}"
-        axes.set_ylabel(f"{whose} (more is better)", parse_math=False)
+        axes.set_ylabel(escape(f"{whose} (more is better)"), parse_math=False)
     _scale_action(axes, floor_value(utility), points)
     axes.set_xlim(left=axis_start(label, [x for x, _, _ in points]), right=1.05)
     axes.spines[["top", "right"]].set_visible(False)
@@ -170,7 +177,7 @@ def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     style = {"fontsize": 8, "va": "center", "parse_math": False}
     sizes = []
     for _, _, name in points:
-        text = axes.text(0, 0, readable(name), **style)  # type: ignore[arg-type]
+        text = axes.text(0, 0, name, **style)  # type: ignore[arg-type]
         box = text.get_window_extent()
         text.remove()
         sizes.append((box.width + 2, box.height))
