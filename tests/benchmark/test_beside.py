@@ -233,6 +233,9 @@ def test_where_the_mean_over_networks_was_asked_for_it_stands_there() -> None:
     assert short == {"Original": learned, "Pixelate 4": ["50.00", "40.00"], "BDQ": learned}
     page = section(of, evaluation(row("raw", *both)))
     assert "the mean over networks" in page and "strongest" not in page.splitlines()[2]
+    alone = section(suite("selective-2", "IPN", rows), evaluation(row("raw", *both)))
+    assert "strongest attackers, chosen for each test fold" in alone.splitlines()[2]
+    assert "of which up to ten are averaged; of private labels" in alone.splitlines()[2]
 
 
 def test_a_network_of_raw_video_stands_beside_its_own_line() -> None:

@@ -193,7 +193,10 @@ def test_nothing_is_said_of_people_where_they_are_not_held_out(table: Evaluation
     for claim in ("groups of people", "people whom no attacker", "over people"):
         assert claim not in page
     assert "20 independent groups of clips," in page and "over clips and over runs" in page
-    assert "Intervals hold for clips and" in differences_markdown(clips, {}, [])
+    differences = differences_markdown(clips, {}, [])
+    assert "Intervals hold for clips and" in differences
+    assert "strongest attackers, chosen for each test fold" in differences
+    assert "of which up to ten are averaged" in differences
     page = render_benchmark([replace(table, held_out="groups")], title="Ward")
     assert "20 independent groups," in page
 
@@ -639,6 +642,28 @@ def test_videos_beyond_the_limit_are_left_out_and_named(table: Evaluation, clip:
     contexts = [TableContext(videos=both)]
     page = render_benchmark([table], title="Ward", contexts=contexts, limit=2 * size - 1)
     assert "second, walk: the page would become too large." in page
+
+
+def test_each_summary_has_a_name_of_its_own_for_screen_readers(table: Evaluation) -> None:
+    """What is `hidden` is not read out, so that all were called the same."""
+    page = render_benchmark([table], title="Ward")
+    summaries = re.findall("<summary>(each label.*?)</summary>", page)
+    read_out = [re.sub(r"<(\w+)[^>]* hidden[^>]*>.*?</\1>", "", text) for text in summaries]
+    assert len(read_out) > 2 and len(set(read_out)) == len(read_out)
+    assert ".unseen { position: absolute;" in page
+
+
+def test_control_characters_of_names_leave_charts_well_formed(
+    table: Evaluation, tmp_path: Path
+) -> None:
+    """Browsers show nothing of an ill-formed picture but an error."""
+    raw, held, *others = table.rows
+    odd = replace(held, name="blur \x01\x1b[31m \udce9")
+    write_report(tmp_path, [replace(table, rows=(raw, odd, *others))], title="Ward")
+    for path in [tmp_path / "trade-off.svg", *(tmp_path / "charts").glob("*.svg")]:
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    drawn = (tmp_path / "trade-off.svg").read_text("utf-8")
+    assert r"blur \x01\x1b[31m \udce9" in drawn
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", None], ids=["empty", "other", "cut"])

@@ -132,8 +132,9 @@ def _attackers(table: SuiteTable) -> str:
             "trained methods, of all families)"
         )
     return (
-        "the strongest attacker's, chosen on validation clips; of private labels the strongest of "
-        "those that are not told the action"
+        "of the action those of the strongest attackers, chosen for each test fold on clips that "
+        "are not in it, of which up to ten are averaged; of private labels those of the one that "
+        "is strongest on such clips and not told the action"
     )
 
 

@@ -9,9 +9,10 @@ from masquerade.report.table import headings, markdown_table
 from masquerade.report.verdicts import headline_columns
 
 HOW = (
-    "Score of the first less that of the second, each read by the attacker that is strongest on "
-    "validation clips. Intervals hold for {people} and, of methods that were trained several "
-    "times, for training runs, and 95 % of the time for all lines of a column at once."
+    "Score of the first less that of the second, each read by the strongest attackers, chosen for "
+    "each test fold on clips that are not in it, of which up to ten are averaged. Intervals hold "
+    "for {people} and, of methods that were trained several times, for training runs, and 95 % of "
+    "the time for all lines of a column at once."
 )
 
 
