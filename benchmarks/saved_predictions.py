@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from masquerade.benchmark.suite import read_suite, suite_names
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.benchmark import Options
 from masquerade.cli.benchmark_plan import places_of, plan_table
+from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import families_on_raw, get_families
 from masquerade.evaluation.evaluator import PREDICTIONS
@@ -32,6 +33,7 @@ class SavedTable:
     """The predictions of all rows of a table, beside the truth."""
 
     predictions: Predictions
+    manifest: Manifest
     truth: GroundTruth
     specs: Mapping[str, tuple[MetricSpec, ...]]  # what is measured, by protocol
     models: Mapping[str, AttackerModel]
@@ -51,8 +53,11 @@ class SavedTable:
         """Whether a row is of several trainings, each attacked by itself."""
         return len({key.run for key in self.predictions.blocks if key.method == row}) > 1
 
-    def lines(self, **fields: object) -> list[tuple[str, Inputs]]:
-        """Each row and what is scored of it, of predictions whose keys have these values."""
+    def lines(self, learned: Collection[str] = (), **fields: object) -> list[tuple[str, Inputs]]:
+        """Each row and what is scored of it, of predictions whose keys have these values.
+
+        `learned` are the rows of trained methods, of which one run may be all there is.
+        """
         return [
             (
                 row,
@@ -62,6 +67,7 @@ class SavedTable:
                     families_on_raw(self.families) if row == "raw" else self.families,
                     self.models,
                     per_run=self.is_trained(row),
+                    learned=row in learned,
                 ),
             )
             for row in self.rows
@@ -81,6 +87,7 @@ def read_saved(given: Namespace) -> SavedTable:
     file = places.folder / "attacks" / "-".join(table.attacked) / PREDICTIONS
     return SavedTable(
         predictions=Predictions.load(given.predictions or file),
+        manifest=manifest,
         truth=GroundTruth.of(manifest, found),
         specs=metric_specs(manifest, found, config.metrics),
         models=models,

@@ -1,7 +1,7 @@
 """Build the rows of a table of results from attacked methods and their scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation.controls import CheckedControls, attacked_channels, unread_channels
 from masquerade.evaluation.evaluated_clips import AttackedMethod, example_of
 from masquerade.evaluation.metric_specs import MetricSpec, notes_on_mean
+from masquerade.evaluation.presets import Channel
 from masquerade.evaluation.protocols import counted_wrong
 from masquerade.evaluation.results import LabelResult, Row
 from masquerade.extraction.config import as_text, region_names
 from masquerade.methods import METHODS, method_name
+from masquerade.pipeline.coverage import DatasetCoverage
 
 
 def table_row(
@@ -48,6 +50,26 @@ def why_undecided(
 ) -> Mapping[str, str]:
     """Reasons, by label, why a score near a guess does not mean that a method hides it."""
     coverage = attacked.clips.coverage if attacked.clips else None
+    channels = attacked_channels(attacked.inputs)
+    return why_row_undecided(coverage, example_of(attacked.method), channels, checked, manifest)
+
+
+def why_row_undecided(
+    coverage: DatasetCoverage | None,
+    method: Anonymizer | None,
+    channels: Collection[Channel],
+    checked: CheckedControls,
+    manifest: Manifest,
+) -> Mapping[str, str]:
+    """What `why_undecided` says, of a row that may have been scored before.
+
+    Args:
+        coverage: how much of its videos was hidden; None: nothing is known of that.
+        method: what hid people in it; None: raw video.
+        channels: that its attackers see alone.
+        checked: the controls of the table.
+        manifest: its clips.
+    """
     counts = coverage.counts if coverage else None
     if counts and counts.filled_whole > counts.frames / 2:  # that is no work of the method
         why = (
@@ -55,8 +77,7 @@ def why_undecided(
             "nothing could be told apart in them"
         )
         return {spec.name: why for specs in checked.specs.values() for spec in specs}
-    channels = attacked_channels(attacked.inputs)
-    unread = unread_channels(checked.controls, example_of(attacked.method), channels)
+    unread = unread_channels(checked.controls, method, channels)
     return unread | counted_wrong(manifest)
 
 
