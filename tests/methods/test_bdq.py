@@ -10,6 +10,7 @@ import masquerade
 from masquerade.errors import UsageError
 from masquerade.methods import PRESETS
 from masquerade.methods.bdq import BDQ
+from masquerade.pipeline.config import PipelineConfig, with_default_regions
 
 
 def clip_of(seed: int = 0, frames: int = 5) -> Tensor:
@@ -133,6 +134,19 @@ def test_a_clip_depends_neither_on_its_batch_nor_on_its_window() -> None:
     first = method(a[:, :, :2])
     rest = method(a[:, :, 2:], state=first.state).clip
     assert torch.equal(torch.cat([first.clip, rest], 2), alone)
+
+
+def test_no_pixel_of_the_scene_is_shown_to_which_changes_could_be_added() -> None:
+    """Their sum would be whoever walks over it: what is shown is the same in a lighter room."""
+    method, mask = BDQ(sigma=0.5, most=1.0), torch.zeros(1, 1, 5, 20, 24)
+    mask[..., 5:15, 6:18] = 1
+    dark, light = (method(0.5 * clip_of() + more, mask=mask).clip for more in (0.1, 0.4))
+    assert dark.unique().numel() > 2
+    assert (dark != light).float().mean() < 1e-3  # by rounding
+    method.trained = True
+    assert with_default_regions(PipelineConfig(), method).regions == "frame"
+    with pytest.raises(UsageError, match="BDQ rewrites whole frames; leave regions out"):
+        with_default_regions(PipelineConfig(regions="people"), method)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -13,6 +13,9 @@ hard levels with the gradient of the soft ones (straight-through). Untrained lim
 spaced, and differences are shifted by a quarter of a level (not under `soft`), so that an unchanged
 pixel lies clear of the limits and sensor noise does not flicker; trained limits may come close to
 it again.
+
+Whole frames alone are rewritten: around a region the scene stays visible, and whoever knows a pixel
+of it adds the differences that are shown there, and has the person who walks over it.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +33,6 @@ from masquerade.anonymizer import (
     Presets,
     TrainingOutput,
 )
-from masquerade.methods.blend import blend
 from masquerade.ranges import Share, above, at_least
 
 KERNEL = 5
@@ -51,7 +53,7 @@ class BDQ(Anonymizer):
             would show the scene, and is shown as if nothing moved.
     """
 
-    learned = True
+    learned = full_frame = True
     resumable = state_from_last_frame = True
     graph_state_spec = GraphStateSpec(
         ("batch", None, None, "height", "width"), "the blurred frame before this window", -1.0
@@ -60,7 +62,8 @@ class BDQ(Anonymizer):
     card = Card(
         hides="most of what stands still: changes between frames, at a few grey levels, are left; "
         "outlines and gait stay",
-        undo="hardly; trained networks still recognize people by how they move",
+        undo="hardly, unless the empty scene is known from elsewhere; trained networks still "
+        "recognize people by how they move",
         needs="training: masquerade train bdq",
         paper="BDQ, Kumawat & Nagahara ECCV 2022",
     )
@@ -100,13 +103,11 @@ class BDQ(Anonymizer):
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         blurred = torch.cat([self._blur(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
-        shown = self._show(self._difference(blurred, state))
-        return Anonymized(blend(clip, shown, mask), mask, blurred[:, :, -1:])
+        return Anonymized(self._show(self._difference(blurred, state)), None, blurred[:, :, -1:])
 
     def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
         blurred = self._blur(clip)
-        shown = self._show(self._difference(blurred, state))
-        return Anonymized(blend(clip, shown, mask), None, blurred[:, :, -1:])
+        return Anonymized(self._show(self._difference(blurred, state)), None, blurred[:, :, -1:])
 
     def graph_state(self, state: Any, clip: Tensor) -> Tensor:
         """The blurred frame before, (B, 3, 1, H, W); below 0 where there is none."""
