@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import cv2
@@ -11,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.methods.selective import Selective
-from masquerade.methods.selective.noise import NoiseField, advect, new_field, uniform, warp_once
+from masquerade.methods.selective.noise import (
+    Draw,
+    NoiseField,
+    Part,
+    advect,
+    new_field,
+    uniform,
+    warp_once,
+)
 from masquerade.models.optical_flow import pixel_grid, remap
 
 SIZE = 48
@@ -48,6 +57,60 @@ def alike(noise: np.ndarray) -> float:
     values = noise - noise.mean()
     across = (values[:, 1:] * values[:, :-1]).mean() / values.var()
     return float(max(across, (values[1:] * values[:-1]).mean() / values.var()))
+
+
+def moved_plainly(noise: np.ndarray, part: Part, flow: np.ndarray, draw: Draw) -> np.ndarray:
+    """A first step of `advect`, pixel by pixel."""
+    rows, columns = part
+    height, width = noise.shape[:2]
+    came_from, out = {}, noise.copy()
+    for y in range(rows.start, rows.stop):
+        for x in range(columns.start, columns.stop):
+            by = flow[y - rows.start, x - columns.start]
+            came_from[y, x] = (
+                int(np.rint(by[1] + np.float32(y))),
+                int(np.rint(by[0] + np.float32(x))),
+            )
+    taken = {at: pixel for pixel, at in came_from.items()}  # by the last that wants it
+    anew = []
+    for pixel, at in came_from.items():
+        if 0 <= at[0] < height and 0 <= at[1] < width and taken[at] == pixel:
+            out[pixel] = noise[at]
+        else:
+            anew.append(pixel)
+    on = {at for at in taken if 0 <= at[0] < height and 0 <= at[1] < width}
+    anew += sorted(on - came_from.keys())
+    for pixel, value in zip(anew, draw(len(anew)), strict=True):
+        out[pixel] = value
+    return out
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**31), speed=st.sampled_from([0.0, 0.4, 3.0, 90.0]))
+def test_noise_moves_as_pixel_by_pixel(seed: int, speed: float) -> None:
+    """Byte for byte, also out of the frame and where nothing of the flow lies on it."""
+    draw = np.random.default_rng(seed)
+    height, width = draw.integers(5, 24, 2)
+    top, left = (int(draw.integers(0, side)) // 4 * 4 for side in (height, width))
+    bottom, right = (int(draw.integers(a, b)) + 1 for a, b in ((top, height), (left, width)))
+    part = slice(top, bottom), slice(left, right)
+    flow = draw.normal(draw.choice([0, -60, 5]), speed, (bottom - top, right - left, 2))
+    noise, flow = draw.integers(0, 256, (height, width, 3), np.uint8), flow.astype(np.float32)
+    found = advect(new_field(noise), part, flow, fresh(0)).noise
+    assert np.array_equal(found, moved_plainly(noise, part, flow, fresh(0)))
+
+
+def test_a_small_region_of_a_large_frame_takes_little_memory() -> None:
+    """No more than the frame's noise itself, of which each step makes a copy."""
+    field = new_field(np.zeros((1200, 1200, 3), np.uint8))
+    flow = np.ones((80, 100, 2), np.float32)
+    tracemalloc.start()
+    try:
+        advect(field, (slice(400, 480), slice(600, 700)), flow, fresh(0))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.4 * field.noise.nbytes
 
 
 @pytest.mark.parametrize("motion", ["travel", "zoom in", "zoom out", "turn", "shake", "swell"])

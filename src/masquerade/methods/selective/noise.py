@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.arrays import F32, U8
 from masquerade.models.optical_flow import pixel_grid, remap
@@ -85,24 +86,36 @@ def advect(field: NoiseField, part: Part, flow: F32, draw: Draw) -> NoiseField:
     nearest = np.rint(source)
     x = nearest[0].astype(np.int32).clip(-1, width)
     y = nearest[1].astype(np.int32).clip(-1, height)
+    # Only the box that the sources lie in, as a frame is often far larger than its regions
+    box = _box(y, height), _box(x, width)
+    top, start = box[0].start, box[1].start
     # One more column and row, for all that is outside the frame; -1, too, finds one of them
-    used_by = np.full((height + 1, width + 1), -1, np.int32)
-    index = (y * (width + 1) + x).astype(np.intp)
+    used_by = np.full([side.stop - side.start + 1 for side in box], -1, np.int32)
+    index = ((y - top) * used_by.shape[1] + x - start).astype(np.intp)
     own = np.arange(h * w, dtype=np.int32).reshape(h, w)
     used_by.reshape(-1)[index] = own
     used_by[-1] = used_by[:, -1] = -1
     fresh = np.flatnonzero(used_by.take(index) != own)
     left = used_by[:-1, :-1] >= 0
-    left[part] = False
-    vacated = np.flatnonzero(left)
-    drawn = draw(len(fresh) + len(vacated))
+    inside = [
+        slice(max(0, hidden.start - side.start), max(0, hidden.stop - side.start))
+        for hidden, side in zip(part, box, strict=True)
+    ]
+    left[*inside] = False
+    drawn = draw(len(fresh) + int(left.sum()))
     moved = np.asarray(remap(field.noise, tuple(nearest), nearest=True))
     moved.reshape(-1, 3)[fresh] = drawn[: len(fresh)]
     noise, residual = field.noise.copy(), field.residual.copy()
-    noise.reshape(-1, 3)[vacated] = drawn[len(fresh) :]
+    noise[box][left] = drawn[len(fresh) :]
     source -= nearest
     noise[part], residual[blocks] = moved, np.stack([_block_means(axis) for axis in source], -1)
     return NoiseField(noise, residual)
+
+
+def _box(places: NDArray[np.int32], length: int) -> slice:
+    """From the first to the last of some places of a side that lie on it; one pixel at least."""
+    first = min(max(0, int(places.min())), length - 1)
+    return slice(first, max(first + 1, min(length, int(places.max()) + 1)))
 
 
 def _block_means(pixels: F32) -> F32:
