@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -56,6 +58,24 @@ def test_area_resize_equals_opencv(h: int, w: int, k: int, m: int) -> None:
     assert (
         np.abs(area_resize(torch.from_numpy(image), height, width).numpy() - expected).max() < 1e-5
     )
+
+
+@pytest.mark.parametrize(("h", "w"), [(20, 24), (24, 20), (16, 40)])
+def test_a_block_beyond_the_frame_is_its_mean_and_takes_no_more_memory(
+    h: int, w: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pad, padded = torch.nn.functional.pad, list[int]()
+
+    def noted(x: torch.Tensor, *given: Any) -> torch.Tensor:
+        padded.append(pad(x, *given)[0, 0].numel())
+        return pad(x, *given)
+
+    monkeypatch.setattr("masquerade.methods.pixelate.F.pad", noted)
+    clip = torch.rand(1, 3, 2, h, w)
+    out = Pixelate(block=16384, short=0)(clip).clip
+    assert torch.allclose(out, clip.mean((3, 4), keepdim=True).expand_as(clip), atol=1e-5)
+    Pixelate(block=18, short=0)(clip)
+    assert max(padded) <= 4 * h * w  # twice a side
 
 
 def test_blocks_have_two_pixels_at_least() -> None:

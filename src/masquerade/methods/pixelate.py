@@ -58,16 +58,17 @@ class Pixelate(Anonymizer):
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         h, w = clip.shape[-2:]
         side = self.side(h, w)
+        block = min(side, h), min(side, w)  # of a larger one nothing else lies in the frame
         wide = torch.promote_types(clip.dtype, torch.float32)  # sums of halves overflow
         frames = clip.flatten(1, 2).to(wide)  # (B, C * T, H, W)
-        padding = (0, -w % side, 0, -h % side)
+        padding = (0, -w % block[1], 0, -h % block[0])
         sums, counts = (
-            F.avg_pool2d(F.pad(x, padding), side, divisor_override=1)
+            F.avg_pool2d(F.pad(x, padding), block, divisor_override=1)
             for x in (frames, frames.new_ones(1, 1, h, w))
         )
         # a block cut by the frame's edge is the mean of its own pixels
         blocks = (sums / counts).to(clip.dtype)
-        mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
+        mosaic = blocks.repeat_interleave(block[0], -2).repeat_interleave(block[1], -1)[..., :h, :w]
         return Anonymized(blend(clip, mosaic.reshape(clip.shape), mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
