@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from masquerade.datasets.mimes import Mimes
 from masquerade.errors import UsageError
-from masquerade.methods.selective import Selective
+from masquerade.methods.selective import Selective, gait_jitter
 from masquerade.methods.selective.gait_jitter import (
     History,
     history_length,
@@ -114,13 +115,39 @@ def test_motion_is_perturbed_differently_in_every_video() -> None:
 @pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
 def test_history_is_bounded_and_the_outline_only_grows(strength: float) -> None:
     _, mask = walker()
+    whole = slice(0, 64), slice(0, 64)
     history, still = History(), np.zeros((64, 64, 2), np.float32)
     for t in range(40):
         outline = mask[t % 14]
-        history = push(history, still, (slice(0, 64), slice(0, 64)), outline, strength)
+        history = push(history, still, whole, outline, strength)
         assert len(history.flows) == len(history.outlines) <= history_length(strength) + 1 <= 13
         assert (widen_outline(history, b"key", t, strength)[outline > 0] == 255).all()
-        assert not perturb_flow(history, (slice(0, 64), slice(0, 64)), b"key", t, 1.0).any()
+        assert not perturb_flow(history, whole, b"key", t, strength).any()
+
+
+@pytest.mark.parametrize("strength", [1.0, 100.0])
+def test_every_step_is_a_number(strength: float) -> None:
+    """Where the length of a step is drawn beyond what a number can be."""
+    whole, history = (slice(0, 64), slice(0, 64)), History()
+    for t in range(20):
+        flow = np.full((64, 64, 2), 3, np.float32)
+        history = push(history, flow, whole, np.full((64, 64), 255, np.uint8), strength)
+        for key in (b"one", b"two", b"three"):
+            step = perturb_flow(history, whole, key, t, strength)
+            assert np.isfinite(step).all() and np.abs(step).max() < 3000
+
+
+def test_frames_without_anybody_cost_no_picture_of_their_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Any] = []
+    for name in ("remap", "pixel_grid"):
+        monkeypatch.setattr(gait_jitter, name, lambda *given, **_: calls.append(given))
+    history = History()
+    for t in range(20):
+        history = push(history, None, None, np.zeros((64, 96), np.uint8), 1.0)
+        assert not widen_outline(history, b"key", t, 1.0).any()
+    assert history.flows[0].shape == (64, 96, 2) and not calls
 
 
 def test_empty_region_is_hidden_only_as_long_as_its_history() -> None:

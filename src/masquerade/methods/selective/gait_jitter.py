@@ -24,7 +24,9 @@ MEAN_DELAY = 3.0  # frames
 SCALE_STD = 0.5  # of the logarithm of a step's length
 ANGLE_STD = 0.35  # of a step's direction, in radians
 WIDENING = 0.03  # of the frame's longer side, by which the outline is widened
-MAX_DELAY = 12.0  # frames, at any strength
+# At any strength:
+MAX_DELAY = 12.0  # frames
+MOST_LONGER = 5.0  # of the logarithm of a step's length, as exp() overflows from 88 on
 
 
 class History(NamedTuple):
@@ -51,13 +53,14 @@ def push(
     `flow` (h, w, 2) is that of the part, None where nothing is hidden; `outline` is (H, W).
     """
     height, width = outline.shape
-    full = np.zeros((height, width, 2), np.float32)
-    if part is not None:
-        full[part] = flow
     scale = max(1.0, max(height, width) / LONG_SIDE)
     size = max(1, round(width / scale)), max(1, round(height / scale))
     ratio = np.array([size[0] / width, size[1] / height], np.float32)
-    small = np.asarray(cv2.resize(full, size, interpolation=cv2.INTER_AREA), np.float32)
+    small = np.zeros((*size[::-1], 2), np.float32)
+    if part is not None:
+        full = np.zeros((height, width, 2), np.float32)
+        full[part] = flow
+        small = np.asarray(cv2.resize(full, size, interpolation=cv2.INTER_AREA), np.float32)
     kept = history_length(strength)
     return History((small * ratio, *history.flows[:kept]), (outline, *history.outlines[:kept]))
 
@@ -71,7 +74,8 @@ def perturb_flow(history: History, part: Part, key: bytes, frame: int, strength:
     size = history.flows[0].shape[1::-1]
     delay, change = _delay(key, frame, size, strength)
     flow = _delayed_flow(history.flows, delay) * (1 - change)[..., None]
-    length = np.exp(SCALE_STD * strength * _smooth_noise(key, "length", frame, size))
+    longer = SCALE_STD * strength * _smooth_noise(key, "length", frame, size)
+    length = np.exp(longer.clip(-MOST_LONGER, MOST_LONGER))
     angle = ANGLE_STD * strength * _smooth_noise(key, "turn", frame, size)
     along, across = length * np.cos(angle), length * np.sin(angle)
     x, y = flow[..., 0], flow[..., 1]
@@ -88,6 +92,8 @@ def widen_outline(history: History, key: bytes, frame: int, strength: float) -> 
     union = history.outlines[0]
     for outline in history.outlines[1 : 1 + round(max(float(late), 0))]:
         union = np.maximum(union, outline)
+    if not union.any():
+        return union
     out = union
     reach = WIDENING * strength * max(height, width)
     size = width, height
