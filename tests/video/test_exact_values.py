@@ -297,6 +297,9 @@ def test_what_an_encoding_may_be() -> None:
         for crf in (-1, last + 1):
             with pytest.raises(UsageError):
                 Encoding(codec=codec, crf=crf)  # type: ignore[arg-type]
+    assert encoder_for(Encoding(crf=1, hwaccel="cuda"), bitrate=None)[1]["cq"] == "1"
+    with pytest.raises(UsageError, match="crf 0 lets a GPU choose; give 1 or more"):
+        Encoding(crf=0, hwaccel="cuda")  # where cq=0 is automatic
     for codec in ("ffv1", "mjpeg", "prores"):
         for wrong in ({"crf": 5}, {"preset": "fast"}):
             with pytest.raises(UsageError):

@@ -15,7 +15,7 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite, 
 
 import masquerade
 from masquerade.errors import MissingError, UsageError, VideoError
-from masquerade.video import container
+from masquerade.video import container, encoding
 from masquerade.video.audio import strip_comments
 from masquerade.video.encoding import CODECS, Encoding, check_encoder, pixel_format
 from masquerade.video.probe import images_in, probe_in_process
@@ -259,6 +259,16 @@ def test_what_an_encoder_cannot_do_is_said_before_any_work(monkeypatch: pytest.M
         pixel_format(Encoding(), "jpeg", width=64, height=48, deep=True)
     with pytest.raises(UsageError, match="No GPU encodes prores"):
         check_encoder(Encoding(codec="prores", hwaccel="cuda"), width=64, height=48, deep=False)
+    if "h264_nvenc" in av.codecs_available:
+
+        def fail(*_: Any) -> None:
+            raise OSError("10 bit encode not supported")
+
+        monkeypatch.setattr(encoding, "open_encoder", fail)
+        with pytest.raises(MissingError, match="with more than 8 bits; choose h265, or leave --hw"):
+            check_encoder(Encoding(hwaccel="cuda"), width=64, height=48, deep=True)
+        with pytest.raises(MissingError, match="does not work on this machine; leave --hwaccel"):
+            check_encoder(Encoding(hwaccel="cuda"), width=64, height=48, deep=False)
     monkeypatch.setitem(CODECS, "av1", replace(CODECS["av1"], encoder="libnothing"))
     with pytest.raises(MissingError, match="no libnothing encoder; choose h264"):
         check_encoder(Encoding(codec="av1"), width=64, height=48, deep=False)

@@ -48,6 +48,8 @@ class Encoding:
             raise UsageError(f"crf of {self.codec} goes from 0 to {spec.max_crf}, not {self.crf}.")
         if self.crf is not None and spec.crf is None:
             raise UsageError(f"{self.codec} has no crf; leave it out, or choose h264.")
+        if self.crf == 0 and self.hwaccel == "cuda":
+            raise UsageError("crf 0 lets a GPU choose; give 1 or more, or leave --hwaccel out.")
         if self.lossless and self.hwaccel != "none":
             raise UsageError(
                 "A GPU does not encode without loss; leave --hwaccel or --lossless out."
@@ -321,8 +323,12 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError):
         if encoding.hwaccel == "cuda":
+            but = ";"
+            if deep and encoding.codec == "h264":  # of which most GPUs take 8 bits alone
+                but = " with more than 8 bits; choose h265, or"
             raise MissingError(
-                f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
+                f"{name} does not work on this machine{but} leave --hwaccel out to encode on the "
+                "CPU."
             ) from None
         what = f"cannot encode pictures of {width}x{height} here; choose h264."
         if encoding.preset is not None:
