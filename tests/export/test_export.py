@@ -133,6 +133,10 @@ def test_a_recognizers_file_reads_trained_weights(tmp_path: Path) -> None:
         RecognizerGraph("tiny-3d", **{**told, "classes": 4}, modality="both")
     with pytest.raises(UsageError, match="does not say what its network was fed"):
         RecognizerGraph("tiny-3d", **told)
+    body = {name: value for name, value in net.state_dict().items() if "head" not in name}
+    torch.save(body, tmp_path / "raw.weights")
+    with pytest.raises(UsageError, match="lacks a trained head, as files of an image"):
+        RecognizerGraph("tiny-3d", **told, modality="both")
 
 
 def test_batch_frames_and_size_stay_open_where_a_method_takes_any(tmp_path: Path) -> None:

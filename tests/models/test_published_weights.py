@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from masquerade.errors import MissingError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.models.published_weights import load_weights, read_weights
 from masquerade.models.recognizers import RECOGNIZERS, Recognizer
 from masquerade.models.recognizers.two_stream import TwoStream
@@ -189,6 +189,28 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path: Path) -> N
 def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match="no file of tensors alone"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (MemoryError(), "memory is too short"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_not_said_to_be_of_something_else(
+    name: str, fault: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(torch, "load", fail)
+    monkeypatch.setattr("safetensors.torch.load_file", fail)
+    (tmp_path / name).touch()
+    with pytest.raises(MasqueradeError, match=rf"{name} cannot be read: {said}\.$"):
         read_weights(tmp_path / name)
 
 

@@ -69,7 +69,12 @@ class RecognizerGraph(Graph):
             self.net = build_recognizer(name, heads=heads, modality=modality, widths=widths)
         inner = self.net.net if isinstance(self.net, ModalityRecognizer) else self.net
         assert isinstance(inner, Recognizer)
-        if weights is not None and load_weights(inner.net, weights):
+        if weights is not None and (fresh := load_weights(inner.net, weights)):
+            if set(fresh).isdisjoint(read_weights(weights)):
+                raise UsageError(
+                    f"{weights.name} lacks a trained head, as files of an image network or of one "
+                    "stream do; give one of a network that was trained as a whole."
+                )
             raise UsageError(
                 f"{weights.name} has another number of outputs than {classes}; give its --classes."
             )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from masquerade.errors import MissingError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 
 NESTS = ("model_state", "state_dict", "model", "teacher")
 """Keys under which PyTorchVideo, many trainers, DeiT and DINO nest the state dict."""
@@ -31,6 +31,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
         return _unwrap(_load(path))
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or str(error) or "memory is too short"
+        raise MasqueradeError(f"{path.name} cannot be read: {why}.") from error
     except ValueError as error:
         raise UsageError(
             f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
@@ -43,6 +46,8 @@ def _load(path: Path) -> Any:
             warnings.simplefilter("ignore", UserWarning)
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
+            except (OSError, MemoryError):  # which say nothing of the content
+                raise
             except Exception as error:  # of half a dozen kinds, by what stands in the file
                 raise ValueError(str(error)) from error
     from safetensors import SafetensorError  # here, so that training needs torch alone
