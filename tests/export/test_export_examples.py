@@ -71,6 +71,7 @@ def made_clip(path: Path, *, width: int, pts: list[int]) -> Path:
         stream = file.add_stream("libx264", rate=25, options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = width, 48, "yuv444p"
         stream.codec_context.time_base = Fraction(1, 1000)
+        file.start_encoding()  # else there is no file without frames
         for number, time in enumerate(pts):
             grey = np.full((48, width, 3), 20 * number, np.uint8)
             frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
@@ -93,6 +94,53 @@ def test_a_video_keeps_the_times_of_its_frames(
         found = [frame.time for frame in video.decode(video=0)]
     assert [round(1000 * (time - found[0])) for time in found] == times
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "source.mkv"])
+
+
+@pytest.fixture(scope="session")
+def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that the script refuses, each for its own reason, and a whole one."""
+    from masquerade.export.graph import MethodGraph
+    from masquerade.export.recognizer_graph import RecognizerGraph
+    from masquerade.export.write import export
+    from masquerade.methods import PRESETS, build
+
+    folder = tmp_path_factory.mktemp("files")
+    export(MethodGraph(PRESETS["noise-features"]["tiny"]().eval(), size=(24, 32)), folder / "new")
+    export(RecognizerGraph("tiny-2d", classes=2, size=(24, 32)), folder / "reader")
+    export(MethodGraph(build("pixelate"), size=(49, 64)), folder / "odd")
+    export(MethodGraph(build("pixelate"), size=(48, 96)), folder / "wide")
+    export(MethodGraph(build("mask-mean"), size=None), folder / "fine")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("network", "pts", "output", "said"),
+    [
+        ("new", [0, 40], "safe.mp4", "no trained method"),
+        ("reader", [0, 40], "safe.mp4", "no trained method"),
+        ("odd", [0, 40], "safe.mp4", "turn the video upright first, or export for frames of its"),
+        ("wide", [0, 40], "safe.mp4", "turn the video upright first, or export for frames of its"),
+        ("fine", [], "safe.mp4", "the video has no frames"),
+        ("fine", [0, 40], "safe", "usage: "),
+    ],
+)
+def test_what_would_not_be_hidden_or_be_squeezed_is_refused_in_one_line(
+    network: str, pts: list[int], output: str, said: str, small_files: Path, tmp_path: Path
+) -> None:
+    source = made_clip(tmp_path / ("source.mkv" if pts else "source.avi"), width=64, pts=pts)
+    told = run_example(small_files / network, source, tmp_path / output, code=1)
+    assert told.startswith(said) and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_no_other_file_is_written_over_or_left(small_files: Path, tmp_path: Path) -> None:
+    """Such as one with the name that a half-made video had; the source, too, may have it."""
+    source = made_clip(tmp_path / "safe.part.mp4", width=64, pts=[0, 40])
+    before = source.read_bytes()
+    run_example(small_files / "fine", source, tmp_path / "safe.mp4")
+    run_example(small_files / "fine", source, tmp_path / "safe.nonsense", code=1)
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["safe.mp4", "safe.part.mp4"]
 
 
 def test_a_video_of_an_odd_size_loses_a_column(
