@@ -4,8 +4,9 @@
 
 Draws the clips, fits a new `tiny-3d` on each method's output (one network with a head for the
 action and for each attribute, people apart; another for identity, the same people in other
-clips), and writes `docs/results/mimes-probe.md`. Two controls: a network that sees one frame, which
-must stay at chance on the action, and one fitted to shuffled labels, which must on everything.
+clips), and writes `docs/results/mimes-probe.md`. Two controls: a network that sees one frame of
+unknown time, which must stay at chance on the action, and one fitted to shuffled labels, which
+must on everything.
 """
 
 from __future__ import annotations

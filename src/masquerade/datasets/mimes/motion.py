@@ -1,8 +1,10 @@
-"""Actions as periodic motions whose single frames all have the same distribution.
+"""Actions as periodic motions that a frame of unknown time does not reveal.
 
 A body has six channels, each a loop of poses with a phase. An action runs some of them; the others
 stay at a uniform random phase. A phase that runs from a uniform start is uniform in every frame, so
-that no single frame reveals the action, and a walk played backwards is another action.
+that no pose reveals the action, and a walk played backwards is another action. Nor does the place
+in the picture reveal it in a frame that is drawn at random. In one whose time is known it does:
+see `walk_path`.
 """
 
 from collections.abc import Mapping
@@ -111,8 +113,9 @@ def draw_staging(rng: np.random.Generator) -> Staging:
 def walk_path(action: Action, staging: Staging, gait: Gait, frames: int) -> F64:
     """x of the body over time, (T,), in sides of the frame.
 
-    People who do not walk stand at a uniform place of a walker's path, so that the place in one
-    frame does not reveal the action either.
+    People who do not walk stand at a uniform place of a walker's path, so that the place in a frame
+    of unknown time does not reveal the action either. In the first frame it does, as in the last:
+    who walks stands at the back of the path then, and who retreats at its front.
     """
     speed = SPEED * gait.tempo * gait.stride
     length = min(speed * (frames - 1), TRAVEL)
