@@ -37,13 +37,14 @@ def film(path: Path, seed: int = 0, frames: int = 5, times: Sequence[int] | None
     return path
 
 
-def image(path: Path, seed: int) -> None:
+def image(path: Path, seed: int, side: int = 16) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    png = path.suffix == ".png"
     with av.open(str(path), "w", format="image2") as container:
-        stream = container.add_stream("png", rate=1)
-        stream.width = stream.height = 16
-        stream.pix_fmt = "rgb24"
+        stream = container.add_stream("png" if png else "mjpeg", rate=1)
+        stream.width = stream.height = side
+        stream.pix_fmt = "rgb24" if png else "yuvj444p"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
 
@@ -243,6 +244,28 @@ def test_folders_of_frames_are_files_too(tmp_path: Path) -> None:
     ]
     past = clips(tmp_path, ("a", "p", "train"), first=0, last=3)
     assert check_manifest(past).past_end == ("a",)
+
+
+def test_a_folder_with_a_cut_image_is_found_by_decoding_all(tmp_path: Path) -> None:
+    for folder in "ab":
+        for i in range(3):
+            image(tmp_path / folder / f"{i}.jpg", i, side=64)
+    cut = tmp_path / "b" / "2.jpg"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    manifest = clips(tmp_path, ("a", "p", "train"), ("b", "p", "train"))
+    (found,) = check_manifest(manifest, every_frame=True).unreadable
+    assert found.path == "b"
+    assert str(tmp_path) not in found.why
+
+
+@pytest.mark.parametrize("every_frame", [False, True])
+def test_images_of_two_sizes_are_no_video(tmp_path: Path, every_frame: bool) -> None:
+    for i in range(3):
+        image(tmp_path / "a" / f"{i}.png", i, side=32 if i == 2 else 16)
+    manifest = clips(tmp_path, ("a", "p", "train"))
+    (found,) = check_manifest(manifest, every_frame=every_frame).unreadable
+    why = "2.png is 32x32 and 0.png 16x16; images of one folder must have one size."
+    assert (found.path, found.why) == ("a", why)
 
 
 def test_of_depth_images_beside_frames_nothing_is_checked(tmp_path: Path) -> None:

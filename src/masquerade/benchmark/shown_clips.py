@@ -19,11 +19,10 @@ from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import action_column, protocols
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
-from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.extraction.store import ClipCache
 from masquerade.storage import make_private
 from masquerade.video.encoding import Encoding
-from masquerade.video.probe import probe_in_process
+from masquerade.video.probe import FOLDER_RATE, probe_in_process
 from masquerade.video.write import write_video
 
 FRAMES, RATE = 24, 12  # two seconds, at about twelve frames a second

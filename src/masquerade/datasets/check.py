@@ -21,7 +21,7 @@ from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
 from masquerade.video.decoding_process import RemoteDecoder, count_frames, probe
-from masquerade.video.probe import images_in
+from masquerade.video.probe import FOLDER_RATE, images_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,23 +178,21 @@ def _decode(path: Path, every_frame: bool, *, count: bool) -> tuple[str, int | N
     With `count` the number of a file that decodes is known.
     """
     try:
-        if not path.is_dir():
-            return "", _frames(path, every_frame, count=count)
-        parts = _parts(path)
-        for part in parts if every_frame else parts[:1]:
-            _frames(part, every_frame=False, count=False)
-        return "", len(parts)
+        return "", _frames(path, every_frame, count=count)
     except VideoError as error:
         listed = path.is_file() and _is_playlist(path)
-        why = str(error).removeprefix(f"{printable(path)} ")
+        name = printable(path)
+        why = str(error).removeprefix(f"{name} ").replace(f"{name}{os.sep}", "")
         return ("a playlist, not a video" if listed else why), None
     except OSError as error:
         return error.strerror or type(error).__name__, None
 
 
 def _frames(path: Path, every_frame: bool, *, count: bool) -> int | None:
-    info = probe(path)
+    folder = path.is_dir()  # of which all images are probed, as they have to be of one size
+    info = probe(path, rate=FOLDER_RATE if folder else None)
     if not every_frame:  # containers tell of frames that nobody is shown, as where a film was cut
+        count = count and not folder
         return count_frames(path) if count else info.frames
     with RemoteDecoder(path, info) as decoder:
         return sum(1 for _ in decoder)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from itertools import tee
 from pathlib import Path
@@ -73,6 +72,7 @@ from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import container_for, suffix_for
 from masquerade.video.frame import Frame
 from masquerade.video.probe import (
+    FOLDER_RATE,
     PacketFacts,
     VideoInfo,
     images_in,
@@ -88,7 +88,6 @@ Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3), or (crops, h
 ClipOrError = NDArray[Any] | MasqueradeError
 ClipMaker = Callable[[IntArray], NDArray[Any]]  # a clip of the frames with these numbers
 
-FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
 GPU_PROCESSES = 8  # at most, that share a GPU: each takes half a gigabyte of it before it begins
 AHEAD = 4  # videos for each process that are handed out at once

@@ -51,6 +51,7 @@ OWN_SUFFIX = "_anonymized"  # of what is written beside an input
 RECEIPT_SUFFIX = ".receipt.json"  # behind the whole name of an output
 SHEET_SUFFIX = "_people_private"  # of the sheet of who is in it, which shows everybody
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+FOLDER_RATE = Fraction(25)  # images a second of a folder in a data set, which states none
 MOST_SIDE = 32766  # pixels of a picture, as OpenCV moves pixels in pictures below 32767 alone
 FRAMES_BETWEEN = 50  # after which it is told that a long look at a file goes on
 _COLOR_IMAGE, _DEPTH_IMAGE = (re.compile(rf"{kind}_?[0-9]+") for kind in ("rgb", "depth"))
