@@ -252,6 +252,17 @@ def test_kth_is_not_what_was_anonymized_beside_it(
     assert len(READERS["kth"](tmp_path / "safe")) == 1  # it may be read on its own
 
 
+def test_kth_is_read_below_linked_folders_but_not_in_circles(tmp_path: Path) -> None:
+    put(tmp_path / "disk" / "boxing" / "person01_boxing_d1_uncomp.avi")
+    put(tmp_path / "KTH" / "walking" / "person01_walking_d1_uncomp.avi")
+    (tmp_path / "KTH" / "boxing").symlink_to(tmp_path / "disk" / "boxing")
+    (tmp_path / "KTH" / "walking" / "up").symlink_to(tmp_path / "KTH")
+    assert [clip.path for clip in READERS["kth"](tmp_path / "KTH").clips] == [
+        "boxing/person01_boxing_d1_uncomp.avi",
+        "walking/person01_walking_d1_uncomp.avi",
+    ]
+
+
 def test_kth_resplit_is_two_one_one_of_each_persons_takes(tmp_path: Path) -> None:
     for person in (1, 2, 11):
         for action in ("boxing", "walking"):
@@ -291,11 +302,20 @@ def test_the_list_of_selectives_authors_splits_kth_by_take(tmp_path: Path) -> No
     for column in ("split_action", "split_identity"):
         assert manifest.cells(column) == ("train", "test", "train", "test")
     assert manifest.cells("identity") == ("person11", "person11", "person12", "person12")
+    put(tmp_path / "00sequences.txt", "person11_boxing_d1 frames 1-95, 96-185\n")
+    (tmp_path / "boxing" / f"{names[1]}.avi").unlink()
+    again = READERS["kth"](tmp_path, splits=tmp_path / "lists")
+    assert again.cells("split_action") == manifest.cells("split_action")
+    assert {(clip.first, clip.last) for clip in again.clips} == {(None, None)}
+    assert again.clips[1].path == f"{names[1]}.avi"  # which `data check` says is missing
     put(tmp_path / "lists" / "metadata.csv", "\n".join([head, *lines[1:]]))
     with pytest.raises(UsageError, match="does not say where person11_boxing_d1 belongs"):
         READERS["kth"](tmp_path, splits=tmp_path / "lists")
     put(tmp_path / "lists" / "metadata.csv", "\n".join([head, *lines]).replace("test", "val"))
     with pytest.raises(UsageError, match="'val' is neither train nor test"):
+        READERS["kth"](tmp_path, splits=tmp_path / "lists")
+    put(tmp_path / "lists" / "metadata.csv", "\n".join([head, "boxing,boxing,,,360,train"]))
+    with pytest.raises(UsageError, match="'boxing' is no take of KTH"):
         READERS["kth"](tmp_path, splits=tmp_path / "lists")
     put(tmp_path / "lists" / "metadata.csv", "name,person\n")
     with pytest.raises(UsageError, match="lacks video or set"):

@@ -32,7 +32,7 @@ def read_kth(
 
     Where `folder` holds `00sequences.txt`, a row is a range of frames, counted from 0, else a clip.
     The paper's seed of the split by take is not known. With `splits`, the folder of the list of
-    Ilic et al., both splits are this list.
+    Ilic et al., both splits are this list, whose takes, read whole, are the rows.
     """
     below = videos or folder
     paths: dict[str, str] = {}
@@ -41,8 +41,11 @@ def read_kth(
             raise UsageError(f"{below}: {other} and {path} are of one take; leave one there.")
     listed = folder / "00sequences.txt"
     whole: list[tuple[int | None, int | None]] = [(None, None)]
-    ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
-    listed_part = None if splits is None else _listed(splits / "metadata.csv", ranges)
+    listed_part = None if splits is None else _listed(splits / "metadata.csv", paths)
+    if listed_part is not None:
+        ranges = dict.fromkeys(listed_part, whole)
+    else:
+        ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
     part = listed_part or _split_by_take(sorted(ranges), seed)
     clips = []
     for name, frame_ranges in sorted(ranges.items()):
@@ -84,6 +87,8 @@ def _listed(path: Path, takes: Iterable[str]) -> dict[str, str]:
         raise UsageError(f"{path} is no list of Selective's authors: it lacks video or set.")
     video, part = header.index("video"), header.index("set")
     parts = {row[video].removesuffix("_uncomp"): row[part] for row in rows}
+    if wrong := sorted(name for name in parts if not re.fullmatch(_NAME, name)):
+        raise UsageError(f"{path}: {wrong[0]!r} is no take of KTH.")
     if wrong := sorted(set(parts.values()) - {"train", "test"}):
         raise UsageError(f"{path}: {wrong[0]!r} is neither train nor test.")
     if lacking := sorted(set(takes) - set(parts)):

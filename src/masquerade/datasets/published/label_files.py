@@ -45,7 +45,33 @@ def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.")
     known = set(suffixes)
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+    return sorted(p for p in walk_files(folder) if p.suffix.lower() in known and p.is_file())
+
+
+def walk_files(folder: Path, *, without: Path | None = None, hidden: bool = True) -> Iterator[Path]:
+    """Every file below a folder and below folders that are linked there, in order.
+
+    A folder that is linked below itself is not entered again.
+
+    Args:
+        folder: where to look; where there is none, nothing is found.
+        without: a folder that is left out.
+        hidden: whether to look at files and folders whose names begin with a dot, too.
+    """
+    left_out = None if without is None else os.path.realpath(without)
+    above = {os.fspath(folder): frozenset((os.path.realpath(folder),))}  # of each, real paths
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = above.pop(place)
+        entered = []
+        for name in sorted(name for name in folders if hidden or not name.startswith(".")):
+            path = os.path.join(place, name)
+            target = os.path.realpath(path)
+            if target not in real and target != left_out:
+                above[path] = real | {target}
+                entered.append(name)
+        folders[:] = entered
+        for name in sorted(name for name in files if hidden or not name.startswith(".")):
+            yield Path(place, name)
 
 
 def videos_named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
