@@ -511,6 +511,33 @@ def test_labels_are_found_wherever_words_name_them(tmp_path: Path, words: str) -
     assert label_digest(["vp", *given[-1:]], tmp_path) == label_digest(["vp"], tmp_path)
 
 
+def test_labels_of_any_ending_and_below_linked_folders_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data" / "lists").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "up").symlink_to(tmp_path / "data")  # a circle
+    for words, changed in (
+        (["vp", "{data}/labels.p"], tmp_path / "data" / "labels.p"),
+        (["vp", "{data}"], tmp_path / "data" / "labels.p"),
+        (["vp", "{data}/labels.mine"], tmp_path / "data" / "labels.mine"),
+        (["vp", "{data}"], tmp_path / "disk" / "list.txt"),
+    ):
+        changed.write_text("1")
+        first = label_digest(words, tmp_path / "data")
+        changed.write_text("2")
+        assert label_digest(words, tmp_path / "data") != first, (words, changed)
+
+
+def test_what_a_run_writes_below_its_data_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "list.txt").write_text("1")
+    given = ["ucf11", "{data}"]
+    first = label_digest(given, tmp_path, made=tmp_path / "bench")
+    (tmp_path / "bench" / "spent.json").write_text("{}")
+    assert label_digest(given, tmp_path, made=tmp_path / "bench") == first
+    assert label_digest(given, tmp_path) != first
+
+
 def test_a_changed_list_is_read_again_when_a_suite_goes_on(tmp_path: Path) -> None:
     suite = parse_suite(
         {

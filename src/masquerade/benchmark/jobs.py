@@ -161,7 +161,7 @@ class Places:
         """The digest of the label files that words name."""
         text = shlex.join(words)
         if text not in self._digests:
-            self._digests[text] = label_digest(words, self.given)
+            self._digests[text] = label_digest(words, self.given, made=self.folder)
         return self._digests[text]
 
     def _named_file_digests(self, words: Sequence[str]) -> Iterator[str]:
