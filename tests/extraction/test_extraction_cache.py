@@ -46,8 +46,9 @@ from masquerade.extraction.config import (
     UnionFactory,
     config_digest,
 )
-from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.extraction.dataset import ClipDataset, MappedClips, clip_loader
 from masquerade.extraction.extract_dataset import store_contents
+from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.extraction.store import ClipCache, stored_bytes
 from masquerade.methods import build
@@ -403,6 +404,20 @@ def test_above_the_limit_the_same_clips_are_made_on_the_fly(
         assert again.passes == 1 and stored.passes == 7  # digests alone are kept, but for 3.mp4
         assert torch.equal(pixels(fly), pixels(stored)) and fly.digest == stored.digest
         assert torch.equal(pixels(again), pixels(stored)) and again.digest == stored.digest
+
+
+def test_an_unreadable_video_takes_no_space_of_the_limit(tmp_path: Path) -> None:
+    data, cache = grains(tmp_path, 3), tmp_path / "cache"
+    (tmp_path / "1.mp4").write_bytes(b"no video")
+    (tmp_path / "2.mp4").unlink()
+    given = {"frames": 2, "size": 16}
+    first = extract_clips(data, cache=ClipCache(folder=cache), **given)
+    full = ClipCache(folder=cache, limit=stored_bytes(cache))
+    again = extract_clips(data, cache=full, **given)
+    assert isinstance(again.source, MappedClips) and again.passes == 2  # they are tried again
+    assert again.skipped == first.skipped and again.rows.tolist() == [0]
+    grains(tmp_path, 3)  # files that came back are other ones, for which there is no space
+    assert isinstance(extract_clips(data, cache=full, **given).source, ClipsOnTheFly)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -88,8 +88,7 @@ def extract_clips(
         name = store_name(config)
     videos = _videos(manifest, config, digests=clip_cache.folder is not None)
     store = ClipStore(folder / name, config.shape, dtype=config.dtype)
-    lacking = sum(store.place(key) is None for video in videos for key in video.keys)
-    new = lacking * store.clip_bytes
+    new = _lacking(store, videos) * store.clip_bytes
     # packet clips are always kept: they are tiny, and an encoder need not give the same bytes again
     tiny = config.content == "packets"
     on_the_fly = new > 0 and not tiny and stored_bytes(folder) + new > clip_cache.limit
@@ -193,8 +192,7 @@ def store_contents(
         ClipStore(cache.folder / store_name(config), config.shape, dtype=config.dtype)
         for config in configs
     ]
-    keys = [key for video in videos for key in video.keys]
-    new = [sum(store.clip_bytes for key in keys if store.place(key) is None) for store in stores]
+    new = [_lacking(store, videos) * store.clip_bytes for store in stores]
     if stored_bytes(cache.folder) + sum(new) > cache.limit:
         return
     check_space(cache.folder, sum(new))
@@ -212,6 +210,13 @@ def store_contents(
         open_executor=open_executor,
         progress=progress,
     )
+
+
+def _lacking(store: ClipStore, videos: Sequence[VideoRows]) -> int:
+    """Count the clips that are to be stored: those that could not be read take no space."""
+    unreadable = store.unreadable()
+    keys = (key for video in videos for key in video.keys)
+    return sum(store.place(key) is None and key not in unreadable for key in keys)
 
 
 def _kept_regions(folder: Path, config: ExtractionConfig, limit: float) -> Path | None:
@@ -302,16 +307,20 @@ def _fill(
     counts: dict[bytes, FrameCounts] = {}
     # by store; written a few together: each writing waits for the disk
     waiting: list[dict[bytes, Tensor]] = [{} for _ in stores]
+    unreadable: list[set[bytes]] = [set() for _ in stores]
     written = time.monotonic()
     extractions = extract_videos(missing, configs, workers=workers, open_executor=open_executor)
     try:
         with closing(extractions):  # after an exception its processes end at once
             for video, extracted in extractions:
-                for store, content, ready in zip(stores, extracted, waiting, strict=True):
+                for store, content, ready, failed in zip(
+                    stores, extracted, waiting, unreadable, strict=True
+                ):
                     for row, key, clip in zip(video.rows, video.keys, content.clips, strict=True):
                         counts[key] = content.counts
                         if isinstance(clip, MasqueradeError):
                             skipped[row] = str(clip)
+                            failed.add(key)
                         elif store.place(key) is None:
                             # what another machine's process gave can only be read
                             ready[key] = torch.from_numpy(np.require(clip, requirements="W"))
@@ -327,6 +336,8 @@ def _fill(
                     progress(done, len(videos))
     finally:
         _append(stores, waiting, counts)
+    for store, failed in zip(stores, unreadable, strict=True):
+        store.note_unreadable(failed)
     return dict(sorted(skipped.items())), len(missing)
 
 

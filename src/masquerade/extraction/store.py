@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +27,7 @@ COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
 ENTRY = KEY + DIGEST + COUNTS.size
 COUNTED = [field.name for field in fields(FrameCounts)]
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
+UNREADABLE = "unreadable.index"  # keys of clips that could not be made
 REGIONS = "regions-*/[!.]*.npz"  # without hidden files, which another process is writing
 
 
@@ -81,6 +82,31 @@ class ClipStore:
     def counts(self, place: int) -> FrameCounts:
         """Return in how many frames of a clip's video something was hidden."""
         return self._counts[place]
+
+    def unreadable(self) -> set[bytes]:
+        """Return the keys of clips that could not be made by an earlier extraction."""
+        path = self.folder / UNREADABLE
+        try:
+            content = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise MasqueradeError(f"{path} cannot be read: {error.strerror}.") from error
+        return {content[at : at + KEY] for at in range(0, len(content) - KEY + 1, KEY)}
+
+    def note_unreadable(self, keys: Iterable[bytes]) -> None:
+        """Note the keys of clips that could not be made, so that no space is kept for them.
+
+        They are tried again all the same: a video may be read later, as from a disk that failed.
+        """
+        new = sorted(set(keys) - self.unreadable())
+        if not new:
+            return
+        path = self.folder / UNREADABLE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                file.write(b"".join(new))
+        except OSError as error:
+            raise MasqueradeError(f"{path} cannot be written: {error.strerror}.") from error
 
     @property
     def digests(self) -> Digests:
