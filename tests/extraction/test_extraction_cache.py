@@ -315,6 +315,24 @@ def test_regions_are_held_to_the_limit_of_the_folder_too(data: Manifest, tmp_pat
     assert len(files) == 3 and stored_bytes(cache) == sum(file.stat().st_size for file in files)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_regions_that_are_found_do_not_take_more_than_the_limit(
+    data: Manifest, tmp_path: Path, together: bool
+) -> None:
+    method, cache = masquerade.build("blacken"), tmp_path / "cache"
+    config = ExtractionConfig(frames=2, size=16, method=method, regions=Left)
+    clips = len(data) * config.clip_bytes
+    for room, kept in ((1, 0), (10**6, 2)):
+        small = ClipCache(folder=cache / str(room), limit=clips + room)
+        if together:
+            store_contents(data, [config], cache=small)
+        else:
+            extract_clips(data, cache=small, frames=2, size=16, method=method, regions=Left)
+        assert small.folder is not None
+        assert len(list(small.folder.glob("regions-*/*"))) == kept
+        assert clips <= stored_bytes(small.folder) <= small.limit
+
+
 def test_a_video_is_read_for_its_digest_once_however_often_it_is_extracted(
     data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ class ExtractionConfig:
             in them.
         region_cache: a folder for the regions that are found, which `extract_clips` chooses; None:
             none is kept.
+        region_limit: bytes that all regions kept beside it may take.
         scratch: a folder for files that are removed at once; None: the system's.
         device: where the method computes, as torch spells it: clips differ by its rounding alone.
             Those that are made on the fly are made on the CPU, since they have to be the same to
@@ -117,6 +118,7 @@ class ExtractionConfig:
     allow_empty: bool = False
     allow_gaps: bool = False
     region_cache: Path | None = None
+    region_limit: float = math.inf
     scratch: Path | None = None
     device: str = "cpu"
 

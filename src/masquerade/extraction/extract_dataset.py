@@ -25,6 +25,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.dataset import ClipDataset, ClipSource
 from masquerade.extraction.extract_video import VideoRows, can_run_in_processes, extract_videos
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
+from masquerade.extraction.region_cache import region_bytes
 from masquerade.extraction.store import (
     ClipCache,
     ClipStore,
@@ -109,6 +110,8 @@ def extract_clips(
         store = ClipStore(index, config.shape, pixels=False, dtype=config.dtype)
     else:
         check_space(folder, new)
+    if clip_cache.folder is not None:
+        config = _with_region_limit(config, folder, clip_cache.limit, 0 if on_the_fly else new)
     make_private(folder)
     skipped, passes = _fill(
         [store],
@@ -196,6 +199,7 @@ def store_contents(
     if stored_bytes(cache.folder) + sum(new) > cache.limit:
         return
     check_space(cache.folder, sum(new))
+    configs = [_with_region_limit(each, cache.folder, cache.limit, sum(new)) for each in configs]
     lacking = [i for i, size in enumerate(new) if size]
     for i in lacking:
         if cache.report:
@@ -222,6 +226,13 @@ def _lacking(store: ClipStore, videos: Sequence[VideoRows]) -> int:
 def _kept_regions(folder: Path, config: ExtractionConfig, limit: float) -> Path | None:
     """Return the folder for found regions; None where the cache has reached its limit."""
     return region_cache_folder(folder, config) if stored_bytes(folder) < limit else None
+
+
+def _with_region_limit(
+    config: ExtractionConfig, folder: Path, limit: float, new: int
+) -> ExtractionConfig:
+    """Let regions take what the clips in a folder and `new` bytes of others leave of its limit."""
+    return replace(config, region_limit=limit - new - stored_bytes(folder) + region_bytes(folder))
 
 
 def _as_after_training(method: Anonymizer) -> Anonymizer:

@@ -465,7 +465,8 @@ def _anonymized(
     if config.region_cache is not None:
         read = needed.tobytes() if sampled else b""
         name = hashlib.sha256(_digest(video).encode() + read).hexdigest()[:40]
-        source = CachedRegions(source, config.region_cache / f"{name}.npz")
+        path = config.region_cache / f"{name}.npz"
+        source = CachedRegions(source, path, limit=config.region_limit)
     if _reads_people(config):
         with_frames, for_regions = tee(frames)
         for frame, region in zip(with_frames, source(for_regions), strict=True):

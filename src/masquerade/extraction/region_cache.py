@@ -1,6 +1,7 @@
 """Cache the regions of a video on disk, so that several methods cost one search for people."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -18,16 +19,24 @@ from masquerade.regions.boxes import Box
 from masquerade.storage import complete, publish, temporary_file
 
 PLANES = ("mask", "strength")
+FILES = "regions-*/[!.]*.npz"  # without hidden files, which another process is writing
+
+
+def region_bytes(folder: Path) -> int:
+    """The size of all regions that are kept in a folder of folders."""
+    return sum(path.stat().st_size for path in folder.glob(FILES))
 
 
 class CachedRegions:
     """A region source of one video that reads regions from a file, or writes another source's.
 
-    All that the regions depend on names the file. One frame's planes are in memory at a time.
+    All that the regions depend on names the file. One frame's planes are in memory at a time. No
+    file is kept that, with those beside it, would be larger than `limit`, in bytes; processes that
+    finish at once may exceed it by a file each.
     """
 
-    def __init__(self, source: Any, path: Path) -> None:
-        self.source, self.path = source, path
+    def __init__(self, source: Any, path: Path, *, limit: float = math.inf) -> None:
+        self.source, self.path, self.limit = source, path, limit
         self.look_ahead = source.look_ahead
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
@@ -37,7 +46,7 @@ class CachedRegions:
             if stored is not None:
                 yield from (region for _, region in zip(frames, stored, strict=True))
                 return
-            writer = _RegionWriter(self.path, stack)
+            writer = _RegionWriter(self.path, stack, limit=self.limit)
             for region in self.source(frames):
                 writer.add(region)
                 yield region
@@ -51,8 +60,8 @@ class _RegionWriter:
     of another search, but no clip: the regions are right.
     """
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        self.path, self._entries = path, list[str]()
+    def __init__(self, path: Path, stack: ExitStack, *, limit: float) -> None:
+        self.path, self.limit, self._entries = path, limit, list[str]()
         self._part: Path | None = None  # none: it cannot be written
         with suppress(OSError, MasqueradeError):
             part = stack.enter_context(temporary_file(path, overwrite=True))
@@ -82,6 +91,10 @@ class _RegionWriter:
         with suppress(OSError, MasqueradeError):
             self._write("entries", np.frombuffer(text.encode(), np.uint8))
             self._zip.close()
+            if self.limit < math.inf:
+                beside = region_bytes(self.path.parent.parent)
+                if beside + self._part.stat().st_size > self.limit:
+                    return
             complete(self._part, self.path)
             publish(self._part, self.path, overwrite=True)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
+from masquerade.extraction.region_cache import region_bytes
 from masquerade.file_locks import wait_for_lock
 from masquerade.pipeline.coverage import FrameCounts
 
@@ -28,7 +29,6 @@ ENTRY = KEY + DIGEST + COUNTS.size
 COUNTED = [field.name for field in fields(FrameCounts)]
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
 UNREADABLE = "unreadable.index"  # keys of clips that could not be made
-REGIONS = "regions-*/[!.]*.npz"  # without hidden files, which another process is writing
 
 
 def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
@@ -196,8 +196,8 @@ def _packed(counts: FrameCounts) -> bytes:
 
 def stored_bytes(folder: Path) -> int:
     """Return the size of all clips in a folder, and of the regions that are kept beside them."""
-    files = (*folder.glob(f"*/{CLIPS}"), *folder.glob(REGIONS))
-    return sum(path.stat().st_size for path in files)
+    clips = sum(path.stat().st_size for path in folder.glob(f"*/{CLIPS}"))
+    return clips + region_bytes(folder)
 
 
 def check_space(folder: Path, size: int) -> None:
