@@ -82,6 +82,7 @@ def test_help_opens_with_a_line_to_copy(
         (["anonymize", "a.mp4", "--weights", "w.safetensors"], 3, "w.safetensors"),
         (["anonymise", "a.mp4"], 2, "did you mean anonymize"),
         (["data", "mimes", "m", "--clips", "9" * 20], 2, "--clips must be from 1 to 10000000"),
+        (["data", "mimes", "m", "--size=256", "--frames=1025"], 2, "may have 1,024 frames"),
         (["data", "mimes", "m", "--frames", "9" * 9], 2, "--frames must be from 1 to 10000"),
         (["data", "mimes", "m", "--people", "9" * 9], 2, "--people must be from 1 to 1000000"),
         (

@@ -28,6 +28,7 @@ ACTION_SETS = (tuple(motion.ACTIONS)[:4], tuple(motion.ACTIONS)[4:])
 ATTRIBUTE_SETS = {"person": tuple(RATES), "place": ("scene", "object")}
 """Two disjoint sets: attributes of the person and of the place."""
 
+MOST_PIXELS = 1 << 26  # of all frames of a clip; each takes some 35 bytes of memory
 _ROUNDS = ("train", "test", "train", "val", "train", "test", "train", "train")
 _GOLDEN = 0.6180339887498949
 
@@ -91,6 +92,11 @@ class Mimes:
             raise UsageError(
                 f"mimes are 32 to 256 pixels wide and at least one frame and one clip long; "
                 f"got size {size}, frames {frames}, clips {clips}."
+            )
+        if frames * size**2 > MOST_PIXELS:
+            raise UsageError(
+                f"A clip of mimes is drawn in memory: of {size} x {size} pixels it may have "
+                f"{MOST_PIXELS // size**2:,} frames, not {frames:,}."
             )
         self.size, self.frames, self.clips, self.seed = size, frames, clips, seed
         self.actions = tuple(motion.ACTIONS if actions is None else actions)
