@@ -189,10 +189,13 @@ def _decode(path: Path, every_frame: bool, *, count: bool) -> tuple[str, int | N
 
 
 def _frames(path: Path, every_frame: bool, *, count: bool) -> int | None:
-    folder = path.is_dir()  # of which all images are probed, as they have to be of one size
-    info = probe(path, rate=FOLDER_RATE if folder else None)
+    if path.is_dir() and not every_frame:  # there may be a million images
+        images = images_in(path)
+        probe(images[0])
+        return len(images)
+    # of a folder all images are probed, as they have to be of one size
+    info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
     if not every_frame:  # containers tell of frames that nobody is shown, as where a film was cut
-        count = count and not folder
         return count_frames(path) if count else info.frames
     with RemoteDecoder(path, info) as decoder:
         return sum(1 for _ in decoder)
