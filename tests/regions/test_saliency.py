@@ -83,6 +83,18 @@ def test_calibration_separates_a_part_from_the_rest() -> None:
     assert strength(keys, others, [level] * 9, paper())[inside].max() < 0.6
 
 
+@pytest.mark.parametrize("rows", [4, 6, 10])  # of 12: 33, 50 and 83 %
+def test_calibration_separates_a_part_that_fills_much_of_its_picture(rows: int) -> None:
+    rng = np.random.default_rng(1)
+    part, rest = rng.normal(size=(2, 16))
+    keys = np.tile(rest, (12, 12, 1)) + rng.normal(size=(12, 12, 16)) * 0.3
+    keys[:rows] = part + rng.normal(size=(rows, 12, 16)) * 0.3
+    keys = keys.astype(np.float32)
+    level = calibrate_key(grid_of(keys, 120, 120), 2, 4)
+    found = strength(keys, keys[2, 4][None], [level], SaliencyConfig(grow=0))
+    assert (found[:rows] == 1).all() and (found[rows:] == 0).all()
+
+
 def test_what_cannot_be_computed_is_an_error() -> None:
     """As 0 it would hide nothing."""
     keys = np.full((2, 3, 4), np.nan, np.float32)

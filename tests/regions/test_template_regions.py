@@ -16,6 +16,7 @@ from masquerade.regions import Union, template_regions
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
+from masquerade.regions.region_sources import Faces
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import (
@@ -226,6 +227,30 @@ def test_strengths_reach_the_mask_unchanged() -> None:
     for shape in ("ellipse", "box", "silhouette"):
         mask = rasterize([], width=W, height=H, shape=shape, scale=1.6, feather=4, strength=ramp)
         assert np.array_equal(mask, ramp)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_part_that_fills_much_of_its_picture_is_hidden(share: float) -> None:
+    """Beside people it would be published bare: they count as found."""
+    ground = cv2.GaussianBlur(noise(W, H, 1), (0, 0), 3)
+    part = cv2.GaussianBlur(noise(W, H, 9, low=20, high=70), (0, 0), 3)
+    part[..., 0] = 220
+    wide, high = round(W * share**0.5), round(H * share**0.5)
+    x, y = (W - wide) // 2, (H - high) // 2
+    ground[y : y + high, x : x + wide] = part[:high, :wide]
+    both = Union(sources=[Faces(every=1), Templates(at=((0, W / 2, H / 2),))])
+    (region,) = both([ArrayFrame(ground)])
+    assert region.strength is not None
+    assert (region.strength[y + 8 : y + high - 8, x + 8 : x + wide - 8] == 255).mean() > 0.9
+    bare = np.ones((H, W), bool)
+    bare[max(0, y - 12) : y + high + 12, max(0, x - 12) : x + wide + 12] = False
+    assert not bare.any() or (region.strength[bare] > 128).mean() < 0.05
+
+
+def test_a_point_that_cannot_be_told_from_the_rest_is_refused() -> None:
+    wall = np.full((H, W, 3), (200, 190, 180), np.uint8)
+    with pytest.raises(UsageError, match=r"the point 25,55 looks like most of frame 0"):
+        next(Templates(at=((0, 25, 55),))([ArrayFrame(wall)]))
 
 
 def test_union_of_strengths_is_their_maximum() -> None:

@@ -4,7 +4,8 @@ Ilic et al., CVPR 2024, eq. 1 and 2. As printed, no pixel ever reaches 1, and ev
 makes all of them weaker, so that most of the original shines through and can be recovered
 (docs/papers.md 3.2 and 3.7). By default each key's cosine is therefore calibrated by what it was in
 the picture that the key was taken from: with its neighbours, which lie on the same part (core), and
-with the rest of that picture (ground).
+with the rest of that picture (ground). A part that fills much of its picture is left out of the
+rest: it would be compared with itself, and nothing of it hidden.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from masquerade.regions.hog_keys import KeyGrid, normalize
 
 Combine = Literal["mean", "max"]
 MIN_RANGE = 0.05  # least distance from ground to core, so that indistinct keys gain little
+LEAST = 0.05  # quantile of a picture's cosines that stands for what is least alike in it
 START, FULL = 0.2, 0.4  # of the way from ground to core, where strength leaves 0 and reaches 1. On
 # mimes 87 % of a part away from its rim are then at 1 (94 % grown by one key), and 5 % (8 %) of the
 # rest of the frame above 0
@@ -61,7 +63,7 @@ class KeyCalibration:
     """The cosines of one key in the picture that it was taken from."""
 
     core: float  # median with the adjacent keys, which lie on the same part
-    ground: float  # upper quartile with all keys of the picture, clipped at 0
+    ground: float  # upper quartile with the picture's keys, clipped at 0; see `calibrate_key`
 
     def __post_init__(self) -> None:
         # arithmetic with others may overflow, and what looks like the key be seen
@@ -72,10 +74,21 @@ class KeyCalibration:
 
 
 def calibrate_key(grid: KeyGrid, row: int, column: int) -> KeyCalibration:
-    """Measure how alike a key is to the keys next to it and to all keys of its own picture."""
-    clipped = _cosines(grid.keys, grid.keys[row, column][None])[..., 0]
-    near = clipped[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
-    return KeyCalibration(core=float(np.median(near)), ground=float(np.quantile(clipped, 0.75)))
+    """Measure how alike a key is to the keys next to it and to the rest of its own picture.
+
+    The rest is the whole picture where the key's part is small, as that hardly changes its upper
+    quartile. Where the quartile lies on the part itself, whatever looks like the part is left out.
+    """
+    cosines = _cosines(grid.keys, grid.keys[row, column][None])[..., 0]
+    near = cosines[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    core, ground = float(np.median(near)), float(np.quantile(cosines, 0.75))
+    levels = np.rint(255 * cosines).astype(np.uint8)
+    cut, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
+    rest = cosines[levels <= cut]
+    like_core = core - ground < ground - float(np.quantile(cosines, LEAST))
+    if rest.size and ground > rest.max() and like_core:
+        ground = float(np.quantile(rest, 0.75))
+    return KeyCalibration(core=core, ground=ground)
 
 
 def _cosines(keys: F32, templates: F32) -> F32:

@@ -18,7 +18,7 @@ from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
 from masquerade.regions.boxes import check_array
 from masquerade.regions.key_extractors import KeyExtractor, extract_keys
-from masquerade.regions.saliency import KeyCalibration, calibrate_key
+from masquerade.regions.saliency import MIN_RANGE, KeyCalibration, calibrate_key
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -130,7 +130,8 @@ def make_template(
     Of the picture's file the name is kept, its folders are not; `frame` is its number in a video.
 
     Raises:
-        UsageError: a point lies outside, there is none, or the name is invalid.
+        UsageError: a point lies outside or looks like most of the picture, there is none, or the
+            name is invalid.
     """
     check_name(name)
     if not at:
@@ -146,6 +147,14 @@ def make_template(
         row, column = grid.nearest(x, y)
         keys.append(grid.keys[row, column])
         level = calibrate_key(grid, row, column)
+        # Little of what was pointed at would be hidden. Around a part of one key core is close to
+        # ground, too, but both are then far from the key's own cosine, 1.
+        if level.core - level.ground < MIN_RANGE and level.ground > 1 - 2 * MIN_RANGE:
+            raise UsageError(
+                f"the point {x:g},{y:g} looks like most of {Path(image).name}, so that what it is "
+                "on cannot be told from the rest: point where more than that is in the picture, "
+                "or hide all by --regions frame."
+            )
         picks.append(Pick(image=Path(image).name, x=x, y=y, frame=frame, level=level))
     stacked = np.stack(keys).astype(np.float32)
     return Template(name=name, extractor=extractor.fingerprint, keys=stacked, picks=tuple(picks))
