@@ -247,6 +247,12 @@ def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -
         assert posed.landmarks[0, 0] == pytest.approx(20.5 + 2 * t + (SIZE - 1) / 2, abs=0.1)
 
 
+def test_a_silhouette_is_carried_as_long_as_was_asked_for() -> None:
+    found = _track(_DrawnPeople(carry=20), _frames(60, last=10))  # beyond gap and every, 6 and 4
+    shown = [t for t, people in enumerate(found) if people.silhouettes()]
+    assert shown == [*range(31)]
+
+
 class _TwoPeople(_DrawnPeople):
     """Sees each bright square by itself; two that overlap are one."""
 

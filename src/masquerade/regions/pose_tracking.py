@@ -77,6 +77,11 @@ class PoseTrackingRules:
     online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 
     @property
+    def longest_gap(self) -> int:
+        """How many frames after its last pose a track may go on: only the detector finds it."""
+        return self.gap + self.every
+
+    @property
     def of_boxes(self) -> TrackingRules:
         """How boxes are followed."""
         gap, lookback = (0, 0) if self.online else (self.gap, self.lookback)
@@ -252,10 +257,16 @@ class _PoseTracks:
             self._detect(waiting)
             self._since, self._detected_at = 0, time_of(now.frame)
         self._carry(list(waiting), self._now)
-        longest = self._rules.gap + self._rules.every  # found again by the detector only
-        self._tracks = [k for k in self._tracks if self._now - k.seen <= longest]
-        recent = (k for k in self._merged if self._now - k.begun <= longest or k in self._tracks)
-        self._merged = list(recent)
+        carried = max(self._rules.longest_gap, self._rules.carry)
+        self._tracks = [k for k in self._tracks if self._now - k.seen <= carried]
+        recent = self._recent(self._tracks)
+        self._merged = [
+            k for k in self._merged if self._now - k.begun <= self._rules.longest_gap or k in recent
+        ]
+
+    def _recent(self, tracks: list[_Track]) -> list[_Track]:
+        """Those of some tracks that may go on; the others' silhouettes are only carried."""
+        return [k for k in tracks if self._now - k.seen <= self._rules.longest_gap]
 
     def _detection_is_due(self, now: FramePeople) -> bool:
         """Whether to run the detectors: after `every` frames, or their time at full rate."""
@@ -365,11 +376,10 @@ class _PoseTracks:
 
         Shortly after a merge the pose may be anywhere; later its square must touch the track's.
         """
-        longest = self._rules.gap + self._rules.every
         return [
             k
             for k in self._merged
-            if self._now - k.begun <= longest or k.square.touches(pose.square)
+            if self._now - k.begun <= self._rules.longest_gap or k.square.touches(pose.square)
         ]
 
     def _new_number(self, *may_be: int) -> int:
@@ -458,7 +468,7 @@ class _PoseTracks:
         A track lost in the same place ends: it may have been of somebody else.
         """
         now = waiting[-1]
-        lost = [k for k in self._tracks if k.number not in now.poses]
+        lost = [k for k in self._recent(self._tracks) if k.number not in now.poses]
         near = [k for k in lost if k.square.same_person(pose.square)]
         lost_there = near[0].number if near else NOBODY
         number = self._new_number(*(k.number for k in (*near[:1], *self._merged_beside(pose))))
