@@ -46,6 +46,19 @@ def test_what_is_unsure_or_thin_is_no_line(given: dict[str, Any]) -> None:
     assert scores.shape == (0,)
 
 
+@pytest.mark.parametrize("shape", ["ring", "frame"])
+def test_a_word_in_a_ring_or_a_frame_of_text_is_found(shape: str) -> None:
+    drawn = np.zeros((H, W), np.uint8)
+    if shape == "ring":
+        cv2.circle(drawn, (160, 120), 60, 255, 8)
+    else:
+        cv2.rectangle(drawn, (90, 80), (230, 160), 255, 8)
+    around = drawn.astype(np.float32) / 255 * np.float32(0.9)
+    rows, _ = lines(np.maximum(around, _map()), threshold=0.5)
+    (alone,), _ = lines(_map(), threshold=0.5)
+    assert len(rows) == 2 and any(row == pytest.approx(alone) for row in rows)
+
+
 def _plate(size: int, x: int = 60, y: int = 100, word: str = "KX 7491 B") -> tuple[Any, Any]:
     """A frame with a plate, and the box of its letters, `size` pixels high."""
     shade = np.linspace(60, 180, W, dtype=np.uint8)

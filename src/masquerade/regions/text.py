@@ -75,14 +75,17 @@ class TextDetector:
 def lines(probability: Array, *, threshold: float) -> tuple[Array, Array]:
     """Boxes (n, 4) and scores (n,) of the lines in a map of probabilities (h, w)."""
     core = np.asarray(probability > CORE, np.uint8)
-    contours, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
     rows, scores = [], []
-    for contour in contours:
-        middle, (a, b), angle = cv2.minAreaRect(contour)
-        x, y, width, height = cv2.boundingRect(contour)
-        inside = np.zeros((height, width), np.uint8)
-        cv2.drawContours(inside, [contour - [x, y]], -1, 1, cv2.FILLED)
-        score = float(probability[y : y + height, x : x + width][inside > 0].mean())
+    for part in range(1, count):  # also those in others, as a number in a round seal
+        x, y, width, height, _ = stats[part].tolist()
+        window = slice(y, y + height), slice(x, x + width)
+        inside = np.asarray(parts[window] == part, np.uint8)
+        contours, _ = cv2.findContours(
+            inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y)
+        )
+        middle, (a, b), angle = cv2.minAreaRect(contours[0])
+        score = float(probability[window][inside > 0].mean())
         if min(a, b) < MIN_SIDE or score < threshold:
             continue
         grown = GROWTH * a * b / (a + b)  # on both sides together: area over half the perimeter
