@@ -73,6 +73,33 @@ def test_gaps_say_how_many_frames() -> None:
     assert len(coverage_warnings(twice, ["faces"])) == 2
 
 
+def test_what_is_left_out_of_the_hidden_part_is_no_sighting() -> None:
+    counter, mask = CoverageCounter(["faces"]), np.zeros((40, 40), np.uint8)
+    mask[:20] = 255  # as by --region with the upper half
+    inside, outside = Box(5, 5, 15, 15, 0.9, 0), Box(5, 25, 15, 35, 0.9, 1)
+    for boxes in ((inside, outside), (outside,), (inside,)):
+        shown = mask if inside in boxes else np.zeros_like(mask)
+        counter.add(Region(boxes=boxes), shown)
+    total = counter.total()
+    assert total.regions == (1, 0, 1) and (total.missed, total.span) == (1, 3)
+    assert (total.seen, total.tracks) == (2, 1)
+
+
+def test_a_drawn_region_that_is_followed_is_no_gap() -> None:
+    counter = CoverageCounter(["faces"])
+    for _ in range(9):
+        counter.add(Region(boxes=(Box(1, 1, 9, 9, 1.0, 5, "interpolated", "drawn"),)), None)
+    assert counter.total().longest_gap == 0 and counter.drawn == {5}
+
+
+def test_people_of_a_file_of_boxes_are_not_unsure() -> None:
+    """Their scores may be of any detector."""
+    for sources, unsure in ((["boxes"], 0), (["people"], 1)):
+        counter = CoverageCounter(sources)
+        counter.add(Region(boxes=(Box(1, 1, 9, 9, 0.1, label="person"),)), None)
+        assert counter.total().unsure == unsure
+
+
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("gaps", [False, True])
 def test_what_is_refused_is_what_is_not_allowed(empty: bool, gaps: bool) -> None:

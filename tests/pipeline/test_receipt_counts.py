@@ -22,7 +22,8 @@ from masquerade.regions.region import Region
 from masquerade.storage import file_digest
 from masquerade.video.probe import probe_in_process, tally_frames_in_process
 
-SEEN = Box(2, 2, 12, 12, 0.9, track=1)
+OF_A_FILE = Box(2, 2, 12, 12, 0.9, track=1)
+SEEN = Box(0, 0, 12, 1, 0.9, track=1)  # in the part that `hiding` hides
 FILLED = replace(SEEN, source="interpolated")
 CARRIED = replace(SEEN, source="extrapolated", track=2)
 
@@ -87,7 +88,7 @@ def test_what_is_said_of_source_and_output_is_what_a_reader_finds(tmp_path: Path
     src, dst = film(tmp_path / "in.mkv"), tmp_path / "out.mp4"
     with BoxWriter(tmp_path / "b.json", width=64, height=48) as writer:
         for frame in range(12):
-            writer.add(frame, [replace(SEEN, x1=34.0)])
+            writer.add(frame, [replace(OF_A_FILE, x1=34.0)])
     receipt = masquerade.anonymize_file(
         src,
         dst,
@@ -122,7 +123,7 @@ def test_what_is_said_of_source_and_output_is_what_a_reader_finds(tmp_path: Path
 def test_a_shadow_run_counts_and_exports_the_same(tmp_path: Path) -> None:
     src = film(tmp_path / "in.mkv")
     with BoxWriter(tmp_path / "b.json", width=64, height=48) as writer:
-        writer.add(3, [SEEN])
+        writer.add(3, [OF_A_FILE])
     given = {"regions": f"boxes:{tmp_path / 'b.json'}", "shadow": True}
     receipt = masquerade.anonymize_file(
         src,

@@ -104,25 +104,29 @@ class CoverageCounter:
         self.empty += not hidden
         share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
         self.share.append(_rounded(share))
+        # What --region leaves out is found, too, and not hidden.
+        boxes = [box for box in region.boxes if mask is None or mask[box_pixels(box)].any()]
         # Templates give a map of strengths and no boxes.
-        self.regions.append(1 if region.full_frame else len(region.boxes) or int(hidden))
+        self.regions.append(1 if region.full_frame else len(boxes) or int(hidden))
         self.cuts += region.cut
         # Hidden whole by request, and not for want of certainty, where a source is `frame`.
         self.filled_whole += region.full_frame and "frame" not in self.sources
         gaps: dict[Track, int] = {}
-        for box in region.boxes:
+        for box in boxes:
             if box.track is not None:
                 if box.label in ID_LABELS.values():
                     self.tracks.add((box.label, box.track))
-                if box.label == "drawn" and (mask is None or mask[box_pixels(box)].any()):
+                if box.label == "drawn":
                     self.drawn.add(box.track)
             if box.source == "detected":
                 self.seen += 1
-                known = box.label == "person" and self.detector in (None, "pose")
-                self.unsure += known and box.score < UNSURE
+                person = box.label == "person" and "people" in self.sources
+                self.unsure += person and self.detector in (None, "pose") and box.score < UNSURE
                 continue
             self.filled += 1
-            if box.source == "interpolated" and box.track is not None:
+            # a drawn region is followed from frame to frame on purpose: nobody was missed in it
+            followed = box.label == "drawn"
+            if box.source == "interpolated" and box.track is not None and not followed:
                 track = box.label, box.track
                 gaps[track] = self.gaps.get(track, 0) + 1
         self.gaps = gaps
