@@ -15,7 +15,12 @@ from masquerade.pipeline.config import PipelineConfig, region_arguments
 from masquerade.regions import REGIONS, People, people
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
-from masquerade.regions.hog_people import UprightPeople, _whole_frame, _without_upright
+from masquerade.regions.hog_people import (
+    MovingPeople,
+    UprightPeople,
+    _whole_frame,
+    _without_upright,
+)
 from masquerade.regions.masks import rasterize
 from masquerade.regions.people import _PosePeople, _TorchvisionPeople
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
@@ -271,3 +276,11 @@ def test_the_box_of_a_frame_hidden_whole_stays_behind_a_large_person() -> None:
     assert [(box.x1, box.y1) for box in found.boxes] == [(W, H)] and found.full_frame
     moving = Region(boxes=(Box(10, 10, 40, 40, 1.0),))
     assert not _without_upright(moving, person).boxes
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, 25), (60, 60)])
+def test_motion_is_hidden_as_long_before_as_was_asked_for_and_25_frames_at_least(
+    asked: int, used: int
+) -> None:
+    source = MovingPeople(TrackingRules(gap=6, carry=3, lookback=asked, every=1))
+    assert source._tracking is not None and source._tracking.lookback == used

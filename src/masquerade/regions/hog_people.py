@@ -18,7 +18,8 @@ from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import MarkedFrame
 from masquerade.regions.tracking import TrackingRules, select_keyframes, track_regions
 
-MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
+MOTION_LOOKBACK = 25  # least frames that a track of motion is extrapolated before its first
+# detection
 
 
 class MovingPeople:
@@ -34,7 +35,9 @@ class MovingPeople:
         self._subtraction = BackgroundSubtraction()
         self.look_ahead = self._subtraction.look_ahead
         # Whoever starts to move inside the frame was there before: extrapolate farther back.
-        self._tracking = tracking and replace(tracking, lookback=MOTION_LOOKBACK, every=1)
+        self._tracking = tracking and replace(
+            tracking, lookback=max(tracking.lookback, MOTION_LOOKBACK), every=1
+        )
         if self._tracking:
             self.look_ahead += self._tracking.look_ahead
 
