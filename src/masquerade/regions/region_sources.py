@@ -101,7 +101,9 @@ class Boxes(RegionSource):
             if number == 0:
                 size = {"width": frame.width, "height": frame.height}
                 check_boxes_size(self._size, self.file.name, **size)
-            yield Region(boxes=tuple(self._boxes.get(number, ())), detected=False)
+            # where frames are sampled before they are looked at, they know their numbers
+            at = getattr(frame, "index", number)
+            yield Region(boxes=tuple(self._boxes.get(at, ())), detected=False)
 
 
 @dataclass(kw_only=True, eq=False)
