@@ -18,10 +18,10 @@ from masquerade.regions import (
     Faces,
     WholeFrame,
 )
-from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.boxes import Box, BoxWriter, parse_boxes
 from masquerade.regions.exported_boxes import exported_boxes
 from masquerade.regions.masks import rasterize
-from masquerade.regions.region import Region
+from masquerade.regions.region import Region, check_region
 from masquerade.regions.tracking import select_keyframes
 
 W, H = 160, 120
@@ -65,8 +65,9 @@ def test_one_region_per_frame_with_bounded_look_ahead(
     count = count if isinstance(count, int) else source.look_ahead + 3
     assert isinstance(source, REGIONS[name])
     assert source.name == name
-    blank = ArrayFrame(np.full((H, W, 3), 90, np.uint8))
-    pictures = Counted([blank] * count)
+    pixels = np.full((H, W, 3), 90, np.uint8)
+    pixels[20:40, 10:30] = 150  # around the point, which a picture of one colour would refuse
+    pictures = Counted([ArrayFrame(pixels)] * count)
     regions = 0
     for regions, region in enumerate(source(pictures), start=1):
         assert pictures.taken <= regions + source.look_ahead
@@ -225,3 +226,27 @@ def test_real_faces_stay_covered_with_a_keyframe_in_three() -> None:
         mask = rasterize(b.boxes, width=176, height=144, scale=1.3)
         true = rasterize(a.boxes, width=176, height=144, scale=1, shape="box")
         assert (mask[true > 0] > 0).mean() > 0.98
+
+
+def test_boxes_are_those_of_the_frame_that_is_looked_at(tmp_path: Path) -> None:
+    """Of a clip that is sampled before it is hidden only some frames come."""
+    path = tmp_path / "boxes.json"
+    with BoxWriter(path, width=W, height=H) as writer:
+        for t in range(9):
+            writer.add(t, [Box(t, 1, t + 5, 9, 1.0)])
+    sampled = []
+    for t in (2, 7):
+        frame = ArrayFrame(np.zeros((H, W, 3), np.uint8))
+        frame.index = t  # type: ignore[attr-defined]
+        sampled.append(frame)
+    assert [region.boxes[0].x0 for region in Boxes(file=path)(sampled)] == [2, 7]
+
+
+def test_numbers_of_numpy_in_boxes_are_written_as_numbers(tmp_path: Path) -> None:
+    edges = np.array([1, 2, 11, 12], np.float32)
+    box = Box(*edges, np.float32(0.5), np.int64(3))  # type: ignore[arg-type]
+    checked = check_region(Region(boxes=(box,)), ArrayFrame(np.zeros((H, W, 3), np.uint8)))
+    with BoxWriter(tmp_path / "boxes.json", width=W, height=H) as writer:
+        writer.add(0, checked.boxes)
+    ((read,),) = parse_boxes((tmp_path / "boxes.json").read_bytes(), "boxes.json")[1].values()
+    assert (read.x0, read.score, read.track) == (1, 0.5, 3)

@@ -1,6 +1,6 @@
 """The `Frame` that a region source reads, and the `Region` that it returns: what to hide in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Protocol, get_args
@@ -71,7 +71,11 @@ class Region:
 
 
 def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> Region:
-    """Return what was found in a frame; raise MasqueradeError if it is no region of that frame."""
+    """Return what was found in a frame, its boxes' numbers as Python's own, which JSON takes.
+
+    Raises:
+        MasqueradeError: it is no region of that frame.
+    """
     wrong = None
     if not isinstance(region, Region):
         wrong = f"{type(region).__name__} instead of a region"
@@ -89,7 +93,14 @@ def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> R
         wrong = "answers that are neither true nor false"
     if wrong:
         raise MasqueradeError(f"{of} gave {wrong}; {CHOOSE_OTHER_REGIONS}")
-    return region
+    boxes, visible = (tuple(map(_of_plain_numbers, x)) for x in (region.boxes, region.visible))
+    return replace(region, boxes=boxes, visible=visible)
+
+
+def _of_plain_numbers(box: Box) -> Box:
+    x0, y0, x1, y1, score = map(float, (box.x0, box.y0, box.x1, box.y1, box.score))
+    track = None if box.track is None else int(box.track)
+    return replace(box, x0=x0, y0=y0, x1=x1, y1=y1, score=score, track=track)
 
 
 def _is_box(box: Any) -> bool:
