@@ -11,7 +11,8 @@ from masquerade.regions import Union
 from masquerade.regions.boxes import Box, corners, iou
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, WithDrawn
 from masquerade.regions.following import CARRY, follow
-from masquerade.regions.region import Region
+from masquerade.regions.region import ArrayFrame, Region, Sized
+from masquerade.regions.region_sources import held_bytes
 
 SIZE = (160, 240)  # height and width
 
@@ -137,3 +138,12 @@ def test_drawn_regions_are_added_to_what_is_found() -> None:
     source = WithDrawn(source=both, drawn=[drawn])
     assert [len(one.boxes) for one in source(range(4))] == [0, 1, 1, 0]
     assert source.model_sha256 is None and len(source.sources) == 2
+
+
+def test_what_the_source_holds_is_counted_beside_drawn_regions() -> None:
+    class Large(Nothing):
+        def held_bytes(self, frame: Sized) -> int:
+            return 3 * frame.width
+
+    source = WithDrawn(source=Large(), drawn=[])
+    assert held_bytes(source, ArrayFrame(np.zeros((4, 5, 3), np.uint8))) == 15

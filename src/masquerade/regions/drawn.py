@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from masquerade.regions.boxes import Box, Source
-from masquerade.regions.region import Frame, Region
-from masquerade.regions.region_sources import RegionSource
+from masquerade.regions.region import Frame, Region, Sized
+from masquerade.regions.region_sources import RegionSource, held_bytes
 
 DRAWN_TRACKS = 900_000_000
 """The lowest track number of a drawn region; no detector's tracks come so far."""
@@ -54,6 +54,10 @@ class WithDrawn:
         self.model_sha256 = source.model_sha256
         self.sources = getattr(source, "sources", (source,))
         self.shape = getattr(source, "shape", None)
+
+    def held_bytes(self, frame: Sized) -> int:
+        """Bytes that the source holds for each frame read ahead, besides its picture."""
+        return held_bytes(self.source, frame)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for number, region in enumerate(self.source(frames)):
