@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ from masquerade.output_paths import refuse_existing
 if TYPE_CHECKING:
     from torch import Tensor
 
+COMPUTING_PACKAGES = (
+    "av",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "ai-edge-litert",
+    "onnxruntime",
+)
 _MASKING = threading.Lock()  # of the umask
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
@@ -221,6 +229,23 @@ def code_digest(*patterns: str) -> str:
     root = Path(__file__).parent
     paths = sorted({path for pattern in patterns for path in root.glob(pattern)})
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+@cache  # reading it takes longer than hiding a frame, and it is the same for every file
+def package_version(package: str) -> str:
+    """The version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:  # built from source, or by another name
+        return "not installed by pip"
+
+
+def computing_versions() -> dict[str, str]:
+    """The versions of the packages that decode videos and find what is in them.
+
+    By another version pixels, boxes and the numbers of tracks may be others.
+    """
+    return {name: package_version(name) for name in COMPUTING_PACKAGES}
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

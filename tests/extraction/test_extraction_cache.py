@@ -45,6 +45,7 @@ from masquerade.extraction.config import (
     ExtractionConfig,
     UnionFactory,
     config_digest,
+    region_cache_folder,
 )
 from masquerade.extraction.dataset import ClipDataset, MappedClips, clip_loader
 from masquerade.extraction.extract_dataset import store_contents
@@ -239,6 +240,15 @@ def test_clips_of_other_code_are_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert [config_digest(one) for one in given] == known
     monkeypatch.setattr("masquerade.extraction.config.code_digest", lambda *patterns: "changed")
     assert not set(known) & {config_digest(one) for one in given}
+
+
+def test_clips_by_other_libraries_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = ExtractionConfig(method=masquerade.build("blur"), regions="faces")
+    known = config_digest(how), region_cache_folder(tmp_path, how)
+    monkeypatch.setattr("masquerade.extraction.config.computing_versions", lambda: {"av": "0"})
+    assert config_digest(how) != known[0] and region_cache_folder(tmp_path, how) != known[1]
 
 
 def test_clips_are_made_anew_where_other_code_counts_what_was_hidden(

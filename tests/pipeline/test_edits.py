@@ -260,6 +260,19 @@ def test_choices_of_other_numbers_are_refused(video: Path) -> None:
     run(video, edits(video, numbered_by="0"))  # nobody is chosen
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("platform.machine", lambda: "other"), ("computing_versions", lambda: {"av": "0"})],
+)
+def test_choices_of_another_machine_or_library_are_refused(
+    video: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: Any
+) -> None:
+    own = config.numbering(PipelineConfig(regions="faces", shape="box", mask_scale=1.0), TwoFaces())
+    monkeypatch.setattr(f"masquerade.pipeline.config.{name}", other)
+    with pytest.raises(UsageError, match="other numbers"):
+        run(video, edits(video, visible=(4,), numbered_by=own))
+
+
 def test_choices_by_other_code_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within one version, too: what follows people is changed more often than the version."""
     own = config.numbering(PipelineConfig(regions="faces", shape="box", mask_scale=1.0), TwoFaces())

@@ -27,7 +27,7 @@ from masquerade.models.stgcn import LANDMARKS
 from masquerade.pipeline.config import FileConfig, RegionConfig
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
-from masquerade.storage import code_digest, file_digest, weights_digest
+from masquerade.storage import code_digest, computing_versions, file_digest, weights_digest
 
 RegionFactory = Callable[[], Any]
 PUBLISHED = FileConfig()
@@ -249,13 +249,15 @@ def config_digest(config: ExtractionConfig) -> str:
     """Return the SHA-256 of everything about an extraction but the videos that changes its clips.
 
     These are the sampling, the method's name, arguments, weights and source text, the regions and
-    the cover, the seed, masquerade's version, and its code that reads videos and finds regions.
+    the cover, the seed, the versions of masquerade and of the libraries that compute, and its code
+    that reads videos and finds regions.
     """
     from masquerade import __version__
 
     content: dict[str, Any] = {
         "masquerade": __version__,
         "code": code_digest(*READING_CODE),
+        "libraries": computing_versions(),
         "sampling": [*config.shape, config.stride, config.sample_first, config.padding],
         "through_file": config.through_file,
         "index": ENTRY,
@@ -294,6 +296,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     if not searched or content[0] in ("frame", describe_factory("frame")[0]):
         return None
     content += [code_digest(*REGION_CODE, *READING_CODE), config.sample_first]
+    content.append(computing_versions())
     return folder / f"regions-{_json_digest(content)[:12]}"
 
 

@@ -5,6 +5,7 @@ The command's help is made of it, so that what imports torch is imported where i
 
 import inspect
 import math
+import platform
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -29,7 +30,7 @@ from masquerade.ranges import (
     check_ranges,
     flag_of,
 )
-from masquerade.storage import code_digest, file_digest
+from masquerade.storage import code_digest, computing_versions, file_digest
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import CODECS, Codec, Encoding
 from masquerade.video.metadata_keys import metadata_keys
@@ -378,9 +379,7 @@ def edited_config(edits: "Edits", *, key_weights: Path | None = None) -> Pipelin
 def numbering(config: PipelineConfig, source: Any) -> str:
     """A hash of all that determines the track IDs that a region source gives the people of a video.
 
-    Args:
-        config: which region source gives them, and its arguments.
-        source: that source, or several.
+    `config` says which region source gives them; `source` is that one, or several.
     """
     from masquerade.pipeline.receipt import config_hash
 
@@ -388,6 +387,7 @@ def numbering(config: PipelineConfig, source: Any) -> str:
     plain = {key: str(value) for key, value in arguments.items() if key not in CHOICE_FIELDS}
     model = getattr(source, "sources", (source,))[0].model_sha256
     by = {"model": model, "version": __version__, "code": code_digest(*NUMBERING_CODE)}
+    by |= {"machine": platform.machine(), **computing_versions()}  # whose arithmetic decides
     return config_hash({"name": name, "arguments": plain, **by})
 
 

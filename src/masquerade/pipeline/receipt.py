@@ -5,8 +5,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,15 +185,8 @@ def config_hash(config: dict[str, Any]) -> str:
 def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
     from masquerade import __version__
+    from masquerade.storage import package_version
 
     packages = ("torch", "numpy", "av", "opencv-contrib-python-headless")
     own = {"python": platform.python_version(), "masquerade": __version__}
-    return own | {name: _version(name) for name in packages}
-
-
-@cache  # reading it takes longer than hiding a frame, and it is the same for every file
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # built from source, or by another name
-        return "not installed by pip"
+    return own | {name: package_version(name) for name in packages}
