@@ -34,11 +34,16 @@ needs_ffmpeg = pytest.mark.skipif(
 
 
 def follow(
-    decoding: Callable[[int], float], *, sent: Callable[[int], float], count: int = 500
+    decoding: Callable[[int], float],
+    *,
+    sent: Callable[[int], float],
+    count: int = 500,
+    opening: float = 0.0,
 ) -> tuple[list[float], list[float], int]:
     """A reader that decodes each packet for some seconds; gives what is said to wait, what does,
     and after how many packets it is said to grow (`count`: never)."""
-    backlog, now, told, true, grew = Backlog(), 0.0, [], [], count
+    backlog, now, told, true, grew = Backlog(), opening, [], [], count
+    backlog.emptied = 0.0  # when the source was opened, which took so long
     for number in range(count):
         waited = sent(number) > now
         now = max(now, sent(number))
@@ -59,6 +64,14 @@ def test_a_slow_machine_knows_how_old_its_pictures_are() -> None:
     told, true, grew = follow(lambda _: 0.06, sent=in_time)
     assert told == pytest.approx(true, abs=1e-6) and true[-1] > 9
     assert MAX_BACKLOG < true[grew] < MAX_BACKLOG + 1  # a second after it was too much
+
+
+def test_what_came_while_the_source_was_opened_is_as_old_as_it_is() -> None:
+    """Also where decoding is so slow that it is never caught up with."""
+    told, true, grew = follow(lambda _: 0.045, sent=in_time, opening=1.5)
+    assert told == pytest.approx(true, abs=1e-6) and true[0] == 1.5 and grew < 500
+    told, true, _ = follow(lambda _: 0.01, sent=in_time, opening=1.5)
+    assert told == pytest.approx(true, abs=1e-6) and true[-1] < 1e-6  # by then it was waited for
 
 
 def test_a_pause_that_is_caught_up_leaves_nothing_out() -> None:
@@ -114,9 +127,10 @@ def test_of_packets_without_times_it_is_known_for_how_long_they_waited_at_most()
     assert backlog.seconds == 0 and not backlog.grows(4.0)
 
 
-def test_what_came_while_a_source_without_times_was_opened_waited_since_then() -> None:
+@pytest.mark.parametrize("sent", [None, 0.0, 5000.0])
+def test_what_came_while_a_source_was_opened_waited_since_then_at_most(sent: float | None) -> None:
     backlog = Backlog(emptied=1.0)
-    backlog.add(None, 2.5, waited=False)
+    backlog.add(sent, 2.5, waited=False)
     assert backlog.seconds == 1.5
 
 

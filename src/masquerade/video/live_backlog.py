@@ -39,7 +39,9 @@ class Backlog:
         way = read - sent
         anew = not 0 <= sent - self._sent <= JUMP
         self._sent = sent
-        if waited or anew or self._least is None:
+        if self._least is None:  # what came while a source was opened may have waited since then
+            self._least = way - (read - self.emptied)
+        elif waited or anew:
             self._least = way
         self._least = min(self._least, way)
         self.seconds = way - self._least
