@@ -7,6 +7,7 @@ import fcntl
 import gc
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -371,6 +372,24 @@ def test_a_temporary_folder_is_private_locked_and_removed(
         assert not stale.exists() and (tmp_path / "kept").exists()
 
 
+def test_a_temporary_folder_is_held_where_folders_cannot_be_locked_between_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a lock of a folder holds on one machine alone."""
+    flock = fcntl.flock
+
+    def of_files(handle: int, operation: int) -> None:
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", of_files)
+    with TemporaryFolder(tmp_path) as first:
+        (first / "source.mp4").write_bytes(b"raw")
+        with TemporaryFolder(tmp_path):
+            assert (first / "source.mp4").exists()
+    assert not list(tmp_path.iterdir())
+
+
 def test_messages_name_the_file_and_not_its_part(tmp_path: Path) -> None:
     with temporary_file(tmp_path / "a.mp4") as part:
         said = with_final_name(f"{part} and {part.name} fail", tmp_path / r"\1.mp4")
@@ -385,8 +404,8 @@ def test_a_temporary_folder_that_is_taken_for_stale_at_once_is_made_again(
 
     def late(path: Any, *more: Any, **named: Any) -> int:
         if not removed and str(path).startswith(str(tmp_path)):
-            removed.append(path)
-            os.rmdir(path)
+            removed.append(Path(path).parent)
+            os.rmdir(removed[0])
         return real(path, *more, **named)
 
     monkeypatch.setattr(os, "open", late)

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import weakref
@@ -43,6 +44,7 @@ _MASKING = threading.Lock()  # of the umask
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
+HELD = ".masquerade-held"  # in each of them, locked: NFS locks files alone, and not folders
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 
@@ -186,20 +188,23 @@ class TemporaryFolder:
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent or Path(tempfile.gettempdir())
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         for folder in parent.glob(TEMPORARY + "[0-9a-f]" * 16):
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-            with suppress(OSError), take_lock(folder, flags) as lock:
-                if os.fstat(lock).st_uid == os.getuid():
-                    shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                about = folder.lstat()
+                if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+                    with take_lock(folder / HELD, flags) as lock:
+                        shutil.rmtree(folder, ignore_errors=True)
+                    folder.rmdir()
         while True:
             self.path = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
             self.path.mkdir(mode=0o700)
             try:
-                lock = os.open(self.path, os.O_RDONLY)
+                lock = os.open(self.path / HELD, flags, 0o600)
             except FileNotFoundError:  # another process took it for stale before it was locked
                 continue
             wait_for_lock(lock)
-            if is_at(self.path, lock):  # else another process took it for stale
+            if is_at(self.path / HELD, lock):  # else another process took it for stale
                 break
             os.close(lock)
         self._remove = weakref.finalize(self, _remove_folder, self.path, lock)
@@ -297,3 +302,5 @@ def error_with_final_name(error: MasqueradeError, destination: Path) -> Masquera
 def _remove_folder(folder: Path, lock: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     os.close(lock)
+    with suppress(OSError):  # NFS keeps an open file, and so its folder, until it is closed
+        folder.rmdir()

@@ -37,9 +37,11 @@ def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 1
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # an empty folder may be one that cannot be replaced, such as `.` or a mounted volume
-        with TemporaryFolder(folder if there else folder.parent) as part:
-            if there and any(path != part for path in folder.iterdir()):
+        with TemporaryFolder(folder if there else folder.parent) as temporary:
+            if there and any(path != temporary for path in folder.iterdir()):
                 raise UsageError(refusal)
+            part = temporary / "drawn"
+            part.mkdir()
             _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
             if there:
                 _move(part, folder)
