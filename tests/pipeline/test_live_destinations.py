@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -280,6 +281,27 @@ def test_colours_and_the_shape_of_pixels_go_on_as_they_came(tmp_path: Path) -> N
     assert all(
         abs(int(level) - 200) <= 2 for frame in frames for level in (frame.min(), frame.max())
     )
+
+
+def test_what_is_sent_to_standard_output_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small frames would wait in the buffer of Python's own stream, as they do in its default."""
+    source, sink = os.pipe()
+    with open(source, "rb", 0) as read, open(sink, "w") as standard_output:
+        os.set_blocking(source, False)
+        monkeypatch.setattr(sys, "stdout", standard_output)
+        address, encoding = parse_address("-", output=True), Encoding(threads=1)
+        with live_output.LiveWriter(address, info=WEBCAM, encoding=encoding) as writer:
+            for index in range(5):
+                black = np.zeros((48, 64, 3), np.uint8)
+                writer.write(black, FrameTime(index, 1, Fraction(1, 25)))
+                assert read.read(1 << 16)
+
+
+def test_a_pipe_whose_name_holds_a_colon_is_no_protocol(tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        send_grey(Address("cam:1", "pipe", output=True))
+    with Reader(tmp_path / "cam:1") as reader:
+        assert reader.info.width == 64
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any, Self
 
 import av
@@ -257,7 +258,12 @@ def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:
     Of what is sent over TCP the options bound how long a server may take nothing. Nothing else ends
     this wait: PyAV's own bound is for sources alone, and no signal is heard meanwhile.
     """
-    target: Any = sys.stdout.buffer if address.text == "-" else address.text
+    target: Any = address.text
+    if target == "-":
+        descriptor = sys.stdout.fileno()
+        target = SimpleNamespace(name="output", write=partial(_write_all, descriptor))
+    elif address.kind == "pipe":  # whose name may hold a colon, as of a protocol
+        target = f"file:{target}"
     muxer, limit = _muxer(address), str(round(1_000_000 * SECONDS))  # microseconds
     options = {"fflags": "+bitexact", "flush_packets": "1"}
     if address.scheme == "rtsp":
@@ -269,6 +275,14 @@ def _destination(address: Address) -> tuple[Any, str, dict[str, str]]:
         target = f"[f=flv:rw_timeout={limit}{joined}]" + re.sub(r"([\\'|])", r"\\\1", target)
         muxer = "tee"
     return target, muxer, options
+
+
+def _write_all(descriptor: int, data: bytes) -> int:
+    """Write to an open file at once: what Python buffers would count as sent and still wait."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    return len(data)
 
 
 def _muxer(address: Address) -> str:
