@@ -36,7 +36,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.live import LiveFrame
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.live_run import LiveSession
-from masquerade.video import live_output
+from masquerade.video import addresses, live_output
 from masquerade.video.addresses import Address, parse_address
 from masquerade.video.color import Color
 from masquerade.video.encoding import CODECS, Codec, Encoding
@@ -337,6 +337,44 @@ def test_a_codec_that_is_not_carried_is_refused_before_the_source_is_opened(
     words = ["rtsp://127.0.0.1:1/ward", "-o", address, *HIDDEN, "--codec", codec]
     assert main(["live", *words]) == 2
     assert f"cannot be sent {codec}; choose --codec h264 or h265" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["source", "destination"])
+def test_srt_is_refused_where_ffmpeg_lacks_it(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in PyAV's wheels: it would end in "protocol not found" once all else is ready."""
+    monkeypatch.setattr(addresses, "_has_srt", lambda: False)
+    named = {"source": "rtsp://127.0.0.1:1/ward", "destination": "udp://127.0.0.1:1"}
+    named[place] = "srt://127.0.0.1:1"
+    assert main(["live", named["source"], "-o", named["destination"], *HIDDEN]) == 2
+    said = capsys.readouterr().err
+    assert "is built without SRT" in said and "srt://" not in said
+    with pytest.raises(UsageError, match="no live video at foo://") as caught:
+        parse_address("foo://a")
+    assert "srt://" not in str(caught.value)
+
+
+def test_it_is_known_whether_ffmpeg_has_srt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_there(name: str) -> None:
+        raise av.ArgumentError(22, "Invalid argument", name)  # there is no host in it
+
+    def is_missing(name: str) -> None:
+        raise av.ProtocolNotFoundError(1, "Protocol not found", name)
+
+    for opened, expected in ((is_there, True), (is_missing, False)):
+        monkeypatch.setattr(av, "open", opened)
+        assert addresses._has_srt.__wrapped__() is expected
+
+
+@pytest.mark.parametrize("query", ["listen", "listen=1", "timeout=1&listen=2"])
+def test_a_destination_that_would_wait_for_a_program_to_connect_is_refused(
+    query: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FFmpeg would wait for it for ever, and no Ctrl-C be heard."""
+    address = f"tcp://127.0.0.1:{free_port()}?{query}"
+    assert main(["live", "rtsp://127.0.0.1:1/ward", "-o", address, *HIDDEN]) == 2
+    assert "let the other program listen" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1"])

@@ -41,7 +41,7 @@ from masquerade.pipeline.stall_watchdog import StallWatchdog
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.storage import error_with_final_name
 from masquerade.transaction import recover, transaction
-from masquerade.video.addresses import parse_address
+from masquerade.video.addresses import check_protocol, parse_address
 from masquerade.video.encoding import IMAGES, Codec, check_encoder, codec_for, container_for
 from masquerade.video.live_decoding import TICKS
 from masquerade.video.live_output import ReconnectingWriter, check_codec, wait_for_reader
@@ -166,6 +166,8 @@ class LiveSession:
             refuse_existing(file, overwrite=config.overwrite)
         else:
             check_codec(self.destination, self._encoding("h264").codec)
+        for address in (self.source, self.destination):
+            check_protocol(address)
         if report is not None:
             refuse_existing(report, overwrite=config.overwrite)
         self.pipeline = build_live_pipeline(anonymizer, config)

@@ -2,6 +2,8 @@
 
 import re
 import stat
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -73,6 +75,44 @@ def parse_address(text: str, *, output: bool = False) -> Address:
     return Address(text, *_kind(text), output)
 
 
+def check_protocol(address: Address) -> None:
+    """Refuse an address whose protocol FFmpeg lacks here, or whose listener would hear no Ctrl-C.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if address.scheme == "srt" and not _has_srt():
+        raise UsageError(
+            "the FFmpeg in this PyAV is built without SRT: send or receive by another of "
+            f"{known_schemes(MUXERS)}, or install a PyAV that has it."
+        )
+    words = re.split("[?&]", address.text)[1:]
+    if address.output and address.scheme == "tcp" and any(w.startswith("listen") for w in words):
+        raise UsageError(
+            f"{address.name} cannot wait for a program to connect, as no Ctrl-C would be heard "
+            "meanwhile: let the other program listen, or write to a named pipe."
+        )
+
+
+def known_schemes(schemes: Iterable[str]) -> str:
+    """Schemes as a sentence lists them, without what FFmpeg lacks here."""
+    return ", ".join(f"{name}://" for name in schemes if name != "srt" or _has_srt())
+
+
+@cache
+def _has_srt() -> bool:
+    """Whether the FFmpeg of this PyAV knows SRT, as that of its wheels does not."""
+    import av  # here: most addresses are told apart without it
+
+    try:
+        av.open("srt://").close()
+    except av.ProtocolNotFoundError:
+        return False
+    except (av.FFmpegError, OSError):  # such as that there is no host
+        pass
+    return True
+
+
 def _kind(text: str) -> tuple[Kind, str]:
     """The kind of an address, and the scheme of a network stream."""
     if text == "-":
@@ -81,8 +121,9 @@ def _kind(text: str) -> tuple[Kind, str]:
     if scheme is not None:
         name = scheme[1].lower()
         if name not in PROTOCOLS:
-            known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
-            raise UsageError(f"there is no live video at {name}://; what is known is {known}.")
+            raise UsageError(
+                f"there is no live video at {name}://; what is known is {known_schemes(PROTOCOLS)}."
+            )
         return "network", name
     if re.fullmatch("/dev/video[0-9]+", text):
         return "camera", ""

@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.video.addresses import MUXERS, Address
+from masquerade.video.addresses import MUXERS, Address, known_schemes
 from masquerade.video.color import UNTAGGED
 from masquerade.video.encoding import Encoding, encoder_for, open_encoder, pixel_format, without_sei
 from masquerade.video.probe import VideoInfo
@@ -291,7 +291,7 @@ def _muxer(address: Address) -> str:
     if address.kind == "pipe":
         return "mpegts"
     if address.scheme not in MUXERS:
-        known = ", ".join(f"{scheme}://" for scheme in MUXERS)
+        known = known_schemes(MUXERS)
         raise UsageError(f"nothing is sent to {address.scheme}://; choose one of {known}.")
     return MUXERS[address.scheme]
 
