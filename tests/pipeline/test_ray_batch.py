@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ import masquerade
 from masquerade import ray_cluster
 from masquerade.cli import main
 from masquerade.object_store import path_of
+from masquerade.pipeline import ray_batch
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask, config_of_retry
@@ -377,9 +380,52 @@ def test_a_machine_without_the_folder_of_a_run_writes_into_no_other(
         return run_in_worker(lambda: own, str(lacked), FileTask(source, dst), config)
 
     for lost in (outcome(Path("o.mp4")), outcome(tmp_path / "o.mp4", export_boxes=Path("b.json"))):
-        assert lost.status == "failed" and f"has no folder {lacked}" in lost.error
+        assert lost.status == "failed" and f"cannot use the folder {lacked}" in lost.error
     assert not list(tmp_path.iterdir())
     assert outcome(tmp_path / "o.mp4").status == "done"
+
+
+def test_a_folder_that_one_machine_may_not_enter_fails_its_files_alone(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole paths need no folder to begin in; others say what is missing."""
+
+    def refuse(folder: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.1))
+    monkeypatch.setattr(os, "chdir", refuse)
+    whole = FileTask(clip, tmp_path / "o.mp4")
+    assert run_in_worker(lambda: own, str(tmp_path), whole, own.config).status == "done"
+    lost = run_in_worker(lambda: own, str(tmp_path), FileTask(clip, Path("o.mp4")), own.config)
+    assert lost.status == "failed" and "(Permission denied)" in lost.error
+
+
+def test_an_error_of_one_task_stops_no_other_file(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cluster:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def __enter__(self) -> Cluster:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, run: Any, task: FileTask, config: PipelineConfig) -> Future[Any]:
+            future: Future[Any] = Future()
+            if task.dst.name == "a.mp4":
+                future.set_exception(PermissionError(13, "Permission denied"))
+            else:
+                future.set_result(FileOutcome(task, "done", "", 0))
+            return future
+
+    monkeypatch.setattr(ray_batch, "RayExecutor", Cluster)
+    own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame"))
+    todo = [(FileTask(clip, Path(name)), own) for name in ("a.mp4", "b.mp4")]
+    ray = SimpleNamespace(get=len, put=lambda value: None, cluster_resources=dict)
+    outcomes = [one.status for one in ray_batch._outcomes(ray, todo, None)]
+    assert outcomes == ["failed", "done"]
 
 
 def test_without_ray_one_line_says_what_adds_it(

@@ -16,10 +16,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from masquerade.errors import MissingError, UsageError
+from masquerade.errors import UsageError
 from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig
-from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
+from masquerade.pipeline.file_outcome import FileOutcome, failed, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask, config_of_retry
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.ray_cluster import TRIES, RayExecutor, not_loaded, ray_cluster, wants_gpu
@@ -118,8 +118,8 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[FileOutcome
                     waiting.append((task, retry, deaths + 1))
                     continue
                 outcome = FileOutcome(task, "failed", DIED, 1)
-            except MissingError as error:
-                outcome = FileOutcome(task, "failed", str(error), error.exit_code)
+            except Exception as error:  # which stops no other file
+                outcome = failed(task, error)
             yield outcome
 
 
@@ -139,16 +139,18 @@ def run_in_worker(
     except Exception as error:  # such as a method of the user's own that is not installed here
         missing = not_loaded(error)
         return FileOutcome(task, "failed", str(missing), missing.exit_code)
-    there = os.path.isdir(folder)
-    if there or not _begins_in_folder(task, config):
-        with chdir(folder if there else "."):
+    if not _begins_in_folder(task, config):
+        return run_task(task, pipeline)
+    try:
+        with chdir(folder):
             return run_task(task, pipeline)
-    # it would be done in a folder of the worker's own, where nobody looks for it
-    why = (
-        f"{platform.node()} has no folder {folder}, in which names of this run begin: let all "
-        "machines see it, or give whole paths or addresses."
-    )
-    return FileOutcome(task, "failed", why, 1)
+    except OSError as error:
+        # it would be done in a folder of the worker's own, where nobody looks for it
+        why = (
+            f"{platform.node()} cannot use the folder {folder}, in which names of this run begin "
+            f"({error.strerror}): let all machines see it, or give whole paths or addresses."
+        )
+        return FileOutcome(task, "failed", why, 1)
 
 
 def _begins_in_folder(task: FileTask, config: PipelineConfig) -> bool:
