@@ -25,7 +25,7 @@ import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import main
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.methods import METHODS, build
 from masquerade.object_store import path_of
 from masquerade.pipeline import file_parts, single_file, verify
@@ -472,6 +472,23 @@ def test_a_cluster_is_given_no_more_parts_at_once_than_workers_are_asked_for(
     pipeline = pipeline._replace(workers=1, open_executor=lambda: Cluster(3))
     run_file(video, tmp_path / "o.mp4", pipeline)
     assert len(given) == 3 and len(decoded(tmp_path / "o.mp4")[0]) == FRAMES
+
+
+def test_a_part_that_fails_ends_the_pass_over_the_frames(video: Path, tmp_path: Path) -> None:
+    """Which may take hours, while nothing can come of it any more."""
+    given: list[Future[Any]] = []
+
+    class Cluster(ThreadPoolExecutor):
+        def submit(self, *task: Any, **more: Any) -> Future[Any]:
+            given.append(Future())
+            given[-1].set_exception(VideoError("the first part failed"))
+            return given[-1]
+
+    pipeline = build_pipeline(build("blacken"), PipelineConfig(regions="frame", parts=3))
+    pipeline = pipeline._replace(open_executor=lambda: Cluster(1))
+    with pytest.raises(VideoError, match="first part failed"):
+        run_file(video, tmp_path / "o.mp4", pipeline)
+    assert len(given) == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_killed_worker_leaves_no_file(

@@ -191,7 +191,9 @@ class PartedRun(FileRun):
                 load = loader_of(pool, self._for_workers())
 
                 def begin() -> None:
-                    running.difference_update([f for f in running if f.done()])
+                    for future in [f for f in running if f.done()]:
+                        future.result()  # one that failed ends the pass, which may take hours
+                        running.remove(future)
                     while waiting and (most is None or len(running) < most):
                         part = waiting.popleft()
                         future = pool.submit(run_part, self.src, self.dst, load, part)
@@ -203,8 +205,7 @@ class PartedRun(FileRun):
                     begin()
                 self._check_ids()
                 while waiting:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        future.result()
+                    wait(running, return_when=FIRST_COMPLETED)
                     begin()
                 for future in as_completed(futures):
                     future.result()
