@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standing_people import passers_by
 
 import masquerade
 from masquerade.anonymizer import Anonymizer
@@ -40,6 +41,21 @@ def patch(t: int, h: int, w: int) -> torch.Tensor:
     mask[..., h // 4 : -h // 4, w // 4 : -w // 4] = 1
     mask[..., h // 4, :] *= 0.3
     return mask
+
+
+def people_of(method: Anonymizer, t: int, h: int, w: int) -> Any:
+    """Whom a method that draws people is given of a clip; None: it draws nobody."""
+    return passers_by(t, h, w) if method.needs_people else None
+
+
+def whom(people: Any, at: slice = slice(None)) -> dict[str, Any]:
+    """The argument of `on_pixels` for people in some frames; none where nobody is drawn."""
+    return {} if people is None else {"people": people[at]}
+
+
+def whom_in_clip(people: Any, at: slice = slice(None)) -> dict[str, Any]:
+    """The same of `forward`, which is given the people of each clip."""
+    return {} if people is None else {"people": [people[at]]}
 
 
 @METHOD
@@ -86,7 +102,8 @@ def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(made: Made, name
 def test_same_seed_same_pixels(made: Made, name: str) -> None:
     clip, method = clip_of(4, 40, 56), made(name)
     if method.needs_people:  # whom nothing finds in a clip
-        a, b = (method(clip, state=method.init_state(seed=3)).clip for _ in range(2))
+        who = whom_in_clip(passers_by(4, 40, 56))
+        a, b = (method(clip, **who, state=method.init_state(seed=3)).clip for _ in range(2))
     else:
         a, b = (anonymize(clip, method, seed=3) for _ in range(2))
     assert torch.equal(a, b)
@@ -97,11 +114,13 @@ def test_same_seed_same_pixels(made: Made, name: str) -> None:
 def test_window_by_window_equals_one_pass(made: Made, name: str, hidden: str) -> None:
     method, clip = made(name), clip_of(9, 48, 64)
     mask = None if hidden == "everywhere" else patch(9, 48, 64)
-    whole = method(clip, mask=mask, state=method.init_state(seed=5)).clip
+    people = people_of(method, 9, 48, 64)
+    whole = method(clip, mask=mask, **whom_in_clip(people), state=method.init_state(seed=5)).clip
     state, parts = method.init_state(seed=5), []
     cuts = range(0, 10, method.window) if method.window else (0, 1, 4)
     for at in (slice(a, b) for a, b in pairwise([*cuts, 9])):
-        out = method(clip[:, :, at], mask=None if mask is None else mask[:, :, at], state=state)
+        part, who = None if mask is None else mask[:, :, at], whom_in_clip(people, at)
+        out = method(clip[:, :, at], mask=part, **who, state=state)
         parts.append(out.clip)
         state = out.state
     assert torch.equal(torch.cat(parts, 2), whole)
@@ -113,10 +132,12 @@ def test_frames_at_once_give_the_pixels_of_single_ones(made: Made, name: str) ->
     if method.window:
         pytest.skip("it takes as many frames as its window")
     frames = (clip_of(3, 120, 160)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
-    whole, _ = method.forward_on_pixels(frames, state=method.init_state(seed=2))
+    people = people_of(method, 3, 120, 160)
+    whole, _ = method.forward_on_pixels(frames, **whom(people), state=method.init_state(seed=2))
     state = method.init_state(seed=2)
     for t in range(3):
-        one, state = method.forward_on_pixels(frames[t : t + 1], state=state)
+        at = slice(t, t + 1)
+        one, state = method.forward_on_pixels(frames[at], **whom(people, at), state=state)
         assert np.array_equal(one[0], whole[t])
 
 
@@ -132,9 +153,12 @@ def test_another_process_goes_on_without_pixels_of_this_one(
     cut = method.window or 4
     frames = (clip_of(cut + 2, 64, 80)[0].permute(1, 2, 3, 0).numpy() * top).astype(dtype)
     mask = (patch(cut + 2, 64, 80)[0, 0].numpy() * 255).astype(np.uint8)
-    whole, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=5))
-    first = slice(0, cut)
-    _, state = method.on_pixels(frames[first], mask=mask[first], state=method.init_state(seed=5))
+    people = people_of(method, cut + 2, 64, 80)
+    start = method.init_state(seed=5)
+    whole, _ = method.on_pixels(frames, mask=mask, **whom(people), state=start)
+    first, then = slice(0, cut), slice(cut, None)
+    start, who = method.init_state(seed=5), whom(people, first)
+    _, state = method.on_pixels(frames[first], mask=mask[first], **who, state=start)
     sent = pickle.dumps(method.detach_state(state))
     before = frames[cut - 1]
     seen = pickle.dumps(before), pickle.dumps(before // (top // 255))
@@ -144,7 +168,8 @@ def test_another_process_goes_on_without_pixels_of_this_one(
         handed_over.append(pickle.dumps(method.init_state(seed=5)))
     for one in handed_over:
         state = method.attach_state(pickle.loads(one), before)
-        rest, _ = method.on_pixels(frames[cut:], mask=mask[cut:], state=state)
+        who = whom(people, then)
+        rest, _ = method.on_pixels(frames[then], mask=mask[then], **who, state=state)
         assert np.array_equal(rest, whole[cut:])
 
 
@@ -157,8 +182,9 @@ def test_fast_path_gives_the_same_pixels(
     method = made(name)
     frames = (clip_of(3, *size)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
     mask = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
-    fast, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=2))
-    slow, _ = method.forward_on_pixels(frames, mask=mask, state=method.init_state(seed=2))
+    who = whom(people_of(method, 3, *size))
+    fast, _ = method.on_pixels(frames, mask=mask, **who, state=method.init_state(seed=2))
+    slow, _ = method.forward_on_pixels(frames, mask=mask, **who, state=method.init_state(seed=2))
     assert fast.dtype == np.uint8
     assert np.abs(fast.astype(int) - slow).max() <= 1
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standing_people import person
 
 from masquerade import build
-from masquerade.anonymizer import Person
 from masquerade.errors import UsageError
 from masquerade.methods.body import SEGMENTS, STATURE, pose_figure, scale_of
 from masquerade.methods.ground import drawn_floor, paint_out
@@ -21,23 +21,6 @@ from masquerade.pipeline.config import PipelineConfig, with_default_regions
 
 H, W = 96, 128
 BOTH = pytest.mark.parametrize("name", ["skeleton", "mannequin"])
-JOINTS = {  # of a person who stands with the arms out, in metres from the hips; y points down
-    **{0: (0, -0.62, -0.1), 7: (0.07, -0.63, 0), 8: (-0.07, -0.63, 0)},
-    **{11: (0.17, -0.45, 0), 12: (-0.17, -0.45, 0), 13: (0.4, -0.45, 0), 14: (-0.4, -0.45, 0)},
-    **{15: (0.62, -0.45, 0), 16: (-0.62, -0.45, 0), 19: (0.7, -0.45, 0), 20: (-0.7, -0.45, 0)},
-    **{23: (0.1, 0, 0), 24: (-0.1, 0, 0), 25: (0.1, 0.4, 0), 26: (-0.1, 0.4, 0)},
-    **{27: (0.1, 0.8, 0), 28: (-0.1, 0.8, 0), 31: (0.1, 0.85, -0.2), 32: (-0.1, 0.85, -0.2)},
-}
-
-
-def person(*, x: float = 64.0, y: float = 48.0, scale: float = 40.0, track: int = 0) -> Person:
-    world = np.zeros((33, 3))
-    for joint, at in JOINTS.items():
-        world[joint] = at
-    landmarks = np.ones((33, 5))
-    landmarks[:, :3] = world * scale + [x, y, 0]
-    box = (x - 20, y - 40, x + 20, y + 40)
-    return Person(track, 0.9, box, landmarks, world)
 
 
 def test_the_scale_of_a_person_is_pixels_of_a_metre() -> None:

@@ -88,7 +88,7 @@ class DrawnPeople(Anonymizer):
             return super().on_pixels(frames, mask=mask, people=people, state=state)
         (now,) = _states(self.init_state() if state is None else state, 1)
         out = np.empty(frames.shape, np.uint8)
-        for t, pixels in enumerate(np.asarray(frames, np.uint8)):
+        for t, pixels in enumerate(np.ascontiguousarray(frames, np.uint8)):  # as OpenCV draws in
             covered = None if mask is None else mask[t]
             out[t], now = self._frame(pixels, covered, people[t] if people else (), now)
         return out, (now,)
