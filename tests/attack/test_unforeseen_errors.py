@@ -42,7 +42,7 @@ def test_where_an_error_arose_that_is_not_foreseen_is_printed_where_it_is_asked_
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError("odd\x1b[31m")
 
-    monkeypatch.setattr(KnownNoise, "look", lambda *_: None)
+    monkeypatch.setattr(KnownNoise, "compare", lambda *_: None)
     monkeypatch.setattr(VideoDescriber, "describe", lambda *_: {})
     monkeypatch.setattr(restore, "STEPS", 1)
     monkeypatch.setattr(run, "PATCHES", 32)
@@ -137,7 +137,7 @@ def test_a_network_that_cannot_be_trained_takes_back_no_other_attack(
     def failing(*_: object) -> None:
         raise MasqueradeError("The loss is no number.")
 
-    monkeypatch.setattr(KnownNoise, "look", lambda *_: None)
+    monkeypatch.setattr(KnownNoise, "compare", lambda *_: None)
     monkeypatch.setattr(VideoDescriber, "describe", lambda *_: {})
     monkeypatch.setattr("masquerade.attack.run.fit_on_patches", failing)
     monkeypatch.setattr("masquerade.attack.run.cut_patches", lambda *_: torch.zeros(1, 9, 64, 64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from scenes import CONFIG
 
+from masquerade import build
 from masquerade.datasets.manifest import Manifest
-from masquerade.evaluation import Evaluation
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.attacker_choice import Joined
 from masquerade.evaluation.evaluator import PREDICTIONS, Evaluator
 from masquerade.evaluation.predictions import Predictions
@@ -21,11 +23,22 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_one_training_run_is_scored_again_as_one(
-    manifest: Manifest, kept: Path, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest,
+    kept: Path,
+    evaluation: Evaluation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     saved_predictions = importlib.import_module("saved_predictions")
     score_again = importlib.import_module("score_again")
+    shutil.copytree(kept, tmp_path / "kept")  # whose predictions other tests replace
+    kept = tmp_path / "kept"
+    methods = [
+        EvaluatedMethod(name="black", anonymizer=build("blacken")),
+        EvaluatedMethod(name="copy", anonymizer=build("downsample", factor=2)),
+    ]
+    evaluate(manifest, methods, CONFIG, data="scenes", folder=kept)  # by fits that are there
     run = Evaluator(manifest, CONFIG, kept, None)
     saved = saved_predictions.SavedTable(
         predictions=Predictions.load(kept / PREDICTIONS),

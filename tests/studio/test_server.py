@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from masquerade.cli.demo_clip import compose
 from masquerade.regions.drawn import DRAWN_TRACKS
 from masquerade.regions.following import Followed
-from masquerade.storage import file_digest
+from masquerade.storage import HELD, file_digest
 from masquerade.studio import studio as studio_module
 from masquerade.studio import video_session
 from masquerade.studio.jobs import Job
@@ -521,7 +521,7 @@ def test_what_is_no_video_is_refused_and_leaves_nothing(
     assert answer.json()["error"].startswith(f"{plain_name(name)} is ")
     assert "/tmp" not in answer.text.replace("/tmp/pytest", "/tmp")
     assert page.get("/api/videos").json() == []
-    assert not list(studio._temporary.path.iterdir())
+    assert [path.name for path in studio._temporary.path.iterdir()] == [HELD]
 
 
 @pytest.mark.slow
