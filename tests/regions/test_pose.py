@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,24 @@ def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -
         ((number, posed),) = (people.poses | people.between).items()
         assert number == (t >= blind[0])  # who it is then, nobody knows
         assert posed.landmarks[0, 0] == pytest.approx(20.5 + 2 * t + (SIZE - 1) / 2, abs=0.1)
+
+
+class _WithoutSilhouette(_DrawnPeople):
+    """Sees the person in all frames, and in blurred ones no pixel of theirs."""
+
+    def _is_blind(self, pixels: Any) -> bool:
+        return False
+
+    def landmarks(self, pixels: Any, square: Square) -> Pose:
+        pose = super().landmarks(pixels, square)
+        if int(pixels[0, 0, 0]) in self.blind:
+            return replace(pose, inside=np.zeros_like(pose.inside))
+        return pose
+
+
+def test_a_person_without_a_silhouette_is_lost_and_stays_hidden() -> None:
+    found = _track(_WithoutSilhouette((9, 10, 11)), _frames(30))
+    assert all(_covered(people, t) > 0.9 for t, people in enumerate(found))
 
 
 def test_a_silhouette_is_carried_as_long_as_was_asked_for() -> None:

@@ -47,12 +47,13 @@ class Pose:
 
 
 def continues(pose: Pose) -> bool:
-    """Whether a person who was followed into a square is in it."""
+    """Whether a person who was followed into a square is in it, with a silhouette to hide."""
     a, b = pose.square, pose.next_square
     step = np.hypot(a.x - b.x, a.y - b.y) / a.half
     ratio = b.half / a.half
     return bool(
         pose.score >= FOLLOW
+        and pose.inside.max() >= 255 * SILHOUETTE
         and step <= LARGEST_STEP
         and 1 / LARGEST_GROWTH <= ratio <= LARGEST_GROWTH
     )
