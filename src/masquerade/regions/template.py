@@ -47,7 +47,7 @@ SUBSETS = {
 class Pick:
     """Where one key came from."""
 
-    image: str  # the file's name without its folders
+    image: str  # the file's name without its folders; empty in an exported template
     x: float  # pixels from its left edge
     y: float  # pixels from its upper edge
     level: KeyCalibration  # the key's cosines in that picture
@@ -91,11 +91,16 @@ class Template:
                 f"template {other.name} has keys of {other.keys.shape[1]} numbers, and those that "
                 f"it would be added to have {self.keys.shape[1]}: pick it again."
             )
-        known = {(pick, key.tobytes()) for pick, key in zip(self.picks, self.keys, strict=True)}
-        pairs = zip(other.picks, other.keys, strict=True)
-        new = [i for i, (pick, key) in enumerate(pairs) if (pick, key.tobytes()) not in known]
+        known, theirs = _without_names(self), _without_names(other)
+        new = [i for i, pick in enumerate(theirs) if pick not in known]
         keys = np.concatenate([self.keys, other.keys[new]])
         return replace(self, keys=keys, picks=(*self.picks, *(other.picks[i] for i in new)))
+
+
+def _without_names(template: Template) -> list[tuple[Pick, bytes]]:
+    """The picks and keys of a template, as those that were exported have them."""
+    pairs = zip(template.picks, template.keys, strict=True)
+    return [(replace(pick, image=""), key.tobytes()) for pick, key in pairs]
 
 
 def check_name(name: str) -> str:

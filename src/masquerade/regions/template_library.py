@@ -132,6 +132,8 @@ class Library:
     def export(self, file: Path, names: Iterable[str] = (), *, overwrite: bool = False) -> None:
         """Write the templates of these names, or all, into one .safetensors file.
 
+        The names of the pictures that they were picked in, which may be of people, are left out.
+
         Raises:
             UsageError: the file lies in this library, or exists and `overwrite` is off.
         """
@@ -140,7 +142,7 @@ class Library:
         chosen = [self.load(name) for name in names or self.names()]
         if not chosen:
             raise UsageError(f"there are no templates in {self.folder.name} to export.")
-        cards = json.dumps([_card(template) for template in chosen])
+        cards = json.dumps([_card(template, pictures=False) for template in chosen])
         content = _bytes({t.name: t.keys for t in chosen}, {"masquerade templates": cards})
         with atomic_write(file, overwrite=overwrite) as part:
             part.write_bytes(content)
@@ -197,12 +199,13 @@ class Library:
                 card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
-def _card(template: Template) -> dict[str, Any]:
+def _card(template: Template, *, pictures: bool = True) -> dict[str, Any]:
+    unnamed: dict[str, str] = {} if pictures else {"image": ""}
     return {
         "version": VERSION,
         "name": template.name,
         "extractor": template.extractor,
-        "picks": [asdict(pick) for pick in template.picks],
+        "picks": [asdict(pick) | unnamed for pick in template.picks],
     }
 
 
