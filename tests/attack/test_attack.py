@@ -974,12 +974,18 @@ def test_what_an_attack_on_the_output_cannot_check_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
 ) -> None:
     source = write(tmp_path / "clip.mp4", count=3)
+    door = tmp_path / "door.png"
+    with av.open(str(source)) as video:
+        next(video.decode(video=0)).to_image().save(door)
     words = ["anonymize", str(source), "-o", str(tmp_path / "no.mp4"), "--verify", *dry]
     for wrong in (
         ["--regions", "text"],
         ["--regions", "parts:torso,eyes"],
         ["--regions", "faces", "--keep-visible", "0"],
         ["--regions", "faces", "--shadow"],
+        ["--regions", "faces", "--region", str(door)],
+        ["--regions", "faces", "--min-size", "20"],
+        ["--regions", "faces", "--max-size", "200"],
     ):
         assert main([*words, *wrong]) == 2 and "--verify" in capsys.readouterr().err
     for right in ("parts:torso,head", "text+parts:face", "faces+parts:torso"):

@@ -454,7 +454,8 @@ def _output_check(
 
     if config.shadow:
         raise UsageError("--shadow writes no output that --verify could look at; leave out one.")
-    if config.keep_visible or config.hide_only:
+    some = config.keep_visible, config.hide_only, config.region, config.min_size, config.max_size
+    if any(some):
         raise UsageError("--verify looks for anybody's face; leave it out where some stay visible.")
     names = source_names(config)
     parts = (config.regions or "").partition(":")[2].split(",") if "parts" in names else ()
