@@ -97,8 +97,15 @@ def _prints_nothing(ray: Any) -> Iterator[None]:
 
 
 def wants_gpu(ray: Any, device: str) -> bool:
-    """Whether each task is given a GPU; Ray hides all of them from a task that asks for none."""
-    return device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+    """Whether each task is given a GPU; Ray hides all of them from a task that asks for none.
+
+    Raises:
+        MissingError: it wants one, for which it would wait without an end: no machine has any.
+    """
+    has_any = ray.cluster_resources().get("GPU", 0) >= 1
+    if device == "cuda" and not has_any:
+        raise MissingError("no machine of the Ray cluster has a GPU: leave --device cuda out.")
+    return has_any and device in ("cuda", "auto")
 
 
 class RayExecutor(Executor):

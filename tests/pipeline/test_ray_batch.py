@@ -23,6 +23,7 @@ from live_command import free_port
 import masquerade
 from masquerade import ray_cluster
 from masquerade.cli import main
+from masquerade.errors import MissingError
 from masquerade.object_store import path_of
 from masquerade.pipeline import ray_batch
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
@@ -481,3 +482,14 @@ def test_a_gpu_is_asked_for_where_it_is_used(
 
     pipeline = Pipeline(masquerade.build(method), PipelineConfig(**changes), None)
     assert gpus_of(Cluster(), pipeline) == gpus
+
+
+def test_a_gpu_that_no_machine_has_is_not_waited_for() -> None:
+    class Cluster:
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": 64.0}
+
+    pipeline = Pipeline(masquerade.build("blacken"), PipelineConfig(device="cuda"), None)
+    with pytest.raises(MissingError, match="no machine of the Ray cluster has a GPU"):
+        gpus_of(Cluster(), pipeline)
+    assert gpus_of(Cluster(), pipeline._replace(config=PipelineConfig())) == 0
