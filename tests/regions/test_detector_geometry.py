@@ -83,6 +83,8 @@ def test_a_detector_sees_no_more_than_its_scale_and_never_an_enlarged_frame() ->
     assert fit_size(frame, (200, 20)) == (50, 20)
     assert fit_size(frame, (50, 90)) == (50, 20)
     assert fit_size(frame, 400) == (250, 100)
+    assert fit_size(frame, 50, shortest=32) == (80, 32)
+    assert fit_size(frame, 50, shortest=400) == (250, 100)  # never enlarged
     assert fit_size(frame, (2, 2)) == (2, 1) and fit_size(frame, 1) == (1, 1)
 
 

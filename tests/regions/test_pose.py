@@ -26,7 +26,7 @@ from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.people import frame_region
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules
+from masquerade.regions.pose_tracking import PoseTracker, PoseTrackingRules, warp_silhouette
 
 W, H = 160, 120
 SIZE = 24  # of the drawn person, in pixels
@@ -246,6 +246,23 @@ def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -
         ((number, posed),) = (people.poses | people.between).items()
         assert number == (t >= blind[0])  # who it is then, nobody knows
         assert posed.landmarks[0, 0] == pytest.approx(20.5 + 2 * t + (SIZE - 1) / 2, abs=0.1)
+
+
+def test_a_silhouette_is_carried_over_frames_of_a_banner() -> None:
+    """The copies on which flow is searched are 32 pixels high at least: else there is none."""
+    ground, patch, step = noise(640, 60, 1) // 2, noise(80, 40, 2), 6
+    pair = []
+    for x in (200, 200 + step):
+        pixels = ground.copy()
+        pixels[10:50, x : x + 80] = patch
+        pair.append(FramePeople(ArrayFrame(pixels), False, pixels))
+    before, now = pair
+    silhouette = np.zeros(before.canvas[::-1], np.uint8)
+    scale = before.canvas[0] / 640
+    rows, columns = slice(round(10 * scale), round(50 * scale)), [200, 280]
+    silhouette[rows, round(columns[0] * scale) : round(columns[1] * scale)] = 255
+    moved = np.nonzero(warp_silhouette(silhouette, before, now))[1].mean()
+    assert moved - np.nonzero(silhouette)[1].mean() == pytest.approx(step * scale, abs=2)
 
 
 class _WithoutSilhouette(_DrawnPeople):

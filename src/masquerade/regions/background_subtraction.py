@@ -100,7 +100,7 @@ class BackgroundSubtraction:
             yield self._subtract(waiting.popleft(), background)
 
     def _reduce(self, frame: Frame, region: Region, before: _Small | None) -> _Small:
-        pixels = frame.rgb(fit_size(frame, LONG_SIDE))
+        pixels = frame.rgb(fit_size(frame, LONG_SIDE, shortest=BLOCK))
         smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.0), np.uint8)
         moves = before is not None and _camera_shift(before.pixels, smooth) > MAX_SHIFT
         full, (h, w) = (frame.width, frame.height), smooth.shape[:2]

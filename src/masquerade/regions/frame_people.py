@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.arrays import U8
-from masquerade.models.optical_flow import grey
+from masquerade.models.optical_flow import MIN_SIDE, grey
 from masquerade.regions.boxes import Box
 from masquerade.regions.chosen_people import Earlier
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.region import Frame, fit_size
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
-FLOW = 240  # longest side of the copies that flow is computed on
+FLOW = 240  # longest side of the copies that flow is computed on, but of very long frames
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
 FILLS = 0.2  # if it also fills this share of the box, and MIN_ROW_SHARE,
@@ -140,7 +140,7 @@ class FramePeople:
     def flow_picture(self) -> U8:
         """(h, w), a small grey copy."""
         if self._small is None:
-            size = fit_size(self.frame, FLOW)
+            size = fit_size(self.frame, FLOW, shortest=MIN_SIDE)
             small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
             self._small = grey(np.asarray(small, np.uint8))
         return self._small

@@ -137,13 +137,17 @@ def _is_mask(mask: Any, frame: Sized) -> bool:
     return array and mask.shape == (frame.height, frame.width)
 
 
-def fit_size(frame: Sized, scale: tuple[int, int] | int | None) -> tuple[int, int]:
+def fit_size(
+    frame: Sized, scale: tuple[int, int] | int | None, *, shortest: int = 0
+) -> tuple[int, int]:
     """The size (w, h) at which a detector sees a frame: never enlarged, aspect ratio kept.
 
-    `scale` is a size (w, h) to fit into, or the longest side, in pixels; None: full size.
+    `scale` is a size (w, h) to fit into, or the longest side, in pixels; None: full size. Of long
+    frames the shorter side has at least `shortest` pixels, and the longer one is above its limit.
     """
     if scale is None:
         return frame.width, frame.height
     wide, high = scale if isinstance(scale, tuple) else (scale, scale)
-    factor = min(1.0, wide / frame.width, high / frame.height)
+    factor = min(wide / frame.width, high / frame.height)
+    factor = min(1.0, max(factor, shortest / min(frame.width, frame.height)))
     return max(1, round(frame.width * factor)), max(1, round(frame.height * factor))

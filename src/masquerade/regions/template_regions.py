@@ -24,7 +24,7 @@ import numpy as np
 
 from masquerade.arrays import F32, U8
 from masquerade.errors import UsageError
-from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
+from masquerade.models.optical_flow import MIN_SIDE, dis_flow, grey, pixel_grid, remap
 from masquerade.ranges import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -300,8 +300,9 @@ def _drain(waiting: deque[MarkedFrame], more: Iterator[MarkedFrame]) -> Iterator
 
 
 def _small(frame: Frame) -> U8:
-    """(h, w) grey, of `LONG_SIDE` pixels: DIS flow fails below 30."""
-    factor = LONG_SIDE / max(frame.width, frame.height)
+    """(h, w) grey, of `LONG_SIDE` pixels, or more where the flow fails on the shorter side."""
+    sides = frame.width, frame.height
+    factor = max(LONG_SIDE / max(sides), MIN_SIDE / min(sides))
     return grey(
         frame.rgb((max(1, round(frame.width * factor)), max(1, round(frame.height * factor))))
     )
