@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.regions.boxes import Box
+from masquerade.regions.exported_boxes import exported_boxes
 from masquerade.regions.masks import Shape, rasterize
+from masquerade.regions.region import Region
 
 W, H = 96, 64
 box_in_view = st.builds(
@@ -117,3 +119,15 @@ def test_a_face_beside_a_silhouette_is_hidden_and_a_part_is_not_filled_up() -> N
     mask = rasterize([half, part], width=W, height=H, shape="silhouette", mask=outline, scale=1.3)
     assert _covered(mask, half)
     assert not mask[:, 40:].any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_boxes_of_a_file_hide_what_the_silhouettes_they_were_made_of_hid(scale: float) -> None:
+    """Raised arms reach into the corners of a box, which an ellipse at scale 1 cuts."""
+    silhouette = np.zeros((90, 80), np.uint8)
+    silhouette[20:70, 30:50] = silhouette[20:26, 20:60] = 255
+    boxes = (Box(20, 20, 60, 70, 0.9, label="person"),)
+    size: dict[str, Any] = {"width": 80, "height": 90}
+    hidden = rasterize(boxes, **size, shape="silhouette", scale=scale, mask=silhouette)
+    again = exported_boxes(Region(boxes=boxes, mask=silhouette), **size)
+    assert (rasterize(again, **size, scale=scale)[hidden > 0] > 0).all()

@@ -60,8 +60,10 @@ def rasterize(
         face = shape == "silhouette" and box.label == "face"
         if shape == "ellipse" or face:
             _draw(out, box, ELLIPSE * scale, feather, ellipse=True)
-        # beside faces lines of text keep their corners, which an ellipse at a small scale has not
-        if (shape != "ellipse" or box.label == "text") and not (face and covers(mask, box)):
+        # beside faces text, and people in the boxes of a file, keep their corners, which an ellipse
+        # at a small scale has not
+        whole = box.label in ("text", *OUTLINED_LABELS)
+        if (shape != "ellipse" or whole) and not (face and covers(mask, box)):
             _draw(out, box, scale, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
