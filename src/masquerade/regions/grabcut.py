@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from masquerade.arrays import U8
-from masquerade.models.optical_flow import grey, warp_along_flow
+from masquerade.models.optical_flow import MIN_SIDE, grey, warp_along_flow
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import binary, draw_ellipses, resize_mask
 from masquerade.regions.region import Frame, Region, fit_size
@@ -54,7 +54,7 @@ def add_silhouettes(inputs: Iterable[GrabCutInput]) -> Iterator[Region]:
     waiting: deque[_Small] = deque()  # a keyframe and what follows it
     before: _Small | None = None
     for known in inputs:
-        size = fit_size(known.frame, LONG_SIDE)
+        size = fit_size(known.frame, LONG_SIDE, shortest=MIN_SIDE)
         pixels = known.frame.rgb(size)
         now = _Small(known, grey(pixels), _certain(known, size))
         if known.region.cut:

@@ -24,6 +24,7 @@ LARGEST_STEP = 0.6  # of a square's centre from one frame to the next, in half s
 LARGEST_GROWTH = 1.5  # of a square's side from one frame to the next
 FOLLOW = 0.4  # score from which a person who is followed is still there
 SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
+LEAST_SILHOUETTE = 0.01  # share of the square; of real people it is several times as much
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,7 @@ def continues(pose: Pose) -> bool:
     ratio = b.half / a.half
     return bool(
         pose.score >= FOLLOW
-        and pose.inside.max() >= 255 * SILHOUETTE
+        and (pose.inside >= 255 * SILHOUETTE).mean() >= LEAST_SILHOUETTE
         and step <= LARGEST_STEP
         and 1 / LARGEST_GROWTH <= ratio <= LARGEST_GROWTH
     )
