@@ -679,7 +679,7 @@ def test_an_interruption_ends_the_commands_too(
     def interrupt(*told: object) -> None:
         """Ask this process to end, once the command has drawn a clip."""
         assert time.monotonic() < until
-        if any(tmp_path.glob("*/clips/*")):
+        if any(tmp_path.rglob("clips/*")):
             assert str(out) in running_commands()
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
