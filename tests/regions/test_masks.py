@@ -121,12 +121,15 @@ def test_a_face_beside_a_silhouette_is_hidden_and_a_part_is_not_filled_up() -> N
     assert not mask[:, 40:].any()
 
 
+@pytest.mark.parametrize("label", ["person", "face"])
 @pytest.mark.parametrize("scale", [1.0, 1.3])
-def test_boxes_of_a_file_hide_what_the_silhouettes_they_were_made_of_hid(scale: float) -> None:
+def test_boxes_of_a_file_hide_what_the_silhouettes_they_were_made_of_hid(
+    scale: float, label: str
+) -> None:
     """Raised arms reach into the corners of a box, which an ellipse at scale 1 cuts."""
     silhouette = np.zeros((90, 80), np.uint8)
     silhouette[20:70, 30:50] = silhouette[20:26, 20:60] = 255
-    boxes = (Box(20, 20, 60, 70, 0.9, label="person"),)
+    boxes = (Box(20, 20, 60, 70, 0.9, label=label),)
     size: dict[str, Any] = {"width": 80, "height": 90}
     hidden = rasterize(boxes, **size, shape="silhouette", scale=scale, mask=silhouette)
     again = exported_boxes(Region(boxes=boxes, mask=silhouette), **size)

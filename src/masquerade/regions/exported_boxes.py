@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from masquerade.regions.boxes import Box, Source, box_pixels
-from masquerade.regions.masks import Mask, binary
+from masquerade.regions.masks import WHOLE_LABELS, Mask, binary
 from masquerade.regions.region import Region
 
 
@@ -31,7 +31,8 @@ def exported_boxes(region: Region, *, width: int, height: int) -> tuple[Box, ...
     if region.mask is not None:
         beyond = (region.mask > 0) * np.uint8(255)
         for box in boxes:
-            beyond[box_pixels(box)] = 0
+            if box.label in WHOLE_LABELS:
+                beyond[box_pixels(box)] = 0
         # of a person, which is scaled as the mask is
         boxes += _boxes_around(beyond, source, "person")
     if region.strength is not None:

@@ -20,6 +20,8 @@ OUTLINED_LABELS = ("person", "hand", "part")
 """Labels of boxes whose silhouettes are in the mask that the same region source gives."""
 SIZED_LABELS = ("drawn", "template")
 """Labels of boxes as large as what they hide: drawn by hand, or around what templates hid."""
+WHOLE_LABELS = (*OUTLINED_LABELS, *SIZED_LABELS, "text", "frame")
+"""Labels of boxes that are hidden to their corners, which an ellipse at a small scale is not."""
 
 
 def rasterize(
@@ -60,10 +62,7 @@ def rasterize(
         face = shape == "silhouette" and box.label == "face"
         if shape == "ellipse" or face:
             _draw(out, box, ELLIPSE * scale, feather, ellipse=True)
-        # beside faces text, and people in the boxes of a file, keep their corners, which an ellipse
-        # at a small scale has not
-        whole = box.label in ("text", *OUTLINED_LABELS)
-        if (shape != "ellipse" or whole) and not (face and covers(mask, box)):
+        if (shape != "ellipse" or box.label in WHOLE_LABELS) and not (face and covers(mask, box)):
             _draw(out, box, scale, feather, ellipse=False)
     if strength is not None:
         np.maximum(out, strength, out=out)
