@@ -440,6 +440,21 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert json.loads(saved) == receipt and "camera" not in saved
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["receipt of a recording", "another file"])
+def test_the_receipt_of_a_recording_that_is_replaced_goes_with_it(
+    beside: bool, clip: Path, tmp_path: Path, feed: Callable[[Path], Path]
+) -> None:
+    out, old = tmp_path / "out.mp4", tmp_path / "out.mp4.receipt.json"
+    out.touch()
+    keys = ("receipt", "source", "output", "method", "settings")
+    old.write_text(json.dumps(dict.fromkeys(keys) if beside else {"mine": 1}))
+    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    words += ["--duration", "0.5", "-y", "--report", str(tmp_path / "new.json")]
+    assert main(["live", *words]) == 0
+    assert out.stat().st_size and (tmp_path / "new.json").exists()
+    assert old.exists() is not beside
+
+
 def test_warnings_are_printed_also_where_nothing_else_is(
     clip: Path,
     tmp_path: Path,

@@ -31,6 +31,7 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
 from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.memory import check_memory
+from masquerade.pipeline.outputs import outdated_receipts
 from masquerade.pipeline.receipt import (
     FileFacts,
     RegionRecord,
@@ -302,7 +303,9 @@ class LiveSession:
         recover(file.parent)
         encoding = self._encoding(codec_for(file))
         container = container_for(file, encoding)
-        with transaction(overwrite=self.config.overwrite) as appear:
+        overwrite, written = self.config.overwrite, [path for path in (file, self.report) if path]
+        outdated = outdated_receipts(file, written) if overwrite else []
+        with transaction(overwrite=overwrite, remove=outdated) as appear:
             part = appear(file)
             if self.report is not None:
                 appear(self.report)  # before the first frame: where it fails, no recording is lost

@@ -40,22 +40,29 @@ class FileTask:
         receipt = receipt_path(self.dst, config) if config.receipt or config.shadow else None
         return [path for path in (*written, receipt) if path]
 
-    def outdated_receipt(self, config: PipelineConfig) -> list[Path]:
-        """The receipt of an older output that is replaced, where the new one's goes elsewhere.
+    def outdated_receipts(self, config: PipelineConfig) -> list[Path]:
+        """The receipt beside an output that is replaced; none without `overwrite`, or an output."""
+        if config.shadow or not config.overwrite:
+            return []
+        return outdated_receipts(self.dst, self.outputs(config))
 
-        It would tell another source or method of the new output. A file that is no receipt is not
-        taken for one.
-        """
-        beside = self.dst.with_name(self.dst.name + RECEIPT_SUFFIX)
-        place, *written = place_keys([beside, *self.outputs(config)])
-        if config.shadow or not config.overwrite or place in written or beside.is_symlink():
-            return []
-        try:
-            receipt = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
-        except (OSError, ValueError, RecursionError):
-            return []
-        known = isinstance(receipt, dict) and receipt.keys() >= RECEIPT_KEYS
-        return [beside] if known else []
+
+def outdated_receipts(dst: Path, outputs: Sequence[Path]) -> list[Path]:
+    """The receipt beside a replaced output, where none of `outputs` replaces it, too.
+
+    It would tell another source or method of the new output. A file that is no receipt is not
+    taken for one.
+    """
+    beside = dst.with_name(dst.name + RECEIPT_SUFFIX)
+    place, *written = place_keys([beside, *outputs])
+    if place in written or beside.is_symlink():
+        return []
+    try:
+        receipt = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return []
+    known = isinstance(receipt, dict) and receipt.keys() >= RECEIPT_KEYS
+    return [beside] if known else []
 
 
 def receipt_path(dst: Path, config: PipelineConfig) -> Path:

@@ -159,7 +159,7 @@ def run_file(
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp:
             check_half(choose_device(config.device))
-        outputs = transaction(overwrite=config.overwrite, remove=task.outdated_receipt(config))
+        outputs = transaction(overwrite=config.overwrite, remove=task.outdated_receipts(config))
         with outputs as appear, eval_mode(pipeline.anonymizer):
             run_class = FileRun
             if config.parts > 1:
