@@ -285,6 +285,18 @@ def test_a_person_without_a_silhouette_is_lost_and_stays_hidden() -> None:
     assert all(_covered(people, t) > 0.9 for t, people in enumerate(found))
 
 
+@pytest.mark.parametrize("look", [1, 2], ids=["the first look", "the second look"])
+def test_who_has_a_silhouette_at_one_look_alone_is_hidden_by_it(look: int) -> None:
+    class Once(_WithoutSilhouette):
+        def landmarks(self, pixels: Any, square: Square) -> Pose:
+            self.blind = () if len(self.looked) == look - 1 else (0,)
+            return super().landmarks(pixels, square)
+
+    tracker = Once()
+    (found,) = _track(tracker, _frames(1))
+    assert tracker.looked == [0, 0] and _covered(found, 0) > 0.9
+
+
 def test_a_silhouette_is_carried_as_long_as_was_asked_for() -> None:
     found = _track(_DrawnPeople(carry=20), _frames(60, last=10))  # beyond gap and every, 6 and 4
     shown = [t for t, people in enumerate(found) if people.silhouettes()]

@@ -47,14 +47,19 @@ class Pose:
         return np.asarray((soft >= 255 * SILHOUETTE) * np.uint8(255), np.uint8)
 
 
+def shows_somebody(pose: Pose) -> bool:
+    """Whether a person is in a square, with a silhouette to hide."""
+    silhouette = (pose.inside >= 255 * SILHOUETTE).mean()
+    return bool(pose.score >= FOLLOW and silhouette >= LEAST_SILHOUETTE)
+
+
 def continues(pose: Pose) -> bool:
-    """Whether a person who was followed into a square is in it, with a silhouette to hide."""
+    """Whether a person who was followed into a square is still in it."""
     a, b = pose.square, pose.next_square
     step = np.hypot(a.x - b.x, a.y - b.y) / a.half
     ratio = b.half / a.half
     return bool(
-        pose.score >= FOLLOW
-        and (pose.inside >= 255 * SILHOUETTE).mean() >= LEAST_SILHOUETTE
+        shows_somebody(pose)
         and step <= LARGEST_STEP
         and 1 / LARGEST_GROWTH <= ratio <= LARGEST_GROWTH
     )

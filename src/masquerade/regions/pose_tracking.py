@@ -36,6 +36,7 @@ from masquerade.regions.pose_landmarks import (
     middle_pose,
     moved_calmly,
     same_pose,
+    shows_somebody,
 )
 from masquerade.regions.region import fit_size
 from masquerade.regions.scene_cuts import MarkedFrame
@@ -434,19 +435,22 @@ class _PoseTracks:
 
     def _begin_all(self, waiting: deque[FramePeople], squares: list[Square]) -> list[Square]:
         """Begin tracks for the people seen in squares; returns the squares that show somebody."""
-        now = waiting[-1]
+        now, shown = waiting[-1], []
         seen = [
             (square, pose)
             for square, pose in zip(squares, self._landmarks(now, squares), strict=True)
             if pose.score >= FOLLOW
         ]
         again = self._landmarks(now, [pose.next_square for _, pose in seen])
-        for pose, (_, before) in zip(again, seen, strict=True):
-            best = pose if pose.score >= FOLLOW else before
+        for pose, (square, before) in zip(again, seen, strict=True):
+            best = pose if shows_somebody(pose) else before
+            if not shows_somebody(best):
+                continue
+            shown.append(square)
             same = any(same_pose(best, followed) for followed in now.poses.values())
             if not same and share_inside(now.draw(best), now.mask()) < COVERED:
                 self._begin(waiting, best)
-        return [square for square, _ in seen]
+        return shown
 
     def _drop_unsupported(self, now: FramePeople) -> None:
         """End tracks that the detector no longer sees and that overlap one that it does see."""
