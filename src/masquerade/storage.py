@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -39,6 +40,7 @@ COMPUTING_PACKAGES = (
     "opencv-contrib-python-headless",
     "ai-edge-litert",
     "onnxruntime",
+    "torch",
 )
 _MASKING = threading.Lock()  # of the umask
 MARK = ".masquerade-part"
@@ -246,11 +248,12 @@ def package_version(package: str) -> str:
 
 
 def computing_versions() -> dict[str, str]:
-    """The versions of the packages that decode videos and find what is in them.
+    """The kind of machine, and the versions of the packages that decode and compute.
 
-    By another version pixels, boxes and the numbers of tracks may be others.
+    By others pixels, boxes and the numbers of tracks may be others.
     """
-    return {name: package_version(name) for name in COMPUTING_PACKAGES}
+    versions = {name: package_version(name) for name in COMPUTING_PACKAGES}
+    return {"machine": platform.machine(), **versions}
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -262,13 +262,13 @@ def test_choices_of_other_numbers_are_refused(video: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("platform.machine", lambda: "other"), ("computing_versions", lambda: {"av": "0"})],
+    [("platform.machine", lambda: "other"), ("package_version", lambda name: "0")],
 )
 def test_choices_of_another_machine_or_library_are_refused(
     video: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: Any
 ) -> None:
     own = config.numbering(PipelineConfig(regions="faces", shape="box", mask_scale=1.0), TwoFaces())
-    monkeypatch.setattr(f"masquerade.pipeline.config.{name}", other)
+    monkeypatch.setattr(f"masquerade.storage.{name}", other)
     with pytest.raises(UsageError, match="other numbers"):
         run(video, edits(video, visible=(4,), numbered_by=own))
 

@@ -5,7 +5,6 @@ The command's help is made of it, so that what imports torch is imported where i
 
 import inspect
 import math
-import platform
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -387,7 +386,7 @@ def numbering(config: PipelineConfig, source: Any) -> str:
     plain = {key: str(value) for key, value in arguments.items() if key not in CHOICE_FIELDS}
     model = getattr(source, "sources", (source,))[0].model_sha256
     by = {"model": model, "version": __version__, "code": code_digest(*NUMBERING_CODE)}
-    by |= {"machine": platform.machine(), **computing_versions()}  # whose arithmetic decides
+    by |= computing_versions()  # whose arithmetic decides
     return config_hash({"name": name, "arguments": plain, **by})
 
 

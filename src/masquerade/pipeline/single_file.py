@@ -65,7 +65,7 @@ from masquerade.pipeline.stream import (
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
 from masquerade.regions.exported_boxes import exported_boxes
-from masquerade.storage import code_digest, error_with_final_name, file_digest
+from masquerade.storage import code_digest, computing_versions, error_with_final_name, file_digest
 from masquerade.transaction import Appear, recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding import StreamPacket
@@ -410,7 +410,7 @@ class FileRun:
             return None
         chosen = {k: v for k, v in self.pipeline.settings().items() if k in MASKED_BY}
         own = {"source": self._source_sha256, "read": self.pipeline.contents()}
-        own |= {"device": str(self.device), "code": code_digest("**/*.py")}
+        own |= {"device": str(self.device), "code": code_digest("**/*.py"), **computing_versions()}
         return bytes.fromhex(config_hash({**chosen, **own}))
 
     def _stream(self, items: Iterator[Any], regions: Any, *, state: Any = None) -> Iterator[Any]:
