@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def test_people_are_listed_with_ids_on_a_private_sheet(
     assert ran("--list-people", "-o", "people.mp4").returncode == 2
     found = json.loads(ran("--list-people", "-y", "--json").stdout)
     assert found == [{"id": 4, "frames": 5}, {"id": 7, "frames": 3}]
+
+
+def test_people_are_listed_by_the_time_that_players_show(
+    called: Callable[..., Any], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGIONS, "faces", TwoFaces)
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "late.mkv"), "w") as late:
+        stream = late.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None and packet.dts is not None:
+                hundred_seconds = round(100 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + hundred_seconds, packet.dts + hundred_seconds
+                packet.stream = stream
+                late.mux(packet)
+    done = called(
+        "anonymize", "late.mkv", "--preview", "0.2", "--regions", "faces", "--list-people"
+    )
+    assert done.stdout.startswith("ID 4: 0:00 to 0:00, "), done.stderr
 
 
 def test_what_may_take_too_much_memory_is_not_listed(

@@ -39,7 +39,7 @@ class SeenPerson:
     """One track: when it was seen, and its largest picture."""
 
     id: int
-    first: float  # seconds
+    first: float  # in seconds from the first frame
     last: float
     frames: int = 0
     size: float = 0.0  # of the thumbnail in pixels of the frame, less where others are in it
@@ -65,6 +65,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
         )
     check_source(src)
     seen: dict[int, SeenPerson] = {}
+    start: float | None = None  # in seconds; players count from the first frame
     info = probe(src, rate=exact_rate(config.sequence))
     check_memory(info, source, window=1)
     total = expected_frames(info, config.preview)
@@ -80,10 +81,12 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
         both = zip(frames, source(pictures), strict=True)
         for done, (frame, region) in enumerate(both, 1):
             progress(done, total and max(total, done))
+            start = frame.time if start is None else start
             boxes = [box for box in (*region.boxes, *region.visible) if box.label == kind]
             for box in boxes:
                 if box.track is not None:
-                    _add(seen, frame, box, [other for other in boxes if other is not box])
+                    others = [other for other in boxes if other is not box]
+                    _add(seen, frame, frame.time - start, box, others)
             pictured = [person for person in seen.values() if person.thumbnail is not None]
             if len(pictured) > 2 * MOST:  # who is seen again gets a new one
                 for person in _by_frames(pictured)[MOST:]:
@@ -96,11 +99,13 @@ def _by_frames(people: Iterable[SeenPerson]) -> list[SeenPerson]:
     return sorted(people, key=lambda person: -person.frames)
 
 
-def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box]) -> None:
+def _add(
+    seen: dict[int, SeenPerson], frame: Frame, seconds: float, box: Box, others: list[Box]
+) -> None:
     """Count a sighting, and take a new thumbnail if it shows more of this person alone."""
     assert box.track is not None
-    person = seen.setdefault(box.track, SeenPerson(box.track, frame.time, frame.time))
-    person.frames, person.last = person.frames + 1, frame.time
+    person = seen.setdefault(box.track, SeenPerson(box.track, seconds, seconds))
+    person.frames, person.last = person.frames + 1, seconds
     inside = box.clip(frame.width, frame.height)
     if inside is None or box.source != "detected":
         return
