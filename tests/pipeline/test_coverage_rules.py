@@ -85,11 +85,12 @@ def test_what_is_left_out_of_the_hidden_part_is_no_sighting() -> None:
     assert (total.seen, total.tracks) == (2, 1)
 
 
-def test_a_drawn_region_that_is_followed_is_no_gap() -> None:
+def test_a_drawn_region_is_neither_found_nor_a_gap() -> None:
     counter = CoverageCounter(["faces"])
-    for _ in range(9):
-        counter.add(Region(boxes=(Box(1, 1, 9, 9, 1.0, 5, "interpolated", "drawn"),)), None)
-    assert counter.total().longest_gap == 0 and counter.drawn == {5}
+    for source in ("detected", *("interpolated",) * 8):
+        counter.add(Region(boxes=(Box(1, 1, 9, 9, 1.0, 5, source, "drawn"),)), None)
+    total = counter.total()
+    assert (total.longest_gap, total.seen, total.filled) == (0, 0, 0) and counter.drawn == {5}
 
 
 def test_people_of_a_file_of_boxes_are_not_unsure() -> None:

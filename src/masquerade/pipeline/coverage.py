@@ -118,15 +118,15 @@ class CoverageCounter:
                     self.tracks.add((box.label, box.track))
                 if box.label == "drawn":
                     self.drawn.add(box.track)
+            if box.label == "drawn":  # by hand: nothing found it, and nobody was missed in it
+                continue
             if box.source == "detected":
                 self.seen += 1
                 person = box.label == "person" and "people" in self.sources
                 self.unsure += person and self.detector in (None, "pose") and box.score < UNSURE
                 continue
             self.filled += 1
-            # a drawn region is followed from frame to frame on purpose: nobody was missed in it
-            followed = box.label == "drawn"
-            if box.source == "interpolated" and box.track is not None and not followed:
+            if box.source == "interpolated" and box.track is not None:
                 track = box.label, box.track
                 gaps[track] = self.gaps.get(track, 0) + 1
         self.gaps = gaps
