@@ -158,6 +158,31 @@ def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
     assert after == before and sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+def test_the_receipt_of_an_output_that_is_replaced_goes_with_it(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = type(store).put_file
+
+    def failing(self: Any, file: str, key: str, **more: Any) -> None:
+        if key.endswith(".mp4"):
+            raise PermissionError(13, "denied")
+        put(self, file, key, **more)
+
+    words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
+    new = ["-y", "--crf", "45", "--report", str(tmp_path / "r.json")]
+    assert main(words) == 0
+    before = store.cat("/out/b.mp4.receipt.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_file", failing)
+        assert main([*words, *new]) == 1
+    assert store.cat("/out/b.mp4.receipt.json") == before
+    assert main([*words, *new]) == 0
+    assert listed(store, "/out") == ["b.mp4"] and (tmp_path / "r.json").exists()
+    store.pipe("/out/b.mp4.receipt.json", b'{"mine": 1}')  # no receipt
+    assert main([*words, "-y", "--no-receipt"]) == 0
+    assert store.cat("/out/b.mp4.receipt.json") == b'{"mine": 1}'
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".json"])
 def test_what_a_store_does_not_confirm_is_taken_back(
     clip: Path,

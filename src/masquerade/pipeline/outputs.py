@@ -54,11 +54,13 @@ def outdated_receipts(dst: Path, outputs: Sequence[Path]) -> list[Path]:
     taken for one.
     """
     beside = dst.with_name(dst.name + RECEIPT_SUFFIX)
-    place, *written = place_keys([beside, *outputs])
-    if place in written or beside.is_symlink():
-        return []
+    if isinstance(beside, RemotePath):
+        there = beside not in outputs and beside.exists()
+    else:
+        place, *written = place_keys([beside, *outputs])
+        there = place not in written and beside.is_file() and not beside.is_symlink()
     try:
-        receipt = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+        receipt = json.loads(beside.read_text("utf-8")) if there else {}
     except (OSError, ValueError, RecursionError):
         return []
     known = isinstance(receipt, dict) and receipt.keys() >= RECEIPT_KEYS

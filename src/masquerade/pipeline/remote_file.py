@@ -39,7 +39,7 @@ def run_remote_file(
             if isinstance(path, RemotePath):
                 refuse_existing_remote(path)
     with TemporaryFolder() as folder:
-        for name in ("source", "output", "older"):
+        for name in ("source", "output", "older", "outdated"):
             (folder / name).mkdir()
         src = fetch(task.src, folder / "source") if isinstance(task.src, RemotePath) else task.src
         dst = folder / "output" / task.dst.name if isinstance(task.dst, RemotePath) else task.dst
@@ -47,6 +47,9 @@ def run_remote_file(
         store = _Store(folder / "older", overwrite=config.overwrite)
 
         def put_outputs(receipt: Receipt, appear: Appear) -> None:
+            for path in task.outdated_receipts(config):
+                if isinstance(path, RemotePath):
+                    store.remove(path, folder / "outdated")
             pairs = zip(local, outputs, strict=True)
             store.put([(appear(file), path) for file, path in pairs if is_remote(path)])
 
@@ -58,7 +61,7 @@ def run_remote_file(
 
 
 class _Store:
-    """Puts the files of one output into a store, and takes them back where that failed.
+    """Changes the files of one output in a store, and takes that back where it failed.
 
     Args:
         folder: for copies of what is replaced.
@@ -67,7 +70,8 @@ class _Store:
 
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
         self._folder, self._overwrite = folder, overwrite
-        self._older: dict[RemotePath, Path | None] = {}  # what was put, and what was there before
+        # what was put or removed, and what was there before
+        self._older: dict[RemotePath, Path | None] = {}
 
     def put(self, files: Sequence[tuple[Path, Path]]) -> None:
         """Put files into the store, the first, which is the video, last.
@@ -90,13 +94,18 @@ class _Store:
                 raise
             self._note_put(path, video_replaced=there and not number)
 
+    def remove(self, path: RemotePath, folder: Path) -> None:
+        """Remove a file from the store; a copy of it is kept in a folder, to be put back."""
+        self._older[path] = fetch(path, folder)
+        remove(path)
+
     def _note_put(self, path: RemotePath, *, video_replaced: bool) -> None:
         self._older.setdefault(path, None)
         if video_replaced:  # the older one is gone: what belongs to the new one stays
             self._older.clear()
 
     def take_back(self) -> None:
-        """Remove the files that were put, and put back those that they replaced."""
+        """Remove the files that were put, and put back those that were replaced or removed."""
         for path, older in self._older.items():
             with suppress(MasqueradeError):
                 if older is None:
