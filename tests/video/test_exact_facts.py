@@ -267,7 +267,10 @@ def image(path: Path, *, size: tuple[int, int] = (6, 8), deep: bool = False, n: 
 
 
 def test_what_was_written_beside_images_is_no_frame(tmp_path: Path) -> None:
-    for name in ("1.png", "1_anonymized.png", "2.jpg", "2_anonymized.jpg", "3_anonymized.png"):
+    for name in (
+        *("1.png", "1_anonymized.png", "2.jpg", "2_anonymized.jpg", "3_anonymized.png"),
+        *("1_people_private.png", "ward_people_private.png"),
+    ):
         (tmp_path / name).write_bytes(b"")
     assert [p.name for p in images_in(tmp_path)] == ["1.png", "2.jpg", "3_anonymized.png"]
 

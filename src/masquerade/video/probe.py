@@ -276,9 +276,9 @@ def list_packets_in_process(path: Path) -> list[PacketFacts]:
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder in natural order: 2 before 10.
 
-    What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video, and
-    neither is what a depth camera saw, as depth_2.png in a folder that holds rgb_2.png. Neither are
-    hidden files: macOS puts ._2.png beside 2.png on disks of others.
+    What `anonymize` wrote beside an image, as 2_anonymized.png, is no frame of the video, nor is a
+    sheet of people, nor what a depth camera saw, as depth_2.png in a folder that holds rgb_2.png,
+    nor a hidden file: macOS puts ._2.png beside 2.png on disks of others.
     """
     try:
         shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -299,7 +299,8 @@ def images_in(folder: Path) -> list[Path]:
 def written_beside(stems: Collection[str]) -> set[str]:
     """Those of some names without endings that `anonymize` gave to what it wrote beside others."""
     known = set(stems)
-    return {s for s in known if s.endswith(OWN_SUFFIX) and s.removesuffix(OWN_SUFFIX) in known}
+    copies = {s for s in known if s.endswith(OWN_SUFFIX) and s.removesuffix(OWN_SUFFIX) in known}
+    return copies | {s for s in known if s.endswith(SHEET_SUFFIX)}
 
 
 def video_digest(path: Path) -> str:
