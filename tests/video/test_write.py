@@ -28,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.errors import MasqueradeError, MissingError, UsageError
-from masquerade.video.encoding import CODECS, CONTAINERS, Encoding, container_for
+from masquerade.video.encoding import CODECS, CONTAINERS, Encoding, container_for, pixel_format
 from masquerade.video.probe import probe_in_process
 from masquerade.video.read import Video, read_video
 from masquerade.video.write import write_video
@@ -252,6 +252,21 @@ def test_every_pair_is_held_or_refused_with_one_that_works(codec, container):
             container_for(suffix, Encoding(codec=codec))
         better = str(caught.value).split("file ")[1].split(",")[0]
         assert container_for(better, Encoding(codec=codec))
+
+
+@given(st.sampled_from(sorted(CODECS)), st.sampled_from(sorted(CONTAINERS)), st.booleans())
+def test_a_deep_video_is_held_or_refused_with_a_codec_that_holds_it(codec, container, lossless):
+    if codec not in CONTAINERS[container] or (lossless and CODECS[codec].lossless is None):
+        return
+    size = {"width": 64, "height": 48, "deep": True}
+    try:
+        pixel_format(Encoding(codec=codec, lossless=lossless), container, **size)
+    except UsageError as error:
+        named = str(error).split("--codec ")[1].rstrip(".")
+        container = "matroska" if ".mkv" in named else container
+        for better in named.removesuffix(" and a .mkv file").split(" or "):
+            assert better in CONTAINERS[container]
+            assert pixel_format(Encoding(codec=better, lossless=lossless), container, **size)
 
 
 @pytest.mark.parametrize(

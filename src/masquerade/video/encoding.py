@@ -83,6 +83,11 @@ class CodecSpec:
     cuda: str | None = None  # its encoder on an NVIDIA GPU
     says_range: bool = True  # whether it says that levels are full range; if not, all are limited
 
+    def holds_deep(self, *, lossless: bool) -> bool:
+        """Whether it holds more than 8 bits, without loss or with some."""
+        deep = self.formats[2] if not lossless else self.lossless and self.lossless[2]
+        return deep is not None
+
 
 # Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
 # neither can hold an odd size in it. In 4:4:4 they hold any size, and browsers decode that too.
@@ -259,9 +264,13 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
     else:
         chosen = spec.formats[2 * deep + (width % 2 or height % 2)]
     if chosen is None:
+        lossless, held = encoding.lossless, CONTAINERS.get(container, ())
+        deeper = [name for name, one in CODECS.items() if one.holds_deep(lossless=lossless)]
+        fits = [name for name in deeper if name in held]
+        better = f"--codec {' or '.join(fits)}" if fits else f"--codec {deeper[-1]} and a .mkv file"
         raise UsageError(
-            f"{encoding.codec}{' without loss' if encoding.lossless else ''} holds 8 bits only and "
-            "the video has more; add --force-8bit, or choose ffv1 or h265."
+            f"{encoding.codec}{' without loss' if lossless else ''} holds 8 bits only and the "
+            f"video has more; add --force-8bit, or choose {better}."
         )
     return _ON_GPU.get(chosen, chosen) if encoding.hwaccel == "cuda" else chosen
 
