@@ -89,6 +89,8 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
         assert list(within_preview(items, 0.6)) == items[:5]
         assert list(within_preview(items, 0.1)) == items[:3]
         assert list(within_preview(items, 9)) == items
+        later = [Shown((n + 1) / 25) for n in range(9)]  # 0.24 - 0.04 is below 0.2
+        assert list(within_preview(later, 0.2)) == later[:5]
         ahead = [sound(4.9), Shown(5.0), sound(5.3), sound(5.5), Shown(5.4), sound(9.0)]
         assert list(within_preview(ahead, 0.5)) == [*ahead[:3], ahead[4]]
         early = [sound(5.7), sound(5.3), Shown(5.0), sound(5.4), Shown(5.4)]

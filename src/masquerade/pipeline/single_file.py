@@ -571,7 +571,7 @@ def within_preview(reader: Reader, seconds: float | None) -> Iterator[Any]:
             if first is None:
                 first = item.time
                 yield from (packet for packet in early if _begins(packet) < first + seconds)
-            if item.time - first >= seconds:
+            if item.time - first >= seconds - 1e-9:  # as times are rounded
                 return
             yield item
         elif first is None:  # a decoder of several threads reads on before its first frame
