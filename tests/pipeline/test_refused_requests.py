@@ -116,6 +116,12 @@ def test_two_exports_of_one_name_and_settings_of_no_name_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_without_a_rate_is_refused_as_a_folder(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="is a folder; give the files in it, or a frame rate"):
+        masquerade.anonymize_file(clip.parent, tmp_path / "o.mp4", masquerade.build("blacken"))
+    assert not (tmp_path / "o.mp4").exists()
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_the_receipt_of_an_output_that_is_replaced_goes_with_it(
     clip: Path, tmp_path: Path, elsewhere: bool

@@ -483,7 +483,7 @@ def _print_plan(plan: _Plan, pipeline: Pipeline, options: Options) -> int:
         line, status = f"{task.src} -> {task.dst}", "planned"
         try:
             if not is_remote(task.src):
-                check_source(task.src)
+                check_source(task.src, sequence=config.sequence)
             own_config = config_of(task, config, tasks)
             check_outputs([task], own_config, overwrite=_may_exist(options))
             there = main_output(task.dst, own_config)

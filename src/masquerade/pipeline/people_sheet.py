@@ -63,7 +63,7 @@ def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[See
             f"--detector {config.detector} follows nobody by number; leave it out, or "
             "--list-people."
         )
-    check_source(src)
+    check_source(src, sequence=config.sequence)
     seen: dict[int, SeenPerson] = {}
     start: float | None = None  # in seconds; players count from the first frame
     info = probe(src, rate=exact_rate(config.sequence))

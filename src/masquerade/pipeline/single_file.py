@@ -153,7 +153,7 @@ def run_file(
     config = pipeline.config
     use_one_malloc_arena()
     try:
-        check_source(src)
+        check_source(src, sequence=config.sequence)
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)
         check_outputs([task], config, overwrite=config.overwrite)

@@ -10,11 +10,17 @@ from masquerade.object_store import refuse_no_store
 _OPENED = "/proc/"  # where descriptors of this process have names, which no other one can open
 
 
-def check_source(src: Path) -> None:
-    """Refuse what is neither a file nor a folder: a source is read twice, by other processes.
+def check_source(src: Path, *, sequence: float | None) -> None:
+    """Refuse what is neither a file nor, with a rate, a folder of images.
+
+    A source is read twice, by other processes.
+
+    Args:
+        src: the source.
+        sequence: the rate in images a second, if it is a folder of images; None: it is a file.
 
     Raises:
-        VideoError: it is not there or a pipe, or nobody can tell, as its folder cannot be read.
+        VideoError: it is neither, it is not there, or its folder cannot be read.
     """
     try:
         there = src.exists()
@@ -25,6 +31,8 @@ def check_source(src: Path) -> None:
     if not there:
         refuse_no_store(src, VideoError)
         raise VideoError(f"{src} does not exist; check the name.")
+    if stat.S_ISDIR(mode) and sequence is None:
+        raise VideoError(f"{src} is a folder; give the files in it, or a frame rate for images.")
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _is_descriptor(src):
         raise VideoError(
             f"{src} is a pipe, a device or the like, and anonymize needs a file: save the video to "
