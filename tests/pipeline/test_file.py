@@ -479,6 +479,12 @@ def test_a_folder_of_images_is_one_video_when_asked(tmp_path: Path) -> None:
 def test_sound_is_kept_in_sync_only_when_asked(clip: Path, tmp_path: Path) -> None:
     import av
 
+    def sound_after_picture(path: Path) -> float:
+        with av.open(str(path)) as file:
+            sound, picture = file.streams.audio[0], file.streams.video[0]
+            starts = (float(s.start_time * s.time_base) for s in (sound, picture))
+            return next(starts) - next(starts)
+
     for audio, streams in (("drop", 0), ("keep", 1), ("pitch", 1)):
         run(clip, tmp_path / f"{audio}.mp4", regions="frame", audio=audio)
         with av.open(str(tmp_path / f"{audio}.mp4")) as made:
@@ -486,6 +492,9 @@ def test_sound_is_kept_in_sync_only_when_asked(clip: Path, tmp_path: Path) -> No
             assert len(made.streams) == 1 + streams
             for stream in made.streams.audio:
                 assert float(stream.duration * stream.time_base) == pytest.approx(1, abs=0.06)
+        if streams:
+            late = sound_after_picture(tmp_path / f"{audio}.mp4")
+            assert late == pytest.approx(sound_after_picture(clip), abs=0.03), audio
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
