@@ -22,6 +22,7 @@ needs_ffmpeg = pytest.mark.skipif(
     not shutil.which("ffmpeg"), reason="Debian's ffmpeg and ffprobe are not installed"
 )
 HIDDEN = ["--method", "blacken", "--regions", "frame"]
+SLOWLY = ["--max-latency", "60"]  # where it is not asked how late frames are
 
 
 @contextmanager
@@ -49,6 +50,7 @@ def wait_for(run: subprocess.Popen[str], words: str) -> None:
 def wait_for_handlers(run: subprocess.Popen[str]) -> None:
     """Until the process handles signals itself, as the command does before all else."""
     while True:
+        assert run.poll() is None, "it has ended, and never handled signals"
         status = Path(f"/proc/{run.pid}/status").read_text()
         (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
         if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
@@ -74,7 +76,8 @@ def shown_frames(path: Path) -> int:
     return len(frames)
 
 
-def wait_for_listener(port: int) -> None:
-    """Until a process listens there; asking it would be the one connection that it takes."""
+def wait_for_listener(port: int, run: subprocess.Popen[Any]) -> None:
+    """Until the process listens there; asking it would be the one connection that it takes."""
     while f"0100007F:{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+        assert run.poll() is None, "it has ended, and never listened"
         time.sleep(0.05)

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from live_command import (
     HIDDEN,
+    SLOWLY,
     free_port,
     live,
     needs_ffmpeg,
@@ -422,7 +423,7 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
 ) -> None:
     out = tmp_path / "out.mp4"
-    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    words = [str(feed(clip)), "-o", str(out), *HIDDEN, *SLOWLY]
     assert main(["live", *words, "--duration", "1", "--json"]) == 0
     receipt = json.loads(capsys.readouterr().out)
     with Reader(out) as reader:
@@ -448,8 +449,8 @@ def test_the_receipt_of_a_recording_that_is_replaced_goes_with_it(
     out.touch()
     keys = ("receipt", "source", "output", "method", "settings")
     old.write_text(json.dumps(dict.fromkeys(keys) if beside else {"mine": 1}))
-    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
-    words += ["--duration", "0.5", "-y", "--report", str(tmp_path / "new.json")]
+    words = [str(feed(clip)), "-o", str(out), *HIDDEN, *SLOWLY, "--duration", "0.5"]
+    words += ["-y", "--report", str(tmp_path / "new.json")]
     assert main(["live", *words]) == 0
     assert out.stat().st_size and (tmp_path / "new.json").exists()
     assert old.exists() is not beside
@@ -464,8 +465,8 @@ def test_warnings_are_printed_also_where_nothing_else_is(
 ) -> None:
     gone = ["7 frames were taken by nobody."]
     monkeypatch.setattr(live_run.LiveSession, "_warnings", lambda *_: gone)
-    words = [str(feed(clip)), "-o", str(tmp_path / "out.mp4"), *HIDDEN, "--duration", "0.4", "-q"]
-    assert main(["live", *words]) == 0
+    words = [str(feed(clip)), "-o", str(tmp_path / "out.mp4"), *HIDDEN, *SLOWLY]
+    assert main(["live", *words, "--duration", "0.4", "-q"]) == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"warning: {gone[0]}\n")
 
@@ -476,7 +477,7 @@ def test_receipts_keep_only_the_name_of_the_weights_of_flow(
     method = ["--method", "selective", "--flow-weights", str(tmp_path / "raft.pth")]
     words = [*method, "--regions", "frame", "-o", str(tmp_path / "out.mp4")]
     for command in (
-        ["live", str(feed(clip)), "--duration", "0.5"],
+        ["live", str(feed(clip)), "--duration", "0.5", *SLOWLY],
         ["anonymize", str(clip), "--overwrite", "--preview", "0.2"],
     ):
         assert main([*command, *words]) == 0
@@ -502,8 +503,9 @@ def test_the_time_is_over_without_another_picture(how: signal.Signals, tmp_path:
     out, address = tmp_path / "out.mp4", f"tcp://127.0.0.1:{free_port()}"
     words = ["ffmpeg", "-v", "error", "-re", *ONE_KEY_FRAME, "-g", "10", "-f", "mpegts"]
     with subprocess.Popen([*words, f"{address}?listen=1"]) as player:
-        wait_for_listener(int(address.rpartition(":")[2]))
-        with live(address, "-o", out, *HIDDEN, "--duration", 2, "--reconnect", 20) as run:
+        wait_for_listener(int(address.rpartition(":")[2]), player)
+        words = ["-o", out, *HIDDEN, *SLOWLY, "--duration", 2, "--reconnect", 20]
+        with live(address, *words) as run:
             wait_for(run, "the first frame is shown")
             player.send_signal(how)
             _, errors = run.communicate(timeout=60)

@@ -154,7 +154,7 @@ def test_it_goes_on_to_an_rtmp_server(clip: Path, tmp_path: Path, feed: Feed) ->
     words = ["ffmpeg", "-v", "error", "-listen", "1", "-i", address, "-c", "copy", str(got)]
     receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
     try:
-        wait_for_listener(port)
+        wait_for_listener(port, receiver)
         with live(feed(clip), "-o", address, *HIDDEN, "--duration", 3) as run:
             _, errors = run.communicate(timeout=60)
         assert run.returncode == 0, errors

@@ -131,7 +131,7 @@ def test_it_goes_on_to_an_rtsp_server(video: Path, tmp_path: Path) -> None:
     words = ["ffmpeg", "-v", "error", "-rtsp_flags", "listen", "-i", address, "-c", "copy", got]
     receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
     try:
-        wait_for_listener(port)
+        wait_for_listener(port, receiver)
         with (
             served(video) as source,
             live(
