@@ -384,20 +384,21 @@ def test_a_digest_is_for_methods_that_ask_for_it() -> None:
 
 
 def test_regions_that_do_not_fit_the_frames_are_refused() -> None:
-    def run(source: Any, frames: int = 3) -> None:
+    def run(says: str, source: Any, frames: int = 3) -> None:
         items = [*map(Picture, range(frames)), "end"]
-        with pytest.raises(MasqueradeError):
+        with pytest.raises(MasqueradeError, match=says):
             list(anonymize_stream(items, Noted(), source))
 
-    run(lambda frames: None)
-    run(lambda frames: 7)
-    run(lambda frames: (Region() for _ in [*frames][1:]))
-    run(lambda frames: (Region() for _ in [*frames, 1]))
-    run(lambda frames: (Region() for _ in range(0)))  # it read nothing
-    run(lambda frames: [Region() for one, _ in zip(frames, "ab", strict=False)])
-    run(lambda frames: (Region() for _ in range(1)), frames=0)
-    run(lambda frames: ("no region" for _ in frames))
-    run(lambda frames: (Region(mask=np.zeros((3, 4), np.uint8)) for _ in frames))
+    run("gave no regions", lambda frames: None)
+    run("gave no regions", lambda frames: 7)
+    run("fewer regions", lambda frames: (Region() for _ in [*frames][1:]))
+    run("more regions", lambda frames: (Region() for _ in [*frames, 1]))
+    run("fewer regions", lambda frames: (Region() for _ in range(0)))  # it read nothing
+    run("fewer", lambda frames: [Region() for one, _ in zip(frames, "ab", strict=False)])
+    run("more regions", lambda frames: (Region() for _ in range(1)), frames=0)
+    run("str instead of a region", lambda frames: ("no region" for _ in frames))
+    small = np.zeros((3, 4), np.uint8)
+    run("not of the frame's size", lambda frames: (Region(mask=small) for _ in frames))
     assert list(anonymize_stream(["end"], Noted(), found())) == ["end"]
 
 
@@ -421,25 +422,22 @@ def test_a_clip_is_taken_window_by_window() -> None:
 
 def test_clips_and_masks_of_other_shapes_and_numbers_are_refused() -> None:
     clip = torch.rand(1, 3, 2, 4, 5)
-    for wrong in (
-        clip[0],
-        clip[:, :2],
-        clip.byte(),
-        torch.where(clip > 2, clip, torch.nan),
-        torch.full_like(clip, torch.inf),
+    for wrong, says in (
+        (clip[0], r"clips \(B, 3, T, H, W\)"),
+        (clip[:, :2], r"clips \(B, 3, T, H, W\)"),
+        (clip.byte(), "finite numbers"),
+        (torch.where(clip > 2, clip, torch.nan), "finite numbers"),
+        (torch.full_like(clip, torch.inf), "finite numbers"),
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=says):
             anonymize(wrong, Noted())
     fits = torch.rand(1, 1, 2, 4, 5)
     for mask in (fits, fits * 0, fits * 0 + 1):
         assert anonymize(clip, Noted(), mask=mask).shape == clip.shape
-    for mask in (fits + 1, fits - 1, fits * torch.nan, fits[:, :, :1], clip, fits[0]):
-        with pytest.raises(UsageError):
-            anonymize(clip, Noted(), mask=mask)
     high, low = fits.clone(), fits.clone()
     high[0, 0, 0, 0, 0], low[0, 0, 1, 3, 4] = 1.01, -0.01
-    for mask in (high, low):
-        with pytest.raises(UsageError):
+    for mask in (high, low, fits * torch.nan, fits[:, :, :1], clip, fits[0]):
+        with pytest.raises(UsageError, match="takes masks"):
             anonymize(clip, Noted(), mask=mask)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,18 @@ def test_start_codes_and_lengths_give_one_digest(packets: list[list[bytes]], cod
     separated = [b"".join(code + unit for unit in units) for units in packets]
     assert digest(separated, START) == digest(separated, None)
     assert digest(separated, START) == digest(prefixed(packets), AVCC)
+
+
+@given(packets=PACKETS, data=st.data())
+def test_units_may_be_split_otherwise_over_as_many_packets(
+    packets: list[list[bytes]], data: st.DataObject
+) -> None:
+    flat = [unit for units in packets for unit in units]
+    places = st.lists(st.integers(0, len(flat)), min_size=len(packets), max_size=len(packets))
+    ends = [*sorted(data.draw(places))[1:], len(flat)][: len(packets)]
+    others = [flat[a:b] for a, b in pairwise([0, *ends])]
+    assert len(others) == len(packets)
+    assert digest(prefixed(packets), AVCC) == digest(prefixed(others), AVCC)
 
 
 @given(packets=PACKETS, others=PACKETS)
