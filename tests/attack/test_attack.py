@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.run import attack_file
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
-from masquerade.cli.demo_clip import compose, frames
+from masquerade.cli.demo_clip import frames
 from masquerade.errors import OutputError, UsageError
 from masquerade.methods import METHODS
 from masquerade.pipeline.live_run import LiveReceipt
@@ -107,10 +108,8 @@ def drowned(frame: np.ndarray, number: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("raw") / "clip.mp4"
-    compose(path, seconds=1)
-    return path
+def raw(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copy(clip, tmp_path_factory.mktemp("raw") / "clip.mp4"))
 
 
 def attacked(

@@ -16,16 +16,13 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def half_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_size(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`clip` at half its width and height, without sound, for tests that ask for neither."""
     from torch.nn.functional import interpolate
 
     from masquerade import read_video, write_video
-    from masquerade.cli.demo_clip import compose
 
-    folder = tmp_path_factory.mktemp("half")
-    compose(folder / "whole.mp4", seconds=1)
-    path, whole = folder / "person.mp4", read_video(folder / "whole.mp4")
+    path, whole = tmp_path_factory.mktemp("half") / "person.mp4", read_video(clip)
     small = interpolate(whole.clip, scale_factor=(1, 0.5, 0.5), mode="area")
     write_video(path, replace(whole, clip=small))
     return path
