@@ -41,14 +41,14 @@ class FileTask:
         return [path for path in (*written, receipt) if path]
 
     def outdated_receipts(self, config: PipelineConfig) -> list[Path]:
-        """The receipt beside an output that is replaced; none without `overwrite`, or an output."""
+        """The older receipt beside an output that this run replaces, if there is one."""
         if config.shadow or not config.overwrite:
             return []
         return outdated_receipts(self.dst, self.outputs(config))
 
 
 def outdated_receipts(dst: Path, outputs: Sequence[Path]) -> list[Path]:
-    """The receipt beside a replaced output, where none of `outputs` replaces it, too.
+    """The older receipt beside an output that is replaced, unless one of `outputs` replaces it.
 
     It would tell another source or method of the new output. A file that is no receipt is not
     taken for one.
