@@ -46,6 +46,18 @@ def test_units_may_be_split_otherwise_over_as_many_packets(
     assert digest(prefixed(packets), AVCC) == digest(prefixed(others), AVCC)
 
 
+@given(units=st.lists(UNIT, min_size=2, max_size=6), data=st.data())
+def test_a_unit_that_is_joined_lost_or_moved_gives_another_digest(
+    units: list[bytes], data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(units) - 2))
+    before, (one, two), after = units[:at], units[at : at + 2], units[at + 2 :]
+    own = digest(prefixed([units]), AVCC)
+    assert digest(prefixed([[*before, one + two, *after]]), AVCC) != own
+    assert digest(prefixed([[*before, one, *after]]), AVCC) != own
+    assert (digest(prefixed([[*before, two, one, *after]]), AVCC) == own) == (one == two)
+
+
 @given(packets=PACKETS, others=PACKETS)
 def test_other_units_give_another_digest(
     packets: list[list[bytes]], others: list[list[bytes]]

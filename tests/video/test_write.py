@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -260,7 +261,8 @@ def test_a_deep_video_is_held_or_refused_with_a_codec_that_holds_it(codec, conta
         return
     size = {"width": 64, "height": 48, "deep": True}
     try:
-        pixel_format(Encoding(codec=codec, lossless=lossless), container, **size)
+        held = pixel_format(Encoding(codec=codec, lossless=lossless), container, **size)
+        assert av.VideoFormat(held).components[0].bits > 8
     except UsageError as error:
         named = str(error).split("--codec ")[1].rstrip(".")
         container = "matroska" if ".mkv" in named else container
