@@ -18,6 +18,7 @@ resource.setrlimit(resource.RLIMIT_CORE, ({hard}, {hard}))
 sys.argv = ["masquerade", "--version"]
 main()
 print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a job in the background inherits that it is ignored
 os.kill(os.getpid(), signal.SIGQUIT)
 """
 

@@ -77,14 +77,15 @@ def test_a_worker_has_imported_what_it_needs_and_is_as_its_program_is_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is forked from a process that began before."""
-    with worker_pool(1, initializer=start_without_torch) as pool:
-        assert pool.submit(imported_and_inherited).result() == (
-            *(may_fork(), None, False),
-            {signal.SIGINT, signal.SIGHUP},
-        )
-    monkeypatch.setenv("TOLD", "just now")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup sets it
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where these tests run under nohup
     try:
+        with worker_pool(1, initializer=start_without_torch) as pool:
+            assert pool.submit(imported_and_inherited).result() == (
+                *(may_fork(), None, False),
+                {signal.SIGINT, signal.SIGHUP},
+            )
+        monkeypatch.setenv("TOLD", "just now")
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup sets it
         with worker_pool(1, initializer=start_without_torch, signals=()) as pool:
             assert pool.submit(imported_and_inherited).result() == (
                 *(may_fork(), "just now", True),

@@ -31,11 +31,12 @@ def fuzzed_app(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Any:
     folder = tmp_path_factory.mktemp("fuzzed")
     (folder / "root").mkdir()
     (folder / "root" / "a.mp4").write_bytes(clip.read_bytes())
-    os.environ["MASQUERADE_TEMPLATES"] = str(folder / "templates")
-    studio = Studio(root=folder / "root", state=folder / "state", most_bytes=2**20)
-    studio.open("a.mp4")
-    yield schemathesis.openapi.from_asgi("/api/openapi.json", create_app(studio))
-    studio.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASQUERADE_TEMPLATES", str(folder / "templates"))
+        studio = Studio(root=folder / "root", state=folder / "state", most_bytes=2**20)
+        studio.open("a.mp4")
+        yield schemathesis.openapi.from_asgi("/api/openapi.json", create_app(studio))
+        studio.close()
 
 
 def test_no_request_breaks_the_server(fuzzed_app: Any) -> None:
