@@ -540,7 +540,7 @@ def test_no_picture_is_lost_that_came_while_a_pipe_was_opened(
     os.mkfifo(pipe)
     words = ["ffmpeg", "-v", "error", "-y", *ONE_KEY_FRAME, "-f", *form, str(pipe)]
     with subprocess.Popen(words):
-        words = [str(pipe), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+        words = [str(pipe), "-o", str(out), *HIDDEN, *SLOWLY]
         assert main(["live", *words, "--json"]) == 0
     receipt = json.loads(capsys.readouterr().out)
     assert receipt["pictures"] == 100
@@ -632,7 +632,7 @@ def test_who_joins_a_stream_waits_for_its_next_key_frame(tmp_path: Path, capsys:
     # packets of MPEG-TS have 188 bytes: these are without the first key frame
     words = ["dd", "status=none", "conv=notrunc", "bs=188", "skip=50", f"if={whole}", f"of={pipe}"]
     with subprocess.Popen(words):
-        words = [str(pipe), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+        words = [str(pipe), "-o", str(out), *HIDDEN, *SLOWLY]
         assert main(["live", *words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 250
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from live_command import (
     HIDDEN,
+    SLOWLY,
     free_port,
     live,
     shown_frames,
@@ -50,7 +51,7 @@ Feed = Callable[[Path], Path]
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
 def test_a_pipe_goes_on_to_a_pipe(name: str, clip: Path, tmp_path: Path, feed: Feed) -> None:
     words = [sys.executable, "-m", "masquerade", "live", "-", "-o", name, *HIDDEN]
-    words += ["--duration", "1"]
+    words += [*SLOWLY, "--duration", "1"]
     got, error = tmp_path / "got.ts", subprocess.PIPE
     with (
         feed(clip).open("rb") as source,
@@ -79,7 +80,7 @@ def test_ctrl_c_ends_the_wait_for_a_pipe_that_nobody_reads(
 def test_a_named_pipe_is_written_once_it_is_read(clip: Path, tmp_path: Path, feed: Feed) -> None:
     pipe, got = tmp_path / "out", tmp_path / "got.ts"
     os.mkfifo(pipe)
-    with live(feed(clip), "-o", pipe, *HIDDEN, "--duration", 1) as run:
+    with live(feed(clip), "-o", pipe, *HIDDEN, *SLOWLY, "--duration", 1) as run:
         time.sleep(5)
         with pipe.open("rb") as source:
             got.write_bytes(source.read())
@@ -155,7 +156,7 @@ def test_it_goes_on_to_an_rtmp_server(clip: Path, tmp_path: Path, feed: Feed) ->
     receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
     try:
         wait_for_listener(port, receiver)
-        with live(feed(clip), "-o", address, *HIDDEN, "--duration", 3) as run:
+        with live(feed(clip), "-o", address, *HIDDEN, *SLOWLY, "--duration", 3) as run:
             _, errors = run.communicate(timeout=60)
         assert run.returncode == 0, errors
         receiver.wait(timeout=20)

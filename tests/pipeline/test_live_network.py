@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from live_command import (
     HIDDEN,
+    SLOWLY,
     free_port,
     live,
     receipt_of,
@@ -79,7 +80,7 @@ def test_a_stream_that_is_lost_is_found_again(video: Path, tmp_path: Path) -> No
     with ExitStack() as servers:
         port = servers.enter_context(served(video))
         address = f"rtsp://127.0.0.1:{port}/ward"
-        with live(address, "-o", out, *HIDDEN, "--stall", 3) as run:
+        with live(address, "-o", out, *HIDDEN, *SLOWLY, "--stall", 3) as run:
             wait_for(run, "the first frame is shown")
             time.sleep(1)
             servers.close()
@@ -117,7 +118,7 @@ def test_a_camera_is_shown_from_its_first_key_frame_on(clip: Path, tmp_path: Pat
     out = tmp_path / "out.mp4"
     with (
         served(coded(clip, tmp_path / "ward.mp4", seconds=30, group=750)) as port,
-        live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--duration", 2) as run,
+        live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, *SLOWLY, "--duration", 2) as run,
     ):
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
@@ -136,7 +137,7 @@ def test_it_goes_on_to_an_rtsp_server(video: Path, tmp_path: Path) -> None:
             served(video) as source,
             live(
                 f"rtsp://127.0.0.1:{source}/ward",
-                *("-o", address, *HIDDEN, "--duration", "4", "--json"),
+                *("-o", address, *HIDDEN, *SLOWLY, "--duration", "4", "--json"),
             ) as run,
         ):
             said, errors = run.communicate(timeout=60)
