@@ -22,6 +22,7 @@ from masquerade.video.probe import images_in, probe_in_process
 from masquerade.video.read import Reader
 
 pytestmark = needs_ffmpeg
+PNG = cv2.imencode(".png", np.full((20, 30, 3), 90, np.uint8))[1].tobytes()
 
 
 def refused(path: Path | str, *words: str, **options: object) -> None:
@@ -94,6 +95,17 @@ def test_a_video_among_the_images_of_a_folder_is_refused(tmp_path, options):
     ffmpeg(*lavfi, tmp_path / "%d.png")
     ffmpeg("-y", *lavfi, *options, tmp_path / "3.png")
     refused(tmp_path, "3.png is a video", rate=Fraction(5))
+
+
+@pytest.mark.parametrize("held", [b"", b"text", PNG[:60]], ids=["empty", "text", "cut off"])
+def test_an_unreadable_image_of_a_folder_is_refused_with_what_to_do(tmp_path, held):
+    """Nothing of it can be salvaged, and its name alone did not tell how to go on without it."""
+    for name in ("1.png", "3.png"):
+        (tmp_path / name).write_bytes(PNG)
+    (tmp_path / "2.png").write_bytes(held)
+    refused(tmp_path, "Take 2.png out of the folder", ": 2.png ", rate=Fraction(5))
+    (tmp_path / "2.png").unlink()
+    assert probe_in_process(tmp_path, rate=Fraction(5)).frames == 2
 
 
 def test_hidden_files_of_macos_are_no_images(tmp_path):

@@ -353,12 +353,13 @@ def _probe_folder(folder: Path, rate: Fraction, after_image: Callable[[], object
     images = images_in(folder)
     infos = []
     for image in images:
-        infos.append(info := probe_in_process(image))
-        if info.kind != "image":  # of which only the first picture would be read
-            raise VideoError(
-                f"{printable(image)} is a video; take it out of the folder, or give its pictures "
-                "as images of their own."
-            )
+        try:
+            infos.append(info := probe_in_process(image))
+            if info.kind != "image":  # of which only the first picture would be read
+                raise VideoError(f"{printable(image)} is a video; give its pictures as images.")
+        except VideoError as error:
+            advice = f"Take {printable(image)} out of the folder, or replace it"
+            raise VideoError(f"{advice}: {error}") from error
         after_image()
     first = infos[0]
     for image, info in zip(images, infos, strict=True):
