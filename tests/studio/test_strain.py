@@ -26,23 +26,24 @@ from masquerade.studio.studio import Studio  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def fuzzed_app(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Any:
-    """The application with one video open."""
+def fuzzed(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Any:
+    """The application, and its studio with a video to open."""
     folder = tmp_path_factory.mktemp("fuzzed")
     (folder / "root").mkdir()
     (folder / "root" / "a.mp4").write_bytes(clip.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASQUERADE_TEMPLATES", str(folder / "templates"))
         studio = Studio(root=folder / "root", state=folder / "state", most_bytes=2**20)
-        studio.open("a.mp4")
-        yield schemathesis.openapi.from_asgi("/api/openapi.json", create_app(studio))
+        yield schemathesis.openapi.from_asgi("/api/openapi.json", create_app(studio)), studio
         studio.close()
 
 
-def test_no_request_breaks_the_server(fuzzed_app: Any) -> None:
-    """Requests made of the server's own description, and broken ones."""
-    asked = 0
-    for operation in (found.ok() for found in fuzzed_app.get_all_operations()):
+def test_no_request_breaks_the_server(fuzzed: Any) -> None:
+    """Requests made of the server's own description, and broken ones; half of them of a video."""
+    app, studio = fuzzed
+    asked, answered = 0, dict[str, set[int]]()
+    for operation in (found.ok() for found in app.get_all_operations()):
+        video = studio.open("a.mp4").id  # it may have been closed by the operation before
 
         @settings(
             max_examples=20,
@@ -54,7 +55,10 @@ def test_no_request_breaks_the_server(fuzzed_app: Any) -> None:
         def ask(case: Any) -> None:
             nonlocal asked
             asked += 1
+            if asked % 2 and "/videos/{id}" in case.path:
+                case.path_parameters["id"] = video  # noqa: B023 (each operation has its own)
             answer = case.call()
+            answered.setdefault(f"{case.method} {case.path}", set()).add(answer.status_code)
             assert answer.status_code < 500 or answer.status_code in (503, 507), answer.text
             if answer.status_code >= 400:
                 said = answer.json()["error"]
@@ -62,6 +66,9 @@ def test_no_request_breaks_the_server(fuzzed_app: Any) -> None:
 
         ask()
     assert asked > 300
+    of_a_video = [codes for name, codes in answered.items() if "/videos/{id}" in name]
+    assert all(codes - {404} for codes in of_a_video)
+    assert sum(200 in codes for codes in of_a_video) >= 10
 
 
 def test_a_hundred_clients_at_once(tmp_path: Path, clip: Path, wait: Callable[..., Any]) -> None:
