@@ -102,16 +102,30 @@ def test_a_caption_on_a_face_is_text_and_the_face_itself_is_none(
 
 
 class OneSquare:
-    """Finds one thing as wide as high, where the network found no line."""
+    """Finds one thing as wide as high, no line, in some frames."""
+
+    def __init__(self, *frames: np.ndarray) -> None:
+        self.frames = frames
 
     def find(self, kind: Kind, frame: np.ndarray, *, any_shape: bool = False) -> list[Box]:
-        return [Box(40, 100, 80, 140, score=0.9, label="text")] if any_shape else []
+        known = any(frame is one for one in self.frames)
+        return [Box(40, 100, 80, 140, score=0.9, label="text")] if any_shape and known else []
 
 
 def test_short_or_diagonal_text_of_the_raw_video_is_compared_too() -> None:
-    raw, text = scene(BLANK), RawText(cast(Finders, OneSquare()))
+    raw = scene(BLANK)
+    text = RawText(cast(Finders, OneSquare(raw)))
     text.compare(0, raw, [raw])
     text.compare(1, half_hidden(raw), [raw])
+    assert text.finding().frames == (0,) and text.finding().level == "recovered"
+
+
+def test_large_faint_text_is_there_where_it_is_seen_in_its_place() -> None:
+    raw, hidden = np.full_like(BLANK, 120), np.full_like(BLANK, 120)
+    published = raw.copy()
+    text = RawText(cast(Finders, OneSquare(raw, published)))
+    text.compare(0, published, [raw])
+    text.compare(1, hidden, [raw])
     assert text.finding().frames == (0,) and text.finding().level == "recovered"
 
 

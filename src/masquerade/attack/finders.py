@@ -73,8 +73,8 @@ class Finders:
 
         `faces` are known to be in it, and what overlaps them is no text; None: text is what
         `anonymize` takes for text, also where it lies on a face. With `any_shape` text is also what
-        is as high as it is long, such as a few letters or a line that lies diagonally: in a frame
-        as it was filmed, which has no drawn heads.
+        is as high as it is long, such as a few letters or a line that lies diagonally: where drawn
+        heads are not taken for it, as in a frame as it was filmed.
         """
         if kind == "person":
             return to_boxes(*self._person(frame, in_tiles=True), "person")

@@ -36,10 +36,11 @@ class RawText:
         """
         nearest = raw[0] if nearest is None else nearest
         scale = scale_of(published, nearest)
-        boxes = [scaled_box(box, scale) for box in self._find(nearest, any_shape=True)]
+        boxes = [scaled_box(box, scale) for box in self._find(nearest)]
         self.lines[number] = 0
         if not boxes:
             return
+        # of any shape, too: a drawn head would have to be where the text is
         seen = self._find(published)
         here, there = detail_of(published), [detail_of(frame) for frame in raw]
         for box in boxes:
@@ -56,8 +57,8 @@ class RawText:
                 self.proofs = surest([*self.proofs, proof])
                 self.there[number] = self.there.get(number, 0) + 1
 
-    def _find(self, frame: U8, *, any_shape: bool = False) -> list[Box]:
-        boxes = self.finders.find("text", frame, any_shape=any_shape)
+    def _find(self, frame: U8) -> list[Box]:
+        boxes = self.finders.find("text", frame, any_shape=True)
         return [box for box in boxes if box.score >= SURE_SCORES["text"]]
 
     def finding(self) -> Finding:
