@@ -15,7 +15,7 @@ import torch
 from test_attack import black, mosaic, noisy, write
 
 from masquerade.attack import AttackConfig, attack_files, run
-from masquerade.attack.published_files import list_published
+from masquerade.attack.published_files import list_published, pair_with_raw
 from masquerade.attack.raw_comparison import RawComparison
 from masquerade.attack.whole_frames import LEAST_SHARE, WholeFrames, unchanged_share
 from masquerade.cli import main
@@ -25,6 +25,36 @@ from masquerade.storage import file_digest
 from masquerade.video.write import write_video
 
 QUICK = AttackConfig(frames=2, quick=True, hidden="frame")
+
+
+@pytest.mark.parametrize(
+    ("published", "raw"),
+    [
+        ("holiday.mp4", "holiday.mp4"),
+        ("holiday_anonymized.mp4", "holiday.mp4"),
+        ("holiday.jpg", "holiday.jpg"),
+        ("IMG_1.mp4", "IMG_1.MOV"),
+        ("IMG_1.jpg", "IMG_1.JPEG"),
+        ("a.avi.mp4", "a.avi"),
+    ],
+)
+def test_of_raw_files_of_one_name_that_of_the_same_kind_is_meant(
+    published: str, raw: str, tmp_path: Path
+) -> None:
+    """As a phone gives a still and a video one name, and a player a video and its poster."""
+    for name in ("holiday.mp4", "holiday.jpg", "IMG_1.MOV", "IMG_1.JPEG", "a.avi", "a.mp4"):
+        (tmp_path / "raw" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "raw" / name).touch()
+    (file := tmp_path / published).touch()
+    beside, without = pair_with_raw({file: Path()}, tmp_path / "raw")
+    assert beside == {file: tmp_path / "raw" / raw} and not without
+
+
+def test_of_raw_files_of_one_name_and_kind_none_is_guessed(tmp_path: Path) -> None:
+    for name in ("a.mov", "a.avi"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=r"2 videos called a \(a.avi, a.mov\)"):
+        pair_with_raw({tmp_path / "a.mp4": Path()}, tmp_path)
 
 
 def test_detail_that_was_removed_is_not_there() -> None:

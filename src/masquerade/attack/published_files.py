@@ -6,7 +6,7 @@ from pathlib import Path
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.folder_files import files_inside, has_video_name
 from masquerade.video.container import printable
-from masquerade.video.probe import OWN_SUFFIX, RECEIPT_SUFFIX
+from masquerade.video.probe import IMAGE_SUFFIXES, OWN_SUFFIX, RECEIPT_SUFFIX
 
 
 def list_published(
@@ -89,18 +89,20 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
     """
     if raw.is_file():
         return _other_than(published, raw)
-    stem = published.stem.removesuffix(OWN_SUFFIX)
-    folder = raw / below if (raw / below).is_dir() else raw
+    stem, folder = published.stem.removesuffix(OWN_SUFFIX), raw
     try:
+        folder = raw / below if (raw / below).is_dir() else raw
         inputs = [
             file for file in sorted(folder.iterdir()) if has_video_name(file) and file.is_file()
         ]
     except OSError as error:
         raise VideoError(f"{printable(folder)} cannot be read: {error.strerror}.") from error
     # `anonymize` names the output of a.avi beside an a.mp4 a.avi.mp4
-    matching = [file for file in inputs if file.name == stem] or [
-        x for x in inputs if x.stem == stem
-    ]
+    matching = [file for file in inputs if file.name in (stem + published.suffix, stem)]
+    if not matching:
+        matching = [file for file in inputs if file.stem == stem]
+        alike = [file for file in matching if _is_picture(file) == _is_picture(published)]
+        matching = alike or matching
     if len(matching) != 1:
         held = ", ".join(file.name for file in matching)
         held = (
@@ -110,6 +112,10 @@ def _raw_of(published: Path, below: Path, raw: Path) -> Path:
         )
         raise VideoError(f"{printable(folder)} holds {held}, for {printable(published)}.")
     return _other_than(published, matching[0])
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _other_than(published: Path, raw: Path) -> Path:
