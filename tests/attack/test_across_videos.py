@@ -271,6 +271,25 @@ def test_a_video_that_cannot_be_compared_loses_no_report_and_is_named(
     assert ("b.mp4 was not compared: an unexpected error" in found.says) == (damaged == 2)
 
 
+@ALONE
+@pytest.mark.usefixtures("no_poses", "few_looked_at")
+def test_a_comparison_that_fails_takes_back_nothing_that_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write(tmp_path / name, pictures(0))
+
+    def too_many(described: dict[Path, object], *_: object) -> Finding:
+        if described:
+            raise MemoryError
+        return compare_videos({})
+
+    monkeypatch.setattr(run, "compare_videos", too_many)
+    report = attack_files([tmp_path], QUICK)
+    assert len(report.videos) == 2 and all(video.findings for video in report.videos)
+    assert "could not be compared" in report.folder[0].says
+
+
 def test_animated_pngs_are_videos_that_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

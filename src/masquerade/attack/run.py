@@ -180,6 +180,14 @@ def _attack_folder(
         return
     describer, shown = VideoDescriber(), {}
 
+    def compared(compare: Callable[..., Finding], *given: object) -> Finding:
+        try:
+            return compare(*given)
+        except Exception as error:  # such as of too little memory: what was found stays
+            lost.append(f" They could not be compared: {_why(error, Path('the videos'))}")
+            tracebacks.extend(_unforeseen(error))
+            return compare_videos({})
+
     def describe(path: Path, published: Path) -> Described | None:
         if progress:
             progress(f"comparing {path.name}", 0, 1)
@@ -201,7 +209,7 @@ def _attack_folder(
     for path in counts:
         if (description := describe(path, path)) is not None:
             described[path], shown[path] = description, describer.shown
-    yield with_lost(compare_videos(described, shown))
+    yield with_lost(compared(compare_videos, described, shown))
     lost.clear()
     sources: dict[Path, Path] = {}
     first: dict[str, Path] = {}  # of the raw videos of one content
@@ -210,7 +218,7 @@ def _attack_folder(
         if source is not None and (description := describe(source, path)) is not None:
             raw[path], sources[path] = description, first.setdefault(content_of(source), source)
     if len(set(sources.values())) > 1 or lost:
-        yield with_lost(rank_sources({path: described[path] for path in raw}, raw, sources))
+        yield with_lost(compared(rank_sources, {p: described[p] for p in raw}, raw, sources))
 
 
 def _why_not_compared(video: VideoAttack) -> str | None:
