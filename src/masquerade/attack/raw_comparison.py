@@ -116,7 +116,8 @@ class _Seen:
         elif not self.compared:
             says = f"No {names} are seen in {len(self.frames)} raw frames, so none were compared"
         if self.pixels:
-            says += f", and {self.changed_pixels / self.pixels:.0%} of their pixels"
+            percent = 100 * self.changed_pixels // self.pixels  # down: 100 % would be all
+            says += f", and {percent:.0f}% of their pixels"
         if self.too_small and self.compared:
             says += f"; {self.too_small} more are {small}, and were not compared"
         if missed:
