@@ -251,8 +251,9 @@ def test_a_public_receipt_keeps_all_but_what_identifies_the_source() -> None:
     public = whole.public()
     assert public.source == facts(name=None, sha256=None, bytes=0)
     assert public.output == facts(name=None, sha256="cd", bytes=55)
-    hidden = dict.fromkeys(("region", "detector_weights", "key_weights", "models"))
-    assert public.settings == {"regions": "boxes", "crf": 20, **hidden}
+    hidden = dict.fromkeys(("detector_weights", "key_weights", "models"))
+    assert public.settings == {"regions": "boxes", "crf": 20, "region": True, **hidden}
+    assert receipt(settings={"regions": "faces"}).public().settings["region"] is None
     first, second = public.regions
     assert first.arguments == {"templates": None, "x": 1} and second == whole.regions[1]
     assert (first.name, first.model_sha256, first.keys) == ("templates", "m", "k")

@@ -115,7 +115,9 @@ class Receipt:
             output=self.output and replace(self.output, name=None),
             settings={
                 **self.settings,
-                **dict.fromkeys(("region", *FILES)),
+                **dict.fromkeys(FILES),
+                # that there was one, as something was left visible by it
+                "region": self.settings.get("region") and True,
                 **({"edits": True} if "edits" in self.settings else {}),
                 **({"metadata": f"{how} what was named"} if colon else {}),
                 "regions": kind,
