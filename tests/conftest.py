@@ -55,7 +55,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(demo_second: Path) -> Path:
+    """One second of the demo's clip; some modules have one of their own under this name."""
+    return demo_second
+
+
+@pytest.fixture(scope="session")
+def demo_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of the demo's clip: a face, sound, and tags."""
     from masquerade.cli.demo_clip import compose
 

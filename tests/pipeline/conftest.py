@@ -16,13 +16,13 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def half_size(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`clip` at half its width and height, without sound, for tests that ask for neither."""
+def half_size(demo_second: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`demo_second` at half its width and height, without sound, for tests that ask for neither."""
     from torch.nn.functional import interpolate
 
     from masquerade import read_video, write_video
 
-    path, whole = tmp_path_factory.mktemp("half") / "person.mp4", read_video(clip)
+    path, whole = tmp_path_factory.mktemp("half") / "person.mp4", read_video(demo_second)
     small = interpolate(whole.clip, scale_factor=(1, 0.5, 0.5), mode="area")
     write_video(path, replace(whole, clip=small))
     return path
