@@ -85,6 +85,13 @@ def test_what_is_left_out_of_the_hidden_part_is_no_sighting() -> None:
     assert (total.seen, total.tracks) == (2, 1)
 
 
+def test_what_shows_through_a_faint_mask_is_not_hidden() -> None:
+    counter, faint = CoverageCounter(["templates"]), np.full((40, 40), 13, np.uint8)
+    faint[:10] = 255
+    counter.add(Region(strength=faint), faint)
+    assert counter.total().share == (0.25,)
+
+
 def test_a_drawn_region_is_neither_found_nor_a_gap() -> None:
     counter = CoverageCounter(["faces"])
     for source in ("detected", *("interpolated",) * 8):
@@ -210,7 +217,7 @@ def test_a_gap_of_one_track_ends_where_it_is_seen_or_gone() -> None:
 def test_shares_are_of_the_area_to_five_places() -> None:
     counter = CoverageCounter(["faces"])
     mask = np.zeros((3, 7), np.uint8)
-    mask[1, 2], mask[2, 6] = 1, 255
+    mask[1, 2], mask[2, 5], mask[2, 6] = 128, 127, 255
     counter.add(Region(), mask)
     counter.add(Region(full_frame=True), mask)
     assert [*counter.share] == [round(2 / 21, 5)] * 2 and [*counter.regions] == [1, 1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import cv2
+import numpy as np
 
 from masquerade.errors import OutputError
 from masquerade.pipeline.config import ID_LABELS
@@ -102,7 +103,7 @@ class CoverageCounter:
         """Count one frame by what was found and its mask (H, W); None: all of it is hidden."""
         hidden = mask is None or cv2.minMaxLoc(mask)[1] >= HALF
         self.empty += not hidden
-        share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
+        share = 1.0 if mask is None else np.count_nonzero(mask >= HALF) / mask.size
         self.share.append(_rounded(share))
         # What --region leaves out is found, too, and not hidden.
         boxes = [box for box in region.boxes if mask is None or mask[box_pixels(box)].any()]
