@@ -118,6 +118,7 @@ def test_an_interrupted_training_resumes_to_the_bit(tmp_path: Path, at: int) -> 
     kept = tmp_path / "state.pt"
     with pytest.raises(KeyboardInterrupt):
         train_adversarially(given, data(), device="cpu", resume=kept, progress=stop_at(at))
+    assert not kept.stat().st_mode & 0o077, "it holds networks that tell people apart"
     resumed = train_adversarially(
         given, data(), device="cpu", resume=kept, log=tmp_path / "log.csv"
     )

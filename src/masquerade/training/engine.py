@@ -148,7 +148,7 @@ class Trainer:
         }
         if self.processes.rank != 0:
             return
-        with atomic_write(path, overwrite=True) as part:
+        with atomic_write(path, overwrite=True, private=True) as part:  # with the attackers
             save_tensors(vars(state), part)
 
     def _restore(self, path: Path) -> TrainingState:
