@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import cv2
 import numpy as np
 
 from masquerade.errors import OutputError
@@ -101,9 +100,9 @@ class CoverageCounter:
 
     def add(self, region: Region, mask: Any) -> None:
         """Count one frame by what was found and its mask (H, W); None: all of it is hidden."""
-        hidden = mask is None or cv2.minMaxLoc(mask)[1] >= HALF
-        self.empty += not hidden
         share = 1.0 if mask is None else np.count_nonzero(mask >= HALF) / mask.size
+        hidden = share > 0
+        self.empty += not hidden
         self.share.append(_rounded(share))
         # What --region leaves out is found, too, and not hidden.
         boxes = [box for box in region.boxes if mask is None or mask[box_pixels(box)].any()]
