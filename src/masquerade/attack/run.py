@@ -180,13 +180,13 @@ def _attack_folder(
         return
     describer, shown = VideoDescriber(), {}
 
-    def compared(compare: Callable[..., Finding], *given: object) -> Finding:
+    def compared(compare: Callable[..., Finding], *by_path: Mapping[Path, object]) -> Finding:
         try:
-            return compare(*given)
+            return compare(*by_path)
         except Exception as error:  # such as of too little memory: what was found stays
             lost.append(f" They could not be compared: {_why(error, Path('the videos'))}")
             tracebacks.extend(_unforeseen(error))
-            return compare_videos({})
+            return compare(*({} for _ in by_path))  # which says that there was nothing
 
     def describe(path: Path, published: Path) -> Described | None:
         if progress:
