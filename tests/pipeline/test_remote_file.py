@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,18 @@ def store() -> Iterator[Any]:
 
 def listed(store: Any, folder: str) -> list[str]:
     return sorted(key.removeprefix(folder).lstrip("/") for key in store.find(folder))
+
+
+def without_videos(store: Any, error: Exception) -> Callable[..., None]:
+    """What puts a file as the store does, but for videos, at which it fails."""
+    put = type(store).put_file
+
+    def failing(self: Any, file: str, key: str, **more: Any) -> None:
+        if key.endswith(".mp4"):
+            raise error
+        put(self, file, key, **more)
+
+    return failing
 
 
 def test_a_folder_of_a_store_is_anonymized_into_another(
@@ -116,13 +128,7 @@ def test_a_disk_without_room_for_a_copy_is_not_told_as_a_store_that_is_not_reach
 def test_an_output_that_cannot_be_put_leaves_nothing(
     clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put = type(store).put_file
-
-    def failing(self: Any, file: str, key: str, **more: Any) -> None:
-        if key.endswith(".mp4"):
-            raise RuntimeError("the key AKIA123 is wrong")
-        put(self, file, key, **more)
-
+    failing = without_videos(store, RuntimeError("the key AKIA123 is wrong"))
     monkeypatch.setattr(type(store), "put_file", failing)
     assert main(["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]) == 1
     said = capsys.readouterr().err
@@ -133,13 +139,7 @@ def test_an_output_that_cannot_be_put_leaves_nothing(
 def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
     clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = type(store).put_file
-
-    def failing(self: Any, file: str, key: str, **more: Any) -> None:
-        if key.endswith(".mp4"):
-            raise PermissionError(13, "denied")
-        put(self, file, key, **more)
-
+    failing = without_videos(store, PermissionError(13, "denied"))
     monkeypatch.chdir(tmp_path)
     words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
     exports = ["--export-boxes", "b.json", "--export-masks", "m.mkv", "--report", "r.json"]
@@ -161,13 +161,7 @@ def test_where_the_video_cannot_be_put_nothing_stays_here_or_is_lost(
 def test_the_receipt_of_an_output_that_is_replaced_goes_with_it(
     clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = type(store).put_file
-
-    def failing(self: Any, file: str, key: str, **more: Any) -> None:
-        if key.endswith(".mp4"):
-            raise PermissionError(13, "denied")
-        put(self, file, key, **more)
-
+    failing = without_videos(store, PermissionError(13, "denied"))
     words = ["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]
     new = ["-y", "--crf", "45", "--report", str(tmp_path / "r.json")]
     assert main(words) == 0

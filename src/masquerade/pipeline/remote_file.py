@@ -39,7 +39,7 @@ def run_remote_file(
             if isinstance(path, RemotePath):
                 refuse_existing_remote(path)
     with TemporaryFolder() as folder:
-        for name in ("source", "output", "older", "outdated"):
+        for name in ("source", "output", "older"):
             (folder / name).mkdir()
         src = fetch(task.src, folder / "source") if isinstance(task.src, RemotePath) else task.src
         dst = folder / "output" / task.dst.name if isinstance(task.dst, RemotePath) else task.dst
@@ -49,7 +49,7 @@ def run_remote_file(
         def put_outputs(receipt: Receipt, appear: Appear) -> None:
             for path in task.outdated_receipts(config):
                 if isinstance(path, RemotePath):
-                    store.remove(path, folder / "outdated")
+                    store.remove(path)
             pairs = zip(local, outputs, strict=True)
             store.put([(appear(file), path) for file, path in pairs if is_remote(path)])
 
@@ -61,10 +61,10 @@ def run_remote_file(
 
 
 class _Store:
-    """Changes the files of one output in a store, and takes that back where it failed.
+    """Puts and removes the files of one output in an object store, and can take that back.
 
     Args:
-        folder: for copies of what is replaced.
+        folder: for copies of what is replaced or removed.
         overwrite: replace what is there.
     """
 
@@ -82,7 +82,7 @@ class _Store:
             assert isinstance(path, RemotePath)
             there = self._overwrite and path.exists()
             if there and number:
-                self._older[path] = fetch(path, self._folder)
+                self._keep(path)
             try:
                 put(file, path, overwrite=self._overwrite)
             except BaseException as error:
@@ -94,10 +94,16 @@ class _Store:
                 raise
             self._note_put(path, video_replaced=there and not number)
 
-    def remove(self, path: RemotePath, folder: Path) -> None:
-        """Remove a file from the store; a copy of it is kept in a folder, to be put back."""
-        self._older[path] = fetch(path, folder)
+    def remove(self, path: RemotePath) -> None:
+        """Remove a file from the store; a copy of it is kept, to be put back."""
+        self._keep(path)
         remove(path)
+
+    def _keep(self, path: RemotePath) -> None:
+        """Copy a file before it is replaced or removed, apart from others of the same name."""
+        own = self._folder / str(len(self._older))
+        own.mkdir()
+        self._older[path] = fetch(path, own)
 
     def _note_put(self, path: RemotePath, *, video_replaced: bool) -> None:
         self._older.setdefault(path, None)
