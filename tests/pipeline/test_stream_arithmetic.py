@@ -436,7 +436,8 @@ def test_clips_and_masks_of_other_shapes_and_numbers_are_refused() -> None:
         assert anonymize(clip, Noted(), mask=mask).shape == clip.shape
     high, low = fits.clone(), fits.clone()
     high[0, 0, 0, 0, 0], low[0, 0, 1, 3, 4] = 1.01, -0.01
-    for mask in (high, low, fits * torch.nan, fits[:, :, :1], clip, fits[0]):
+    numbers = high, low, fits + 1, fits - 1, fits * torch.nan
+    for mask in (*numbers, fits[:, :, :1], clip, fits[0]):
         with pytest.raises(UsageError, match="takes masks"):
             anonymize(clip, Noted(), mask=mask)
 
