@@ -248,9 +248,9 @@ def package_version(package: str) -> str:
 
 
 def computing_versions() -> dict[str, str]:
-    """The kind of machine, and the versions of the packages that decode and compute.
+    """The machine's architecture, and the versions of the packages that decode and compute.
 
-    By others pixels, boxes and the numbers of tracks may be others.
+    With others, pixels, boxes and the numbers of tracks may differ.
     """
     versions = {name: package_version(name) for name in COMPUTING_PACKAGES}
     return {"machine": platform.machine(), **versions}

@@ -11,9 +11,9 @@ _OPENED = "/proc/"  # where descriptors of this process have names, which no oth
 
 
 def check_source(src: Path, *, sequence: float | None) -> None:
-    """Refuse what is neither a file nor, with a rate, a folder of images.
+    """Refuse a source that is no file, and no folder of images where their rate is given.
 
-    A source is read twice, by other processes.
+    Pipes are refused, too: a source is read twice, by other processes.
 
     Args:
         src: the source.

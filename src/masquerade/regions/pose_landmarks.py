@@ -48,7 +48,7 @@ class Pose:
 
 
 def shows_somebody(pose: Pose) -> bool:
-    """Whether a person is in a square, with a silhouette to hide."""
+    """Whether a pose is surely of a person and has a silhouette by which they can be hidden."""
     silhouette = (pose.inside >= 255 * SILHOUETTE).mean()
     return bool(pose.score >= FOLLOW and silhouette >= LEAST_SILHOUETTE)
 

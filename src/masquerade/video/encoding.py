@@ -84,7 +84,7 @@ class CodecSpec:
     says_range: bool = True  # whether it says that levels are full range; if not, all are limited
 
     def holds_deep(self, *, lossless: bool) -> bool:
-        """Whether it holds more than 8 bits, without loss or with some."""
+        """Whether the codec keeps more than 8 bits a colour, without loss or with some."""
         deep = self.formats[2] if not lossless else self.lossless and self.lossless[2]
         return deep is not None
 
